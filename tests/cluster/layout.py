@@ -1,0 +1,102 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Where everything is on disk, and how everything is called and addressed."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+def _cache_folder() -> Path:
+    base = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
+    return Path(base).absolute() / "k8scr-core"
+
+
+CACHE = _cache_folder()
+LOCK = CACHE / "cluster.lock"
+
+# Survives `down`.
+PROGRAMS = CACHE / "programs"
+BIN = PROGRAMS / "bin"
+BUILD_TIMES = CACHE / "build-times.json"
+
+# Is gone after `down`.
+CLUSTER = CACHE / "cluster"
+PKI = CLUSTER / "pki"
+USERS = CLUSTER / "users"
+LOGS = CLUSTER / "logs"
+RECORDS = CLUSTER / "processes"
+IMAGES = CLUSTER / "images"
+CONTROL_PLANE = CLUSTER / "control-plane"
+AUDIT_LOG = CONTROL_PLANE / "audit.log"
+KUBECONFIG = CLUSTER / "admin.kubeconfig"
+INVENTORY = CLUSTER / "inventory.yml"
+HOST_BEFORE = CLUSTER / "host-before.json"
+
+# One block holds every address, so that one route keeps all of it on this machine.
+NETWORK = ipaddress.ip_network("10.77.0.0/16")
+MACHINES = ipaddress.ip_network("10.77.0.0/24")
+PODS = ipaddress.ip_network("10.77.64.0/18")
+SERVICES = ipaddress.ip_network("10.77.128.0/20")
+HOST_ADDRESS = "10.77.0.1"
+KUBERNETES_SERVICE = str(SERVICES[1])
+
+API_PORT = 6443
+API_URL = f"https://127.0.0.1:{API_PORT}"
+API_URL_FOR_NODES = f"https://{HOST_ADDRESS}:{API_PORT}"
+
+
+@dataclass(frozen=True)
+class Node:
+    """One of the two machines that the cluster believes to have."""
+
+    number: int
+
+    @property
+    def name(self) -> str:
+        return f"node-{self.number}"
+
+    @property
+    def address(self) -> str:
+        return str(MACHINES[10 + self.number])
+
+    @property
+    def pods(self) -> str:
+        """The addresses of its Pods."""
+        return f"10.77.{64 + self.number}.0/24"
+
+    @property
+    def netns(self) -> str:
+        """The name under which `ip netns exec` knows its network namespace."""
+        return f"k8scr-{self.name}"
+
+    @property
+    def folder(self) -> Path:
+        return CLUSTER / "nodes" / self.name
+
+    @property
+    def root(self) -> Path:
+        """What the node has for itself; it sees `root/var/log` as /var/log, and so on."""
+        return self.folder / "root"
+
+    @property
+    def certs_d(self) -> Path:
+        """Where its containerd looks for hosts.toml files."""
+        return self.folder / "certs.d"
+
+    @property
+    def containerd_socket(self) -> Path:
+        return self.root / "run/containerd/containerd.sock"
+
+    @property
+    def containerd_root(self) -> Path:
+        return self.folder / "containerd"
+
+
+NODES = (Node(1), Node(2))

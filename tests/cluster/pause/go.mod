@@ -1,0 +1,3 @@
+module k8scr.example/pause
+
+go 1.21
