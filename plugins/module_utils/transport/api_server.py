@@ -1,0 +1,231 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A requests transport adapter bound to one API server: its TLS, its proxy, its credentials, and no others."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ClusterError
+from .connection import Endpoint, open_pool, request_target
+from .failures import ConnectionLostError, UnreachableError, translate
+
+try:
+    import urllib3
+    from requests.adapters import HTTPAdapter
+    from urllib3._collections import HTTPHeaderDict
+except ImportError:  # reported by cluster.connect(); the class below must still be importable
+    if not TYPE_CHECKING:
+        HTTPAdapter = object
+
+if TYPE_CHECKING:
+    import requests
+
+__all__ = ["Access", "ApiServerAdapter", "ConnectionLostError", "UnreachableError", "translate"]
+
+CONNECT_TIMEOUT = 15.0
+"""Seconds to open a connection."""
+SILENCE_TIMEOUT = 120.0
+"""Seconds without a byte, either way, after which a connection is given up; a transfer itself may take for ever."""
+POOL_SIZE = 8
+
+_OURS_TO_SET = frozenset(("authorization", "proxy-authorization"))
+
+
+@dataclass(frozen=True)
+class Access:
+    """What it takes to speak to an API server as someone.
+
+    Attributes:
+        endpoint: The server.
+        authorization: Gives the current ``Authorization`` header, or None where a client certificate or nothing
+            speaks for us. Asked before every request, so that it can renew a credential ahead of its end.
+        impersonation: ``Impersonate-*`` headers; a name may occur several times.
+    """
+
+    endpoint: Endpoint
+    authorization: Callable[[], str | None] = field(repr=False)
+    impersonation: Sequence[tuple[str, str]] = ()
+
+
+class ApiServerAdapter(HTTPAdapter):
+    """Sends requests to one API server, as the user of its kubeconfig.
+
+    Mount it on a session for :attr:`base_url`. Whatever a session or its environment says about certificates,
+    proxies and credentials is left aside: the cluster's configuration decides. The adapter never retries, with one
+    exception: a 401 to a request that can be repeated is answered by reading the credentials again, once.
+
+    Args:
+        load: Reads the configuration; called now, and again when the server says 401.
+        pool_size: How many connections are kept open.
+        connect_timeout: Seconds to open a connection, for requests that bring no timeout of their own.
+        silence_timeout: Seconds without a byte, for requests that bring none and for sending bodies.
+
+    Raises:
+        ClusterError: The configuration cannot be used.
+    """
+
+    def __init__(
+        self,
+        load: Callable[[], Access],
+        pool_size: int = POOL_SIZE,
+        connect_timeout: float = CONNECT_TIMEOUT,
+        silence_timeout: float = SILENCE_TIMEOUT,
+    ) -> None:
+        super().__init__()
+        self._load = load
+        self._pool_size = pool_size
+        self._connect_timeout = connect_timeout
+        self._silence_timeout = silence_timeout
+        self._lock = threading.Lock()
+        self._access = load()
+        self._pool = open_pool(self._access.endpoint, pool_size, silence_timeout)
+
+    @property
+    def base_url(self) -> str:
+        """``https://host:port[/base/path]``, without trailing slash."""
+        return self._access.endpoint.base_url
+
+    @property
+    def server_name(self) -> str:
+        """How messages name the server."""
+        return self._access.endpoint.name
+
+    @property
+    def verifies(self) -> bool:
+        """Whether the server's certificate is checked; without TLS there is none."""
+        return self._access.endpoint.verify
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send one request; ``verify``, ``cert`` and ``proxies`` are left aside in favour of the cluster's own.
+
+        Raises:
+            UnreachableError: No connection came to be.
+            ConnectionLostError: It was cut or fell silent while sending or waiting for the answer.
+            ClusterError: The URL is not below :attr:`base_url`, TLS failed, or the answer is no HTTP.
+        """
+        raw = self.open(request.method or "GET", request.url or "", request.headers, request.body, timeout)
+        # The request that the response remembers is the caller's, without the credentials that were sent with it.
+        response = self.build_response(request, raw)
+        if not stream:
+            try:
+                response.content  # noqa: B018 - reading it is the point
+            except Exception as error:
+                raise translate(error, self.server_name) from error
+        return response
+
+    def open(
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout: Any = None,
+    ) -> urllib3.BaseHTTPResponse:
+        """Send one request and return urllib3's response with its body unread; :meth:`send` without requests.
+
+        Args:
+            method: The HTTP method.
+            url: An absolute URL below :attr:`base_url`.
+            headers: The request's headers; credentials among them are replaced by the cluster's.
+            body: Bytes, a file or an iterable of bytes.
+            timeout: Seconds, ``(connect, silence)`` in seconds, or urllib3's Timeout; None takes the adapter's.
+
+        Raises:
+            ClusterError: As :meth:`send`.
+        """
+        access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
+        if raw.status == 401 and self._renew(access, used) and (body is None or isinstance(body, (bytes, str))):
+            raw.close()
+            raw = self._send_once(method, url, headers or {}, body, timeout)[2]
+        return raw
+
+    def close(self) -> None:
+        """Close the connections that are not in use."""
+        super().close()
+        self._pool.close()
+
+    def _send_once(
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Any
+    ) -> tuple[Access, str | None, urllib3.BaseHTTPResponse]:
+        with self._lock:
+            access, pool = self._access, self._pool
+        target = request_target(access.endpoint.base_url, url)
+        if access.endpoint.proxy and access.endpoint.base_url.startswith("http:"):
+            target = f"{access.endpoint.base_url.split('/', 3)[0]}//{pool.host}:{pool.port}{target}"
+        authorization = access.authorization()
+        sent = HTTPHeaderDict()
+        for name, value in headers.items():
+            if name.lower() not in _OURS_TO_SET and not name.lower().startswith("impersonate-"):
+                sent.add(name, value)
+        if authorization:
+            sent.add("Authorization", authorization)
+        for name, value in access.impersonation:
+            sent.add(name, value)
+        try:
+            raw = pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=sent,
+                retries=False,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout(timeout),
+                preload_content=False,
+                decode_content=False,
+                chunked=body is not None and "Content-Length" not in sent,
+            )
+        except Exception as error:
+            raise translate(error, access.endpoint.name) from error
+        if raw.status < 200:
+            # http.client takes an interim answer for the final one; the real one would be read as the next's.
+            raw.close()
+            raise ClusterError(
+                f"{access.endpoint.name} passed on an interim answer ({raw.status}), which ends no request",
+                "Look at the registry, or at what else is between: this is not how they answer",
+            )
+        return access, authorization, raw
+
+    def _renew(self, access: Access, used: str | None) -> bool:
+        """Read the credentials again after a 401.
+
+        Args:
+            access: What the refused request went out with.
+            used: Its ``Authorization`` header.
+
+        Returns:
+            Whether there is something new to try.
+        """
+        with self._lock:
+            if self._access is not access:
+                return True
+            fresh = self._load()
+            if fresh.endpoint == access.endpoint and fresh.authorization() == used:
+                return False
+            if fresh.endpoint != access.endpoint:
+                self._pool = open_pool(fresh.endpoint, self._pool_size, self._silence_timeout)
+            self._access = fresh
+            return True
+
+    def _timeout(self, given: Any) -> urllib3.Timeout:
+        if isinstance(given, urllib3.Timeout):
+            return given
+        connect, read = given if isinstance(given, tuple) else (given, given)
+        return urllib3.Timeout(
+            connect=self._connect_timeout if connect is None else connect,
+            read=self._silence_timeout if read is None else read,
+        )

@@ -1,0 +1,90 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The way into a cluster: from a module's options to a requests adapter and an official API client."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from ..errors import ClusterError
+from .api_server import ApiServerAdapter
+from .cluster_options import CLUSTER_ARGUMENT_SPEC, ClusterModule, secrets_of
+from .credentials import import_kubernetes, load
+
+try:
+    import requests  # noqa: F401
+    import urllib3
+except ImportError:
+    HAS_REQUESTS = False
+else:
+    HAS_REQUESTS = True
+
+if TYPE_CHECKING:
+    from kubernetes.client import ApiClient
+
+__all__ = ["CLUSTER_ARGUMENT_SPEC", "Cluster", "ClusterModule", "connect", "secrets_of"]
+
+
+class Cluster:
+    """One cluster, reached as one user.
+
+    Attributes:
+        adapter: The requests adapter bound to the API server.
+        warnings: What the user should be told once.
+    """
+
+    def __init__(self, adapter: ApiServerAdapter, warnings: tuple[str, ...] = ()) -> None:
+        self.adapter = adapter
+        self.warnings = warnings
+        self._api_client: ApiClient | None = None
+
+    def api_client(self) -> ApiClient:
+        """The official client, over the same connections and credentials as :attr:`adapter`.
+
+        Raises:
+            ClusterError: The kubernetes library is missing or is one of the broken versions.
+        """
+        if self._api_client is None:
+            self._api_client = _official_client(self.adapter)
+        return self._api_client
+
+
+def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
+    """Read the configuration that the options point at; no connection is made yet.
+
+    Args:
+        options: A module's parameters; :data:`CLUSTER_ARGUMENT_SPEC` names those that are read, all may be absent.
+        **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``,
+            ``silence_timeout``.
+
+    Raises:
+        ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
+    """
+    if not HAS_REQUESTS:
+        raise ClusterError("the Python library requests is not installed", "Install requests")
+    adapter = ApiServerAdapter(lambda: load(options), **adapter_options)
+    warnings: tuple[str, ...] = ()
+    if not adapter.verifies:
+        warnings = (f"the certificate of {adapter.server_name} is not checked: anyone between can read and change all",)
+    return Cluster(adapter, warnings)
+
+
+def _official_client(adapter: ApiServerAdapter) -> ApiClient:
+    import_kubernetes()
+    from kubernetes.client import ApiClient, Configuration
+
+    class ThroughAdapter(urllib3.PoolManager):
+        """Where the official client sends its requests: the adapter adds credentials, TLS and proxy to them."""
+
+        def urlopen(self, method: str, url: str, *_redirect: Any, **options: Any) -> Any:
+            return adapter.open(method, url, options.get("headers"), options.get("body"), options.get("timeout"))
+
+    configuration = Configuration()
+    configuration.host = adapter.base_url
+    configuration.proxy = None
+    client = ApiClient(configuration)
+    client.rest_client.pool_manager = ThroughAdapter()
+    return client

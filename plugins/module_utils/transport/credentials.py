@@ -1,0 +1,264 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who we are to the cluster: the official client's configuration loading, with kubernetes.core's precedence.
+
+Explicit options that are enough by themselves need no file; then comes a kubeconfig or context that was named, then
+the service account of the Pod we may run in, then the default kubeconfig. Options override single values of what was
+loaded. An explicit credential replaces the loaded one whole: a kubeconfig's client certificate sent beside a given
+token would win at the API server.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+from ..errors import ClusterError
+from .api_server import Access
+from .connection import Endpoint, base_url, goes_past_proxy
+from .kubeconfig import Kubeconfig
+
+try:
+    import urllib3
+except ImportError:  # reported by cluster.connect()
+    pass
+
+BROKEN_VERSIONS = ("36.0.0", "36.0.1")
+_RENEW_EVERY = 30.0
+"""Seconds between two looks at whether a token nears its end: the library would run an exec plugin that gives
+tokens of five minutes or less before every single request."""
+
+
+def import_kubernetes() -> None:
+    """Make sure that the official client is there and works.
+
+    Raises:
+        ClusterError: It is missing, or a version that cannot authenticate.
+    """
+    try:
+        import kubernetes
+    except ImportError:
+        raise ClusterError(
+            "the Python library kubernetes is not installed for the interpreter that runs this module",
+            "Install kubernetes (24.2.0 or newer)",
+        ) from None
+    if kubernetes.__version__ in BROKEN_VERSIONS:
+        raise ClusterError(
+            f"the Python library kubernetes {kubernetes.__version__} leaves tokens out of its requests",
+            "Install another version of kubernetes than " + " and ".join(BROKEN_VERSIONS),
+        )
+
+
+def load(options: Mapping[str, Any]) -> Access:
+    """Find the cluster that the options mean, and read its address and credentials.
+
+    Args:
+        options: A module's parameters, as in :data:`.cluster_options.CLUSTER_ARGUMENT_SPEC`.
+
+    Raises:
+        ClusterError: No cluster is configured, or what is configured cannot be used.
+    """
+    given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
+    loaded = _find(given)
+    authorization = _explicit_authorization(given)
+    explicit = authorization is not None or "client_cert" in given
+    if explicit:
+        renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant, asked like a renewed one
+    else:
+        renewed = _Renewed(loaded) if loaded is not None else lambda: None
+    return Access(_endpoint(given, loaded, explicit), renewed, _impersonation(given))
+
+
+def _find(given: Mapping[str, Any]) -> Any:
+    """The official client's Configuration as it was loaded, or None where the options say everything."""
+    enough = "host" in given and (
+        "api_key" in given
+        or ("username" in given and "password" in given)
+        or ("client_cert" in given and "client_key" in given)
+    )
+    if enough:
+        return None
+    named = "kubeconfig" in given or "context" in given
+    if not named:
+        pod = _service_account()
+        if pod is not None:
+            return pod
+    kubeconfig = Kubeconfig.find(given.get("kubeconfig"))
+    if kubeconfig is None:
+        if "host" in given:
+            return None
+        raise ClusterError(
+            "no cluster is configured: no kubeconfig, no host, and this is no Pod with a service account",
+            "Set kubeconfig, or host and api_key",
+        )
+    return _from_kubeconfig(kubeconfig, given)
+
+
+def _service_account() -> Any:
+    from_pod = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBERNETES_SERVICE_PORT" in os.environ
+    if not from_pod:
+        return None
+    import_kubernetes()
+    from kubernetes import config
+
+    configuration = _empty_configuration()
+    try:
+        config.load_incluster_config(client_configuration=configuration)
+    except (config.ConfigException, OSError):
+        return None
+    return configuration
+
+
+def _from_kubeconfig(kubeconfig: Kubeconfig, given: Mapping[str, Any]) -> Any:
+    import_kubernetes()
+    from kubernetes import config
+
+    context = kubeconfig.choose(given.get("context"))
+    configuration = _empty_configuration()
+    with _library_log() as logged:
+        try:
+            if kubeconfig.path is None:
+                config.load_kube_config_from_dict(
+                    kubeconfig.documents[0],
+                    context=context.name,
+                    client_configuration=configuration,
+                    persist_config=False,
+                )
+            else:
+                config.load_kube_config(
+                    kubeconfig.path,
+                    context=context.name,
+                    client_configuration=configuration,
+                    persist_config=bool(given.get("persist_config")),
+                )
+        except Exception as error:  # the loader raises whatever a malformed file makes Python raise
+            raise ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}") from None
+    # Versions of the library before 30 leave these two out.
+    configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
+    configuration.tls_server_name = getattr(configuration, "tls_server_name", None) or context.cluster.get(
+        "tls-server-name"
+    )
+    asks_plugin = "exec" in context.user or "auth-provider" in context.user
+    if asks_plugin and not _token(configuration) and not configuration.cert_file and not _has_own_credential(given):
+        plugin = (context.user.get("exec") or {}).get("command") or "auth-provider"
+        said = kubeconfig.redact(logged[0]) if logged else "it gave neither a token nor a certificate"
+        raise ClusterError(
+            f"the credential plugin {plugin} of {kubeconfig.name} failed: {said}",
+            "Run it by hand to see what it needs, such as a login",
+        )
+    return configuration
+
+
+def _has_own_credential(given: Mapping[str, Any]) -> bool:
+    return "api_key" in given or "client_cert" in given or ("username" in given and "password" in given)
+
+
+def _empty_configuration() -> Any:
+    """A Configuration of our own that knows no proxy; the library fills it from the environment."""
+    from kubernetes.client import Configuration
+
+    configuration = Configuration()
+    configuration.proxy = None
+    configuration.host = ""
+    return configuration
+
+
+class _Renewed:
+    """The token of a loaded configuration, renewed by the library's hook ahead of its end."""
+
+    def __init__(self, configuration: Any) -> None:
+        self._configuration = configuration
+        self._lock = threading.Lock()
+        self._looked = time.monotonic()
+
+    def __call__(self) -> str | None:
+        hook = self._configuration.refresh_api_key_hook
+        with self._lock:
+            if hook is not None and time.monotonic() - self._looked > _RENEW_EVERY:
+                self._looked = time.monotonic()
+                # A renewal that fails leaves the token as it is: it may still hold, and if not, the server says 401.
+                with _library_log(), contextlib.suppress(Exception):
+                    hook(self._configuration)
+            return _token(self._configuration)
+
+
+def _token(configuration: Any) -> str | None:
+    keys: dict[str, str] = configuration.api_key
+    return keys.get("BearerToken") or keys.get("authorization")
+
+
+def _explicit_authorization(given: Mapping[str, Any]) -> str | None:
+    if "api_key" in given:
+        return f"Bearer {given['api_key']}"
+    if "username" in given and "password" in given:
+        pair = f"{given['username']}:{given['password']}".encode()
+        return f"Basic {base64.b64encode(pair).decode('ascii')}"
+    return None
+
+
+def _endpoint(given: Mapping[str, Any], loaded: Any, explicit: bool) -> Endpoint:
+    base = base_url(given.get("host") or loaded.host)
+    cert, key = given.get("client_cert"), given.get("client_key")
+    if loaded is not None and not explicit:
+        cert, key = loaded.cert_file, loaded.key_file
+    proxy = given.get("proxy") or (loaded.proxy if loaded is not None else None)
+    if proxy and goes_past_proxy(base, given.get("no_proxy")):
+        proxy = None
+    verify = given.get("validate_certs")
+    if verify is None:
+        verify = loaded is None or bool(loaded.verify_ssl)
+    return Endpoint(
+        base_url=base,
+        ca_file=given.get("ca_cert") or (loaded.ssl_ca_cert if loaded is not None else None),
+        verify=verify,
+        client_cert=cert,
+        client_key=key,
+        server_name=given.get("tls_server_name") or (loaded.tls_server_name if loaded is not None else None),
+        proxy=proxy,
+        proxy_headers=_proxy_headers(given),
+    )
+
+
+def _proxy_headers(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    asked = {name: value for name, value in given.get("proxy_headers", {}).items() if value}
+    return tuple(urllib3.util.make_headers(**asked).items()) if asked else ()
+
+
+def _impersonation(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    headers = [("Impersonate-Group", group) for group in given.get("impersonate_groups", [])]
+    if "impersonate_user" in given:
+        headers.insert(0, ("Impersonate-User", given["impersonate_user"]))
+    elif headers:
+        raise ClusterError("impersonate_groups is set without impersonate_user", "Set impersonate_user too")
+    return tuple(headers)
+
+
+@contextlib.contextmanager
+def _library_log() -> Iterator[list[str]]:
+    """Collect what the library logs: it swallows the failure of an exec plugin and says why only there."""
+    collected: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            collected.append(_first_line(record.getMessage()))
+
+    collector = Collector(logging.ERROR)
+    root = logging.getLogger()
+    root.addHandler(collector)
+    try:
+        yield collected
+    finally:
+        root.removeHandler(collector)
+
+
+def _first_line(said: object) -> str:
+    lines = str(said).strip().splitlines() or [type(said).__name__]
+    return lines[0][:300]
