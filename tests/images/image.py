@@ -1,0 +1,168 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a made image is: its files, its tags, and what the tags point to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Optional
+
+from .layout import REFERENCE, Layout
+
+# The forms an image can have, by the name of their transport, and where a recipe puts each.
+FILES = {"oci": "layout", "oci-archive": "oci-archive.tar", "docker-archive": "docker-archive.tar"}
+
+
+@dataclass(frozen=True)
+class Tag:
+    """One name of an image and what it stands for."""
+
+    name: str
+    digest: Optional[str]
+    """The manifest's or index's digest; None where there is only a Docker archive, which has none."""
+    media_type: Optional[str]
+    config_digest: Optional[str]
+    """The image ID; None for an index, which has one for each platform."""
+    platforms: list[str]
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image in the cache, in one or more forms that hold the same content."""
+
+    name: str
+    folder: Path
+    tags: list[Tag]
+    sizes: dict[str, int]
+    """The forms that exist, and their bytes on disk."""
+
+    def path(self, transport: str) -> Path:
+        """The folder or file that has the image in this form."""
+        if transport not in self.sizes:
+            raise KeyError(f"{self.name} is not made as {transport}, only as {', '.join(self.sizes)}")
+        return self.folder / FILES[transport]
+
+    def reference(self, transport: str, tag: Optional[str] = None) -> str:
+        """The image as a user writes it: `oci:/…/layout:docker.io/library/busybox:1.36`."""
+        return f"{transport}:{self.path(transport)}:{tag or self.tag}"
+
+    @property
+    def layout(self) -> Path:
+        """The OCI layout folder."""
+        return self.path("oci")
+
+    @property
+    def oci_archive(self) -> Path:
+        """The OCI layout as one tar file."""
+        return self.path("oci-archive")
+
+    @property
+    def docker_archive(self) -> Path:
+        """What `docker save` writes."""
+        return self.path("docker-archive")
+
+    @property
+    def tag(self) -> str:
+        """The first name."""
+        return self.tags[0].name
+
+    @property
+    def digest(self) -> str:
+        """The digest of the first name's manifest or index."""
+        if self.tags[0].digest is None:
+            raise KeyError(f"{self.name} has no manifest digest: it exists as {', '.join(self.sizes)} only")
+        return self.tags[0].digest
+
+    @property
+    def config_digest(self) -> str:
+        """The image ID of the first name."""
+        if self.tags[0].config_digest is None:
+            raise KeyError(f"{self.name} is an index: it has a config for each platform")
+        return self.tags[0].config_digest
+
+    @property
+    def platforms(self) -> list[str]:
+        """What the first name runs on, such as `linux/amd64`."""
+        return self.tags[0].platforms
+
+    def as_dict(self) -> dict[str, Any]:
+        """Everything, for programs in other languages."""
+        return {
+            "folder": str(self.folder),
+            "tags": [asdict(tag) for tag in self.tags],
+            "forms": {
+                form: {"path": str(self.path(form)), "references": self._references(form), "size": size}
+                for form, size in self.sizes.items()
+            },
+        }
+
+    def _references(self, form: str) -> list[str]:
+        return [self.reference(form, tag.name) for tag in self.tags]
+
+    def save(self) -> None:
+        """Note down what was found, so that the next reader need not look into the files."""
+        notes = {"tags": [asdict(tag) for tag in self.tags], "sizes": self.sizes}
+        (self.folder / "image.json").write_text(json.dumps(notes, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, name: str, folder: Path) -> Image:
+        """An image made earlier."""
+        notes = json.loads((folder / "image.json").read_text())
+        return cls(name, folder, [Tag(**tag) for tag in notes["tags"]], notes["sizes"])
+
+    @classmethod
+    def examine(cls, name: str, folder: Path) -> Image:
+        """Find out what a recipe left in a folder."""
+        forms = {form: folder / file for form, file in FILES.items() if (folder / file).exists()}
+        tags = _layout_tags(Layout(forms["oci"])) if "oci" in forms else _archive_tags(forms["docker-archive"])
+        return cls(name, folder, tags, {form: _size(path) for form, path in forms.items()})
+
+
+def _layout_tags(layout: Layout) -> list[Tag]:
+    tags = []
+    for descriptor in layout.tagged:
+        manifest = layout.read(descriptor["digest"])
+        config = manifest.get("config", {}).get("digest")
+        parts = [layout.read(part["digest"]) for part in manifest.get("manifests", [])] or [manifest]
+        tags.append(
+            Tag(
+                descriptor["annotations"][REFERENCE],
+                descriptor["digest"],
+                descriptor["mediaType"],
+                config,
+                [found for part in parts for found in _platform(layout.read(part["config"]["digest"]))],
+            )
+        )
+    return tags
+
+
+def _archive_tags(archive: Path) -> list[Tag]:
+    tags = []
+    with tarfile.open(archive) as tar:
+        for entry in json.loads(_member(tar, "manifest.json")):
+            content = _member(tar, entry["Config"])
+            digest = "sha256:" + hashlib.sha256(content).hexdigest()
+            tags += [Tag(name, None, None, digest, _platform(json.loads(content))) for name in entry["RepoTags"]]
+    return tags
+
+
+def _member(tar: tarfile.TarFile, name: str) -> bytes:
+    stream = tar.extractfile(name)
+    assert stream is not None, f"{name} is not a file"
+    return stream.read()
+
+
+def _platform(config: dict[str, Any]) -> list[str]:
+    parts = [config[key] for key in ("os", "architecture", "variant") if key in config]
+    return ["/".join(parts)] if parts else []
+
+
+def _size(path: Path) -> int:
+    files = path.rglob("*") if path.is_dir() else [path]
+    return sum(file.stat().st_size for file in files if file.is_file())

@@ -1,0 +1,87 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""OCI layout folders, read and written directly: only what the tools have no command for."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Optional
+
+REFERENCE = "org.opencontainers.image.ref.name"
+INDEX = "application/vnd.oci.image.index.v1+json"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+CONFIG = "application/vnd.oci.image.config.v1+json"
+LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+Descriptor = dict[str, Any]
+
+
+class Layout:
+    """A folder of blobs and the index that names some of them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @property
+    def blobs(self) -> Path:
+        """Where the blobs are, each named by the hexadecimal part of its digest."""
+        return self.folder / "blobs" / "sha256"
+
+    @property
+    def tagged(self) -> list[Descriptor]:
+        """What the layout's index points to."""
+        manifests: list[Descriptor] = json.loads((self.folder / "index.json").read_bytes())["manifests"]
+        return manifests
+
+    def read(self, digest: str) -> dict[str, Any]:
+        """A manifest, index or config."""
+        document: dict[str, Any] = json.loads((self.blobs / digest.partition(":")[2]).read_bytes())
+        return document
+
+    def create(self) -> None:
+        """Make an empty layout."""
+        self.blobs.mkdir(parents=True)
+        (self.folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
+
+    def stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
+        """Add a blob of any size and describe it."""
+        hasher = hashlib.sha256()
+        unnamed = self.blobs / "unnamed"
+        with unnamed.open("wb") as file:
+            for chunk in chunks:
+                hasher.update(chunk)
+                file.write(chunk)
+            size = file.tell()
+        unnamed.rename(self.blobs / hasher.hexdigest())
+        return {"mediaType": media_type, "digest": f"sha256:{hasher.hexdigest()}", "size": size}
+
+    def document(self, content: dict[str, Any], media_type: str) -> Descriptor:
+        """Add a manifest, index or config and describe it."""
+        return self.stream([json.dumps(content, separators=(",", ":")).encode()], media_type)
+
+    def adopt(self, file: Path, media_type: str) -> Descriptor:
+        """Add a file that is there already, byte for byte, and describe it."""
+        digest = sha256(file)
+        shutil.copyfile(file, self.blobs / digest)
+        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": file.stat().st_size}
+
+    def tag(self, descriptor: Descriptor, reference: Optional[str]) -> None:
+        """Make the index point to one blob, under a reference."""
+        named = {**descriptor, "annotations": {REFERENCE: reference}} if reference else descriptor
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}
+        (self.folder / "index.json").write_text(json.dumps(index))
+
+
+def sha256(file: Path) -> str:
+    """The hexadecimal SHA-256 of a file's bytes."""
+    hasher = hashlib.sha256()
+    with file.open("rb") as stream:
+        for block in iter(lambda: stream.read(1 << 20), b""):
+            hasher.update(block)
+    return hasher.hexdigest()

@@ -1,0 +1,25 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Many tiny layers: what costs a request each, and hardly a byte."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..tools import Umoci
+
+SUMMARY = "30 layers of one small file each"
+COUNT = 30
+TAG = f"example.com/deep/layers:{COUNT}"
+
+
+def make(name: str, folder: Path, scratch: Path) -> None:
+    """Insert the files one by one."""
+    image = Umoci(folder / "layout", TAG, scratch / "bundle")
+    for number in range(1, COUNT + 1):
+        file = scratch / f"{number}.txt"
+        file.write_text(f"layer {number} of {COUNT}\n")
+        image.insert(file, f"/layers/{file.name}")
+    image.finish()
