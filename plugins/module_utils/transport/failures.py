@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from ..errors import ClusterError
+from ..errors import ClusterError, ConnectionLostError
 
 try:
     from urllib3 import exceptions as urllib3_errors
@@ -25,10 +25,6 @@ except ImportError:  # reported by whoever opens a connection
 
 class UnreachableError(ClusterError):
     """No connection came to be, so nothing was sent: trying again later is always safe."""
-
-
-class ConnectionLostError(ClusterError):
-    """An open connection was cut or fell silent: what it carried may or may not have arrived."""
 
 
 def translate(error: BaseException, server: str = "the API server") -> ClusterError:

@@ -1,0 +1,53 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options that say which registry to use, and how."""
+
+from __future__ import annotations
+
+
+class ModuleDocFragment:
+    """The registry's options."""
+
+    DOCUMENTATION = r"""
+options:
+  namespace:
+    description: The namespace of the registry's Pod.
+    type: str
+    default: k8scr
+  registry:
+    description: The name of the registry's Pod.
+    type: str
+    default: k8scr-0
+  registry_port:
+    description: The port that the registry listens on in its Pod.
+    type: int
+    default: 5000
+  registry_scheme:
+    description: What the registry speaks on that port.
+    type: str
+    choices: [http, https]
+    default: http
+  qualify:
+    description:
+      - Whether an image's repository in the cluster's registry begins with the host of its name, as in
+        C(registry.example.com/team/api), which keeps equal paths of two registries apart.
+      - Without it the host is left out, as in C(team/api). A colon before a port becomes an underscore.
+    type: bool
+    default: false
+  connections:
+    description: How many requests may be under way at once.
+    type: int
+    default: 4
+  timeout:
+    description:
+      - Seconds of silence after which a connection counts as lost.
+      - There is no limit to the time that a transfer may take.
+    type: int
+    default: 60
+  fail_fast:
+    description: Whether the first image that fails ends the task. Without it the others are still delivered.
+    type: bool
+    default: false
+"""

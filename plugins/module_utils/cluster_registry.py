@@ -1,0 +1,56 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The cluster's registry, as the options of the modules describe it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http.cookiejar import DefaultCookiePolicy
+from typing import Any
+
+from .stores.registry import Registry
+from .transport.cluster import connect
+from .transport.pod_proxy import PodProxyAdapter
+
+try:
+    import requests
+except ImportError:
+    # The module reports what is missing.
+    pass
+
+REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
+    "namespace": {"type": "str", "default": "k8scr"},
+    "registry": {"type": "str", "default": "k8scr-0"},
+    "registry_port": {"type": "int", "default": 5000},
+    "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+    "qualify": {"type": "bool", "default": False},
+    "connections": {"type": "int", "default": 4},
+    "timeout": {"type": "int", "default": 60},
+    "fail_fast": {"type": "bool", "default": False},
+}
+
+_URL = "http://registry"
+_CONNECT_TIMEOUT = 10.0
+
+
+def connect_registry(options: Mapping[str, Any]) -> Registry:
+    """Return the cluster's registry; nothing is sent yet.
+
+    Args:
+        options: A module's parameters with :data:`REGISTRY_ARGUMENT_SPEC`.
+
+    Raises:
+        ClusterError: The options lead to no cluster.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.adapters.clear()
+    pod, namespace = options["registry"], options["namespace"]
+    cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
+    road = PodProxyAdapter(cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"])
+    session.mount(f"{_URL}/", road)
+    description = f"the registry in Pod {namespace}/{pod}"
+    return Registry(session, _URL, description, (_CONNECT_TIMEOUT, float(options["timeout"])))

@@ -1,0 +1,217 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The one engine: copies image graphs from any source to any destination.
+
+First it plans, with requests that change nothing; then it carries the plan out. A dry run is a plan that is not
+carried out, so both agree by construction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from concurrent.futures import Executor, Future
+from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+
+from .errors import DigestMismatchError, RegistryError, SourceError
+from .oci.descriptor import Descriptor
+from .oci.digest import verified
+from .oci.manifest import Manifest
+from .stores.graph import walk_manifests
+from .stores.store import Blocks, ImageDestination, ImageSource, SourceImage
+
+
+class Action(str, Enum):
+    """What becomes of a blob."""
+
+    PRESENT = "present"
+    MOUNTED = "mounted"
+    SENT = "sent"
+
+
+@dataclass
+class BlobCopy:
+    """One blob on its way.
+
+    Attributes:
+        descriptor: The blob.
+        action: What becomes of it: planned at first, then what became of it.
+        origin: The copy of the same blob to another repository of the same store, which it is mounted from.
+        repository: Where it goes to, in the destination's store.
+        arrival: Ends when it is there, or fails.
+    """
+
+    descriptor: Descriptor
+    action: Action
+    repository: str
+    origin: BlobCopy | None = None
+    arrival: Future[None] | None = None
+
+
+@dataclass
+class ImageCopy:
+    """One image on its way from a source to a destination.
+
+    Attributes:
+        source: Where it is.
+        image: Which it is there.
+        destination: Where it goes to.
+        tag: The tag that it gets; ``None`` for an image that is known by its digest alone.
+        before: The manifest or index that has the tag, or the digest, before the copy.
+        root: The digest that the tag has after it.
+        manifests: The manifests that are missing at the destination, children before indexes; empty if the
+            image is there.
+        blobs: What becomes of each blob that these point to.
+    """
+
+    source: ImageSource
+    image: SourceImage
+    destination: ImageDestination
+    tag: str | None
+    before: Descriptor | None = None
+    root: str = ""
+    manifests: list[Manifest] = field(default_factory=list)
+    blobs: list[BlobCopy] = field(default_factory=list)
+
+    @property
+    def changes(self) -> bool:
+        """Whether something is to be done."""
+        return bool(self.manifests)
+
+
+def plan_image(copy: ImageCopy) -> None:
+    """Find out what is to be done for an image, by asking its source and its destination.
+
+    Raises:
+        K8scrError: One of them does not answer, or the image is not whole.
+    """
+    root = copy.image.root
+    copy.before = copy.destination.resolve(copy.tag or root.digest)
+    copy.root = root.digest
+    if copy.before and (copy.before.digest == root.digest or _has_config(copy, copy.before)):
+        copy.root = copy.before.digest
+        return
+    seen: set[str] = set()
+    for manifest in walk_manifests(copy.source, root):
+        is_root = manifest.descriptor.digest == root.digest
+        if is_root:
+            copy.destination.require_support(manifest)
+        elif copy.destination.has_manifest(manifest.descriptor):
+            continue
+        copy.manifests.append(manifest)
+        for blob in manifest.blobs:
+            if blob.digest not in seen:
+                seen.add(blob.digest)
+                action = Action.PRESENT if copy.destination.has_blob(blob) else Action.SENT
+                copy.blobs.append(BlobCopy(blob, action, copy.destination.repository))
+
+
+def share_blobs(copies: Iterable[ImageCopy]) -> None:
+    """Let each blob be sent once to a store, and be mounted wherever else it is needed there.
+
+    Args:
+        copies: The images in the order in which they will be copied.
+    """
+    first: dict[tuple[int, str], BlobCopy] = {}
+    here: dict[tuple[int, str, str], BlobCopy] = {}
+    for copy in copies:
+        store = id(copy.destination.store)
+        for blob in copy.blobs:
+            digest = blob.descriptor.digest
+            same_place = here.setdefault((store, blob.repository, digest), blob)
+            origin = first.setdefault((store, digest), blob)
+            if blob.action is not Action.SENT:
+                continue
+            if same_place is not blob:
+                blob.action, blob.origin = Action.PRESENT, same_place
+            elif origin is not blob:
+                blob.action, blob.origin = Action.MOUNTED, origin
+
+
+def start_blobs(copy: ImageCopy, workers: Executor) -> None:
+    """Begin to carry out the plan for an image's blobs; what a blob is mounted from must have been begun before."""
+    for blob in copy.blobs:
+        if blob.action is not Action.PRESENT or blob.origin:
+            blob.arrival = workers.submit(_copy_blob, copy, blob)
+
+
+def finish_image(copy: ImageCopy) -> None:
+    """Wait for an image's blobs, then store its manifests, children before indexes, and at last its tag.
+
+    Raises:
+        K8scrError: Something could not be copied; the tag is as it was.
+    """
+    for blob in copy.blobs:
+        if blob.arrival:
+            blob.arrival.result()
+    for manifest in copy.manifests[:-1]:
+        copy.destination.put_manifest(manifest)
+    copy.destination.publish(copy.manifests[-1], copy.tag)
+
+
+def _copy_blob(copy: ImageCopy, blob: BlobCopy) -> None:
+    mount_from: str | None = None
+    if blob.origin:
+        if _arrived(blob.origin):
+            if blob.action is Action.PRESENT:
+                return
+            mount_from = blob.origin.repository
+        blob.action = Action.SENT
+    try:
+        if copy.destination.put_blob(blob.descriptor, _Content(copy, blob.descriptor), mount_from):
+            blob.action = Action.MOUNTED
+    except DigestMismatchError as error:
+        if copy.destination.checks_digests:
+            raise _find_fault(copy, blob.descriptor, error) from error
+        raise
+
+
+def _arrived(blob: BlobCopy) -> bool:
+    return blob.arrival is None or blob.arrival.exception() is None
+
+
+def _has_config(copy: ImageCopy, before: Descriptor) -> bool:
+    """Whether what is there is this image with other bytes: an image without a manifest is known by its config."""
+    if not copy.image.config_digest:
+        return False
+    config = copy.destination.fetch_manifest(before).config
+    return config is not None and config.digest == copy.image.config_digest
+
+
+def _find_fault(copy: ImageCopy, blob: Descriptor, refused: DigestMismatchError) -> Exception:
+    """Return whose fault it is that the destination got other content than the digest names."""
+    what = f"blob {blob.digest} in {copy.source.description}"
+    try:
+        with copy.source.open_blob(blob) as blocks:
+            for _block in verified(blocks, blob.digest, blob.size, what):
+                pass
+    except DigestMismatchError as error:
+        return SourceError(error.message, "Make or copy it again")
+    return RegistryError(
+        f"{refused.message}, though {copy.source.description} has it undamaged",
+        "Something on the way or the registry changed it; run again, and look there if it stays so",
+    )
+
+
+class _Content:
+    """Opens a blob's content at its source, verified where the destination does not do it."""
+
+    def __init__(self, copy: ImageCopy, descriptor: Descriptor) -> None:
+        self._copy = copy
+        self._descriptor = descriptor
+
+    def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
+        return self._open(offset)
+
+    @contextmanager
+    def _open(self, offset: int) -> Iterator[Blocks]:
+        with self._copy.source.open_blob(self._descriptor, offset) as blocks:
+            if self._copy.destination.checks_digests:
+                yield blocks
+            else:
+                what = f"blob {self._descriptor.digest} from {self._copy.source.description}"
+                yield verified(blocks, self._descriptor.digest, self._descriptor.size, what)

@@ -1,0 +1,77 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The failures a user meets: each says in one line what failed, who said so and what to do.
+
+Modules catch :class:`K8scrError` once, at their boundary; everything else that escapes is a bug.
+"""
+
+from __future__ import annotations
+
+
+class K8scrError(Exception):
+    """A failure that is explained to the user instead of being shown as a traceback.
+
+    Args:
+        message: What failed, on what, and why; one sentence without its full stop.
+        advice: What the user can do about it; one sentence without its full stop.
+    """
+
+    def __init__(self, message: str, advice: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+
+    def __str__(self) -> str:
+        return f"{self.message}. {self.advice}." if self.advice else self.message
+
+
+class InputError(K8scrError):
+    """What the user wrote cannot mean anything: a reference, a location, an option."""
+
+
+class SourceError(K8scrError):
+    """The place an image is read from lacks it, is damaged or is not what it says."""
+
+
+class DestinationError(K8scrError):
+    """The place an image is written to refuses it: disk full, no permission, in use."""
+
+
+class DigestMismatchError(K8scrError):
+    """Content that was read is not the content that its digest names."""
+
+
+class ClusterError(K8scrError):
+    """The way to the API server is not there: configuration, credentials, TLS, network."""
+
+
+class ApiServerError(K8scrError):
+    """The API server answered, and refused: not found, forbidden, unreachable Pod.
+
+    Args:
+        status: The HTTP status code.
+    """
+
+    def __init__(self, message: str, advice: str | None = None, status: int = 0) -> None:
+        super().__init__(message, advice)
+        self.status = status
+
+
+class RegistryError(K8scrError):
+    """The registry answered, and refused or misbehaved.
+
+    Args:
+        status: The HTTP status code.
+        codes: The error codes of its answer (OCI distribution specification, "Error Codes").
+    """
+
+    def __init__(self, message: str, advice: str | None = None, status: int = 0, codes: tuple[str, ...] = ()) -> None:
+        super().__init__(message, advice)
+        self.status = status
+        self.codes = codes
+
+
+class ConnectionLostError(ClusterError):
+    """A connection was there and broke, or fell silent: what it carried may have arrived or not."""

@@ -1,0 +1,71 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Descriptors: what names a piece of content (OCI image specification, "OCI Content Descriptors")."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..errors import InputError
+from .digest import parse_digest
+from .platform import Platform
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A piece of content by its media type, digest and size in bytes.
+
+    Two descriptors are equal when these three are; the rest is what the one who points there says about it.
+    """
+
+    media_type: str
+    digest: str
+    size: int
+    annotations: Mapping[str, str] = field(default_factory=dict, compare=False)
+    platform: Platform | None = field(default=None, compare=False)
+
+    @classmethod
+    def from_json(cls, value: object) -> Descriptor:
+        """Return the descriptor that a manifest or an index holds as a JSON object.
+
+        Raises:
+            InputError: It lacks a property that the specification requires, or one is of the wrong kind.
+        """
+        if not isinstance(value, Mapping):
+            raise InputError(f"{value!r:.80} is not a descriptor")
+        media_type, size, platform = value.get("mediaType"), value.get("size"), value.get("platform")
+        if not isinstance(media_type, str) or not media_type:
+            raise InputError("a descriptor has no mediaType")
+        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+            raise InputError(f"a descriptor has the size {size!r:.80}")
+        annotations = value.get("annotations") or {}
+        if not isinstance(annotations, Mapping):
+            raise InputError("a descriptor's annotations are not a JSON object")
+        return cls(
+            media_type,
+            parse_digest(value.get("digest")),
+            size,
+            {str(key): str(text) for key, text in annotations.items()},
+            Platform.from_json(platform) if isinstance(platform, Mapping) else None,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the JSON object of an index's entry, with its annotations."""
+        value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
+        if self.platform:
+            value["platform"] = {
+                key: text
+                for key, text in (
+                    ("architecture", self.platform.architecture),
+                    ("os", self.platform.os),
+                    ("variant", self.platform.variant),
+                )
+                if text
+            }
+        if self.annotations:
+            value["annotations"] = dict(self.annotations)
+        return value

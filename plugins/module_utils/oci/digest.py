@@ -1,0 +1,78 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Digests: the names of content (OCI image specification, "Descriptor: Digests")."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator
+
+from ..errors import DigestMismatchError, InputError
+
+_HEX_LENGTH = {"sha256": 64, "sha512": 128}
+_DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]+)")
+
+
+def parse_digest(text: object) -> str:
+    """Return ``text`` if it is a digest of a registered algorithm.
+
+    Raises:
+        InputError: It is not.
+    """
+    match = _DIGEST.fullmatch(text) if isinstance(text, str) else None
+    if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
+        raise InputError(f"{text!r:.200} is not a digest", "A digest is sha256: or sha512: and its hexadecimal digits")
+    return match[0]
+
+
+def split_digest(digest: str) -> tuple[str, str]:
+    """Return the algorithm and the hexadecimal part of a valid digest."""
+    algorithm, _colon, encoded = digest.partition(":")
+    return algorithm, encoded
+
+
+def digest_of(content: bytes, algorithm: str = "sha256") -> str:
+    """Return the digest of ``content``."""
+    return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
+
+
+def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) -> Iterator[memoryview]:
+    """Pass ``blocks`` on and check, when they end, that they were the content named ``digest``.
+
+    Args:
+        blocks: The content, in order.
+        digest: What it must hash to.
+        size: Its length in bytes; more than that is never passed on.
+        what: What is read from where, for the error.
+
+    Raises:
+        DigestMismatchError: It was shorter, longer or other content.
+    """
+    algorithm, encoded = split_digest(digest)
+    hasher = hashlib.new(algorithm)
+    length = 0
+    for block in blocks:
+        length += len(block)
+        if length > size:
+            raise DigestMismatchError(f"{what} is longer than the {size} bytes that its descriptor says")
+        hasher.update(block)
+        yield block
+    if length < size:
+        raise DigestMismatchError(f"{what} ended after {length} of {size} bytes")
+    if hasher.hexdigest() != encoded:
+        raise DigestMismatchError(f"{what} is damaged: its content has the digest {algorithm}:{hasher.hexdigest()}")
+
+
+def verify_content(content: bytes, digest: str, what: str) -> bytes:
+    """Return ``content`` if it is what ``digest`` names.
+
+    Raises:
+        DigestMismatchError: It is not.
+    """
+    actual = digest_of(content, split_digest(digest)[0])
+    if actual != digest:
+        raise DigestMismatchError(f"{what} is damaged: its content has the digest {actual}")
+    return content

@@ -1,0 +1,121 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Manifests and indexes, and what each points to (OCI image specification; Docker image manifest version 2)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from .descriptor import Descriptor
+from .digest import digest_of
+
+MAXIMUM_SIZE = 4 << 20
+"""Bytes of the largest manifest that registries take (OCI distribution specification, "Pushing Manifests")."""
+
+OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+OCI_INDEX = "application/vnd.oci.image.index.v1+json"
+OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
+DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
+DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
+
+_MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
+_INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
+MANIFEST_MEDIA_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A manifest or an index: its exact bytes and what they point to.
+
+    Attributes:
+        descriptor: Its own media type, digest and size.
+        content: Its bytes, never written anew, so that the digest stays.
+        manifests: The manifests that an index lists; empty for a manifest.
+        config: The config of a manifest; ``None`` for an index.
+        layers: The layers of a manifest, in order.
+    """
+
+    descriptor: Descriptor
+    content: bytes
+    manifests: tuple[Descriptor, ...] = ()
+    config: Descriptor | None = None
+    layers: tuple[Descriptor, ...] = ()
+
+    @property
+    def blobs(self) -> tuple[Descriptor, ...]:
+        """The blobs that have to be there before this manifest, each once, in the order they are named."""
+        config = (self.config,) if self.config else ()
+        return tuple(dict.fromkeys(config + self.layers))
+
+
+def is_manifest(media_type: str) -> bool:
+    """Whether content of this media type is a manifest or an index."""
+    return media_type in _MANIFESTS or media_type in _INDEXES
+
+
+def parse_manifest(content: bytes, media_type: str | None = None) -> Manifest:
+    """Return the manifest or index that ``content`` is.
+
+    Args:
+        content: Its bytes.
+        media_type: What the one who named it says it is; without it the content's own ``mediaType`` counts.
+
+    Raises:
+        InputError: It is neither, is too large, or is of a kind that cannot be delivered.
+    """
+    value = load_json_object(content, "the manifest")
+    stated = value.get("mediaType") or media_type or _guess_media_type(value)
+    if media_type and is_manifest(media_type) and stated != media_type:
+        raise InputError(f"the manifest says that it is {stated!r:.100}, but it is named as {media_type}")
+    descriptor = Descriptor(str(stated), digest_of(content), len(content))
+    if stated in _INDEXES:
+        return Manifest(descriptor, content, manifests=_descriptors(value, "manifests"))
+    if stated in _MANIFESTS:
+        config = Descriptor.from_json(value.get("config"))
+        return Manifest(descriptor, content, config=config, layers=_descriptors(value, "layers"))
+    if value.get("schemaVersion") == 1:
+        raise InputError(
+            "the manifest is of Docker's schema 1, which registries no longer take",
+            "Pull and push the image once with a current Docker, which converts it",
+        )
+    raise InputError(f"{stated!r:.100} is not the media type of an image manifest or index")
+
+
+def load_json_object(content: bytes, what: str) -> dict[str, Any]:
+    """Return the JSON object that ``content`` is.
+
+    Raises:
+        InputError: It is larger than a manifest may be, or not a JSON object.
+    """
+    if len(content) > MAXIMUM_SIZE:
+        raise InputError(f"{what} has {len(content)} bytes, more than the {MAXIMUM_SIZE} that registries take")
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} is not JSON") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{what} is not a JSON object")
+    return value
+
+
+def _guess_media_type(value: Mapping[str, Any]) -> str | None:
+    # OCI does not require the property: then the members tell a manifest from an index.
+    if "manifests" in value:
+        return OCI_INDEX
+    return OCI_MANIFEST if "config" in value and "layers" in value else None
+
+
+def _descriptors(value: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:
+    entries = value.get(key) or []
+    if not isinstance(entries, list):
+        raise InputError(f"the manifest's {key} is not a list")
+    return tuple(Descriptor.from_json(entry) for entry in entries)

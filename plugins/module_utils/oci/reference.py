@@ -1,0 +1,82 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""References: the names of images, by the grammar and the defaults of distribution's reference package."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from ..errors import InputError
+from .digest import parse_digest
+
+_DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
+_HOST = re.compile(rf"(?:{_DOMAIN_COMPONENT}(?:\.{_DOMAIN_COMPONENT})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
+_PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
+_TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+_MAXIMUM_NAME = 255
+_DOCKER_HUB = "docker.io"
+_DOCKER_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+
+
+@dataclass(frozen=True)
+class Reference:
+    """An image's full name: ``host/path[:tag][@digest]``."""
+
+    host: str
+    path: str
+    tag: str | None = None
+    digest: str | None = None
+
+    def __str__(self) -> str:
+        tag = f":{self.tag}" if self.tag else ""
+        digest = f"@{self.digest}" if self.digest else ""
+        return f"{self.host}/{self.path}{tag}{digest}"
+
+    def repository(self, qualify: bool = False) -> str:
+        """Return the repository that the image has in the cluster's registry.
+
+        Args:
+            qualify: Keep the host as the first part of the path. A port's colon, which a repository's
+                path may not have, becomes an underscore.
+        """
+        return f"{self.host.lower().replace(':', '_')}/{self.path}" if qualify else self.path
+
+
+def parse_reference(text: str) -> Reference:
+    """Return the image that ``text`` names; what it leaves out is what Docker would add.
+
+    Raises:
+        InputError: It breaks the grammar.
+    """
+    name, at, digest = text.partition("@")
+    tag: str | None = None
+    colon = name.rfind(":")
+    if colon > name.rfind("/"):
+        name, tag = name[:colon], name[colon + 1 :]
+        if not _TAG.fullmatch(tag):
+            raise _invalid(text, f"{tag!r} is not a tag")
+    host, slash, path = name.partition("/")
+    if not slash or not ("." in host or ":" in host or host == "localhost" or host != host.lower()):
+        host, path = _DOCKER_HUB, name
+    if host in _DOCKER_HUB_ALIASES:
+        host = _DOCKER_HUB
+    if host == _DOCKER_HUB and "/" not in path:
+        path = f"library/{path}"
+    if not _HOST.fullmatch(host):
+        raise _invalid(text, f"{host!r} is not the name of a registry")
+    if not _PATH.fullmatch(path):
+        lower = " (upper case is not allowed)" if path != path.lower() else ""
+        raise _invalid(text, f"{path!r} is not the path of a repository{lower}")
+    if len(path) > _MAXIMUM_NAME:
+        raise _invalid(text, f"its path is longer than {_MAXIMUM_NAME} characters")
+    if at:
+        digest = parse_digest(digest)
+    return Reference(host, path, tag if tag or at else "latest", digest or None)
+
+
+def _invalid(text: str, why: str) -> InputError:
+    return InputError(f"{text!r:.300} is not the name of an image: {why}")

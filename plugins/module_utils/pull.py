@@ -1,0 +1,88 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From what the user writes to ``k8scr_pull`` to images on their way out of the cluster's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .copy import ImageCopy
+from .delivery import Order
+from .errors import InputError, K8scrError, SourceError
+from .oci.reference import Reference, parse_reference
+from .stores.location import FileDestination, Location, open_destination, parse_location
+from .stores.registry import Registry
+from .stores.store import SourceImage
+
+
+class PullOrders:
+    """The orders for the entries of the option ``images``.
+
+    Args:
+        registry: The cluster's registry.
+        qualify: Whether the repositories there begin with the images' hosts.
+    """
+
+    def __init__(self, registry: Registry, qualify: bool) -> None:
+        self._registry = registry
+        self._qualify = qualify
+        self._destinations: dict[Location, FileDestination] = {}
+        self._targets: dict[str, str] = {}
+
+    def read(self, images: Sequence[Any]) -> list[Order]:
+        """Return them.
+
+        Raises:
+            InputError: An entry is no image to pull, or two would be written under one name.
+        """
+        return [self._order(entry) for entry in images]
+
+    def _order(self, entry: Any) -> Order:
+        name, dest = _read_entry(entry)
+        reference = parse_reference(name)
+        location = parse_location(dest)
+        tag = location.name or (str(reference) if reference.tag else None)
+        target = f"{location}:{tag or reference.digest}"
+        if self._targets.setdefault(target, str(reference)) != str(reference):
+            raise InputError(f"{self._targets[target]} and {reference} would both be written to {target}")
+        facts = {
+            "repository": reference.repository(self._qualify),
+            "tag": reference.tag,
+            "dest": dest,
+            "target": target,
+        }
+        place = Location(location.transport, location.path)
+        try:
+            destination = self._destinations.get(place) or open_destination(place)
+        except K8scrError as error:
+            return Order(str(reference), _failing(error), facts)
+        self._destinations[place] = destination
+        return Order(str(reference), lambda: self._prepare(reference, destination, tag), facts)
+
+    def _prepare(self, reference: Reference, destination: FileDestination, tag: str | None) -> ImageCopy:
+        repository = self._registry.repository(reference.repository(self._qualify))
+        root = repository.resolve(reference.digest or reference.tag or "latest")
+        if root is None:
+            raise SourceError(
+                f"there is no image {reference.tag or reference.digest} in {repository.description}",
+                "Push it first, or see whether it was pushed with the other setting of qualify",
+            )
+        return ImageCopy(repository, SourceImage(root, reference), destination, tag)
+
+
+def _read_entry(entry: Any) -> tuple[str, str]:
+    if isinstance(entry, Mapping) and set(entry) == {"name", "dest"}:
+        name, dest = entry["name"], entry["dest"]
+        if isinstance(name, str) and isinstance(dest, str):
+            return name, dest
+    raise InputError(f"{entry!r:.300} is not an image to pull", "Write its name, and with dest where to write it")
+
+
+def _failing(error: K8scrError) -> Any:
+    def prepare() -> ImageCopy:
+        raise error
+
+    return prepare

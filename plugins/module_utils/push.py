@@ -1,0 +1,88 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""From what the user writes to ``k8scr_push`` to images on their way into the cluster's registry."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .copy import ImageCopy
+from .delivery import Order
+from .errors import InputError, K8scrError, SourceError
+from .oci.reference import Reference, parse_reference
+from .stores.location import FileSource, parse_location, open_source
+from .stores.registry import Registry
+from .stores.store import SourceImage
+
+
+def push_orders(images: Sequence[Any], registry: Registry, qualify: bool) -> list[Order]:
+    """Return the orders for the entries of the option ``images``; one that cannot be read is an order that fails.
+
+    Raises:
+        InputError: Two of them would land on one tag with different digests.
+    """
+    orders = [order for entry in images for order in _orders(entry, registry, qualify)]
+    _refuse_collisions(orders)
+    return orders
+
+
+def _orders(entry: Any, registry: Registry, qualify: bool) -> list[Order]:
+    source_text, name = _read_entry(entry)
+    try:
+        location = parse_location(source_text)
+        source = open_source(location)
+        images = source.images(location.name)
+        if name and len(images) > 1:
+            raise InputError(f"{source_text} has {len(images)} images, and one name cannot be that of all", "Say which")
+        reference = parse_reference(name) if name else None
+        return [_order(source, image, reference or image.name, source_text, registry, qualify) for image in images]
+    except K8scrError as error:
+        return [Order(name or source_text, _failing(error), {"source": source_text, "target": None})]
+
+
+def _read_entry(entry: Any) -> tuple[str, str | None]:
+    if isinstance(entry, str):
+        return entry, None
+    if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= {"source", "name"}:
+        name = entry.get("name")
+        if name is None or isinstance(name, str):
+            return entry["source"], name
+    raise InputError(f"{entry!r:.300} is not an image to push", "Write a source, or source and name")
+
+
+def _order(
+    source: FileSource, image: SourceImage, name: Reference | None, text: str, registry: Registry, qualify: bool
+) -> Order:
+    if name is None:
+        raise SourceError(f"an image in {text} has no name", "Give it one with name")
+    if name.digest and name.digest != image.root.digest:
+        raise SourceError(f"{text} has {image.root.digest}, not the digest of {name}")
+    repository = name.repository(qualify)
+    copy = ImageCopy(source, image, registry.repository(repository), name.tag)
+    target = f"{repository}:{name.tag}" if name.tag else f"{repository}@{image.root.digest}"
+    facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
+    return Order(str(name), lambda: copy, facts, copy)
+
+
+def _refuse_collisions(orders: Sequence[Order]) -> None:
+    targets: dict[str, Order] = {}
+    for order in orders:
+        if order.copy is None:
+            continue
+        other = targets.setdefault(order.facts["target"], order)
+        if other.copy and other.copy.image.root != order.copy.image.root:
+            raise InputError(
+                f"{other.name} from {other.facts['source']} and {order.name} from {order.facts['source']}"
+                f" are different images and would both become {order.facts['target']}",
+                "Rename one, or keep their registries apart with qualify: true",
+            )
+
+
+def _failing(error: K8scrError) -> Any:
+    def prepare() -> ImageCopy:
+        raise error
+
+    return prepare

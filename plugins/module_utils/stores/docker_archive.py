@@ -1,0 +1,211 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Docker archives: what ``docker save`` writes and ``docker load`` reads (``docker-archive:``).
+
+Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset Format".
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from ..errors import DestinationError, InputError, SourceError
+from ..oci.descriptor import Descriptor
+from ..oci.digest import digest_of, parse_digest
+from ..oci.manifest import MAXIMUM_SIZE, OCI_CONFIG, OCI_MANIFEST, Manifest, load_json_object, parse_manifest
+from ..oci.reference import parse_reference
+from .files import Files, read_file
+from .graph import walk_manifests
+from .oci_archive import OciArchiveDestination
+from .oci_index import INDEX_FILE, entry_names
+from .oci_layout import OciLayoutSource, blob_path
+from .store import Blocks, SourceImage
+
+MANIFEST_FILE = "manifest.json"
+_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
+
+
+class DockerArchiveSource:
+    """A Docker archive that images are read from.
+
+    Such an archive has no manifests in the registry's sense: each image gets one made of its config and its
+    layers as they are, and what identifies it is its config. An archive that carries the original manifest
+    too, as those of current Docker and ours do, gives that one.
+
+    Raises:
+        SourceError: It is no Docker archive, or is damaged.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.description = files.description
+        self._paths: dict[str, str] = {}
+        self._manifests: dict[str, Manifest] = {}
+        self._originals = self._read_originals()
+        self._images = [self._read_image(entry) for entry in self._read_entries()]
+
+    def images(self, name: str | None = None) -> list[SourceImage]:
+        """Return the image that has ``name``, or all, once for each of their names.
+
+        Args:
+            name: A name, or ``@`` and the place of the image in the archive, counted from 0.
+
+        Raises:
+            SourceError: There is none.
+        """
+        if name and name.startswith("@") and name[1:].isdigit() and int(name[1:]) < len(self._images):
+            return [self._images[int(name[1:])][0]]
+        found = [
+            SourceImage(image.root, parse_reference(tag), image.config_digest)
+            for image, tags in self._images
+            for tag in tags
+            if name is None or parse_reference(tag) == parse_reference(name)
+        ]
+        if name is None:
+            found += [image for image, tags in self._images if not tags]
+        if not found:
+            known = ", ".join(tag for _image, tags in self._images for tag in tags) or "none has a name"
+            wanted = f"image {name!r}" if name else "image"
+            raise SourceError(f"{self.description} has no {wanted}", f"It has {len(self._images)} images: {known:.500}")
+        return found
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageSource.fetch_manifest`."""
+        return self._manifests[descriptor.digest]
+
+    @contextmanager
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
+        """See :meth:`ImageSource.open_blob`."""
+        with self.files.open(self._paths[descriptor.digest], offset) as blocks:
+            yield blocks
+
+    def _read_originals(self) -> dict[str, Manifest]:
+        originals: dict[str, Manifest] = {}
+        if self.files.size(INDEX_FILE) is None:
+            return originals
+        layout = OciLayoutSource(self.files)
+        for entry in layout.entries:
+            try:
+                manifests = list(walk_manifests(layout, entry))
+            except SourceError:
+                # Docker lists platforms in the index that it has not saved; those that it has are found otherwise.
+                continue
+            for manifest in manifests:
+                if manifest.config and all(self.files.size(blob_path(b.digest)) == b.size for b in manifest.blobs):
+                    originals[manifest.config.digest] = manifest
+        return originals
+
+    def _read_entries(self) -> list[Any]:
+        content = read_file(self.files, MANIFEST_FILE, MAXIMUM_SIZE)
+        try:
+            entries = json.loads(content)
+        except (ValueError, RecursionError) as error:
+            raise SourceError(f"{MANIFEST_FILE} in {self.description} is not JSON") from error
+        if not isinstance(entries, list):
+            raise SourceError(f"{MANIFEST_FILE} in {self.description} is not a list of images")
+        return entries
+
+    def _read_image(self, entry: Any) -> tuple[SourceImage, list[str]]:
+        try:
+            config_path, layer_paths, tags = entry["Config"], entry["Layers"] or [], entry.get("RepoTags") or []
+            names = [config_path, *layer_paths, *tags]
+        except (TypeError, KeyError, AttributeError) as error:
+            raise self._damaged("an image lacks its config or its layers") from error
+        if not all(isinstance(name, str) for name in names):
+            raise self._damaged("an image has names that are not strings")
+        config = read_file(self.files, config_path, MAXIMUM_SIZE)
+        config_digest = digest_of(config)
+        manifest = self._originals.get(config_digest)
+        if manifest is None:
+            manifest = self._make_manifest(config, config_path, layer_paths)
+        else:
+            self._paths.update({blob.digest: blob_path(blob.digest) for blob in manifest.blobs})
+        self._manifests[manifest.descriptor.digest] = manifest
+        for tag in tags:
+            parse_reference(tag)
+        return SourceImage(manifest.descriptor, None, config_digest), tags
+
+    def _make_manifest(self, config: bytes, config_path: str, layer_paths: list[str]) -> Manifest:
+        try:
+            diff_ids = load_json_object(config, config_path)["rootfs"]["diff_ids"]
+            diff_ids = [parse_digest(diff_id) for diff_id in diff_ids]
+        except (InputError, KeyError, TypeError) as error:
+            raise self._damaged(f"{config_path} is not the config of an image") from error
+        if len(diff_ids) != len(layer_paths):
+            raise self._damaged(f"an image has {len(layer_paths)} layers, its config says {len(diff_ids)}")
+        layers = [self._layer(path, diff_id) for path, diff_id in zip(layer_paths, diff_ids)]
+        config_descriptor = Descriptor(OCI_CONFIG, digest_of(config), len(config))
+        self._paths[config_descriptor.digest] = config_path
+        content = json.dumps(
+            {
+                "schemaVersion": 2,
+                "mediaType": OCI_MANIFEST,
+                "config": config_descriptor.to_json(),
+                "layers": [layer.to_json() for layer in layers],
+            },
+            separators=(",", ":"),
+        )
+        return parse_manifest(content.encode())
+
+    def _layer(self, path: str, diff_id: str) -> Descriptor:
+        size = self.files.size(path)
+        if size is None:
+            raise SourceError(f"{self.description} lacks the layer {path}", "It was not saved whole; save it again")
+        with self.files.open(path) as blocks:
+            beginning = bytes(next(blocks, memoryview(b""))[:4])
+        suffix = next((s for magic, s in _COMPRESSIONS.items() if beginning.startswith(magic)), "")
+        digest = self._hash(path) if suffix else diff_id
+        self._paths[digest] = path
+        return Descriptor(_OCI_LAYER + suffix, digest, size)
+
+    def _hash(self, path: str) -> str:
+        hasher = hashlib.sha256()
+        with self.files.open(path) as blocks:
+            for block in blocks:
+                hasher.update(block)
+        return f"sha256:{hasher.hexdigest()}"
+
+    def _damaged(self, why: str) -> SourceError:
+        return SourceError(f"{self.description} is not a Docker archive that can be read: {why}")
+
+
+class DockerArchiveDestination(OciArchiveDestination):
+    """A Docker archive that images are written to.
+
+    It is an OCI archive with Docker's ``manifest.json`` added, as current Docker writes them: every version of
+    ``docker load`` reads it, and the image's manifest and digest stay.
+    """
+
+    def require_support(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.require_support`."""
+        if manifest.config is None:
+            platforms = ", ".join(f"{child.digest} for {child.platform}" for child in manifest.manifests)
+            raise DestinationError(
+                "the image is an index of several platforms, and a Docker archive holds one",
+                f"Write to oci-archive: or name one by its digest ({platforms})",
+            )
+
+    def index_files(self) -> dict[str, bytes]:
+        """See :meth:`OciArchiveDestination.index_files`."""
+        images: dict[str, dict[str, Any]] = {}
+        for entry in self.entries:
+            manifest = self.fetch_manifest(entry)
+            if manifest.config is None:
+                continue
+            image = images.setdefault(
+                entry.digest,
+                {
+                    "Config": blob_path(manifest.config.digest),
+                    "RepoTags": [],
+                    "Layers": [blob_path(layer.digest) for layer in manifest.layers],
+                },
+            )
+            image["RepoTags"] += entry_names(entry)[:1]
+        return {**super().index_files(), MANIFEST_FILE: json.dumps(list(images.values())).encode()}

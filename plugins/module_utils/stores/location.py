@@ -1,0 +1,121 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sources and destinations as users write them, in the notation of containers-transports(5)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Union
+
+from ..errors import InputError, SourceError
+from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
+from .files import Folder
+from .oci_archive import OciArchiveDestination
+from .oci_index import INDEX_FILE
+from .oci_layout import OciLayoutDestination, OciLayoutSource
+from .tar_reader import TarFiles
+
+FileSource = Union[OciLayoutSource, DockerArchiveSource]
+FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
+
+_SOURCES: dict[str, Callable[[Path], FileSource]] = {
+    "oci": lambda path: OciLayoutSource(Folder(path)),
+    "oci-archive": lambda path: OciLayoutSource(TarFiles(path)),
+    "docker-archive": lambda path: DockerArchiveSource(TarFiles(path)),
+}
+_DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
+    "oci": OciLayoutDestination,
+    "oci-archive": OciArchiveDestination,
+    "docker-archive": DockerArchiveDestination,
+}
+_KNOWN = (
+    "Write " + ", ".join(f"{transport}:PATH[:NAME]" for transport in _SOURCES) + " or a path that begins with / or ./"
+)
+
+
+@dataclass(frozen=True)
+class Location:
+    """Where an image is or shall be.
+
+    Attributes:
+        transport: The kind of place; empty for a path whose kind is to be found out.
+        path: The place.
+        name: Which image there; ``None`` for all.
+    """
+
+    transport: str
+    path: Path
+    name: str | None = None
+
+    def __str__(self) -> str:
+        prefix = f"{self.transport}:" if self.transport else ""
+        return f"{prefix}{self.path}"
+
+
+def parse_location(text: str) -> Location:
+    """Return the location that ``text`` means.
+
+    Raises:
+        InputError: It names no kind of place that is known.
+    """
+    transport, colon, rest = text.partition(":")
+    if text.startswith(("/", "./", "../", "~")):
+        transport, rest = "", text
+        if Path(text).expanduser().exists():
+            return Location(transport, Path(text).expanduser())
+    elif not colon or transport not in _SOURCES:
+        raise InputError(f"{text!r:.300} does not say where an image is", _KNOWN)
+    path, _colon, name = rest.partition(":")
+    if not path:
+        raise InputError(f"{text!r:.300} has no path", _KNOWN)
+    return Location(transport, Path(path).expanduser(), name or None)
+
+
+def open_source(location: Location) -> FileSource:
+    """Open the place that images are read from.
+
+    Raises:
+        SourceError: It is not there, cannot be read, or is not of its kind.
+    """
+    path = location.path
+    if not path.exists():
+        raise SourceError(
+            f"{path} does not exist", "Sources are read on the host that runs the task; check the path there"
+        )
+    if location.transport == "oci" and not path.is_dir():
+        raise SourceError(
+            f"{path} is not a folder", "For an archive write oci-archive: or docker-archive: before its path"
+        )
+    if location.transport.endswith("-archive") and path.is_dir():
+        raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout write oci: before its path")
+    return _SOURCES[location.transport or _recognise(path)](path)
+
+
+def open_destination(location: Location) -> FileDestination:
+    """Open the place that images are written to; nothing is written yet.
+
+    Raises:
+        InputError: It does not say of which kind the place shall be.
+        DestinationError: Something else is there.
+    """
+    if not location.transport:
+        raise InputError(f"{location.path} does not say what to write there", _KNOWN)
+    return _DESTINATIONS[location.transport](location.path)
+
+
+def _recognise(path: Path) -> str:
+    if path.is_dir():
+        return "oci"
+    archive = TarFiles(path)
+    try:
+        if archive.size(INDEX_FILE) is not None:
+            return "oci-archive"
+        if archive.size(MANIFEST_FILE) is not None:
+            return "docker-archive"
+    finally:
+        archive.close()
+    raise SourceError(f"{path} is no image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}")

@@ -1,0 +1,211 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""OCI image layouts (OCI image specification, "Image Layout"): reading any, writing folders (``oci:``)."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import DestinationError, InputError, SourceError
+from ..oci.descriptor import Descriptor
+from ..oci.digest import split_digest, verify_content
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, parse_manifest
+from ..oci.reference import Reference, parse_reference
+from .files import Files, Folder, read_file
+from .oci_index import (
+    INDEX_FILE,
+    LAYOUT_CONTENT,
+    LAYOUT_FILE,
+    entry_names,
+    find_entry,
+    read_index,
+    with_entry,
+    write_index,
+)
+from .store import BlobContent, Blocks, SourceImage
+
+
+class OciLayoutSource:
+    """An OCI layout that images are read from.
+
+    Args:
+        files: The layout's files.
+
+    Raises:
+        SourceError: It is no OCI layout.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self.files = files
+        self.description = files.description
+        if files.size(INDEX_FILE) is None:
+            raise SourceError(f"{files.description} is not an OCI layout: it has no {INDEX_FILE}")
+        self.entries = read_index(files)
+
+    def images(self, name: str | None = None) -> list[SourceImage]:
+        """Return the image that has ``name``, or all.
+
+        Args:
+            name: The name or the digest of an entry of ``index.json``.
+
+        Raises:
+            SourceError: There is none.
+        """
+        entry = find_entry(self.entries, name) if name else None
+        entries = [entry] if entry else [] if name else self.entries
+        if not entries:
+            known = ", ".join(found for each in self.entries for found in entry_names(each)[:1]) or "none has a name"
+            wanted = f"image {name!r}" if name else "image"
+            raise SourceError(f"{self.description} has no {wanted}", f"It has {len(self.entries)} images: {known:.500}")
+        return [SourceImage(each, _full_name(each)) for each in entries]
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageSource.fetch_manifest`."""
+        path = blob_path(descriptor.digest)
+        if self.files.size(path) is None:
+            raise self._missing("manifest", descriptor)
+        content = read_file(self.files, path, MAXIMUM_SIZE)
+        verify_content(content, descriptor.digest, f"manifest {descriptor.digest} in {self.description}")
+        return parse_manifest(content, descriptor.media_type)
+
+    @contextmanager
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
+        """See :meth:`ImageSource.open_blob`."""
+        path = blob_path(descriptor.digest)
+        size = self.files.size(path)
+        if size is None:
+            raise self._missing("blob", descriptor)
+        if size != descriptor.size:
+            raise SourceError(
+                f"blob {descriptor.digest} in {self.description} has {size} bytes, its descriptor says {descriptor.size}",
+                "It is damaged or was not copied whole; make or copy it again",
+            )
+        with self.files.open(path, offset) as blocks:
+            yield blocks
+
+    def _missing(self, kind: str, descriptor: Descriptor) -> SourceError:
+        platform = f" (for {descriptor.platform})" if descriptor.platform else ""
+        return SourceError(
+            f"{self.description} lacks the {kind} {descriptor.digest}{platform}",
+            "It was not saved whole; save it again with all its platforms",
+        )
+
+
+class OciLayoutDestination:
+    """An OCI layout folder that images are written to; it is made when the first one is written."""
+
+    repository = ""
+    checks_digests = False
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = self
+        self.description = f"the folder {folder}"
+        self._lock = threading.Lock()
+        files = Folder(folder)
+        if files.size(INDEX_FILE) is not None:
+            self._source = OciLayoutSource(files)
+            self._entries = self._source.entries
+        elif folder.is_dir() and any(folder.iterdir()):
+            raise DestinationError(
+                f"{folder} has other files and is not an OCI layout", "Name an empty or a new folder"
+            )
+        elif folder.exists() and not folder.is_dir():
+            raise DestinationError(f"{folder} is not a folder", "For an archive write oci-archive: before its path")
+        else:
+            self._entries = []
+
+    def resolve(self, tag: str) -> Descriptor | None:
+        """See :meth:`ImageDestination.resolve`."""
+        return find_entry(self._entries, tag)
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageDestination.fetch_manifest`."""
+        return self._source.fetch_manifest(descriptor)
+
+    def require_support(self, manifest: Manifest) -> None:
+        """A layout keeps every kind."""
+
+    def has_manifest(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_manifest`; a layout may be sparse, so only what has a name is whole."""
+        return find_entry(self._entries, descriptor.digest) is not None and self.has_blob(descriptor)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_blob`."""
+        return Folder(self.folder).size(blob_path(descriptor.digest)) == descriptor.size
+
+    def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
+        """See :meth:`ImageDestination.put_blob`."""
+        with content() as blocks:
+            self._write(blob_path(descriptor.digest), blocks, descriptor.size)
+        return False
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.put_manifest`."""
+        self._write(blob_path(manifest.descriptor.digest), iter([memoryview(manifest.content)]), len(manifest.content))
+
+    def publish(self, root: Manifest, tag: str | None) -> None:
+        """See :meth:`ImageDestination.publish`."""
+        self.put_manifest(root)
+        with self._lock:
+            if not self._entries:
+                self._write(LAYOUT_FILE, iter([memoryview(LAYOUT_CONTENT)]), len(LAYOUT_CONTENT))
+            entries = with_entry(self._entries, root.descriptor, tag)
+            content = write_index(entries)
+            self._write(INDEX_FILE, iter([memoryview(content)]), len(content))
+            self._entries = entries
+
+    def commit(self) -> None:
+        """Everything is in its place already."""
+
+    def abandon(self) -> bool:
+        """Whole blobs stay: no image names them, and the next run need not fetch them again."""
+        return False
+
+    def _write(self, name: str, blocks: Blocks, size: int) -> None:
+        path = self.folder / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        except OSError as error:
+            raise DestinationError(f"{path} cannot be written: {error.strerror}") from error
+        try:
+            with os.fdopen(descriptor, "wb", buffering=0) as file:
+                if size:
+                    os.posix_fallocate(file.fileno(), 0, size)
+                for block in blocks:
+                    while block:
+                        block = block[file.write(block) :]
+                os.fsync(file.fileno())
+            Path(temporary).replace(path)
+        except OSError as error:
+            Path(temporary).unlink()
+            raise DestinationError(
+                f"{path} cannot be written: {error.strerror}", "Nothing half-written was left; make room and run again"
+            ) from error
+        except BaseException:
+            Path(temporary).unlink()
+            raise
+
+
+def blob_path(digest: str) -> str:
+    """Return where a layout has the content with this digest."""
+    return "blobs/" + "/".join(split_digest(digest))
+
+
+def _full_name(entry: Descriptor) -> Reference | None:
+    for name in entry_names(entry):
+        # A word alone may be a tag as well as a name: only what has a path or a tag is surely a name.
+        if "/" in name or ":" in name:
+            try:
+                return parse_reference(name)
+            except InputError:
+                continue
+    return None

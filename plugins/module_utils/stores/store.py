@@ -1,0 +1,147 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the copy engine asks of a store: two protocols, and nothing of what is behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from ..oci.descriptor import Descriptor
+from ..oci.manifest import Manifest
+from ..oci.reference import Reference
+
+BLOCK_SIZE = 1 << 20
+"""Bytes that are read and written at once: with less, the calls cost more than the bytes."""
+
+Blocks = Iterator[memoryview]
+"""Content in order, in blocks of at most ``BLOCK_SIZE`` bytes; a block is valid until the next one is asked for."""
+
+
+@dataclass(frozen=True)
+class SourceImage:
+    """An image that a source has.
+
+    Attributes:
+        root: Its manifest or index.
+        name: The name it has there, if any.
+        config_digest: The digest of its config, for images whose manifest is made by us and is therefore not
+            what identifies them (a Docker archive has none of its own).
+    """
+
+    root: Descriptor
+    name: Reference | None = None
+    config_digest: str | None = None
+
+
+class ManifestSource(Protocol):
+    """A place that has manifests.
+
+    Attributes:
+        description: What it is, for people.
+    """
+
+    description: str
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """Return the manifest or index, verified.
+
+        Raises:
+            SourceError: It is not there.
+            DigestMismatchError: It is not what its digest names.
+        """
+
+
+class ImageSource(ManifestSource, Protocol):
+    """A place that images are read from."""
+
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
+        """Open a blob's content from ``offset`` (bytes) on; it is not verified.
+
+        Raises:
+            SourceError: It is not there, or ends too early.
+        """
+
+
+class ImageDestination(ManifestSource, Protocol):
+    """A place that images are written to.
+
+    Attributes:
+        repository: Where in its store it puts blobs; empty where a store has just one place for them.
+        checks_digests: Whether it refuses content that is not what its digest names.
+    """
+
+    repository: str
+    checks_digests: bool
+
+    @property
+    def store(self) -> DestinationStore:
+        """What it belongs to; blobs can be mounted between the repositories of one store."""
+
+    def resolve(self, tag: str) -> Descriptor | None:
+        """Return the manifest or index that has this tag, or ``None``."""
+
+    def require_support(self, manifest: Manifest) -> None:
+        """Do nothing if this kind of manifest can be kept here.
+
+        Raises:
+            DestinationError: It cannot.
+        """
+
+    def has_manifest(self, descriptor: Descriptor) -> bool:
+        """Whether the manifest or index is there, with all that it points to."""
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there."""
+
+    def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
+        """Store a blob.
+
+        Args:
+            descriptor: The blob.
+            content: Opens its content.
+            mount_from: Another repository of the same store that has it.
+
+        Returns:
+            ``True`` if it was mounted, so that no content was needed.
+        """
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """Store a manifest or index whose parts are all there, without making it visible under a name."""
+
+    def publish(self, root: Manifest, tag: str | None) -> None:
+        """Store an image's manifest or index, whose parts are all there, and give it the tag.
+
+        Args:
+            root: The image's own manifest or index.
+            tag: Its tag; ``None`` leaves it to be found by its digest.
+        """
+
+
+class DestinationStore(Protocol):
+    """What destinations belong to."""
+
+    def commit(self) -> None:
+        """Make all that was published last.
+
+        Raises:
+            DestinationError: It cannot be; what was there before stays.
+        """
+
+    def abandon(self) -> bool:
+        """Forget what was written since the last commit, where that is not in its place yet.
+
+        Returns:
+            Whether what was published is forgotten with it.
+        """
+
+
+class BlobContent(Protocol):
+    """Opens one blob's content, as often as it is needed."""
+
+    def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
+        """Open it from ``offset`` (bytes) on."""

@@ -1,0 +1,189 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reading tar archives in place: where each file's content lies, with bounds on what a header may claim.
+
+The headers are read here and not by ``tarfile``: that one follows a negative size into an endless loop and reads
+a long name of any claimed length into memory, and these archives may come from anywhere.
+Formats: POSIX.1-2001 (pax), ustar, and GNU's long names and large sizes.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import SourceError
+from .files import file_blocks
+from .store import Blocks
+
+_BLOCK = 512
+_MAXIMUM_ENTRIES = 100_000
+_MAXIMUM_EXTENSION = 64 << 10
+_MAXIMUM_LINKS = 8
+_REGULAR = (b"0", b"\0", b"7")
+_HARD_LINK, _SYMBOLIC_LINK, _FOLDER = b"1", b"2", b"5"
+_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+
+
+class TarFiles:
+    """The files of an uncompressed tar archive; nothing is ever extracted.
+
+    Raises:
+        SourceError: It cannot be read, is no tar archive, is truncated, or holds an entry that no image
+            archive has (a device, a name or a link that leads out of it).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.description = f"the archive {path}"
+        try:
+            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError as error:
+            raise SourceError(f"{path} cannot be read: {error.strerror}") from error
+        self._length = os.fstat(self._descriptor).st_size
+        self._entries: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        try:
+            self._index()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the archive."""
+        os.close(self._descriptor)
+
+    def size(self, name: str) -> int | None:
+        """See :meth:`Files.size`."""
+        entry = self._find(name)
+        return entry[1] if entry else None
+
+    @contextmanager
+    def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
+        """See :meth:`Files.open`."""
+        entry = self._find(name)
+        if entry is None:
+            raise SourceError(f"{self.description} has no entry {name}")
+        start, size = entry
+        yield file_blocks(self._descriptor, start + offset, size - offset, f"{name} in {self.description}")
+
+    def _find(self, name: str) -> tuple[int, int] | None:
+        name = posixpath.normpath(name)
+        for _hop in range(_MAXIMUM_LINKS):
+            if name in self._entries:
+                return self._entries[name]
+            if name not in self._links:
+                return None
+            name = self._links[name]
+        raise SourceError(f"the link {name} in {self.description} leads in a circle")
+
+    def _index(self) -> None:
+        position = 0
+        extension: dict[str, str] = {}
+        for _count in range(_MAXIMUM_ENTRIES):
+            header = os.pread(self._descriptor, _BLOCK, position)
+            if not header.strip(b"\0"):
+                if not position:
+                    raise self._damaged("it is empty")
+                return
+            self._check_header(header, position)
+            kind, start = header[156:157], position + _BLOCK
+            size = self._number(extension.pop("size", None), header[124:136])
+            if kind not in (*_REGULAR, _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
+                size = 0
+            position = start + -(-size // _BLOCK) * _BLOCK
+            if start + size > self._length:
+                raise SourceError(
+                    f"{self.description} is truncated: an entry ends at byte {start + size}, the file at {self._length}",
+                    "It was not copied whole; copy it again",
+                )
+            if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
+                extension.update(self._read_extension(kind, start, size))
+                continue
+            self._add(kind, header, extension, start, size)
+            extension = {}
+        raise self._damaged(f"it has more than {_MAXIMUM_ENTRIES} entries")
+
+    def _add(self, kind: bytes, header: bytes, extension: dict[str, str], start: int, size: int) -> None:
+        prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
+        name = extension.get("path") or posixpath.join(prefix, _text(header[:100]))
+        place = self._inside(name, name)
+        if kind in _REGULAR:
+            self._entries[place] = (start, size)
+            self._links.pop(place, None)
+        elif kind in (_HARD_LINK, _SYMBOLIC_LINK):
+            target = extension.get("linkpath") or _text(header[157:257])
+            base = posixpath.dirname(place) if kind == _SYMBOLIC_LINK else ""
+            self._links[place] = self._inside(posixpath.join(base, target), name)
+            self._entries.pop(place, None)
+        elif kind != _FOLDER:
+            raise self._damaged(f"its entry {name!r:.200} is a device or another thing that no image archive has")
+
+    def _inside(self, name: str, entry: str) -> str:
+        place = posixpath.normpath(name)
+        if name.startswith("/") or place == ".." or place.startswith("../") or "\0" in name:
+            raise self._damaged(f"its entry {entry!r:.200} leads out of it")
+        return place
+
+    def _read_extension(self, kind: bytes, start: int, size: int) -> dict[str, str]:
+        if size > _MAXIMUM_EXTENSION:
+            raise self._damaged(f"a name or extended header in it claims {size} bytes")
+        content = os.pread(self._descriptor, size, start)
+        if kind == _PAX_GLOBAL:
+            return {}
+        if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK):
+            return {"path" if kind == _GNU_LONG_NAME else "linkpath": _text(content)}
+        return self._pax_records(content)
+
+    def _pax_records(self, content: bytes) -> dict[str, str]:
+        records = {}
+        while content.strip(b"\0"):
+            length, space, _rest = content.partition(b" ")
+            if not space or not length.isdigit() or not len(length) + 3 < int(length) <= len(content):
+                raise self._damaged("an extended header in it is malformed")
+            key, _equals, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
+            records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
+            content = content[int(length) :]
+        if any(key.startswith("GNU.sparse") for key in records):
+            raise self._damaged("it holds a sparse file, which no image archive has")
+        return {key: records[key] for key in ("path", "linkpath", "size") if key in records}
+
+    def _check_header(self, header: bytes, position: int) -> None:
+        if len(header) < _BLOCK:
+            if position:
+                raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
+            raise self._damaged("it is shorter than one header")
+        for magic, compression in _COMPRESSED.items():
+            if not position and header.startswith(magic):
+                raise SourceError(
+                    f"{self.description} is compressed with {compression}",
+                    "Decompress it first: its layers stay compressed",
+                )
+        # The checksum is taken with its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
+        if self._number(None, header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 0x20:
+            raise self._damaged(f"there is no valid header at byte {position}")
+
+    def _number(self, text: str | None, field: bytes) -> int:
+        if text is None and field[0] == 0x80:
+            return int.from_bytes(field[1:], "big")
+        digits = field.strip(b" \0").decode("ascii", "replace") if text is None else text
+        try:
+            number = int(digits or "0", 8 if text is None else 10)
+        except ValueError:
+            number = -1
+        if number < 0:
+            raise self._damaged(f"a header in it has the number {digits!r:.40}")
+        return number
+
+    def _damaged(self, why: str) -> SourceError:
+        return SourceError(f"{self.description} is not a tar archive that can be read: {why}")
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,237 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The road to a Pod: a requests adapter that sends requests through the API server's Pod proxy.
+
+Mounted on a session, it makes any client that is based on requests speak to a Pod that nobody is exposed to::
+
+    session = requests.Session()
+    session.mount("http://registry.k8scr/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5000))
+    session.get("http://registry.k8scr/v2/")
+
+Kubernetes API, ``connectGetNamespacedPodProxyWithPath`` and its siblings.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ApiServerError, RegistryError
+
+if TYPE_CHECKING:
+    from .api_server import ApiServerAdapter
+
+try:
+    import requests
+    from requests.adapters import BaseAdapter
+    from urllib3.response import HTTPResponse
+except ImportError:
+    # The module that uses this reports what is missing; importing it must still work.
+    BaseAdapter = object  # type: ignore[assignment,misc]
+
+_MAXIMUM_ERROR_BODY = 64 << 10
+_UNSAFE = re.compile(r"[\x00-\x20\x7f-\uffff\\#]")
+_REGISTRY_HEADER = "Docker-Distribution-Api-Version"
+_DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
+
+
+class PodProxyAdapter(BaseAdapter):
+    """Sends each request to one port of one Pod, and lets neither side lead the other out of it.
+
+    Args:
+        api_server: The way to the API server, with its credentials.
+        namespace: The Pod's namespace.
+        pod: The Pod's name.
+        port: The port of the Pod.
+        scheme: ``http`` or ``https``: what the Pod speaks there.
+    """
+
+    def __init__(self, api_server: ApiServerAdapter, namespace: str, pod: str, port: int, scheme: str = "http") -> None:
+        super().__init__()
+        # RBAC compares this segment as it stands: http must be left out always, or nowhere.
+        self.target = f"{pod}:{port}" if scheme == "http" else f"{scheme}:{pod}:{port}"
+        self.namespace = namespace
+        self.pod = pod
+        self._api_server = api_server
+        self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
+        self._prefix = f"{self._pod_path}/{self.target}/proxy"
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send a request to the Pod.
+
+        Returns:
+            What the Pod answered, as if it had been asked without a way between.
+
+        Raises:
+            ClusterError: The API server cannot be reached.
+            ApiServerError: The API server refuses, or cannot reach the Pod.
+            RegistryError: The Pod's answer tries to lead out of it.
+        """
+        response = self._forward(request, stream, timeout)
+        if request.method == "HEAD" and response.status_code == 404 and _REGISTRY_HEADER not in response.headers:
+            # An answer to HEAD does not tell whether the Pod lacks the thing or the API server the Pod.
+            question = request.copy()
+            question.method = "GET"
+            self._raise_refusal(self._forward(question, True, timeout))
+        if response.status_code >= 400 and request.method != "HEAD":
+            response = self._raise_refusal(response)
+        if "Location" in response.headers:
+            response.headers["Location"] = self._inner_location(request, response.headers["Location"])
+        return response
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._api_server.close()
+
+    def _forward(self, request: requests.PreparedRequest, stream: bool, timeout: Any) -> requests.Response:
+        outer = request.copy()
+        address = urlsplit(request.url or "")
+        _require_safe_path(address.path)
+        query = f"?{address.query}" if address.query else ""
+        outer.url = f"{self._api_server.base_url}{self._prefix}{address.path}{query}"
+        for header in _DROPPED_HEADERS:
+            outer.headers.pop(header, None)
+        outer.headers["Accept-Encoding"] = "identity"
+        response = self._api_server.send(outer, stream=stream, timeout=timeout)
+        response.request = request
+        response.url = request.url or ""
+        return response
+
+    def _raise_refusal(self, response: requests.Response) -> requests.Response:
+        """Raise what the API server itself says; return what the Pod says, with its body at hand."""
+        body = bytearray()
+        for block in response.iter_content(16 << 10):
+            body += block
+            if len(body) > _MAXIMUM_ERROR_BODY:
+                break
+        response.close()
+        status = _status_of(bytes(body))
+        if status is not None:
+            raise self._explain(response.status_code, status)
+        raw = HTTPResponse(
+            io.BytesIO(bytes(body)),
+            response.headers,
+            response.status_code,
+            reason=response.reason,
+            preload_content=False,
+        )
+        rebuilt = self._api_server.build_response(response.request, raw)
+        rebuilt.url = response.url
+        return rebuilt
+
+    def _explain(self, code: int, status: dict[str, Any]) -> ApiServerError:
+        said = str(status.get("message") or status.get("reason") or code)
+        where = f"Pod {self.pod} in namespace {self.namespace}"
+        if code == 401:
+            return ApiServerError(
+                f"the API server does not accept the credentials: {said:.300}", "Log in again or renew the token", code
+            )
+        if code == 403:
+            return ApiServerError(
+                f"the API server forbids the way to {where}: {said:.500}",
+                f"Allow that verb on pods/proxy with resourceNames [{self.target}] by a Role in {self.namespace}",
+                code,
+            )
+        if code == 404:
+            return ApiServerError(
+                f"there is no {where}: {said:.300}",
+                "Deploy the registry with the role k8scr.core.registry, or name its Pod with registry and namespace",
+                code,
+            )
+        if code in (500, 503) and "trying to reach service" in said:
+            return ApiServerError(
+                f"the API server cannot reach {where} at port {self.target.rsplit(':', 1)[-1]}: {said:.300}",
+                self._pod_state() or "See that the Pod is Running and listens there",
+                code,
+            )
+        return ApiServerError(f"the API server refuses the way to {where}: {said:.500}", None, code)
+
+    def _pod_state(self) -> str | None:
+        """Return what is known of the Pod; a user who may only use its proxy may not look at it."""
+        address = f"{self._api_server.base_url}{self._pod_path}/{self.pod}"
+        question = requests.Request("GET", address).prepare()
+        response = self._api_server.send(question, stream=False, timeout=(10, 10))
+        if response.status_code != 200:
+            return None
+        status = response.json().get("status", {})
+        ready = {c.get("type"): c.get("status") for c in status.get("conditions", [])}.get("Ready") == "True"
+        waiting = [
+            f"container {container.get('name')} is waiting: {state.get('reason')} {state.get('message', '')}".rstrip()
+            for container in status.get("containerStatuses", [])
+            for state in [container.get("state", {}).get("waiting")]
+            if state
+        ]
+        reasons = [f"it is {status.get('phase')}{'' if ready else ' and not ready'}", *waiting]
+        return f"Look at the Pod: {'; '.join(reasons):.500}"
+
+    def _inner_location(self, request: requests.PreparedRequest, location: str) -> str:
+        """Translate an answer's Location into the Pod's own address (RFC 9110, section 10.2.2).
+
+        The API server rewrites a Location so that it names itself; an address that does not lie below the
+        Pod's proxy then is one that the Pod wants us to follow out of it, with our credentials.
+        """
+        base = urlsplit(self._api_server.base_url)
+        address = urlsplit(location)
+        own = urlsplit(request.url or "")
+        path = address.path
+        for prefix in (base.path + self._prefix, self._prefix):
+            if path.startswith(prefix + "/"):
+                path = path[len(prefix) :]
+                break
+        else:
+            path = ""
+        if (
+            _UNSAFE.search(location)
+            or "@" in address.netloc
+            or address.netloc not in ("", base.netloc)
+            or not path
+            or not _is_safe_path(path)
+        ):
+            raise RegistryError(
+                f"the registry in Pod {self.pod} answered with a Location that leads out of it, which was not followed",
+                "Do not trust this registry: look at what runs in the Pod",
+            )
+        query = f"?{address.query}" if address.query else ""
+        return f"{own.scheme}://{own.netloc}{path}{query}"
+
+
+def _require_safe_path(path: str) -> None:
+    if not _is_safe_path(path):
+        raise RegistryError(f"the path {path!r:.200} cannot be requested through the API server, which would change it")
+
+
+def _is_safe_path(path: str) -> bool:
+    if "%2f" in path.lower() or "%5c" in path.lower():
+        return False
+    segments = unquote(path).split("/")
+    return (
+        not segments[0]
+        and not _UNSAFE.search(unquote(path))
+        and all(
+            segment not in ("", ".", "..") or (segment == "" and place == len(segments) - 2)
+            for place, segment in enumerate(segments[1:])
+        )
+    )
+
+
+def _status_of(body: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    if isinstance(value, dict) and value.get("kind") == "Status" and value.get("apiVersion") == "v1":
+        return value
+    return None

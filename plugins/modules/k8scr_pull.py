@@ -1,0 +1,164 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_pull
+short_description: Pull images out of a cluster's registry through the API server
+version_added: 0.1.0
+description:
+  - Pulls images out of a registry that runs as a Pod and is exposed to nobody. All requests go through the Pod proxy
+    of the Kubernetes API server, so that whoever may use C(pods/proxy) on that Pod may pull.
+  - An image that is there with the same digest costs one request, and nothing is written.
+  - Every byte is verified. What is written takes its place only when it is whole; a pull that fails leaves what was
+    there. Folders and archives keep the other images that they have.
+author:
+  - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.auth
+  - k8scr.core.registry
+  - k8scr.core.attributes
+options:
+  images:
+    description: The images to pull.
+    type: list
+    elements: dict
+    required: true
+    suboptions:
+      name:
+        description:
+          - The image's name, by tag or by digest, as in C(registry.example.com/team/api:1.2).
+        type: str
+        required: true
+      dest:
+        description:
+          - Where to write it, on the host that runs the task.
+          - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
+            containers-transports(5). Without C(NAME) it has its full name there.
+          - A Docker archive holds one platform; of an index of several, one is pulled by its digest.
+        type: str
+        required: true
+seealso:
+  - module: k8scr.core.k8scr_push
+"""
+
+EXAMPLES = r"""
+- name: Keep a copy of an image
+  k8scr.core.k8scr_pull:
+    images:
+      - name: registry.example.com/team/api:1.2
+        dest: oci-archive:/backup/api.tar
+
+- name: Fetch an image for docker load
+  k8scr.core.k8scr_pull:
+    images:
+      - name: busybox:1.36
+        dest: docker-archive:/tmp/busybox.tar
+
+- name: Collect two images in one OCI layout
+  k8scr.core.k8scr_pull:
+    images:
+      - name: registry.example.com/team/api:1.2
+        dest: oci:/backup/layout
+      - name: registry.example.com/team/web:2.1
+        dest: oci:/backup/layout
+"""
+
+RETURN = r"""
+images:
+  description: One entry for each image, in the order asked.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The image's full name.
+      type: str
+      sample: registry.example.com/team/api:1.2
+    repository:
+      description: Its repository in the cluster's registry.
+      type: str
+      sample: team/api
+    tag:
+      description: Its tag.
+      type: str
+      sample: "1.2"
+    dest:
+      description: Where it was written.
+      type: str
+      sample: oci-archive:/backup/api.tar
+    target:
+      description: Where it was written, and under which name or digest there.
+      type: str
+      sample: oci-archive:/backup/api.tar:registry.example.com/team/api:1.2
+    digest:
+      description: The digest of its manifest or index; empty if the image failed.
+      type: str
+      sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+    digest_before:
+      description: The digest that was there before; empty if there was none.
+      type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    changed:
+      description: Whether it was written.
+      type: bool
+      sample: true
+    present:
+      description: The blobs that were there, by number and bytes.
+      type: dict
+      sample: {blobs: 3, bytes: 31357624}
+    mounted:
+      description: Always none; pulls mount nothing.
+      type: dict
+      sample: {blobs: 0, bytes: 0}
+    sent:
+      description: The blobs that were fetched, or in check mode would be.
+      type: dict
+      sample: {blobs: 1, bytes: 1532}
+    blobs:
+      description: Each blob of the manifests that were missing, with what became of it.
+      type: list
+      elements: dict
+      sample:
+        - digest: sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
+          size: 1532
+          action: sent
+    error:
+      description: Why the image failed, if it did.
+      type: str
+      sample: there is no image 1.2 in repository team/api in the registry in Pod k8scr/k8scr-0. Push it first.
+"""
+
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import (
+    REGISTRY_ARGUMENT_SPEC,
+    connect_registry,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
+
+
+def main() -> None:
+    """Run the module."""
+    argument_spec = {
+        "images": {
+            "type": "list",
+            "elements": "dict",
+            "required": True,
+            "options": {"name": {"type": "str", "required": True}, "dest": {"type": "str", "required": True}},
+        },
+        **REGISTRY_ARGUMENT_SPEC,
+    }
+    run_module(
+        argument_spec,
+        lambda options, check_mode: Delivery(options["connections"], check_mode, options["fail_fast"]).run(
+            PullOrders(connect_registry(options), options["qualify"]).read(options["images"])
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,175 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_push
+short_description: Push images into a cluster's registry through the API server
+version_added: 0.1.0
+description:
+  - Pushes OCI and Docker images into a registry that runs as a Pod and is exposed to nobody. All requests go through
+    the Pod proxy of the Kubernetes API server, so that whoever may use C(pods/proxy) on that Pod may push.
+  - An image is known by its digest. One that is there costs one request, and no layer is read.
+  - Indexes of several platforms are pushed whole, and every digest stays as it is.
+  - The tag is set last, so nobody ever sees an image whose parts are missing.
+author:
+  - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.auth
+  - k8scr.core.registry
+  - k8scr.core.attributes
+options:
+  images:
+    description:
+      - The images to push.
+      - Each is a source, or a dictionary with a source and the name that the image shall have.
+      - A source is C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
+        containers-transports(5), or a path that begins with V(/), V(./), V(../) or V(~), whose kind is found out.
+        Without C(NAME) it means every image that is there, each under its own name.
+      - Sources are read on the host that runs the task.
+    type: list
+    elements: raw
+    required: true
+    suboptions:
+      source:
+        description: Where the image is.
+        type: str
+        required: true
+      name:
+        description:
+          - The name that the image shall have, as in C(registry.example.com/team/api:1.2).
+          - Without it the name that the source has for the image is kept.
+        type: str
+seealso:
+  - module: k8scr.core.k8scr_pull
+"""
+
+EXAMPLES = r"""
+- name: Push every image of an archive under its own name
+  k8scr.core.k8scr_push:
+    images:
+      - docker-archive:/media/app/app.tar
+
+- name: Push one image of an OCI layout under another name
+  k8scr.core.k8scr_push:
+    images:
+      - source: oci:/media/app/layout:api
+        name: registry.example.com/team/api:1.2
+
+- name: See what would be sent
+  k8scr.core.k8scr_push:
+    images:
+      - /media/app/app.tar
+      - oci-archive:/media/app/proxy.tar
+  check_mode: true
+  diff: true
+  register: plan
+
+- name: Push to the Pod that k8scr's own manifest deploys
+  k8scr.core.k8scr_push:
+    images:
+      - oci:/media/app/layout
+    namespace: default
+    registry: k8scr
+    registry_port: 80
+"""
+
+RETURN = r"""
+images:
+  description: One entry for each image, in the order asked.
+  returned: always
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: The image's full name.
+      type: str
+      sample: registry.example.com/team/api:1.2
+    source:
+      description: Where it was read from.
+      type: str
+      sample: oci:/media/app/layout:api
+    repository:
+      description: Its repository in the cluster's registry.
+      type: str
+      sample: team/api
+    tag:
+      description: Its tag.
+      type: str
+      sample: "1.2"
+    target:
+      description: Repository and tag, or repository and digest.
+      type: str
+      sample: team/api:1.2
+    digest:
+      description: The digest of its manifest or index in the registry; empty if the image failed.
+      type: str
+      sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+    digest_before:
+      description: The digest that the tag had before; empty if there was none.
+      type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    changed:
+      description: Whether the tag was set anew.
+      type: bool
+      sample: true
+    present:
+      description: The blobs that the registry had, by number and bytes.
+      type: dict
+      sample: {blobs: 3, bytes: 31357624}
+    mounted:
+      description: The blobs that it took over from another of its repositories.
+      type: dict
+      sample: {blobs: 1, bytes: 2811478}
+    sent:
+      description: The blobs that were sent, or in check mode would be.
+      type: dict
+      sample: {blobs: 1, bytes: 1532}
+    blobs:
+      description: Each blob of the manifests that were missing, with what became of it.
+      type: list
+      elements: dict
+      sample:
+        - digest: sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
+          size: 1532
+          action: sent
+    error:
+      description: Why the image failed, if it did.
+      type: str
+      sample: /media/app/layout does not exist. Sources are read on the host that runs the task; check the path there.
+"""
+
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import (
+    REGISTRY_ARGUMENT_SPEC,
+    connect_registry,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils.push import push_orders
+
+
+def main() -> None:
+    """Run the module."""
+    argument_spec = {
+        "images": {
+            "type": "list",
+            "elements": "raw",
+            "required": True,
+            "options": {"source": {"type": "str", "required": True}, "name": {"type": "str"}},
+        },
+        **REGISTRY_ARGUMENT_SPEC,
+    }
+
+    run_module(
+        argument_spec,
+        lambda options, check_mode: Delivery(options["connections"], check_mode, options["fail_fast"]).run(
+            push_orders(options["images"], connect_registry(options), options["qualify"])
+        ),
+    )
+
+
+if __name__ == "__main__":
+    main()
