@@ -12,8 +12,36 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import SourceError
+from ..errors import DestinationError, SourceError
 from .store import BLOCK_SIZE, Blocks
+
+
+@contextmanager
+def reading(what: object) -> Iterator[None]:
+    """Say what could not be read when the operating system refuses.
+
+    Raises:
+        SourceError: Instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise SourceError(f"{what} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def writing(what: object) -> Iterator[None]:
+    """Say what could not be written when the operating system refuses.
+
+    Raises:
+        DestinationError: Instead of an OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise DestinationError(
+            f"{what} cannot be written: {error.strerror}", "What was there before is unchanged; mend that and run again"
+        ) from error
 
 
 class Files(Protocol):
@@ -42,20 +70,17 @@ class Folder:
     def size(self, name: str) -> int | None:
         """See :meth:`Files.size`."""
         path = self.path / name
-        return path.stat().st_size if path.is_file() else None
+        with reading(path):
+            return path.stat().st_size if path.is_file() else None
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`Files.open`."""
         path = self.path / name
-        try:
-            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}") from error
-        try:
-            yield file_blocks(descriptor, offset, os.fstat(descriptor).st_size - offset, str(path))
-        finally:
-            os.close(descriptor)
+        with reading(path):
+            file = path.open("rb", buffering=0)
+        with file:
+            yield file_blocks(file.fileno(), offset, os.fstat(file.fileno()).st_size - offset, str(path))
 
 
 def read_file(files: Files, name: str, limit: int) -> bytes:
@@ -87,10 +112,8 @@ def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
     buffer = memoryview(bytearray(min(BLOCK_SIZE, max(length, 0))))
     position, end = start, start + length
     while position < end:
-        try:
+        with reading(what):
             count = os.preadv(descriptor, [buffer[: end - position]], position)
-        except OSError as error:
-            raise SourceError(f"{what} cannot be read: {error.strerror}") from error
         if not count:
             raise SourceError(
                 f"{what} is truncated: {end - position} bytes are missing at its end",
@@ -98,3 +121,10 @@ def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
             )
         position += count
         yield buffer[:count]
+
+
+def allow_others(descriptor: int) -> None:
+    """Give a temporary file, which is made for its owner alone, the mode of a file that is made openly."""
+    umask = os.umask(0)
+    os.umask(umask)
+    os.fchmod(descriptor, 0o666 & ~umask)

@@ -13,7 +13,7 @@ from typing import Union
 
 from ..errors import InputError, SourceError
 from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
-from .files import Folder
+from .files import Folder, reading
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE
 from .oci_layout import OciLayoutDestination, OciLayoutSource
@@ -82,7 +82,9 @@ def open_source(location: Location) -> FileSource:
         SourceError: It is not there, cannot be read, or is not of its kind.
     """
     path = location.path
-    if not path.exists():
+    with reading(path):
+        exists = path.exists()
+    if not exists:
         raise SourceError(
             f"{path} does not exist", "Sources are read on the host that runs the task; check the path there"
         )

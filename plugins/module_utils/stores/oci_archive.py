@@ -12,6 +12,7 @@ from pathlib import Path
 from ..errors import DestinationError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import Manifest
+from .files import writing
 from .graph import walk_manifests
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, find_entry, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path
@@ -41,9 +42,11 @@ class OciArchiveDestination:
         self._written: set[str] = set()
         self._manifests: dict[str, Manifest] = {}
         self._old: OciLayoutSource | None = None
-        if path.is_dir():
+        with writing(path):
+            is_folder, exists = path.is_dir(), path.exists()
+        if is_folder:
             raise DestinationError(f"{path} is a folder, not an archive", "For a folder write oci: before its path")
-        if path.exists():
+        if exists:
             try:
                 self._old = OciLayoutSource(TarFiles(path))
             except SourceError as error:

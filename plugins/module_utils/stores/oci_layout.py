@@ -18,7 +18,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, parse_manifest
 from ..oci.reference import Reference, parse_reference
-from .files import Files, Folder, read_file
+from .files import Files, Folder, allow_others, read_file, writing
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -109,18 +109,16 @@ class OciLayoutDestination:
         self.store = self
         self.description = f"the folder {folder}"
         self._lock = threading.Lock()
+        self._entries: list[Descriptor] = []
         files = Folder(folder)
-        if files.size(INDEX_FILE) is not None:
-            self._source = OciLayoutSource(files)
-            self._entries = self._source.entries
-        elif folder.is_dir() and any(folder.iterdir()):
-            raise DestinationError(
-                f"{folder} has other files and is not an OCI layout", "Name an empty or a new folder"
-            )
-        elif folder.exists() and not folder.is_dir():
-            raise DestinationError(f"{folder} is not a folder", "For an archive write oci-archive: before its path")
-        else:
-            self._entries = []
+        with writing(folder):
+            if files.size(INDEX_FILE) is not None:
+                self._source = OciLayoutSource(files)
+                self._entries = self._source.entries
+            elif folder.is_dir() and any(folder.iterdir()):
+                raise DestinationError(f"{folder} has files and is no OCI layout", "Name an empty or a new folder")
+            elif folder.exists() and not folder.is_dir():
+                raise DestinationError(f"{folder} is not a folder", "For an archive write oci-archive: before its path")
 
     def resolve(self, tag: str) -> Descriptor | None:
         """See :meth:`ImageDestination.resolve`."""
@@ -171,27 +169,21 @@ class OciLayoutDestination:
 
     def _write(self, name: str, blocks: Blocks, size: int) -> None:
         path = self.folder / name
-        try:
+        with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise DestinationError(f"{path} cannot be written: {error.strerror}") from error
         try:
-            with os.fdopen(descriptor, "wb", buffering=0) as file:
+            with writing(path), os.fdopen(descriptor, "wb", buffering=0) as file:
                 if size:
-                    os.posix_fallocate(file.fileno(), 0, size)
+                    os.posix_fallocate(descriptor, 0, size)
                 for block in blocks:
                     while block:
                         block = block[file.write(block) :]
-                os.fsync(file.fileno())
-            Path(temporary).replace(path)
-        except OSError as error:
-            Path(temporary).unlink()
-            raise DestinationError(
-                f"{path} cannot be written: {error.strerror}", "Nothing half-written was left; make room and run again"
-            ) from error
+                allow_others(descriptor)
+                os.fsync(descriptor)
+                Path(temporary).replace(path)
         except BaseException:
-            Path(temporary).unlink()
+            Path(temporary).unlink(missing_ok=True)
             raise
 
 

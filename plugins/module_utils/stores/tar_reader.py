@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import SourceError
-from .files import file_blocks
+from .files import file_blocks, reading
 from .store import Blocks
 
 _BLOCK = 512
@@ -42,15 +42,14 @@ class TarFiles:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.description = f"the archive {path}"
-        try:
+        with reading(path):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-        except OSError as error:
-            raise SourceError(f"{path} cannot be read: {error.strerror}") from error
         self._length = os.fstat(self._descriptor).st_size
         self._entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
-            self._index()
+            with reading(path):
+                self._index()
         except BaseException:
             self.close()
             raise

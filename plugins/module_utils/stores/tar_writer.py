@@ -15,7 +15,7 @@ import tempfile
 import threading
 from pathlib import Path
 
-from ..errors import DestinationError
+from .files import allow_others, writing
 
 _BLOCK = 512
 
@@ -34,10 +34,8 @@ class TarWriter:
         self.path = path
         self._lock = threading.Lock()
         self._end = 0
-        try:
+        with writing(path):
             self._descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        except OSError as error:
-            raise DestinationError(f"{path} cannot be written: {error.strerror}") from error
         self._temporary = Path(temporary)
 
     def reserve(self, name: str, size: int) -> int:
@@ -54,10 +52,8 @@ class TarWriter:
             position = self._end
             start = position + len(content)
             self._end = start + -(-size // _BLOCK) * _BLOCK
-        try:
-            os.posix_fallocate(self._descriptor, position, self._end - position)
-        except OSError as error:
-            raise self._failed(error) from error
+            with writing(self.path):
+                os.posix_fallocate(self._descriptor, position, self._end - position)
         self.write(position, memoryview(content))
         return start
 
@@ -67,12 +63,10 @@ class TarWriter:
         Raises:
             DestinationError: The disk is full or broken.
         """
-        try:
+        with writing(self.path):
             while block:
                 count = os.pwrite(self._descriptor, block, position)
                 block, position = block[count:], position + count
-        except OSError as error:
-            raise self._failed(error) from error
 
     def add(self, name: str, content: bytes) -> None:
         """Write a small entry."""
@@ -85,23 +79,13 @@ class TarWriter:
             DestinationError: It cannot be; what was there before stays.
         """
         self.write(self._end, memoryview(bytes(2 * _BLOCK)))
-        try:
-            umask = os.umask(0)
-            os.umask(umask)
-            os.fchmod(self._descriptor, 0o666 & ~umask)
+        with writing(self.path):
+            allow_others(self._descriptor)
             os.fsync(self._descriptor)
-            os.close(self._descriptor)
             self._temporary.replace(self.path)
-        except OSError as error:
-            raise self._failed(error) from error
+        os.close(self._descriptor)
 
     def abandon(self) -> None:
         """Leave nothing of it."""
         os.close(self._descriptor)
         self._temporary.unlink()
-
-    def _failed(self, error: OSError) -> DestinationError:
-        return DestinationError(
-            f"{self.path} cannot be written: {error.strerror}",
-            "What was there before is unchanged; make room and run again",
-        )
