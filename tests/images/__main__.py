@@ -9,9 +9,9 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-if __name__ == "__main__":
-    # Run as a folder, Python knows it by no name; its modules find each other as a package.
-    sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-    from images.cli import main
+# Run as a folder Python knows it by no name, and its modules find each other as a package only.
+sys.path[0] = str(Path(__file__).resolve().parent.parent)
 
-    sys.exit(main(sys.argv[1:]))
+from images.cli import main  # noqa: E402
+
+sys.exit(main(sys.argv[1:]))

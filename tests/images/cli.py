@@ -10,39 +10,87 @@ import argparse
 import json
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from typing import Callable
 
 from . import catalogue
 from .image import Image
 from .tools import Failed, say
+from .verify import verify
 
-UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "Ki": 1 << 10, "Mi": 1 << 20, "Gi": 1 << 30}
+UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit status is how many images could not be had."""
+    """Do what the arguments say; the exit status is 1 if an image could not be had."""
     options = _parser().parse_args(arguments)
-    failures = 0
-    if options.prune:
-        for name in catalogue.prune():
-            print(f"deleted {name}")
-        return 0
     if options.list:
-        for name in options.names:
-            print(f"{name:14} {catalogue.RECIPES[name].SUMMARY}" if name != "random" else "")
+        _list()
+        return 0
+    if options.prune:
+        for folder in catalogue.prune():
+            print(f"deleted {folder}")
         return 0
     made: dict[str, Image] = {}
-    for name in options.names:
+    failed = False
+    for ensure in _wanted(options):
         start = time.monotonic()
         try:
-            image = _random(options) if name == "random" else catalogue.ensure(name)
+            image = ensure()
+            if options.verify:
+                verify(image)
         except Failed as problem:
-            say(f"{name}: {problem}")
-            failures += 1
+            say(str(problem))
+            failed = True
             continue
         made[image.name] = image
         if not options.json:
             print(_line(image, time.monotonic() - start), flush=True)
     if options.json:
         print(json.dumps({name: image.as_dict() for name, image in made.items()}, indent=2))
-    return failures
+    return int(failed)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 tests/images", description="Make real images for the tests.")
+    parser.add_argument("names", nargs="*", metavar="NAME", help="an image's name, or `random`; all but random if none")
+    parser.add_argument("--json", action="store_true", help="print everything about the images, for programs")
+    parser.add_argument("--list", action="store_true", help="print what there is, and make nothing")
+    parser.add_argument("--verify", action="store_true", help="have skopeo, crane and a checksum of each blob agree")
+    parser.add_argument("--prune", action="store_true", help="delete random images and what older recipes made")
+    group = parser.add_argument_group("random", "bytes that do not compress, in an OCI layout")
+    group.add_argument("--size", type=_bytes, default="1GiB", help="of all layers together, such as 1GiB or 100MB")
+    group.add_argument("--layers", type=int, default=8)
+    group.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
+    return parser
+
+
+def _wanted(options: argparse.Namespace) -> Iterator[Callable[[], Image]]:
+    for name in options.names or catalogue.RECIPES:
+        if name == "random":
+            yield lambda: catalogue.ensure_random(options.size, options.layers, options.seed)
+        else:
+            yield lambda name=name: catalogue.ensure(name)  # type: ignore[misc]
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+) ?([A-Za-z]*)", text)
+    if not match or match[2] not in UNITS:
+        raise argparse.ArgumentTypeError(f"{text} is not a size such as 1GiB, 100MB or 4096")
+    return int(match[1]) * UNITS[match[2]]
+
+
+def _list() -> None:
+    for name, recipe in catalogue.RECIPES.items():
+        image = catalogue.find(name)
+        print(f"{name:13} {recipe.SUMMARY}")
+        for form in image.sizes if image else ():
+            print(f"{'':13} {image.reference(form)}")
+        if not image:
+            print(f"{'':13} not made yet")
+
+
+def _line(image: Image, seconds: float) -> str:
+    sizes = ", ".join(f"{form} {size / 1e6:.1f} MB" for form, size in image.sizes.items())
+    tags = " and ".join(tag.name for tag in image.tags)
+    return f"{image.name:13} {tags} ({sizes}) {seconds:.1f} s"

@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 # Programs and the Debian packages they come in. What is not listed is never installed, only asked for.
@@ -46,12 +46,17 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+def run(
+    *command: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    prefix: Sequence[str] = (),
+) -> str:
     """Run a program to its end and return what it printed."""
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
-            words,
+            [*prefix, *words],
             env={**ENVIRONMENT, **(env or {})},
             cwd=cwd,
             stdin=subprocess.DEVNULL,
@@ -68,9 +73,9 @@ def run(*command: str | Path, env: dict[str, str] | None = None, cwd: Path | Non
     return done.stdout
 
 
-def run_private(*command: str | Path, env: dict[str, str] | None = None) -> str:
+def run_private(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
     """Run a program that mounts or starts others, in namespaces of its own."""
-    return run(*PRIVATE, *command, env=env)
+    return run(*command, env=env, prefix=PRIVATE)
 
 
 def missing(programs: Sequence[str]) -> list[str]:

@@ -10,18 +10,18 @@ import os
 import shutil
 from pathlib import Path
 
-from ..tools import PRIVATE, Podman, Umoci, require, run, run_private, say
+from ..tools import Podman, Umoci, require, run, run_private, skopeo
 
 SUMMARY = "a Debian root filesystem and three changes to it, with debootstrap (about a minute)"
 SUITE = "bookworm"
 TAG = f"docker.io/library/debian:{SUITE}"
 PACKAGES = ("ca-certificates", "curl")
-ENTER = 'mount -t proc proc "$0/proc" && exec chroot "$0" "$@"'
+ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 
 
 def make(name: str, folder: Path, scratch: Path) -> None:
-    """Make the image as layout with compressed layers, and as Podman's archive without."""
-    require("debootstrap", "umoci", "podman")
+    """Make the image as layout and OCI archive with compressed layers, and as Podman's archive without."""
+    require("debootstrap", "umoci", "skopeo", "podman")
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     image.unpack()
 
@@ -42,8 +42,10 @@ def make(name: str, folder: Path, scratch: Path) -> None:
     image.commit("changes")
     image.finish("--config.cmd", "bash", "--config.env", "PATH=/usr/sbin:/usr/bin:/sbin:/bin")
 
+    archive = folder / "oci-archive.tar"
+    skopeo("copy", f"oci:{image.layout}:{TAG}", f"oci-archive:{archive}:{TAG}")
     podman = Podman(scratch / "podman")
-    podman("load", "--input", folder / "layout")
+    podman("load", "--input", archive)
     podman("save", "--format", "docker-archive", "--output", folder / "docker-archive.tar", TAG)
 
 

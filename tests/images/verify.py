@@ -1,0 +1,86 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whether other tools read in an image what we say of it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from .image import Image, Tag
+from .layout import Layout, sha256
+from .tools import Failed, cluster_program, run, skopeo
+
+
+def verify(image: Image) -> None:
+    """Raise Failed unless skopeo, crane and a checksum of each blob confirm the image."""
+    if "oci" in image.sizes:
+        _check_blobs(image)
+    for tag in image.tags:
+        for form in image.sizes:
+            if _is_image(tag):
+                _check_with_skopeo(image, tag, form)
+        if "docker-archive" in image.sizes:
+            crane = cluster_program("crane")
+            run(crane, "validate", "--tarball", image.docker_archive, "--tag", tag.name)
+    if "oci" in image.sizes:
+        _check_with_crane(image)
+
+
+def _is_image(tag: Tag) -> bool:
+    return bool(tag.platforms)
+
+
+def _check_blobs(image: Image) -> None:
+    for blob in Layout(image.layout).blobs.iterdir():
+        if sha256(blob) != blob.name:
+            raise Failed(f"{image.name}: the blob {blob.name} is not what its name says")
+
+
+def _check_with_skopeo(image: Image, tag: Tag, form: str) -> None:
+    # A copy reads every layer and compares it with its digest, and with its diff ID where it unpacks it.
+    reference = image.reference(form, tag.name)
+    with tempfile.TemporaryDirectory() as copy:
+        skopeo("copy", *(["--all"] if tag.digest else []), reference, f"dir:{copy}")
+        found = "sha256:" + sha256(Path(copy) / "manifest.json")
+        content = json.loads((Path(copy) / "manifest.json").read_bytes())
+    if form != "docker-archive" and found != tag.digest:
+        raise Failed(f"{reference}: skopeo reads {found}, not {tag.digest}")
+    if tag.config_digest and content["config"]["digest"] != tag.config_digest:
+        raise Failed(f"{reference}: skopeo reads the config {content['config']['digest']}, not {tag.config_digest}")
+
+
+def _check_with_crane(image: Image) -> None:
+    crane = cluster_program("crane")
+    with _registry(crane) as host:
+        target = f"{host}/verified/{image.name}:latest"
+        run(crane, "push", image.layout, target)
+        if run(crane, "digest", target).strip() != image.digest:
+            raise Failed(f"{image.name}: crane pushes something else than {image.digest}")
+        if image.platforms:
+            run(crane, "validate", "--remote", target)
+
+
+@contextlib.contextmanager
+def _registry(crane: Path) -> Iterator[str]:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{probe.getsockname()[1]}"
+    command = [crane, "registry", "serve", "--address", host]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
+        try:
+            for _attempt in range(100):
+                with contextlib.suppress(OSError), socket.create_connection(tuple(host.split(":"))):  # type: ignore[arg-type]
+                    break
+                time.sleep(0.05)
+            yield host
+        finally:
+            server.terminate()
