@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 import argparse
+import json
+import time
 
-from . import catalogue, programs
+from . import catalogue, cluster, programs, status
 from .errors import ClusterError, say
 
 
@@ -16,11 +18,23 @@ def main() -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     p = verbs.add_parser("programs")
     p.add_argument("names", nargs="*")
+    verbs.add_parser("up")
+    verbs.add_parser("down")
+    p=verbs.add_parser("status")
+    p.add_argument("--json", action="store_true")
     a = parser.parse_args()
+    t=time.monotonic()
     try:
-        for path in programs.ensure(a.names or [x.name for x in catalogue.NEEDED]).values():
+        if a.verb=="programs":
+          for path in programs.ensure(a.names or [x.name for x in catalogue.NEEDED]).values():
             print(path)
+        elif a.verb=="up": cluster.up()
+        elif a.verb=="down": cluster.down()
+        elif a.verb=="status":
+            s=status.collect()
+            print(json.dumps(s,indent=2) if a.json else "\n".join(status.lines(s)))
     except ClusterError as error:
         say(f"error: {error}")
         return 1
+    say(f"{a.verb}: {time.monotonic()-t:.1f}")
     return 0

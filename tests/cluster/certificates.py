@@ -1,0 +1,139 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The cluster's certificate authorities, and what they sign, made with openssl."""
+
+from __future__ import annotations
+
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import layout
+from .errors import ClusterError
+
+_DAYS = "3650"
+# Everything that strict verifiers ask for: key usage in the authority, key identifiers in both.
+_AUTHORITY = """\
+basicConstraints = critical, CA:TRUE
+keyUsage = critical, keyCertSign, cRLSign, digitalSignature
+subjectKeyIdentifier = hash
+"""
+_SIGNED = """\
+basicConstraints = critical, CA:FALSE
+keyUsage = critical, digitalSignature
+extendedKeyUsage = {usages}
+subjectKeyIdentifier = hash
+authorityKeyIdentifier = keyid
+"""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key, on disk."""
+
+    name: str
+
+    @property
+    def certificate(self) -> Path:
+        return layout.PKI / f"{self.name}.crt"
+
+    @property
+    def key(self) -> Path:
+        return layout.PKI / f"{self.name}.key"
+
+    def exists(self) -> bool:
+        """The certificate is written last: with it, both are there."""
+        return self.certificate.exists()
+
+
+CA = Pair("ca")
+ETCD_CA = Pair("etcd-ca")
+
+
+def authority(pair: Pair) -> None:
+    """Make a certificate authority, unless it is there."""
+    if not pair.exists():
+        _make(pair, f"/CN=k8scr test cluster {pair.name}", _AUTHORITY, signer=None)
+
+
+def signed(
+    pair: Pair,
+    user: str,
+    groups: Sequence[str] = (),
+    hosts: Sequence[str] = (),
+    signer: Pair = CA,
+) -> Pair:
+    """Make a certificate for a client, and for a server if it has host names or addresses.
+
+    Kubernetes takes the subject's common name as the user and its organisations as the groups.
+    """
+    if pair.exists():
+        return pair
+    extensions = _SIGNED.format(usages="clientAuth, serverAuth" if hosts else "clientAuth")
+    if hosts:
+        names = (f"{'IP' if host[0].isdigit() else 'DNS'}:{host}" for host in hosts)
+        extensions += f"subjectAltName = {', '.join(names)}\n"
+    subject = "".join(f"/O={_escaped(group)}" for group in groups) + f"/CN={_escaped(user)}"
+    _make(pair, subject, extensions, signer)
+    return pair
+
+
+def service_account_key() -> Path:
+    """The key that signs the tokens of service accounts."""
+    key = layout.PKI / "service-accounts.key"
+    if not key.exists():
+        _make_key(key)
+    return key
+
+
+def _escaped(text: str) -> str:
+    """A part of a subject as openssl's -subj wants it."""
+    return text.replace("\\", "\\\\").replace("/", "\\/").replace("+", "\\+")
+
+
+def _make(pair: Pair, subject: str, extensions: str, signer: Pair | None) -> None:
+    _make_key(pair.key)
+    with tempfile.TemporaryDirectory(dir=layout.PKI) as folder:
+        # A configuration of our own: what the machine's has is not ours to rely on.
+        configuration = Path(folder) / "openssl.cnf"
+        configuration.write_text("[req]\ndistinguished_name = dn\n[dn]\n", encoding="utf-8")
+        request = Path(folder) / "request"
+        wanted = Path(folder) / "extensions"
+        wanted.write_text(extensions, encoding="utf-8")
+        result = Path(folder) / "certificate"
+        _openssl(
+            *("req", "-new", "-utf8", "-config", str(configuration), "-subj", subject),
+            *("-key", str(pair.key), "-out", str(request)),
+        )
+        by = (
+            ("-CA", str(signer.certificate), "-CAkey", str(signer.key))
+            if signer
+            else ("-signkey", str(pair.key))
+        )
+        _openssl(
+            *("x509", "-req", "-in", str(request), "-days", _DAYS, "-sha256", *by),
+            *("-set_serial", "0x" + _serial(), "-extfile", str(wanted), "-out", str(result)),
+        )
+        result.replace(pair.certificate)
+
+
+def _make_key(path: Path) -> None:
+    layout.PKI.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    # openssl makes a private key readable for its owner only.
+    _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(temporary))
+    temporary.replace(path)
+
+
+def _serial() -> str:
+    return _openssl("rand", "-hex", "16").strip()
+
+
+def _openssl(*arguments: str) -> str:
+    result = subprocess.run(["openssl", *arguments], capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ClusterError(f"openssl {arguments[0]} failed: {result.stderr.strip()}")
+    return result.stdout

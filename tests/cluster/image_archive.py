@@ -1,0 +1,105 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Writes an image of one program as an OCI archive; the same program makes the same archive."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from .catalogue import ARCH
+
+_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+_INDEX = "application/vnd.oci.image.index.v1+json"
+_CONFIG = "application/vnd.oci.image.config.v1+json"
+_LAYER = "application/vnd.oci.image.layer.v1.tar"
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image whose only file is a static program."""
+
+    reference: str
+    program: Path
+    """Becomes /NAME and the entry point."""
+    command: Sequence[str] = ()
+    user: str = "65532:65532"
+
+
+def write(image: Image, path: Path) -> str:
+    """Write the archive to `path`; the digest of the image's manifest comes back."""
+    layer = _layer(image.program)
+    config = _encode(
+        {
+            "architecture": ARCH,
+            "os": "linux",
+            "config": {
+                "User": image.user,
+                "Entrypoint": [f"/{image.program.name}"],
+                "Cmd": list(image.command),
+                "WorkingDir": "/",
+            },
+            "rootfs": {"type": "layers", "diff_ids": [_digest(layer)]},
+        }
+    )
+    manifest = _encode(
+        {
+            "schemaVersion": 2,
+            "mediaType": _MANIFEST,
+            "config": _describe(_CONFIG, config),
+            "layers": [_describe(_LAYER, layer)],
+        }
+    )
+    named = {
+        **_describe(_MANIFEST, manifest),
+        "annotations": {
+            "io.containerd.image.name": image.reference,
+            "org.opencontainers.image.ref.name": image.reference.rpartition(":")[2],
+        },
+    }
+    files = {
+        "oci-layout": _encode({"imageLayoutVersion": "1.0.0"}),
+        "index.json": _encode({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [named]}),
+    }
+    for blob in (manifest, config, layer):
+        files["blobs/sha256/" + _digest(blob).partition(":")[2]] = blob
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_suffix(".new")
+    with tarfile.open(temporary, "w", format=tarfile.USTAR_FORMAT) as archive:
+        for name, content in files.items():
+            _add(archive, name, content, 0o644)
+    temporary.replace(path)
+    return _digest(manifest)
+
+
+def _layer(program: Path) -> bytes:
+    """An uncompressed layer: it is unpacked on the machine where it was made."""
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as layer:
+        _add(layer, program.name, program.read_bytes(), 0o755)
+    return buffer.getvalue()
+
+
+def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
+    entry = tarfile.TarInfo(name)  # Owned by root, dated 1970: the same every time.
+    entry.size = len(content)
+    entry.mode = mode
+    archive.addfile(entry, io.BytesIO(content))
+
+
+def _encode(value: object) -> bytes:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True).encode()
+
+
+def _digest(content: bytes) -> str:
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def _describe(media_type: str, content: bytes) -> dict[str, object]:
+    return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}

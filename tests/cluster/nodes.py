@@ -1,0 +1,181 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The nodes: a machine each (namespaces on this one), with containerd, kubelet and kube-proxy.
+
+A node shares this machine's files but for the folders of `host.NODE_FOLDERS`, over which it has
+its own, which are found below the node's `root` from outside. What it mounts is seen by nobody
+else and ends with its last process.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+
+from . import api, certificates, cgroups, files, host, images, layout, network, prerequisites, users
+from .certificates import CA, Pair
+from .components import Component, inside
+from .errors import ClusterError
+from .layout import NODES, Node
+
+_KUBELET_HEALTH_PORT = 10248
+_PROXY_HEALTH_PORT = 10256
+
+
+def group(node: Node) -> str:
+    """The cgroup of everything on the node; kubelet puts its Pods below it."""
+    return f"k8scr-core/{node.name}"
+
+
+def prepare(node: Node) -> None:
+    """Make the node's certificates, folders and configuration files."""
+    for folder in (*host.NODE_FOLDERS, "/var/log/pods"):
+        (node.root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
+    node.certs_d.mkdir(parents=True, exist_ok=True)
+    kubelet = certificates.signed(
+        Pair(f"kubelet-{node.name}"),
+        f"system:node:{node.name}",
+        ["system:nodes"],
+        hosts=[node.address, node.name],
+    )
+    user = f"system:node:{node.name}"
+    users.kubeconfig(node.folder / "kubelet.kubeconfig", user, kubelet, layout.API_URL_FOR_NODES)
+    proxy = certificates.signed(Pair("kube-proxy"), "system:kube-proxy")
+    proxy_kubeconfig = node.folder / "kube-proxy.kubeconfig"
+    users.kubeconfig(proxy_kubeconfig, "system:kube-proxy", proxy, layout.API_URL_FOR_NODES)
+    resolv_conf = node.folder / "resolv.conf"
+    files.write(resolv_conf, "# No name service.\n")
+    values = {
+        "name": node.name,
+        "address": node.address,
+        "folder": node.folder,
+        "containerd_root": node.containerd_root,
+        "pause_image": images.PAUSE,
+        "certs_d": node.certs_d,
+        "cni_plugins": prerequisites.cni_plugins(),
+        "cni_configuration": node.folder / "cni",
+        "certificate": kubelet.certificate,
+        "key": kubelet.key,
+        "ca": CA.certificate,
+        "cgroup": group(node),
+        "resolv_conf": resolv_conf,
+    }
+    for name in ("containerd.toml", "kubelet.yaml"):
+        files.write(node.folder / name, files.fill(name, **values))
+    files.write(
+        node.folder / "kube-proxy.yaml",
+        files.fill(
+            "kube-proxy.yaml",
+            name=node.name,
+            address=node.address,
+            pods=layout.PODS,
+            kubeconfig=proxy_kubeconfig,
+        ),
+    )
+    files.write(node.folder / "cni/pods.conflist", files.fill("cni.conflist", pods=node.pods))
+
+
+def components(node: Node) -> list[Component]:
+    """The machine, and what runs on it, in the order in which they are started."""
+    return [machine(node), containerd(node), kubelet(node), kube_proxy(node)]
+
+
+def machine(node: Node) -> Component:
+    """The process that holds the node's namespaces open. Its end is a power cut."""
+
+    def clear() -> None:
+        power_off(node)
+        # As after any machine's start, nothing is left of what was running.
+        run = node.root / "run/containerd"
+        shutil.rmtree(run, ignore_errors=True)
+        run.mkdir(parents=True)
+
+    script = str(layout.TEMPLATES / "machine.sh")
+    unshare = ["unshare", "--net", "--mount", "--propagation=private"]
+    return Component(
+        name=node.name,
+        group=f"{group(node)}/machine",
+        command=lambda: [*unshare, "sh", script, str(node.root), *host.NODE_FOLDERS],
+        check=lambda: network.holder_problem(node.name),
+        before_start=clear,
+    )
+
+
+def power_off(node: Node) -> None:
+    """Kill all that runs on the node, its Pods too."""
+    cgroups.kill(group(node))
+
+
+def containerd(node: Node) -> Component:
+    """The node's container runtime. Pods go on without it."""
+
+    def check() -> str | None:
+        try:
+            images.ctr(node, "version")
+        except ClusterError as error:
+            return str(error)
+        return None
+
+    return _part(node, "containerd", ["--config", str(node.folder / "containerd.toml")], check)
+
+
+def kubelet(node: Node) -> Component:
+    """The node's agent. Pods go on without it."""
+    flags = [
+        f"--config={node.folder / 'kubelet.yaml'}",
+        f"--kubeconfig={node.folder / 'kubelet.kubeconfig'}",
+        f"--hostname-override={node.name}",
+        f"--node-ip={node.address}",
+    ]
+    return _part(
+        node, "kubelet", flags, lambda: api.check(node.address, _KUBELET_HEALTH_PORT)
+    )
+
+
+def kube_proxy(node: Node) -> Component:
+    """What makes Service addresses work on the node."""
+    flags = [f"--config={node.folder / 'kube-proxy.yaml'}"]
+    return _part(node, "kube-proxy", flags, lambda: api.check(node.address, _PROXY_HEALTH_PORT))
+
+
+def _part(node: Node, program: str, flags: list[str], check: Callable[[], str | None]) -> Component:
+    return Component(
+        name=f"{program}@{node.name}",
+        group=f"{group(node)}/{program}",
+        command=lambda: inside(node.name, str(layout.BIN / program), *flags),
+        check=check,
+    )
+
+
+def is_ready(node: Node) -> bool:
+    """Whether the API server believes the node to be ready for Pods."""
+    try:
+        conditions = api.get(f"/api/v1/nodes/{node.name}")["status"]["conditions"]
+    except (OSError, KeyError):
+        return False
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def write_inventory() -> None:
+    """Write the inventory by which plays know the nodes."""
+    hosts = "".join(
+        files.fill(
+            "inventory-host.yml",
+            name=node.name,
+            address=node.address,
+            netns=node.netns,
+            certs_d=node.certs_d,
+            containerd_socket=node.containerd_socket,
+            containerd_root=node.containerd_root,
+        )
+        for node in NODES
+    )
+    text = files.fill(
+        "inventory.yml",
+        hosts=hosts.rstrip("\n"),
+        kubeconfig=layout.KUBECONFIG,
+        registry_image=images.REGISTRY,
+        registry_archive=images.archive_of("registry"),
+    )
+    files.write(layout.INVENTORY, text)

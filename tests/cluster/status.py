@@ -1,0 +1,76 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the cluster is and how it is doing, for people and for machines."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from . import cluster, images, layout, nodes, processes
+from .layout import NODES
+
+
+def collect() -> dict[str, Any]:
+    """Everything that one may want to know; `state` is up, partly or down."""
+    parts = []
+    for component in cluster.components():
+        process = processes.running(component.name)
+        problem = component.problem()
+        parts.append(
+            {
+                "name": component.name,
+                "pid": process.pid if process else None,
+                "healthy": problem is None,
+                "problem": problem,
+                "log": str(processes.log_of(component.name)),
+            }
+        )
+    machines = [
+        {
+            "name": node.name,
+            "ready": nodes.is_ready(node),
+            "address": node.address,
+            "netns": node.netns,
+            "pods": node.pods,
+            "containerd_socket": str(node.containerd_socket),
+            "containerd_certs_d": str(node.certs_d),
+            "containerd_root": str(node.containerd_root),
+        }
+        for node in NODES
+    ] if layout.CLUSTER.exists() else []
+    healthy = [part["healthy"] for part in parts] + [node["ready"] for node in machines]
+    if all(healthy) and machines:
+        state = "up"
+    else:
+        state = "partly" if layout.CLUSTER.exists() else "down"
+    return {
+        "state": state,
+        "kubeconfig": str(layout.KUBECONFIG),
+        "api_server": layout.API_URL,
+        "inventory": str(layout.INVENTORY),
+        "audit_log": str(layout.AUDIT_LOG),
+        "bin": str(layout.BIN),
+        "folder": str(layout.CLUSTER),
+        "registry_image": images.REGISTRY,
+        "registry_image_archive": str(images.archive_of("registry")),
+        "pause_image": images.PAUSE,
+        "services": str(layout.SERVICES),
+        "nodes": machines,
+        "components": parts,
+    }
+
+
+def lines(status: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    if status["state"] == "down":
+        return ["The cluster is down."]
+    shown = [f"The cluster is {status['state']}: {status['api_server']}"]
+    for node in status["nodes"]:
+        ready = "Ready" if node["ready"] else "not ready"
+        shown.append(f"  {node['name']:24} {ready:10} {node['address']}")
+    for part in status["components"]:
+        pid = part["pid"] or "-"
+        shown.append(f"  {part['name']:24} {part['problem'] or 'works':10} pid {pid}")
+    shown.append(f"KUBECONFIG={status['kubeconfig']}")
+    return shown

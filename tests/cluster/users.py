@@ -1,0 +1,59 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Users of the cluster: a client certificate each, and a kubeconfig that holds it."""
+
+from __future__ import annotations
+
+import base64
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import certificates, files, layout
+from .certificates import CA, Pair
+from .errors import ClusterError
+
+ADMIN = "kubernetes-admin"
+# Whoever looks after the cluster itself: an administrator that the audit log leaves out.
+MONITOR = "system:k8scr-test-cluster"
+
+
+def make(name: str, groups: Sequence[str] = ()) -> Path:
+    """Make a user that tests can bind roles to; the path of its kubeconfig comes back.
+
+    Asked again for the same name, the certificate is made again: the groups may be others.
+    """
+    if not CA.exists():
+        raise ClusterError("the cluster is not up")
+    if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}", name):
+        raise ClusterError(f"not a name for a user: {name!r}")
+    pair = Pair(f"user-{name}")
+    pair.certificate.unlink(missing_ok=True)
+    certificates.signed(pair, name, groups)
+    return kubeconfig(layout.USERS / f"{name}.kubeconfig", name, pair, layout.API_URL)
+
+
+def make_admin() -> None:
+    """The two administrators: one for people and tests, one for ourselves."""
+    pair = certificates.signed(Pair("admin"), ADMIN, ["system:masters"])
+    kubeconfig(layout.KUBECONFIG, ADMIN, pair, layout.API_URL)
+    certificates.signed(Pair("monitor"), MONITOR, ["system:masters"])
+
+
+def kubeconfig(path: Path, user: str, pair: Pair, server: str) -> Path:
+    """Write a kubeconfig that needs no other file."""
+    text = files.fill(
+        "kubeconfig.yaml",
+        server=server,
+        user=user,
+        ca=_base64(CA.certificate),
+        certificate=_base64(pair.certificate),
+        key=_base64(pair.key),
+    )
+    files.write(path, text, mode=0o600)
+    return path
+
+
+def _base64(path: Path) -> str:
+    return base64.b64encode(path.read_bytes()).decode("ascii")
