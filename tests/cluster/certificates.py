@@ -51,6 +51,7 @@ class Pair:
 
 CA = Pair("ca")
 ETCD_CA = Pair("etcd-ca")
+SERVICE_ACCOUNT_KEY = layout.PKI / "service-accounts.key"
 
 
 def authority(pair: Pair) -> None:
@@ -81,12 +82,10 @@ def signed(
     return pair
 
 
-def service_account_key() -> Path:
-    """The key that signs the tokens of service accounts."""
-    key = layout.PKI / "service-accounts.key"
-    if not key.exists():
-        _make_key(key)
-    return key
+def service_account_key() -> None:
+    """Make the key that signs the tokens of service accounts, unless it is there."""
+    if not SERVICE_ACCOUNT_KEY.exists():
+        _make_key(SERVICE_ACCOUNT_KEY)
 
 
 def _escaped(text: str) -> str:

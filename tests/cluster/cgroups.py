@@ -33,17 +33,27 @@ def is_v2() -> bool:
 
 
 def _trees() -> list[Path]:
-    """Where each cgroup tree is mounted."""
+    """Where the trees are mounted that have controllers: the ones to put processes into."""
     if is_v2():
         return [_V2_MOUNT]
-    trees = []
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        fields = line.split()
-        if fields[fields.index("-") + 1] == "cgroup":
-            trees.append(Path(fields[4]))
+    trees = _mounted("cgroup")
     if not trees:
         raise ClusterError("no cgroup hierarchy is mounted on this machine")
     return trees
+
+
+def _all_trees() -> list[Path]:
+    """On a hybrid machine, with version 2's tree, in which runc makes groups too."""
+    return [*_mounted("cgroup"), *_mounted("cgroup2")]
+
+
+def _mounted(filesystem: str) -> list[Path]:
+    mounts = []
+    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
+        fields = line.split()
+        if fields[fields.index("-") + 1] == filesystem:
+            mounts.append(Path(fields[4]))
+    return mounts
 
 
 def create(group: str) -> None:
@@ -97,7 +107,7 @@ def enter(group: str) -> None:
 def processes(group: str = ROOT) -> set[int]:
     """The ids of all processes in the group and in the groups below it."""
     found: set[int] = set()
-    for tree in _trees():
+    for tree in _all_trees():
         for folder, _folders, _files in os.walk(tree / group):
             try:
                 text = (Path(folder) / "cgroup.procs").read_text(encoding="ascii")
@@ -124,13 +134,13 @@ def kill(group: str = ROOT, timeout: float = 15) -> None:
 
 def exists() -> bool:
     """Whether any tree has our group."""
-    return any((tree / ROOT).exists() for tree in _trees())
+    return any((tree / ROOT).exists() for tree in _all_trees())
 
 
 def remove(group: str = ROOT, timeout: float = 10) -> None:
     """Remove the group and all groups below it; no process may be in them."""
     deadline = time.monotonic() + timeout
-    for tree in _trees():
+    for tree in _all_trees():
         for folder, _folders, _files in os.walk(tree / group, topdown=False):
             while True:
                 try:

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 import fcntl
 import shutil
-import subprocess
-import sys
 import time
-from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING
 
 from . import (
     api,
@@ -27,9 +26,15 @@ from . import (
     programs,
 )
 from .catalogue import NEEDED
-from .components import POLL, Component, inside
+from .components import POLL
 from .errors import ClusterError, say
 from .layout import NODES
+
+if TYPE_CHECKING:
+    import signal
+    from collections.abc import Callable, Iterator
+
+    from .components import Component
 
 
 @contextmanager
@@ -70,33 +75,80 @@ def up() -> None:
         control_plane.prepare()
         for node in NODES:
             nodes.prepare(node)
+        nodes.write_inventory()
 
+        # What waits for nobody first, so that it gets ready while others start.
         _start(network.switch())
         network.plug_in_host()
         control_plane.etcd().ensure_started()
         for node in NODES:
-            _start(nodes.machine(node))
-            network.plug_in(node)
+            _start_machine(node)
             nodes.containerd(node).ensure_started()
         control_plane.etcd().await_working()
         control_plane.api_server().ensure_started()
         for node in NODES:
             nodes.containerd(node).await_working()
             images.put_into(node, paths)
+        # The rest asks the API server first thing, and waits long before it asks again.
         control_plane.api_server().await_working()
         for part in components():
             part.ensure_started()
         for part in components():
             part.await_working()
         for node in NODES:
-            _await(lambda node=node: nodes.is_ready(node), f"kubelet@{node.name}", "Ready node")
-            _await(
-                lambda node=node: _reaches_services(node),
-                f"kube-proxy@{node.name}",
-                "way to Services",
-            )
+            _await(partial(nodes.is_ready, node), f"kubelet@{node.name}", "Ready node")
+            _await(partial(nodes.reaches_services, node), f"kube-proxy@{node.name}", "way to Services")
         _await(_takes_pods, "kube-controller-manager", "service account for Pods")
-        nodes.write_inventory()
+
+
+def start(name: str) -> None:
+    """Start one component, or wake it, and wait until it works; a node with all that runs on it."""
+    with lock():
+        part = component(name)
+        if not layout.HOST_BEFORE.exists():
+            raise ClusterError("the cluster is not up")
+        _start(part)
+        if name == network.SWITCH:
+            network.plug_in_host()
+        for node in NODES:
+            if name in (network.SWITCH, node.name) and processes.running(node.name):
+                network.plug_in(node)
+            if name == node.name:
+                for on_it in nodes.components(node):
+                    _start(on_it)
+
+
+def stop(name: str, number: signal.Signals) -> None:
+    """Send one component a signal; a node's end takes along all that runs on it."""
+    with lock():
+        part = component(name)
+        process = processes.running(part.name)
+        processes.stop(part.name, number)
+        if process and process.state() is None:
+            for node in NODES:
+                if name == node.name:
+                    nodes.power_off(node)
+
+
+def down() -> bool:
+    """Leave nothing of the cluster behind; whether there was anything."""
+    if not _remains():
+        return False
+    with lock():
+        cgroups.kill()
+        network.remove()
+        cgroups.remove()
+        host.restore()
+        # In one step out of the way: an `up` after an interrupted `down` shall not build on half of it.
+        shutil.rmtree(layout.REMOVED, ignore_errors=True)
+        if layout.CLUSTER.exists():
+            layout.CLUSTER.rename(layout.REMOVED)
+            shutil.rmtree(layout.REMOVED)
+    return True
+
+
+def _remains() -> bool:
+    return layout.CLUSTER.exists() or layout.REMOVED.exists() or cgroups.exists() or network.remains()
 
 
 def _start(part: Component) -> None:
@@ -104,23 +156,20 @@ def _start(part: Component) -> None:
     part.await_working()
 
 
-def _await(works: object, name: str, what: str, timeout: float = 60) -> None:
+def _start_machine(node: layout.Node) -> None:
+    _start(nodes.machine(node))
+    network.plug_in(node)
+
+
+def _await(works: Callable[[], bool], name: str, what: str, timeout: float = 60) -> None:
+    """Wait for what a component brings about, beyond being there itself."""
     deadline = time.monotonic() + timeout
-    while not works():  # type: ignore[operator]
+    while not works():
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"{name} brings no {what}. The end of {processes.log_of(name)}:\n"
-                + processes.last_lines(name)
+                f"{name} brings no {what}. The end of {processes.log_of(name)}:\n{processes.last_lines(name)}"
             )
         time.sleep(POLL)
-
-
-def _reaches_services(node: layout.Node) -> bool:
-    """Whether the node gets through to the API server's Service."""
-    address = (layout.KUBERNETES_SERVICE, 443)
-    connect = f"import socket; socket.create_connection({address}, 1)"
-    command = inside(node.name, sys.executable, "-S", "-c", connect)
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def _takes_pods() -> bool:
@@ -129,17 +178,4 @@ def _takes_pods() -> bool:
         api.get("/api/v1/namespaces/default/serviceaccounts/default")
     except OSError:
         return False
-    return True
-
-
-def down() -> bool:
-    """Leave nothing of the cluster behind; whether there was anything."""
-    with lock():
-        if not (layout.CLUSTER.exists() or cgroups.exists() or network.remains()):
-            return False
-        cgroups.kill()
-        network.remove()
-        cgroups.remove()
-        host.restore()
-        shutil.rmtree(layout.CLUSTER, ignore_errors=False)
     return True

@@ -124,8 +124,8 @@ def api_server() -> Component:
             allow_privileged="true",
             service_cluster_ip_range=layout.SERVICES,
             service_account_issuer="https://kubernetes.default.svc.cluster.local",
-            service_account_signing_key_file=certificates.service_account_key(),
-            service_account_key_file=certificates.service_account_key(),
+            service_account_signing_key_file=certificates.SERVICE_ACCOUNT_KEY,
+            service_account_key_file=certificates.SERVICE_ACCOUNT_KEY,
             kubelet_certificate_authority=CA.certificate,
             kubelet_client_certificate=_KUBELET_CLIENT.certificate,
             kubelet_client_key=_KUBELET_CLIENT.key,
@@ -148,7 +148,7 @@ def controller_manager() -> Component:
         root_ca_file=CA.certificate,
         cluster_signing_cert_file=CA.certificate,
         cluster_signing_key_file=CA.key,
-        service_account_private_key_file=certificates.service_account_key(),
+        service_account_private_key_file=certificates.SERVICE_ACCOUNT_KEY,
         use_service_account_credentials="true",
     )
 

@@ -72,14 +72,11 @@ def _kubernetes_module(program: Program, folder: Path) -> str:
 def _stamps(program: Program) -> list[str]:
     """The `variable=value` pairs that make the program report its version."""
     if program.module == "k8s.io/kubernetes":
-        package = "k8s.io/component-base/version"
         major, minor, _patch = program.version.split(".")
-        return [
-            f"{package}.gitVersion=v{program.version}",
-            f"{package}.gitMajor={major}",
-            f"{package}.gitMinor={minor}",
-            f"{package}.gitTreeState=archive",
-        ]
+        values = {"gitVersion": f"v{program.version}", "gitMajor": major, "gitMinor": minor, "gitTreeState": "archive"}
+        # What --version says, and what clients call themselves to the API server.
+        packages = ("k8s.io/component-base/version", "k8s.io/client-go/pkg/version")
+        return [f"{package}.{name}={value}" for package in packages for name, value in values.items()]
     return [f"{program.stamp}=v{program.version}"] if program.stamp else []
 
 

@@ -14,7 +14,7 @@ NODE_FOLDERS = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log
 """Fixed paths of programs that a node must have for itself: there it mounts its own over them."""
 
 # Kubelet sets these for the whole machine, whatever namespaces it is in.
-_SETTINGS = (
+SETTINGS = (
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
     "kernel/panic",
@@ -29,7 +29,7 @@ def remember() -> None:
     folders = ("/run/netns", *NODE_FOLDERS)
     if not layout.HOST_BEFORE.exists():
         before = {
-            "settings": {name: _setting(name).read_text(encoding="ascii") for name in _SETTINGS},
+            "settings": {name: _setting(name).read_text(encoding="ascii") for name in SETTINGS},
             "folders made": [folder for folder in folders if not Path(folder).exists()],
             "controllers": cgroups.handed_down(),
         }

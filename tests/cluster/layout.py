@@ -28,6 +28,7 @@ BUILD_TIMES = CACHE / "build-times.json"
 
 # Is gone after `down`.
 CLUSTER = CACHE / "cluster"
+REMOVED = CACHE / "cluster.removed"
 PKI = CLUSTER / "pki"
 USERS = CLUSTER / "users"
 LOGS = CLUSTER / "logs"

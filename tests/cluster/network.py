@@ -16,11 +16,12 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import shutil
 import subprocess
 from pathlib import Path
 
 from . import layout, processes
-from .components import Component
+from .components import SYSTEM_PATH, Component
 from .errors import ClusterError
 from .layout import NODES, Node
 
@@ -108,6 +109,8 @@ def plug_in(node: Node) -> None:
 
 def remains() -> bool:
     """Whether this machine has anything of ours."""
+    if shutil.which("ip", path=SYSTEM_PATH) is None:
+        return False
     return (
         Path("/sys/class/net", LINK).exists()
         or any((_NETNS_NAMES / node.netns).is_symlink() for node in NODES)

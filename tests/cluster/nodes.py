@@ -11,6 +11,8 @@ else and ends with its last process.
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 
 from . import api, certificates, cgroups, files, host, images, layout, network, prerequisites, users
@@ -155,6 +157,14 @@ def is_ready(node: Node) -> bool:
     except (OSError, KeyError):
         return False
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def reaches_services(node: Node) -> bool:
+    """Whether the node gets through to the API server's Service."""
+    address = (layout.KUBERNETES_SERVICE, 443)
+    connect = f"import socket; socket.create_connection({address}, 1)"
+    command = inside(node.name, sys.executable, "-I", "-S", "-c", connect)
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def write_inventory() -> None:

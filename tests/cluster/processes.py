@@ -58,6 +58,12 @@ class Process:
         return True
 
 
+def find(pid: int) -> Process | None:
+    """The process that has this id now."""
+    now = _stat(pid)
+    return Process(pid, now.started) if now else None
+
+
 @dataclass(frozen=True)
 class _Stat:
     letter: str

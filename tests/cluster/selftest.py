@@ -1,0 +1,139 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Tries hard to make `up` and `down` fail, and compares the machine before and after."""
+
+from __future__ import annotations
+
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from . import cgroups, cluster, layout, leftovers, processes, status
+from .errors import ClusterError, say
+from .images import PAUSE
+from .layout import NODES
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_INTERRUPTIONS = 5
+_SLOWEST_SECOND_UP = 10
+
+
+def run() -> int:
+    """Run every check; 0 when all hold."""
+    cluster.down()
+    before = leftovers.take_stock()
+    _check_up_twice()
+    _check_what_was_killed_comes_back()
+    _check_reboot()
+    _kill_at_random()
+    _check_down(before, "after its processes were killed")
+    for turn in range(_INTERRUPTIONS):
+        seconds = random.uniform(0.2, 12)  # noqa: S311
+        _interrupt_up(seconds, signal.SIGINT if turn == 0 else signal.SIGKILL)
+        if turn == 1:
+            _timed("up after an interrupted one", cluster.up)
+        _check_down(before, f"after `up` was interrupted at {seconds:.1f} s")
+    if cluster.down():
+        raise ClusterError("a second `down` found something")
+    say("all checks passed")
+    return 0
+
+
+def _check_up_twice() -> None:
+    _timed("first up", cluster.up)
+    _run_pods()
+    first = _pids()
+    took = _timed("second up", cluster.up)
+    if _pids() != first:
+        raise ClusterError(f"a second `up` has changed processes: {first} became {_pids()}")
+    if took > _SLOWEST_SECOND_UP:
+        raise ClusterError(f"a second `up` took {took:.0f} s")
+
+
+def _check_what_was_killed_comes_back() -> None:
+    """Kill every process but those that hold namespaces; only what was killed may change."""
+    machines = {node.name for node in NODES}
+    victims = [part.name for part in cluster.components() if part.name not in {*machines, "switch"}]
+    first = _pids()
+    for name in victims:
+        cluster.stop(name, signal.SIGKILL)
+    _timed("up after kill -9 of everything but the namespaces", cluster.up)
+    kept = {name for name, pid in _pids().items() if first[name] == pid}
+    if kept != {*machines, "switch"}:
+        raise ClusterError(f"kept their processes: {kept}")
+    _await_pods()
+
+
+def _check_reboot() -> None:
+    """Cut a node's power and the network: `up` brings both back, and the node's Pod."""
+    cluster.stop("node-2", signal.SIGKILL)
+    cluster.stop("switch", signal.SIGKILL)
+    _timed("up after a node and the network went away", cluster.up)
+    _await_pods()
+
+
+def _run_pods() -> None:
+    for node in NODES:
+        overrides = f'{{"spec": {{"nodeName": "{node.name}"}}}}'
+        _kubectl("run", f"on-{node.name}", f"--image={PAUSE}", f"--overrides={overrides}")
+    _await_pods()
+
+
+def _await_pods() -> None:
+    for node in NODES:
+        _kubectl("wait", f"pod/on-{node.name}", "--for=condition=Ready", "--timeout=60s")
+
+
+def _kill_at_random() -> None:
+    """Kill half of all processes, Pods' and shims too, without telling anyone."""
+    for pid in cgroups.processes():
+        process = processes.find(pid)
+        if process and random.random() < 0.5:  # noqa: S311
+            process.send(signal.SIGKILL)
+
+
+def _interrupt_up(seconds: float, number: int) -> None:
+    with subprocess.Popen([sys.executable, str(Path(__file__).parent), "up"], stderr=subprocess.DEVNULL) as attempt:
+        try:
+            attempt.wait(seconds)
+        except subprocess.TimeoutExpired:
+            attempt.send_signal(number)
+
+
+def _check_down(before: set[str], when: str) -> None:
+    _timed(f"down {when}", cluster.down)
+    deadline = time.monotonic() + 5  # The kernel takes its time to let go of namespaces.
+    while True:
+        after = leftovers.take_stock()
+        if after == before:
+            return
+        if time.monotonic() > deadline:
+            lines = [f"+ {line}" for line in sorted(after - before)] + [f"- {line}" for line in sorted(before - after)]
+            raise ClusterError("`down` did not leave the machine as it was:\n" + "\n".join(lines))
+        time.sleep(0.2)
+
+
+def _pids() -> dict[str, int | None]:
+    return {part["name"]: part["pid"] for part in status.collect()["components"]}
+
+
+def _kubectl(*arguments: str) -> None:
+    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ClusterError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
+
+
+def _timed(what: str, act: Callable[[], object]) -> float:
+    started = time.monotonic()
+    act()
+    took = time.monotonic() - started
+    say(f"{what}: {took:.1f} s")
+    return took
