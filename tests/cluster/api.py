@@ -21,16 +21,12 @@ def get(path: str) -> Any:
     monitor = Pair("monitor")
     context = ssl.create_default_context(cafile=str(CA.certificate))
     context.load_cert_chain(str(monitor.certificate), str(monitor.key))
-    connection = http.client.HTTPSConnection(
-        "127.0.0.1", layout.API_PORT, timeout=TIMEOUT, context=context
-    )
+    connection = http.client.HTTPSConnection("127.0.0.1", layout.API_PORT, timeout=TIMEOUT, context=context)
     body = _ask(connection, path)
     return json.loads(body) if body.startswith(b"{") else body.decode("utf-8", "replace")
 
 
-def check(
-    host: str, port: int, path: str = "/healthz", context: ssl.SSLContext | None = None
-) -> str | None:
+def check(host: str, port: int, path: str = "/healthz", context: ssl.SSLContext | None = None) -> str | None:
     """None if the endpoint answers 200, else why not, in few words."""
     connection = (
         http.client.HTTPSConnection(host, port, timeout=TIMEOUT, context=context)

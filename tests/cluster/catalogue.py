@@ -125,9 +125,7 @@ def _crane() -> Program:
         module=module,
         stamp=f"{module}/cmd/crane/cmd.Version",
         ask=("version",),
-        release=Release(
-            f"{url}/go-containerregistry_Linux_{archive}.tar.gz", f"{url}/checksums.txt", "crane"
-        ),
+        release=Release(f"{url}/go-containerregistry_Linux_{archive}.tar.gz", f"{url}/checksums.txt", "crane"),
     )
 
 

@@ -38,10 +38,12 @@ class Pair:
 
     @property
     def certificate(self) -> Path:
+        """The certificate's file."""
         return layout.PKI / f"{self.name}.crt"
 
     @property
     def key(self) -> Path:
+        """The private key's file."""
         return layout.PKI / f"{self.name}.key"
 
     def exists(self) -> bool:
@@ -107,11 +109,7 @@ def _make(pair: Pair, subject: str, extensions: str, signer: Pair | None) -> Non
             *("req", "-new", "-utf8", "-config", str(configuration), "-subj", subject),
             *("-key", str(pair.key), "-out", str(request)),
         )
-        by = (
-            ("-CA", str(signer.certificate), "-CAkey", str(signer.key))
-            if signer
-            else ("-signkey", str(pair.key))
-        )
+        by = ("-CA", str(signer.certificate), "-CAkey", str(signer.key)) if signer else ("-signkey", str(pair.key))
         _openssl(
             *("x509", "-req", "-in", str(request), "-days", _DAYS, "-sha256", *by),
             *("-set_serial", "0x" + _serial(), "-extfile", str(wanted), "-out", str(result)),

@@ -14,6 +14,7 @@ each of them; version 2 has one tree, in which a group hands controllers to its 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import time
@@ -92,10 +93,8 @@ def handed_down(folder: Path = _V2_MOUNT) -> list[str]:
 def take_back(before: list[str]) -> None:
     """Version 2: leave only these controllers to the children of the machine's root group."""
     for controller in set(handed_down()) - set(before):
-        try:
+        with contextlib.suppress(OSError):  # Somebody else has come to use it since.
             (_V2_MOUNT / "cgroup.subtree_control").write_text(f"-{controller}", encoding="ascii")
-        except OSError:
-            pass  # Somebody else has come to use it since.
 
 
 def enter(group: str) -> None:
@@ -125,10 +124,8 @@ def kill(group: str = ROOT, timeout: float = 15) -> None:
         if time.monotonic() > deadline:
             raise ClusterError(f"these processes do not die: {sorted(left)}")
         for pid in left:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
         time.sleep(0.02)
 
 

@@ -39,7 +39,7 @@ def prepare() -> None:
     certificates.signed(_KUBELET_CLIENT, "kube-apiserver-kubelet-client", ["system:masters"])
     certificates.service_account_key()
     for name in _MANAGERS:
-        pair = certificates.signed(Pair(name), f"system:{name}")
+        pair = certificates.signed(Pair(name), f"system:{name}", hosts=["127.0.0.1"])
         users.kubeconfig(_kubeconfig(name), f"system:{name}", pair, layout.API_URL)
     users.make_admin()
     files.write(_AUDIT_POLICY, files.fill("audit-policy.yaml", monitor=users.MONITOR))
@@ -109,7 +109,7 @@ def api_server() -> Component:
         "kube-apiserver",
         lambda: _command(
             "kube-apiserver",
-            bind_address="0.0.0.0",
+            bind_address="0.0.0.0",  # noqa: S104
             advertise_address=layout.HOST_ADDRESS,
             secure_port=layout.API_PORT,
             tls_cert_file=_API.certificate,
@@ -172,10 +172,11 @@ def _manager(name: str, port: int, **flags: object) -> Component:
             leader_elect="false",
             bind_address="127.0.0.1",
             secure_port=port,
+            tls_cert_file=Pair(name).certificate,
+            tls_private_key_file=Pair(name).key,
             **flags,
         ),
-        # Its certificate is one that it made itself a moment ago, for nobody else.
-        lambda: api.check("127.0.0.1", port, context=ssl._create_unverified_context()),
+        lambda: api.check("127.0.0.1", port, context=ssl.create_default_context(cafile=str(CA.certificate))),
         port,
     )
 

@@ -94,7 +94,5 @@ def _go(arguments: list[str], folder: Path, program: Program) -> str:
     )
     if result.returncode:
         end = "\n".join(result.stderr.strip().splitlines()[-8:])
-        raise ClusterError(
-            f"{program.name} {program.version}: `go {arguments[0]}` failed:\n{end}"
-        )
+        raise ClusterError(f"{program.name} {program.version}: `go {arguments[0]}` failed:\n{end}")
     return result.stdout

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -48,10 +49,8 @@ def restore() -> None:
         if _setting(name).read_text(encoding="ascii") != value:
             _setting(name).write_text(value, encoding="ascii")
     for folder in before["folders made"]:
-        try:
+        with contextlib.suppress(OSError):  # Gone already, or somebody else has put something into it since.
             Path(folder).rmdir()
-        except OSError:
-            pass  # Gone already, or somebody else has put something into it since.
     if cgroups.is_v2():
         cgroups.take_back(before["controllers"])
 

@@ -61,10 +61,12 @@ class Node:
 
     @property
     def name(self) -> str:
+        """Its name in Kubernetes."""
         return f"node-{self.number}"
 
     @property
     def address(self) -> str:
+        """Its address, where its kubelet listens too."""
         return str(MACHINES[10 + self.number])
 
     @property
@@ -79,6 +81,7 @@ class Node:
 
     @property
     def folder(self) -> Path:
+        """Where its files are."""
         return CLUSTER / "nodes" / self.name
 
     @property
@@ -93,10 +96,12 @@ class Node:
 
     @property
     def containerd_socket(self) -> Path:
+        """Its containerd's socket, as seen from this machine."""
         return self.root / "run/containerd/containerd.sock"
 
     @property
     def containerd_root(self) -> Path:
+        """Where its containerd keeps contents and snapshots."""
         return self.folder / "containerd"
 
 

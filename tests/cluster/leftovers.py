@@ -35,11 +35,11 @@ def take_stock() -> set[str]:
 
 def _processes() -> Iterator[str]:
     """Processes that are the cluster's, by where they are: in namespaces, in cgroups, in its folder."""
-    ours = {kind: os.readlink(f"/proc/self/ns/{kind}") for kind in ("net", "mnt")}
+    ours = {kind: Path("/proc/self/ns", kind).readlink() for kind in ("net", "mnt")}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            elsewhere = [kind for kind, own in ours.items() if os.readlink(folder / "ns" / kind) != own]
+            elsewhere = [kind for kind, own in ours.items() if (folder / "ns" / kind).readlink() != own]
             in_group = cgroups.ROOT in (folder / "cgroup").read_text(encoding="utf-8")
         except OSError:
             continue  # It has just ended.
@@ -76,4 +76,4 @@ def _network() -> Iterator[str]:
         for line in result.stdout.splitlines():
             # Comments have the time of day, and chains have counters.
             if not line.startswith("#"):
-                yield f"{' '.join(command)}: {re.sub(r'expires [0-9]+sec|[[][0-9:]+[]]', '', line)}"
+                yield f"{' '.join(command)}: {re.sub(r'expires [0-9]+sec|\[[0-9:]+\]', '', line)}"

@@ -62,8 +62,7 @@ def check_addresses() -> None:
         if ipaddress.ip_network(destination).overlaps(layout.NETWORK):
             device = route.get("dev", "a route without a device")
             raise ClusterError(
-                f"the cluster's addresses, {layout.NETWORK}, are in use here: "
-                f"{destination} goes to {device}"
+                f"the cluster's addresses, {layout.NETWORK}, are in use here: {destination} goes to {device}"
             )
 
 
@@ -162,9 +161,7 @@ def _batch(*lines: str, inside: str | None = None, again: bool = False) -> None:
     """
     prefix = _in_network_of(inside) if inside else []
     command = [*prefix, "ip", *(["-force"] if again else []), "-batch", "-"]
-    result = subprocess.run(
-        command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, input="\n".join(lines) + "\n", capture_output=True, text=True, check=False)
     if result.returncode and not again:
         where = f" in {inside}" if inside else ""
         raise ClusterError(f"cannot set up the network{where}: {result.stderr.strip()}")

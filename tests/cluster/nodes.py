@@ -130,9 +130,7 @@ def kubelet(node: Node) -> Component:
         f"--hostname-override={node.name}",
         f"--node-ip={node.address}",
     ]
-    return _part(
-        node, "kubelet", flags, lambda: api.check(node.address, _KUBELET_HEALTH_PORT)
-    )
+    return _part(node, "kubelet", flags, lambda: api.check(node.address, _KUBELET_HEALTH_PORT))
 
 
 def kube_proxy(node: Node) -> Component:

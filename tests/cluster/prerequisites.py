@@ -35,9 +35,7 @@ def check() -> None:
         raise ClusterError("root is needed: the cluster makes namespaces, mounts and cgroups")
     for node in layout.NODES:
         if len(str(node.containerd_socket)) > _LONGEST_SOCKET_PATH:
-            raise ClusterError(
-                f"{layout.CLUSTER} is too long a path for sockets: set XDG_CACHE_HOME to a short one"
-            )
+            raise ClusterError(f"{layout.CLUSTER} is too long a path for sockets: set XDG_CACHE_HOME to a short one")
     missing = _missing_packages()
     if missing:
         _install(missing)
@@ -55,11 +53,7 @@ def cni_plugins() -> Path:
 
 
 def _missing_packages() -> list[str]:
-    missing = [
-        package
-        for command, package in _PACKAGES.items()
-        if shutil.which(command, path=SYSTEM_PATH) is None
-    ]
+    missing = [package for command, package in _PACKAGES.items() if shutil.which(command, path=SYSTEM_PATH) is None]
     try:
         cni_plugins()
     except ClusterError:
@@ -75,9 +69,7 @@ def _install(packages: list[str]) -> None:
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # The lists of packages may be old, or not there at all: fetch them only then.
     for command in (install, ["apt-get", "update", "-q"], install):
-        result = subprocess.run(
-            command, env=environment, capture_output=True, text=True, check=False
-        )
+        result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if command is install and result.returncode == 0:
             return
     end = (result.stderr or result.stdout).strip().splitlines()[-3:]

@@ -137,9 +137,9 @@ def start(component: str, command: Sequence[str], group: str, path: str) -> Proc
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 cwd="/",
-                env={"PATH": path, "HOME": "/root", "LANG": "C.UTF-8"},
+                env={"PATH": path, "HOME": "/nonexistent", "LANG": "C.UTF-8"},
                 start_new_session=True,
-                preexec_fn=prepare,
+                preexec_fn=prepare,  # noqa: PLW1509 (there is one thread)
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise ClusterError(f"cannot start {component}: {error}") from error

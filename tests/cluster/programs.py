@@ -128,7 +128,7 @@ def adopt(path: Path, destination: Path) -> None:
 
 def _link(name: str, path: Path) -> None:
     link = layout.BIN / name
-    if link.is_symlink() and Path(os.readlink(link)) == path:
+    if link.is_symlink() and link.readlink() == path:
         return
     layout.BIN.mkdir(parents=True, exist_ok=True)
     temporary = layout.BIN / f".{name}-{os.getpid()}"

@@ -39,17 +39,16 @@ def download_into_cache(program: Program, destination: Path) -> Path | None:
         archive = scratch / "release"
         digest = _fetch(release.url, archive)
         if digest not in sums.read_text(encoding="utf-8").split():
-            raise ClusterError(
-                f"{release.url} has the SHA-256 {digest}, which is not what {release.sums} says"
-            )
+            raise ClusterError(f"{release.url} has the SHA-256 {digest}, which is not what {release.sums} says")
         path = _unpack(release, archive, scratch / "program")
         path.chmod(0o755)
         destination.parent.mkdir(parents=True, exist_ok=True)
         path.replace(destination)
-        return destination
     except (OSError, http.client.HTTPException):
         _refused.add(_host(release.url))
         return None
+    else:
+        return destination
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
@@ -72,7 +71,7 @@ def _unpack(release: Release, archive: Path, destination: Path) -> Path:
 def _fetch(url: str, destination: Path) -> str:
     """Save what is at `url`; the SHA-256 of it comes back."""
     digest = hashlib.sha256()
-    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, destination.open("wb") as out:
+    with urllib.request.urlopen(url, timeout=TIMEOUT) as response, destination.open("wb") as out:  # noqa: S310
         while block := response.read(1 << 20):
             digest.update(block)
             out.write(block)

@@ -38,14 +38,10 @@ def collect() -> dict[str, Any]:
             "containerd_root": str(node.containerd_root),
         }
         for node in NODES
-    ] if layout.CLUSTER.exists() else []
+    ]
     healthy = [part["healthy"] for part in parts] + [node["ready"] for node in machines]
-    if all(healthy) and machines:
-        state = "up"
-    else:
-        state = "partly" if layout.CLUSTER.exists() else "down"
     return {
-        "state": state,
+        "state": "down" if not layout.CLUSTER.exists() else "up" if all(healthy) else "partly",
         "kubeconfig": str(layout.KUBECONFIG),
         "api_server": layout.API_URL,
         "inventory": str(layout.INVENTORY),
