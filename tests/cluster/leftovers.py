@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 # Folders in which a cluster might leave something; their own entries only.
 _FOLDERS = ("/etc", "/opt", "/run", "/run/netns", "/tmp", "/usr/libexec", "/var/lib", "/var/log", "/var/log/pods")  # noqa: S108
+_CHANGING = re.compile(r"expires [0-9]+sec|\[[0-9:]+\]")
 _COMMANDS = (
     ("ip", "-brief", "address"),
     ("ip", "-4", "route", "show", "table", "all"),
@@ -76,4 +77,4 @@ def _network() -> Iterator[str]:
         for line in result.stdout.splitlines():
             # Comments have the time of day, and chains have counters.
             if not line.startswith("#"):
-                yield f"{' '.join(command)}: {re.sub(r'expires [0-9]+sec|\[[0-9:]+\]', '', line)}"
+                yield f"{' '.join(command)}: {_CHANGING.sub('', line)}"
