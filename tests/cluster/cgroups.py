@@ -79,7 +79,11 @@ def _hand_down(folder: Path) -> None:
     given = handed_down(folder)
     for controller in _V2_CONTROLLERS:
         if controller in there and controller not in given:
-            (folder / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+            try:
+                (folder / "cgroup.subtree_control").write_text(f"+{controller}", encoding="ascii")
+            except OSError as error:
+                # In a container, where the processes in its root group are in the way, for one.
+                raise ClusterError(f"{folder} cannot hand down the controller {controller}: {error}") from error
 
 
 def handed_down(folder: Path = _V2_MOUNT) -> list[str]:

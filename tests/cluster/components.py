@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import time
@@ -85,5 +86,6 @@ def _check_ports(component: Component) -> None:
             ["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False
         ).stdout.splitlines()
         if listeners:
-            who = listeners[0].split("users:", 1)[-1].strip()
+            names = re.search(r'"([^"]+)",pid=([0-9]+)', listeners[0])
+            who = f"{names[1]} (process {names[2]})" if names else "another process"
             raise ClusterError(f"{component.name} needs port {port}, which is taken by {who}")

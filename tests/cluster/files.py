@@ -23,6 +23,6 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def fill(template: str, **values: object) -> str:
-    """The text of a template with its `$names` filled in; an unknown name is an error."""
-    text = (layout.TEMPLATES / template).read_text(encoding="utf-8")
+    """The text of the template of a file, with its `$names` filled in; an unknown name is an error."""
+    text = (layout.TEMPLATES / f"{template}.in").read_text(encoding="utf-8")
     return string.Template(text).substitute(values)

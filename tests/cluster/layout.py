@@ -41,10 +41,10 @@ INVENTORY = CLUSTER / "inventory.yml"
 HOST_BEFORE = CLUSTER / "host-before.json"
 
 # One block holds every address, so that one route keeps all of it on this machine.
-NETWORK = ipaddress.ip_network("10.77.0.0/16")
-MACHINES = ipaddress.ip_network("10.77.0.0/24")
-PODS = ipaddress.ip_network("10.77.64.0/18")
-SERVICES = ipaddress.ip_network("10.77.128.0/20")
+NETWORK = ipaddress.IPv4Network("10.77.0.0/16")
+MACHINES = ipaddress.IPv4Network("10.77.0.0/24")
+PODS = ipaddress.IPv4Network("10.77.64.0/18")
+SERVICES = ipaddress.IPv4Network("10.77.128.0/20")
 HOST_ADDRESS = "10.77.0.1"
 KUBERNETES_SERVICE = str(SERVICES[1])
 

@@ -27,6 +27,7 @@ _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
 # sockaddr_un has room for 107; leave some for what programs append to a socket's name.
 _LONGEST_SOCKET_PATH = 99
+_WAIT_FOR_OTHERS = ("-o", "DPkg::Lock::Timeout=120")
 
 
 def check() -> None:
@@ -65,7 +66,7 @@ def _install(packages: list[str]) -> None:
     if shutil.which("apt-get") is None:
         return
     say(f"installing with apt-get: {' '.join(packages)}")
-    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *packages]
+    install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *_WAIT_FOR_OTHERS, *packages]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     # The lists of packages may be old, or not there at all: fetch them only then.
     for command in (install, ["apt-get", "update", "-q"], install):

@@ -131,7 +131,7 @@ def start(component: str, command: Sequence[str], group: str, path: str) -> Proc
 
     with log_of(component).open("ab") as log:
         try:
-            subprocess.Popen(
+            child = subprocess.Popen(
                 command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -143,6 +143,7 @@ def start(component: str, command: Sequence[str], group: str, path: str) -> Proc
             )
         except (OSError, subprocess.SubprocessError) as error:
             raise ClusterError(f"cannot start {component}: {error}") from error
+    child.returncode = 0  # It is to outlive us: nobody shall wait for it, or warn that nobody did.
     process = recorded(component)
     assert process is not None
     return process

@@ -76,6 +76,8 @@ def _check_reboot() -> None:
     cluster.stop("node-2", signal.SIGKILL)
     cluster.stop("switch", signal.SIGKILL)
     _timed("up after a node and the network went away", cluster.up)
+    started_again = "{.status.containerStatuses[0].restartCount}=1"
+    _kubectl("wait", "pod/on-node-2", f"--for=jsonpath={started_again}", "--timeout=60s")
     _await_pods()
 
 

@@ -1,0 +1,54 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The audit log's reader."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from cluster import audit, layout
+
+PROXY = {"resource": "pods", "subresource": "proxy", "name": "k8scr-0:5000"}
+
+
+def event(verb: str, reference: dict[str, str], stage: str = "ResponseComplete") -> str:
+    return json.dumps({"stage": stage, "verb": verb, "objectRef": reference}) + "\n"
+
+
+@pytest.fixture
+def log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    path = tmp_path / "audit.log"
+    monkeypatch.setattr(layout, "AUDIT_LOG", path)
+    return path
+
+
+def verbs(since: int = 0) -> list[str]:
+    return [found["verb"] for found in audit.proxy_events(since)]
+
+
+def test_no_log_is_no_events(log: Path) -> None:
+    assert audit.position() == 0
+    assert verbs() == []
+
+
+def test_only_finished_proxy_requests_are_told_and_each_once(log: Path) -> None:
+    started = event("get", PROXY, stage="ResponseStarted")
+    log.write_text(started + event("get", PROXY) + event("list", {"resource": "secrets"}), encoding="utf-8")
+    assert verbs() == ["get"]
+    assert [found["verb"] for found in audit.events()] == ["get", "list"]
+
+
+def test_a_test_sees_what_came_after_its_position(log: Path) -> None:
+    log.write_text(event("get", PROXY), encoding="utf-8")
+    since = audit.position()
+    with log.open("a", encoding="utf-8") as stream:
+        stream.write(event("patch", PROXY))
+    assert verbs(since) == ["patch"]
+
+
+def test_a_line_that_is_still_being_written_waits_for_the_next_look(log: Path) -> None:
+    log.write_text(event("get", PROXY) + event("update", PROXY)[:20], encoding="utf-8")
+    assert verbs() == ["get"]

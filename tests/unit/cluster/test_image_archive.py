@@ -1,0 +1,58 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The archive of an image of one program."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import tarfile
+from pathlib import Path
+
+import pytest
+from cluster import image_archive
+from cluster.image_archive import Image
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Image:
+    program = tmp_path / "program"
+    program.write_bytes(b"\x7fELF and so on")
+    return Image("docker.io/library/program:1", program, command=["serve"])
+
+
+def test_the_same_program_makes_the_same_archive(image: Image, tmp_path: Path) -> None:
+    digests = {image_archive.write(image, tmp_path / name) for name in ("one.tar", "two.tar")}
+    assert len(digests) == 1
+    assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
+
+
+def test_every_blob_has_the_name_that_its_content_gives_it(image: Image, tmp_path: Path) -> None:
+    digest = image_archive.write(image, tmp_path / "image.tar")
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        content = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
+    blobs = {name: blob for name, blob in content.items() if name.startswith("blobs/")}
+    assert all(name.endswith(hashlib.sha256(blob).hexdigest()) for name, blob in blobs.items())
+    (named,) = json.loads(content["index.json"])["manifests"]
+    assert named["digest"] == digest
+    assert named["annotations"]["io.containerd.image.name"] == image.reference
+
+
+def test_the_program_is_the_only_file_and_runs_as_nobody(image: Image, tmp_path: Path) -> None:
+    digest = image_archive.write(image, tmp_path / "image.tar")
+    with tarfile.open(tmp_path / "image.tar") as archive:
+
+        def blob(of: str) -> bytes:
+            content = archive.extractfile("blobs/sha256/" + of.partition(":")[2])
+            assert content is not None
+            return content.read()
+
+        manifest = json.loads(blob(digest))
+        config = json.loads(blob(manifest["config"]["digest"]))["config"]
+        layer = blob(manifest["layers"][0]["digest"])
+    with tarfile.open(fileobj=io.BytesIO(layer)) as files:
+        assert [(entry.name, entry.mode, entry.uid) for entry in files] == [("program", 0o755, 0)]
+    assert config["Entrypoint"] == ["/program"]
+    assert config["User"] == "65532:65532"
