@@ -1,0 +1,55 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The verbs."""
+
+from __future__ import annotations
+
+import argparse
+import shlex
+import subprocess
+import sys
+
+from . import collection, demo, stages, venv
+from .commands import CLUSTER, Failed, say, told
+
+
+def main() -> int:
+    """Do what the arguments say; the exit status is 1 when that failed."""
+    options = _parser().parse_args()
+    try:
+        if options.verb == "env":
+            _print_environment()
+        elif options.verb == "demo":
+            demo.run()
+        elif options.verb == "install":
+            say(f"installed in {collection.install(venv.ensure())}")
+        else:
+            words = shlex.split(options.pass_on)
+            return 0 if stages.run_stages(options.stages or ["all"], words, refuse_skips=options.refuse_skips) else 1
+    except (Failed, subprocess.CalledProcessError) as problem:
+        say(f"error: {told(problem)}")
+        return 1
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python3 tests/dev")
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("env", help="print shell exports that make the installed collection and the cluster usable")
+    verbs.add_parser("install", help="build the tarball and install it")
+    verbs.add_parser("demo", help="from nothing to a Pod that runs a delivered image")
+    test = verbs.add_parser("test", help="run checks")
+    test.add_argument("stages", nargs="*", choices=[*stages.STAGES, *stages.GROUPS])
+    test.add_argument("--refuse-skips", action="store_true", help="a test that was skipped is a failure")
+    test.add_argument("--pass-on", default="", metavar="WORDS", help="arguments for the tools of the stages")
+    return parser
+
+
+def _print_environment() -> None:
+    programs = venv.ensure()
+    collection.install(programs)
+    # The cluster's own exports come first: the virtual environment's programs go before its PATH.
+    sys.stdout.write(subprocess.run([*CLUSTER, "env"], check=True, stdout=subprocess.PIPE, text=True).stdout)
+    print(f'export PATH={shlex.quote(str(programs))}:"$PATH"')
+    print(f"export ANSIBLE_COLLECTIONS_PATH={shlex.quote(str(collection.INSTALLED))}")

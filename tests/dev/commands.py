@@ -1,0 +1,59 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""Paths, and how commands are run and failures told."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
+BUILD = CHECKOUT / ".build"
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "k8scr-core"
+CLUSTER = (sys.executable, str(CHECKOUT / "tests/cluster"))
+IMAGES = (sys.executable, str(CHECKOUT / "tests/images"))
+
+
+class Failed(Exception):
+    """What went wrong and what to do about it, in one line."""
+
+
+def say(line: str) -> None:
+    """Tell the person at the terminal; standard output is for what was asked for."""
+    print(line, file=sys.stderr, flush=True)
+
+
+def run(
+    *command: str | Path,
+    cwd: Path = CHECKOUT,
+    env: dict[str, str] | None = None,
+    capture: bool = False,
+) -> str:
+    """Run a command, which must succeed; its output comes back if it is captured."""
+    done = subprocess.run(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, **(env or {})},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE if capture else None,
+        text=True,
+        check=True,
+    )
+    return done.stdout or ""
+
+
+def told(problem: Exception) -> str:
+    """A failure as a line."""
+    if isinstance(problem, subprocess.CalledProcessError):
+        return f"{shlex.join(problem.cmd)} ended with {problem.returncode}"
+    return str(problem)
+
+
+def path_with(folders: Sequence[Path]) -> str:
+    """The PATH with these folders in front."""
+    return os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])

@@ -1,0 +1,8 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""From nothing to a Pod that runs a delivered image."""
+
+
+def run() -> None:
+    pass

@@ -1,0 +1,153 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""The checks, one after the other, and what they took."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Callable
+
+from . import ansible_test, collection, junit, venv
+from .commands import BUILD, CLUSTER, IMAGES, Failed, path_with, run, say, told
+
+RESULTS = BUILD / "results"
+PYTEST_FOUND_NO_TESTS = 5
+
+
+@dataclass
+class Context:
+    """What the stages of one run share."""
+
+    programs: Path
+    copy: Path
+    words: Sequence[str]
+    skipped: list[str] = field(default_factory=list)
+
+    def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, **env: str) -> None:
+        """Run a program of the virtual environment on the copy of the collection."""
+        environment = {
+            "PATH": path_with([self.programs]),
+            "ANSIBLE_COLLECTIONS_PATH": str(collection.SOURCE_ROOT),
+            "PYTHONPATH": str(collection.SOURCE_ROOT),
+            **env,
+        }
+        run(self.programs / program, *arguments, *self.words, cwd=cwd or self.copy, env=environment)
+
+
+def _lint(program: str, *arguments: str) -> Callable[[Context], None]:
+    def stage(context: Context) -> None:
+        context.run(program, *arguments)
+
+    return stage
+
+
+def _mypy(context: Context) -> None:
+    # In the folder above ansible_collections, for a file's module to have one name only.
+    folder = context.copy.relative_to(collection.SOURCE_ROOT)
+    configuration = f"--config-file={folder / '.mypy.ini'}"
+    context.run("mypy", configuration, folder / "plugins", folder / "tests", cwd=collection.SOURCE_ROOT)
+
+
+def _sanity(context: Context) -> None:
+    with ansible_test.results(context.copy) as results:
+        context.run("ansible-test", "sanity", "--junit", *ansible_test.pythons(context.programs))
+    context.skipped += junit.skipped(results / "junit")
+
+
+def _unit(context: Context) -> None:
+    _pytest(context, "unit")
+
+
+def _cluster(_: Context) -> None:
+    run(*CLUSTER, "up")
+    run(*IMAGES)
+
+
+def _integration(context: Context) -> None:
+    if not (context.copy / "tests/integration/targets").is_dir():
+        say("there are no integration tests yet")
+        return
+    ansible_test.configure_integration(context.copy, {"k8scr_kubeconfig": _kubeconfig(), "k8scr_images": _images()})
+    with ansible_test.results(context.copy) as results:
+        context.run("ansible-test", "integration")
+    if not context.words:
+        context.skipped += ansible_test.targets_left_out(context.copy, results)
+
+
+def _live(context: Context) -> None:
+    _pytest(context, "live", KUBECONFIG=_kubeconfig())
+
+
+def _pytest(context: Context, folder: str, **env: str) -> None:
+    report = RESULTS / f"{folder}.xml"
+    if not (context.copy / "tests" / folder).is_dir():
+        say(f"there is no tests/{folder} yet")
+        return
+    try:
+        context.run("pytest", f"tests/{folder}", f"--junitxml={report}", **env)
+    except subprocess.CalledProcessError as error:
+        if error.returncode != PYTEST_FOUND_NO_TESTS:
+            raise
+    context.skipped += junit.skipped(report)
+
+
+def _kubeconfig() -> str:
+    return str(json.loads(run(*CLUSTER, "status", "--json", capture=True))["kubeconfig"])
+
+
+def _images() -> dict[str, object]:
+    images: dict[str, object] = json.loads(run(*IMAGES, "--json", capture=True))
+    return images
+
+
+DOCUMENTED = ("--plugin-docs", "--validate-collection-refs", "all", "--disallow-unknown-collection-refs", ".")
+LINT: dict[str, Callable[[Context], None]] = {
+    "format": _lint("ruff", "format", "--check", "--diff", "--quiet", "."),
+    "ruff": _lint("ruff", "check", "--quiet", "--output-format=concise", "."),
+    "mypy": _mypy,
+    "yamllint": _lint("yamllint", "--strict", "."),
+    "ansible-lint": _lint("ansible-lint", "-q"),
+    "docs": _lint("antsibull-docs", "lint-collection-docs", *DOCUMENTED),
+    "changelog": _lint("antsibull-changelog", "lint"),
+}
+STAGES: dict[str, Callable[[Context], None]] = {
+    **LINT,
+    "sanity": _sanity,
+    "unit": _unit,
+    "cluster": _cluster,
+    "integration": _integration,
+    "live": _live,
+}
+GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
+
+
+def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips: bool) -> bool:
+    """Run each of the stages, whether or not others failed; true if all passed."""
+    context = Context(venv.ensure(), collection.copy(), words)
+    shutil.rmtree(RESULTS, ignore_errors=True)
+    times: dict[str, float] = {}
+    failed: list[str] = []
+    for stage in (stage for name in names for stage in GROUPS.get(name, (name,))):
+        say(f"==== {stage}")
+        start = time.monotonic()
+        try:
+            STAGES[stage](context)
+        except (subprocess.CalledProcessError, Failed) as problem:
+            say(f"{stage}: {told(problem)}")
+            failed.append(stage)
+        times[stage] = time.monotonic() - start
+    if context.skipped:
+        say("\n".join(f"skipped: {test}" for test in context.skipped))
+        if refuse_skips:
+            failed.append("no skips")
+    outcome = f"FAILED: {', '.join(failed)}" if failed else "all passed"
+    took = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in times.items())
+    say(f"==== {outcome}; {sum(times.values()):.0f} seconds: {took}")
+    return not failed
