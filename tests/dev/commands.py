@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import shlex
 import subprocess
@@ -13,8 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
-BUILD = CHECKOUT / ".build"
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "k8scr-core"
+
+# What is built of this checkout. Not inside it: below a folder that git ignores, tools that ask git find nothing to check.
+BUILD = CACHE / "checkouts" / f"{CHECKOUT.name}-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:12]}"
+
 CLUSTER = (sys.executable, str(CHECKOUT / "tests/cluster"))
 IMAGES = (sys.executable, str(CHECKOUT / "tests/images"))
 

@@ -20,7 +20,7 @@ def skipped(reports: Path) -> list[str]:
 
 
 def _skipped(file: Path) -> Iterator[str]:
-    for case in ElementTree.parse(file).iter("testcase"):  # noqa: S314 - the tools' own output
+    for case in ElementTree.parse(file).iter("testcase"):  # noqa: S314 (the tools' own output)
         for skip in case.iter("skipped"):
             reason = skip.get("message") or (skip.text or "").strip()
             if reason != NOTHING_TO_CHECK:

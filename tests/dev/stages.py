@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Callable
 
-from . import ansible_test, collection, junit, venv
+from . import ansible_test, collection, junit, pythons, venv
 from .commands import BUILD, CLUSTER, IMAGES, Failed, path_with, run, say, told
 
 RESULTS = BUILD / "results"
@@ -30,14 +30,15 @@ class Context:
     words: Sequence[str]
     skipped: list[str] = field(default_factory=list)
 
-    def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, **env: str) -> None:
+    def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, kubeconfig: str = "") -> None:
         """Run a program of the virtual environment on the copy of the collection."""
         environment = {
-            "PATH": path_with([self.programs]),
+            "PATH": path_with([self.programs, *(path.parent for path in pythons.targets().values())]),
             "ANSIBLE_COLLECTIONS_PATH": str(collection.SOURCE_ROOT),
             "PYTHONPATH": str(collection.SOURCE_ROOT),
-            **env,
         }
+        if kubeconfig:
+            environment["KUBECONFIG"] = kubeconfig
         run(self.programs / program, *arguments, *self.words, cwd=cwd or self.copy, env=environment)
 
 
@@ -82,16 +83,16 @@ def _integration(context: Context) -> None:
 
 
 def _live(context: Context) -> None:
-    _pytest(context, "live", KUBECONFIG=_kubeconfig())
+    _pytest(context, "live", _kubeconfig())
 
 
-def _pytest(context: Context, folder: str, **env: str) -> None:
+def _pytest(context: Context, folder: str, kubeconfig: str = "") -> None:
     report = RESULTS / f"{folder}.xml"
     if not (context.copy / "tests" / folder).is_dir():
         say(f"there is no tests/{folder} yet")
         return
     try:
-        context.run("pytest", f"tests/{folder}", f"--junitxml={report}", **env)
+        context.run("pytest", f"tests/{folder}", f"--junitxml={report}", kubeconfig=kubeconfig)
     except subprocess.CalledProcessError as error:
         if error.returncode != PYTEST_FOUND_NO_TESTS:
             raise
