@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import shutil
 import subprocess
 import sys
 
 from . import collection, demo, stages, venv
-from .commands import CLUSTER, Failed, say, told
+from .commands import BUILD, CLUSTER, Failed, run, say, told
 
 
 def main() -> int:
@@ -21,9 +22,13 @@ def main() -> int:
         if options.verb == "env":
             _print_environment()
         elif options.verb == "demo":
-            demo.run()
+            demo.run_demo()
         elif options.verb == "install":
             say(f"installed in {collection.install(venv.ensure())}")
+        elif options.verb == "format":
+            run(venv.ensure() / "ruff", "format")
+        elif options.verb == "clean":
+            shutil.rmtree(BUILD, ignore_errors=True)
         else:
             words = shlex.split(options.pass_on)
             return 0 if stages.run_stages(options.stages or ["all"], words, refuse_skips=options.refuse_skips) else 1
@@ -39,6 +44,8 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("env", help="print shell exports that make the installed collection and the cluster usable")
     verbs.add_parser("install", help="build the tarball and install it")
     verbs.add_parser("demo", help="from nothing to a Pod that runs a delivered image")
+    verbs.add_parser("format", help="format the Python files")
+    verbs.add_parser("clean", help="delete what was built of this checkout")
     test = verbs.add_parser("test", help="run checks")
     test.add_argument("stages", nargs="*", choices=[*stages.STAGES, *stages.GROUPS])
     test.add_argument("--refuse-skips", action="store_true", help="a test that was skipped is a failure")

@@ -3,6 +3,84 @@
 # SPDX-License-Identifier: GPL-3.0-or-later
 """From nothing to a Pod that runs a delivered image."""
 
+from __future__ import annotations
 
-def run() -> None:
-    pass
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from . import collection, venv
+from .commands import CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, say
+
+PLAYBOOK = CHECKOUT / "playbooks/demo.yml"
+# A line of the play recap: node-1 : ok=5 changed=0 unreachable=0 …
+RECAP = re.compile(r"^\S+\s*:\s*ok=\d+\s+changed=(\d+)", re.MULTILINE)
+
+
+def run_demo() -> None:
+    """Do all of it, and fail if any of it does, or if doing it twice changes something twice."""
+    start = time.monotonic()
+    programs = venv.ensure()
+    run(*CLUSTER, "up")
+    images = json.loads(run(*IMAGES, "--json", capture=True))
+    collection.install(programs)
+    status = json.loads(run(*CLUSTER, "status", "--json", capture=True))
+
+    playbook = Playbook(programs, status, images)
+    say(f"==== {PLAYBOOK.name}")
+    playbook.run()
+    say(f"==== {PLAYBOOK.name} again")
+    changes = sum(map(int, RECAP.findall(playbook.run())))
+    if changes:
+        raise Failed(f"the playbook's second run changed {changes} things, and was to change nothing")
+
+    say("==== what the cluster says")
+    kubectl = ("kubectl", "get", "pods", "--all-namespaces", "--output=wide")
+    run(*kubectl, env=playbook.environment)
+    say(f"==== the second run had changed=0; all of it took {time.monotonic() - start:.0f} seconds")
+    say('To look around:    eval "$(make -s env)"; kubectl get pods -A')
+    say(f"                   export KUBECONFIG={status['kubeconfig']}")
+    say("To take all down:  make cluster-down")
+
+
+class Playbook:
+    """The demo's playbook with everything that it needs."""
+
+    def __init__(self, programs: Path, status: dict[str, object], images: dict[str, object]) -> None:
+        self.command = [
+            str(programs / "ansible-playbook"),
+            f"--inventory={status['inventory']}",
+            f"--extra-vars={json.dumps({'k8scr_images': images})}",
+            str(PLAYBOOK),
+        ]
+        self.environment = {
+            "ANSIBLE_COLLECTIONS_PATH": str(collection.INSTALLED),
+            "ANSIBLE_FORCE_COLOR": "0",
+            "ANSIBLE_NOCOLOR": "1",
+            "KUBECONFIG": str(status["kubeconfig"]),
+            "PATH": path_with([programs, cluster_programs()]),
+        }
+
+    def run(self) -> str:
+        """Run it, for the person at the terminal to see; what it printed comes back."""
+        environment = {**os.environ, **self.environment}
+        printed: list[str] = []
+        with subprocess.Popen(
+            self.command, cwd=CHECKOUT, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True
+        ) as process:
+            for line in process.stdout or ():
+                sys.stdout.write(line)
+                sys.stdout.flush()
+                printed.append(line)
+        if process.returncode:
+            raise Failed(f"{PLAYBOOK.name} failed; the cluster is left up to look at (make cluster-down takes it down)")
+        return "".join(printed)
+
+
+def cluster_programs() -> Path:
+    """The folder of the cluster's own programs, kubectl among them."""
+    return Path(run(*CLUSTER, "programs", "kubectl", capture=True).split()[0]).parent
