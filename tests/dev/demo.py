@@ -62,7 +62,7 @@ class Playbook:
             "ANSIBLE_FORCE_COLOR": "0",
             "ANSIBLE_NOCOLOR": "1",
             "KUBECONFIG": str(status["kubeconfig"]),
-            "PATH": path_with([programs, cluster_programs()]),
+            "PATH": path_with([programs, Path(str(status["bin"]))]),
         }
 
     def run(self) -> str:
@@ -79,8 +79,3 @@ class Playbook:
         if process.returncode:
             raise Failed(f"{PLAYBOOK.name} failed; the cluster is left up to look at (make cluster-down takes it down)")
         return "".join(printed)
-
-
-def cluster_programs() -> Path:
-    """The folder of the cluster's own programs, kubectl among them."""
-    return Path(run(*CLUSTER, "programs", "kubectl", capture=True).split()[0]).parent
