@@ -16,7 +16,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "k8scr-core"
 
-# What is built of this checkout. Not inside it: below a folder that git ignores, tools that ask git find nothing to check.
+# What is built of this checkout. Not inside it: tools that ask git would find ignored files only, and check nothing.
 BUILD = CACHE / "checkouts" / f"{CHECKOUT.name}-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:12]}"
 
 CLUSTER = (sys.executable, str(CHECKOUT / "tests/cluster"))

@@ -66,7 +66,7 @@ def _unit(context: Context) -> None:
     _pytest(context, "unit")
 
 
-def _cluster(_: Context) -> None:
+def _cluster(context: Context) -> None:
     run(*CLUSTER, "up")
     run(*IMAGES)
 
