@@ -42,7 +42,8 @@ def install(programs: Path) -> Path:
     galaxy = (programs / "ansible-galaxy", "collection")
     run(*galaxy, "build", copy(), "--output-path", TARBALLS, capture=True)
     (tarball,) = TARBALLS.glob("k8scr-core-*.tar.gz")
-    run(*galaxy, "install", tarball, "--collections-path", INSTALLED, "--force", capture=True)
+    where = {"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED)}  # else it warns
+    run(*galaxy, "install", tarball, "--collections-path", INSTALLED, "--force", capture=True, env=where)
     return INSTALLED
 
 
