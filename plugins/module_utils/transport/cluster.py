@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.common.warnings import warn
+
 from ..errors import ClusterError
 from .api_server import ApiServerAdapter
 from .cluster_options import CLUSTER_ARGUMENT_SPEC, ClusterModule, secrets_of
@@ -33,12 +35,10 @@ class Cluster:
 
     Attributes:
         adapter: The requests adapter bound to the API server.
-        warnings: What the user should be told once.
     """
 
-    def __init__(self, adapter: ApiServerAdapter, warnings: tuple[str, ...] = ()) -> None:
+    def __init__(self, adapter: ApiServerAdapter) -> None:
         self.adapter = adapter
-        self.warnings = warnings
         self._api_client: ApiClient | None = None
 
     def api_client(self) -> ApiClient:
@@ -55,6 +55,8 @@ class Cluster:
 def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
     """Read the configuration that the options point at; no connection is made yet.
 
+    Warns the user, by Ansible's means, when the server's certificate is not to be checked.
+
     Args:
         options: A module's parameters; :data:`CLUSTER_ARGUMENT_SPEC` names those that are read, all may be absent.
         **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``,
@@ -66,10 +68,9 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
     if not HAS_REQUESTS:
         raise ClusterError("the Python library requests is not installed", "Install requests")
     adapter = ApiServerAdapter(lambda: load(options), **adapter_options)
-    warnings: tuple[str, ...] = ()
     if not adapter.verifies:
-        warnings = (f"the certificate of {adapter.server_name} is not checked: anyone between can read and change all",)
-    return Cluster(adapter, warnings)
+        warn(f"The certificate of {adapter.server_name} is not checked: anyone between can read and change everything.")
+    return Cluster(adapter)
 
 
 def _official_client(adapter: ApiServerAdapter) -> ApiClient:

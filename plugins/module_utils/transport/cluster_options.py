@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
@@ -61,20 +62,35 @@ CLUSTER_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 class ClusterModule(AnsibleModule):
     """An Ansible module that takes :data:`CLUSTER_ARGUMENT_SPEC` beside its own options.
 
-    A kubeconfig given as a dictionary carries secrets that no single option can be marked ``no_log`` for without
-    hiding everything in it; they are masked one by one, before anything is logged.
+    Secrets inside structured options cannot be marked ``no_log`` without hiding everything around them, so they are
+    dealt with here, before Ansible logs the options: those of a kubeconfig given as a dictionary are masked wherever
+    they would show, and ``hide`` does what else a module needs.
 
     Args:
         argument_spec: The module's own options.
+        hide: Is given the parameters, once, and may replace what must not be shown.
         **rest: As :class:`AnsibleModule` takes.
     """
 
-    def __init__(self, argument_spec: dict[str, Any], **rest: Any) -> None:
+    def __init__(
+        self, argument_spec: dict[str, Any], hide: Callable[[dict[str, Any]], None] | None = None, **rest: Any
+    ) -> None:
+        self._hide = hide
+        self._hidden = False
         super().__init__(argument_spec={**CLUSTER_ARGUMENT_SPEC, **argument_spec}, **rest)
+        self._hide_secrets()
 
     def _log_invocation(self) -> None:
-        self.no_log_values.update(secrets_of(self.params.get("kubeconfig")))
+        self._hide_secrets()
         super()._log_invocation()
+
+    def _hide_secrets(self) -> None:
+        if self._hidden:
+            return
+        self._hidden = True
+        self.no_log_values.update(secrets_of(self.params.get("kubeconfig")))
+        if self._hide is not None:
+            self._hide(self.params)
 
 
 def secrets_of(kubeconfig: Any) -> set[str]:
