@@ -16,37 +16,37 @@ from typing import Callable, Optional
 
 from . import cache
 from .image import Image
-from .recipes import artifact, busybox, debian, layers, many, multi, random_blobs, registry
+from .recipes import artifact, busybox, debian, layers, many, multi, multi_docker, random_blobs, registry
 from .tools import Failed, say
 
 # In the order in which they are made: what tests want first, first.
 RECIPES: dict[str, ModuleType] = {
     "busybox": busybox,
     "multi": multi,
-    "multi-docker": multi,
+    "multi-docker": multi_docker,
     "artifact": artifact,
     "layers": layers,
     "many": many,
     "debian": debian,
     "registry": registry,
 }
-"""A recipe is a module with a `SUMMARY`, a `make(name, folder, scratch)` that leaves the files of
+"""A recipe is a module with a `SUMMARY`, a `make(folder, scratch)` that leaves the files of
 `image.FILES` in the folder, and `SOURCES` where it is made of more files than its own."""
 
 
 def ensure(name: str) -> Image:
     """The image of that name, made now where it is missing."""
     recipe = _recipe(name)
-    return _ensure(name, recipe, lambda folder, scratch: recipe.make(name, folder, scratch))
+    return _ensure(name, recipe, recipe.make)
 
 
 def ensure_random(size: int, layers: int, seed: int = 0) -> Image:
     """An image of that many bytes, which do not compress, in that many layers."""
     name = random_blobs.name(size, layers, seed)
-    return _ensure(name, random_blobs, lambda folder, scratch: random_blobs.make(folder, size, layers, seed))
+    return _ensure(name, random_blobs, lambda folder, _scratch: random_blobs.make(folder, size, layers, seed))
 
 
-def find(name: str) -> Optional[Image]:
+def find(name: str) -> Image | None:
     """The image of that name, if it has been made."""
     folder = cache.root() / f"{name}-{_key(_recipe(name))}"
     return Image.load(name, folder) if folder.exists() else None

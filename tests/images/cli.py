@@ -11,6 +11,7 @@ import json
 import re
 import time
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Callable
 
 from . import catalogue
@@ -68,9 +69,9 @@ def _parser() -> argparse.ArgumentParser:
 def _wanted(options: argparse.Namespace) -> Iterator[Callable[[], Image]]:
     for name in options.names or catalogue.RECIPES:
         if name == "random":
-            yield lambda: catalogue.ensure_random(options.size, options.layers, options.seed)
+            yield partial(catalogue.ensure_random, options.size, options.layers, options.seed)
         else:
-            yield lambda name=name: catalogue.ensure(name)  # type: ignore[misc]
+            yield partial(catalogue.ensure, name)
 
 
 def _bytes(text: str) -> int:
@@ -84,10 +85,8 @@ def _list() -> None:
     for name, recipe in catalogue.RECIPES.items():
         image = catalogue.find(name)
         print(f"{name:13} {recipe.SUMMARY}")
-        for form in image.sizes if image else ():
-            print(f"{'':13} {image.reference(form)}")
-        if not image:
-            print(f"{'':13} not made yet")
+        for line in [image.reference(form) for form in image.sizes] if image else ["not made yet"]:
+            print(f"{'':13} {line}")
 
 
 def _line(image: Image, seconds: float) -> str:

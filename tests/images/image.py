@@ -24,10 +24,10 @@ class Tag:
     """One name of an image and what it stands for."""
 
     name: str
-    digest: Optional[str]
+    digest: str | None
     """The manifest's or index's digest; None where there is only a Docker archive, which has none."""
-    media_type: Optional[str]
-    config_digest: Optional[str]
+    media_type: str | None
+    config_digest: str | None
     """The image ID; None for an index, which has one for each platform."""
     platforms: list[str]
 
@@ -48,7 +48,7 @@ class Image:
             raise KeyError(f"{self.name} is not made as {transport}, only as {', '.join(self.sizes)}")
         return self.folder / FILES[transport]
 
-    def reference(self, transport: str, tag: Optional[str] = None) -> str:
+    def reference(self, transport: str, tag: str | None = None) -> str:
         """The image as a user writes it: `oci:/…/layout:docker.io/library/busybox:1.36`."""
         return f"{transport}:{self.path(transport)}:{tag or self.tag}"
 
@@ -154,8 +154,7 @@ def _archive_tags(archive: Path) -> list[Tag]:
 
 def _member(tar: tarfile.TarFile, name: str) -> bytes:
     stream = tar.extractfile(name)
-    assert stream is not None, f"{name} is not a file"
-    return stream.read()
+    return stream.read() if stream else b""
 
 
 def _platform(config: dict[str, Any]) -> list[str]:

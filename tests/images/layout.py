@@ -71,7 +71,7 @@ class Layout:
         shutil.copyfile(file, self.blobs / digest)
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": file.stat().st_size}
 
-    def tag(self, descriptor: Descriptor, reference: Optional[str]) -> None:
+    def tag(self, descriptor: Descriptor, reference: str | None) -> None:
         """Make the index point to one blob, under a reference."""
         named = {**descriptor, "annotations": {REFERENCE: reference}} if reference else descriptor
         index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}

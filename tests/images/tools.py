@@ -115,7 +115,7 @@ def _install(packages: Sequence[str]) -> None:
 
 
 def cluster_program(name: str) -> Path:
-    """The path of a program that the test cluster knows how to get: `registry`, `crane`, …"""
+    """The path of a program that the test cluster knows how to get, such as `registry` or `crane`."""
     printed = run(sys.executable, CLUSTER, "programs", name).split()
     if not printed:
         raise Failed(f"tests/cluster has no program named {name}")
@@ -170,6 +170,7 @@ class Podman:
         )
 
     def __call__(self, *arguments: str | Path) -> str:
+        """Run one command of Podman's and return what it printed."""
         return run_private(
             *("sh", "-c", self.START, "podman"),
             *("--root", self._root, "--runroot", "/run/podman", "--storage-driver", "overlay"),

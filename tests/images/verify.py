@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .image import Image, Tag
-from .layout import Layout, sha256
+from .layout import INDEX, MANIFEST, Layout, sha256
 from .tools import Failed, cluster_program, run, skopeo
 
 
@@ -24,19 +24,19 @@ def verify(image: Image) -> None:
     """Raise Failed unless skopeo, crane and a checksum of each blob confirm the image."""
     if "oci" in image.sizes:
         _check_blobs(image)
+        _check_with_crane(image)
     for tag in image.tags:
         for form in image.sizes:
-            if _is_image(tag):
+            if _skopeo_reads(tag):
                 _check_with_skopeo(image, tag, form)
-        if "docker-archive" in image.sizes:
-            crane = cluster_program("crane")
-            run(crane, "validate", "--tarball", image.docker_archive, "--tag", tag.name)
-    if "oci" in image.sizes:
-        _check_with_crane(image)
+    if "docker-archive" in image.sizes and len(image.tags) == 1:
+        # Of several images crane would not know which one is meant.
+        run(cluster_program("crane"), "validate", "--tarball", image.docker_archive)
 
 
-def _is_image(tag: Tag) -> bool:
-    return bool(tag.platforms)
+def _skopeo_reads(tag: Tag) -> bool:
+    # It copies images only, and in a layout it sees nothing but the OCI's own media types.
+    return bool(tag.platforms) and tag.media_type in (INDEX, MANIFEST, None)
 
 
 def _check_blobs(image: Image) -> None:
@@ -73,12 +73,13 @@ def _check_with_crane(image: Image) -> None:
 def _registry(crane: Path) -> Iterator[str]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{probe.getsockname()[1]}"
-    command = [crane, "registry", "serve", "--address", host]
+        address = ("127.0.0.1", int(probe.getsockname()[1]))
+    host = "{}:{}".format(*address)
+    command = [str(crane), "registry", "serve", "--address", host]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
             for _attempt in range(100):
-                with contextlib.suppress(OSError), socket.create_connection(tuple(host.split(":"))):  # type: ignore[arg-type]
+                with contextlib.suppress(OSError), socket.create_connection(address):
                     break
                 time.sleep(0.05)
             yield host

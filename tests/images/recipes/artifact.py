@@ -21,7 +21,7 @@ FILES = {
 }
 
 
-def make(name: str, folder: Path, scratch: Path) -> None:
+def make(folder: Path, _scratch: Path) -> None:
     """Write the artifact as the image specification's guidelines say; it takes no tool."""
     layout = Layout(folder / "layout")
     layout.create()

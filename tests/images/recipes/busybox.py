@@ -16,7 +16,7 @@ TAG = "docker.io/library/busybox:1.36"
 PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
-def make(name: str, folder: Path, scratch: Path) -> None:
+def make(folder: Path, scratch: Path) -> None:
     """Make the image as layout, as OCI archive and as Docker archive."""
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     image.unpack()

@@ -19,7 +19,7 @@ PACKAGES = ("ca-certificates", "curl")
 ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chroot "$0" "$@"'
 
 
-def make(name: str, folder: Path, scratch: Path) -> None:
+def make(folder: Path, scratch: Path) -> None:
     """Make the image as layout and OCI archive with compressed layers, and as Podman's archive without."""
     require("debootstrap", "umoci", "skopeo", "podman")
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
@@ -88,9 +88,10 @@ def _change(rootfs: Path) -> None:
     (application / "Größe-数据").write_text("a name that is not ASCII\n")
     (application / ("long-" * 45)).write_text("a name longer than a tar header has room for\n")
     os.chown(application, 1000, 1000)
-    # A folder replaced by a file, and a file by a folder.
+    # A folder made anew, and a file replaced by a folder.
     shutil.rmtree(rootfs / "usr/share/doc/curl")
-    (rootfs / "usr/share/doc/curl").write_text("see https://curl.se/\n")
+    (rootfs / "usr/share/doc/curl").mkdir()
+    (rootfs / "usr/share/doc/curl/README").write_text("see https://curl.se/\n")
     (rootfs / "etc/debian_version").unlink()
     (rootfs / "etc/debian_version").mkdir()
 

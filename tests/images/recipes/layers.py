@@ -15,7 +15,7 @@ COUNT = 30
 TAG = f"example.com/deep/layers:{COUNT}"
 
 
-def make(name: str, folder: Path, scratch: Path) -> None:
+def make(folder: Path, scratch: Path) -> None:
     """Insert the files one by one."""
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     for number in range(1, COUNT + 1):

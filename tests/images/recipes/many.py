@@ -17,7 +17,7 @@ BASE = "localhost/team/base:1.0"
 TAGS = ("localhost/team/api:1.0", "localhost/team/web:2.1")
 
 
-def make(name: str, folder: Path, scratch: Path) -> None:
+def make(folder: Path, scratch: Path) -> None:
     """Build the images as their teams would and save them together."""
     context = scratch / "context"
     busybox.fill(context / "rootfs")

@@ -23,7 +23,7 @@ http:
 """
 
 
-def make(name: str, folder: Path, scratch: Path) -> None:
+def make(folder: Path, scratch: Path) -> None:
     """Make the image as layout, as OCI archive and as Docker archive."""
     require("umoci", "skopeo")
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
