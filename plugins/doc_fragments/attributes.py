@@ -23,7 +23,7 @@ attributes:
     description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
     support: full
   action_group:
-    description: Use P(k8scr.core.k8scr#module) in C(module_defaults) to set options of all modules at once.
+    description: Use C(group/k8scr.core.k8scr) in C(module_defaults) to set options of all modules at once.
     support: full
     membership:
       - k8scr.core.k8scr

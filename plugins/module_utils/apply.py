@@ -11,15 +11,52 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .errors import ApiServerError, ClusterError, InputError
+from .errors import ApiServerError, ClusterError, InputError, K8scrError
 from .objects.client import ObjectClient
 from .objects.definitions import describe, essence, shown
 from .objects.readiness import Explainer, state_of
+from .transport.cluster import connect
 
 _POLL = 1.0
 """Seconds between two looks at an object that is not ready."""
 _KIND_PATIENCE = 30.0
 """Seconds that the API server may take to serve a kind whose definition was applied a moment ago."""
+
+
+def run_apply(definitions: Sequence[Mapping[str, Any]], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Apply or delete objects and return the module's result.
+
+    Args:
+        definitions: The objects, in the order in which they depend on each other.
+        options: The parameters of ``k8scr_apply``.
+        check_mode: Whether to only say what would happen.
+
+    Returns:
+        ``changed``, ``objects`` and ``diff``; ``failed`` and ``msg`` too when an object failed, with what had become
+        of those before it.
+
+    Raises:
+        ClusterError: The options lead to no cluster.
+    """
+    client = ObjectClient(connect(options))
+    applier = Applier(client, check_mode, options["namespace"], options["force"], options["keep_existing"])
+    present = options["state"] == "present"
+    act, wait = (applier.apply, applier.wait_ready) if present else (applier.delete, applier.wait_gone)
+    outcomes: list[Outcome] = []
+    failure: dict[str, Any] = {}
+    try:
+        for definition in definitions if present else reversed(definitions):
+            outcomes.append(act(definition))
+        if options["wait"] and not check_mode:
+            wait(outcomes, options["wait_timeout"])
+    except K8scrError as error:
+        failure = {"failed": True, "msg": str(error)}
+    return {
+        "changed": any(outcome.changed for outcome in outcomes),
+        "objects": [outcome.result for outcome in outcomes],
+        "diff": [outcome.diff for outcome in outcomes if outcome.changed],
+        **failure,
+    }
 
 
 @dataclass(frozen=True)
