@@ -14,6 +14,8 @@ import sys
 from . import collection, demo, stages, venv
 from .commands import BUILD, CLUSTER, Failed, run, say, told
 
+_NAMES = (*stages.STAGES, *stages.GROUPS)
+
 
 def main() -> int:
     """Do what the arguments say; the exit status is 1 when that failed."""
@@ -47,10 +49,17 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("format", help="format the Python files")
     verbs.add_parser("clean", help="delete what was built of this checkout")
     test = verbs.add_parser("test", help="run checks")
-    test.add_argument("stages", nargs="*", choices=[*stages.STAGES, *stages.GROUPS])
+    test.add_argument("stages", nargs="*", type=_stage, metavar="STAGE", help=f"of {', '.join(_NAMES)}; all by default")
     test.add_argument("--refuse-skips", action="store_true", help="a test that was skipped is a failure")
     test.add_argument("--pass-on", default="", metavar="WORDS", help="arguments for the tools of the stages")
     return parser
+
+
+def _stage(name: str) -> str:
+    # Not by `choices`: up to Python 3.13, argparse then refuses to be given none.
+    if name not in _NAMES:
+        raise argparse.ArgumentTypeError(f"there is no stage {name!r}")
+    return name
 
 
 def _print_environment() -> None:

@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from . import collection, venv
-from .commands import CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, say
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, say
 
 PLAYBOOK = CHECKOUT / "playbooks/demo.yml"
+FOLDER = BUILD / "demo"
+# The images that are delivered, each in the form that it is read from; the first is run.
+DELIVERED = {"busybox": "oci-archive", "debian": "docker-archive", "multi": "oci"}
+COLUMNS = "POD:.metadata.name,NODE:.spec.nodeName,PHASE:.status.phase,IMAGE:.status.containerStatuses[*].image"
 # A line of the play recap: node-1 : ok=5 changed=0 unreachable=0 …
 RECAP = re.compile(r"^\S+\s*:\s*ok=\d+\s+changed=(\d+)", re.MULTILINE)
 
@@ -26,10 +32,13 @@ def run_demo() -> None:
     start = time.monotonic()
     programs = venv.ensure()
     run(*CLUSTER, "up")
-    images = json.loads(run(*IMAGES, "--json", capture=True))
+    images = json.loads(run(*IMAGES, "--json", *DELIVERED, capture=True))
     collection.install(programs)
     status = json.loads(run(*CLUSTER, "status", "--json", capture=True))
 
+    # Pulled anew, whatever an earlier demo left.
+    shutil.rmtree(FOLDER, ignore_errors=True)
+    FOLDER.mkdir(parents=True)
     playbook = Playbook(programs, status, images)
     say(f"==== {PLAYBOOK.name}")
     playbook.run()
@@ -39,8 +48,7 @@ def run_demo() -> None:
         raise Failed(f"the playbook's second run changed {changes} things, and was to change nothing")
 
     say("==== what the cluster says")
-    kubectl = ("kubectl", "get", "pods", "--all-namespaces", "--output=wide")
-    run(*kubectl, env=playbook.environment)
+    run("kubectl", "get", "pods", "--all-namespaces", f"--output=custom-columns={COLUMNS}", env=playbook.environment)
     say(f"==== the second run had changed=0; all of it took {time.monotonic() - start:.0f} seconds")
     say('To look around:    eval "$(make -s env)"; kubectl get pods -A')
     say(f"                   export KUBECONFIG={status['kubeconfig']}")
@@ -50,11 +58,17 @@ def run_demo() -> None:
 class Playbook:
     """The demo's playbook with everything that it needs."""
 
-    def __init__(self, programs: Path, status: dict[str, object], images: dict[str, object]) -> None:
+    def __init__(self, programs: Path, status: dict[str, Any], images: dict[str, Any]) -> None:
+        variables = {
+            "demo_images": [f"{form}:{images[name]['forms'][form]['path']}" for name, form in DELIVERED.items()],
+            "demo_run": next(iter(images.values()))["tags"][0]["name"],
+            "demo_folder": str(FOLDER),
+            "registry_image": status["registry_image"],
+        }
         self.command = [
             str(programs / "ansible-playbook"),
             f"--inventory={status['inventory']}",
-            f"--extra-vars={json.dumps({'k8scr_images': images})}",
+            f"--extra-vars={json.dumps(variables)}",
             str(PLAYBOOK),
         ]
         self.environment = {
