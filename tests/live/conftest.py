@@ -1,0 +1,78 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests on the cluster share: the registry, the modules, and real clients that look from the other side."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import secrets
+import subprocess
+from collections.abc import Callable, Iterator
+from importlib import import_module
+from typing import Any
+
+import pytest
+from ansible.module_utils.testing import patch_module_args
+from cluster import images as cluster_images
+from cluster import layout
+
+MODULES = "ansible_collections.k8scr.core.plugins.modules"
+Task = Callable[..., dict[str, Any]]
+
+
+def kubectl(*arguments: str, stdin: str | None = None) -> str:
+    """Run kubectl as the cluster's administrator; what it printed comes back."""
+    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
+    return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+@pytest.fixture(scope="session", autouse=True)
+def registry() -> str:
+    """The registry that the role deploys: the name of its Pod, in the namespace k8scr."""
+    variables = {"registry_image": cluster_images.REGISTRY}
+    role = ["-m", "ansible.builtin.include_role", "-a", "name=k8scr.core.registry"]
+    command = ["ansible", "localhost", *role, f"--extra-vars={json.dumps(variables)}"]
+    environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(layout.KUBECONFIG)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return "k8scr-0"
+
+
+@pytest.fixture
+def task(capsys: pytest.CaptureFixture[str]) -> Task:
+    """Runs a module with options, as the administrator if they do not say who, and returns its result."""
+
+    def run(module: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        arguments = {"kubeconfig": str(layout.KUBECONFIG), "_ansible_check_mode": check_mode, **options}
+        with patch_module_args(arguments), pytest.raises(SystemExit):
+            import_module(f"{MODULES}.{module}").main()
+        result: dict[str, Any] = json.loads(capsys.readouterr().out)
+        result.pop("invocation", None)
+        return result
+
+    return run
+
+
+@pytest.fixture
+def repository() -> str:
+    """A repository that is not there yet."""
+    return f"live/{secrets.token_hex(6)}"
+
+
+@pytest.fixture
+def address(registry: str) -> Iterator[str]:
+    """The registry at a port of this machine, for clients that know nothing of the way through the API server."""
+    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", "--namespace=k8scr"]
+    command += ["port-forward", f"pod/{registry}", ":5000"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as forward:
+        try:
+            assert forward.stdout is not None
+            port = re.search(r"127\.0\.0\.1:(\d+)", forward.stdout.readline())
+            assert port is not None
+            yield f"127.0.0.1:{port[1]}"
+        finally:
+            forward.terminate()

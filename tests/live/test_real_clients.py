@@ -1,0 +1,105 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clients that others wrote find what we delivered, with its digests unchanged."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import images
+import pytest
+from cluster import layout
+
+from .conftest import Task, kubectl
+
+
+def output_of(*command: str | Path) -> str:
+    return subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+
+
+def push(task: Task, source: str, name: str) -> dict[str, Any]:
+    result = task("k8scr_push", images=[{"source": source, "name": name}])
+    assert not result.get("failed"), result["msg"]
+    image: dict[str, Any] = result["images"][0]
+    return image
+
+
+@pytest.mark.parametrize("name", ["busybox", "multi", "multi-docker", "artifact", "layers", "debian"])
+def test_crane_finds_the_digest_that_the_source_has(task: Task, repository: str, address: str, name: str) -> None:
+    image = images.ensure(name)
+
+    push(task, f"oci:{image.layout}", f"docker.io/{repository}:1")
+
+    assert output_of(layout.BIN / "crane", "digest", f"{address}/{repository}:1") == image.digest
+
+
+def test_crane_validates_every_layer_of_a_pushed_image(task: Task, repository: str, address: str) -> None:
+    push(task, f"oci-archive:{images.ensure('debian').oci_archive}", f"docker.io/{repository}:1")
+
+    output_of(layout.BIN / "crane", "validate", "--remote", f"{address}/{repository}:1")
+
+
+def test_skopeo_finds_every_platform_of_a_pushed_index(task: Task, repository: str, address: str) -> None:
+    push(task, f"oci:{images.ensure('multi').layout}", f"docker.io/{repository}:1")
+
+    raw = output_of("skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{address}/{repository}:1")
+
+    platforms = [entry["platform"]["architecture"] for entry in json.loads(raw)["manifests"]]
+    assert platforms == ["amd64", "arm64"]
+
+
+def test_a_docker_archive_has_its_image_id_in_the_registry(task: Task, repository: str, address: str) -> None:
+    debian = images.ensure("debian")
+
+    push(task, f"docker-archive:{debian.docker_archive}", f"docker.io/{repository}:1")
+
+    manifest = json.loads(output_of(layout.BIN / "crane", "manifest", f"{address}/{repository}:1"))
+    archive = json.loads(output_of("tar", "-xOf", debian.docker_archive, "manifest.json"))
+    assert manifest["config"]["digest"].partition(":")[2] in archive[0]["Config"]
+
+
+def test_skopeo_copies_a_pulled_archive(task: Task, repository: str, tmp_path: Path) -> None:
+    busybox = images.ensure("busybox")
+    push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")
+    archive = f"oci-archive:{tmp_path}/busybox.tar"
+
+    task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": archive}])
+
+    output_of("skopeo", "copy", "--all", f"{archive}:docker.io/{repository}:1", f"oci:{tmp_path}/copy:1")
+    (entry,) = json.loads((tmp_path / "copy/index.json").read_text())["manifests"]
+    assert entry["digest"] == busybox.digest
+
+
+def test_podman_loads_a_pulled_docker_archive(task: Task, repository: str, tmp_path: Path) -> None:
+    busybox = images.ensure("busybox")
+    push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")
+
+    archive = tmp_path / "busybox.tar"
+    task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": f"docker-archive:{archive}"}])
+
+    storage = ("podman", "--root", tmp_path / "root", "--runroot", tmp_path / "run", "--storage-driver=vfs")
+    output_of(*storage, "load", "--input", archive)
+    found = output_of(*storage, "images", "--no-trunc", "--format={{.ID}}", f"docker.io/{repository}:1")
+    assert found == busybox.config_digest
+
+
+def test_containerd_runs_a_pushed_image_under_its_original_name(task: Task, repository: str) -> None:
+    name = f"docker.io/{repository}:1"
+    push(task, f"oci:{images.ensure('busybox').layout}", name)
+    service = kubectl("get", "service", "k8scr", "--namespace=k8scr", "--output=jsonpath={.spec.clusterIP}")
+    for node in layout.NODES:
+        hosts = node.certs_d / "docker.io/hosts.toml"
+        hosts.parent.mkdir(parents=True, exist_ok=True)
+        hosts.write_text(f'[host."http://{service}:5001"]\n  capabilities = ["pull", "resolve"]\n')
+    pod = f"runs-{repository.rpartition('/')[2]}"
+
+    kubectl("run", pod, f"--image={name}", "--restart=Never", "--command", "--", "echo", "it runs")
+
+    kubectl("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+    assert kubectl("logs", pod) == "it runs\n"
+    kubectl("delete", "pod", pod, "--now")

@@ -1,0 +1,122 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Who may do what: users with the role's Roles and no other rights, and what the audit log saw of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import images
+import pytest
+from cluster import audit, users
+
+from .conftest import Task, kubectl
+
+
+@pytest.fixture(scope="module")
+def pusher() -> Path:
+    """A user who may push and nothing else."""
+    return _user("pusher", "k8scr-push")
+
+
+@pytest.fixture(scope="module")
+def puller() -> Path:
+    """A user who may pull and nothing else."""
+    return _user("puller", "k8scr-pull")
+
+
+def _user(name: str, role: str) -> Path:
+    binding = kubectl(
+        "create", "rolebinding", name, f"--role={role}", f"--user={name}", "--namespace=k8scr",
+        "--dry-run=client", "--output=yaml",
+    )  # fmt: skip
+    kubectl("apply", "--filename=-", stdin=binding)
+    return users.make(name)
+
+
+def push_options(kubeconfig: Path, repository: str) -> dict[str, Any]:
+    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
+    return {"kubeconfig": str(kubeconfig), "images": [source]}
+
+
+def verbs_since(position: int, user: str) -> set[str]:
+    audit.settle()
+    return {event["verb"] for event in audit.proxy_events(position) if event["user"]["username"] == user}
+
+
+def test_whoever_has_the_role_for_pushing_may_push(task: Task, pusher: Path, repository: str) -> None:
+    result = task("k8scr_push", **push_options(pusher, repository))
+
+    assert result["changed"], result.get("msg")
+
+
+def test_a_push_needs_four_verbs_and_is_in_the_audit_log(task: Task, pusher: Path, repository: str) -> None:
+    position = audit.position()
+
+    task("k8scr_push", **push_options(pusher, repository))
+
+    assert verbs_since(position, "pusher") == {"get", "create", "update", "patch"}
+
+
+def test_check_mode_only_reads(task: Task, pusher: Path, repository: str) -> None:
+    position = audit.position()
+
+    task("k8scr_push", check_mode=True, **push_options(pusher, repository))
+
+    assert verbs_since(position, "pusher") == {"get"}
+
+
+def test_an_image_that_is_there_costs_one_request(task: Task, pusher: Path, repository: str) -> None:
+    task("k8scr_push", **push_options(pusher, repository))
+    audit.settle()
+    position = audit.position()
+
+    result = task("k8scr_push", **push_options(pusher, repository))
+
+    audit.settle()
+    assert not result["changed"]
+    assert len([event for event in audit.events(position) if event["user"]["username"] == "pusher"]) == 1
+
+
+def test_whoever_may_pull_may_not_push_and_is_told_what_is_missing(task: Task, puller: Path, repository: str) -> None:
+    result = task("k8scr_push", **push_options(puller, repository))
+
+    assert result["failed"]
+    assert not result["changed"]
+    assert 'User "puller" cannot create resource "pods/proxy"' in result["msg"]
+    assert "k8scr-0:5000" in result["msg"]
+
+
+def test_whoever_may_pull_pulls_by_reading_alone(task: Task, puller: Path, repository: str, tmp_path: Path) -> None:
+    task("k8scr_push", images=push_options(puller, repository)["images"])
+    position = audit.position()
+
+    image = {"name": f"docker.io/{repository}:1", "dest": f"oci:{tmp_path}/layout"}
+    result = task("k8scr_pull", kubeconfig=str(puller), images=[image])
+
+    assert result["changed"], result.get("msg")
+    assert verbs_since(position, "puller") == {"get"}
+
+
+def test_a_stranger_is_told_which_right_is_missing(task: Task, repository: str) -> None:
+    result = task("k8scr_push", **push_options(users.make("stranger"), repository))
+
+    assert 'User "stranger" cannot get resource "pods/proxy"' in result["msg"]
+
+
+def test_no_other_pod_is_within_reach_of_the_role(task: Task, pusher: Path, repository: str) -> None:
+    result = task("k8scr_push", registry="k8scr-1", **push_options(pusher, repository))
+
+    assert "forbid" in result["msg"]
+
+
+def test_the_nodes_port_takes_no_pushes(task: Task, repository: str) -> None:
+    options = push_options(Path(), repository)
+
+    result = task("k8scr_push", images=options["images"], registry_port=5001)
+
+    assert "405" in result["msg"]
+    assert "read-only" in result["msg"]
