@@ -12,7 +12,7 @@ import shutil
 import time
 from pathlib import Path
 from types import ModuleType
-from typing import Callable, Optional
+from typing import Callable
 
 from . import cache
 from .image import Image

@@ -11,7 +11,7 @@ import json
 import tarfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from .layout import REFERENCE, Layout
 

@@ -11,7 +11,7 @@ import json
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 REFERENCE = "org.opencontainers.image.ref.name"
 INDEX = "application/vnd.oci.image.index.v1+json"
