@@ -89,14 +89,14 @@ def _signal(name: str) -> signal.Signals:
         raise argparse.ArgumentTypeError(f"no signal {name!r}") from None
 
 
-def _up(_: argparse.Namespace) -> int:
+def _up(_options: argparse.Namespace) -> int:
     started = time.monotonic()
     cluster.up()
     say(f"the cluster is up ({time.monotonic() - started:.1f} s); KUBECONFIG={layout.KUBECONFIG}")
     return 0
 
 
-def _down(_: argparse.Namespace) -> int:
+def _down(_options: argparse.Namespace) -> int:
     say("the cluster is down" if cluster.down() else "the cluster was not up")
     return 0
 
@@ -107,7 +107,7 @@ def _status(options: argparse.Namespace) -> int:
     return _STATUS_CODES[collected["state"]]
 
 
-def _env(_: argparse.Namespace) -> int:
+def _env(_options: argparse.Namespace) -> int:
     print(f"export KUBECONFIG={shlex.quote(str(layout.KUBECONFIG))}")
     print(f'export PATH={shlex.quote(str(layout.BIN))}:"$PATH"')
     return 0
@@ -147,5 +147,5 @@ def _programs(options: argparse.Namespace) -> int:
     return 0
 
 
-def _selftest(_: argparse.Namespace) -> int:
+def _selftest(_options: argparse.Namespace) -> int:
     return selftest.run()

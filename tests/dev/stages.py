@@ -82,7 +82,7 @@ def _live(context: Context) -> None:
     _pytest(context, "live", _status()["kubeconfig"])
 
 
-def _demo(_: Context) -> None:
+def _demo(_context: Context) -> None:
     demo.run_demo()
 
 

@@ -51,7 +51,7 @@ def forget_others(keep: set[str]) -> list[str]:
     stale = [entry for entry in root().glob("[!.]*") if entry.is_dir() and entry.name not in keep]
     for entry in stale:
         # First out of sight, so that a deletion that is cut short leaves nothing that looks whole.
-        name, _, key = entry.name.rpartition("-")
+        name, _dash, key = entry.name.rpartition("-")
         doomed = entry.with_name(f".{name}@{key}")
         entry.rename(doomed)
         shutil.rmtree(doomed)

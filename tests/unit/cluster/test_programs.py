@@ -69,7 +69,7 @@ def test_what_was_built_once_is_not_built_again(cache: Path, monkeypatch: pytest
 
 
 def test_a_build_that_fails_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def build(_: Program, scratch: Path) -> Path:
+    def build(_program: Program, scratch: Path) -> Path:
         put(scratch, "half")
         raise ClusterError("no")
 
