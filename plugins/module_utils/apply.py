@@ -38,8 +38,15 @@ def run_apply(definitions: Sequence[Mapping[str, Any]], options: Mapping[str, An
     Raises:
         ClusterError: The options lead to no cluster.
     """
-    client = ObjectClient(connect(options))
-    applier = Applier(client, check_mode, options["namespace"], options["force"], options["keep_existing"])
+    with connect(options) as cluster:
+        client = ObjectClient(cluster)
+        applier = Applier(client, check_mode, options["namespace"], options["force"], options["keep_existing"])
+        return _run(applier, definitions, options, check_mode)
+
+
+def _run(
+    applier: Applier, definitions: Sequence[Mapping[str, Any]], options: Mapping[str, Any], check_mode: bool
+) -> dict[str, Any]:
     present = options["state"] == "present"
     act, wait = (applier.apply, applier.wait_ready) if present else (applier.delete, applier.wait_gone)
     outcomes: list[Outcome] = []

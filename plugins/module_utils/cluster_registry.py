@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
@@ -35,8 +36,9 @@ _URL = "http://registry"
 _CONNECT_TIMEOUT = 10.0
 
 
-def connect_registry(options: Mapping[str, Any]) -> Registry:
-    """Return the cluster's registry; nothing is sent yet.
+@contextmanager
+def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
+    """The cluster's registry, until its connections are closed; nothing is sent yet.
 
     Args:
         options: A module's parameters with :data:`REGISTRY_ARGUMENT_SPEC`.
@@ -53,4 +55,5 @@ def connect_registry(options: Mapping[str, Any]) -> Registry:
     road = PodProxyAdapter(cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"])
     session.mount(f"{_URL}/", road)
     description = f"the registry in Pod {namespace}/{pod}"
-    return Registry(session, _URL, description, (_CONNECT_TIMEOUT, float(options["timeout"])))
+    with session:
+        yield Registry(session, _URL, description, (_CONNECT_TIMEOUT, float(options["timeout"])))

@@ -9,13 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .cluster_registry import connect_registry
 from .copy import ImageCopy
-from .delivery import Order
+from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.reference import Reference, parse_reference
 from .stores.location import FileDestination, Location, open_destination, parse_location
 from .stores.registry import Registry
 from .stores.store import SourceImage
+
+
+def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Pull images and return the module's result.
+
+    Args:
+        options: The parameters of ``k8scr_pull``.
+        check_mode: Whether to only say what would happen.
+
+    Raises:
+        ClusterError: The options lead to no cluster.
+        InputError: The images cannot all be pulled as asked.
+    """
+    delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
+    with connect_registry(options) as registry:
+        return delivery.run(PullOrders(registry, options["qualify"]).read(options["images"]))
 
 
 class PullOrders:

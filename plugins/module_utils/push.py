@@ -9,13 +9,30 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from .cluster_registry import connect_registry
 from .copy import ImageCopy
-from .delivery import Order
+from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.reference import Reference, parse_reference
 from .stores.location import FileSource, parse_location, open_source
 from .stores.registry import Registry
 from .stores.store import SourceImage
+
+
+def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Push images and return the module's result.
+
+    Args:
+        options: The parameters of ``k8scr_push``.
+        check_mode: Whether to only say what would happen.
+
+    Raises:
+        ClusterError: The options lead to no cluster.
+        InputError: The images cannot all be pushed as asked.
+    """
+    delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
+    with connect_registry(options) as registry:
+        return delivery.run(push_orders(options["images"], registry, options["qualify"]))
 
 
 def push_orders(images: Sequence[Any], registry: Registry, qualify: bool) -> list[Order]:

@@ -132,13 +132,9 @@ images:
       sample: there is no image 1.2 in repository team/api in the registry in Pod k8scr/k8scr-0. Push it first.
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import (
-    REGISTRY_ARGUMENT_SPEC,
-    connect_registry,
-)
-from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
+from ansible_collections.k8scr.core.plugins.module_utils.pull import run_pull
 
 
 def main() -> None:
@@ -152,12 +148,7 @@ def main() -> None:
         },
         **REGISTRY_ARGUMENT_SPEC,
     }
-    run_module(
-        argument_spec,
-        lambda options, check_mode: Delivery(options["connections"], check_mode, options["fail_fast"]).run(
-            PullOrders(connect_registry(options), options["qualify"]).read(options["images"])
-        ),
-    )
+    run_module(argument_spec, run_pull)
 
 
 if __name__ == "__main__":

@@ -142,13 +142,9 @@ images:
       sample: /media/app/layout does not exist. Sources are read on the host that runs the task; check the path there.
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import (
-    REGISTRY_ARGUMENT_SPEC,
-    connect_registry,
-)
-from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.push import push_orders
+from ansible_collections.k8scr.core.plugins.module_utils.push import run_push
 
 
 def main() -> None:
@@ -162,13 +158,7 @@ def main() -> None:
         },
         **REGISTRY_ARGUMENT_SPEC,
     }
-
-    run_module(
-        argument_spec,
-        lambda options, check_mode: Delivery(options["connections"], check_mode, options["fail_fast"]).run(
-            push_orders(options["images"], connect_registry(options), options["qualify"])
-        ),
-    )
+    run_module(argument_spec, run_push)
 
 
 if __name__ == "__main__":

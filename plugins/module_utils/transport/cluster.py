@@ -31,7 +31,7 @@ __all__ = ["CLUSTER_ARGUMENT_SPEC", "Cluster", "ClusterModule", "connect", "secr
 
 
 class Cluster:
-    """One cluster, reached as one user.
+    """One cluster, reached as one user; as a context manager, until its connections are closed.
 
     Attributes:
         adapter: The requests adapter bound to the API server.
@@ -40,6 +40,12 @@ class Cluster:
     def __init__(self, adapter: ApiServerAdapter) -> None:
         self.adapter = adapter
         self._api_client: ApiClient | None = None
+
+    def __enter__(self) -> Cluster:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self.adapter.close()
 
     def api_client(self) -> ApiClient:
         """The official client, over the same connections and credentials as :attr:`adapter`.

@@ -81,8 +81,9 @@ class PodProxyAdapter(BaseAdapter):
             RegistryError: The Pod's answer tries to lead out of it.
         """
         response = self._forward(request, stream, timeout)
-        if request.method == "HEAD" and response.status_code == 404 and _REGISTRY_HEADER not in response.headers:
-            # An answer to HEAD does not tell whether the Pod lacks the thing or the API server the Pod.
+        if request.method == "HEAD" and response.status_code >= 400 and _REGISTRY_HEADER not in response.headers:
+            # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it.
+            response.close()
             question = request.copy()
             question.method = "GET"
             self._raise_refusal(self._forward(question, True, timeout))
@@ -151,7 +152,8 @@ class PodProxyAdapter(BaseAdapter):
                 "Deploy the registry with the role k8scr.core.registry, or name its Pod with registry and namespace",
                 code,
             )
-        if code in (500, 503) and "trying to reach service" in said:
+        # A Pod without an address yet is refused as one whose address is not allowed.
+        if "trying to reach service" in said or "address not allowed" in said:
             return ApiServerError(
                 f"the API server cannot reach {where} at port {self.target.rsplit(':', 1)[-1]}: {said:.300}",
                 self._pod_state() or "See that the Pod is Running and listens there",
