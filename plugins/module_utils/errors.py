@@ -13,6 +13,8 @@ from __future__ import annotations
 class K8scrError(Exception):
     """A failure that is explained to the user instead of being shown as a traceback.
 
+    It is one line, whatever the names in it hold: they come from archives, registries and playbooks.
+
     Args:
         message: What failed, on what, and why; one sentence without its full stop.
         advice: What the user can do about it; one sentence without its full stop.
@@ -20,11 +22,16 @@ class K8scrError(Exception):
 
     def __init__(self, message: str, advice: str | None = None) -> None:
         super().__init__(message)
-        self.message = message
-        self.advice = advice
+        self.message = one_line(message)
+        self.advice = one_line(advice) if advice else None
 
     def __str__(self) -> str:
         return f"{self.message}. {self.advice}." if self.advice else self.message
+
+
+def one_line(text: str) -> str:
+    """Return ``text`` with a space in the place of each line break and of whatever else cannot be printed."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 class InputError(K8scrError):
