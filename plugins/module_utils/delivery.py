@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
 from typing import Any
 
 from .copy import Action, ImageCopy, finish_image, plan_image, share_blobs, start_blobs
-from .errors import DestinationError, K8scrError
+from .errors import DestinationError, InputError, K8scrError
+from .stores.store import DestinationStore
 
 
 @dataclass
@@ -42,20 +43,30 @@ class Delivery:
         connections: How many requests may be under way at once.
         check_mode: Whether to stop after planning.
         fail_fast: Whether the first failure ends it all.
+
+    Raises:
+        InputError: There would be no connection.
     """
 
     connections: int
     check_mode: bool
     fail_fast: bool
 
+    def __post_init__(self) -> None:
+        if self.connections < 1:
+            raise InputError(f"connections is {self.connections}", "Write 1 or more")
+
     def run(self, orders: Sequence[Order]) -> dict[str, Any]:
         """Deliver the images and return the module's result; failures are in it, not raised."""
         with ThreadPoolExecutor(self.connections) as workers:
             list(workers.map(self._plan, orders))
-        planned = self._planned(orders)
+        planned = [order for order in orders if not order.error]
         share_blobs(order.copy for order in planned if order.copy)
-        if not self.check_mode and not (self.fail_fast and len(planned) < len(orders)):
-            self._carry_out([order for order in planned if order.copy and order.copy.changes])
+        changing = [order for order in planned if order.copy and order.copy.changes]
+        if self.fail_fast and len(planned) < len(orders):
+            _fail(changing, _because_of(orders))
+        elif not self.check_mode:
+            self._carry_out(changing)
         return summarise(orders)
 
     def _plan(self, order: Order) -> None:
@@ -65,50 +76,69 @@ class Delivery:
         except K8scrError as error:
             order.error = error
 
-    def _planned(self, orders: Sequence[Order]) -> list[Order]:
-        return [order for order in orders if order.copy and not order.error]
-
     def _carry_out(self, orders: Sequence[Order]) -> None:
+        stores: dict[int, tuple[DestinationStore, list[Order]]] = {}
+        for order in orders:
+            if order.copy:
+                store = order.copy.destination.store
+                stores.setdefault(id(store), (store, []))[1].append(order)
+        try:
+            self._copy(orders)
+        except BaseException:
+            for store, _group in stores.values():
+                store.abandon()
+            raise
+        for store, group in stores.values():
+            _commit(store, group)
+
+    def _copy(self, orders: Sequence[Order]) -> None:
         with ThreadPoolExecutor(self.connections) as blobs, ThreadPoolExecutor(self.connections) as images:
             for order in orders:
                 if order.copy:
                     start_blobs(order.copy, blobs)
-            for order, finished in zip(orders, images.map(self._finish, orders)):
-                if not finished and self.fail_fast:
+            finishes = [images.submit(_finish, order) for order in orders]
+            for finish in as_completed(finishes):
+                if not finish.result() and self.fail_fast:
                     blobs.shutdown(wait=False, cancel_futures=True)
                     images.shutdown(wait=False, cancel_futures=True)
                     break
-        self._commit(orders)
+        left = [order for order, finish in zip(orders, finishes) if finish.cancelled() or not finish.result()]
+        if left:
+            _fail(left, _because_of(orders))
 
-    def _finish(self, order: Order) -> bool:
-        try:
-            if order.copy:
-                finish_image(order.copy)
-            return True
-        except K8scrError as error:
-            order.error = error
-            return False
 
-    def _commit(self, orders: Iterable[Order]) -> None:
-        stores: dict[int, list[Order]] = {}
-        for order in orders:
-            if order.copy:
-                stores.setdefault(id(order.copy.destination.store), []).append(order)
-        for group in stores.values():
-            store = group[0].copy.destination.store if group[0].copy else None
-            failed = [order for order in group if order.error]
-            if store and failed and store.abandon():
-                self._fail(group, DestinationError(f"it was not written because {failed[0].name} failed"))
-            elif store:
-                try:
-                    store.commit()
-                except K8scrError as error:
-                    store.abandon()
-                    self._fail(group, error)
+def _finish(order: Order) -> bool:
+    try:
+        if order.copy:
+            finish_image(order.copy)
+        return True
+    except K8scrError as error:
+        order.error = error
+    except CancelledError:
+        # Another image failed, and with fail_fast this one is left out.
+        pass
+    return False
 
-    def _fail(self, orders: Iterable[Order], error: K8scrError) -> None:
-        for order in orders:
-            order.error = order.error or error
+
+def _commit(store: DestinationStore, orders: Sequence[Order]) -> None:
+    if any(order.error for order in orders) and store.abandon():
+        _fail(orders, _because_of(orders))
+        return
+    try:
+        store.commit()
+    except K8scrError as error:
+        store.abandon()
+        _fail(orders, error)
+
+
+def _because_of(orders: Iterable[Order]) -> DestinationError:
+    failed = next(order.name for order in orders if order.error)
+    return DestinationError(f"it was not delivered because {failed} failed")
+
+
+def _fail(orders: Iterable[Order], error: K8scrError) -> None:
+    for order in orders:
+        order.error = order.error or error
 
 
 def summarise(orders: Sequence[Order]) -> dict[str, Any]:
