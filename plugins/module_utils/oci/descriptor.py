@@ -14,6 +14,9 @@ from ..errors import InputError
 from .digest import parse_digest
 from .platform import Platform
 
+_MAXIMUM_SIZE = 1 << 53
+"""More bytes than any blob has: beyond it JSON readers differ on what a number is (RFC 8259, "Numbers")."""
+
 
 @dataclass(frozen=True)
 class Descriptor:
@@ -40,7 +43,7 @@ class Descriptor:
         media_type, size, platform = value.get("mediaType"), value.get("size"), value.get("platform")
         if not isinstance(media_type, str) or not media_type:
             raise InputError("a descriptor has no mediaType")
-        if not isinstance(size, int) or isinstance(size, bool) or size < 0:
+        if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAXIMUM_SIZE:
             raise InputError(f"a descriptor has the size {size!r:.80}")
         annotations = value.get("annotations") or {}
         if not isinstance(annotations, Mapping):

@@ -62,21 +62,24 @@ def is_manifest(media_type: str) -> bool:
     return media_type in _MANIFESTS or media_type in _INDEXES
 
 
-def parse_manifest(content: bytes, media_type: str | None = None) -> Manifest:
+def parse_manifest(content: bytes, media_type: str | None = None, digest: str | None = None) -> Manifest:
     """Return the manifest or index that ``content`` is.
 
     Args:
         content: Its bytes.
         media_type: What the one who named it says it is; without it the content's own ``mediaType`` counts.
+        digest: The verified digest that it is named by; without it its sha256.
 
     Raises:
         InputError: It is neither, is too large, or is of a kind that cannot be delivered.
     """
     value = load_json_object(content, "the manifest")
-    stated = value.get("mediaType") or media_type or _guess_media_type(value)
+    stated = value.get("mediaType") or media_type or _guess_media_type(value) or ""
+    if not isinstance(stated, str):
+        raise InputError(f"the manifest's mediaType is {stated!r:.80}")
     if media_type and is_manifest(media_type) and stated != media_type:
         raise InputError(f"the manifest says that it is {stated!r:.100}, but it is named as {media_type}")
-    descriptor = Descriptor(str(stated), digest_of(content), len(content))
+    descriptor = Descriptor(stated, digest or digest_of(content), len(content))
     if stated in _INDEXES:
         return Manifest(descriptor, content, manifests=_descriptors(value, "manifests"))
     if stated in _MANIFESTS:
