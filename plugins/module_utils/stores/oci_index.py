@@ -60,7 +60,9 @@ def find_entry(entries: Iterable[Descriptor], name: str) -> Descriptor | None:
 
 
 def with_entry(entries: Iterable[Descriptor], root: Descriptor, name: str | None) -> list[Descriptor]:
-    """Return the entries with ``root`` under ``name``, in the place of what had it before."""
-    kept = [entry for entry in entries if (name not in entry_names(entry) if name else entry != root)]
+    """Return the entries with ``root`` under ``name``, in the place of what had it before; without a name, once."""
+    kept = [entry for entry in entries if not name or name not in entry_names(entry)]
+    if not name and root in kept:
+        return kept
     annotations = {REFERENCE_NAME: name} if name else {}
     return [*kept, Descriptor(root.media_type, root.digest, root.size, annotations, root.platform)]
