@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import RegistryError
+from ..errors import ConnectionLostError, RegistryError
 
 if TYPE_CHECKING:
     import requests
@@ -58,21 +58,24 @@ def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str
 
 
 def read_limited(response: requests.Response, limit: int) -> bytes:
-    """Read a body up to ``limit`` bytes; what is longer is cut off and its connection given up."""
+    """Read a body up to ``limit`` bytes; what is longer is cut off and its connection given up.
+
+    Raises:
+        ConnectionLostError: It ends too early.
+    """
     body = bytearray()
-    for block in response.iter_content(16 << 10):
-        body += block
-        if len(body) > limit:
-            response.close()
-            break
+    try:
+        for block in response.iter_content(16 << 10):
+            body += block
+            if len(body) > limit:
+                response.close()
+                break
+    except OSError as error:  # which requests' own exceptions are
+        raise ConnectionLostError("the connection was lost while reading an answer", "Run again") from error
     return bytes(body[: limit + 1])
 
 
 def _text(error: dict[str, object]) -> str:
     detail = error.get("detail")
     parts = [error.get("message") or error.get("code"), detail if isinstance(detail, str) else None]
-    return _printable(", ".join(str(part) for part in parts if part))
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
+    return ", ".join(str(part) for part in parts if part)
