@@ -6,12 +6,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Union
 
 from ..errors import InputError, SourceError
+from ..oci.reference import parse_reference
 from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
 from .files import Folder, reading
 from .oci_archive import OciArchiveDestination
@@ -65,14 +67,17 @@ def parse_location(text: str) -> Location:
     transport, colon, rest = text.partition(":")
     if text.startswith(("/", "./", "../", "~")):
         transport, rest = "", text
-        if Path(text).expanduser().exists():
-            return Location(transport, Path(text).expanduser())
+        if os.path.exists(os.path.expanduser(text)):
+            return Location(transport, Path(os.path.expanduser(text)))
     elif not colon or transport not in _SOURCES:
         raise InputError(f"{text!r:.300} does not say where an image is", _KNOWN)
     path, _colon, name = rest.partition(":")
     if not path:
         raise InputError(f"{text!r:.300} has no path", _KNOWN)
-    return Location(transport, Path(path).expanduser(), name or None)
+    if transport == "docker-archive" and name and not name.startswith("@"):
+        # There a name is a full one: what it leaves out is what Docker would add.
+        name = str(parse_reference(name))
+    return Location(transport, Path(os.path.expanduser(path)), name or None)
 
 
 def open_source(location: Location) -> FileSource:
