@@ -25,6 +25,7 @@ _BLOCK = 512
 _MAXIMUM_ENTRIES = 100_000
 _MAXIMUM_EXTENSION = 64 << 10
 _MAXIMUM_LINKS = 8
+_MAXIMUM_NUMBER = 1 << 63
 _REGULAR = (b"0", b"\0", b"7")
 _HARD_LINK, _SYMBOLIC_LINK, _FOLDER = b"1", b"2", b"5"
 _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
@@ -99,7 +100,7 @@ class TarFiles:
             position = start + -(-size // _BLOCK) * _BLOCK
             if start + size > self._length:
                 raise SourceError(
-                    f"{self.description} is truncated: an entry ends at byte {start + size}, the file at {self._length}",
+                    f"{self.description} is truncated: it has {self._length} bytes, an entry ends at {start + size}",
                     "It was not copied whole; copy it again",
                 )
             if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
@@ -169,14 +170,15 @@ class TarFiles:
             raise self._damaged(f"there is no valid header at byte {position}")
 
     def _number(self, text: str | None, field: bytes) -> int:
-        if text is None and field[0] == 0x80:
-            return int.from_bytes(field[1:], "big")
         digits = field.strip(b" \0").decode("ascii", "replace") if text is None else text
         try:
-            number = int(digits or "0", 8 if text is None else 10)
+            if text is None and field[0] == 0x80:
+                number = int.from_bytes(field[1:], "big")
+            else:
+                number = int(digits or "0", 8 if text is None else 10)
         except ValueError:
             number = -1
-        if number < 0:
+        if not 0 <= number < _MAXIMUM_NUMBER:
             raise self._damaged(f"a header in it has the number {digits!r:.40}")
         return number
 
