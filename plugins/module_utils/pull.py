@@ -6,7 +6,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from .cluster_registry import connect_registry
@@ -31,8 +35,9 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: The images cannot all be pulled as asked.
     """
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
-    with connect_registry(options) as registry:
-        return delivery.run(PullOrders(registry, options["qualify"]).read(options["images"]))
+    with ExitStack() as opened:
+        registry = opened.enter_context(connect_registry(options))
+        return delivery.run(PullOrders(registry, options["qualify"], opened).read(options["images"]))
 
 
 class PullOrders:
@@ -41,13 +46,16 @@ class PullOrders:
     Args:
         registry: The cluster's registry.
         qualify: Whether the repositories there begin with the images' hosts.
+        opened: Is told of the destinations, which must be open until the orders are carried out.
     """
 
-    def __init__(self, registry: Registry, qualify: bool) -> None:
+    def __init__(self, registry: Registry, qualify: bool, opened: ExitStack) -> None:
+        self._opened = opened
         self._registry = registry
         self._qualify = qualify
         self._destinations: dict[Location, FileDestination] = {}
-        self._targets: dict[str, str] = {}
+        self._transports: dict[Path, str] = {}
+        self._targets: dict[tuple[Location, str | None], str] = {}
 
     def read(self, images: Sequence[Any]) -> list[Order]:
         """Return them.
@@ -61,23 +69,32 @@ class PullOrders:
         name, dest = _read_entry(entry)
         reference = parse_reference(name)
         location = parse_location(dest)
-        tag = location.name or (str(reference) if reference.tag else None)
+        tag = location.name or (str(replace(reference, digest=None)) if reference.tag else None)
         target = f"{location}:{tag or reference.digest}"
-        if self._targets.setdefault(target, str(reference)) != str(reference):
-            raise InputError(f"{self._targets[target]} and {reference} would both be written to {target}")
+        place = Location(location.transport, Path(os.path.realpath(location.path)))
+        transport = self._transports.setdefault(place.path, place.transport)
+        if transport != place.transport:
+            raise InputError(f"{place.path} cannot be {transport}: and {place.transport}: at once", "Name two places")
+        other = self._targets.setdefault((place, tag or reference.digest), str(reference))
+        if other != str(reference):
+            raise InputError(f"{other} and {reference} would both be written to {target}")
         facts = {
             "repository": reference.repository(self._qualify),
             "tag": reference.tag,
             "dest": dest,
             "target": target,
         }
-        place = Location(location.transport, location.path)
         try:
-            destination = self._destinations.get(place) or open_destination(place)
+            destination = self._destinations.get(place) or self._open(place)
         except K8scrError as error:
             return Order(str(reference), _failing(error), facts)
-        self._destinations[place] = destination
         return Order(str(reference), lambda: self._prepare(reference, destination, tag), facts)
+
+    def _open(self, place: Location) -> FileDestination:
+        destination = open_destination(place)
+        self._opened.callback(destination.close)
+        self._destinations[place] = destination
+        return destination
 
     def _prepare(self, reference: Reference, destination: FileDestination, tag: str | None) -> ImageCopy:
         repository = self._registry.repository(reference.repository(self._qualify))

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import Any
 
 from .cluster_registry import connect_registry
@@ -14,7 +15,7 @@ from .copy import ImageCopy
 from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.reference import Reference, parse_reference
-from .stores.location import FileSource, parse_location, open_source
+from .stores.location import FileSource, open_source, parse_location
 from .stores.registry import Registry
 from .stores.store import SourceImage
 
@@ -31,33 +32,40 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: The images cannot all be pushed as asked.
     """
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
-    with connect_registry(options) as registry:
-        return delivery.run(push_orders(options["images"], registry, options["qualify"]))
+    with ExitStack() as opened:
+        registry = opened.enter_context(connect_registry(options))
+        return delivery.run(push_orders(options["images"], registry, options["qualify"], opened))
 
 
-def push_orders(images: Sequence[Any], registry: Registry, qualify: bool) -> list[Order]:
+def push_orders(images: Sequence[Any], registry: Registry, qualify: bool, opened: ExitStack) -> list[Order]:
     """Return the orders for the entries of the option ``images``; one that cannot be read is an order that fails.
+
+    Args:
+        images: The entries.
+        registry: The cluster's registry.
+        qualify: Whether the repositories there begin with the images' hosts.
+        opened: Is told of the sources, which must be open until the orders are carried out.
 
     Raises:
         InputError: Two of them would land on one tag with different digests.
     """
-    orders = [order for entry in images for order in _orders(entry, registry, qualify)]
+    orders = [order for entry in images for order in _orders(entry, registry, qualify, opened)]
     _refuse_collisions(orders)
     return orders
 
 
-def _orders(entry: Any, registry: Registry, qualify: bool) -> list[Order]:
+def _orders(entry: Any, registry: Registry, qualify: bool, opened: ExitStack) -> list[Order]:
     source_text, name = _read_entry(entry)
     try:
         location = parse_location(source_text)
-        source = open_source(location)
+        source = opened.enter_context(closing(open_source(location)))
         images = source.images(location.name)
         if name and len(images) > 1:
             raise InputError(f"{source_text} has {len(images)} images, and one name cannot be that of all", "Say which")
         reference = parse_reference(name) if name else None
-        return [_order(source, image, reference or image.name, source_text, registry, qualify) for image in images]
     except K8scrError as error:
-        return [Order(name or source_text, _failing(error), {"source": source_text, "target": None})]
+        return [_failed(name or source_text, source_text, error)]
+    return [_order(source, image, reference or image.name, source_text, registry, qualify) for image in images]
 
 
 def _read_entry(entry: Any) -> tuple[str, str | None]:
@@ -74,9 +82,9 @@ def _order(
     source: FileSource, image: SourceImage, name: Reference | None, text: str, registry: Registry, qualify: bool
 ) -> Order:
     if name is None:
-        raise SourceError(f"an image in {text} has no name", "Give it one with name")
+        return _failed(text, text, SourceError(f"image {image.root.digest} in {text} has no name", "Give it one with name"))
     if name.digest and name.digest != image.root.digest:
-        raise SourceError(f"{text} has {image.root.digest}, not the digest of {name}")
+        return _failed(str(name), text, SourceError(f"{text} has {image.root.digest}, not the digest of {name}"))
     repository = name.repository(qualify)
     copy = ImageCopy(source, image, registry.repository(repository), name.tag)
     target = f"{repository}:{name.tag}" if name.tag else f"{repository}@{image.root.digest}"
@@ -98,8 +106,8 @@ def _refuse_collisions(orders: Sequence[Order]) -> None:
             )
 
 
-def _failing(error: K8scrError) -> Any:
+def _failed(name: str, source: str, error: K8scrError) -> Order:
     def prepare() -> ImageCopy:
         raise error
 
-    return prepare
+    return Order(name, prepare, {"source": source, "target": None})

@@ -13,6 +13,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 from ..errors import DestinationError, InputError, SourceError
@@ -23,8 +24,8 @@ from ..oci.reference import parse_reference
 from .files import Files, read_file
 from .graph import walk_manifests
 from .oci_archive import OciArchiveDestination
-from .oci_index import INDEX_FILE, entry_names
-from .oci_layout import OciLayoutSource, blob_path
+from .oci_index import INDEX_FILE
+from .oci_layout import OciLayoutSource, blob_path, full_name
 from .store import Blocks, SourceImage
 
 MANIFEST_FILE = "manifest.json"
@@ -60,14 +61,16 @@ class DockerArchiveSource:
         Raises:
             SourceError: There is none.
         """
-        if name and name.startswith("@") and name[1:].isdigit() and int(name[1:]) < len(self._images):
-            return [self._images[int(name[1:])][0]]
-        found = [
-            SourceImage(image.root, parse_reference(tag), image.config_digest)
-            for image, tags in self._images
-            for tag in tags
-            if name is None or parse_reference(tag) == parse_reference(name)
-        ]
+        if name and name.startswith("@"):
+            found = [image for place, (image, _tags) in enumerate(self._images) if name == f"@{place}"]
+        else:
+            reference = parse_reference(name) if name else None
+            found = [
+                SourceImage(image.root, parse_reference(tag), image.config_digest)
+                for image, tags in self._images
+                for tag in tags
+                if reference in (None, parse_reference(tag))
+            ]
         if name is None:
             found += [image for image, tags in self._images if not tags]
         if not found:
@@ -85,6 +88,10 @@ class DockerArchiveSource:
         """See :meth:`ImageSource.open_blob`."""
         with self.files.open(self._paths[descriptor.digest], offset) as blocks:
             yield blocks
+
+    def close(self) -> None:
+        """See :meth:`ImageSource.close`."""
+        self.files.close()
 
     def _read_originals(self) -> dict[str, Manifest]:
         originals: dict[str, Manifest] = {}
@@ -128,8 +135,11 @@ class DockerArchiveSource:
         else:
             self._paths.update({blob.digest: blob_path(blob.digest) for blob in manifest.blobs})
         self._manifests[manifest.descriptor.digest] = manifest
-        for tag in tags:
-            parse_reference(tag)
+        try:
+            for tag in tags:
+                parse_reference(tag)
+        except InputError as error:
+            raise self._damaged(error.message) from error
         return SourceImage(manifest.descriptor, None, config_digest), tags
 
     def _make_manifest(self, config: bytes, config_path: str, layer_paths: list[str]) -> Manifest:
@@ -207,5 +217,7 @@ class DockerArchiveDestination(OciArchiveDestination):
                     "Layers": [blob_path(layer.digest) for layer in manifest.layers],
                 },
             )
-            image["RepoTags"] += entry_names(entry)[:1]
+            name = full_name(entry)
+            if name and name.tag:
+                image["RepoTags"].append(str(replace(name, digest=None)))
         return {**super().index_files(), MANIFEST_FILE: json.dumps(list(images.values())).encode()}

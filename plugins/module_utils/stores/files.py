@@ -59,6 +59,9 @@ class Files(Protocol):
             SourceError: It is not there, cannot be read or ends too early.
         """
 
+    def close(self) -> None:
+        """Let go of what is open; nothing can be read afterwards."""
+
 
 class Folder:
     """The files below a folder."""
@@ -81,6 +84,9 @@ class Folder:
             file = path.open("rb", buffering=0)
         with file:
             yield file_blocks(file.fileno(), offset, os.fstat(file.fileno()).st_size - offset, str(path))
+
+    def close(self) -> None:
+        """Nothing stays open."""
 
 
 def read_file(files: Files, name: str, limit: int) -> bytes:

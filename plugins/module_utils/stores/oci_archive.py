@@ -43,9 +43,11 @@ class OciArchiveDestination:
         self._manifests: dict[str, Manifest] = {}
         self._old: OciLayoutSource | None = None
         with writing(path):
-            is_folder, exists = path.is_dir(), path.exists()
+            is_folder, exists, has_place = path.is_dir(), path.exists(), path.parent.is_dir()
         if is_folder:
             raise DestinationError(f"{path} is a folder, not an archive", "For a folder write oci: before its path")
+        if not has_place:
+            raise DestinationError(f"the folder {path.parent} does not exist", "Make it first")
         if exists:
             try:
                 self._old = OciLayoutSource(TarFiles(path))
@@ -113,6 +115,12 @@ class OciArchiveDestination:
             self._writer.abandon()
             self._writer = None
         return True
+
+    def close(self) -> None:
+        """See :meth:`DestinationStore.close`."""
+        self.abandon()
+        if self._old:
+            self._old.close()
 
     def index_files(self) -> dict[str, bytes]:
         """Return the small files that say what is in the archive."""

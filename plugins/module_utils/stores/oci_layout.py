@@ -64,7 +64,7 @@ class OciLayoutSource:
             known = ", ".join(found for each in self.entries for found in entry_names(each)[:1]) or "none has a name"
             wanted = f"image {name!r}" if name else "image"
             raise SourceError(f"{self.description} has no {wanted}", f"It has {len(self.entries)} images: {known:.500}")
-        return [SourceImage(each, _full_name(each)) for each in entries]
+        return [SourceImage(each, full_name(each)) for each in entries]
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""
@@ -72,8 +72,12 @@ class OciLayoutSource:
         if self.files.size(path) is None:
             raise self._missing("manifest", descriptor)
         content = read_file(self.files, path, MAXIMUM_SIZE)
-        verify_content(content, descriptor.digest, f"manifest {descriptor.digest} in {self.description}")
-        return parse_manifest(content, descriptor.media_type)
+        what = f"manifest {descriptor.digest} in {self.description}"
+        verify_content(content, descriptor.digest, what)
+        try:
+            return parse_manifest(content, descriptor.media_type, descriptor.digest)
+        except InputError as error:
+            raise SourceError(f"{what} cannot be used: {error.message}", error.advice) from error
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
@@ -89,6 +93,10 @@ class OciLayoutSource:
             )
         with self.files.open(path, offset) as blocks:
             yield blocks
+
+    def close(self) -> None:
+        """See :meth:`ImageSource.close`."""
+        self.files.close()
 
     def _missing(self, kind: str, descriptor: Descriptor) -> SourceError:
         platform = f" (for {descriptor.platform})" if descriptor.platform else ""
@@ -115,7 +123,7 @@ class OciLayoutDestination:
             if files.size(INDEX_FILE) is not None:
                 self._source = OciLayoutSource(files)
                 self._entries = self._source.entries
-            elif folder.is_dir() and any(folder.iterdir()):
+            elif folder.is_dir() and files.size(LAYOUT_FILE) is None and any(folder.iterdir()):
                 raise DestinationError(f"{folder} has files and is no OCI layout", "Name an empty or a new folder")
             elif folder.exists() and not folder.is_dir():
                 raise DestinationError(f"{folder} is not a folder", "For an archive write oci-archive: before its path")
@@ -141,23 +149,22 @@ class OciLayoutDestination:
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob`."""
+        self._begin()
         with content() as blocks:
             self._write(blob_path(descriptor.digest), blocks, descriptor.size)
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.put_manifest`."""
-        self._write(blob_path(manifest.descriptor.digest), iter([memoryview(manifest.content)]), len(manifest.content))
+        self._begin()
+        self._write_whole(blob_path(manifest.descriptor.digest), manifest.content)
 
     def publish(self, root: Manifest, tag: str | None) -> None:
         """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
-            if not self._entries:
-                self._write(LAYOUT_FILE, iter([memoryview(LAYOUT_CONTENT)]), len(LAYOUT_CONTENT))
             entries = with_entry(self._entries, root.descriptor, tag)
-            content = write_index(entries)
-            self._write(INDEX_FILE, iter([memoryview(content)]), len(content))
+            self._write_whole(INDEX_FILE, write_index(entries))
             self._entries = entries
 
     def commit(self) -> None:
@@ -166,6 +173,18 @@ class OciLayoutDestination:
     def abandon(self) -> bool:
         """Whole blobs stay: no image names them, and the next run need not fetch them again."""
         return False
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _begin(self) -> None:
+        # Before anything else: it tells the next run that a folder which has no image yet is ours to go on with.
+        with self._lock:
+            if Folder(self.folder).size(LAYOUT_FILE) is None:
+                self._write_whole(LAYOUT_FILE, LAYOUT_CONTENT)
+
+    def _write_whole(self, name: str, content: bytes) -> None:
+        self._write(name, iter([memoryview(content)]), len(content))
 
     def _write(self, name: str, blocks: Blocks, size: int) -> None:
         path = self.folder / name
@@ -192,7 +211,8 @@ def blob_path(digest: str) -> str:
     return "blobs/" + "/".join(split_digest(digest))
 
 
-def _full_name(entry: Descriptor) -> Reference | None:
+def full_name(entry: Descriptor) -> Reference | None:
+    """Return the reference that an entry of ``index.json`` has as its name, if it has one."""
     for name in entry_names(entry):
         # A word alone may be a tag as well as a name: only what has a path or a tag is surely a name.
         if "/" in name or ":" in name:

@@ -64,6 +64,9 @@ class Registry:
         """Whole blobs stay: no image names them, and the next run need not send them again."""
         return False
 
+    def close(self) -> None:
+        """Its session is somebody else's to close."""
+
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send one request; redirects are answers like any other, never followed.
 
@@ -132,10 +135,7 @@ class RegistryRepository:
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ManifestSource.fetch_manifest`."""
-        manifest = self._get_manifest(descriptor.digest)
-        what = f"manifest {descriptor.digest} from {self.description}"
-        verify_content(manifest.content, descriptor.digest, what)
-        return manifest
+        return self._get_manifest(descriptor.digest, descriptor.digest)
 
     def require_support(self, manifest: Manifest) -> None:
         """A registry says itself what it does not take."""
@@ -161,6 +161,9 @@ class RegistryRepository:
             yield _body(response, f"blob {descriptor.digest} from {self.description}")
         finally:
             response.close()
+
+    def close(self) -> None:
+        """See :meth:`ImageSource.close`."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob` (specification, "Pushing blobs", "Mounting a blob").
@@ -220,7 +223,7 @@ class RegistryRepository:
                 "Something between changes what is sent, or the registry is at fault",
             )
 
-    def _get_manifest(self, reference: str) -> Manifest:
+    def _get_manifest(self, reference: str, digest: str | None = None) -> Manifest:
         response = self._ask("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFEST_MEDIA_TYPES)})
         with response:
             if response.status_code == 404:
@@ -228,11 +231,15 @@ class RegistryRepository:
             if response.status_code != 200:
                 raise self._refusal(response, f"manifest {reference} cannot be read")
             content = read_limited(response, MAXIMUM_SIZE)
+        if digest and len(content) <= MAXIMUM_SIZE:
+            verify_content(content, digest, f"manifest {digest} from {self.description}")
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         try:
-            return parse_manifest(content, media_type if is_manifest(media_type) else None)
+            return parse_manifest(content, media_type if is_manifest(media_type) else None, digest)
         except InputError as error:
-            raise SourceError(f"{reference} from {self.description} cannot be used: {error.message}") from error
+            raise SourceError(
+                f"manifest {reference} from {self.description} cannot be used: {error.message}", error.advice
+            ) from error
 
     def _finish_upload(self, upload: str, descriptor: Descriptor, last: bytes, what: str) -> None:
         query = "&" if "?" in upload else "?"

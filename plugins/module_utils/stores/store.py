@@ -66,6 +66,9 @@ class ImageSource(ManifestSource, Protocol):
             SourceError: It is not there, or ends too early.
         """
 
+    def close(self) -> None:
+        """Let go of what is open."""
+
 
 class ImageDestination(ManifestSource, Protocol):
     """A place that images are written to.
@@ -138,6 +141,9 @@ class DestinationStore(Protocol):
         Returns:
             Whether what was published is forgotten with it.
         """
+
+    def close(self) -> None:
+        """Let go of what is open."""
 
 
 class BlobContent(Protocol):
