@@ -147,12 +147,6 @@ NEEDED = (
     _containerd("ctr"),
     _registry(),
     _crane(),
-    _from_source(
-        "gcr-registry",
-        GO_CONTAINERREGISTRY,
-        "github.com/google/go-containerregistry",
-        "cmd/registry",
-    ),
     Program(name="pause", version=PAUSE, package="pause", module=""),
 )
 ON_DEMAND = (

@@ -1,0 +1,143 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Registries of three makes, each a process of this machine that the API server takes for a Pod's.
+
+The Pod exists and runs nowhere: the address in its status is this machine's. So the way through the API server is
+real and the registry is real, and a test can kill it, start it again and look into its storage.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from cluster import layout
+
+from .conftest import kubectl
+
+NAMESPACE = "default"
+_CONFIGURATION = """\
+version: 0.1
+log: {{level: warn}}
+storage:
+  filesystem: {{rootdirectory: {storage}}}
+  delete: {{enabled: true}}
+http: {{addr: "{address}", secret: the-same-after-a-restart}}
+"""
+
+
+def _distribution(program: str) -> Callable[[Path, str, int], list[str]]:
+    def command(folder: Path, host: str, port: int) -> list[str]:
+        configuration = folder / "config.yml"
+        configuration.write_text(_CONFIGURATION.format(storage=folder / "storage", address=f"{host}:{port}"))
+        return [program, "serve", str(configuration)]
+
+    return command
+
+
+def _go_containerregistry(_folder: Path, host: str, port: int) -> list[str]:
+    return [str(layout.BIN / "crane"), "registry", "serve", "--address", f"{host}:{port}"]
+
+
+MAKES = {
+    "distribution-3": _distribution(str(layout.BIN / "registry")),
+    "distribution-2.8": _distribution("docker-registry"),
+    "go-containerregistry": _go_containerregistry,
+}
+
+
+class HostRegistry:
+    """One registry process and the Pod that stands for it.
+
+    Args:
+        make: One of :data:`MAKES`.
+        folder: Where it keeps everything.
+        pod: The Pod's name.
+        port: Where it listens; 0 for any port that is free.
+    """
+
+    def __init__(self, make: str, folder: Path, pod: str, port: int = 0) -> None:
+        self.make = make
+        self.pod = pod
+        self.port = port or _free_port()
+        self.storage = folder / "storage"
+        self._command = MAKES[make](folder, layout.HOST_ADDRESS, self.port)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a task says to mean this registry."""
+        return {"namespace": NAMESPACE, "registry": self.pod, "registry_port": self.port}
+
+    def start(self) -> None:
+        """Start it and wait until it answers."""
+        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
+        self._process = subprocess.Popen(self._command, env=environment, stderr=subprocess.DEVNULL)
+        deadline = time.monotonic() + 10
+        while time.monotonic() < deadline:
+            try:
+                socket.create_connection((layout.HOST_ADDRESS, self.port), timeout=1).close()
+                return
+            except OSError:
+                time.sleep(0.02)
+        raise AssertionError(f"{self.make} does not answer")
+
+    def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
+        """Send it a signal and wait for its end."""
+        if self._process:
+            self._process.send_signal(number)
+            self._process.wait()
+            self._process = None
+
+
+@contextmanager
+def host_registry(make: str, folder: Path, pod: str, port: int = 0) -> Iterator[HostRegistry]:
+    """A registry that runs, and its Pod, until the end of the block."""
+    registry = HostRegistry(make, folder, pod, port)
+    try:
+        registry.start()
+        with pod_at(layout.HOST_ADDRESS, pod):
+            yield registry
+    finally:
+        registry.stop(signal.SIGKILL)
+
+
+@contextmanager
+def pod_at(address: str, name: str) -> Iterator[None]:
+    """A Pod that nobody runs and that has this address."""
+    container = {"name": "registry", "image": "registry.invalid/none:1"}
+    spec = {"schedulerName": "nobody", "containers": [container]}
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
+    kubectl("apply", "--filename=-", stdin=json.dumps(pod))
+    status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
+    where = (f"--namespace={NAMESPACE}", "pod", name)
+    kubectl("patch", *where, "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
+    try:
+        yield
+    finally:
+        kubectl("delete", *where, "--now")
+
+
+def install_distribution_2() -> None:
+    """Install Debian's registry where it is missing."""
+    if not shutil.which("docker-registry"):
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "docker-registry"]
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((layout.HOST_ADDRESS, 0))
+        return int(probe.getsockname()[1])
