@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ClusterError
+from ..errors import ClusterError, ConnectionLostError
 from .connection import Endpoint, open_pool, request_target
-from .failures import ConnectionLostError, UnreachableError, translate
+from .failures import NETWORK_ERRORS, UnreachableError, translate
 
 try:
     import urllib3
@@ -34,7 +34,8 @@ SILENCE_TIMEOUT = 120.0
 """Seconds without a byte, either way, after which a connection is given up; a transfer itself may take for ever."""
 POOL_SIZE = 8
 
-_OURS_TO_SET = frozenset(("authorization", "proxy-authorization"))
+_OURS_TO_SET = frozenset(("authorization", "proxy-authorization", "transfer-encoding"))
+"""Headers of a request that are left aside; requests writes the last one even beside a Content-Length."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +122,19 @@ class ApiServerAdapter(HTTPAdapter):
         # The request that the response remembers is the caller's, without the credentials that were sent with it.
         response = self.build_response(request, raw)
         if not stream:
-            try:
-                response.content  # noqa: B018 - reading it is the point
-            except Exception as error:
-                raise translate(error, self.server_name) from error
+            self.read(response)
         return response
+
+    def read(self, response: requests.Response) -> None:
+        """Read an answer's body into memory.
+
+        Raises:
+            ConnectionLostError: It ends before its time.
+        """
+        try:
+            response.content  # noqa: B018 - reading it is the point
+        except NETWORK_ERRORS as error:
+            raise translate(error, self.server_name) from error
 
     def open(
         self,
@@ -189,7 +198,7 @@ class ApiServerAdapter(HTTPAdapter):
                 decode_content=False,
                 chunked=body is not None and "Content-Length" not in sent,
             )
-        except Exception as error:
+        except NETWORK_ERRORS as error:
             raise translate(error, access.endpoint.name) from error
         if raw.status < 200:
             # http.client takes an interim answer for the final one; the real one would be read as the next's.

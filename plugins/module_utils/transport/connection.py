@@ -108,7 +108,7 @@ def request_target(base: str, url: str) -> str:
     below = theirs.path.startswith(f"{ours.path}/")
     climbs = any(segment in (".", "..") for segment in decoded.replace("\\", "/").split("/"))
     same = (theirs.scheme, theirs.hostname, port) == (ours.scheme, ours.hostname, ours.port)
-    control = any(ord(character) <= 0x20 or ord(character) == 0x7F for character in theirs.path + theirs.query)
+    control = any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url)
     if not same or "@" in theirs.netloc or not below or climbs or control or "\\" in decoded:
         raise ClusterError(
             f"refused to send the cluster's credentials outside {base}",
@@ -235,7 +235,7 @@ def _patient(connection_class: Any, silence: float) -> Any:
     have an option for the size of blocks.
     """
 
-    class PatientConnection(connection_class):  # type: ignore[misc]
+    class PatientConnection(connection_class):
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.blocksize = BLOCK_SIZE

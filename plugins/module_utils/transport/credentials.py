@@ -139,7 +139,7 @@ def _from_kubeconfig(kubeconfig: Kubeconfig, given: Mapping[str, Any]) -> Any:
                     client_configuration=configuration,
                     persist_config=bool(given.get("persist_config")),
                 )
-        except Exception as error:  # the loader raises whatever a malformed file makes Python raise
+        except Exception as error:  # noqa: BLE001 - the loader raises whatever a malformed file makes Python raise
             raise ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}") from None
     # Versions of the library before 30 leave these two out.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
@@ -187,7 +187,7 @@ class _Renewed:
                 # A renewal that fails leaves the token as it is: it may still hold, and if not, the server says 401.
                 with _library_log(), contextlib.suppress(Exception):
                     hook(self._configuration)
-            return _token(self._configuration)
+            return _sendable(_token(self._configuration), "the token")
 
 
 def _token(configuration: Any) -> str | None:
@@ -197,11 +197,19 @@ def _token(configuration: Any) -> str | None:
 
 def _explicit_authorization(given: Mapping[str, Any]) -> str | None:
     if "api_key" in given:
-        return f"Bearer {given['api_key']}"
+        return _sendable(f"Bearer {given['api_key']}", "the token")
     if "username" in given and "password" in given:
         pair = f"{given['username']}:{given['password']}".encode()
         return f"Basic {base64.b64encode(pair).decode('ascii')}"
     return None
+
+
+def _sendable(text: str | None, what: str) -> str | None:
+    """Take off the line break that a file with a token may end with; what no header can carry is refused."""
+    text = text.strip() if text else None
+    if text and not (text.isascii() and text.isprintable()):
+        raise ClusterError(f"{what} has a line break or other characters that cannot be sent", "Check how it is given")
+    return text
 
 
 def _endpoint(given: Mapping[str, Any], loaded: Any, explicit: bool) -> Endpoint:
@@ -238,7 +246,7 @@ def _impersonation(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         headers.insert(0, ("Impersonate-User", given["impersonate_user"]))
     elif headers:
         raise ClusterError("impersonate_groups is set without impersonate_user", "Set impersonate_user too")
-    return tuple(headers)
+    return tuple((header, _sendable(name, header) or "") for header, name in headers)
 
 
 @contextlib.contextmanager

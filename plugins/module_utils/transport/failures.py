@@ -20,7 +20,10 @@ from ..errors import ClusterError, ConnectionLostError
 try:
     from urllib3 import exceptions as urllib3_errors
 except ImportError:  # reported by whoever opens a connection
-    pass
+    NETWORK_ERRORS: tuple[type[Exception], ...] = (OSError, http.client.HTTPException)
+else:
+    NETWORK_ERRORS = (OSError, http.client.HTTPException, urllib3_errors.HTTPError)
+"""What the libraries raise when the network fails them; requests' own errors are OSErrors."""
 
 
 class UnreachableError(ClusterError):

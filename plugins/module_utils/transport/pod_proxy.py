@@ -15,13 +15,15 @@ Kubernetes API, ``connectGetNamespacedPodProxyWithPath`` and its siblings.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ApiServerError, RegistryError
+from ..errors import ApiServerError, K8scrError, RegistryError
+from .failures import NETWORK_ERRORS
 
 if TYPE_CHECKING:
     from .api_server import ApiServerAdapter
@@ -35,8 +37,9 @@ except ImportError:
     BaseAdapter = object  # type: ignore[assignment,misc]
 
 _MAXIMUM_ERROR_BODY = 64 << 10
-_UNSAFE = re.compile(r"[\x00-\x20\x7f-\uffff\\#]")
+_UNSAFE = re.compile(r"[^!-~]|[\\#]")
 _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
+_BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
@@ -80,24 +83,28 @@ class PodProxyAdapter(BaseAdapter):
             ApiServerError: The API server refuses, or cannot reach the Pod.
             RegistryError: The Pod's answer tries to lead out of it.
         """
-        response = self._forward(request, stream, timeout)
-        if request.method == "HEAD" and response.status_code >= 400 and _REGISTRY_HEADER not in response.headers:
-            # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it.
+        response = self._forward(request, timeout)
+        try:
+            if response.status_code >= 400:
+                response = self._ask_who_refuses(response, request, timeout)
+            # The API server keeps Authorization for itself, so no challenge of the Pod can be met on this way.
+            response.headers.pop("WWW-Authenticate", None)
+            for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
+                if header in response.headers:
+                    response.headers[header] = translated(request, response.headers[header])
+            # What has no body is read at once: closing it unread would close its connection too.
+            if not stream or request.method == "HEAD" or response.headers.get("Content-Length") == "0":
+                self._api_server.read(response)
+        except BaseException:
             response.close()
-            question = request.copy()
-            question.method = "GET"
-            self._raise_refusal(self._forward(question, True, timeout))
-        if response.status_code >= 400 and request.method != "HEAD":
-            response = self._raise_refusal(response)
-        if "Location" in response.headers:
-            response.headers["Location"] = self._inner_location(request, response.headers["Location"])
+            raise
         return response
 
     def close(self) -> None:
         """Close the connections."""
         self._api_server.close()
 
-    def _forward(self, request: requests.PreparedRequest, stream: bool, timeout: Any) -> requests.Response:
+    def _forward(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
         outer = request.copy()
         address = urlsplit(request.url or "")
         _require_safe_path(address.path)
@@ -106,25 +113,43 @@ class PodProxyAdapter(BaseAdapter):
         for header in _DROPPED_HEADERS:
             outer.headers.pop(header, None)
         outer.headers["Accept-Encoding"] = "identity"
-        response = self._api_server.send(outer, stream=stream, timeout=timeout)
+        response = self._api_server.send(outer, stream=True, timeout=timeout)
         response.request = request
         response.url = request.url or ""
         return response
 
-    def _raise_refusal(self, response: requests.Response) -> requests.Response:
+    def _ask_who_refuses(
+        self, response: requests.Response, request: requests.PreparedRequest, timeout: Any
+    ) -> requests.Response:
         """Raise what the API server itself says; return what the Pod says, with its body at hand."""
+        if request.method != "HEAD":
+            return self._raise_refusal(response)
+        if _REGISTRY_HEADER not in response.headers:
+            # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it.
+            self._api_server.read(response)
+            question = request.copy()
+            question.method = "GET"
+            with self._forward(question, timeout) as told:
+                if told.status_code >= 400:
+                    self._raise_refusal(told)
+        return response
+
+    def _raise_refusal(self, response: requests.Response) -> requests.Response:
         body = bytearray()
-        for block in response.iter_content(16 << 10):
-            body += block
-            if len(body) > _MAXIMUM_ERROR_BODY:
-                break
-        response.close()
+        with response, contextlib.suppress(*NETWORK_ERRORS):
+            # An answer that breaks off is one all the same: who answers early may cut the line a moment later.
+            for block in response.iter_content(16 << 10):
+                body += block
+                if len(body) > _MAXIMUM_ERROR_BODY:
+                    break
+        del body[_MAXIMUM_ERROR_BODY:]
         status = _status_of(bytes(body))
         if status is not None:
             raise self._explain(response.status_code, status)
+        headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
             io.BytesIO(bytes(body)),
-            response.headers,
+            headers,
             response.status_code,
             reason=response.reason,
             preload_content=False,
@@ -134,7 +159,7 @@ class PodProxyAdapter(BaseAdapter):
         return rebuilt
 
     def _explain(self, code: int, status: dict[str, Any]) -> ApiServerError:
-        said = str(status.get("message") or status.get("reason") or code)
+        said = _printable(str(status.get("message") or status.get("reason") or code))
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
             return ApiServerError(
@@ -165,10 +190,13 @@ class PodProxyAdapter(BaseAdapter):
         """Return what is known of the Pod; a user who may only use its proxy may not look at it."""
         address = f"{self._api_server.base_url}{self._pod_path}/{self.pod}"
         question = requests.Request("GET", address).prepare()
-        response = self._api_server.send(question, stream=False, timeout=(10, 10))
-        if response.status_code != 200:
+        try:
+            response = self._api_server.send(question, timeout=(10, 10))
+            status = response.json()["status"] if response.status_code == 200 else None
+        except (K8scrError, ValueError):
+            status = None
+        if status is None:
             return None
-        status = response.json().get("status", {})
         ready = {c.get("type"): c.get("status") for c in status.get("conditions", [])}.get("Ready") == "True"
         waiting = [
             f"container {container.get('name')} is waiting: {state.get('reason')} {state.get('message', '')}".rstrip()
@@ -185,29 +213,47 @@ class PodProxyAdapter(BaseAdapter):
         The API server rewrites a Location so that it names itself; an address that does not lie below the
         Pod's proxy then is one that the Pod wants us to follow out of it, with our credentials.
         """
-        base = urlsplit(self._api_server.base_url)
-        address = urlsplit(location)
-        own = urlsplit(request.url or "")
-        path = address.path
-        for prefix in (base.path + self._prefix, self._prefix):
+        path, query = self._parts(location) or ("", "")
+        for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):
             if path.startswith(prefix + "/"):
-                path = path[len(prefix) :]
-                break
-        else:
-            path = ""
-        if (
-            _UNSAFE.search(location)
-            or "@" in address.netloc
-            or address.netloc not in ("", base.netloc)
-            or not path
-            or not _is_safe_path(path)
-        ):
-            raise RegistryError(
-                f"the registry in Pod {self.pod} answered with a Location that leads out of it, which was not followed",
-                "Do not trust this registry: look at what runs in the Pod",
-            )
-        query = f"?{address.query}" if address.query else ""
-        return f"{own.scheme}://{own.netloc}{path}{query}"
+                return self._inner_address(request, "Location", path[len(prefix) :], query)
+        raise self._leads_out("Location")
+
+    def _inner_links(self, request: requests.PreparedRequest, links: str) -> str:
+        """Translate the Links to a next page (RFC 8288), which the API server passes on as the Pod wrote them.
+
+        No client needs a Link of another kind, so these are left out.
+        """
+        targets = [link["url"] for link in requests.utils.parse_header_links(links) if link.get("rel") == "next"]
+        translated = [self._inner_address(request, "Link", *(self._parts(target) or ("", ""))) for target in targets]
+        return ", ".join(f'<{target}>; rel="next"' for target in translated)
+
+    def _parts(self, address: str) -> tuple[str, str] | None:
+        """Path and query of an address that names no host or the one that the Pod sees in our requests."""
+        if _UNSAFE.search(address):
+            return None
+        try:
+            parts = urlsplit(address)
+        except ValueError:
+            return None
+        base = urlsplit(self._api_server.base_url)
+        # A request names the port of its host only where it is not the scheme's own.
+        hosts = ("", base.netloc, base.netloc.removesuffix(":443" if base.scheme == "https" else ":80"))
+        if parts.scheme not in ("", "http", "https") or parts.netloc.lower() not in hosts:
+            return None
+        return parts.path, parts.query
+
+    def _inner_address(self, request: requests.PreparedRequest, header: str, path: str, query: str) -> str:
+        if not _is_safe_path(path):
+            raise self._leads_out(header)
+        own = urlsplit(request.url or "")
+        return f"{own.scheme}://{own.netloc}{path}" + (f"?{query}" if query else "")
+
+    def _leads_out(self, header: str) -> RegistryError:
+        return RegistryError(
+            f"the registry in Pod {self.pod} answered with a {header} that leads out of it, which was not followed",
+            "Do not trust this registry: look at what runs in the Pod",
+        )
 
 
 def _require_safe_path(path: str) -> None:
@@ -218,15 +264,22 @@ def _require_safe_path(path: str) -> None:
 def _is_safe_path(path: str) -> bool:
     if "%2f" in path.lower() or "%5c" in path.lower():
         return False
-    segments = unquote(path).split("/")
+    decoded = unquote(path)
+    segments = decoded.split("/")
     return (
-        not segments[0]
-        and not _UNSAFE.search(unquote(path))
+        len(segments) > 1
+        and not segments[0]
+        and not _UNSAFE.search(decoded)
+        and "%" not in decoded
         and all(
             segment not in ("", ".", "..") or (segment == "" and place == len(segments) - 2)
             for place, segment in enumerate(segments[1:])
         )
     )
+
+
+def _printable(text: str) -> str:
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _status_of(body: bytes) -> dict[str, Any] | None:

@@ -1,0 +1,275 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real servers on loopback, whose every answer a test dictates."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import io
+import json
+import re
+import select
+import socket
+import socketserver
+import ssl
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
+
+Headers = Mapping[str, str]
+Answer = tuple[int, dict[str, str], bytes]
+
+_REGISTRY_PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>blobs/uploads|blobs|manifests|tags)/(?P<name>.*)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request as it came over the wire.
+
+    Attributes:
+        target: Path and query, byte for byte.
+        client: The common name of the client's certificate, where it showed one.
+    """
+
+    method: str
+    target: str
+    headers: http.client.HTTPMessage
+    body: bytes
+    client: str | None
+
+    @property
+    def credentials(self) -> str | None:
+        return self.headers["Authorization"]
+
+
+def answer(status: int, headers: Headers | None = None, body: bytes = b"") -> bytes:
+    """An answer's bytes; without a ``Content-Length`` among the headers the true one is added."""
+    given = {"Content-Length": str(len(body)), **(headers or {})}
+    lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'Odd')}"]
+    lines += [f"{name}: {value}" for name, value in given.items()]
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
+
+
+class Server(socketserver.ThreadingTCPServer):
+    """An HTTP/1.1 server, with TLS when it is given a context.
+
+    Attributes:
+        requests: What was asked, in order.
+        answers: What it says, in order; the last one is said again and again. A function is asked for the bytes.
+        reads_bodies: Whether it waits for a request's body before it answers and closes.
+        closes_after_answer: Whether it closes the connection after each answer.
+        connections: How many connections were made.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+    request_queue_size = 50
+
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
+        super().__init__(("127.0.0.1", 0), _Connection)
+        self.tls = tls
+        self.requests: list[Request] = []
+        self.answers: list[bytes | Callable[[Request], bytes]] = [answer(200, {"Content-Type": "text/plain"}, b"ok")]
+        self.reads_bodies = True
+        self.closes_after_answer = False
+        self.connections = 0
+        self.stopping = threading.Event()
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.tls else 'http'}://{self.address}"
+
+    def reply(self, *answers: bytes | Callable[[Request], bytes]) -> None:
+        """Answer so from now on."""
+        self.answers = list(answers)
+
+    def next_answer(self, request: Request) -> bytes:
+        said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        return said(request) if callable(said) else said
+
+    def stop(self) -> None:
+        self.stopping.set()
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that break off are what the tests are about."""
+
+
+class _Connection(socketserver.BaseRequestHandler):
+    server: Server
+
+    def handle(self) -> None:
+        self.server.connections += 1
+        line: socket.socket = self.request
+        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = None
+        if self.server.tls:
+            # The handshake is this thread's, so that one client that fails it stops nobody.
+            line = self.server.tls.wrap_socket(line, server_side=True)
+            shown: Any = line.getpeercert() or {}
+            client = next((pair[0][1] for pair in shown.get("subject", ()) if pair[0][0] == "commonName"), None)
+        with line, line.makefile("rb") as stream:
+            while self._answer(line, stream, client) and not self.server.closes_after_answer:
+                pass
+
+    def _answer(self, line: socket.socket, stream: io.BufferedReader, client: str | None) -> bool:
+        first = stream.readline().decode("latin-1").split()
+        if len(first) != 3:
+            return False
+        headers = http.client.parse_headers(stream)
+        body = _body(stream, headers) if self.server.reads_bodies else b""
+        request = Request(first[0], first[1], headers, body, client)
+        self.server.requests.append(request)
+        line.sendall(self.server.next_answer(request))
+        if not self.server.reads_bodies:
+            # As Go's server does: say all, read no more, and break off a moment later.
+            time.sleep(0.2)
+            return False
+        return True
+
+
+def _body(stream: io.BufferedReader, headers: http.client.HTTPMessage) -> bytes:
+    if headers["Transfer-Encoding"] != "chunked":
+        return stream.read(int(headers["Content-Length"] or 0))
+    body = b""
+    while size := int(stream.readline(), 16):
+        body += stream.read(size)
+        stream.readline()
+    stream.readline()
+    return body
+
+
+class Proxy(socketserver.ThreadingTCPServer):
+    """A proxy that connects to wherever it is asked (CONNECT), and passes on what else it is asked to a server.
+
+    Attributes:
+        asked: The first line of every request.
+        headers: The headers of every request.
+        refusal: The status it refuses with, or None.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Tunnel)
+        self.asked: list[str] = []
+        self.headers: list[http.client.HTTPMessage] = []
+        self.refusal: int | None = None
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """As :meth:`Server.handle_error`."""
+
+
+class _Tunnel(socketserver.StreamRequestHandler):
+    server: Proxy
+    rbufsize = 0
+
+    def handle(self) -> None:
+        first = self.rfile.readline().decode("latin-1").strip()
+        self.server.asked.append(first)
+        self.server.headers.append(http.client.parse_headers(self.rfile))
+        if self.server.refusal:
+            self.wfile.write(answer(self.server.refusal, {"Connection": "close"}))
+            return
+        method, target, _version = first.split()
+        if method != "CONNECT":
+            self.wfile.write(answer(200, {"Connection": "close"}, b"passed on"))
+            return
+        host, _colon, port = target.rpartition(":")
+        with socket.create_connection((host, int(port))) as other:
+            self.wfile.write(b"HTTP/1.1 200 Connection established\r\n\r\n")
+            _pump(self.connection, other)
+
+
+def _pump(one: socket.socket, other: socket.socket) -> None:
+    while True:
+        readable, _, _ = select.select([one, other], [], [])
+        for source in readable:
+            data = source.recv(64 << 10)
+            if not data:
+                return
+            (other if source is one else one).sendall(data)
+
+
+class Registry:
+    """An API server with a registry in the Pod that every proxy request reaches; the registry keeps all in memory.
+
+    It rewrites the registry's Locations as an API server does, and its lists have one tag a page.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, bytes] = {}
+        self.manifests: dict[str, tuple[str, bytes]] = {}
+        self._upload = b""
+
+    def __call__(self, request: Request) -> bytes:
+        prefix, _, rest = request.target.partition("/proxy/")
+        address = urlsplit(f"/{rest}")
+        found = _REGISTRY_PATH.fullmatch(address.path)
+        assert found is not None
+        ask = {"blobs/uploads": self._uploads, "blobs": self._blob, "manifests": self._manifest, "tags": self._tags}
+        query = dict(parse_qsl(address.query))
+        status, headers, body = ask[found["kind"]](request, f"/v2/{found['repository']}", found["name"], query)
+        if "Location" in headers:
+            headers["Location"] = f"{prefix}/proxy{headers['Location']}"
+        headers["Docker-Distribution-Api-Version"] = "registry/2.0"
+        if request.method == "HEAD":
+            return answer(status, {"Content-Length": str(len(body)), **headers})
+        return answer(status, headers, body)
+
+    def _uploads(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+        if request.method == "POST":
+            self._upload = b""
+            return 202, {"Location": f"{base}/blobs/uploads/1?_state=abc"}, b""
+        assert query["_state"] == "abc"
+        self._upload += request.body
+        if request.method == "PATCH":
+            return 202, {"Location": f"{base}/blobs/uploads/1?_state=abc"}, b""
+        self.blobs[query["digest"]] = self._upload
+        return 201, {"Location": f"{base}/blobs/{query['digest']}"}, b""
+
+    def _blob(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+        return (200, {}, self.blobs[name]) if name in self.blobs else (404, {}, b"")
+
+    def _manifest(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+        if request.method == "PUT":
+            self.manifests[name] = (request.headers["Content-Type"], request.body)
+            return 201, {"Location": f"{base}/manifests/{name}"}, b""
+        if name not in self.manifests:
+            return 404, {}, b""
+        media_type, content = self.manifests[name]
+        digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+        return 200, {"Content-Type": media_type, "Docker-Content-Digest": digest}, content
+
+    def _tags(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+        left = sorted(tag for tag in self.manifests if tag > query.get("last", ""))
+        more = {"Link": f'<{base}/tags/list?last={left[0]}>; rel="next"'} if len(left) > 1 else {}
+        return 200, more, json.dumps({"tags": left[:1]}).encode()
