@@ -155,35 +155,40 @@ class TarFiles:
         return {key: records[key] for key in ("path", "linkpath", "size") if key in records}
 
     def _check_header(self, header: bytes, position: int) -> None:
-        if len(header) < _BLOCK:
-            if position:
-                raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
-            raise self._damaged("it is shorter than one header")
         for magic, compression in _COMPRESSED.items():
             if not position and header.startswith(magic):
                 raise SourceError(
                     f"{self.description} is compressed with {compression}",
                     "Decompress it first: its layers stay compressed",
                 )
+        if len(header) < _BLOCK:
+            if position:
+                raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
+            raise self._damaged("it is shorter than one header")
         # The checksum is taken with its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
-        if self._number(None, header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 0x20:
+        if _integer(header[148:156].strip(b" \0"), 8) != sum(header) - sum(header[148:156]) + 8 * 0x20:
             raise self._damaged(f"there is no valid header at byte {position}")
 
     def _number(self, text: str | None, field: bytes) -> int:
-        digits = field.strip(b" \0").decode("ascii", "replace") if text is None else text
-        try:
-            if text is None and field[0] == 0x80:
-                number = int.from_bytes(field[1:], "big")
-            else:
-                number = int(digits or "0", 8 if text is None else 10)
-        except ValueError:
-            number = -1
+        if text is not None:
+            number = _integer(text, 10)
+        elif field[0] == 0x80:
+            number = int.from_bytes(field[1:], "big")
+        else:
+            number = _integer(field.strip(b" \0") or b"0", 8)
         if not 0 <= number < _MAXIMUM_NUMBER:
-            raise self._damaged(f"a header in it has the number {digits!r:.40}")
+            raise self._damaged(f"a header in it has the number {text or field!r:.60}")
         return number
 
     def _damaged(self, why: str) -> SourceError:
         return SourceError(f"{self.description} is not a tar archive that can be read: {why}")
+
+
+def _integer(digits: str | bytes, base: int) -> int:
+    try:
+        return int(digits, base)
+    except ValueError:
+        return -1
 
 
 def _text(field: bytes) -> str:
