@@ -82,7 +82,8 @@ def _order(
     source: FileSource, image: SourceImage, name: Reference | None, text: str, registry: Registry, qualify: bool
 ) -> Order:
     if name is None:
-        return _failed(text, text, SourceError(f"image {image.root.digest} in {text} has no name", "Give it one with name"))
+        error = SourceError(f"image {image.root.digest} in {text} has no name", "Give it one with name")
+        return _failed(text, text, error)
     if name.digest and name.digest != image.root.digest:
         return _failed(str(name), text, SourceError(f"{text} has {image.root.digest}, not the digest of {name}"))
     repository = name.repository(qualify)

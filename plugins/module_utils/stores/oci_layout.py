@@ -88,7 +88,7 @@ class OciLayoutSource:
             raise self._missing("blob", descriptor)
         if size != descriptor.size:
             raise SourceError(
-                f"blob {descriptor.digest} in {self.description} has {size} bytes, its descriptor says {descriptor.size}",
+                f"blob {descriptor.digest} in {self.description} has {size} bytes, but should have {descriptor.size}",
                 "It is damaged or was not copied whole; make or copy it again",
             )
         with self.files.open(path, offset) as blocks:
@@ -196,8 +196,9 @@ class OciLayoutDestination:
                 if size:
                     os.posix_fallocate(descriptor, 0, size)
                 for block in blocks:
-                    while block:
-                        block = block[file.write(block) :]
+                    rest = block
+                    while rest:
+                        rest = rest[file.write(rest) :]
                 allow_others(descriptor)
                 os.fsync(descriptor)
                 Path(temporary).replace(path)
