@@ -1,0 +1,65 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the tests of the rooms below a module share: images, their files, and a registry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import requests
+from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
+from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
+from ansible_collections.k8scr.core.plugins.module_utils.transport.connection import Endpoint
+from unit.plugins.module_utils.support.images import (
+    Image,
+    layer,
+    make_image,
+    make_index,
+)
+from unit.plugins.module_utils.support.registry_server import RegistryServer
+
+
+@pytest.fixture
+def image() -> Image:
+    """An image of two layers."""
+    return make_image(layer("bin/app", b"the program"), layer("etc/app.conf", b"its settings"))
+
+
+@pytest.fixture
+def other_image() -> Image:
+    """Another image, which shares the first layer with ``image``."""
+    return make_image(layer("bin/app", b"the program"), layer("etc/app.conf", b"other settings"))
+
+
+@pytest.fixture
+def multi() -> Image:
+    """An image for two platforms, whose first layer is the same for both."""
+    shared = layer("etc/motd", b"welcome")
+    return make_index(
+        {
+            f"linux/{architecture}": make_image(
+                shared, layer("bin/app", architecture.encode()), architecture=architecture
+            )
+            for architecture in ("amd64", "arm64")
+        }
+    )
+
+
+@pytest.fixture
+def server() -> Iterator[RegistryServer]:
+    """An empty registry, listening."""
+    with RegistryServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def registry(server: RegistryServer) -> Iterator[Registry]:
+    """The client of ``server``, over the connections that the way to an API server has."""
+    adapter = ApiServerAdapter(lambda: Access(Endpoint(server.url), lambda: None))
+    with requests.Session() as session:
+        session.trust_env = False
+        session.mount(server.url, adapter)
+        yield Registry(session, server.url, "the registry", (2.0, 2.0))

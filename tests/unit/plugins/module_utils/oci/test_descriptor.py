@@ -1,0 +1,87 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What names a piece of content."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils.oci.platform import Platform
+
+DIGEST = "sha256:" + "a" * 64
+PLAIN: dict[str, Any] = {"mediaType": "application/x", "digest": DIGEST, "size": 7}
+
+
+def test_a_descriptor_is_read_with_its_platform_and_annotations() -> None:
+    platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
+
+    descriptor = Descriptor.from_json({**PLAIN, "platform": platform, "annotations": {"key": "text"}})
+
+    assert (descriptor.media_type, descriptor.digest, descriptor.size) == ("application/x", DIGEST, 7)
+    assert descriptor.platform == Platform("linux", "arm", "v7")
+    assert descriptor.annotations == {"key": "text"}
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        {},
+        {"annotations": {"key": "text"}},
+        {"platform": {"architecture": "amd64", "os": "linux"}},
+        {"platform": {"architecture": "arm", "os": "linux", "variant": "v7"}},
+    ],
+)
+def test_a_descriptor_is_written_as_it_was_read(more: dict[str, Any]) -> None:
+    assert Descriptor.from_json({**PLAIN, **more}).to_json() == {**PLAIN, **more}
+
+
+def test_what_is_said_about_content_does_not_make_it_other_content() -> None:
+    named = Descriptor.from_json({**PLAIN, "annotations": {"name": "app:1"}})
+
+    assert named == Descriptor.from_json(PLAIN)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"mediaType": None},
+        {"mediaType": ""},
+        {"mediaType": ["application/x"]},
+        {"digest": None},
+        {"digest": "sha256:abc"},
+        {"digest": {}},
+        {"size": None},
+        {"size": -1},
+        {"size": 1.5},
+        {"size": "7"},
+        {"size": True},
+        {"size": 10**30},
+        {"annotations": ["text"]},
+    ],
+)
+def test_a_property_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        Descriptor.from_json({**PLAIN, **wrong})
+
+
+@pytest.mark.parametrize("value", [None, "text", 7, [PLAIN]])
+def test_what_is_no_object_is_no_descriptor(value: object) -> None:
+    with pytest.raises(InputError, match="is not a descriptor"):
+        Descriptor.from_json(value)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
+        ({"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v7"),
+        ({}, ""),
+    ],
+)
+def test_a_platform_is_written_as_docker_writes_it(value: dict[str, str], text: str) -> None:
+    assert str(Platform.from_json(value)) == text

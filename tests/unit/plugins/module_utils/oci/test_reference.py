@@ -1,0 +1,110 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The names of images."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.reference import Reference, parse_reference
+
+DIGEST = "sha256:" + "a" * 64
+
+
+@pytest.mark.parametrize(
+    ("text", "full"),
+    [
+        ("busybox", "docker.io/library/busybox:latest"),
+        ("busybox:1.36", "docker.io/library/busybox:1.36"),
+        ("crossplane/crossplane:v1.2.1", "docker.io/crossplane/crossplane:v1.2.1"),
+        ("docker.io/busybox", "docker.io/library/busybox:latest"),
+        ("index.docker.io/library/busybox", "docker.io/library/busybox:latest"),
+    ],
+)
+def test_what_a_name_leaves_out_is_docker_hubs(text: str, full: str) -> None:
+    assert str(parse_reference(text)) == full
+
+
+@pytest.mark.parametrize(
+    ("text", "host"),
+    [
+        ("registry.example.com/app", "registry.example.com"),
+        ("localhost/app", "localhost"),
+        ("bastion:5000/app", "bastion:5000"),
+        ("10.0.0.1:5000/team/app", "10.0.0.1:5000"),
+        ("[fd00::1]:5000/app", "[fd00::1]:5000"),
+        ("Registry/app", "Registry"),
+    ],
+)
+def test_a_first_part_that_looks_like_a_host_is_one(text: str, host: str) -> None:
+    assert parse_reference(text).host == host
+
+
+def test_a_first_part_without_dot_or_port_belongs_to_the_path() -> None:
+    assert parse_reference("team/app") == Reference("docker.io", "team/app", "latest")
+
+
+def test_the_colon_of_a_port_does_not_begin_a_tag() -> None:
+    assert parse_reference("bastion:5000/app") == Reference("bastion:5000", "app", "latest")
+
+
+def test_a_digest_takes_the_place_of_the_tag() -> None:
+    assert parse_reference(f"team/app@{DIGEST}") == Reference("docker.io", "team/app", None, DIGEST)
+
+
+def test_a_tag_beside_a_digest_stays() -> None:
+    assert str(parse_reference(f"team/app:1@{DIGEST}")) == f"docker.io/team/app:1@{DIGEST}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "Busybox",
+        "team//app",
+        "/app",
+        "team/app/",
+        "team/-app",
+        "team/app_",
+        "team/a..b",
+        "team/app:",
+        "team/app:-1",
+        "team/app:" + "1" * 129,
+        "team/app@",
+        "team/app@sha256:abc",
+        "example.com:port/app",
+        "exa_mple.com/app",
+        "team/../app",
+        "team/app\n",
+        "team/app:1\n",
+        "https://example.com/app",
+        "example.com/" + "a" * 256,
+    ],
+)
+def test_what_breaks_the_grammar_is_refused(text: str) -> None:
+    with pytest.raises(InputError):
+        parse_reference(text)
+
+
+def test_a_name_in_upper_case_is_refused_with_the_reason() -> None:
+    with pytest.raises(InputError, match="upper case is not allowed"):
+        parse_reference("example.com/Team/app")
+
+
+@pytest.mark.parametrize("text", ["a" * 255, "team/a__b", "team/a---b", "team/a.b_c", "team/app:" + "1" * 128])
+def test_what_keeps_to_the_grammar_is_taken(text: str) -> None:
+    assert parse_reference(f"example.com/{text}").host == "example.com"
+
+
+def test_the_repository_in_the_cluster_is_the_path_without_the_host() -> None:
+    assert parse_reference("quay.io/team/app:1").repository() == "team/app"
+
+
+def test_a_qualified_repository_begins_with_the_host() -> None:
+    assert parse_reference("quay.io/team/app:1").repository(qualify=True) == "quay.io/team/app"
+
+
+def test_a_qualified_repository_is_a_path_whatever_the_host_is() -> None:
+    assert parse_reference("Bastion:5000/app").repository(qualify=True) == "bastion_5000/app"

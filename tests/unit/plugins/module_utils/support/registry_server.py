@@ -1,0 +1,272 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A registry in this process, and the faults that it can be told to have.
+
+It does what the OCI distribution specification asks of a registry for pulling and pushing, as strictly as
+distribution does: a manifest is refused before its parts are there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+
+from .images import Image
+
+_PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<rest>.*)")
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request that the registry got: its method, and its path without the query."""
+
+    method: str
+    path: str
+
+    def __str__(self) -> str:
+        return f"{self.method} {self.path}"
+
+
+@dataclass
+class Answer:
+    """What the registry answers."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    truncated: bool = False
+
+
+@dataclass
+class Fault:
+    """An answer in the place of the right one.
+
+    Attributes:
+        method: The requests that it befalls,
+        path: and a pattern that is found in their path.
+        change: Makes it from the right answer, or is it.
+        times: How often it happens.
+        early: Whether it is given before the request's body is read, and nothing is stored.
+    """
+
+    method: str
+    path: str
+    change: Callable[[Answer], Answer] | Answer
+    times: int
+    early: bool
+
+
+class RegistryServer:
+    """A registry that listens on the loopback interface.
+
+    Attributes:
+        url: Where it listens.
+        blobs: The blobs of each repository, by digest.
+        manifests: The media type and the bytes of each repository's manifests, by digest and by tag.
+        requests: What it was asked, in order.
+        mounts: Whether it mounts blobs; if not, it wants them sent, as registries may.
+    """
+
+    def __init__(self) -> None:
+        self.blobs: dict[str, dict[str, bytes]] = {}
+        self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
+        self.requests: list[Request] = []
+        self.mounts = True
+        self.uploads: dict[str, bytes] = {}
+        self.faults: list[Fault] = []
+        self.lock = threading.Lock()
+        handler = type("Handler", (_Handler,), {"registry": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}"
+
+    @contextmanager
+    def running(self) -> Iterator[RegistryServer]:
+        """Answer requests until the end of the context."""
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    def fail(
+        self,
+        method: str,
+        path: str,
+        change: Callable[[Answer], Answer] | Answer,
+        times: int = 1_000_000,
+        early: bool = False,
+    ) -> None:
+        """Have a fault; see :class:`Fault`."""
+        self.faults.append(Fault(method, path, change, times, early))
+
+    def fill(self, repository: str, tag: str | None, image: Image) -> None:
+        """Have an image."""
+        for digest, content in image.contents.items():
+            media_type = _media_type(content)
+            if media_type is None:
+                self.blobs.setdefault(repository, {})[digest] = content
+                continue
+            names = {digest: (media_type, content)}
+            if tag and digest == image.digest:
+                names[tag] = (media_type, content)
+            self.manifests.setdefault(repository, {}).update(names)
+
+    def digest_of(self, repository: str, tag: str) -> str | None:
+        """Return the digest that a tag has, or ``None``."""
+        found = self.manifests.get(repository, {}).get(tag)
+        return digest_of(found[1]) if found else None
+
+    def asked(self, *methods: str) -> list[str]:
+        """Return the requests with these methods, each as ``METHOD path``, and forget all requests."""
+        asked = [str(request) for request in self.requests if request.method in methods]
+        self.requests.clear()
+        return asked
+
+
+class _Handler(BaseHTTPRequestHandler):
+    registry: ClassVar[RegistryServer]
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle_any(self) -> None:
+        address = urlsplit(self.path)
+        with self.registry.lock:
+            self.registry.requests.append(Request(self.command, address.path))
+            fault = next(
+                (
+                    f
+                    for f in self.registry.faults
+                    if f.times and f.method == self.command and re.search(f.path, self.path)
+                ),
+                None,
+            )
+            if fault:
+                fault.times -= 1
+        if fault and fault.early:
+            assert isinstance(fault.change, Answer)
+            self.close_connection = True
+            self._send(fault.change)
+            return
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        if fault and isinstance(fault.change, Answer):
+            self._send(fault.change)
+            return
+        query = {key: values[0] for key, values in parse_qs(address.query).items()}
+        with self.registry.lock:
+            answer = self._answer(address.path, query, body)
+        self._send(fault.change(answer) if fault and callable(fault.change) else answer)
+
+    do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+    def _send(self, answer: Answer) -> None:
+        self.send_response(answer.status)
+        headers = {"Content-Length": str(len(answer.body)), "Docker-Distribution-Api-Version": "registry/2.0"}
+        for name, value in {**headers, **answer.headers}.items():
+            if value:
+                self.send_header(name, value)
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body[: len(answer.body) // 2] if answer.truncated else answer.body)
+        self.close_connection = self.close_connection or answer.truncated
+
+    def _answer(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+        match = _PATH.fullmatch(path)
+        if match is None:
+            return refused(404, "NAME_UNKNOWN")
+        repository, rest = match["repository"], match["rest"]
+        if match["kind"] == "manifests":
+            if self.command == "PUT":
+                return self._put_manifest(repository, rest, body)
+            return self._get_manifest(repository, rest)
+        if not rest.startswith("uploads/"):
+            return self._get_blob(repository, rest)
+        return self._upload(repository, rest.partition("/")[2], query, body)
+
+    def _get_manifest(self, repository: str, reference: str) -> Answer:
+        found = self.registry.manifests.get(repository, {}).get(reference)
+        if found is None:
+            return refused(404, "MANIFEST_UNKNOWN")
+        media_type, content = found
+        return Answer(200, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(content)}, content)
+
+    def _put_manifest(self, repository: str, reference: str, body: bytes) -> Answer:
+        digest = digest_of(body)
+        manifests, value = self.registry.manifests.setdefault(repository, {}), json.loads(body)
+        blobs = [part["digest"] for part in (value.get("config"), *value.get("layers", [])) if part]
+        if any(blob not in self.registry.blobs.get(repository, {}) for blob in blobs):
+            return refused(400, "MANIFEST_BLOB_UNKNOWN")
+        if any(child["digest"] not in manifests for child in value.get("manifests", [])):
+            return refused(400, "MANIFEST_UNKNOWN")
+        if ":" in reference and reference != digest:
+            return refused(400, "DIGEST_INVALID")
+        manifests[digest] = manifests[reference] = (self.headers["Content-Type"], body)
+        return Answer(201, {"Docker-Content-Digest": digest, "Location": f"/v2/{repository}/manifests/{digest}"})
+
+    def _get_blob(self, repository: str, digest: str) -> Answer:
+        content = self.registry.blobs.get(repository, {}).get(digest)
+        if content is None:
+            return refused(404, "BLOB_UNKNOWN")
+        headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
+        wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
+        if wanted:
+            first, last = int(wanted[1]), int(wanted[2])
+            return Answer(
+                206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(content)}"}, content[first : last + 1]
+            )
+        return Answer(200, headers, content)
+
+    def _upload(self, repository: str, name: str, query: dict[str, str], body: bytes) -> Answer:
+        blobs, uploads = self.registry.blobs, self.registry.uploads
+        if self.command == "POST":
+            digest = query.get("mount", "")
+            if self.registry.mounts and digest in blobs.get(query.get("from", ""), {}):
+                blobs.setdefault(repository, {})[digest] = blobs[query["from"]][digest]
+                return Answer(201, {"Location": f"/v2/{repository}/blobs/{digest}"})
+            name = str(len(uploads))
+        elif name not in uploads:
+            return refused(404, "BLOB_UPLOAD_UNKNOWN")
+        elif self.command == "PATCH" and not self.headers["Content-Range"].startswith(f"{len(uploads[name])}-"):
+            return refused(416, "RANGE_INVALID")
+        uploads[name] = uploads.get(name, b"") + body
+        if self.command != "PUT":
+            # Absolute and with a query, as distribution answers.
+            location = f"{self.registry.url}/v2/{repository}/blobs/uploads/{name}?_state=secret"
+            return Answer(202, {"Location": location, "Range": f"0-{max(len(uploads[name]) - 1, 0)}"})
+        if query.get("_state") != "secret":
+            return refused(400, "BLOB_UPLOAD_INVALID")
+        content = uploads[name]
+        if digest_of(content) != query["digest"]:
+            return refused(400, "DIGEST_INVALID")
+        blobs.setdefault(repository, {})[query["digest"]] = content
+        return Answer(201, {"Location": f"/v2/{repository}/blobs/{query['digest']}"})
+
+
+def refused(status: int, code: str, message: str = "") -> Answer:
+    """Return a registry's refusal."""
+    error = {"code": code, "message": message or code.replace("_", " ").lower()}
+    return Answer(status, {"Content-Type": "application/json"}, json.dumps({"errors": [error]}).encode())
+
+
+def _media_type(content: bytes) -> str | None:
+    try:
+        media_type = json.loads(content).get("mediaType")
+    except ValueError:
+        return None
+    return str(media_type) if media_type else None
