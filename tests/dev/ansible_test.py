@@ -37,10 +37,15 @@ def pythons(programs: Path) -> list[str]:
     return options
 
 
-def configure_integration(copy: Path, variables: Mapping[str, object]) -> None:
-    """Hand variables to the integration tests."""
+@contextmanager
+def integration_variables(copy: Path, variables: Mapping[str, object]) -> Iterator[None]:
+    """Hand variables to the integration tests; the file is not left for the linters to find."""
     file = copy / "tests/integration/integration_config.yml"
     file.write_text(json.dumps(variables, indent=2))
+    try:
+        yield
+    finally:
+        file.unlink()
 
 
 @contextmanager

@@ -71,8 +71,8 @@ def _cluster(context: Context) -> None:
 
 
 def _integration(context: Context) -> None:
-    ansible_test.configure_integration(context.copy, _integration_variables())
-    with ansible_test.results(context.copy) as results:
+    variables = ansible_test.integration_variables(context.copy, _integration_variables())
+    with variables, ansible_test.results(context.copy) as results:
         context.run("ansible-test", "integration")
     if not context.words:
         context.skipped += ansible_test.targets_left_out(context.copy, results)

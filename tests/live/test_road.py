@@ -89,7 +89,10 @@ def test_dxf_pushes_and_pulls_unchanged(adapter: PodProxyAdapter, repository: st
         client.set_alias("1", digest)
 
         assert digest == DIGEST
-        assert b"".join(client.pull_blob(client.get_alias("1")[0])) == CONTENT
+        assert client.get_alias("1") == [DIGEST]
+        content = client.pull_blob(DIGEST)
+        assert not isinstance(content, tuple)
+        assert b"".join(content) == CONTENT
 
 
 # go-containerregistry's gives no links.

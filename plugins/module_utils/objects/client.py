@@ -81,9 +81,7 @@ class ObjectClient:
             namespace: The namespace, or None for all.
             **selectors: ``label_selector`` and ``field_selector``.
         """
-        found = self._fetch(
-            f"list {kind.kind}", lambda: self._dynamic.get(kind, namespace=namespace, **selectors)
-        )
+        found = self._fetch(f"list {kind.kind}", lambda: self._dynamic.get(kind, namespace=namespace, **selectors))
         items = found.get("items")
         return items if isinstance(items, list) else []
 
