@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from ..errors import ClusterError, ConnectionLostError
 from .connection import Endpoint, open_pool, request_target
@@ -173,8 +174,9 @@ class ApiServerAdapter(HTTPAdapter):
         with self._lock:
             access, pool = self._access, self._pool
         target = request_target(access.endpoint.base_url, url)
-        if access.endpoint.proxy and access.endpoint.base_url.startswith("http:"):
-            target = f"{access.endpoint.base_url.split('/', 3)[0]}//{pool.host}:{pool.port}{target}"
+        if pool.proxy and access.endpoint.base_url.startswith("http:"):
+            # Without TLS there is no tunnel: the proxy is asked for the whole address.
+            target = f"http://{urlsplit(access.endpoint.base_url).netloc}{target}"
         authorization = access.authorization()
         sent = HTTPHeaderDict()
         for name, value in headers.items():

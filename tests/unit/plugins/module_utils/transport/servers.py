@@ -126,6 +126,9 @@ class _Connection(socketserver.BaseRequestHandler):
                 pass
 
     def _answer(self, line: socket.socket, stream: io.BufferedReader, client: str | None) -> bool:
+        if stream.peek(1)[:1] == b"\x16":
+            line.sendall(answer(400, body=b"this is TLS, which is not spoken here"))
+            return False
         first = stream.readline().decode("latin-1").split()
         if len(first) != 3:
             return False

@@ -62,16 +62,15 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("location", ATTACKS.values(), ids=ATTACKS)
-@pytest.mark.parametrize(("method", "code"), [("POST", 202), ("GET", 307)])
 def test_a_location_that_leads_out_of_the_pod_is_not_followed(
-    session: requests.Session, api_server: Server, location: str, method: str, code: int
+    session: requests.Session, api_server: Server, location: str
 ) -> None:
-    api_server.reply(answer(code, {"Location": location.format(host=api_server.address)}))
+    api_server.reply(answer(202, {"Location": location.format(host=api_server.address)}))
 
     with pytest.raises(
         RegistryError, match="the registry in Pod k8scr-0 answered with a Location that leads out of it"
     ):
-        session.request(method, f"{URL}/v2/a/blobs/uploads/")
+        session.post(f"{URL}/v2/a/blobs/uploads/")
 
     assert len(api_server.requests) == 1
 

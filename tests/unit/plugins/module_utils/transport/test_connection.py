@@ -1,0 +1,412 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The connection to the API server: whom we trust, which way we take, and what is said when it fails."""
+
+from __future__ import annotations
+
+import base64
+import logging
+import socket
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from ansible.module_utils.common.warnings import get_warning_messages
+from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError, ConnectionLostError
+from ansible_collections.k8scr.core.plugins.module_utils.transport import connection
+from ansible_collections.k8scr.core.plugins.module_utils.transport.failures import UnreachableError
+from unit.plugins.module_utils.transport.servers import Proxy, Server, answer
+
+if TYPE_CHECKING:
+    from unit.plugins.module_utils.transport.conftest import Ask, Certificates, Connect, Kubeconfig, Start
+
+
+def basic(user: str, password: str) -> str:
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+def warnings_of_ansible() -> list[str]:
+    return [str(warning) for warning in get_warning_messages()]
+
+
+def test_a_server_whose_authority_is_not_ours_is_not_trusted(
+    ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    impostor = start(certificates.lax_server)
+
+    with pytest.raises(ClusterError, match=r"the certificate of the API server .* is not trusted: .*ca_cert"):
+        ask({**options, "host": impostor.url})
+
+    assert impostor.requests == []
+
+
+def test_without_an_authority_of_its_own_the_systems_are_trusted(ask: Ask, options: dict[str, Any]) -> None:
+    del options["ca_cert"]
+
+    with pytest.raises(ClusterError, match="is not trusted"):
+        ask(options)
+
+
+def test_a_certificate_for_another_name_is_not_trusted(
+    ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    with pytest.raises(ClusterError, match=r"is not trusted: .*tls_server_name"):
+        ask({**options, "host": start(certificates.nameless).url})
+
+
+def test_the_name_in_the_certificate_may_be_given(
+    ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    server = start(certificates.nameless)
+
+    response = ask({**options, "host": server.url, "tls_server_name": "api.example.com"})
+
+    assert response.text == "ok"
+
+
+def test_a_kubeconfig_may_give_the_name_in_the_certificate(
+    ask: Ask, start: Start, certificates: Certificates, kubeconfig: Kubeconfig
+) -> None:
+    server = start(certificates.nameless)
+    content = kubeconfig({"token": "t"}, server=server.url, **{"tls-server-name": "api.example.com"})
+
+    assert ask({"kubeconfig": content}).text == "ok"
+
+
+def test_a_kubeconfig_may_hold_the_authority_itself(
+    ask: Ask, certificates: Certificates, kubeconfig: Kubeconfig
+) -> None:
+    content = kubeconfig({"token": "t"})
+    cluster = content["clusters"][0]["cluster"]
+    del cluster["certificate-authority"]
+    cluster["certificate-authority-data"] = base64.b64encode(certificates.ca.read_bytes()).decode()
+
+    assert ask({"kubeconfig": content}).text == "ok"
+
+
+def test_an_authority_that_only_a_strict_verifier_refuses_is_trusted(
+    ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    server = start(certificates.lax_server)
+
+    assert ask({**options, "host": server.url, "ca_cert": str(certificates.lax_ca)}).text == "ok"
+
+
+def test_a_certificate_that_is_trusted_itself_needs_no_authority(
+    ask: Ask, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    assert ask({**options, "ca_cert": str(certificates.server)}).text == "ok"
+
+
+@pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), ("no PEM", "cannot be read as PEM")])
+def test_an_authority_that_cannot_be_read_is_named(
+    ask: Ask, options: dict[str, Any], home: Path, content: str | None, said: str
+) -> None:
+    path = home / "ca.pem"
+    if content:
+        path.write_text(content, encoding="utf-8")
+
+    with pytest.raises(ClusterError, match=f"the CA file {path} {said}"):
+        ask({**options, "ca_cert": str(path)})
+
+
+def test_a_certificate_that_shall_not_be_checked_is_not(
+    ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
+) -> None:
+    server = start(certificates.lax_server)
+
+    assert ask({**options, "host": server.url, "validate_certs": False}).text == "ok"
+
+
+def test_that_the_certificate_is_not_checked_is_warned_about_once(
+    cluster_of: Connect, api_server: Server, options: dict[str, Any]
+) -> None:
+    api_server.reply(answer(200, {"Connection": "close"}))
+    adapter = cluster_of({**options, "validate_certs": False}).adapter
+
+    adapter.open("GET", f"{adapter.base_url}/").read()
+    adapter.open("GET", f"{adapter.base_url}/").read()
+
+    (warning,) = (text for text in warnings_of_ansible() if api_server.address in text)
+    assert "is not checked" in warning
+
+
+def test_a_kubeconfig_may_say_that_the_certificate_is_not_checked(
+    cluster_of: Connect, start: Start, certificates: Certificates, kubeconfig: Kubeconfig
+) -> None:
+    server = start(certificates.lax_server)
+    content = kubeconfig({"token": "t"}, server=server.url, **{"insecure-skip-tls-verify": True})
+    del content["clusters"][0]["cluster"]["certificate-authority"]
+
+    assert not cluster_of({"kubeconfig": content}).adapter.verifies
+    assert cluster_of({"kubeconfig": content, "validate_certs": True}).adapter.verifies
+
+
+@pytest.fixture
+def hostile_environment(home: Path, monkeypatch: pytest.MonkeyPatch, api_server: Server) -> None:
+    """An environment that tells every client of requests to go elsewhere, as someone else, trusting nobody."""
+    (home / ".netrc").write_text("machine 127.0.0.1 login canary password canary\n", encoding="utf-8")
+    (home / ".netrc").chmod(0o600)
+    (home / "empty.pem").write_text("", encoding="utf-8")
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.setenv(name, str(home / "empty.pem"))
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "https_proxy", "http_proxy", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+
+
+@pytest.mark.usefixtures("hostile_environment")
+def test_the_environment_has_no_say(ask: Ask, api_server: Server, options: dict[str, Any]) -> None:
+    response = ask(options)
+
+    assert response.text == "ok"
+    assert api_server.requests[0].credentials == "Bearer canary-token"
+
+
+@pytest.mark.usefixtures("hostile_environment")
+def test_the_environment_has_no_say_over_a_kubeconfig(ask: Ask, api_server: Server, kubeconfig: Kubeconfig) -> None:
+    ask({"kubeconfig": kubeconfig({"token": "from-kubeconfig"})})
+
+    assert api_server.requests[0].credentials == "Bearer from-kubeconfig"
+
+
+@pytest.mark.usefixtures("hostile_environment")
+def test_the_environment_has_no_say_over_the_official_client(
+    cluster_of: Connect, api_server: Server, options: dict[str, Any]
+) -> None:
+    client = cluster_of(options).api_client()
+
+    client.call_api(*client.param_serialize("GET", "/version", {})).read()
+
+    assert api_server.requests[0].credentials == "Bearer canary-token"
+
+
+def test_a_session_has_no_say_over_the_certificate_and_the_way(ask: Ask, options: dict[str, Any]) -> None:
+    session = requests.Session()
+    session.proxies["https"] = "http://127.0.0.1:1"
+    session.verify = "/nowhere.pem"
+    session.cert = "/nowhere.pem"
+
+    assert ask(options, session).text == "ok"
+
+
+def test_a_proxy_is_passed_through(ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy) -> None:
+    response = ask({**options, "proxy": proxy.url})
+
+    assert response.text == "ok"
+    assert proxy.asked == [f"CONNECT {api_server.address} HTTP/1.1"]
+
+
+def test_a_kubeconfig_may_name_the_proxy(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
+    ask({"kubeconfig": kubeconfig({"token": "t"}, **{"proxy-url": proxy.url})})
+
+    assert len(proxy.asked) == 1
+
+
+def test_the_proxy_option_comes_before_the_kubeconfigs(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
+    content = kubeconfig({"token": "t"}, **{"proxy-url": "http://127.0.0.1:1"})
+
+    ask({"kubeconfig": content, "proxy": proxy.url})
+
+    assert len(proxy.asked) == 1
+
+
+def test_the_proxy_gets_its_own_credentials_and_not_the_clusters(
+    ask: Ask, options: dict[str, Any], proxy: Proxy
+) -> None:
+    headers = {"proxy_basic_auth": "me:secret", "user_agent": "k8scr"}
+
+    ask({**options, "proxy": proxy.url, "proxy_headers": headers})
+
+    (told,) = proxy.headers
+    assert (told["Proxy-Authorization"], told["User-Agent"]) == (basic("me", "secret"), "k8scr")
+    assert told["Authorization"] is None
+
+
+def test_the_server_does_not_get_the_proxys_credentials(
+    ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy
+) -> None:
+    ask({**options, "proxy": proxy.url, "proxy_headers": {"proxy_basic_auth": "me:secret"}})
+
+    assert api_server.requests[0].headers["Proxy-Authorization"] is None
+
+
+def test_user_and_password_may_be_in_the_proxys_url(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
+    ask({**options, "proxy": proxy.url.replace("//", "//me:p%40ss@")})
+
+    assert proxy.headers[0]["Proxy-Authorization"] == basic("me", "p@ss")
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "example.com, 127.0.0.0/8"])
+def test_a_host_may_be_reached_without_the_proxy(
+    ask: Ask, options: dict[str, Any], proxy: Proxy, no_proxy: str
+) -> None:
+    ask({**options, "proxy": proxy.url, "no_proxy": no_proxy})
+
+    assert proxy.asked == []
+
+
+@pytest.mark.parametrize(
+    ("no_proxy", "past"),
+    [
+        ("example.com", True),
+        (".example.com", True),
+        ("API.EXAMPLE.COM", True),
+        ("api.example.com:6443", True),
+        ("other.com,,api.example.com", True),
+        ("ample.com", False),
+        ("api.example.com:80", False),
+        ("10.0.0.0/8", False),
+        ("", False),
+        (None, False),
+    ],
+)
+def test_no_proxy_names_hosts_and_domains(no_proxy: str | None, past: bool) -> None:
+    assert connection.goes_past_proxy("https://api.example.com:6443/k8s", no_proxy) is past
+
+
+def test_a_server_without_tls_is_asked_of_the_proxy_by_its_own_address(
+    ask: Ask, start: Start, options: dict[str, Any], proxy: Proxy
+) -> None:
+    server = start(None)
+
+    ask({**options, "host": server.url, "proxy": proxy.url})
+
+    assert proxy.asked == [f"GET {server.url}/version HTTP/1.1"]
+
+
+def test_a_proxy_that_refuses_is_said_without_its_password(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
+    proxy.refusal = 407
+
+    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*407") as caught:
+        ask({**options, "proxy": proxy.url.replace("//", "//me:canary@")})
+
+    assert "canary" not in str(caught.value)
+
+
+def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, options: dict[str, Any]) -> None:
+    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: connection refused") as caught:
+        ask({**options, "proxy": "http://me:canary@127.0.0.1:1"})
+
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("proxy_url", ["ftp://proxy", "proxy.example.com:3128", "http://"])
+def test_a_proxy_that_is_no_url_is_refused(ask: Ask, options: dict[str, Any], proxy_url: str) -> None:
+    with pytest.raises(ClusterError, match="the proxy is not a URL of an HTTP or SOCKS proxy"):
+        ask({**options, "proxy": proxy_url})
+
+
+@pytest.mark.parametrize(
+    ("host", "base"),
+    [
+        ("https://api.example.com", "https://api.example.com:443"),
+        ("http://API.example.com/", "http://api.example.com:80"),
+        ("https://[2001:db8::1]:6443", "https://[2001:db8::1]:6443"),
+        ("https://rancher.example.com/k8s/clusters/c-1/", "https://rancher.example.com:443/k8s/clusters/c-1"),
+    ],
+)
+def test_an_address_has_one_form(host: str, base: str) -> None:
+    assert connection.base_url(host) == base
+
+
+@pytest.mark.parametrize(
+    "host",
+    ["api.example.com:6443", "ftp://api", "https://", "https://a:b", "https://me:canary@api", "https://a/?b", "[://"],
+)
+def test_an_address_that_no_api_server_has_is_refused(host: str) -> None:
+    with pytest.raises(ClusterError, match="the host of the API server") as caught:
+        connection.base_url(host)
+
+    assert "canary" not in str(caught.value)
+
+
+def test_a_server_that_is_not_there_is_said(ask: Ask, options: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+
+    with pytest.raises(
+        UnreachableError, match=f"cannot connect to the API server 127.0.0.1:{port}: connection refused"
+    ):
+        ask({**options, "host": f"https://127.0.0.1:{port}"})
+
+
+def test_a_name_that_cannot_be_resolved_is_said(
+    ask: Ask, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def unknown(*_arguments: object, **_options: object) -> None:
+        raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+    monkeypatch.setattr(socket, "getaddrinfo", unknown)
+
+    with pytest.raises(UnreachableError, match=r"the name of the API server nowhere\.invalid:443 cannot be resolved"):
+        ask({**options, "host": "https://nowhere.invalid"})
+
+
+def test_a_server_that_does_not_let_in_is_given_up(cluster_of: Connect, options: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
+        adapter = cluster_of({**options, "host": f"https://127.0.0.1:{deaf.getsockname()[1]}"}).adapter
+
+        with pytest.raises(ClusterError, match=r"did not answer in time|fell silent"):
+            adapter.open("GET", f"{adapter.base_url}/", timeout=(0.1, 0.1))
+
+
+def test_a_server_that_speaks_no_tls_is_said_to_speak_none(ask: Ask, start: Start, options: dict[str, Any]) -> None:
+    server = start(None)
+
+    with pytest.raises(ClusterError, match="does not speak TLS"):
+        ask({**options, "host": server.url.replace("http:", "https:")})
+
+
+def test_a_connection_that_is_closed_without_an_answer_is_lost(
+    ask: Ask, api_server: Server, options: dict[str, Any]
+) -> None:
+    api_server.closes_after_answer = True
+    api_server.reply(b"")
+
+    with pytest.raises(ConnectionLostError, match="was cut"):
+        ask(options)
+
+
+def test_several_requests_share_a_connection(cluster_of: Connect, api_server: Server, options: dict[str, Any]) -> None:
+    adapter = cluster_of(options).adapter
+
+    for _ in range(3):
+        adapter.open("GET", f"{adapter.base_url}/").read()
+
+    assert api_server.connections == 1
+
+
+def test_a_large_body_is_sent_in_large_blocks(
+    cluster_of: Connect, api_server: Server, options: dict[str, Any], home: Path
+) -> None:
+    asked: list[int] = []
+
+    class Body:
+        left = 3 << 20
+
+        def read(self, size: int) -> bytes:
+            asked.append(size)
+            given = min(size, self.left)
+            self.left -= given
+            return bytes(given)
+
+    adapter = cluster_of(options).adapter
+    adapter.open("PATCH", f"{adapter.base_url}/", {"Content-Length": str(3 << 20)}, Body()).read()
+
+    assert len(api_server.requests[0].body) == 3 << 20
+    assert asked[0] == 1 << 20
+
+
+def test_nothing_secret_is_logged_by_the_libraries(
+    ask: Ask, options: dict[str, Any], api_server: Server, caplog: pytest.LogCaptureFixture
+) -> None:
+    api_server.reply(answer(202, {"Location": "/x?_state=canary"}))
+
+    with caplog.at_level(logging.DEBUG):
+        ask({**options, "proxy_headers": {"basic_auth": "me:canary"}})
+
+    assert caplog.records
+    assert "canary" not in caplog.text
