@@ -47,7 +47,7 @@ def read_definitions(definition: Any, source: str = "definition") -> list[dict[s
     metadata = definition.get("metadata")
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not definition.get("apiVersion") or not kind or not isinstance(name, str):
-        known = f"{kind} {name}".strip() if name or kind else "an object"
+        known = " ".join(str(part) for part in (kind, name) if part) or "an object"
         raise InputError(f"{source} holds {known} without apiVersion, kind or metadata.name", "Give it all three")
     return [definition]
 
