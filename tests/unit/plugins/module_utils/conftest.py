@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import resource
 from collections.abc import Iterator
 
 import pytest
@@ -32,6 +34,12 @@ def image() -> Image:
 def other_image() -> Image:
     """Another image, which shares the first layer with ``image``."""
     return make_image(layer("bin/app", b"the program"), layer("etc/app.conf", b"other settings"))
+
+
+@pytest.fixture
+def large_image() -> Image:
+    """An image with a layer that a full disk has no room for, and that is uploaded in two requests."""
+    return make_image(layer("bin/app", hashlib.shake_256(b"app").digest(3 << 19)))
 
 
 @pytest.fixture
@@ -63,3 +71,12 @@ def registry(server: RegistryServer) -> Iterator[Registry]:
         session.trust_env = False
         session.mount(server.url, adapter)
         yield Registry(session, server.url, "the registry", (2.0, 2.0))
+
+
+@pytest.fixture
+def full_disk() -> Iterator[None]:
+    """No file can grow beyond 64 KiB: what the operating system says is what it says of a full disk, but for a word."""
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, limits)

@@ -1,0 +1,146 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sources and destinations as users write them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive import (
+    DockerArchiveDestination,
+    DockerArchiveSource,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.stores.location import (
+    Location,
+    open_destination,
+    open_source,
+    parse_location,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutDestination, OciLayoutSource
+from unit.plugins.module_utils.support.images import (
+    Image,
+    tar,
+    write_docker_archive,
+    write_layout,
+    write_oci_archive,
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "location"),
+    [
+        ("oci:/media/layout", Location("oci", Path("/media/layout"))),
+        ("oci:layout:api", Location("oci", Path("layout"), "api")),
+        (
+            "oci-archive:/a.tar:example.com:5000/api:1",
+            Location("oci-archive", Path("/a.tar"), "example.com:5000/api:1"),
+        ),
+        ("docker-archive:/a.tar:api:1", Location("docker-archive", Path("/a.tar"), "docker.io/library/api:1")),
+        ("docker-archive:/a.tar:api", Location("docker-archive", Path("/a.tar"), "docker.io/library/api:latest")),
+        ("docker-archive:/a.tar:@2", Location("docker-archive", Path("/a.tar"), "@2")),
+        ("oci:/media/layout:", Location("oci", Path("/media/layout"))),
+        ("/media/a.tar", Location("", Path("/media/a.tar"))),
+        ("/media/a.tar:api:1", Location("", Path("/media/a.tar"), "api:1")),
+        ("./layout", Location("", Path("layout"))),
+        ("../layout", Location("", Path("../layout"))),
+    ],
+)
+def test_a_location_is_a_kind_of_place_a_path_and_a_name(text: str, location: Location) -> None:
+    assert parse_location(text) == location
+
+
+def test_the_home_folder_may_be_written_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+
+    assert parse_location("oci:~/layout").path == parse_location("~/layout").path == tmp_path / "layout"
+
+
+def test_the_home_folder_of_someone_unknown_is_a_path_that_does_not_exist() -> None:
+    with pytest.raises(SourceError, match="does not exist"):
+        open_source(parse_location("~nobody-of-that-name/layout"))
+
+
+def test_a_path_that_exists_may_have_a_colon(tmp_path: Path) -> None:
+    (tmp_path / "app:1.tar").touch()
+
+    assert parse_location(f"{tmp_path}/app:1.tar") == Location("", tmp_path / "app:1.tar")
+
+
+@pytest.mark.parametrize("text", ["", "busybox", "app:1", "docker://app", "ftp:/a.tar", "oci", "OCI:/layout"])
+def test_what_names_no_kind_of_place_is_answered_with_those_that_are_known(text: str) -> None:
+    with pytest.raises(InputError, match=r"does not say where an image is. Write oci:PATH\[:NAME\], oci-archive:"):
+        parse_location(text)
+
+
+@pytest.mark.parametrize("text", ["oci:", "oci::api", "docker-archive:"])
+def test_a_location_without_a_path_is_refused(text: str) -> None:
+    with pytest.raises(InputError, match="has no path"):
+        parse_location(text)
+
+
+def test_a_name_that_docker_cannot_load_is_refused() -> None:
+    with pytest.raises(InputError, match="'Team/App' is not the name of an image"):
+        parse_location("docker-archive:/a.tar:Team/App")
+
+
+def test_a_path_is_recognised_by_what_is_there(tmp_path: Path, image: Image) -> None:
+    layout = write_layout(tmp_path / "layout", {"app:1": image})
+    oci = write_oci_archive(tmp_path / "oci.tar", {"app:1": image})
+    docker = write_docker_archive(tmp_path / "docker.tar", [(["app:1"], image)])
+
+    opened = [open_source(parse_location(str(path))) for path in (layout, oci, docker)]
+
+    assert [type(source) for source in opened] == [OciLayoutSource, OciLayoutSource, DockerArchiveSource]
+    assert [len(source.images("app:1")) for source in opened] == [1, 1, 1]
+
+
+def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "thesis.tar").write_bytes(tar(("thesis.txt", b"It follows that")))
+
+    with pytest.raises(SourceError, match=r"thesis.tar is no image archive: it has neither index.json nor manifest"):
+        open_source(parse_location(f"{tmp_path}/thesis.tar"))
+
+
+def test_a_path_that_does_not_exist_is_told_with_the_host_to_look_at() -> None:
+    with pytest.raises(SourceError, match=r"/media/app.tar does not exist. Sources are read on the host that runs"):
+        open_source(parse_location("oci-archive:/media/app.tar"))
+
+
+def test_a_path_that_cannot_be_looked_at_cannot_be_read() -> None:
+    with pytest.raises(SourceError, match=r"cannot be read: File name too long|does not exist"):
+        open_source(parse_location(f"/{'a' * 300}"))
+
+
+def test_an_archive_is_not_taken_for_a_layout(tmp_path: Path, image: Image) -> None:
+    write_oci_archive(tmp_path / "app.tar", {"app": image})
+
+    with pytest.raises(SourceError, match=r"is not a folder. For an archive write oci-archive: or docker-archive:"):
+        open_source(parse_location(f"oci:{tmp_path}/app.tar"))
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+def test_a_layout_is_not_taken_for_an_archive(tmp_path: Path, image: Image, transport: str) -> None:
+    write_layout(tmp_path / "layout", {"app": image})
+
+    with pytest.raises(SourceError, match=r"is a folder, not an archive. For an OCI layout write oci:"):
+        open_source(parse_location(f"{transport}:{tmp_path}/layout"))
+
+
+def test_every_kind_of_place_can_be_written_to(tmp_path: Path) -> None:
+    opened = [
+        open_destination(parse_location(f"{transport}:{tmp_path}/app"))
+        for transport in ("oci", "oci-archive", "docker-archive")
+    ]
+
+    assert [type(each) for each in opened] == [OciLayoutDestination, OciArchiveDestination, DockerArchiveDestination]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_path_alone_does_not_say_what_to_write_there(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"does not say what to write there. Write oci:PATH"):
+        open_destination(parse_location(f"{tmp_path}/app.tar"))

@@ -1,0 +1,183 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""OCI archives that images are written to."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
+from unit.plugins.module_utils.support.images import (
+    Image,
+    layout_files,
+    read_tar,
+    write_docker_archive,
+    write_oci_archive,
+)
+from unit.plugins.module_utils.support.stores import blob, content_of, put, read_image
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Where an archive shall be, alone in its folder."""
+    return tmp_path / "app.tar"
+
+
+def test_an_image_is_written_as_it_was(path: Path, multi: Image) -> None:
+    destination = OciArchiveDestination(path)
+    put(destination, multi, "example.com/multi:1")
+    destination.commit()
+
+    source = OciLayoutSource(TarFiles(path))
+    (found,) = source.images("example.com/multi:1")
+    assert read_image(source, found.root) == multi.contents
+
+
+def test_another_reader_finds_just_the_files_of_a_layout(path: Path, image: Image) -> None:
+    destination = OciArchiveDestination(path)
+    put(destination, image, "app")
+    destination.commit()
+
+    files, expected = read_tar(path), layout_files({"app": image})
+    assert {name: content for name, content in files.items() if name.startswith("blobs/")} == {
+        name: content for name, content in expected.items() if name.startswith("blobs/")
+    }
+    assert json.loads(files["oci-layout"]) == json.loads(expected["oci-layout"])
+    assert json.loads(files["index.json"])["manifests"] == json.loads(expected["index.json"])["manifests"]
+
+
+def test_the_archive_is_not_there_before_it_is_whole(path: Path, image: Image) -> None:
+    destination = OciArchiveDestination(path)
+
+    put(destination, image, "app")
+
+    assert not path.exists()
+    destination.abandon()
+
+
+def test_an_archive_keeps_its_other_images(path: Path, image: Image, other_image: Image) -> None:
+    write_oci_archive(path, {"one": image})
+    destination = OciArchiveDestination(path)
+
+    put(destination, other_image, "two")
+    destination.commit()
+
+    source = OciLayoutSource(TarFiles(path))
+    for name, whole in (("one", image), ("two", other_image)):
+        assert read_image(source, source.images(name)[0].root) == whole.contents
+
+
+def test_an_archive_forgets_what_no_image_needs_any_more(path: Path, image: Image, other_image: Image) -> None:
+    write_oci_archive(path, {"app": image})
+    destination = OciArchiveDestination(path)
+
+    put(destination, other_image, "app")
+    destination.commit()
+
+    blobs = {name for name in read_tar(path) if name.startswith("blobs/")}
+    assert blobs == {name for name in layout_files({"app": other_image}) if name.startswith("blobs/")}
+
+
+def test_a_blob_of_the_old_archive_need_not_be_written_again(path: Path, image: Image, other_image: Image) -> None:
+    write_oci_archive(path, {"one": image})
+    destination = OciArchiveDestination(path)
+    shared = image.layers[0]
+
+    assert destination.has_blob(blob(shared, image.blobs[shared]))
+    for digest, content in other_image.blobs.items():
+        if digest != shared:
+            destination.put_blob(blob(digest, content), content_of(content))
+    put(destination, Image(other_image.root, {other_image.digest: other_image.contents[other_image.digest]}), "two")
+    destination.commit()
+
+    assert read_image(OciLayoutSource(TarFiles(path)), other_image.root) == other_image.contents
+
+
+def test_nothing_is_written_when_nothing_was_published(path: Path, image: Image) -> None:
+    before = write_oci_archive(path, {"one": image}).stat()
+    destination = OciArchiveDestination(path)
+
+    destination.commit()
+
+    assert path.stat() == before
+
+
+def test_an_abandoned_archive_leaves_the_old_one(path: Path, image: Image, other_image: Image) -> None:
+    before = write_oci_archive(path, {"app": image}).read_bytes()
+    destination = OciArchiveDestination(path)
+    put(destination, other_image, "app")
+
+    assert destination.abandon()
+
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_a_closed_archive_that_was_not_committed_leaves_nothing(path: Path, image: Image) -> None:
+    destination = OciArchiveDestination(path)
+    put(destination, image, "app")
+
+    destination.close()
+
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_leaves_the_old_archive(path: Path, image: Image, large_image: Image) -> None:
+    before = write_oci_archive(path, {"app": image}).read_bytes()
+    destination = OciArchiveDestination(path)
+
+    with pytest.raises(DestinationError, match=r"app.tar cannot be written: File too large"):
+        put(destination, large_image, "app")
+    destination.abandon()
+
+    assert path.read_bytes() == before
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_an_archive_tells_what_it_has(path: Path, image: Image, other_image: Image) -> None:
+    write_oci_archive(path, {"app": image})
+    destination = OciArchiveDestination(path)
+
+    assert destination.resolve("app") == image.root
+    assert destination.resolve("other") is None
+    assert destination.has_manifest(image.root)
+    assert not destination.has_manifest(other_image.root)
+    assert not destination.has_blob(blob(digest_of(other_image.config), other_image.config))
+
+
+def test_a_folder_is_no_place_for_an_archive(path: Path) -> None:
+    path.mkdir()
+
+    with pytest.raises(DestinationError, match=r"is a folder, not an archive. For a folder write oci:"):
+        OciArchiveDestination(path)
+
+
+def test_a_folder_that_is_not_there_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=r"the folder .*/backups does not exist. Make it first"):
+        OciArchiveDestination(tmp_path / "backups" / "app.tar")
+
+
+@pytest.mark.parametrize("content", [b"", b"my thesis", b"x" * 10240])
+def test_another_file_is_not_written_over(path: Path, content: bytes) -> None:
+    path.write_bytes(content)
+
+    with pytest.raises(DestinationError, match=r"is there and is not an OCI archive.*Remove it or name another file"):
+        OciArchiveDestination(path)
+
+    assert path.read_bytes() == content
+
+
+def test_an_old_docker_archive_is_not_written_over(path: Path, image: Image) -> None:
+    write_docker_archive(path, [(["app:1"], image)])
+
+    with pytest.raises(DestinationError, match="is there and is not an OCI archive"):
+        OciArchiveDestination(path)

@@ -1,0 +1,67 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What the copy engine does with a store, by hand and without a plan."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
+from ansible_collections.k8scr.core.plugins.module_utils.stores.graph import walk_manifests
+from ansible_collections.k8scr.core.plugins.module_utils.stores.store import (
+    BlobContent,
+    Blocks,
+    ImageDestination,
+    ImageSource,
+)
+
+from .images import Image
+
+
+def blob(digest: str, content: bytes) -> Descriptor:
+    """Return the descriptor of a blob."""
+    return Descriptor("application/octet-stream", digest, len(content))
+
+
+def content_of(content: bytes) -> BlobContent:
+    """Return what opens this content, as a source would."""
+
+    @contextmanager
+    def opened(offset: int = 0) -> Iterator[Blocks]:
+        yield iter([memoryview(content)[offset:]])
+
+    return opened
+
+
+def put(destination: ImageDestination, image: Image, tag: str | None) -> None:
+    """Store a whole image: its blobs, then its manifests, its root last."""
+    for digest, content in image.contents.items():
+        try:
+            manifest = parse_manifest(content)
+        except InputError:
+            destination.put_blob(blob(digest, content), content_of(content))
+        else:
+            if digest == image.digest:
+                destination.publish(manifest, tag)
+            else:
+                destination.put_manifest(manifest)
+
+
+def read_blob(source: ImageSource, descriptor: Descriptor, offset: int = 0) -> bytes:
+    """Return a blob's content."""
+    with source.open_blob(descriptor, offset) as blocks:
+        return b"".join(bytes(block) for block in blocks)
+
+
+def read_image(source: ImageSource, root: Descriptor) -> dict[str, bytes]:
+    """Return all that an image consists of, by digest, as a source gives it."""
+    contents: dict[str, bytes] = {}
+    for manifest in walk_manifests(source, root):
+        contents.update({part.digest: read_blob(source, part) for part in manifest.blobs})
+        contents[manifest.descriptor.digest] = manifest.content
+    return contents
