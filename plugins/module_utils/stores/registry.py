@@ -16,7 +16,7 @@ from ..errors import ConnectionLostError, DigestMismatchError, InputError, Regis
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verify_content
 from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_manifest, parse_manifest
-from .registry_answers import read_limited, refusal
+from .registry_answers import let_go, read_limited, refusal
 from .store import BLOCK_SIZE, BlobContent, Blocks
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ try:
 except ImportError:
     HTTPError = OSError  # type: ignore[assignment,misc]
 
-_UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/[^/]+/?")
+_UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?!\.\.?/?$)[^/]+/?")
 _ATTEMPTS = 3
 
 
@@ -97,7 +97,7 @@ class Registry:
                 continue
             if response.status_code != 500:
                 return response
-            response.close()
+            let_go(response)
         return self.request(method, path, **options)
 
 
@@ -118,11 +118,11 @@ class RegistryRepository:
             RegistryError: The registry refuses to tell.
         """
         response = self._ask("HEAD", f"manifests/{tag}", headers={"Accept": ", ".join(MANIFEST_MEDIA_TYPES)})
-        response.close()
+        if response.status_code not in (200, 404):
+            raise self._refusal(response, f"image {self.repository}:{tag} cannot be looked up")
+        let_go(response)
         if response.status_code == 404:
             return None
-        if response.status_code != 200:
-            raise self._refusal(response, f"image {self.repository}:{tag} cannot be looked up")
         try:
             return Descriptor(
                 response.headers.get("Content-Type", "").partition(";")[0].strip(),
@@ -174,8 +174,8 @@ class RegistryRepository:
         query = "?" + urlencode({"mount": descriptor.digest, "from": mount_from}) if mount_from else ""
         what = f"blob {descriptor.digest} cannot be uploaded to {self.repository}"
         response = self._ask("POST", f"blobs/uploads/{query}", headers={"Content-Length": "0"})
-        response.close()
         if response.status_code == 201 and mount_from:
+            let_go(response)
             return True
         upload = self._upload_path(response, what)
         if descriptor.size > BLOCK_SIZE:
@@ -215,7 +215,7 @@ class RegistryRepository:
         )
         if response.status_code != 201:
             raise self._refusal(response, f"manifest {manifest.descriptor.digest} cannot be put at {reference}")
-        response.close()
+        let_go(response)
         stored = response.headers.get("Docker-Content-Digest", manifest.descriptor.digest)
         if stored != manifest.descriptor.digest:
             raise RegistryError(
@@ -254,13 +254,16 @@ class RegistryRepository:
             if "DIGEST_INVALID" in error.codes:
                 raise DigestMismatchError(error.message)
             raise error
-        response.close()
+        let_go(response)
 
     def _upload_path(self, response: requests.Response, what: str) -> str:
         if response.status_code not in (201, 202, 204):
             raise self._refusal(response, what)
-        response.close()
-        location = urlsplit(response.headers.get("Location", ""))
+        let_go(response)
+        try:
+            location = urlsplit(response.headers.get("Location", ""))
+        except ValueError:
+            location = urlsplit("")
         match = _UPLOAD_PATH.fullmatch(location.path)
         if match is None or match["repository"] != self.repository:
             raise RegistryError(
@@ -271,9 +274,9 @@ class RegistryRepository:
 
     def _has(self, path: str, headers: dict[str, str]) -> bool:
         response = self._ask("HEAD", path, headers=headers)
-        response.close()
         if response.status_code not in (200, 404):
             raise self._refusal(response, f"{path} cannot be looked up in {self.repository}")
+        let_go(response)
         return response.status_code == 200
 
     def _ask(self, method: str, path: str, **options: Any) -> requests.Response:

@@ -75,6 +75,12 @@ def read_limited(response: requests.Response, limit: int) -> bytes:
     return bytes(body[: limit + 1])
 
 
+def let_go(response: requests.Response) -> None:
+    """End an answer whose body matters to nobody; one that was not read would take its connection with it."""
+    read_limited(response, MAXIMUM_ERROR_BODY)
+    response.close()
+
+
 def _text(error: dict[str, object]) -> str:
     detail = error.get("detail")
     parts = [error.get("message") or error.get("code"), detail if isinstance(detail, str) else None]

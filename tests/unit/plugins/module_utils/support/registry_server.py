@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -75,6 +76,7 @@ class RegistryServer:
         blobs: The blobs of each repository, by digest.
         manifests: The media type and the bytes of each repository's manifests, by digest and by tag.
         requests: What it was asked, in order.
+        connections: How many connections were opened to it.
         mounts: Whether it mounts blobs; if not, it wants them sent, as registries may.
     """
 
@@ -83,11 +85,12 @@ class RegistryServer:
         self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
         self.requests: list[Request] = []
         self.mounts = True
+        self.connections = 0
         self.uploads: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"registry": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.url = f"http://127.0.0.1:{self._server.server_port}"
 
     @contextmanager
@@ -101,6 +104,7 @@ class RegistryServer:
             self._server.shutdown()
             self._server.server_close()
             thread.join()
+        assert self._server.errors == []
 
     def fail(
         self,
@@ -137,10 +141,26 @@ class RegistryServer:
         return asked
 
 
+class _Server(ThreadingHTTPServer):
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        self.errors: list[BaseException] = []
+
+    def handle_error(self, *_request: Any) -> None:
+        """Keep what went wrong here; a client that hangs up is none of it."""
+        error = sys.exc_info()[1]
+        if error and not isinstance(error, ConnectionError):
+            self.errors.append(error)
+
+
 class _Handler(BaseHTTPRequestHandler):
     registry: ClassVar[RegistryServer]
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+
+    def setup(self) -> None:
+        self.registry.connections += 1
+        super().setup()
 
     def handle_any(self) -> None:
         address = urlsplit(self.path)
