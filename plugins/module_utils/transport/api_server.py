@@ -198,6 +198,7 @@ class ApiServerAdapter(HTTPAdapter):
                 timeout=self._timeout(timeout),
                 preload_content=False,
                 decode_content=False,
+                enforce_content_length=True,
                 chunked=body is not None and "Content-Length" not in sent,
             )
         except NETWORK_ERRORS as error:

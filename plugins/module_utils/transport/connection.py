@@ -195,6 +195,9 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     # verifier refuses; and Go trusts whatever certificate it is given, root or not. Chain, names and dates stay.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
+    if not hasattr(urllib3, "BaseHTTPResponse"):
+        # Before version 2 it must compare the name itself, for it does not tell the context an IP address.
+        context.check_hostname = False
     if not endpoint.verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

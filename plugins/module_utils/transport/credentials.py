@@ -143,9 +143,7 @@ def _from_kubeconfig(kubeconfig: Kubeconfig, given: Mapping[str, Any]) -> Any:
             raise ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}") from None
     # Versions of the library before 30 leave these two out.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
-    configuration.tls_server_name = getattr(configuration, "tls_server_name", None) or context.cluster.get(
-        "tls-server-name"
-    )
+    configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")
     asks_plugin = "exec" in context.user or "auth-provider" in context.user
     if asks_plugin and not _token(configuration) and not configuration.cert_file and not _has_own_credential(given):
         plugin = (context.user.get("exec") or {}).get("command") or "auth-provider"
@@ -168,6 +166,8 @@ def _empty_configuration() -> Any:
     configuration = Configuration()
     configuration.proxy = None
     configuration.host = ""
+    # Versions of the library before 30 know no such thing.
+    configuration.tls_server_name = None
     return configuration
 
 

@@ -96,9 +96,10 @@ def _name(chain: list[BaseException], server: str) -> ClusterError | None:
 
 def _tls(chain: list[BaseException], server: str) -> ClusterError | None:
     for link in chain:
-        if isinstance(link, ssl.SSLCertVerificationError):
+        # Versions of urllib3 before 2 compare names themselves, and say so by an error of their own.
+        if isinstance(link, ssl.SSLCertVerificationError) or type(link).__name__ == "CertificateError":
             return ClusterError(
-                f"the certificate of {server} is not trusted: {link.verify_message}",
+                f"the certificate of {server} is not trusted: {getattr(link, 'verify_message', None) or link}",
                 "Give the CA that signed it with ca_cert (or certificate-authority in the kubeconfig), and "
                 "tls_server_name when the certificate carries another name",
             )

