@@ -8,10 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import resource
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
 
 import pytest
 import requests
+from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
+from ansible_collections.k8scr.core.plugins.module_utils.push import push_orders
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.transport.connection import Endpoint
@@ -80,3 +85,31 @@ def full_disk() -> Iterator[None]:
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))
     yield
     resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+
+
+@pytest.fixture
+def push(registry: Registry) -> Callable[..., dict[str, Any]]:
+    """Pushes images as the module does, and returns its result."""
+
+    def run(
+        *images: Any, check_mode: bool = False, qualify: bool = False, fail_fast: bool = False, connections: int = 4
+    ) -> dict[str, Any]:
+        with ExitStack() as opened:
+            orders = push_orders(images, registry, qualify, opened)
+            return Delivery(connections, check_mode, fail_fast).run(orders)
+
+    return run
+
+
+@pytest.fixture
+def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
+    """Pulls images as the module does, and returns its result."""
+
+    def run(
+        *images: Any, check_mode: bool = False, qualify: bool = False, fail_fast: bool = False, connections: int = 4
+    ) -> dict[str, Any]:
+        with ExitStack() as opened:
+            orders = PullOrders(registry, qualify, opened).read(images)
+            return Delivery(connections, check_mode, fail_fast).run(orders)
+
+    return run
