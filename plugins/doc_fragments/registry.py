@@ -40,12 +40,29 @@ options:
     description: How many requests may be under way at once.
     type: int
     default: 4
+  bandwidth:
+    description:
+      - How many bytes a second the task may move, over all its connections, as in V(20M).
+      - Images travel through the cluster's control plane. Without a limit they take what there is.
+    type: bytes
+  chunk_size:
+    description:
+      - How many bytes one request may carry, as in V(64M), where a load balancer limits bodies or cuts long requests.
+      - Without it a blob is sent in one request, and in smaller ones when that does not get through.
+    type: bytes
   timeout:
     description:
       - Seconds of silence after which a connection counts as lost.
       - There is no limit to the time that a transfer may take.
     type: int
     default: 60
+  retry_timeout:
+    description:
+      - Seconds that something may go on failing before it is given up, as while the API server or the registry
+        restarts. What gets on, however slowly, is not given up.
+      - Before anything has worked, it is tried just three times, so that a wrong address is told at once.
+    type: int
+    default: 120
   fail_fast:
     description: Whether the first image that fails ends the task. Without it the others are still delivered.
     type: bool

@@ -11,7 +11,11 @@ from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+from .stores.bandwidth import Bandwidth
 from .stores.registry import Registry
+from .stores.retry import Retries
+from .stores.upload import ChunkSize
+from .stores.upload_records import UploadRecords, cache_folder
 from .transport.cluster import connect
 from .transport.pod_proxy import PodProxyAdapter
 
@@ -28,7 +32,10 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
     "qualify": {"type": "bool", "default": False},
     "connections": {"type": "int", "default": 4},
+    "bandwidth": {"type": "bytes"},
+    "chunk_size": {"type": "bytes"},
     "timeout": {"type": "int", "default": 60},
+    "retry_timeout": {"type": "int", "default": 120},
     "fail_fast": {"type": "bool", "default": False},
 }
 
@@ -54,6 +61,16 @@ def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
     cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
     road = PodProxyAdapter(cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"])
     session.mount(f"{_URL}/", road)
-    description = f"the registry in Pod {namespace}/{pod}"
+    records = UploadRecords(cache_folder(), f"{cluster.adapter.base_url} {namespace} {road.target}")
+    records.forget_expired()
     with session:
-        yield Registry(session, _URL, description, (_CONNECT_TIMEOUT, float(options["timeout"])))
+        yield Registry(
+            session,
+            _URL,
+            f"the registry in Pod {namespace}/{pod}",
+            (_CONNECT_TIMEOUT, float(options["timeout"])),
+            Retries(float(options["retry_timeout"])),
+            ChunkSize(options["chunk_size"]),
+            Bandwidth(options["bandwidth"]) if options["bandwidth"] else None,
+            records,
+        )

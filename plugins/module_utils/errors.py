@@ -9,6 +9,11 @@ Modules catch :class:`K8scrError` once, at their boundary; everything else that 
 
 from __future__ import annotations
 
+_INTERNAL_ERROR = 500
+_MOMENTARY = frozenset((429, _INTERNAL_ERROR, 502, 503, 504))
+_TRIES_OF_500 = 3
+"""A 500 is a connection that was closed just then (``EOF``), which passes, or a fault that does not."""
+
 
 class K8scrError(Exception):
     """A failure that is explained to the user instead of being shown as a traceback.
@@ -18,7 +23,16 @@ class K8scrError(Exception):
     Args:
         message: What failed, on what, and why; one sentence without its full stop.
         advice: What the user can do about it; one sentence without its full stop.
+
+    Attributes:
+        transient: Whether the same may work when it is tried again.
+        tries: How often that is worth it; None for as long as patience lasts.
+        retry_after: Seconds that the other side wants to be left alone before.
     """
+
+    transient = False
+    tries: int | None = None
+    retry_after = 0.0
 
     def __init__(self, message: str, advice: str | None = None) -> None:
         super().__init__(message)
@@ -64,21 +78,33 @@ class ApiServerError(K8scrError):
     def __init__(self, message: str, advice: str | None = None, status: int = 0) -> None:
         super().__init__(message, advice)
         self.status = status
+        self.transient = status in _MOMENTARY
+        self.tries = _TRIES_OF_500 if status == _INTERNAL_ERROR else None
 
 
 class RegistryError(K8scrError):
     """The registry answered, and refused or misbehaved.
 
     Args:
-        status: The HTTP status code.
+        status: The HTTP status code; some are those of a moment's trouble.
         codes: The error codes of its answer (OCI distribution specification, "Error Codes").
     """
 
     def __init__(self, message: str, advice: str | None = None, status: int = 0, codes: tuple[str, ...] = ()) -> None:
         super().__init__(message, advice)
         self.status = status
+        self.transient = status in _MOMENTARY
+        self.tries = _TRIES_OF_500 if status == _INTERNAL_ERROR else None
         self.codes = codes
 
 
 class ConnectionLostError(ClusterError):
     """A connection was there and broke, or fell silent: what it carried may have arrived or not."""
+
+    transient = True
+
+
+class UnreachableError(ClusterError):
+    """No connection came to be, so nothing was sent: trying again later is always safe."""
+
+    transient = True

@@ -37,7 +37,8 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     with ExitStack() as opened:
         registry = opened.enter_context(connect_registry(options))
-        return delivery.run(PullOrders(registry, options["qualify"], opened).read(options["images"]))
+        result = delivery.run(PullOrders(registry, options["qualify"], opened).read(options["images"]))
+        return {**result, "retries": registry.retries.account}
 
 
 class PullOrders:

@@ -34,7 +34,8 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     with ExitStack() as opened:
         registry = opened.enter_context(connect_registry(options))
-        return delivery.run(push_orders(options["images"], registry, options["qualify"], opened))
+        result = delivery.run(push_orders(options["images"], registry, options["qualify"], opened))
+        return {**result, "retries": registry.retries.account}
 
 
 def push_orders(images: Sequence[Any], registry: Registry, qualify: bool, opened: ExitStack) -> list[Order]:

@@ -140,6 +140,15 @@ images:
       description: Why the image failed, if it did.
       type: str
       sample: /media/app/layout does not exist. Sources are read on the host that runs the task; check the path there.
+retries:
+  description: What was tried again, why, and how often.
+  returned: always
+  type: list
+  elements: dict
+  sample:
+    - what: blob sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1 to team/api
+      why: the connection to the API server 192.0.2.1:6443 was cut
+      times: 1
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from . import cgroups, layout, processes
 from .errors import ClusterError
 
+_PORTS_TIMEOUT = 3
 POLL = 0.1
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -80,12 +81,17 @@ def inside(machine: str, *command: str) -> list[str]:
 
 
 def _check_ports(component: Component) -> None:
-    """Say who has a port that the component needs."""
+    """Say who has a port that the component needs; one that was just killed has it for a moment longer."""
+    deadline = time.monotonic() + _PORTS_TIMEOUT
     for port in component.ports:
-        listeners = subprocess.run(
-            ["ss", "-Hltnp", f"sport = :{port}"], capture_output=True, text=True, check=False
-        ).stdout.splitlines()
-        if listeners:
-            names = re.search(r'"([^"]+)",pid=([0-9]+)', listeners[0])
-            who = f"{names[1]} (process {names[2]})" if names else "another process"
-            raise ClusterError(f"{component.name} needs port {port}, which is taken by {who}")
+        while listeners := _listeners(port):
+            if time.monotonic() > deadline:
+                names = re.search(r'"([^"]+)",pid=([0-9]+)', listeners[0])
+                who = f"{names[1]} (process {names[2]})" if names else "another process"
+                raise ClusterError(f"{component.name} needs port {port}, which is taken by {who}")
+            time.sleep(POLL)
+
+
+def _listeners(port: int) -> list[str]:
+    command = ["ss", "-Hltnp", f"sport = :{port}"]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.splitlines()

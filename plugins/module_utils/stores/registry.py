@@ -6,29 +6,27 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode, urlsplit
 
-from ..errors import ConnectionLostError, DigestMismatchError, InputError, RegistryError, SourceError
+from ..errors import InputError, K8scrError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verify_content
 from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_manifest, parse_manifest
+from .bandwidth import Bandwidth
+from .download import download_blob
 from .registry_answers import let_go, read_limited, refusal
+from .retry import Retries
 from .store import BLOCK_SIZE, BlobContent, Blocks
+from .upload import BlobUpload, ChunkSize
+from .upload_records import NO_RECORDS, UploadRecords
 
 if TYPE_CHECKING:
     import requests
 
-try:
-    from urllib3.exceptions import HTTPError
-except ImportError:
-    HTTPError = OSError  # type: ignore[assignment,misc]
-
-_UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?!\.\.?/?$)[^/]+/?")
-_ATTEMPTS = 3
+_PATIENCE = 120.0
+"""Seconds that something may go on failing, unless the user says otherwise."""
 
 
 class Registry:
@@ -39,6 +37,10 @@ class Registry:
         url: What its requests begin with, without ``/v2/``.
         description: What it is, for people.
         timeouts: Seconds to wait for a connection, and for the next byte.
+        retries: When to try again what has failed.
+        chunks: How many bytes a request may carry.
+        bandwidth: How fast bodies may flow; None for as fast as they can.
+        records: What is remembered of uploads from run to run.
     """
 
     def __init__(
@@ -47,8 +49,16 @@ class Registry:
         url: str,
         description: str = "the registry",
         timeouts: tuple[float, float] = (10.0, 60.0),
+        retries: Retries | None = None,
+        chunks: ChunkSize | None = None,
+        bandwidth: Bandwidth | None = None,
+        records: UploadRecords = NO_RECORDS,
     ) -> None:
         self.description = description
+        self.retries = retries or Retries(_PATIENCE)
+        self.chunks = chunks or ChunkSize()
+        self.records = records
+        self._bandwidth = bandwidth
         self._session = session
         self._url = url
         self._timeouts = timeouts
@@ -84,21 +94,34 @@ class Registry:
             **{**options, "headers": {"Accept-Encoding": "identity", **options.get("headers", {})}},
         )
 
-    def ask(self, method: str, path: str, **options: Any) -> requests.Response:
+    def limit(self, blocks: Blocks) -> Blocks:
+        """Pass a body's blocks on, as fast as may be."""
+        return self._bandwidth.limit(blocks) if self._bandwidth else blocks
+
+    def ask(self, method: str, path: str, what: str, accepted: tuple[int, ...], **options: Any) -> requests.Response:
         """Send a request that may be sent again: one that changes nothing, or whose repetition does no harm.
 
-        The connection may have been closed by the other side just as the request began; the API server then
-        answers 500 with ``EOF``, or nothing answers at all.
+        Args:
+            method: The HTTP verb.
+            path: Path and query, from ``/v2/`` on.
+            what: What it is for, for people, as in "manifest sha256:… cannot be read".
+            accepted: The status codes that are answers; all others are refusals.
+            options: Whatever requests takes.
+
+        Raises:
+            K8scrError: It is refused, or has gone on failing for too long.
         """
-        for _attempt in range(_ATTEMPTS - 1):
+        attempts = self.retries.begin(what)
+        while True:
             try:
                 response = self.request(method, path, **options)
-            except ConnectionLostError:
-                continue
-            if response.status_code != 500:
+                if response.status_code not in accepted:
+                    raise refusal(response, what, self.description)
+            except K8scrError as error:
+                attempts.failed(error)
+            else:
+                attempts.worked()
                 return response
-            let_go(response)
-        return self.request(method, path, **options)
 
 
 class RegistryRepository:
@@ -117,9 +140,9 @@ class RegistryRepository:
         Raises:
             RegistryError: The registry refuses to tell.
         """
-        response = self._ask("HEAD", f"manifests/{tag}", headers={"Accept": ", ".join(MANIFEST_MEDIA_TYPES)})
-        if response.status_code not in (200, 404):
-            raise self._refusal(response, f"image {self.repository}:{tag} cannot be looked up")
+        what = f"image {self.repository}:{tag} cannot be looked up"
+        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
+        response = self._ask("HEAD", f"manifests/{tag}", what, (200, 404), headers=headers)
         let_go(response)
         if response.status_code == 404:
             return None
@@ -151,16 +174,10 @@ class RegistryRepository:
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`ImageSource.open_blob`."""
-        headers = {"Range": f"bytes={offset}-{descriptor.size - 1}"} if offset else {}
-        response = self._ask("GET", f"blobs/{descriptor.digest}", headers=headers)
-        try:
-            if response.status_code == 404:
-                raise SourceError(f"{self.description} lacks the blob {descriptor.digest}", "Push the image again")
-            if response.status_code != (206 if offset else 200):
-                raise self._refusal(response, f"blob {descriptor.digest} cannot be read")
-            yield _body(response, f"blob {descriptor.digest} from {self.description}")
-        finally:
-            response.close()
+        attempts = self.store.retries.begin(f"blob {descriptor.digest} from {self.repository}")
+        blocks = download_blob(self.store, self.repository, descriptor, offset, attempts)
+        with closing(blocks):
+            yield blocks
 
     def close(self) -> None:
         """See :meth:`ImageSource.close`."""
@@ -171,32 +188,12 @@ class RegistryRepository:
         Raises:
             RegistryError: The registry refuses it.
         """
-        query = "?" + urlencode({"mount": descriptor.digest, "from": mount_from}) if mount_from else ""
-        what = f"blob {descriptor.digest} cannot be uploaded to {self.repository}"
-        response = self._ask("POST", f"blobs/uploads/{query}", headers={"Content-Length": "0"})
-        if response.status_code == 201 and mount_from:
-            let_go(response)
-            return True
-        upload = self._upload_path(response, what)
-        if descriptor.size > BLOCK_SIZE:
-            with content() as blocks:
-                response = self.store.request(
-                    "PATCH",
-                    upload,
-                    data=_Body(blocks, descriptor.size),
-                    headers={
-                        "Content-Type": "application/octet-stream",
-                        "Content-Range": f"0-{descriptor.size - 1}",
-                        "Content-Length": str(descriptor.size),
-                    },
-                )
-            upload = self._upload_path(response, what)
-            last = b""
-        else:
-            with content() as blocks:
-                last = b"".join(bytes(block) for block in blocks)
-        self._finish_upload(upload, descriptor, last, what)
-        return False
+        attempts = self.store.retries.begin(f"blob {descriptor.digest} to {self.repository}")
+        # What is small is sent again sooner than it is asked for.
+        records = self.store.records if descriptor.size > BLOCK_SIZE else NO_RECORDS
+        with records.open(self.repository, descriptor.digest) as record:
+            upload = BlobUpload(self.store, self.repository, descriptor, content, self.store.chunks, attempts, record)
+            return upload.run(mount_from)
 
     def put_manifest(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.put_manifest`."""
@@ -207,14 +204,9 @@ class RegistryRepository:
         self._put_manifest(root, tag or root.descriptor.digest)
 
     def _put_manifest(self, manifest: Manifest, reference: str) -> None:
-        response = self._ask(
-            "PUT",
-            f"manifests/{reference}",
-            data=manifest.content,
-            headers={"Content-Type": manifest.descriptor.media_type},
-        )
-        if response.status_code != 201:
-            raise self._refusal(response, f"manifest {manifest.descriptor.digest} cannot be put at {reference}")
+        what = f"manifest {manifest.descriptor.digest} cannot be put at {reference}"
+        headers = {"Content-Type": manifest.descriptor.media_type}
+        response = self._ask("PUT", f"manifests/{reference}", what, (201,), data=manifest.content, headers=headers)
         let_go(response)
         stored = response.headers.get("Docker-Content-Digest", manifest.descriptor.digest)
         if stored != manifest.descriptor.digest:
@@ -224,12 +216,11 @@ class RegistryRepository:
             )
 
     def _get_manifest(self, reference: str, digest: str | None = None) -> Manifest:
-        response = self._ask("GET", f"manifests/{reference}", headers={"Accept": ", ".join(MANIFEST_MEDIA_TYPES)})
-        with response:
+        what = f"manifest {reference} cannot be read"
+        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
+        with self._ask("GET", f"manifests/{reference}", what, (200, 404), headers=headers) as response:
             if response.status_code == 404:
                 raise SourceError(f"{self.description} lacks the manifest {reference}")
-            if response.status_code != 200:
-                raise self._refusal(response, f"manifest {reference} cannot be read")
             content = read_limited(response, MAXIMUM_SIZE)
         if digest and len(content) <= MAXIMUM_SIZE:
             verify_content(content, digest, f"manifest {digest} from {self.description}")
@@ -241,68 +232,11 @@ class RegistryRepository:
                 f"manifest {reference} from {self.description} cannot be used: {error.message}", error.advice
             ) from error
 
-    def _finish_upload(self, upload: str, descriptor: Descriptor, last: bytes, what: str) -> None:
-        query = "&" if "?" in upload else "?"
-        response = self.store.request(
-            "PUT",
-            f"{upload}{query}{urlencode({'digest': descriptor.digest})}",
-            data=last,
-            headers={"Content-Type": "application/octet-stream", "Content-Length": str(len(last))},
-        )
-        if response.status_code not in (201, 204):
-            error = self._refusal(response, what)
-            if "DIGEST_INVALID" in error.codes:
-                raise DigestMismatchError(error.message)
-            raise error
-        let_go(response)
-
-    def _upload_path(self, response: requests.Response, what: str) -> str:
-        if response.status_code not in (201, 202, 204):
-            raise self._refusal(response, what)
-        let_go(response)
-        try:
-            location = urlsplit(response.headers.get("Location", ""))
-        except ValueError:
-            location = urlsplit("")
-        match = _UPLOAD_PATH.fullmatch(location.path)
-        if match is None or match["repository"] != self.repository:
-            raise RegistryError(
-                f"{what}: {self.store.description} sent us to a place that is not an upload of this repository",
-                "The registry is at fault, or is not a registry",
-            )
-        return location.path + (f"?{location.query}" if location.query else "")
-
     def _has(self, path: str, headers: dict[str, str]) -> bool:
-        response = self._ask("HEAD", path, headers=headers)
-        if response.status_code not in (200, 404):
-            raise self._refusal(response, f"{path} cannot be looked up in {self.repository}")
+        what = f"{path} cannot be looked up in {self.repository}"
+        response = self._ask("HEAD", path, what, (200, 404), headers=headers)
         let_go(response)
         return response.status_code == 200
 
-    def _ask(self, method: str, path: str, **options: Any) -> requests.Response:
-        return self.store.ask(method, f"/v2/{self.repository}/{path}", **options)
-
-    def _refusal(self, response: requests.Response, what: str) -> RegistryError:
-        return refusal(response, what, self.store.description)
-
-
-class _Body:
-    """A request's body of known length: requests sends ``Content-Length``, http.client the blocks as they come."""
-
-    def __init__(self, blocks: Blocks, length: int) -> None:
-        self._blocks = blocks
-        self._length = length
-
-    def __iter__(self) -> Blocks:
-        return self._blocks
-
-    def __len__(self) -> int:
-        return self._length
-
-
-def _body(response: requests.Response, what: str) -> Blocks:
-    try:
-        for block in response.raw.stream(BLOCK_SIZE, decode_content=False):
-            yield memoryview(block)
-    except (HTTPError, OSError) as error:
-        raise ConnectionLostError(f"the connection was lost while reading {what}", "Run again") from error
+    def _ask(self, method: str, path: str, what: str, accepted: tuple[int, ...], **options: Any) -> requests.Response:
+        return self.store.ask(method, f"/v2/{self.repository}/{path}", what, accepted, **options)

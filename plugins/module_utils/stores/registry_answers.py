@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 MAXIMUM_ERROR_BODY = 64 << 10
 """Bytes of an error's body that are read; no honest one is longer."""
 
+_LONGEST_RETRY_AFTER = 60.0
 _ADVICE = {
     401: "The registry wants credentials of its own, which cannot pass the API server; let it do without",
     405: "The registry is read-only or has this operation switched off; use its writable port",
@@ -42,7 +43,10 @@ def refusal(response: requests.Response, what: str, who: str) -> RegistryError:
     if "no space left" in said:
         advice = _ADVICE[507]
     message = f"{what}: {who} answered {response.status_code}: {said:.500}"
-    return RegistryError(message, advice, response.status_code, codes)
+    error = RegistryError(message, advice, response.status_code, codes)
+    seconds = response.headers.get("Retry-After", "")
+    error.retry_after = min(float(seconds), _LONGEST_RETRY_AFTER) if seconds.isdecimal() else 0.0
+    return error
 
 
 def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str, ...]]:

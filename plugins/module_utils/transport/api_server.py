@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ClusterError, ConnectionLostError
+from ..errors import ClusterError, ConnectionLostError, UnreachableError
 from .connection import Endpoint, open_pool, request_target
-from .failures import NETWORK_ERRORS, UnreachableError, translate
+from .failures import NETWORK_ERRORS, translate
 
 try:
     import urllib3

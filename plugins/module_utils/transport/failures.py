@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from ..errors import ClusterError, ConnectionLostError
+from ..errors import ClusterError, ConnectionLostError, UnreachableError
 
 try:
     from urllib3 import exceptions as urllib3_errors
@@ -24,10 +24,6 @@ except ImportError:  # reported by whoever opens a connection
 else:
     NETWORK_ERRORS = (OSError, http.client.HTTPException, urllib3_errors.HTTPError)
 """What the libraries raise when the network fails them; requests' own errors are OSErrors."""
-
-
-class UnreachableError(ClusterError):
-    """No connection came to be, so nothing was sent: trying again later is always safe."""
 
 
 def translate(error: BaseException, server: str = "the API server") -> ClusterError:

@@ -179,11 +179,13 @@ class PodProxyAdapter(BaseAdapter):
             )
         # A Pod without an address yet is refused as one whose address is not allowed.
         if "trying to reach service" in said or "address not allowed" in said:
-            return ApiServerError(
+            unreachable = ApiServerError(
                 f"the API server cannot reach {where} at port {self.target.rsplit(':', 1)[-1]}: {said:.300}",
                 self._pod_state() or "See that the Pod is Running and listens there",
                 code,
             )
+            unreachable.transient, unreachable.tries = True, None
+            return unreachable
         return ApiServerError(f"the API server refuses the way to {where}: {said:.500}", None, code)
 
     def _pod_state(self) -> str | None:

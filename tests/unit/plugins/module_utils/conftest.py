@@ -18,6 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.delivery import Deliver
 from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
 from ansible_collections.k8scr.core.plugins.module_utils.push import push_orders
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
+from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
@@ -75,7 +76,7 @@ def registry(server: RegistryServer) -> Iterator[Registry]:
     with requests.Session() as session:
         session.trust_env = False
         session.mount(server.url, adapter)
-        yield Registry(session, server.url, "the registry", (2.0, 2.0))
+        yield Registry(session, server.url, "the registry", (2.0, 2.0), Retries(1.0, sleep=lambda _seconds: None))
 
 
 @pytest.fixture

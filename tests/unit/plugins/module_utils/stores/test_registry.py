@@ -21,6 +21,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import D
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import MAXIMUM_SIZE, parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry, RegistryRepository
+from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
 from unit.plugins.module_utils.support.images import Image, encode
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import blob, content_of, put, read_blob, read_image
@@ -89,7 +90,7 @@ def test_a_digest_that_is_none_is_not_believed(
     assert repository.resolve("1") == image.root
 
 
-@pytest.mark.parametrize("status", [301, 307, 401, 403, 429])
+@pytest.mark.parametrize("status", [301, 307, 401, 403])
 def test_a_registry_that_does_not_tell_is_an_error_not_an_absent_image(
     server: RegistryServer, repository: RegistryRepository, status: int
 ) -> None:
@@ -154,19 +155,20 @@ def test_a_blob_is_read_from_the_middle_on(server: RegistryServer, repository: R
     assert read_blob(repository, blob(digest_of(LARGE), LARGE), len(LARGE) - 7) == LARGE[-7:]
 
 
-def test_a_registry_that_cannot_read_from_the_middle_is_not_taken_at_the_beginning(
+def test_of_a_registry_that_cannot_read_from_the_middle_the_beginning_is_left_out(
     server: RegistryServer, repository: RegistryRepository
 ) -> None:
     server.blobs["team/app"] = {digest_of(SMALL): SMALL}
     server.fail("GET", "/blobs/", Answer(200, {}, SMALL))
 
-    with pytest.raises(RegistryError, match=f"blob {digest_of(SMALL)} cannot be read: the registry answered 200"):
-        read_blob(repository, blob(digest_of(SMALL), SMALL), 5)
+    assert read_blob(repository, blob(digest_of(SMALL), SMALL), 5) == SMALL[5:]
 
 
-def test_a_blob_that_ends_early_is_a_lost_connection(server: RegistryServer, repository: RegistryRepository) -> None:
+def test_a_blob_that_always_ends_at_its_beginning_is_a_lost_connection(
+    server: RegistryServer, repository: RegistryRepository
+) -> None:
     server.blobs["team/app"] = {digest_of(LARGE): LARGE}
-    server.fail("GET", "/blobs/", lambda answer: replace(answer, truncated=True))
+    server.fail("GET", "/blobs/", lambda answer: replace(answer, body=b"x", truncated=True))
 
     with pytest.raises(ConnectionLostError, match=f"lost while reading blob {digest_of(LARGE)}.*Run again"):
         read_blob(repository, blob(digest_of(LARGE), LARGE))
@@ -273,18 +275,6 @@ def test_a_registry_that_is_at_fault_for_good_is_not_asked_for_ever(
         send(repository, SMALL)
 
     assert len(server.asked("POST")) == 3
-
-
-@pytest.mark.parametrize(("method", "content"), [("PATCH", LARGE), ("PUT", SMALL)])
-def test_content_is_never_sent_twice_blindly(
-    server: RegistryServer, repository: RegistryRepository, method: str, content: bytes
-) -> None:
-    server.fail(method, "/blobs/uploads/", refused(500, "UNKNOWN"))
-
-    with pytest.raises(RegistryError, match="answered 500"):
-        send(repository, content)
-
-    assert len(server.asked(method)) == 1
 
 
 @pytest.mark.parametrize(
@@ -407,11 +397,11 @@ def test_a_refusal_that_makes_no_sense_is_still_one_line(
 
 def test_a_registry_that_falls_silent_is_given_up(server: RegistryServer, registry: Registry) -> None:
     def sleep(answer: Answer) -> Answer:
-        time.sleep(0.5)
+        time.sleep(0.3)
         return answer
 
-    server.fail("PUT", "/blobs/uploads/", sleep)
-    impatient = Registry(registry._session, server.url, "the registry", (0.1, 0.1))
+    server.fail("POST", "/blobs/uploads/", sleep)
+    impatient = Registry(registry._session, server.url, "the registry", (0.1, 0.1), Retries(0.1))
 
     with pytest.raises(ConnectionLostError, match="fell silent"):
         send(impatient.repository("team/app"), SMALL)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -59,13 +60,15 @@ class Fault:
         change: Makes it from the right answer, or is it.
         times: How often it happens.
         early: Whether it is given before the request's body is read, and nothing is stored.
+        cut: After how many bytes of the body the connection is cut, without an answer; what has come is kept.
     """
 
     method: str
     path: str
     change: Callable[[Answer], Answer] | Answer
     times: int
-    early: bool
+    early: bool = False
+    cut: int | None = None
 
 
 class RegistryServer:
@@ -116,6 +119,10 @@ class RegistryServer:
     ) -> None:
         """Have a fault; see :class:`Fault`."""
         self.faults.append(Fault(method, path, change, times, early))
+
+    def cut(self, method: str, path: str, after: int, times: int = 1) -> None:
+        """Cut connections after so many bytes of a body."""
+        self.faults.append(Fault(method, path, Answer(0, {}), times, cut=after))
 
     def fill(self, repository: str, tag: str | None, image: Image) -> None:
         """Have an image."""
@@ -181,7 +188,14 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(fault.change)
             return
-        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length if fault is None or fault.cut is None else min(length, fault.cut))
+        if fault and fault.cut is not None:
+            with self.registry.lock:
+                self._answer(address.path, {}, body)
+            self.close_connection = True
+            self.connection.shutdown(socket.SHUT_RDWR)
+            return
         if fault and isinstance(fault.change, Answer):
             self._send(fault.change)
             return
@@ -268,13 +282,15 @@ class _Handler(BaseHTTPRequestHandler):
         if self.command != "PUT":
             # Absolute and with a query, as distribution answers.
             location = f"{self.registry.url}/v2/{repository}/blobs/uploads/{name}?_state=secret"
-            return Answer(202, {"Location": location, "Range": f"0-{max(len(uploads[name]) - 1, 0)}"})
+            status = 204 if self.command == "GET" else 202
+            return Answer(status, {"Location": location, "Range": f"0-{max(len(uploads[name]) - 1, 0)}"})
         if query.get("_state") != "secret":
             return refused(400, "BLOB_UPLOAD_INVALID")
         content = uploads[name]
         if digest_of(content) != query["digest"]:
             return refused(400, "DIGEST_INVALID")
         blobs.setdefault(repository, {})[query["digest"]] = content
+        uploads[name] = b""
         return Answer(201, {"Location": f"/v2/{repository}/blobs/{query['digest']}"})
 
 

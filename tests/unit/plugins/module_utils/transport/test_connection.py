@@ -16,9 +16,12 @@ import kubernetes
 import pytest
 import requests
 from ansible.module_utils.common.warnings import get_warning_messages
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError, ConnectionLostError
+from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+    ClusterError,
+    ConnectionLostError,
+    UnreachableError,
+)
 from ansible_collections.k8scr.core.plugins.module_utils.transport import connection
-from ansible_collections.k8scr.core.plugins.module_utils.transport.failures import UnreachableError
 from unit.plugins.module_utils.transport.servers import Proxy, Server, answer
 
 if TYPE_CHECKING:

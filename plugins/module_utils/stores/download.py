@@ -1,0 +1,104 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Downloading a blob, going on where it was cut (OCI distribution specification, "Pulling blobs")."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Any, Protocol
+
+from ..errors import ConnectionLostError, K8scrError, RegistryError, SourceError
+from ..oci.descriptor import Descriptor
+from .registry_answers import refusal
+from .retry import Attempts
+from .store import BLOCK_SIZE, Blocks
+
+if TYPE_CHECKING:
+    import requests
+
+try:
+    from urllib3.exceptions import HTTPError
+except ImportError:
+    HTTPError = OSError  # type: ignore[assignment,misc]
+
+
+class DownloadRoad(Protocol):
+    """What a download needs of the registry that it comes from.
+
+    Attributes:
+        description: What it is, for people.
+    """
+
+    description: str
+
+    def request(self, method: str, path: str, **options: Any) -> requests.Response:
+        """Send one request, once."""
+
+    def limit(self, blocks: Blocks) -> Blocks:
+        """Pass a body's blocks on, as fast as may be."""
+
+
+def download_blob(
+    road: DownloadRoad, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
+) -> Generator[memoryview, None, None]:
+    """Yield a blob's content from ``offset`` (bytes) on, as often cut and gone on with as need be; it is not verified.
+
+    Args:
+        road: The registry.
+        repository: The repository.
+        descriptor: The blob.
+        offset: Bytes to leave out at the beginning.
+        attempts: When to try again.
+
+    Raises:
+        SourceError: The registry does not have it.
+        RegistryError: The registry refuses it.
+        ConnectionLostError: The connection was lost, and has gone on being lost for too long.
+    """
+    position = offset
+    while position < descriptor.size:
+        try:
+            for block in _read(road, repository, descriptor, position):
+                position += len(block)
+                attempts.worked()
+                yield block
+            # An answer that ended where it said is all that the registry has; the digest tells whether it is enough.
+            return
+        except K8scrError as error:
+            attempts.failed(error)
+
+
+def _read(road: DownloadRoad, repository: str, descriptor: Descriptor, position: int) -> Blocks:
+    what = f"blob {descriptor.digest} cannot be read"
+    headers = {"Range": f"bytes={position}-{descriptor.size - 1}"} if position else {}
+    response = road.request("GET", f"/v2/{repository}/blobs/{descriptor.digest}", headers=headers)
+    with response:
+        if response.status_code == 404:
+            raise SourceError(
+                f"repository {repository} in {road.description} lacks the blob {descriptor.digest}",
+                "Push the image again",
+            )
+        if response.status_code not in (200, 206):
+            raise refusal(response, what, road.description)
+        if response.status_code == 206 and not _begins_at(response, position):
+            raise RegistryError(f"{what}: {road.description} answered with another part than was asked for")
+        surplus = position if response.status_code == 200 else 0
+        try:
+            for block in road.limit(map(memoryview, response.raw.stream(BLOCK_SIZE, decode_content=False))):
+                left_out = min(surplus, len(block))
+                surplus -= left_out
+                if block[left_out:]:
+                    yield block[left_out:]
+        except (HTTPError, OSError) as error:
+            raise _lost(road, descriptor) from error
+
+
+def _begins_at(response: requests.Response, position: int) -> bool:
+    return response.headers.get("Content-Range", "").startswith(f"bytes {position}-")
+
+
+def _lost(road: DownloadRoad, descriptor: Descriptor) -> ConnectionLostError:
+    what = f"blob {descriptor.digest} from {road.description}"
+    return ConnectionLostError(f"the connection was lost while reading {what}", "Run again")
