@@ -249,15 +249,16 @@ def test_the_name_in_the_archive_can_be_chosen(
     ]
 
 
+@pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive"])
 def test_a_digest_beside_the_tag_chooses_the_image_and_not_its_name(
-    pull: Pull, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+    pull: Pull, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, transport: str
 ) -> None:
     server.fill("team/app", "1", other_image)
     server.fill("team/app", None, image)
 
-    pull({"name": f"team/app:1@{image.digest}", "dest": f"docker-archive:{tmp_path}/app.tar"})
+    pull({"name": f"team/app:1@{image.digest}", "dest": f"{transport}:{tmp_path}/app"})
 
-    assert contents(f"docker-archive:{tmp_path}/app.tar:team/app:1") == image.contents
+    assert contents(f"{transport}:{tmp_path}/app:docker.io/team/app:1") == image.contents
 
 
 def test_an_image_that_is_named_by_its_digest_is_found_by_it(

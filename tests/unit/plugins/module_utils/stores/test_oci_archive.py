@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,20 @@ def test_an_archive_keeps_its_other_images(path: Path, image: Image, other_image
     source = OciLayoutSource(TarFiles(path))
     for name, whole in (("one", image), ("two", other_image)):
         assert read_image(source, source.images(name)[0].root) == whole.contents
+
+
+def test_a_blob_that_an_old_and_a_new_image_share_is_in_the_archive_once(
+    path: Path, image: Image, other_image: Image
+) -> None:
+    write_oci_archive(path, {"one": image})
+    destination = OciArchiveDestination(path)
+
+    put(destination, other_image, "two")
+    destination.commit()
+
+    with tarfile.open(path) as archive:
+        names = archive.getnames()
+    assert sorted(names) == sorted(layout_files({"one": image, "two": other_image}))
 
 
 def test_an_archive_forgets_what_no_image_needs_any_more(path: Path, image: Image, other_image: Image) -> None:
