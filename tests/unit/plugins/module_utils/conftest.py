@@ -76,7 +76,7 @@ def registry(server: RegistryServer) -> Iterator[Registry]:
     with requests.Session() as session:
         session.trust_env = False
         session.mount(server.url, adapter)
-        yield Registry(session, server.url, "the registry", (2.0, 2.0), Retries(1.0, sleep=lambda _seconds: None))
+        yield Registry(session, server.url, "the registry", (2.0, 2.0), Retries(8.0, sleep=lambda _seconds: None))
 
 
 @pytest.fixture
