@@ -186,21 +186,18 @@ class ApiServerAdapter(HTTPAdapter):
             sent.add("Authorization", authorization)
         for name, value in access.impersonation:
             sent.add(name, value)
+        options: dict[str, Any] = {
+            "retries": False,
+            "redirect": False,
+            "assert_same_host": False,
+            "timeout": self._timeout(timeout),
+            "preload_content": False,
+            "decode_content": False,
+            "enforce_content_length": True,
+            "chunked": body is not None and "Content-Length" not in sent,
+        }
         try:
-            raw = pool.urlopen(
-                method,
-                target,
-                body=body,
-                headers=sent,
-                retries=False,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._timeout(timeout),
-                preload_content=False,
-                decode_content=False,
-                enforce_content_length=True,
-                chunked=body is not None and "Content-Length" not in sent,
-            )
+            raw = pool.request_encode_url(method, target, headers=sent, body=body, **options)
         except NETWORK_ERRORS as error:
             raise translate(error, access.endpoint.name) from error
         if raw.status < 200:

@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlencode
 
 from ansible.module_utils.common.warnings import warn
 
@@ -15,14 +17,6 @@ from ..errors import ClusterError
 from .api_server import ApiServerAdapter
 from .cluster_options import CLUSTER_ARGUMENT_SPEC, ClusterModule, secrets_of
 from .credentials import import_kubernetes, load
-
-try:
-    import requests  # noqa: F401
-    import urllib3
-except ImportError:
-    HAS_REQUESTS = False
-else:
-    HAS_REQUESTS = True
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -71,7 +65,7 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
     Raises:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
     """
-    if not HAS_REQUESTS:
+    if find_spec("requests") is None:
         raise ClusterError("the Python library requests is not installed", "Install requests")
     adapter = ApiServerAdapter(lambda: load(options), **adapter_options)
     if not adapter.verifies:
@@ -83,15 +77,24 @@ def _official_client(adapter: ApiServerAdapter) -> ApiClient:
     import_kubernetes()
     from kubernetes.client import ApiClient, Configuration
 
-    class ThroughAdapter(urllib3.PoolManager):
-        """Where the official client sends its requests: the adapter adds credentials, TLS and proxy to them."""
-
-        def urlopen(self, method: str, url: str, *_redirect: Any, **options: Any) -> Any:
-            return adapter.open(method, url, options.get("headers"), options.get("body"), options.get("timeout"))
-
     configuration = Configuration()
     configuration.host = adapter.base_url
     configuration.proxy = None
     client = ApiClient(configuration)
-    client.rest_client.pool_manager = ThroughAdapter()
+    client.rest_client.pool_manager = _ThroughAdapter(adapter)
     return client
+
+
+class _ThroughAdapter:
+    """Where the official client sends its requests: the adapter adds credentials, TLS and proxy to them."""
+
+    def __init__(self, adapter: ApiServerAdapter) -> None:
+        self._adapter = adapter
+
+    def request(self, method: str, url: str, fields: Sequence[tuple[str, Any]] | None = None, **options: Any) -> Any:
+        query = urlencode(fields or ())
+        address = f"{url}?{query}" if query else url
+        return self._adapter.open(method, address, options.get("headers"), options.get("body"), options.get("timeout"))
+
+    def clear(self) -> None:
+        """The connections are the adapter's."""

@@ -19,7 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import SourceErr
 from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import tar
 
-LONG = "blobs/" + "/".join("directory" * 6 for _ in range(3)) + "/file"
+LONG = "blobs/" + "/".join("directory" * 6 for _number in range(3)) + "/file"
 END = bytes(1024)
 
 

@@ -214,7 +214,7 @@ class _Tunnel(socketserver.StreamRequestHandler):
 
 def _pump(one: socket.socket, other: socket.socket) -> None:
     while True:
-        readable, _, _ = select.select([one, other], [], [])
+        readable, _writable, _broken = select.select([one, other], [], [])
         for source in readable:
             data = source.recv(64 << 10)
             if not data:
@@ -234,7 +234,7 @@ class Registry:
         self._upload = b""
 
     def __call__(self, request: Request) -> bytes:
-        prefix, _, rest = request.target.partition("/proxy/")
+        prefix, _proxy, rest = request.target.partition("/proxy/")
         address = urlsplit(f"/{rest}")
         found = _REGISTRY_PATH.fullmatch(address.path)
         assert found is not None

@@ -377,7 +377,7 @@ def test_a_connection_that_is_closed_without_an_answer_is_lost(
 def test_several_requests_share_a_connection(cluster_of: Connect, api_server: Server, options: dict[str, Any]) -> None:
     adapter = cluster_of(options).adapter
 
-    for _ in range(3):
+    for _number in range(3):
         adapter.open("GET", f"{adapter.base_url}/").read()
 
     assert api_server.connections == 1
