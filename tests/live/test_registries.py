@@ -63,6 +63,21 @@ def test_a_second_repository_gets_its_blobs_from_the_first(task: Task, host: Hos
     assert taken_over == (0 if host.make == "go-containerregistry" else 31)
 
 
+def test_the_pod_that_k8scrs_own_manifest_deploys_is_a_registry_as_well(
+    task: Task, repository: str, tmp_path: Path
+) -> None:
+    seed = {"namespace": "default", "registry": "k8scr", "registry_port": 80}
+    image = images.ensure("busybox")
+    source = {"source": f"oci:{image.layout}", "name": f"docker.io/{repository}:1"}
+
+    with host_registry("go-containerregistry", tmp_path, "k8scr", port=80):
+        pushed = task("k8scr_push", images=[source], **seed)
+        again = task("k8scr_push", images=[source], **seed)
+
+    assert pushed["images"][0]["digest"] == image.digest, pushed.get("msg")
+    assert not again["changed"]
+
+
 def test_images_with_dockers_media_types_are_taken(task: Task, host: HostRegistry, repository: str) -> None:
     image = images.ensure("multi-docker")
     wanted = [{"source": f"oci:{image.layout}", "name": f"docker.io/{repository}:1"}]

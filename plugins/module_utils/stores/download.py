@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any, Protocol
 
-from ..errors import ConnectionLostError, K8scrError, RegistryError, SourceError
+from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
 from .registry_answers import refusal
 from .retry import Attempts
 from .store import BLOCK_SIZE, Blocks
@@ -85,14 +86,28 @@ def _read(road: DownloadRoad, repository: str, descriptor: Descriptor, position:
         if response.status_code == 206 and not _begins_at(response, position):
             raise RegistryError(f"{what}: {road.description} answered with another part than was asked for")
         surplus = position if response.status_code == 200 else 0
+        blocks = road.limit(map(memoryview, response.raw.stream(BLOCK_SIZE, decode_content=False)))
+        if response.headers.get("Content-Type", "").startswith("text/html") and not position:
+            blocks = _unchanged(blocks, descriptor, what)
         try:
-            for block in road.limit(map(memoryview, response.raw.stream(BLOCK_SIZE, decode_content=False))):
+            for block in blocks:
                 left_out = min(surplus, len(block))
                 surplus -= left_out
                 if block[left_out:]:
                     yield block[left_out:]
         except (HTTPError, OSError) as error:
             raise _lost(road, descriptor) from error
+
+
+def _unchanged(blocks: Blocks, descriptor: Descriptor, what: str) -> Blocks:
+    """Say why content is another than was pushed: the API server rewrites the links in what is called HTML."""
+    try:
+        yield from verified(blocks, descriptor.digest, descriptor.size, what)
+    except DigestMismatchError as error:
+        raise DigestMismatchError(
+            f"{what}: the registry calls it text/html, and the API server rewrites the links in that",
+            "Have the registry say application/octet-stream, as registries do",
+        ) from error
 
 
 def _begins_at(response: requests.Response, position: int) -> bool:

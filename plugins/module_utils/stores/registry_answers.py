@@ -18,6 +18,8 @@ MAXIMUM_ERROR_BODY = 64 << 10
 """Bytes of an error's body that are read; no honest one is longer."""
 
 _LONGEST_RETRY_AFTER = 60.0
+_REGISTRY_HEADER = "Docker-Distribution-Api-Version"
+_OF_A_GATEWAY = (413, 502, 503, 504)
 _ADVICE = {
     401: "The registry wants credentials of its own, which cannot pass the API server; let it do without",
     405: "The registry is read-only or has this operation switched off; use its writable port",
@@ -25,6 +27,8 @@ _ADVICE = {
     415: "The registry does not take this kind of manifest; convert the image to OCI media types or allow the others",
     429: "The registry wants fewer requests; run again later",
     500: "Look into the registry's log",
+    502: "Look at the load balancers and proxies on the way",
+    504: "Look at the load balancers and proxies on the way, and at how long they let a request take",
     507: "The registry's storage is full; make room",
 }
 
@@ -42,6 +46,8 @@ def refusal(response: requests.Response, what: str, who: str) -> RegistryError:
     advice = _ADVICE.get(response.status_code)
     if "no space left" in said:
         advice = _ADVICE[507]
+    if not codes and response.status_code in _OF_A_GATEWAY and _REGISTRY_HEADER not in response.headers:
+        who = f"something between here and {who}"
     message = f"{what}: {who} answered {response.status_code}: {said:.500}"
     error = RegistryError(message, advice, response.status_code, codes)
     seconds = response.headers.get("Retry-After", "")
