@@ -10,7 +10,7 @@ import shutil
 import subprocess
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
@@ -18,6 +18,7 @@ from . import ansible_test, collection, demo, junit, pythons, venv
 from .commands import BUILD, CLUSTER, IMAGES, Failed, path_with, run, say, told
 
 RESULTS = BUILD / "results"
+TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
 
 
 @dataclass
@@ -63,6 +64,15 @@ def _sanity(context: Context) -> None:
 
 def _unit(context: Context) -> None:
     _pytest(context, "unit")
+
+
+def _floor(context: Context) -> None:
+    """The transport, with the oldest libraries: what is between theirs and today's is where they differ most."""
+    oldest = replace(context, programs=venv.ensure(venv.FLOOR), words=())
+    report = RESULTS / "floor.xml"
+    options = ("-W", "default", f"--junitxml={report}", f"--ignore={TRANSPORT_TESTS}/test_foreign_clients.py")
+    oldest.run("pytest", TRANSPORT_TESTS, *options)
+    context.skipped += junit.skipped(report)
 
 
 def _cluster(context: Context) -> None:
@@ -121,6 +131,7 @@ STAGES: dict[str, Callable[[Context], None]] = {
     **LINT,
     "sanity": _sanity,
     "unit": _unit,
+    "floor": _floor,
     "cluster": _cluster,
     "integration": _integration,
     "live": _live,
