@@ -10,9 +10,9 @@ carried out, so both agree by construction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -197,20 +197,12 @@ def _find_fault(copy: ImageCopy, blob: Descriptor, refused: DigestMismatchError)
 
 
 class _Content:
-    """Opens a blob's content at its source, verified where the destination does not do it."""
+    """Opens a blob's content at its source; see :class:`BlobContent`."""
 
     def __init__(self, copy: ImageCopy, descriptor: Descriptor) -> None:
-        self._copy = copy
+        self.what = f"blob {descriptor.digest} from {copy.source.description}"
+        self._source = copy.source
         self._descriptor = descriptor
 
     def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
-        return self._open(offset)
-
-    @contextmanager
-    def _open(self, offset: int) -> Iterator[Blocks]:
-        with self._copy.source.open_blob(self._descriptor, offset) as blocks:
-            if self._copy.destination.checks_digests:
-                yield blocks
-            else:
-                what = f"blob {self._descriptor.digest} from {self._copy.source.description}"
-                yield verified(blocks, self._descriptor.digest, self._descriptor.size, what)
+        return self._source.open_blob(self._descriptor, offset)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ..errors import DestinationError, SourceError
 from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
 from ..oci.manifest import Manifest
 from .files import writing
 from .graph import walk_manifests
@@ -83,7 +84,7 @@ class OciArchiveDestination:
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob`."""
         with content() as blocks:
-            self._write_blob(descriptor, blocks)
+            self._write_blob(descriptor, verified(blocks, descriptor.digest, descriptor.size, content.what))
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:

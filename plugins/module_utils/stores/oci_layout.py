@@ -29,6 +29,7 @@ from .oci_index import (
     with_entry,
     write_index,
 )
+from .partial_file import forget_expired, write_blob
 from .store import BlobContent, Blocks, SourceImage
 
 
@@ -118,6 +119,7 @@ class OciLayoutDestination:
         self.description = f"the folder {folder}"
         self._lock = threading.Lock()
         self._entries: list[Descriptor] = []
+        self._begun = False
         files = Folder(folder)
         with writing(folder):
             if files.size(INDEX_FILE) is not None:
@@ -150,21 +152,23 @@ class OciLayoutDestination:
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob`."""
         self._begin()
-        with content() as blocks:
-            self._write(blob_path(descriptor.digest), blocks, descriptor.size)
+        path = self.folder / blob_path(descriptor.digest)
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        write_blob(path, descriptor, content)
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.put_manifest`."""
         self._begin()
-        self._write_whole(blob_path(manifest.descriptor.digest), manifest.content)
+        self._write(blob_path(manifest.descriptor.digest), manifest.content)
 
     def publish(self, root: Manifest, tag: str | None) -> None:
         """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
             entries = with_entry(self._entries, root.descriptor, tag)
-            self._write_whole(INDEX_FILE, write_index(entries))
+            self._write(INDEX_FILE, write_index(entries))
             self._entries = entries
 
     def commit(self) -> None:
@@ -181,24 +185,21 @@ class OciLayoutDestination:
         # Before anything else: it tells the next run that a folder which has no image yet is ours to go on with.
         with self._lock:
             if Folder(self.folder).size(LAYOUT_FILE) is None:
-                self._write_whole(LAYOUT_FILE, LAYOUT_CONTENT)
+                self._write(LAYOUT_FILE, LAYOUT_CONTENT)
+            if not self._begun:
+                for folder in self.folder.glob("blobs/*"):
+                    forget_expired(folder)
+                self._begun = True
 
-    def _write_whole(self, name: str, content: bytes) -> None:
-        self._write(name, iter([memoryview(content)]), len(content))
-
-    def _write(self, name: str, blocks: Blocks, size: int) -> None:
+    def _write(self, name: str, content: bytes) -> None:
         path = self.folder / name
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         try:
-            with writing(path), os.fdopen(descriptor, "wb", buffering=0) as file:
-                if size:
-                    os.posix_fallocate(descriptor, 0, size)
-                for block in blocks:
-                    rest = block
-                    while rest:
-                        rest = rest[file.write(rest) :]
+            with writing(path), os.fdopen(descriptor, "wb") as file:
+                file.write(content)
+                file.flush()
                 allow_others(descriptor)
                 os.fsync(descriptor)
                 Path(temporary).replace(path)

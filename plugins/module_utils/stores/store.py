@@ -147,7 +147,13 @@ class DestinationStore(Protocol):
 
 
 class BlobContent(Protocol):
-    """Opens one blob's content, as often as it is needed."""
+    """Opens one blob's content, as often as it is needed; who does not check digests otherwise verifies it.
+
+    Attributes:
+        what: What is read from where, for people.
+    """
+
+    what: str
 
     def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
         """Open it from ``offset`` (bytes) on."""

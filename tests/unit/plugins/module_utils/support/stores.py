@@ -30,12 +30,23 @@ def blob(digest: str, content: bytes) -> Descriptor:
 
 def content_of(content: bytes) -> BlobContent:
     """Return what opens this content, as a source would."""
+    return Content(content)
+
+
+class Content:
+    """What opens a content, and notes from where on it was asked for."""
+
+    what = "blob from the test"
+
+    def __init__(self, content: bytes) -> None:
+        self.content = content
+        self.offsets: list[int] = []
 
     @contextmanager
-    def opened(offset: int = 0) -> Iterator[Blocks]:
-        yield iter([memoryview(content)[offset:]])
-
-    return opened
+    def __call__(self, offset: int = 0) -> Iterator[Blocks]:
+        """Open it."""
+        self.offsets.append(offset)
+        yield iter([memoryview(self.content)[offset:]])
 
 
 def put(destination: ImageDestination, image: Image, tag: str | None) -> None:

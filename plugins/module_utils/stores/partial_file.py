@@ -1,0 +1,123 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A file that is written beside its place and takes it when it is whole; one that was cut is gone on with."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import tempfile
+import time
+from itertools import chain
+from pathlib import Path
+
+from ..errors import DestinationError, DigestMismatchError
+from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
+from .files import allow_others, file_blocks, writing
+from .store import BlobContent
+
+_ENDING = ".partial"
+_WORTH_KEEPING = 1 << 20
+"""Bytes below which a part is sooner fetched again than gone on with."""
+_EXPIRES = 7 * 24 * 60 * 60.0
+"""Seconds after which nobody is expected to go on with a part."""
+
+
+def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None:
+    """Write a blob to its place, going on with what an earlier run left of it.
+
+    Args:
+        path: Its place, in a folder that exists.
+        descriptor: The blob.
+        content: Opens its content.
+
+    Raises:
+        DestinationError: The disk is full or broken; no part is left.
+        DigestMismatchError: The content is not what the digest names; no part is left.
+        K8scrError: The content could not be read to its end; what has come is left for the next run.
+    """
+    part = _Part(path)
+    try:
+        start = part.size()
+        try:
+            part.fill(descriptor, content, start)
+        except DigestMismatchError:
+            # What an earlier run left may have been torn by a power cut: then all of it is fetched again.
+            if not start:
+                raise
+            part.fill(descriptor, content, 0)
+        part.finish()
+    except BaseException as error:
+        part.abandon(keep=not isinstance(error, (DestinationError, DigestMismatchError)))
+        raise
+
+
+def forget_expired(folder: Path) -> None:
+    """Delete the parts that nobody went on with."""
+    for path in folder.glob(f".*{_ENDING}"):
+        try:
+            if time.time() - path.stat().st_mtime > _EXPIRES:
+                path.unlink()
+        except OSError:
+            continue
+
+
+class _Part:
+    """The beginning of a file; where another run is at the same one, one of our own."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}{_ENDING}")
+        with writing(path):
+            self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if not self._is_ours():
+                os.close(self._descriptor)
+                self._descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
+                self._part = Path(part)
+
+    def _is_ours(self) -> bool:
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it a moment ago may have put it in its place: then it is no part any more.
+            return os.path.samestat(os.fstat(self._descriptor), self._part.stat())
+        except OSError:
+            return False
+
+    def size(self) -> int:
+        return os.fstat(self._descriptor).st_size
+
+    def fill(self, descriptor: Descriptor, content: BlobContent, start: int) -> None:
+        """Write the content from ``start`` (bytes) on, and verify the whole."""
+        start = start if start < descriptor.size else 0
+        with writing(self._path):
+            os.ftruncate(self._descriptor, start)
+            os.lseek(self._descriptor, start, os.SEEK_SET)
+        before = file_blocks(self._descriptor, 0, start, str(self._part))
+        with content(start) as rest:
+            position = 0
+            for block in verified(chain(before, rest), descriptor.digest, descriptor.size, content.what):
+                if position >= start:
+                    self._write(block)
+                position += len(block)
+
+    def finish(self) -> None:
+        """Put it in its place, on disk."""
+        with writing(self._path):
+            allow_others(self._descriptor)
+            os.fsync(self._descriptor)
+            self._part.replace(self._path)
+        os.close(self._descriptor)
+
+    def abandon(self, keep: bool) -> None:
+        """Let go of it, and leave nothing unless it is to be kept and worth it."""
+        if not keep or self.size() < _WORTH_KEEPING:
+            self._part.unlink(missing_ok=True)
+        os.close(self._descriptor)
+
+    def _write(self, block: memoryview) -> None:
+        with writing(self._path):
+            while block:
+                block = block[os.write(self._descriptor, block) :]
