@@ -26,6 +26,60 @@ _EXPIRES = 7 * 24 * 60 * 60.0
 """Seconds after which nobody is expected to go on with a part."""
 
 
+class Part:
+    """The beginning of a file, locked; where another run is at the same one, one of our own.
+
+    Args:
+        path: The file's place, in a folder that exists.
+
+    Attributes:
+        descriptor: The part, open for reading and writing.
+
+    Raises:
+        DestinationError: Nothing can be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._part = path.with_name(f".{path.name}{_ENDING}")
+        with writing(path):
+            self.descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if not self._is_ours():
+                os.close(self.descriptor)
+                self.descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
+                self._part = Path(part)
+
+    def _is_ours(self) -> bool:
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it a moment ago may have put it in its place: then it is no part any more.
+            return os.path.samestat(os.fstat(self.descriptor), self._part.stat())
+        except OSError:
+            return False
+
+    def size(self) -> int:
+        """Its bytes so far."""
+        return os.fstat(self.descriptor).st_size
+
+    def finish(self) -> None:
+        """Put it in its place, whole and on disk.
+
+        Raises:
+            DestinationError: It cannot be; what was there before stays.
+        """
+        with writing(self._path):
+            allow_others(self.descriptor)
+            os.fsync(self.descriptor)
+            self._part.replace(self._path)
+        os.close(self.descriptor)
+
+    def abandon(self, keep: bool) -> None:
+        """Let go of it, and leave nothing unless it is to be kept and worth it."""
+        if not keep or self.size() < _WORTH_KEEPING:
+            self._part.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
 def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None:
     """Write a blob to its place, going on with what an earlier run left of it.
 
@@ -39,16 +93,16 @@ def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None
         DigestMismatchError: The content is not what the digest names; no part is left.
         K8scrError: The content could not be read to its end; what has come is left for the next run.
     """
-    part = _Part(path)
+    part = Part(path)
     try:
         start = part.size()
         try:
-            part.fill(descriptor, content, start)
+            _fill(part, path, descriptor, content, start)
         except DigestMismatchError:
             # What an earlier run left may have been torn by a power cut: then all of it is fetched again.
             if not start:
                 raise
-            part.fill(descriptor, content, 0)
+            _fill(part, path, descriptor, content, 0)
         part.finish()
     except BaseException as error:
         part.abandon(keep=not isinstance(error, (DestinationError, DigestMismatchError)))
@@ -65,59 +119,18 @@ def forget_expired(folder: Path) -> None:
             continue
 
 
-class _Part:
-    """The beginning of a file; where another run is at the same one, one of our own."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._part = path.with_name(f".{path.name}{_ENDING}")
-        with writing(path):
-            self._descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            if not self._is_ours():
-                os.close(self._descriptor)
-                self._descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
-                self._part = Path(part)
-
-    def _is_ours(self) -> bool:
-        try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who had it a moment ago may have put it in its place: then it is no part any more.
-            return os.path.samestat(os.fstat(self._descriptor), self._part.stat())
-        except OSError:
-            return False
-
-    def size(self) -> int:
-        return os.fstat(self._descriptor).st_size
-
-    def fill(self, descriptor: Descriptor, content: BlobContent, start: int) -> None:
-        """Write the content from ``start`` (bytes) on, and verify the whole."""
-        start = start if start < descriptor.size else 0
-        with writing(self._path):
-            os.ftruncate(self._descriptor, start)
-            os.lseek(self._descriptor, start, os.SEEK_SET)
-        before = file_blocks(self._descriptor, 0, start, str(self._part))
-        with content(start) as rest:
-            position = 0
-            for block in verified(chain(before, rest), descriptor.digest, descriptor.size, content.what):
-                if position >= start:
-                    self._write(block)
-                position += len(block)
-
-    def finish(self) -> None:
-        """Put it in its place, on disk."""
-        with writing(self._path):
-            allow_others(self._descriptor)
-            os.fsync(self._descriptor)
-            self._part.replace(self._path)
-        os.close(self._descriptor)
-
-    def abandon(self, keep: bool) -> None:
-        """Let go of it, and leave nothing unless it is to be kept and worth it."""
-        if not keep or self.size() < _WORTH_KEEPING:
-            self._part.unlink(missing_ok=True)
-        os.close(self._descriptor)
-
-    def _write(self, block: memoryview) -> None:
-        with writing(self._path):
-            while block:
-                block = block[os.write(self._descriptor, block) :]
+def _fill(part: Part, path: Path, descriptor: Descriptor, content: BlobContent, start: int) -> None:
+    """Write the content from ``start`` (bytes) on, and verify the whole."""
+    start = start if start < descriptor.size else 0
+    with writing(path):
+        os.ftruncate(part.descriptor, start)
+        os.lseek(part.descriptor, start, os.SEEK_SET)
+    before = file_blocks(part.descriptor, 0, start, str(path))
+    with content(start) as rest:
+        position = 0
+        for block in verified(chain(before, rest), descriptor.digest, descriptor.size, content.what):
+            unwritten = block if position >= start else block[:0]
+            position += len(block)
+            with writing(path):
+                while unwritten:
+                    unwritten = unwritten[os.write(part.descriptor, unwritten) :]

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import os
 import tarfile
-import tempfile
 import threading
 from pathlib import Path
 
-from .files import allow_others, writing
+from .files import writing
+from .partial_file import Part
 
 _BLOCK = 512
 
@@ -34,9 +34,11 @@ class TarWriter:
         self.path = path
         self._lock = threading.Lock()
         self._end = 0
+        self._part = Part(path)
+        self._descriptor = self._part.descriptor
         with writing(path):
-            self._descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        self._temporary = Path(temporary)
+            # What a run that was killed left: its entries are those of another copy.
+            os.ftruncate(self._descriptor, 0)
 
     def reserve(self, name: str, size: int) -> int:
         """Make room for an entry and return where its content begins, in bytes.
@@ -79,13 +81,8 @@ class TarWriter:
             DestinationError: It cannot be; what was there before stays.
         """
         self.write(self._end, memoryview(bytes(2 * _BLOCK)))
-        with writing(self.path):
-            allow_others(self._descriptor)
-            os.fsync(self._descriptor)
-            self._temporary.replace(self.path)
-        os.close(self._descriptor)
+        self._part.finish()
 
     def abandon(self) -> None:
         """Leave nothing of it."""
-        os.close(self._descriptor)
-        self._temporary.unlink()
+        self._part.abandon(keep=False)
