@@ -6,16 +6,18 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
+from pathlib import Path
 from typing import Any
 
 from .stores.bandwidth import Bandwidth
 from .stores.registry import Registry
 from .stores.retry import Retries
 from .stores.upload import ChunkSize
-from .stores.upload_records import UploadRecords, cache_folder
+from .stores.upload_records import UploadRecords
 from .transport.cluster import connect
 from .transport.pod_proxy import PodProxyAdapter
 
@@ -61,7 +63,8 @@ def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
     cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
     road = PodProxyAdapter(cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"])
     session.mount(f"{_URL}/", road)
-    records = UploadRecords(cache_folder(), f"{cluster.adapter.base_url} {namespace} {road.target}")
+    identity = f"{cluster.adapter.base_url} {namespace} {road.target}"
+    records = UploadRecords(cache_folder() / "uploads", identity)
     records.forget_expired()
     with session:
         yield Registry(
@@ -73,4 +76,10 @@ def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
             ChunkSize(options["chunk_size"]),
             Bandwidth(options["bandwidth"]) if options["bandwidth"] else None,
             records,
+            identity,
         )
+
+
+def cache_folder() -> Path:
+    """Where this user's runs keep what they can do without (XDG Base Directory Specification)."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "k8scr"

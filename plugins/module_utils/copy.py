@@ -10,7 +10,7 @@ carried out, so both agree by construction.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -39,14 +39,16 @@ class BlobCopy:
     Attributes:
         descriptor: The blob.
         action: What becomes of it: planned at first, then what became of it.
-        origin: The copy of the same blob to another repository of the same store, which it is mounted from.
         repository: Where it goes to, in the destination's store.
+        mount_from: Another repository of that store, which has it.
+        origin: The copy of the same blob to another repository of the same store, which it is mounted from.
         arrival: Ends when it is there, or fails.
     """
 
     descriptor: Descriptor
     action: Action
     repository: str
+    mount_from: str | None = None
     origin: BlobCopy | None = None
     arrival: Future[None] | None = None
 
@@ -60,6 +62,7 @@ class ImageCopy:
         image: Which it is there.
         destination: Where it goes to.
         tag: The tag that it gets; ``None`` for an image that is known by its digest alone.
+        neighbours: Other repositories of the destination's store that may have blobs of it.
         before: The manifest or index that has the tag, or the digest, before the copy.
         root: The digest that the tag has after it.
         manifests: The manifests that are missing at the destination, children before indexes; empty if the
@@ -71,6 +74,7 @@ class ImageCopy:
     image: SourceImage
     destination: ImageDestination
     tag: str | None
+    neighbours: Sequence[ImageDestination] = ()
     before: Descriptor | None = None
     root: str = ""
     manifests: list[Manifest] = field(default_factory=list)
@@ -105,8 +109,17 @@ def plan_image(copy: ImageCopy) -> None:
         for blob in manifest.blobs:
             if blob.digest not in seen:
                 seen.add(blob.digest)
-                action = Action.PRESENT if copy.destination.has_blob(blob) else Action.SENT
-                copy.blobs.append(BlobCopy(blob, action, copy.destination.repository))
+                copy.blobs.append(_plan_blob(copy, blob))
+
+
+def _plan_blob(copy: ImageCopy, blob: Descriptor) -> BlobCopy:
+    here = copy.destination.repository
+    if copy.destination.has_blob(blob):
+        return BlobCopy(blob, Action.PRESENT, here)
+    for neighbour in copy.neighbours:
+        if neighbour.has_blob(blob):
+            return BlobCopy(blob, Action.MOUNTED, here, neighbour.repository)
+    return BlobCopy(blob, Action.SENT, here)
 
 
 def share_blobs(copies: Iterable[ImageCopy]) -> None:
@@ -123,11 +136,11 @@ def share_blobs(copies: Iterable[ImageCopy]) -> None:
             digest = blob.descriptor.digest
             same_place = here.setdefault((store, blob.repository, digest), blob)
             origin = first.setdefault((store, digest), blob)
-            if blob.action is not Action.SENT:
+            if blob.action is Action.PRESENT:
                 continue
             if same_place is not blob:
                 blob.action, blob.origin = Action.PRESENT, same_place
-            elif origin is not blob:
+            elif origin is not blob and not blob.mount_from:
                 blob.action, blob.origin = Action.MOUNTED, origin
 
 
@@ -153,16 +166,14 @@ def finish_image(copy: ImageCopy) -> None:
 
 
 def _copy_blob(copy: ImageCopy, blob: BlobCopy) -> None:
-    mount_from: str | None = None
-    if blob.origin:
-        if _arrived(blob.origin):
-            if blob.action is Action.PRESENT:
-                return
-            mount_from = blob.origin.repository
-        blob.action = Action.SENT
+    mount_from = blob.mount_from
+    if blob.origin and _arrived(blob.origin):
+        if blob.action is Action.PRESENT:
+            return
+        mount_from = blob.origin.repository
     try:
-        if copy.destination.put_blob(blob.descriptor, _Content(copy, blob.descriptor), mount_from):
-            blob.action = Action.MOUNTED
+        mounted = copy.destination.put_blob(blob.descriptor, _Content(copy, blob.descriptor), mount_from)
+        blob.action = Action.MOUNTED if mounted else Action.SENT
     except DigestMismatchError as error:
         if copy.destination.checks_digests:
             raise _find_fault(copy, blob.descriptor, error) from error

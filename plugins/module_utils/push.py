@@ -10,11 +10,12 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from typing import Any
 
-from .cluster_registry import connect_registry
+from .cluster_registry import cache_folder, connect_registry
 from .copy import ImageCopy
 from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.reference import Reference, parse_reference
+from .pushed_images import PushedImages
 from .stores.location import FileSource, open_source, parse_location
 from .stores.registry import Registry
 from .stores.store import SourceImage
@@ -31,42 +32,83 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pushed as asked.
     """
+    with connect_registry(options) as registry:
+        pushed = PushedImages(cache_folder() / "pushed", registry.identity)
+        return push_images(options, check_mode, registry, pushed)
+
+
+def push_images(
+    options: Mapping[str, Any], check_mode: bool, registry: Registry, pushed: PushedImages
+) -> dict[str, Any]:
+    """Push images to a registry and return the module's result; see :func:`run_push`."""
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     with ExitStack() as opened:
-        registry = opened.enter_context(connect_registry(options))
-        result = delivery.run(push_orders(options["images"], registry, options["qualify"], opened))
-        return {**result, "retries": registry.retries.account}
+        orders = PushOrders(registry, options["qualify"], options["mount_from"], pushed, opened).read(options["images"])
+        result = delivery.run(orders)
+    if not check_mode:
+        for order in orders:
+            if order.copy and not order.error:
+                pushed.remember(order.copy.image.root.digest, order.copy.destination.repository)
+        pushed.save()
+    return {**result, "retries": registry.retries.account}
 
 
-def push_orders(images: Sequence[Any], registry: Registry, qualify: bool, opened: ExitStack) -> list[Order]:
-    """Return the orders for the entries of the option ``images``; one that cannot be read is an order that fails.
+class PushOrders:
+    """The orders for the entries of the option ``images``.
 
     Args:
-        images: The entries.
         registry: The cluster's registry.
         qualify: Whether the repositories there begin with the images' hosts.
+        mount_from: Repositories there that may have blobs of the images.
+        pushed: What was pushed there before.
         opened: Is told of the sources, which must be open until the orders are carried out.
-
-    Raises:
-        InputError: Two of them would land on one tag with different digests.
     """
-    orders = [order for entry in images for order in _orders(entry, registry, qualify, opened)]
-    _refuse_collisions(orders)
-    return orders
 
+    def __init__(
+        self, registry: Registry, qualify: bool, mount_from: Sequence[str], pushed: PushedImages, opened: ExitStack
+    ) -> None:
+        self._registry = registry
+        self._qualify = qualify
+        self._mount_from = tuple(mount_from)
+        self._pushed = pushed
+        self._opened = opened
 
-def _orders(entry: Any, registry: Registry, qualify: bool, opened: ExitStack) -> list[Order]:
-    source_text, name = _read_entry(entry)
-    try:
-        location = parse_location(source_text)
-        source = opened.enter_context(closing(open_source(location)))
-        images = source.images(location.name)
-        if name and len(images) > 1:
-            raise InputError(f"{source_text} has {len(images)} images, and one name cannot be that of all", "Say which")
-        reference = parse_reference(name) if name else None
-    except K8scrError as error:
-        return [_failed(name or source_text, source_text, error)]
-    return [_order(source, image, reference or image.name, source_text, registry, qualify) for image in images]
+    def read(self, images: Sequence[Any]) -> list[Order]:
+        """Return them; an entry that cannot be read is an order that fails.
+
+        Raises:
+            InputError: Two of them would land on one tag with different digests.
+        """
+        orders = [order for entry in images for order in self._orders(entry)]
+        _refuse_collisions(orders)
+        return orders
+
+    def _orders(self, entry: Any) -> list[Order]:
+        text, name = _read_entry(entry)
+        try:
+            location = parse_location(text)
+            source = self._opened.enter_context(closing(open_source(location)))
+            images = source.images(location.name)
+            if name and len(images) > 1:
+                raise InputError(f"{text} has {len(images)} images, and one name cannot be that of all", "Say which")
+            reference = parse_reference(name) if name else None
+        except K8scrError as error:
+            return [_failed(name or text, text, error)]
+        return [self._order(source, image, reference or image.name, text) for image in images]
+
+    def _order(self, source: FileSource, image: SourceImage, name: Reference | None, text: str) -> Order:
+        digest = image.root.digest
+        if name is None:
+            return _failed(text, text, SourceError(f"image {digest} in {text} has no name", "Give it one with name"))
+        if name.digest and name.digest != digest:
+            return _failed(str(name), text, SourceError(f"{text} has {digest}, not the digest of {name}"))
+        repository = name.repository(self._qualify)
+        others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(digest)))
+        neighbours = [self._registry.repository(other) for other in others if other != repository]
+        copy = ImageCopy(source, image, self._registry.repository(repository), name.tag, neighbours)
+        target = f"{repository}:{name.tag}" if name.tag else f"{repository}@{digest}"
+        facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
+        return Order(str(name), lambda: copy, facts, copy)
 
 
 def _read_entry(entry: Any) -> tuple[str, str | None]:
@@ -77,21 +119,6 @@ def _read_entry(entry: Any) -> tuple[str, str | None]:
         if name is None or isinstance(name, str):
             return entry["source"], name
     raise InputError(f"{entry!r:.300} is not an image to push", "Write a source, or source and name")
-
-
-def _order(
-    source: FileSource, image: SourceImage, name: Reference | None, text: str, registry: Registry, qualify: bool
-) -> Order:
-    if name is None:
-        error = SourceError(f"image {image.root.digest} in {text} has no name", "Give it one with name")
-        return _failed(text, text, error)
-    if name.digest and name.digest != image.root.digest:
-        return _failed(str(name), text, SourceError(f"{text} has {image.root.digest}, not the digest of {name}"))
-    repository = name.repository(qualify)
-    copy = ImageCopy(source, image, registry.repository(repository), name.tag)
-    target = f"{repository}:{name.tag}" if name.tag else f"{repository}@{image.root.digest}"
-    facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
-    return Order(str(name), lambda: copy, facts, copy)
 
 
 def _refuse_collisions(orders: Sequence[Order]) -> None:

@@ -43,6 +43,15 @@ options:
           - The name that the image shall have, as in C(registry.example.com/team/api:1.2).
           - Without it the name that the source has for the image is kept.
         type: str
+  mount_from:
+    description:
+      - Other repositories of the cluster's registry that may have blobs of the images, as in V(team/base). The
+        registry takes over from there what they have, and it is not sent.
+      - The images of one task find each other by themselves, and so does an image that the same user has pushed
+        there before under another name.
+    type: list
+    elements: str
+    default: []
 seealso:
   - module: k8scr.core.k8scr_pull
 """
@@ -67,6 +76,13 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
   register: plan
+
+- name: Leave room on a slow line for others, and send nothing that another repository has
+  k8scr.core.k8scr_push:
+    images:
+      - oci:/media/app/layout
+    bandwidth: 5M
+    mount_from: [team/base]
 
 - name: Push to the Pod that k8scr's own manifest deploys
   k8scr.core.k8scr_push:
@@ -165,6 +181,7 @@ def main() -> None:
             "required": True,
             "options": {"source": {"type": "str", "required": True}, "name": {"type": "str"}},
         },
+        "mount_from": {"type": "list", "elements": "str", "default": []},
         **REGISTRY_ARGUMENT_SPEC,
     }
     run_module(argument_spec, run_push)

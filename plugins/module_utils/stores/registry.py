@@ -41,6 +41,7 @@ class Registry:
         chunks: How many bytes a request may carry.
         bandwidth: How fast bodies may flow; None for as fast as they can.
         records: What is remembered of uploads from run to run.
+        identity: Tells this registry from all others.
     """
 
     def __init__(
@@ -53,11 +54,13 @@ class Registry:
         chunks: ChunkSize | None = None,
         bandwidth: Bandwidth | None = None,
         records: UploadRecords = NO_RECORDS,
+        identity: str = "",
     ) -> None:
         self.description = description
         self.retries = retries or Retries(_PATIENCE)
         self.chunks = chunks or ChunkSize()
         self.records = records
+        self.identity = identity or url
         self._bandwidth = bandwidth
         self._session = session
         self._url = url

@@ -23,11 +23,6 @@ _EXPIRES = 24 * 60 * 60.0
 _LONGEST_LOCATION = 8 << 10
 
 
-def cache_folder() -> Path:
-    """Where a user's programs keep what they can do without (XDG Base Directory Specification)."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path("~/.cache").expanduser()) / "k8scr" / "uploads"
-
-
 class UploadRecords:
     """The uploads to one registry.
 

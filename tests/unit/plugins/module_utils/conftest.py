@@ -16,7 +16,8 @@ import pytest
 import requests
 from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
 from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
-from ansible_collections.k8scr.core.plugins.module_utils.push import push_orders
+from ansible_collections.k8scr.core.plugins.module_utils.push import push_images
+from ansible_collections.k8scr.core.plugins.module_utils.pushed_images import PushedImages
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
@@ -89,15 +90,14 @@ def full_disk() -> Iterator[None]:
 
 
 @pytest.fixture
-def push(registry: Registry) -> Callable[..., dict[str, Any]]:
+def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
     """Pushes images as the module does, and returns its result."""
+    cache = tmp_path_factory.mktemp("cache")
 
-    def run(
-        *images: Any, check_mode: bool = False, qualify: bool = False, fail_fast: bool = False, connections: int = 4
-    ) -> dict[str, Any]:
-        with ExitStack() as opened:
-            orders = push_orders(images, registry, qualify, opened)
-            return Delivery(connections, check_mode, fail_fast).run(orders)
+    def run(*images: Any, check_mode: bool = False, **given: Any) -> dict[str, Any]:
+        defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": []}
+        pushed = PushedImages(cache, registry.identity)
+        return push_images({**defaults, **given, "images": images}, check_mode, registry, pushed)
 
     return run
 

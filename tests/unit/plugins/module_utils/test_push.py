@@ -77,6 +77,7 @@ def test_a_result_says_what_became_of_the_image(push: Push, tmp_path: Path, imag
             }
         ],
         "diff": {"before": "", "after": f"team/app:1 {image.digest}\n"},
+        "retries": [],
     }
     assert json.loads(json.dumps(result)) == result
 
@@ -299,3 +300,42 @@ def test_the_sources_are_closed_when_all_is_done(
     push(archive, {"source": docker, "name": "app:2"}, f"{archive}:lacking")
 
     assert sorted(closed) == ["docker.tar", "oci.tar", "oci.tar"]
+
+
+def test_what_another_repository_has_is_mounted_from_there(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    server.fill("team/base", None, image)
+
+    planned = push(f"oci:{tmp_path}", mount_from=["team/none", "team/base"], check_mode=True)
+    pushed = push(f"oci:{tmp_path}", mount_from=["team/none", "team/base"])
+
+    assert planned["images"] == pushed["images"]
+    assert pushed["images"][0]["mounted"]["blobs"] == len(image.blobs)
+    assert server.asked("PATCH") == []
+
+
+def test_where_mounting_is_refused_the_content_is_sent_in_the_same_session(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    server.fill("team/base", None, image)
+    server.mounts = False
+
+    pushed = push(f"oci:{tmp_path}", mount_from=["team/base"])
+
+    assert pushed["images"][0]["sent"]["blobs"] == len(image.blobs)
+    assert len(server.asked("POST")) == len(image.blobs)
+
+
+def test_an_image_that_was_pushed_before_under_another_name_is_not_sent_again(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    push(f"oci:{tmp_path}")
+
+    renamed = push({"source": f"oci:{tmp_path}", "name": "example.com/team/renamed:1"})
+
+    assert renamed["changed"]
+    assert renamed["images"][0]["mounted"]["blobs"] == len(image.blobs)
