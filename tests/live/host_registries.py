@@ -68,6 +68,7 @@ class HostRegistry:
     """
 
     def __init__(self, make: str, folder: Path, pod: str, port: int = 0) -> None:
+        folder.mkdir(exist_ok=True)
         self.make = make
         self.pod = pod
         self.port = port or _free_port()
