@@ -1,0 +1,73 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The tasks that the documentation shows are tasks that the modules take."""
+
+from __future__ import annotations
+
+import json
+import re
+import textwrap
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from ansible.module_utils.testing import patch_module_args
+
+COLLECTION = Path(__file__).resolve().parents[3]
+PREFIX = "k8scr.core."
+MARKDOWN = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+RESTRUCTURED = re.compile(r"^\.\. code-block:: yaml\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+# What is wrong with the options of a task, in Ansible's words.
+WRONG = ("Unsupported parameters", "missing required", "mutually exclusive", "must be one of", "required: one of")
+
+
+def texts() -> Iterator[tuple[str, str]]:
+    """Every piece of YAML that the documentation shows, and where it is."""
+    for module in sorted((COLLECTION / "plugins/modules").glob("*.py")):
+        examples = import_module(f"ansible_collections.k8scr.core.plugins.modules.{module.stem}").EXAMPLES
+        yield module.name, examples
+    for page in [COLLECTION / "README.md", *sorted(COLLECTION.glob("roles/*/README.md"))]:
+        for text in MARKDOWN.findall(page.read_text()):
+            yield str(page.relative_to(COLLECTION)), text
+    for guide in sorted(COLLECTION.glob("docs/docsite/rst/*.rst")):
+        for text in RESTRUCTURED.findall(guide.read_text()):
+            yield guide.name, textwrap.dedent(text)
+
+
+def tasks() -> Iterator[Any]:
+    """Every task of ours in them."""
+    for place, text in texts():
+        for task in _tasks(yaml.safe_load(text)):
+            yield pytest.param(task, id=f"{place}: {task['name']}")
+
+
+def _tasks(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, list):
+        for part in value:
+            yield from _tasks(part)
+    elif isinstance(value, dict):
+        if any(key.startswith(PREFIX) for key in value):
+            yield value
+        for key in ("tasks", "block", "always"):
+            yield from _tasks(value.get(key))
+
+
+@pytest.mark.parametrize("task", list(tasks()))
+def test_a_task_that_is_shown_is_taken(
+    task: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (module,) = (key for key in task if key.startswith(PREFIX))
+    options = {"kubeconfig": str(tmp_path / "none"), **task[module]}
+    if not (COLLECTION / "plugins/modules" / f"{module.removeprefix(PREFIX)}.py").exists():
+        pytest.fail(f"there is no module {module}")
+
+    with patch_module_args({"_ansible_check_mode": True, **options}), pytest.raises(SystemExit):
+        import_module(f"ansible_collections.k8scr.core.plugins.modules.{module.removeprefix(PREFIX)}").main()
+
+    result = json.loads(capsys.readouterr().out)
+    assert not any(words in result["msg"] for words in WRONG), result["msg"]
