@@ -86,7 +86,7 @@ class Delivery:
             self._copy(orders)
         except BaseException:
             for store, _group in stores.values():
-                store.abandon()
+                store.abandon(resumable=True)
             raise
         for store, group in stores.values():
             _commit(store, group)
@@ -121,7 +121,8 @@ def _finish(order: Order) -> bool:
 
 
 def _commit(store: DestinationStore, orders: Sequence[Order]) -> None:
-    if any(order.error for order in orders) and store.abandon():
+    errors = [order.error for order in orders if order.error]
+    if errors and store.abandon(resumable=all(error.transient for error in errors)):
         _fail(orders, _because_of(orders))
         return
     try:

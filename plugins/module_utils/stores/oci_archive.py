@@ -9,7 +9,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from ..errors import DestinationError, SourceError
+from ..errors import DestinationError, DigestMismatchError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import Manifest
@@ -83,8 +83,16 @@ class OciArchiveDestination:
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob`."""
+        writer = self._open_writer()
+        name = blob_path(descriptor.digest)
+        start, size = writer.left_over.pop(name, (0, 0))
+        if size != descriptor.size:
+            start = writer.reserve(name, descriptor.size)
+        elif _is_whole(writer.read(start, size), descriptor):
+            self._written.add(descriptor.digest)
+            return False
         with content() as blocks:
-            self._write_blob(descriptor, verified(blocks, descriptor.digest, descriptor.size, content.what))
+            self._write_blob(descriptor, verified(blocks, descriptor.digest, descriptor.size, content.what), start)
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
@@ -110,10 +118,10 @@ class OciArchiveDestination:
             writer.finish()
             self._writer = None
 
-    def abandon(self) -> bool:
+    def abandon(self, resumable: bool = False) -> bool:
         """See :meth:`DestinationStore.abandon`."""
         if self._writer:
-            self._writer.abandon()
+            self._writer.abandon(keep=resumable)
             self._writer = None
         return True
 
@@ -134,11 +142,10 @@ class OciArchiveDestination:
         for blob in manifest.blobs:
             if blob.digest not in self._written and self._old is not None and self.has_blob(blob):
                 with self._old.open_blob(blob) as blocks:
-                    self._write_blob(blob, blocks)
+                    self._write_blob(blob, blocks, writer.reserve(blob_path(blob.digest), blob.size))
 
-    def _write_blob(self, descriptor: Descriptor, blocks: Blocks) -> None:
+    def _write_blob(self, descriptor: Descriptor, blocks: Blocks, position: int) -> None:
         writer = self._open_writer()
-        position = writer.reserve(blob_path(descriptor.digest), descriptor.size)
         for block in blocks:
             writer.write(position, block)
             position += len(block)
@@ -147,5 +154,14 @@ class OciArchiveDestination:
     def _open_writer(self) -> TarWriter:
         with self._lock:
             if self._writer is None:
-                self._writer = TarWriter(self.path)
+                self._writer = TarWriter(self.path, "blobs/")
             return self._writer
+
+
+def _is_whole(blocks: Blocks, descriptor: Descriptor) -> bool:
+    try:
+        for _block in verified(blocks, descriptor.digest, descriptor.size, "what an earlier run left"):
+            pass
+    except DigestMismatchError:
+        return False
+    return True

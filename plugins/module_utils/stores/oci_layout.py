@@ -174,7 +174,7 @@ class OciLayoutDestination:
     def commit(self) -> None:
         """Everything is in its place already."""
 
-    def abandon(self) -> bool:
+    def abandon(self, resumable: bool = False) -> bool:
         """Whole blobs stay: no image names them, and the next run need not fetch them again."""
         return False
 

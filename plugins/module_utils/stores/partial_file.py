@@ -33,6 +33,7 @@ class Part:
         path: The file's place, in a folder that exists.
 
     Attributes:
+        place: Where the part is.
         descriptor: The part, open for reading and writing.
 
     Raises:
@@ -41,19 +42,19 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._part = path.with_name(f".{path.name}{_ENDING}")
+        self.place = path.with_name(f".{path.name}{_ENDING}")
         with writing(path):
-            self.descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            self.descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if not self._is_ours():
                 os.close(self.descriptor)
                 self.descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
-                self._part = Path(part)
+                self.place = Path(part)
 
     def _is_ours(self) -> bool:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who had it a moment ago may have put it in its place: then it is no part any more.
-            return os.path.samestat(os.fstat(self.descriptor), self._part.stat())
+            return os.path.samestat(os.fstat(self.descriptor), self.place.stat())
         except OSError:
             return False
 
@@ -70,13 +71,13 @@ class Part:
         with writing(self._path):
             allow_others(self.descriptor)
             os.fsync(self.descriptor)
-            self._part.replace(self._path)
+            self.place.replace(self._path)
         os.close(self.descriptor)
 
     def abandon(self, keep: bool) -> None:
         """Let go of it, and leave nothing unless it is to be kept and worth it."""
         if not keep or self.size() < _WORTH_KEEPING:
-            self._part.unlink(missing_ok=True)
+            self.place.unlink(missing_ok=True)
         os.close(self.descriptor)
 
 

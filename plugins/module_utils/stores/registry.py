@@ -73,7 +73,7 @@ class Registry:
     def commit(self) -> None:
         """Everything is in its place already."""
 
-    def abandon(self) -> bool:
+    def abandon(self, resumable: bool = False) -> bool:
         """Whole blobs stay: no image names them, and the next run need not send them again."""
         return False
 

@@ -135,8 +135,11 @@ class DestinationStore(Protocol):
             DestinationError: It cannot be; what was there before stays.
         """
 
-    def abandon(self) -> bool:
+    def abandon(self, resumable: bool = False) -> bool:
         """Forget what was written since the last commit, where that is not in its place yet.
+
+        Args:
+            resumable: Whether the next run may go on with what there is of it.
 
         Returns:
             Whether what was published is forgotten with it.

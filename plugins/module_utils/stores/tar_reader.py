@@ -59,6 +59,11 @@ class TarFiles:
         """Close the archive."""
         os.close(self._descriptor)
 
+    @property
+    def entries(self) -> dict[str, tuple[int, int]]:
+        """Where each regular file's content begins and how long it is, in bytes, by its name."""
+        return dict(self._entries)
+
     def size(self, name: str) -> int | None:
         """See :meth:`Files.size`."""
         entry = self._find(name)

@@ -4,7 +4,8 @@
 
 """Writing tar archives whose entries' lengths are known before: several can be written at once.
 
-The archive grows in a file beside its place and takes that place when it is whole.
+The archive grows in a file beside its place and takes that place when it is whole. What a run that was cut has left
+there is gone on with: the entries for which it had made room, whose content may be whole or not.
 """
 
 from __future__ import annotations
@@ -12,10 +13,14 @@ from __future__ import annotations
 import os
 import tarfile
 import threading
+from itertools import takewhile
 from pathlib import Path
 
-from .files import writing
+from ..errors import SourceError
+from .files import file_blocks, writing
 from .partial_file import Part
+from .store import Blocks
+from .tar_reader import TarFiles
 
 _BLOCK = 512
 
@@ -25,20 +30,24 @@ class TarWriter:
 
     Args:
         path: Where it shall be.
+        prefix: What the names of entries begin with that are worth going on with.
+
+    Attributes:
+        left_over: Where the content of such entries begins and how long it is, in bytes, by their names.
 
     Raises:
         DestinationError: Nothing can be written there.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, prefix: str) -> None:
         self.path = path
         self._lock = threading.Lock()
-        self._end = 0
         self._part = Part(path)
         self._descriptor = self._part.descriptor
+        self.left_over = _left_over(self._part, prefix)
+        self._end = max((start + _padded(size) for start, size in self.left_over.values()), default=0)
         with writing(path):
-            # What a run that was killed left: its entries are those of another copy.
-            os.ftruncate(self._descriptor, 0)
+            os.ftruncate(self._descriptor, self._end)
 
     def reserve(self, name: str, size: int) -> int:
         """Make room for an entry and return where its content begins, in bytes.
@@ -53,7 +62,7 @@ class TarWriter:
         with self._lock:
             position = self._end
             start = position + len(content)
-            self._end = start + -(-size // _BLOCK) * _BLOCK
+            self._end = start + _padded(size)
             with writing(self.path):
                 os.posix_fallocate(self._descriptor, position, self._end - position)
         self.write(position, memoryview(content))
@@ -70,6 +79,10 @@ class TarWriter:
                 count = os.pwrite(self._descriptor, block, position)
                 block, position = block[count:], position + count
 
+    def read(self, position: int, size: int) -> Blocks:
+        """Read ``size`` bytes of the archive from ``position`` (bytes) on."""
+        return file_blocks(self._descriptor, position, size, str(self._part.place))
+
     def add(self, name: str, content: bytes) -> None:
         """Write a small entry."""
         self.write(self.reserve(name, len(content)), memoryview(content))
@@ -83,6 +96,23 @@ class TarWriter:
         self.write(self._end, memoryview(bytes(2 * _BLOCK)))
         self._part.finish()
 
-    def abandon(self) -> None:
-        """Leave nothing of it."""
-        self._part.abandon(keep=False)
+    def abandon(self, keep: bool) -> None:
+        """Let go of it, and leave nothing unless the next run shall go on with it."""
+        self._part.abandon(keep)
+
+
+def _padded(size: int) -> int:
+    return -(-size // _BLOCK) * _BLOCK
+
+
+def _left_over(part: Part, prefix: str) -> dict[str, tuple[int, int]]:
+    if not part.size():
+        return {}
+    try:
+        files = TarFiles(part.place)
+    except SourceError:
+        return {}
+    files.close()
+    in_order = sorted(files.entries.items(), key=lambda entry: entry[1])
+    # What comes after the first of another kind was written when the archive was about to be whole.
+    return dict(takewhile(lambda entry: entry[0].startswith(prefix), in_order))

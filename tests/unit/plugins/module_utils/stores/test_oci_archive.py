@@ -11,7 +11,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError
+from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, DigestMismatchError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
@@ -23,7 +23,7 @@ from unit.plugins.module_utils.support.images import (
     write_docker_archive,
     write_oci_archive,
 )
-from unit.plugins.module_utils.support.stores import blob, content_of, put, read_image
+from unit.plugins.module_utils.support.stores import Content, blob, content_of, put, read_image
 
 
 @pytest.fixture
@@ -196,3 +196,35 @@ def test_an_old_docker_archive_is_not_written_over(path: Path, image: Image) -> 
 
     with pytest.raises(DestinationError, match="is there and is not an OCI archive"):
         OciArchiveDestination(path)
+
+
+def test_the_next_run_goes_on_with_what_a_cut_one_has_left(path: Path, large_image: Image) -> None:
+    stopped = OciArchiveDestination(path)
+    whole = large_image.layers[0]
+    torn = next(digest for digest in large_image.blobs if digest != whole)
+    stopped.put_blob(blob(whole, large_image.blobs[whole]), content_of(large_image.blobs[whole]))
+    with pytest.raises(DigestMismatchError):
+        stopped.put_blob(blob(torn, large_image.blobs[torn]), content_of(large_image.blobs[torn][:-1]))
+    stopped.abandon(resumable=True)
+    asked = {digest: Content(content) for digest, content in large_image.blobs.items()}
+
+    again = OciArchiveDestination(path)
+    for digest, content in asked.items():
+        again.put_blob(blob(digest, content.content), content)
+    put(again, Image(large_image.root, {large_image.digest: large_image.contents[large_image.digest]}), "app")
+    again.commit()
+
+    assert asked[whole].offsets == []
+    assert asked[torn].offsets == [0]
+    assert read_image(OciLayoutSource(TarFiles(path)), large_image.root) == large_image.contents
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_what_was_left_and_is_no_archive_is_begun_anew(path: Path, image: Image) -> None:
+    path.with_name(f".{path.name}.partial").write_bytes(b"torn by a power cut" * 100)
+    destination = OciArchiveDestination(path)
+
+    put(destination, image, "app")
+    destination.commit()
+
+    assert read_image(OciLayoutSource(TarFiles(path)), image.root) == image.contents
