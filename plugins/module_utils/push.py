@@ -16,9 +16,10 @@ from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.reference import Reference, parse_reference
 from .pushed_images import PushedImages
-from .stores.location import FileSource, open_source, parse_location
+from .stores.location import open_source, parse_location
 from .stores.registry import Registry
-from .stores.store import SourceImage
+from .stores.store import ImageSource, SourceImage
+from .stores.upstream import TRANSPORT, Upstreams
 
 
 def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -32,25 +33,27 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pushed as asked.
     """
-    with connect_registry(options) as registry:
+    limits = options["connections"], float(options["timeout"]), float(options["retry_timeout"])
+    with closing(Upstreams(options["upstreams"], *limits)) as upstreams, connect_registry(options) as registry:
         pushed = PushedImages(cache_folder() / "pushed", registry.identity)
-        return push_images(options, check_mode, registry, pushed)
+        return push_images(options, check_mode, registry, pushed, upstreams)
 
 
 def push_images(
-    options: Mapping[str, Any], check_mode: bool, registry: Registry, pushed: PushedImages
+    options: Mapping[str, Any], check_mode: bool, registry: Registry, pushed: PushedImages, upstreams: Upstreams
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     with ExitStack() as opened:
-        orders = PushOrders(registry, options["qualify"], options["mount_from"], pushed, opened).read(options["images"])
+        reader = PushOrders(registry, options["qualify"], options["mount_from"], pushed, upstreams, opened)
+        orders = reader.read(options["images"])
         result = delivery.run(orders)
     if not check_mode:
         for order in orders:
             if order.copy and not order.error:
                 pushed.remember(order.copy.image.root.digest, order.copy.destination.repository)
         pushed.save()
-    return {**result, "retries": registry.retries.account}
+    return {**result, "retries": [*registry.retries.account, *upstreams.retries]}
 
 
 class PushOrders:
@@ -61,16 +64,24 @@ class PushOrders:
         qualify: Whether the repositories there begin with the images' hosts.
         mount_from: Repositories there that may have blobs of the images.
         pushed: What was pushed there before.
+        upstreams: The registries that images come from.
         opened: Is told of the sources, which must be open until the orders are carried out.
     """
 
     def __init__(
-        self, registry: Registry, qualify: bool, mount_from: Sequence[str], pushed: PushedImages, opened: ExitStack
+        self,
+        registry: Registry,
+        qualify: bool,
+        mount_from: Sequence[str],
+        pushed: PushedImages,
+        upstreams: Upstreams,
+        opened: ExitStack,
     ) -> None:
         self._registry = registry
         self._qualify = qualify
         self._mount_from = tuple(mount_from)
         self._pushed = pushed
+        self._upstreams = upstreams
         self._opened = opened
 
     def read(self, images: Sequence[Any]) -> list[Order]:
@@ -86,9 +97,7 @@ class PushOrders:
     def _orders(self, entry: Any) -> list[Order]:
         text, name = _read_entry(entry)
         try:
-            location = parse_location(text)
-            source = self._opened.enter_context(closing(open_source(location)))
-            images = source.images(location.name)
+            source, images = self._open(text)
             if name and len(images) > 1:
                 raise InputError(f"{text} has {len(images)} images, and one name cannot be that of all", "Say which")
             reference = parse_reference(name) if name else None
@@ -96,7 +105,15 @@ class PushOrders:
             return [_failed(name or text, text, error)]
         return [self._order(source, image, reference or image.name, text) for image in images]
 
-    def _order(self, source: FileSource, image: SourceImage, name: Reference | None, text: str) -> Order:
+    def _open(self, text: str) -> tuple[ImageSource, list[SourceImage]]:
+        if text.startswith(TRANSPORT):
+            repository, image = self._upstreams.open(parse_reference(text[len(TRANSPORT) :]))
+            return repository, [image]
+        location = parse_location(text)
+        source = self._opened.enter_context(closing(open_source(location)))
+        return source, source.images(location.name)
+
+    def _order(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> Order:
         digest = image.root.digest
         if name is None:
             return _failed(text, text, SourceError(f"image {digest} in {text} has no name", "Give it one with name"))

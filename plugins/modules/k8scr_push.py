@@ -29,6 +29,9 @@ options:
       - A source is C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
         containers-transports(5), or a path that begins with V(/), V(./), V(../) or V(~), whose kind is found out.
         Without C(NAME) it means every image that is there, each under its own name.
+      - C(docker://NAME) is an image of the registry that its name begins with, as in
+        C(docker://registry.example.com/team/api:1.2). It goes straight from there to the cluster, without a stop on
+        this host's disk. A name with a digest means that digest, whatever the tag has become since.
       - Sources are read on the host that runs the task.
     type: list
     elements: raw
@@ -52,6 +55,57 @@ options:
     type: list
     elements: str
     default: []
+  upstreams:
+    description:
+      - What there is to say about the registries that C(docker://) names, one entry for each. A registry that speaks
+        HTTPS with a certificate that this host trusts, and whose credentials are where other tools keep them, needs
+        none.
+      - Without O(upstreams[].username), credentials are looked for when a registry asks for some - in the file that
+        E(REGISTRY_AUTH_FILE) names, or else in C($XDG_RUNTIME_DIR/containers/auth.json),
+        C($XDG_CONFIG_HOME/containers/auth.json) and C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in
+        this order, with the credential helpers that these name. C(podman login) and C(docker login) write there.
+      - A registry's credentials are sent to that registry and its token server alone.
+      - Proxies are those of the environment, E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description:
+          - The registry as images' names begin with it, as in V(registry.example.com:5000).
+          - Docker Hub is V(docker.io).
+        type: str
+        required: true
+      username:
+        description: The user to log in as.
+        type: str
+      password:
+        description: The user's password, or an access token that stands for one.
+        type: str
+      ca_cert:
+        description:
+          - A PEM file of certificate authorities to trust for this registry and what it sends us to, beside the
+            system's.
+        type: path
+      validate_certs:
+        description: Whether the registry's certificate is checked.
+        type: bool
+        default: true
+      plain_http:
+        description: Whether the registry speaks HTTP without TLS. Credentials then travel without TLS as well.
+        type: bool
+        default: false
+      mirrors:
+        description:
+          - Registries that are asked for this one's images before it, the first one first, as in
+            V(mirror.example.com) or V(mirror.example.com/docker-hub), where C(/docker-hub) comes before the images'
+            repositories.
+          - One that does not have an image or does not answer is passed over.
+          - Images keep the name that they have without the mirror. What is to be said about a mirror itself has an
+            entry of its own.
+        type: list
+        elements: str
+        default: []
 seealso:
   - module: k8scr.core.k8scr_pull
 """
@@ -83,6 +137,20 @@ EXAMPLES = r"""
       - oci:/media/app/layout
     bandwidth: 5M
     mount_from: [team/base]
+
+- name: Copy images from their registries, without a stop on disk
+  k8scr.core.k8scr_push:
+    images:
+      - docker://docker.io/library/busybox:1.36
+      - source: docker://registry.example.com:5000/team/api:1.2
+        name: registry.example.com/team/api:1.2
+    upstreams:
+      - host: docker.io
+        mirrors: [mirror.example.com/docker-hub]
+      - host: registry.example.com:5000
+        username: puller
+        password: "{{ registry_password }}"
+        ca_cert: /etc/ssl/example-ca.pem
 
 - name: Push to the Pod that k8scr's own manifest deploys
   k8scr.core.k8scr_push:
@@ -170,6 +238,7 @@ retries:
 from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils.push import run_push
+from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import UPSTREAMS_ARGUMENT_SPEC
 
 
 def main() -> None:
@@ -182,6 +251,7 @@ def main() -> None:
             "options": {"source": {"type": "str", "required": True}, "name": {"type": "str"}},
         },
         "mount_from": {"type": "list", "elements": "str", "default": []},
+        "upstreams": UPSTREAMS_ARGUMENT_SPEC,
         **REGISTRY_ARGUMENT_SPEC,
     }
     run_module(argument_spec, run_push)

@@ -18,8 +18,8 @@ _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAXIMUM_NAME = 255
-_DOCKER_HUB = "docker.io"
-_DOCKER_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
+DOCKER_HUB = "docker.io"
+DOCKER_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
 
 
 @dataclass(frozen=True)
@@ -61,10 +61,10 @@ def parse_reference(text: str) -> Reference:
             raise _invalid(text, f"{tag!r} is not a tag")
     host, slash, path = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost" or host != host.lower()):
-        host, path = _DOCKER_HUB, name
-    if host in _DOCKER_HUB_ALIASES:
-        host = _DOCKER_HUB
-    if host == _DOCKER_HUB and "/" not in path:
+        host, path = DOCKER_HUB, name
+    if host in DOCKER_HUB_ALIASES:
+        host = DOCKER_HUB
+    if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     if not _HOST.fullmatch(host):
         raise _invalid(text, f"{host!r} is not the name of a registry")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from typing import Any
 
 import pytest
@@ -20,6 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils.pushed_images import PushedImages
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
+from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import Upstreams
 from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
@@ -95,9 +96,11 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
     cache = tmp_path_factory.mktemp("cache")
 
     def run(*images: Any, check_mode: bool = False, **given: Any) -> dict[str, Any]:
-        defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": []}
+        defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": [], "upstreams": []}
+        options = {**defaults, **given, "images": images}
         pushed = PushedImages(cache, registry.identity)
-        return push_images({**defaults, **given, "images": images}, check_mode, registry, pushed)
+        with closing(Upstreams(options["upstreams"], timeout=2.0, patience=8.0)) as upstreams:
+            return push_images(options, check_mode, registry, pushed, upstreams)
 
     return run
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import ssl
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
@@ -74,6 +75,9 @@ class Fault:
 class RegistryServer:
     """A registry that listens on the loopback interface.
 
+    Args:
+        tls: Has it speak TLS.
+
     Attributes:
         url: Where it listens.
         blobs: The blobs of each repository, by digest.
@@ -81,20 +85,25 @@ class RegistryServer:
         requests: What it was asked, in order.
         connections: How many connections were opened to it.
         mounts: Whether it mounts blobs; if not, it wants them sent, as registries may.
+        guard: Looks at each request before it is served: its path and its headers. An answer from it is sent in the
+            place of the right one.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, tls: ssl.SSLContext | None = None) -> None:
         self.blobs: dict[str, dict[str, bytes]] = {}
         self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
         self.requests: list[Request] = []
         self.mounts = True
+        self.guard: Callable[[str, Mapping[str, str]], Answer | None] = lambda _path, _headers: None
         self.connections = 0
         self.uploads: dict[str, bytes] = {}
         self.faults: list[Fault] = []
         self.lock = threading.Lock()
         handler = type("Handler", (_Handler,), {"registry": self})
         self._server = _Server(("127.0.0.1", 0), handler)
-        self.url = f"http://127.0.0.1:{self._server.server_port}"
+        if tls:
+            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True, do_handshake_on_connect=False)
+        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self._server.server_port}"
 
     @contextmanager
     def running(self) -> Iterator[RegistryServer]:
@@ -156,7 +165,7 @@ class _Server(ThreadingHTTPServer):
     def handle_error(self, *_request: Any) -> None:
         """Keep what went wrong here; a client that hangs up is none of it."""
         error = sys.exc_info()[1]
-        if error and not isinstance(error, ConnectionError):
+        if error and not isinstance(error, (ConnectionError, ssl.SSLError)):
             self.errors.append(error)
 
 
@@ -198,6 +207,10 @@ class _Handler(BaseHTTPRequestHandler):
             return
         if fault and isinstance(fault.change, Answer):
             self._send(fault.change)
+            return
+        denied = self.registry.guard(address.path, dict(self.headers))
+        if denied:
+            self._send(denied)
             return
         query = {key: values[0] for key, values in parse_qs(address.query).items()}
         with self.registry.lock:

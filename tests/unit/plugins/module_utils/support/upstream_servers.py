@@ -1,0 +1,158 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What stands around an upstream registry: who guards it, its token server, and the storage that it redirects to."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from .registry_server import Answer, refused
+
+
+def basic(username: str, password: str) -> str:
+    """Return the header of basic authentication."""
+    return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+class BasicGuard:
+    """Lets a registry be read by one user alone.
+
+    Attributes:
+        seen: The ``Authorization`` header of each request.
+    """
+
+    def __init__(self, username: str, password: str) -> None:
+        self._wanted = basic(username, password)
+        self.seen: list[str | None] = []
+
+    def __call__(self, _path: str, headers: Mapping[str, str]) -> Answer | None:
+        self.seen.append(headers.get("Authorization"))
+        if headers.get("Authorization") == self._wanted:
+            return None
+        answer = refused(401, "UNAUTHORIZED")
+        answer.headers = {**answer.headers, "WWW-Authenticate": 'Basic realm="the registry"'}
+        return answer
+
+
+@dataclass
+class Asked:
+    """What a server was asked.
+
+    Attributes:
+        method: The HTTP verb.
+        path: The path.
+        values: The query's values, or the form's.
+        authorization: The header of that name.
+    """
+
+    method: str
+    path: str
+    values: dict[str, list[str]]
+    authorization: str | None
+
+
+@dataclass
+class TokenServer:
+    """A token server, which is the guard of its registry as well.
+
+    Attributes:
+        users: Passwords by user name; without any everyone gets a token.
+        refresh_token: The identity token that is taken in the place of a user's name and password.
+        lifetime: Seconds that a token is good for.
+        member: What the answer calls the token.
+        asked: What it was asked.
+        seen: The ``Authorization`` header of each request to the registry.
+        url: Where it listens.
+        tokens: When each token ends, and what it is for.
+    """
+
+    users: dict[str, str] = field(default_factory=dict)
+    refresh_token: str = ""
+    lifetime: float = 300
+    member: str = "token"
+    asked: list[Asked] = field(default_factory=list)
+    seen: list[str | None] = field(default_factory=list)
+    url: str = ""
+    tokens: dict[str, tuple[float, str]] = field(default_factory=dict)
+
+    @contextmanager
+    def running(self) -> Iterator[TokenServer]:
+        """Answer requests until the end of the context."""
+        with listening(self.answer) as self.url:
+            yield self
+
+    def __call__(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+        """Guard the registry."""
+        authorization = headers.get("Authorization")
+        self.seen.append(authorization)
+        scope = f"repository:{path[len('/v2/') :].rpartition('/')[0].rpartition('/')[0]}:pull"
+        ends, granted = self.tokens.get((authorization or "").removeprefix("Bearer "), (0.0, ""))
+        if scope == granted and time.monotonic() < ends:
+            return None
+        answer = refused(401, "UNAUTHORIZED")
+        challenge = f'Bearer realm="{self.url}/token",service="the registry",scope="{scope}"'
+        answer.headers = {**answer.headers, "WWW-Authenticate": challenge}
+        return answer
+
+    def answer(self, asked: Asked) -> Answer:
+        """Give a token, or refuse to."""
+        self.asked.append(asked)
+        if asked.method == "POST":
+            welcome = asked.values.get("refresh_token") == [self.refresh_token]
+        else:
+            welcome = not self.users or asked.authorization in {basic(*user) for user in self.users.items()}
+        if not welcome:
+            return Answer(401, {}, f'{{"details": "you sent {asked.authorization}"}}'.encode())
+        token = secrets.token_hex(16)
+        self.tokens[token] = (time.monotonic() + self.lifetime, asked.values["scope"][0])
+        return Answer(200, {}, json.dumps({self.member: token, "expires_in": self.lifetime}).encode())
+
+
+@contextmanager
+def listening(answer: Any) -> Iterator[str]:
+    """A server on the loopback interface, whose answers a function gives; its URL.
+
+    Args:
+        answer: Takes what was asked, and returns the :class:`Answer`.
+    """
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"answer": staticmethod(answer)}))
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    answer: ClassVar[Any]
+
+    def do_GET(self) -> None:
+        address = urlsplit(self.path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        values = parse_qs(body or address.query)
+        answer = self.answer(Asked(self.command, address.path, values, self.headers.get("Authorization")))
+        self.send_response(answer.status)
+        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(answer.body)
+
+    do_POST = do_GET  # noqa: N815
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
