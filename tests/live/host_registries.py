@@ -17,7 +17,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -65,13 +65,18 @@ class HostRegistry:
         folder: Where it keeps everything.
         pod: The Pod's name.
         port: Where it listens; 0 for any port that is free.
+        variables: Environment variables, by which distribution's makes are configured.
     """
 
-    def __init__(self, make: str, folder: Path, pod: str, port: int = 0) -> None:
+    def __init__(
+        self, make: str, folder: Path, pod: str, port: int = 0, variables: Mapping[str, str] | None = None
+    ) -> None:
         folder.mkdir(exist_ok=True)
         self.make = make
         self.pod = pod
         self.port = port or _free_port()
+        self.address = f"{layout.HOST_ADDRESS}:{self.port}"
+        self._variables = variables or {}
         self.storage = folder / "storage"
         self._command = MAKES[make](folder, layout.HOST_ADDRESS, self.port)
         self._process: subprocess.Popen[bytes] | None = None
@@ -83,8 +88,9 @@ class HostRegistry:
 
     def start(self) -> None:
         """Start it and wait until it answers."""
-        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-        self._process = subprocess.Popen(self._command, env=environment, stderr=subprocess.DEVNULL)
+        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self._variables}
+        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+        self._process = subprocess.Popen(self._command, env=environment, **quiet)
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:

@@ -1,0 +1,147 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Upstream registries that want to know who asks: real ones, and a token server that signs for them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import secrets
+import signal
+import subprocess
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import parse_qs, urlsplit
+
+from cluster import layout
+
+from .host_registries import HostRegistry
+
+USER = "puller"
+PASSWORD = "secret"  # noqa: S105 - for registries that live as long as a test
+_HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
+_SERVICE = "upstream"
+
+
+@contextmanager
+def upstream_registry(make: str, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[HostRegistry]:
+    """A registry that runs until the end of the block."""
+    registry = HostRegistry(make, folder, pod="", variables=variables)
+    try:
+        registry.start()
+        yield registry
+    finally:
+        registry.stop(signal.SIGKILL)
+
+
+def basic_authentication(folder: Path) -> dict[str, str]:
+    """What has a registry want :data:`USER` and :data:`PASSWORD`."""
+    file = folder / "htpasswd"
+    file.write_text(_HTPASSWD)
+    return {
+        "REGISTRY_AUTH": "htpasswd",
+        "REGISTRY_AUTH_HTPASSWD_REALM": "upstream",
+        "REGISTRY_AUTH_HTPASSWD_PATH": str(file),
+    }
+
+
+def make_certificate(folder: Path) -> tuple[Path, Path]:
+    """A certificate for this machine's address that vouches for itself, and its key."""
+    certificate, key = folder / "certificate.pem", folder / "key.pem"
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=upstream"]
+    command += ["-addext", f"subjectAltName=IP:{layout.HOST_ADDRESS}", "-keyout", str(key), "-out", str(certificate)]
+    subprocess.run(command, check=True, capture_output=True)
+    return certificate, key
+
+
+class TokenServer:
+    """Gives tokens to :data:`USER`, signed as distribution's registry wants them.
+
+    Distribution, "Token Authentication Implementation".
+
+    Attributes:
+        scopes: What tokens were asked for, in order.
+        lifetime: Seconds that a token is good for.
+        variables: What has a registry believe this server.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate, self._key = make_certificate(folder)
+        self.scopes: list[str] = []
+        self.lifetime = 300
+        handler = type("Handler", (_Handler,), {"tokens": self})
+        self._server = ThreadingHTTPServer((layout.HOST_ADDRESS, 0), handler)
+        self.variables = {
+            "REGISTRY_AUTH": "token",
+            "REGISTRY_AUTH_TOKEN_REALM": f"http://{layout.HOST_ADDRESS}:{self._server.server_port}/token",
+            "REGISTRY_AUTH_TOKEN_SERVICE": _SERVICE,
+            "REGISTRY_AUTH_TOKEN_ISSUER": "the tests",
+            "REGISTRY_AUTH_TOKEN_ROOTCERTBUNDLE": str(self.certificate),
+        }
+
+    @contextmanager
+    def running(self) -> Iterator[TokenServer]:
+        """Answer until the end of the block."""
+        thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
+        thread.start()
+        try:
+            yield self
+        finally:
+            self._server.shutdown()
+            self._server.server_close()
+            thread.join()
+
+    def token(self, scope: str) -> str:
+        """Return a signed token for a scope, as in ``repository:team/api:pull``."""
+        self.scopes.append(scope)
+        kind, name, actions = scope.split(":") if scope else ("", "", "")
+        pem = self.certificate.read_text().split("-----")[2]
+        now = int(time.time())
+        claims = {
+            "iss": "the tests",
+            "sub": USER,
+            "aud": _SERVICE,
+            "iat": now,
+            "nbf": now - 5,
+            "exp": now + self.lifetime,
+            "jti": secrets.token_hex(8),
+            "access": [{"type": kind, "name": name, "actions": actions.split(",")}] if scope else [],
+        }
+        header = {"typ": "JWT", "alg": "RS256", "x5c": ["".join(pem.split())]}
+        signed = f"{_encode(json.dumps(header).encode())}.{_encode(json.dumps(claims).encode())}"
+        command = ["openssl", "dgst", "-sha256", "-sign", str(self._key)]
+        signature = subprocess.run(command, input=signed.encode(), check=True, stdout=subprocess.PIPE).stdout
+        return f"{signed}.{_encode(signature)}"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    tokens: ClassVar[TokenServer]
+
+    def do_GET(self) -> None:
+        known = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        if self.headers.get("Authorization") != f"Basic {known}":
+            self._answer(401, {"details": "who are you?"})
+            return
+        query = parse_qs(urlsplit(self.path).query)
+        self._answer(200, {"token": self.tokens.token(query.get("scope", [""])[0]), "expires_in": self.tokens.lifetime})
+
+    def _answer(self, status: int, value: Mapping[str, Any]) -> None:
+        body = json.dumps(value).encode()
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_args: Any) -> None:
+        """Say nothing."""
+
+
+def _encode(content: bytes) -> str:
+    return base64.urlsafe_b64encode(content).decode().rstrip("=")
