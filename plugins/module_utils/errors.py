@@ -98,6 +98,10 @@ class RegistryError(K8scrError):
         self.codes = codes
 
 
+class EngineError(K8scrError):
+    """Docker's or Podman's engine is not there, refuses or misbehaves."""
+
+
 class ConnectionLostError(ClusterError):
     """A connection was there and broke, or fell silent: what it carried may have arrived or not."""
 

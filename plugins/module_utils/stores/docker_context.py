@@ -1,0 +1,138 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which engine is meant: Docker's own options, environment variables and contexts (docker(1), "docker context")."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+
+DEFAULT_HOST = "unix:///var/run/docker.sock"
+_MAXIMUM_SIZE = 1 << 20
+"""Bytes of the largest configuration file that is read."""
+
+
+@dataclass(frozen=True)
+class EngineTls:
+    """The files that TLS with an engine takes; one that is ``None`` is not used.
+
+    Attributes:
+        ca: The certificate authorities to trust; without it the system's.
+        cert: Our certificate.
+        key: Its key.
+        verify: Whether the engine's certificate is checked.
+    """
+
+    ca: Path | None
+    cert: Path | None
+    key: Path | None
+    verify: bool = True
+
+
+@dataclass(frozen=True)
+class EngineEndpoint:
+    """Where an engine listens.
+
+    Attributes:
+        host: ``unix:///SOCKET``, ``tcp://HOST:PORT`` or ``ssh://[USER@]HOST[:PORT][/SOCKET]``.
+        tls: How to speak TLS over ``tcp``; ``None`` for plain HTTP.
+    """
+
+    host: str
+    tls: EngineTls | None = None
+
+
+def find_endpoint(
+    host: str | None, context: str | None, cert_path: str | None, environment: Mapping[str, str] = os.environ
+) -> EngineEndpoint:
+    """Return the engine that is meant: by an option, by a variable, by the context in use, or the local one.
+
+    Args:
+        host: The option ``docker_host``.
+        context: The option ``docker_context``.
+        cert_path: The option ``docker_cert_path``.
+        environment: Has DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY and DOCKER_CONFIG.
+
+    Raises:
+        InputError: The options contradict each other, or the context is not there or is damaged.
+    """
+    if host and context:
+        raise InputError("docker_host and docker_context both say which engine is meant", "Give one of them")
+    folder = Path(environment.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
+    if not host and not context:
+        host = environment.get("DOCKER_HOST")
+        context = None if host else environment.get("DOCKER_CONTEXT") or _current_context(folder)
+    if context and context != "default":
+        return _read_context(folder / "contexts", context)
+    host = host or environment.get("DOCKER_HOST") or DEFAULT_HOST
+    certificates = cert_path or environment.get("DOCKER_CERT_PATH")
+    if not certificates and environment.get("DOCKER_TLS_VERIFY"):
+        certificates = str(folder)
+    return EngineEndpoint(host, _tls_files(Path(os.path.expanduser(certificates))) if certificates else None)
+
+
+def _current_context(folder: Path) -> str | None:
+    path = folder / "config.json"
+    if not path.is_file():
+        return None
+    context = _read_json(path).get("currentContext")
+    return context if isinstance(context, str) else None
+
+
+def _read_context(store: Path, name: str) -> EngineEndpoint:
+    # The folder of a context is named by the digest of its name.
+    folder = hashlib.sha256(name.encode()).hexdigest()
+    path = store / "meta" / folder / "meta.json"
+    if not path.is_file():
+        known = ", ".join(sorted(_context_names(store))) or "none"
+        raise InputError(f"there is no Docker context {name!r:.80} in {store}", f"There is: {known:.500}")
+    try:
+        endpoint = _read_json(path)["Endpoints"]["docker"]
+        host, verify = endpoint["Host"], not endpoint.get("SkipTLSVerify")
+    except (KeyError, TypeError, AttributeError):
+        host = None
+    if not isinstance(host, str) or not host:
+        raise InputError(f"the Docker context {name} has no Docker engine", f"Look into {path}")
+    tls = store / "tls" / folder / "docker"
+    return EngineEndpoint(host, _tls_files(tls, verify) if tls.is_dir() else None)
+
+
+def _context_names(store: Path) -> list[str]:
+    names = []
+    for path in store.glob("meta/*/meta.json"):
+        try:
+            names.append(str(_read_json(path).get("Name")))
+        except InputError:
+            continue
+    return names
+
+
+def _tls_files(folder: Path, verify: bool = True) -> EngineTls:
+    if not folder.is_dir():
+        raise InputError(f"the folder {folder}, for TLS with the engine, does not exist", "Check docker_cert_path")
+    ca, cert, key = (
+        path if path.exists() else None for path in (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
+    )
+    return EngineTls(ca, cert, key, verify)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            value = json.loads(file.read(_MAXIMUM_SIZE))
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{path} is not JSON") from error
+    if not isinstance(value, dict):
+        raise InputError(f"{path} is not a JSON object")
+    return value
