@@ -19,7 +19,7 @@ from enum import Enum
 from .errors import DigestMismatchError, RegistryError, SourceError
 from .oci.descriptor import Descriptor
 from .oci.digest import verified
-from .oci.manifest import Manifest
+from .oci.manifest import OCI_CONFIG, Manifest
 from .stores.graph import walk_manifests
 from .stores.store import Blocks, ImageDestination, ImageSource, SourceImage
 
@@ -92,12 +92,14 @@ def plan_image(copy: ImageCopy) -> None:
     Raises:
         K8scrError: One of them does not answer, or the image is not whole.
     """
-    root = copy.image.root
-    copy.before = copy.destination.resolve(copy.tag or root.digest)
-    copy.root = root.digest
-    if copy.before and (copy.before.digest == root.digest or _has_config(copy, copy.before)):
-        copy.root = copy.before.digest
+    copy.before = copy.destination.resolve(copy.tag or copy.image.root.digest)
+    if _is_there(copy):
         return
+    if copy.image.read:
+        copy.image = copy.image.read()
+        if _is_there(copy):
+            return
+    root = copy.image.root
     seen: set[str] = set()
     for manifest in walk_manifests(copy.source, root):
         is_root = manifest.descriptor.digest == root.digest
@@ -184,9 +186,21 @@ def _arrived(blob: BlobCopy) -> bool:
     return blob.arrival is None or blob.arrival.exception() is None
 
 
+def _is_there(copy: ImageCopy) -> bool:
+    """Whether the destination has the image already; sets the root that the tag then has after the copy."""
+    image, before = copy.image, copy.before
+    copy.root = image.root.digest
+    known = (image.root.digest, image.config_digest)
+    if before is None or (before.digest not in known and not _has_config(copy, before)):
+        return False
+    if before.media_type != OCI_CONFIG:
+        copy.root = before.digest
+    return True
+
+
 def _has_config(copy: ImageCopy, before: Descriptor) -> bool:
     """Whether what is there is this image with other bytes: an image without a manifest is known by its config."""
-    if not copy.image.config_digest:
+    if not copy.image.config_digest or before.media_type == OCI_CONFIG:
         return False
     config = copy.destination.fetch_manifest(before).config
     return config is not None and config.digest == copy.image.config_digest

@@ -16,6 +16,8 @@ from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.reference import Reference, parse_reference
 from .pushed_images import PushedImages
+from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
+from .stores.docker_daemon import DockerDaemon
 from .stores.location import open_source, parse_location
 from .stores.registry import Registry
 from .stores.store import ImageSource, SourceImage
@@ -45,13 +47,14 @@ def push_images(
     """Push images to a registry and return the module's result; see :func:`run_push`."""
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     with ExitStack() as opened:
-        reader = PushOrders(registry, options["qualify"], options["mount_from"], pushed, upstreams, opened)
+        daemon = opened.enter_context(closing(DockerDaemon(options)))
+        reader = PushOrders(registry, options["qualify"], options["mount_from"], pushed, upstreams, daemon, opened)
         orders = reader.read(options["images"])
         result = delivery.run(orders)
     if not check_mode:
         for order in orders:
             if order.copy and not order.error:
-                pushed.remember(order.copy.image.root.digest, order.copy.destination.repository)
+                pushed.remember(order.copy.image.identity, order.copy.destination.repository)
         pushed.save()
     return {**result, "retries": [*registry.retries.account, *upstreams.retries]}
 
@@ -65,6 +68,7 @@ class PushOrders:
         mount_from: Repositories there that may have blobs of the images.
         pushed: What was pushed there before.
         upstreams: The registries that images come from.
+        daemon: The Docker daemon that they come from.
         opened: Is told of the sources, which must be open until the orders are carried out.
     """
 
@@ -75,6 +79,7 @@ class PushOrders:
         mount_from: Sequence[str],
         pushed: PushedImages,
         upstreams: Upstreams,
+        daemon: DockerDaemon,
         opened: ExitStack,
     ) -> None:
         self._registry = registry
@@ -82,6 +87,7 @@ class PushOrders:
         self._mount_from = tuple(mount_from)
         self._pushed = pushed
         self._upstreams = upstreams
+        self._daemon = daemon
         self._opened = opened
 
     def read(self, images: Sequence[Any]) -> list[Order]:
@@ -110,6 +116,8 @@ class PushOrders:
             repository, image = self._upstreams.open(parse_reference(text[len(TRANSPORT) :]))
             return repository, [image]
         location = parse_location(text)
+        if location.transport == DOCKER_DAEMON:
+            return self._daemon.open(location.name)
         source = self._opened.enter_context(closing(open_source(location)))
         return source, source.images(location.name)
 
@@ -120,7 +128,7 @@ class PushOrders:
         if name.digest and name.digest != digest:
             return _failed(str(name), text, SourceError(f"{text} has {digest}, not the digest of {name}"))
         repository = name.repository(self._qualify)
-        others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(digest)))
+        others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(image.identity)))
         neighbours = [self._registry.repository(other) for other in others if other != repository]
         copy = ImageCopy(source, image, self._registry.repository(repository), name.tag, neighbours)
         target = f"{repository}:{name.tag}" if name.tag else f"{repository}@{digest}"
@@ -144,7 +152,7 @@ def _refuse_collisions(orders: Sequence[Order]) -> None:
         if order.copy is None:
             continue
         other = targets.setdefault(order.facts["target"], order)
-        if other.copy and other.copy.image.root != order.copy.image.root:
+        if other.copy and other.copy.image.identity != order.copy.image.identity:
             raise InputError(
                 f"{other.name} from {other.facts['source']} and {order.name} from {order.facts['source']}"
                 f" are different images and would both become {order.facts['target']}",

@@ -20,12 +20,16 @@ author:
 extends_documentation_fragment:
   - k8scr.core.auth
   - k8scr.core.registry
+  - k8scr.core.docker_daemon
   - k8scr.core.attributes
 options:
   images:
-    description: The images to pull.
+    description:
+      - The images to pull.
+      - Each is a name, which means the image of that name in the engine of Docker or Podman as well, or a dictionary
+        with a name and where to write it.
     type: list
-    elements: dict
+    elements: raw
     required: true
     suboptions:
       name:
@@ -39,8 +43,10 @@ options:
           - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
             containers-transports(5). Without C(NAME) it has its full name there.
           - A Docker archive holds one platform; of an index of several, one is pulled by its digest.
+          - C(docker-daemon:[NAME:TAG]), or a name alone, is the engine of Docker or Podman, and the default. Of an
+            index of several platforms it gets the image for its own. It takes an image as a whole, so all of it is
+            fetched unless it has the image already, under this name or another.
         type: str
-        required: true
 seealso:
   - module: k8scr.core.k8scr_push
 """
@@ -57,6 +63,18 @@ EXAMPLES = r"""
     images:
       - name: busybox:1.36
         dest: docker-archive:/tmp/busybox.tar
+
+- name: Fetch an image into the Docker daemon
+  k8scr.core.k8scr_pull:
+    images:
+      - crossplane/crossplane:v1.2.1
+
+- name: Fetch an image into Podman, under another name
+  k8scr.core.k8scr_pull:
+    images:
+      - name: registry.example.com/team/api:1.2
+        dest: docker-daemon:localhost/api:stable
+    docker_host: unix:///run/podman/podman.sock
 
 - name: Collect two images in one OCI layout
   k8scr.core.k8scr_pull:
@@ -99,7 +117,7 @@ images:
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     digest_before:
-      description: The digest that was there before; empty if there was none.
+      description: The digest, or the engine's image ID, that was there before; empty if there was none.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     changed:
@@ -144,6 +162,7 @@ retries:
 from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils.pull import run_pull
+from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
 
 
 def main() -> None:
@@ -151,10 +170,11 @@ def main() -> None:
     argument_spec = {
         "images": {
             "type": "list",
-            "elements": "dict",
+            "elements": "raw",
             "required": True,
-            "options": {"name": {"type": "str", "required": True}, "dest": {"type": "str", "required": True}},
+            "options": {"name": {"type": "str", "required": True}, "dest": {"type": "str"}},
         },
+        **DOCKER_ARGUMENT_SPEC,
         **REGISTRY_ARGUMENT_SPEC,
     }
     run_module(argument_spec, run_pull)

@@ -20,6 +20,7 @@ author:
 extends_documentation_fragment:
   - k8scr.core.auth
   - k8scr.core.registry
+  - k8scr.core.docker_daemon
   - k8scr.core.attributes
 options:
   images:
@@ -29,6 +30,9 @@ options:
       - A source is C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
         containers-transports(5), or a path that begins with V(/), V(./), V(../) or V(~), whose kind is found out.
         Without C(NAME) it means every image that is there, each under its own name.
+      - C(docker-daemon:NAME), or a name alone, is an image in the engine of Docker or Podman, as in
+        V(crossplane/crossplane:v1.2.1). Whether it is in the cluster is found out by its image ID, without exporting
+        it.
       - C(docker://NAME) is an image of the registry that its name begins with, as in
         C(docker://registry.example.com/team/api:1.2). It goes straight from there to the cluster, without a stop on
         this host's disk. A name with a digest means that digest, whatever the tag has become since.
@@ -55,6 +59,12 @@ options:
     type: list
     elements: str
     default: []
+  tmp_dest:
+    description:
+      - A folder that has room for the export of an image in the engine of Docker or Podman, which takes as much as the
+        image has without compression. It is there while the task runs, in a file that vanishes with it.
+      - Without it E(TMPDIR) counts, and without that it is C(/var/tmp).
+    type: path
   upstreams:
     description:
       - What there is to say about the registries that C(docker://) names, one entry for each. A registry that speaks
@@ -115,6 +125,19 @@ EXAMPLES = r"""
   k8scr.core.k8scr_push:
     images:
       - docker-archive:/media/app/app.tar
+
+- name: Push an image of the Docker daemon
+  k8scr.core.k8scr_push:
+    images:
+      - crossplane/crossplane:v1.2.1
+
+- name: Push an image that Podman built, under another name
+  k8scr.core.k8scr_push:
+    images:
+      - source: docker-daemon:localhost/api:dev
+        name: registry.example.com/team/api:1.2
+    docker_host: unix:///run/podman/podman.sock
+    tmp_dest: /srv/scratch
 
 - name: Push one image of an OCI layout under another name
   k8scr.core.k8scr_push:
@@ -238,6 +261,7 @@ retries:
 from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils.push import run_push
+from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import UPSTREAMS_ARGUMENT_SPEC
 
 
@@ -251,7 +275,9 @@ def main() -> None:
             "options": {"source": {"type": "str", "required": True}, "name": {"type": "str"}},
         },
         "mount_from": {"type": "list", "elements": "str", "default": []},
+        "tmp_dest": {"type": "path"},
         "upstreams": UPSTREAMS_ARGUMENT_SPEC,
+        **DOCKER_ARGUMENT_SPEC,
         **REGISTRY_ARGUMENT_SPEC,
     }
     run_module(argument_spec, run_push)

@@ -24,7 +24,7 @@ from ..oci.reference import parse_reference
 from .files import Files, read_file
 from .graph import walk_manifests
 from .oci_archive import OciArchiveDestination
-from .oci_index import INDEX_FILE
+from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path, full_name
 from .store import Blocks, SourceImage
 
@@ -98,11 +98,11 @@ class DockerArchiveSource:
         if self.files.size(INDEX_FILE) is None:
             return originals
         layout = OciLayoutSource(self.files)
-        for entry in layout.entries:
+        for root in [each for entry in layout.entries for each in (entry, *_children(layout, entry))]:
             try:
-                manifests = list(walk_manifests(layout, entry))
+                manifests = list(walk_manifests(layout, root))
             except SourceError:
-                # Docker lists platforms in the index that it has not saved; those that it has are found otherwise.
+                # Docker lists platforms in the index that it has not saved; those that it has come by themselves.
                 continue
             for manifest in manifests:
                 if manifest.config and all(self.files.size(blob_path(b.digest)) == b.size for b in manifest.blobs):
@@ -209,15 +209,39 @@ class DockerArchiveDestination(OciArchiveDestination):
             manifest = self.fetch_manifest(entry)
             if manifest.config is None:
                 continue
-            image = images.setdefault(
-                entry.digest,
-                {
-                    "Config": blob_path(manifest.config.digest),
-                    "RepoTags": [],
-                    "Layers": [blob_path(layer.digest) for layer in manifest.layers],
-                },
-            )
+            image = images.setdefault(entry.digest, _list_image(manifest, manifest.config))
             name = full_name(entry)
             if name and name.tag:
                 image["RepoTags"].append(str(replace(name, digest=None)))
         return {**super().index_files(), MANIFEST_FILE: json.dumps(list(images.values())).encode()}
+
+
+def archive_files(root: Manifest, name: str) -> dict[str, bytes]:
+    """Return the files, beside its blobs, of a Docker archive that has one image.
+
+    Args:
+        root: The image's manifest.
+        name: Its name, with a tag.
+    """
+    listing = [_list_image(root, config, name) for config in (root.config,) if config]
+    return {
+        LAYOUT_FILE: LAYOUT_CONTENT,
+        INDEX_FILE: write_index(with_entry([], root.descriptor, name)),
+        blob_path(root.descriptor.digest): root.content,
+        MANIFEST_FILE: json.dumps(listing).encode(),
+    }
+
+
+def _children(layout: OciLayoutSource, entry: Descriptor) -> tuple[Descriptor, ...]:
+    try:
+        return layout.fetch_manifest(entry).manifests
+    except SourceError:
+        return ()
+
+
+def _list_image(manifest: Manifest, config: Descriptor, *tags: str) -> dict[str, Any]:
+    return {
+        "Config": blob_path(config.digest),
+        "RepoTags": list(tags),
+        "Layers": [blob_path(layer.digest) for layer in manifest.layers],
+    }

@@ -15,6 +15,7 @@ from typing import Union
 from ..errors import InputError, SourceError
 from ..oci.reference import parse_reference
 from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
+from .docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .files import Folder, reading
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE
@@ -35,7 +36,9 @@ _DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
     "docker-archive": DockerArchiveDestination,
 }
 _KNOWN = (
-    "Write " + ", ".join(f"{transport}:PATH[:NAME]" for transport in _SOURCES) + " or a path that begins with / or ./"
+    "Write "
+    + ", ".join(f"{transport}:PATH[:NAME]" for transport in _SOURCES)
+    + ", a path that begins with / or ./, or the name of an image in the Docker daemon"
 )
 
 
@@ -45,7 +48,7 @@ class Location:
 
     Attributes:
         transport: The kind of place; empty for a path whose kind is to be found out.
-        path: The place.
+        path: The place; empty for the Docker daemon, which the options say.
         name: Which image there; ``None`` for all.
     """
 
@@ -55,11 +58,11 @@ class Location:
 
     def __str__(self) -> str:
         prefix = f"{self.transport}:" if self.transport else ""
-        return f"{prefix}{self.path}"
+        return prefix if self.transport == DOCKER_DAEMON else f"{prefix}{self.path}"
 
 
 def parse_location(text: str) -> Location:
-    """Return the location that ``text`` means.
+    """Return the location that ``text`` means; a bare name is that of an image in the Docker daemon.
 
     Raises:
         InputError: It names no kind of place that is known.
@@ -69,8 +72,14 @@ def parse_location(text: str) -> Location:
         transport, rest = "", text
         if os.path.exists(os.path.expanduser(text)):
             return Location(transport, Path(os.path.expanduser(text)))
+    elif colon and transport == DOCKER_DAEMON:
+        return Location(DOCKER_DAEMON, Path(), rest or None)
     elif not colon or transport not in _SOURCES:
-        raise InputError(f"{text!r:.300} does not say where an image is", _KNOWN)
+        try:
+            parse_reference(text)
+        except InputError as error:
+            raise InputError(f"{text!r:.300} does not say where an image is", _KNOWN) from error
+        return Location(DOCKER_DAEMON, Path(), text)
     path, _colon, name = rest.partition(":")
     if not path:
         raise InputError(f"{text!r:.300} has no path", _KNOWN)

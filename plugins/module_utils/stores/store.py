@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..oci.descriptor import Descriptor
@@ -31,11 +31,20 @@ class SourceImage:
         name: The name it has there, if any.
         config_digest: The digest of its config, for images whose manifest is made by us and is therefore not
             what identifies them (a Docker archive has none of its own).
+        read: Reads the image, where it takes that to know its manifest, and returns it with the right ``root``;
+            until then the digest of ``root`` only serves to find out whether the image is there already. May raise
+            K8scrError.
     """
 
     root: Descriptor
     name: Reference | None = None
     config_digest: str | None = None
+    read: Callable[[], SourceImage] | None = field(default=None, compare=False)
+
+    @property
+    def identity(self) -> str:
+        """The digest that tells it from all others, however it is compressed where that may differ."""
+        return self.config_digest or self.root.digest
 
 
 class ManifestSource(Protocol):

@@ -35,14 +35,18 @@ _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2"
 class TarFiles:
     """The files of an uncompressed tar archive; nothing is ever extracted.
 
+    Args:
+        path: The archive.
+        description: What it is, for people, where its path says nothing.
+
     Raises:
         SourceError: It cannot be read, is no tar archive, is truncated, or holds an entry that no image
             archive has (a device, a name or a link that leads out of it).
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, description: str | None = None) -> None:
         self.path = path
-        self.description = f"the archive {path}"
+        self.description = description or f"the archive {path}"
         with reading(path):
             self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         self._length = os.fstat(self._descriptor).st_size

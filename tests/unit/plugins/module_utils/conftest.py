@@ -18,6 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.delivery import Deliver
 from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
 from ansible_collections.k8scr.core.plugins.module_utils.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils.pushed_images import PushedImages
+from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DockerDaemon
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import Upstreams
@@ -110,10 +111,16 @@ def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
     """Pulls images as the module does, and returns its result."""
 
     def run(
-        *images: Any, check_mode: bool = False, qualify: bool = False, fail_fast: bool = False, connections: int = 4
+        *images: Any,
+        check_mode: bool = False,
+        qualify: bool = False,
+        fail_fast: bool = False,
+        connections: int = 4,
+        **docker: str,
     ) -> dict[str, Any]:
         with ExitStack() as opened:
-            orders = PullOrders(registry, qualify, opened).read(images)
+            daemon = opened.enter_context(closing(DockerDaemon(docker)))
+            orders = PullOrders(registry, qualify, daemon, opened).read(images)
             return Delivery(connections, check_mode, fail_fast).run(orders)
 
     return run

@@ -328,10 +328,9 @@ def test_a_place_that_cannot_be_written_to_fails_its_images_alone(
     "entry",
     [
         None,
-        "app",
         7,
         {},
-        {"name": "app:1"},
+        {"dest": "oci:/x"},
         {"name": 7, "dest": "oci:/x"},
         {"name": "app", "dest": "oci:/x", "to": "y"},
     ],

@@ -48,6 +48,12 @@ from unit.plugins.module_utils.support.images import (
         ("/media/a.tar:api:1", Location("", Path("/media/a.tar"), "api:1")),
         ("./layout", Location("", Path("layout"))),
         ("../layout", Location("", Path("../layout"))),
+        ("docker-daemon:api:1", Location("docker-daemon", Path(), "api:1")),
+        ("docker-daemon:", Location("docker-daemon", Path())),
+        ("api", Location("docker-daemon", Path(), "api")),
+        ("api:1", Location("docker-daemon", Path(), "api:1")),
+        ("oci", Location("docker-daemon", Path(), "oci")),
+        ("example.com:5000/team/api:1", Location("docker-daemon", Path(), "example.com:5000/team/api:1")),
     ],
 )
 def test_a_location_is_a_kind_of_place_a_path_and_a_name(text: str, location: Location) -> None:
@@ -71,7 +77,7 @@ def test_a_path_that_exists_may_have_a_colon(tmp_path: Path) -> None:
     assert parse_location(f"{tmp_path}/app:1.tar") == Location("", tmp_path / "app:1.tar")
 
 
-@pytest.mark.parametrize("text", ["", "busybox", "app:1", "docker://app", "ftp:/a.tar", "oci", "OCI:/layout"])
+@pytest.mark.parametrize("text", ["", "docker://app", "ftp:/a.tar", "OCI:/layout", "Busybox"])
 def test_what_names_no_kind_of_place_is_answered_with_those_that_are_known(text: str) -> None:
     with pytest.raises(InputError, match=r"does not say where an image is. Write oci:PATH\[:NAME\], oci-archive:"):
         parse_location(text)
