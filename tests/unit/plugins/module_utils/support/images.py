@@ -14,7 +14,7 @@ import tarfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
@@ -186,8 +186,8 @@ def write_docker_archive(path: Path, images: Sequence[tuple[Sequence[str], Image
     return path
 
 
-def read_tar(path: Path) -> dict[str, bytes]:
+def read_tar(source: Path | BinaryIO) -> dict[str, bytes]:
     """Return the files of a tar archive, read by Python's own reader."""
-    with tarfile.open(path) as archive:
+    with tarfile.open(source) if isinstance(source, Path) else tarfile.open(fileobj=source) as archive:
         files = {entry.name: archive.extractfile(entry) for entry in archive if entry.isreg()}
         return {name: file.read() for name, file in files.items() if file}
