@@ -165,6 +165,9 @@ def finish_image(copy: ImageCopy) -> None:
     for manifest in copy.manifests[:-1]:
         copy.destination.put_manifest(manifest)
     copy.destination.publish(copy.manifests[-1], copy.tag)
+    for blob in copy.blobs:
+        # A future weighs more than all else that is known of a blob.
+        blob.arrival = None
 
 
 def _copy_blob(copy: ImageCopy, blob: BlobCopy) -> None:
@@ -183,7 +186,8 @@ def _copy_blob(copy: ImageCopy, blob: BlobCopy) -> None:
 
 
 def _arrived(blob: BlobCopy) -> bool:
-    return blob.arrival is None or blob.arrival.exception() is None
+    arrival = blob.arrival
+    return arrival is None or arrival.exception() is None
 
 
 def _is_there(copy: ImageCopy) -> bool:

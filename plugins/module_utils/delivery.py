@@ -6,14 +6,18 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import CancelledError, ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
 from .copy import Action, ImageCopy, finish_image, plan_image, share_blobs, start_blobs
 from .errors import DestinationError, InputError, K8scrError
 from .stores.store import DestinationStore
+
+_IMAGES_PER_CONNECTION = 8
+"""Images that are under way at once: enough for no connection to wait for work."""
 
 
 @dataclass
@@ -92,19 +96,26 @@ class Delivery:
             _commit(store, group)
 
     def _copy(self, orders: Sequence[Order]) -> None:
+        waiting, running = deque(orders), dict[Future[bool], Order]()
         with ThreadPoolExecutor(self.connections) as blobs, ThreadPoolExecutor(self.connections) as images:
-            for order in orders:
-                if order.copy:
-                    start_blobs(order.copy, blobs)
-            finishes = [images.submit(_finish, order) for order in orders]
-            for finish in as_completed(finishes):
-                if not finish.result() and self.fail_fast:
+            while waiting or running:
+                # What has begun takes memory: images begin as others end.
+                while waiting and len(running) < self.connections * _IMAGES_PER_CONNECTION:
+                    order = waiting.popleft()
+                    if order.copy:
+                        start_blobs(order.copy, blobs)
+                    running[images.submit(_finish, order)] = order
+                finished = wait(running, return_when=FIRST_COMPLETED).done
+                succeeded = [finish.result() for finish in finished]
+                if self.fail_fast and not all(succeeded):
                     blobs.shutdown(wait=False, cancel_futures=True)
                     images.shutdown(wait=False, cancel_futures=True)
                     break
-        left = [order for order, finish in zip(orders, finishes) if finish.cancelled() or not finish.result()]
-        if left:
-            _fail(left, _because_of(orders))
+                for finish in finished:
+                    del running[finish]
+        left = [order for finish, order in running.items() if finish.cancelled() or not finish.result()]
+        if left or waiting:
+            _fail([*left, *waiting], _because_of(orders))
 
 
 def _finish(order: Order) -> bool:
