@@ -56,6 +56,10 @@ class SourceError(K8scrError):
     """The place an image is read from lacks it, is damaged or is not what it says."""
 
 
+class MissingManifestError(SourceError):
+    """The place an image is read from lacks one of its manifests, as where not all platforms were saved."""
+
+
 class DestinationError(K8scrError):
     """The place an image is written to refuses it: disk full, no permission, in use."""
 

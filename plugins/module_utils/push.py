@@ -8,17 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from typing import Any
 
 from .cluster_registry import cache_folder, connect_registry
 from .copy import ImageCopy
 from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
+from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
 from .pushed_images import PushedImages
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
 from .stores.location import open_source, parse_location
+from .stores.platforms import PlatformSource
 from .stores.registry import Registry
 from .stores.store import ImageSource, SourceImage
 from .stores.upstream import TRANSPORT, Upstreams
@@ -101,7 +104,8 @@ class PushOrders:
         return orders
 
     def _orders(self, entry: Any) -> list[Order]:
-        text, name = _read_entry(entry)
+        wanted = _read_entry(entry)
+        text, name = wanted.source, wanted.name
         try:
             source, images = self._open(text)
             if name and len(images) > 1:
@@ -109,7 +113,17 @@ class PushOrders:
             reference = parse_reference(name) if name else None
         except K8scrError as error:
             return [_failed(name or text, text, error)]
+        if wanted.platforms:
+            selection = PlatformSource(source, wanted.platforms)
+            return [self._select(selection, image, reference, text) for image in images]
         return [self._order(source, image, reference or image.name, text) for image in images]
+
+    def _select(self, selection: PlatformSource, image: SourceImage, reference: Reference | None, text: str) -> Order:
+        try:
+            selected = selection.select(image)
+        except K8scrError as error:
+            return _failed(str(reference or image.name or text), text, error)
+        return self._order(selection, selected, reference or selected.name, text)
 
     def _open(self, text: str) -> tuple[ImageSource, list[SourceImage]]:
         if text.startswith(TRANSPORT):
@@ -136,14 +150,24 @@ class PushOrders:
         return Order(str(name), lambda: copy, facts, copy)
 
 
-def _read_entry(entry: Any) -> tuple[str, str | None]:
+@dataclass(frozen=True)
+class _Wanted:
+    """What an entry of ``images`` says."""
+
+    source: str
+    name: str | None = None
+    platforms: tuple[Platform, ...] = ()
+
+
+def _read_entry(entry: Any) -> _Wanted:
     if isinstance(entry, str):
-        return entry, None
-    if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= {"source", "name"}:
-        name = entry.get("name")
-        if name is None or isinstance(name, str):
-            return entry["source"], name
-    raise InputError(f"{entry!r:.300} is not an image to push", "Write a source, or source and name")
+        return _Wanted(entry)
+    known = ("source", "name", "platforms")
+    if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= set(known):
+        name, platforms = entry.get("name"), entry.get("platforms") or []
+        if isinstance(name, (str, type(None))) and isinstance(platforms, list):
+            return _Wanted(entry["source"], name, tuple(map(parse_platform, platforms)))
+    raise InputError(f"{entry!r:.300} is not an image to push", "Write a source, or source with name and platforms")
 
 
 def _refuse_collisions(orders: Sequence[Order]) -> None:

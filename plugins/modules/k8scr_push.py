@@ -50,6 +50,17 @@ options:
           - The name that the image shall have, as in C(registry.example.com/team/api:1.2).
           - Without it the name that the source has for the image is kept.
         type: str
+      platforms:
+        description:
+          - The platforms that the cluster needs, as in V(linux/amd64) or V(linux/arm/v7). Without a variant all
+            variants are meant.
+          - Without it an index is pushed whole, and every digest stays as it is.
+          - With it the image is reduced to these. If one image is left, that is what the tag points to, with the
+            digest that it has at the source. Otherwise there is a new index, which lists the same images; its digest
+            is another, the same in every run. Attestations that an index lists beside its images are left out.
+          - Only what is needed for these has to be there, so sources that lack other platforms will do.
+        type: list
+        elements: str
   mount_from:
     description:
       - Other repositories of the cluster's registry that may have blobs of the images, as in V(team/base). The
@@ -175,6 +186,14 @@ EXAMPLES = r"""
         password: "{{ registry_password }}"
         ca_cert: /etc/ssl/example-ca.pem
 
+- name: Push what the nodes can run, and no other platforms
+  k8scr.core.k8scr_push:
+    images:
+      - source: docker://docker.io/library/busybox:1.36
+        platforms: [linux/amd64]
+      - source: oci:/media/app/layout:api
+        platforms: [linux/amd64, linux/arm64]
+
 - name: Push to the Pod that k8scr's own manifest deploys
   k8scr.core.k8scr_push:
     images:
@@ -272,7 +291,11 @@ def main() -> None:
             "type": "list",
             "elements": "raw",
             "required": True,
-            "options": {"source": {"type": "str", "required": True}, "name": {"type": "str"}},
+            "options": {
+                "source": {"type": "str", "required": True},
+                "name": {"type": "str"},
+                "platforms": {"type": "list", "elements": "str"},
+            },
         },
         "mount_from": {"type": "list", "elements": "str", "default": []},
         "tmp_dest": {"type": "path"},

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 from collections.abc import Iterator
@@ -186,3 +187,18 @@ def test_a_mirror_that_fetches_what_it_is_asked_for_stands_in(
     assert result["images"][0]["digest"] == made.digest, result.get("msg")
     assert result["images"][0]["name"] == f"{upstream.address}/{repository}:1"
     assert list((tmp_path / "mirror/storage").rglob(made.digest.partition(":")[2]))
+
+
+def test_the_platform_that_is_wanted_comes_alone(
+    task: Task, guarded: HostRegistry, repository: str, address: str
+) -> None:
+    made = fill(guarded, f"{repository}:1", "multi")
+    wanted = {"source": f"docker://{guarded.address}/{repository}:1", "platforms": ["linux/arm64"]}
+
+    result = task("k8scr_push", images=[wanted], upstreams=[settings(guarded, **login())])
+
+    command = ["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{address}/{repository}:1"]
+    raw = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    entries = json.loads((made.layout / "blobs" / made.digest.replace(":", "/")).read_bytes())["manifests"]
+    (arm64,) = [entry["digest"] for entry in entries if entry["platform"]["architecture"] == "arm64"]
+    assert result["images"][0]["digest"] == arm64 == f"sha256:{hashlib.sha256(raw).hexdigest()}", result.get("msg")

@@ -62,6 +62,11 @@ def is_manifest(media_type: str) -> bool:
     return media_type in _MANIFESTS or media_type in _INDEXES
 
 
+def is_index(media_type: str) -> bool:
+    """Whether content of this media type is an index."""
+    return media_type in _INDEXES
+
+
 def parse_manifest(content: bytes, media_type: str | None = None, digest: str | None = None) -> Manifest:
     """Return the manifest or index that ``content`` is.
 

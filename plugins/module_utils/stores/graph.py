@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import SourceError
+from ..errors import K8scrError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import Manifest
 from .store import ManifestSource
 
-_MAXIMUM_DEPTH = 8
+MAXIMUM_DEPTH = 8
+"""Indexes within indexes; no tool makes more than two."""
 _MAXIMUM_MANIFESTS = 10_000
 
 
@@ -21,7 +22,8 @@ def walk_manifests(source: ManifestSource, root: Descriptor) -> Iterator[Manifes
     """Yield all manifests of an image, each once, children before the indexes that list them.
 
     Raises:
-        SourceError: One is missing, or the image is nested or large beyond reason.
+        MissingManifestError: One is missing; the advice says what is there.
+        SourceError: the image is nested or large beyond reason.
     """
     yield from _walk(source, root, 0, set())
 
@@ -30,12 +32,37 @@ def _walk(source: ManifestSource, descriptor: Descriptor, depth: int, seen: set[
     if descriptor.digest in seen:
         return
     seen.add(descriptor.digest)
-    if depth > _MAXIMUM_DEPTH or len(seen) > _MAXIMUM_MANIFESTS:
+    if depth > MAXIMUM_DEPTH or len(seen) > _MAXIMUM_MANIFESTS:
         raise SourceError(
-            f"an image in {source.description} has indexes nested deeper than {_MAXIMUM_DEPTH}"
+            f"an image in {source.description} has indexes nested deeper than {MAXIMUM_DEPTH}"
             f" or more than {_MAXIMUM_MANIFESTS} manifests"
         )
     manifest = source.fetch_manifest(descriptor)
     for child in manifest.manifests:
-        yield from _walk(source, child, depth + 1, seen)
+        try:
+            yield from _walk(source, child, depth + 1, seen)
+        except MissingManifestError as error:
+            raise _lacking(source, manifest, child, error) from error
     yield manifest
+
+
+def _lacking(
+    source: ManifestSource, index: Manifest, child: Descriptor, error: MissingManifestError
+) -> MissingManifestError:
+    """Return the error that says which platform is missing, and what to ask for instead."""
+    there = [entry for entry in index.manifests if entry.platform and _has(source, entry)]
+    if child.platform is None or not there:
+        return error
+    platforms = ", ".join(dict.fromkeys(str(entry.platform) for entry in there))
+    return MissingManifestError(
+        f"{source.description} lacks the image for {child.platform}, manifest {child.digest}",
+        f"Ask for what it has with platforms: [{platforms}]",
+    )
+
+
+def _has(source: ManifestSource, descriptor: Descriptor) -> bool:
+    try:
+        source.fetch_manifest(descriptor)
+    except K8scrError:
+        return False
+    return True

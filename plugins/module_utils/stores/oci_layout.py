@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ..errors import DestinationError, InputError, SourceError
+from ..errors import DestinationError, InputError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, parse_manifest
@@ -71,7 +71,7 @@ class OciLayoutSource:
         """See :meth:`ImageSource.fetch_manifest`."""
         path = blob_path(descriptor.digest)
         if self.files.size(path) is None:
-            raise self._missing("manifest", descriptor)
+            raise MissingManifestError(*self._missing("manifest", descriptor))
         content = read_file(self.files, path, MAXIMUM_SIZE)
         what = f"manifest {descriptor.digest} in {self.description}"
         verify_content(content, descriptor.digest, what)
@@ -86,7 +86,7 @@ class OciLayoutSource:
         path = blob_path(descriptor.digest)
         size = self.files.size(path)
         if size is None:
-            raise self._missing("blob", descriptor)
+            raise SourceError(*self._missing("blob", descriptor))
         if size != descriptor.size:
             raise SourceError(
                 f"blob {descriptor.digest} in {self.description} has {size} bytes, but should have {descriptor.size}",
@@ -99,9 +99,9 @@ class OciLayoutSource:
         """See :meth:`ImageSource.close`."""
         self.files.close()
 
-    def _missing(self, kind: str, descriptor: Descriptor) -> SourceError:
+    def _missing(self, kind: str, descriptor: Descriptor) -> tuple[str, str]:
         platform = f" (for {descriptor.platform})" if descriptor.platform else ""
-        return SourceError(
+        return (
             f"{self.description} lacks the {kind} {descriptor.digest}{platform}",
             "It was not saved whole; save it again with all its platforms",
         )

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, K8scrError, RegistryError, SourceError
+from ..errors import InputError, K8scrError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verify_content
 from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_manifest, parse_manifest
@@ -223,7 +223,7 @@ class RegistryRepository:
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
         with self._ask("GET", f"manifests/{reference}", what, (200, 404), headers=headers) as response:
             if response.status_code == 404:
-                raise SourceError(f"{self.description} lacks the manifest {reference}")
+                raise MissingManifestError(f"{self.description} lacks the manifest {reference}")
             content = read_limited(response, MAXIMUM_SIZE)
         if digest and len(content) <= MAXIMUM_SIZE:
             verify_content(content, digest, f"manifest {digest} from {self.description}")

@@ -284,9 +284,21 @@ def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
     assert "the registry answered 403: not you" in result["msg"]
 
 
-@pytest.mark.parametrize("entry", [None, 7, [], {}, {"source": 7}, {"source": "oci:/x", "nam": "y"}, {"name": "app:1"}])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"source": 7},
+        {"source": "oci:/x", "nam": "y"},
+        {"name": "app:1"},
+        {"source": "oci:/x", "platforms": "linux"},
+    ],
+)
 def test_an_entry_that_is_none_is_refused(push: Push, entry: object) -> None:
-    with pytest.raises(InputError, match=r"is not an image to push. Write a source, or source and name"):
+    with pytest.raises(InputError, match=r"is not an image to push. Write a source, or source with name and"):
         push(entry)
 
 

@@ -155,7 +155,7 @@ def test_a_missing_manifest_is_told_with_its_platform(write: Write, multi: Image
     child = Descriptor.from_json(multi.manifest["manifests"][1])
     source = OciLayoutSource(write(layout_files({"multi": multi}, leave_out=[child.digest])))
 
-    with pytest.raises(SourceError, match=rf"lacks the manifest {child.digest} \(for linux/arm64\). It was not saved"):
+    with pytest.raises(SourceError, match=rf"lacks the image for linux/arm64, manifest {child.digest}"):
         read_image(source, multi.root)
 
 

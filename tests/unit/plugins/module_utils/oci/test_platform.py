@@ -1,0 +1,49 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Platforms as users write them, and which they mean."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.platform import Platform, parse_platform
+
+
+@pytest.mark.parametrize(
+    ("text", "platform"),
+    [
+        ("linux/amd64", Platform("linux", "amd64")),
+        ("linux/arm/v7", Platform("linux", "arm", "v7")),
+        ("Linux/x86_64", Platform("linux", "amd64")),
+        ("linux/aarch64", Platform("linux", "arm64")),
+    ],
+)
+def test_a_platform_is_a_system_an_architecture_and_a_variant(text: str, platform: Platform) -> None:
+    assert parse_platform(text) == platform
+
+
+@pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/amd 64", None, 7])
+def test_what_is_no_platform_is_refused(text: object) -> None:
+    with pytest.raises(InputError, match="is not a platform"):
+        parse_platform(text)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "there", "meant"),
+    [
+        ("linux/amd64", "linux/amd64", True),
+        ("linux/amd64", "linux/amd64/v3", True),
+        ("linux/amd64/v3", "linux/amd64", False),
+        ("linux/amd64", "windows/amd64", False),
+        ("linux/arm", "linux/arm/v6", True),
+        ("linux/arm/v7", "linux/arm/v6", False),
+        ("linux/arm/v7", "linux/arm", True),
+        ("linux/arm64/v8", "linux/arm64", True),
+        ("linux/arm64", "linux/arm64/v8", True),
+        ("linux/386", "linux/386", True),
+    ],
+)
+def test_without_a_variant_all_are_meant(wanted: str, there: str, meant: bool) -> None:
+    assert parse_platform(wanted).includes(parse_platform(there)) is meant
