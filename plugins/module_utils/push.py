@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from .cluster_registry import cache_folder, connect_registry
@@ -17,6 +17,7 @@ from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
 from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
+from .push_referrers import Referrer, find_referrers
 from .pushed_images import PushedImages
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
@@ -99,7 +100,7 @@ class PushOrders:
         Raises:
             InputError: Two of them would land on one tag with different digests.
         """
-        orders = [order for entry in images for order in self._orders(entry)]
+        orders = _without_repetition(order for entry in images for order in self._orders(entry))
         _refuse_collisions(orders)
         return orders
 
@@ -115,8 +116,12 @@ class PushOrders:
             return [_failed(name or text, text, error)]
         if wanted.platforms:
             selection = PlatformSource(source, wanted.platforms)
-            return [self._select(selection, image, reference, text) for image in images]
-        return [self._order(source, image, reference or image.name, text) for image in images]
+            orders = [self._select(selection, image, reference, text) for image in images]
+        else:
+            orders = [self._order(source, image, reference or image.name, text) for image in images]
+        if wanted.referrers:
+            orders += [found for order in list(orders) for found in self._referrers(source, order)]
+        return orders
 
     def _select(self, selection: PlatformSource, image: SourceImage, reference: Reference | None, text: str) -> Order:
         try:
@@ -149,6 +154,17 @@ class PushOrders:
         facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
         return Order(str(name), lambda: copy, facts, copy)
 
+    def _referrers(self, source: ImageSource, order: Order) -> list[Order]:
+        """The orders for what refers to the image of another order."""
+        if order.copy is None:
+            return []
+        destination = self._registry.repository(order.facts["repository"])
+        try:
+            found = list(find_referrers(source, order.copy, destination))
+        except K8scrError as error:
+            return [_failed(f"what refers to {order.name}", order.facts["source"], error)]
+        return [_beside(order, referrer) for referrer in found]
+
 
 @dataclass(frozen=True)
 class _Wanted:
@@ -157,17 +173,44 @@ class _Wanted:
     source: str
     name: str | None = None
     platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
 
 
 def _read_entry(entry: Any) -> _Wanted:
     if isinstance(entry, str):
         return _Wanted(entry)
-    known = ("source", "name", "platforms")
+    known = ("source", "name", "platforms", "referrers")
     if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= set(known):
         name, platforms = entry.get("name"), entry.get("platforms") or []
-        if isinstance(name, (str, type(None))) and isinstance(platforms, list):
-            return _Wanted(entry["source"], name, tuple(map(parse_platform, platforms)))
-    raise InputError(f"{entry!r:.300} is not an image to push", "Write a source, or source with name and platforms")
+        referrers = entry.get("referrers", False)
+        if isinstance(name, (str, type(None))) and isinstance(platforms, list) and isinstance(referrers, bool):
+            return _Wanted(entry["source"], name, tuple(map(parse_platform, platforms)), referrers)
+    raise InputError(
+        f"{entry!r:.300} is not an image to push", "Write a source, or source with name, platforms and referrers"
+    )
+
+
+def _beside(order: Order, referrer: Referrer) -> Order:
+    """The order for what refers to the image of another order."""
+    copy, tag = referrer.copy, referrer.tag
+    digest = None if tag else copy.image.root.digest
+    name = replace(parse_reference(order.name), tag=tag, digest=digest)
+    repository = order.facts["repository"]
+    target = f"{repository}:{tag}" if tag else f"{repository}@{digest}"
+    facts = {**order.facts, "tag": tag, "target": target, "subject": referrer.subject}
+    return Order(str(name), lambda: copy, facts, copy)
+
+
+def _without_repetition(orders: Iterable[Order]) -> list[Order]:
+    """Leave out what refers to several images of the task and is among the orders already."""
+    seen: set[tuple[str, str]] = set()
+    kept = []
+    for order in orders:
+        key = (str(order.facts["target"]), order.copy.image.root.digest if order.copy else "")
+        if key not in seen or "subject" not in order.facts:
+            kept.append(order)
+        seen.add(key)
+    return kept
 
 
 def _refuse_collisions(orders: Sequence[Order]) -> None:

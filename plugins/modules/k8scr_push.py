@@ -61,6 +61,18 @@ options:
           - Only what is needed for these has to be there, so sources that lack other platforms will do.
         type: list
         elements: str
+      referrers:
+        description:
+          - Whether what refers to the image goes along, as signatures, attestations and SBOMs do, and what refers to
+            these again. It is found by the registry's list of referrers, by the tag C(sha256-DIGEST) that stands for
+            one, and by cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom), for the image and for each of its
+            platforms.
+          - Each has an entry of its own in the result, after the image's. Where the cluster's registry keeps no list,
+            the tag C(sha256-DIGEST) is made there, which clients look at instead.
+          - Sources are C(docker://), C(oci:) and C(oci-archive:). The others have no place for referrers.
+          - It costs some requests for every platform, also when everything is there.
+        type: bool
+        default: false
   mount_from:
     description:
       - Other repositories of the cluster's registry that may have blobs of the images, as in V(team/base). The
@@ -194,6 +206,12 @@ EXAMPLES = r"""
       - source: oci:/media/app/layout:api
         platforms: [linux/amd64, linux/arm64]
 
+- name: Let the signatures and SBOMs of an image go along with it
+  k8scr.core.k8scr_push:
+    images:
+      - source: docker://registry.example.com/team/api:1.2
+        referrers: true
+
 - name: Push to the Pod that k8scr's own manifest deploys
   k8scr.core.k8scr_push:
     images:
@@ -230,6 +248,10 @@ images:
       description: Repository and tag, or repository and digest.
       type: str
       sample: team/api:1.2
+    subject:
+      description: The digest of the manifest that it refers to; only for what went along with an image.
+      type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     digest:
       description: The digest of its manifest or index in the registry; empty if the image failed.
       type: str
@@ -295,6 +317,7 @@ def main() -> None:
                 "source": {"type": "str", "required": True},
                 "name": {"type": "str"},
                 "platforms": {"type": "list", "elements": "str"},
+                "referrers": {"type": "bool", "default": False},
             },
         },
         "mount_from": {"type": "list", "elements": "str", "default": []},

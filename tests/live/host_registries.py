@@ -89,8 +89,9 @@ class HostRegistry:
     def start(self) -> None:
         """Start it and wait until it answers."""
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self._variables}
-        quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        self._process = subprocess.Popen(self._command, env=environment, **quiet)
+        self._process = subprocess.Popen(
+            self._command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+        )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
             try:

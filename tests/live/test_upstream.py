@@ -202,3 +202,20 @@ def test_the_platform_that_is_wanted_comes_alone(
     entries = json.loads((made.layout / "blobs" / made.digest.replace(":", "/")).read_bytes())["manifests"]
     (arm64,) = [entry["digest"] for entry in entries if entry["platform"]["architecture"] == "arm64"]
     assert result["images"][0]["digest"] == arm64 == f"sha256:{hashlib.sha256(raw).hexdigest()}", result.get("msg")
+
+
+def test_what_refers_to_an_image_goes_along_with_it(
+    task: Task, guarded: HostRegistry, repository: str, address: str
+) -> None:
+    made, artifact = fill(guarded, f"{repository}:1", "busybox"), images.ensure("artifact")
+    tag = made.digest.replace(":", "-")
+    fill(guarded, f"{repository}:{tag}.sig", "artifact")
+    wanted = {"source": f"docker://{guarded.address}/{repository}:1", "referrers": True}
+
+    result = task("k8scr_push", images=[wanted], upstreams=[settings(guarded, **login())])
+    again = task("k8scr_push", images=[wanted], upstreams=[settings(guarded, **login())])
+
+    command = ["skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{address}/{repository}:{tag}.sig"]
+    raw = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    assert artifact.digest == f"sha256:{hashlib.sha256(raw).hexdigest()}", result.get("msg")
+    assert not again["changed"]

@@ -295,10 +295,11 @@ def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
         {"source": "oci:/x", "nam": "y"},
         {"name": "app:1"},
         {"source": "oci:/x", "platforms": "linux"},
+        {"source": "oci:/x", "referrers": "perhaps"},
     ],
 )
 def test_an_entry_that_is_none_is_refused(push: Push, entry: object) -> None:
-    with pytest.raises(InputError, match=r"is not an image to push. Write a source, or source with name and"):
+    with pytest.raises(InputError, match=r"is not an image to push. Write a source, or source with name, "):
         push(entry)
 
 
