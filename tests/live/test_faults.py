@@ -26,8 +26,8 @@ from .conftest import MODULES, Task
 from .host_registries import HostRegistry, host_registry
 
 LAYERS = 4
-SIZE = 256 << 20
-BANDWIDTH = "64M"
+SIZE = 1 << 30
+BANDWIDTH = "200M"
 
 
 @pytest.fixture(scope="module")
@@ -168,4 +168,4 @@ def test_the_bandwidth_is_kept(task: Task, host: HostRegistry, large: images.Ima
     result = task("k8scr_push", **push_options(host, large, repository))
 
     assert result["changed"], result.get("msg")
-    assert time.monotonic() - start >= SIZE / (64 << 20)
+    assert time.monotonic() - start >= SIZE / (200 << 20)

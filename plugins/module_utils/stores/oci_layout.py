@@ -120,6 +120,7 @@ class OciLayoutDestination:
         self._lock = threading.Lock()
         self._entries: list[Descriptor] = []
         self._begun = False
+        self._published = False
         files = Folder(folder)
         with writing(folder):
             if files.size(INDEX_FILE) is not None:
@@ -167,12 +168,14 @@ class OciLayoutDestination:
         """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
-            entries = with_entry(self._entries, root.descriptor, tag)
-            self._write(INDEX_FILE, write_index(entries))
-            self._entries = entries
+            self._entries = with_entry(self._entries, root.descriptor, tag)
+            self._published = True
 
     def commit(self) -> None:
-        """Everything is in its place already."""
+        """See :meth:`DestinationStore.commit`; what is whole is named all at once."""
+        if self._published:
+            self._write(INDEX_FILE, write_index(self._entries))
+            self._published = False
 
     def abandon(self, resumable: bool = False) -> bool:
         """Whole blobs stay: no image names them, and the next run need not fetch them again."""

@@ -64,6 +64,13 @@ def open_destination(folder: Path) -> OciLayoutDestination:
     return OciLayoutDestination(folder)
 
 
+def put_all(folder: Path, image: Image, tag: str | None) -> None:
+    """Write an image as a whole run does."""
+    destination = open_destination(folder)
+    put(destination, image, tag)
+    destination.commit()
+
+
 def test_every_image_of_a_layout_is_found_under_its_name(write: Write, image: Image, other_image: Image) -> None:
     source = OciLayoutSource(write(layout_files({"example.com/app:1": image, "example.com/app:2": other_image})))
 
@@ -227,7 +234,7 @@ def test_a_damaged_index_is_told(write: Write, index: bytes) -> None:
 
 
 def test_an_image_is_written_as_it_was(folder: Path, multi: Image) -> None:
-    put(open_destination(folder), multi, "example.com/multi:1")
+    put_all(folder, multi, "example.com/multi:1")
 
     source = OciLayoutSource(Folder(folder))
     (found,) = source.images("example.com/multi:1")
@@ -239,7 +246,7 @@ def test_an_image_is_written_as_it_was(folder: Path, multi: Image) -> None:
 def test_a_new_image_takes_the_name_and_leaves_the_other_images(folder: Path, image: Image, other_image: Image) -> None:
     write_layout(folder, {"app": image, "old": image})
 
-    put(open_destination(folder), other_image, "app")
+    put_all(folder, other_image, "app")
 
     source = OciLayoutSource(Folder(folder))
     assert source.images("app")[0].root == other_image.root
@@ -251,6 +258,7 @@ def test_an_image_without_a_name_is_listed_once(folder: Path, image: Image) -> N
 
     put(destination, image, None)
     put(destination, image, None)
+    destination.commit()
 
     assert [found.root for found in OciLayoutSource(Folder(folder)).images()] == [image.root]
 
@@ -260,6 +268,7 @@ def test_an_image_without_a_name_leaves_its_named_entry_be(folder: Path, image: 
 
     put(destination, image, "app")
     put(destination, image, None)
+    destination.commit()
 
     assert OciLayoutSource(Folder(folder)).images("app")[0].root == image.root
 
@@ -292,7 +301,7 @@ def test_a_blob_of_the_wrong_length_counts_as_missing(folder: Path, image: Image
 def test_files_are_made_with_the_mode_that_openly_made_files_have(folder: Path, image: Image, tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
 
-    put(open_destination(folder), image, "app")
+    put_all(folder, image, "app")
 
     modes = {path.stat().st_mode for path in folder.rglob("*") if path.is_file()}
     assert modes == {(tmp_path / "plain").stat().st_mode}
@@ -317,7 +326,7 @@ def test_a_layout_whose_first_image_failed_can_be_gone_on_with(folder: Path, ima
     destination = open_destination(folder)
     destination.put_blob(blob(digest_of(image.config), image.config), content_of(image.config))
 
-    put(open_destination(folder), image, "app")
+    put_all(folder, image, "app")
 
     assert read_image(OciLayoutSource(Folder(folder)), image.root) == image.contents
 
@@ -351,6 +360,6 @@ def test_a_file_is_no_place_for_a_layout(folder: Path) -> None:
 def test_an_empty_folder_is_a_place_for_a_layout(folder: Path, image: Image) -> None:
     folder.mkdir()
 
-    put(open_destination(folder), image, "app")
+    put_all(folder, image, "app")
 
     assert OciLayoutSource(Folder(folder)).images("app")[0].root == image.root
