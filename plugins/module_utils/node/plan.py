@@ -1,0 +1,103 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which files of a node have to change for its runtime to use a mirror, or to no longer use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from . import hosts_toml, registries_conf, registries_yaml
+from .files import Change, read_text
+from .mirror import ALL, Mirror, check_upstreams
+from .own_lines import own_part, taken_back
+
+_PATHS = {
+    "containerd": "/etc/containerd/certs.d",
+    "containers": "/etc/containers/registries.conf.d",
+    "k3s": "/etc/rancher/k3s/registries.yaml",
+}
+_HOSTS_TOML = "hosts.toml"
+_CERTIFICATES = (".crt", ".cert", ".key")
+
+
+def plan_mirror(options: Mapping[str, Any]) -> tuple[list[Change], list[str]]:
+    """Return what ``k8scr_mirror`` has to do, and what the user should know.
+
+    Args:
+        options: The module's parameters.
+
+    Raises:
+        InputError: The options mean nothing, or do not go together with what administrators wrote.
+        SourceError: A file cannot be read.
+    """
+    path = Path(options["path"] or _PATHS[options["runtime"]])
+    upstreams = check_upstreams(options["upstreams"])
+    mirror = Mirror.from_options(options) if options["state"] == "present" else None
+    if options["runtime"] == "containerd":
+        return _containerd(path, upstreams, mirror)
+    if options["runtime"] == "containers":
+        return [_containers(path, upstreams, mirror)], []
+    return [_k3s(path, upstreams, mirror)], []
+
+
+def _containerd(certs_d: Path, upstreams: list[str], mirror: Mirror | None) -> tuple[list[Change], list[str]]:
+    changes, warnings = [], []
+    wanted: dict[Path, str] = {}
+    if mirror is not None:
+        wanted = {hosts_toml.folder_of(certs_d, upstream): upstream for upstream in upstreams}
+    there = {file.parent for file in certs_d.glob(f"*/{_HOSTS_TOML}")}
+    for folder in [*wanted, *sorted(there - set(wanted))]:
+        file = folder / _HOSTS_TOML
+        before = read_text(file)
+        after = _taken_back(before)
+        if mirror is not None and folder in wanted:
+            after = hosts_toml.with_mirror(before or "", wanted[folder], mirror)
+            if before is None and _has_certificates(folder):
+                warnings.append(
+                    f"{folder} has certificates, which containerd looks for only where there is no {_HOSTS_TOML};"
+                    f" name them in {file} with ca and client"
+                )
+        if folder in wanted or before != after:
+            changes.append(Change(file, before, after, folder=True))
+    if ALL in wanted.values():
+        warnings += _not_reached(certs_d, wanted)
+    return changes, warnings
+
+
+def _taken_back(text: str | None) -> str | None:
+    if text is None or own_part(text) == "":
+        return text
+    return taken_back(text) or None
+
+
+def _has_certificates(folder: Path) -> bool:
+    return folder.is_dir() and any(file.suffix in _CERTIFICATES for file in folder.iterdir())
+
+
+def _not_reached(certs_d: Path, wanted: Iterable[Path]) -> list[str]:
+    folders = {folder for folder in certs_d.iterdir() if folder.is_dir()} if certs_d.is_dir() else set()
+    own = ", ".join(sorted(folder.name for folder in folders - set(wanted)))
+    if not own:
+        return []
+    return [f"{certs_d} has folders for {own}, for which '*' does not count; name them among the upstreams too"]
+
+
+def _containers(folder: Path, upstreams: list[str], mirror: Mirror | None) -> Change:
+    own = folder / registries_conf.DROP_IN
+    before = read_text(own)
+    if mirror is None:
+        return Change(own, before, None, whole=True)
+    files = [folder.parent / "registries.conf", *sorted(folder.glob("*.conf"))]
+    others = {str(file): read_text(file) or "" for file in files if file != own}
+    return Change(own, before, registries_conf.drop_in(upstreams, mirror, others), whole=True)
+
+
+def _k3s(path: Path, upstreams: list[str], mirror: Mirror | None) -> Change:
+    before = read_text(path)
+    if mirror is None:
+        return Change(path, before, _taken_back(before))
+    return Change(path, before, registries_yaml.with_mirrors(before or "", upstreams, mirror))

@@ -1,0 +1,129 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_containerd
+short_description: Make a node's containerd look for hosts.toml files
+version_added: 0.1.0
+description:
+  - Sets C(config_path) in containerd's configuration where it is not set, so that containerd looks for C(hosts.toml)
+    files, and finds out where it looks for them where it is.
+  - What administrators wrote stays, is copied before the file is changed for the first time, and is what remains with
+    O(state=absent).
+  - containerd reads its configuration when it starts. This module does not restart it, it says that it has to be.
+author:
+  - k8scr.core contributors (@k8scr)
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
+    support: full
+options:
+  config:
+    description: containerd's configuration. It is made if it is not there.
+    type: path
+    default: /etc/containerd/config.toml
+  program:
+    description: containerd itself, which is asked what its configuration amounts to.
+    type: str
+    default: containerd
+  certs_d:
+    description: Where it shall look, if it does not look anywhere.
+    type: path
+    default: /etc/containerd/certs.d
+  state:
+    description: With V(absent) what an earlier task has set is taken back.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: k8scr.core.k8scr_mirror
+"""
+
+EXAMPLES = r"""
+- name: Make containerd look for hosts.toml files
+  k8scr.core.k8scr_containerd:
+  register: containerd
+
+- name: Write them where it looks
+  k8scr.core.k8scr_mirror:
+    runtime: containerd
+    path: "{{ containerd.certs_d }}"
+    endpoint: http://10.96.10.20:5001
+    upstreams: [docker.io]
+"""
+
+RETURN = r"""
+certs_d:
+  description: Where containerd looks, or will after its restart.
+  returned: success
+  type: str
+  sample: /etc/containerd/certs.d
+backups:
+  description: Copies of the configuration as it was before.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import configured_folders, with_folder
+from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change, carry_out, read_text
+from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import own_part, taken_back
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            "config": {"type": "path", "default": "/etc/containerd/config.toml"},
+            "program": {"type": "str", "default": "containerd"},
+            "certs_d": {"type": "path", "default": "/etc/containerd/certs.d"},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        supports_check_mode=True,
+    )
+    try:
+        change, folder = plan(module)
+        backups = [] if module.check_mode else carry_out([change], module, backup=True)
+    except K8scrError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(
+        changed=change.changed, certs_d=folder, diff=[change.diff] if change.changed else [], backups=backups
+    )
+
+
+def plan(module: AnsibleModule) -> tuple[Change, str]:
+    """Return what has to change, and where containerd looks for hosts.toml files then."""
+    config, folder = Path(module.params["config"]), module.params["certs_d"]
+    before = read_text(config)
+    dump = _dump(module)
+    configured = configured_folders(dump)
+    if module.params["state"] == "absent":
+        after = before if not before or not own_part(before) else taken_back(before) or None
+        return Change(config, before, after), configured[0] if configured else folder
+    if configured:
+        return Change(config, before, before), configured[0]
+    return Change(config, before, with_folder(before or "", folder, dump)), folder
+
+
+def _dump(module: AnsibleModule) -> str:
+    command = [module.params["program"], "--config", module.params["config"], "config", "dump"]
+    status, printed, said = module.run_command(command, environ_update={"LC_ALL": "C"})
+    if status:
+        raise SourceError(f"containerd cannot read {module.params['config']}: {said.strip()[-500:]}")
+    return str(printed)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_mirror
+short_description: Make a node's container runtime pull from a mirror
+version_added: 0.1.0
+description:
+  - Writes into the configuration files of a container runtime that a registry is to be asked first for the images of
+    other registries, under their original names.
+  - What administrators wrote into these files stays in effect, is copied before a file is changed for the first time,
+    and is what remains with O(state=absent).
+  - This is what the role P(k8scr.core.node_mirror#role) uses. It speaks to no cluster, and needs no library on the
+    node but for PyYAML where a C(registries.yaml) names mirrors already.
+author:
+  - k8scr.core contributors (@k8scr)
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
+    support: full
+options:
+  runtime:
+    description:
+      - V(containerd) has a C(hosts.toml) for each registry, which it reads again for each pull.
+      - V(containers) is Podman, CRI-O, Buildah and skopeo, which read drop-ins for C(registries.conf).
+      - V(k3s) is k3s and RKE2, which read their C(registries.yaml) when they start.
+    type: str
+    choices: [containerd, containers, k3s]
+    required: true
+  path:
+    description:
+      - The folder of C(hosts.toml) folders, the folder of drop-ins, or the C(registries.yaml).
+      - The default is C(/etc/containerd/certs.d), C(/etc/containers/registries.conf.d) or
+        C(/etc/rancher/k3s/registries.yaml).
+    type: path
+  endpoint:
+    description: The mirror's URL, as in V(http://10.96.10.20:5001). Required with O(state=present).
+    type: str
+  upstreams:
+    description:
+      - The registries whose images are pulled from it, each by its host, as in V(docker.io).
+      - V(*) stands for all; for containerd, for those that have no folder of their own. Drop-ins cannot say that.
+      - They are all that the node has. Those that only an earlier task named are as they were before it.
+    type: list
+    elements: str
+    default: []
+  qualify:
+    description: Whether an image's repository in the mirror begins with the host of its name, as with the option of
+      the same name of M(k8scr.core.k8scr_push).
+    type: bool
+    default: false
+  fallback:
+    description:
+      - Whether a registry itself is asked for what the mirror does not have.
+      - k3s and RKE2 have an option for that, which is not in C(registries.yaml); the role knows it.
+    type: bool
+    default: true
+  backup:
+    description: Whether a file that others wrote is copied before lines are added to it.
+    type: bool
+    default: true
+  state:
+    description: Whether the mirror is used.
+    type: str
+    choices: [present, absent]
+    default: present
+seealso:
+  - module: k8scr.core.k8scr_push
+"""
+
+EXAMPLES = r"""
+- name: Pull the images of two registries from the cluster's own
+  k8scr.core.k8scr_mirror:
+    runtime: containerd
+    endpoint: http://10.96.10.20:5001
+    upstreams: [docker.io, quay.io]
+
+- name: Pull everything from it, and nothing from elsewhere
+  k8scr.core.k8scr_mirror:
+    runtime: containerd
+    endpoint: http://10.96.10.20:5001
+    upstreams: ["*"]
+    fallback: false
+
+- name: Take all of it back
+  k8scr.core.k8scr_mirror:
+    runtime: containerd
+    state: absent
+"""
+
+RETURN = r"""
+files:
+  description: The files that say it, and what became of each, or in check mode would.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The file.
+      type: str
+      sample: /etc/containerd/certs.d/docker.io/hosts.toml
+    action:
+      description: V(created), V(updated), V(unchanged) or V(deleted).
+      type: str
+      sample: created
+backups:
+  description: Copies of files that others wrote, as they were before.
+  returned: success
+  type: list
+  elements: str
+  sample: [/etc/containerd/certs.d/docker.io/hosts.toml.4711.2026-11-24@12:00:00~]
+"""
+
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.node.files import carry_out
+from ansible_collections.k8scr.core.plugins.module_utils.node.plan import plan_mirror
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            "runtime": {"type": "str", "choices": ["containerd", "containers", "k3s"], "required": True},
+            "path": {"type": "path"},
+            "endpoint": {"type": "str"},
+            "upstreams": {"type": "list", "elements": "str", "default": []},
+            "qualify": {"type": "bool", "default": False},
+            "fallback": {"type": "bool", "default": True},
+            "backup": {"type": "bool", "default": True},
+            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+        },
+        required_if=[("state", "present", ("endpoint", "upstreams"))],
+        supports_check_mode=True,
+    )
+    options: dict[str, Any] = module.params
+    try:
+        changes, warnings = plan_mirror(options)
+        backups = [] if module.check_mode else carry_out(changes, module, options["backup"])
+    except K8scrError as error:
+        module.fail_json(msg=str(error))
+    for warning in warnings:
+        module.warn(warning)
+    module.exit_json(
+        changed=any(change.changed for change in changes),
+        files=[change.result for change in changes],
+        diff=[change.diff for change in changes if change.changed],
+        backups=backups,
+    )
+
+
+if __name__ == "__main__":
+    main()

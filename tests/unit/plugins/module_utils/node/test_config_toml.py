@@ -1,0 +1,59 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+import tomllib
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import configured_folders, with_folder
+from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import taken_back
+
+FOLDER = "/etc/containerd/certs.d"
+CRI_1 = "io.containerd.grpc.v1.cri"
+CRI_2 = "io.containerd.cri.v1.images"
+
+
+@pytest.mark.parametrize(("version", "plugin"), [(2, CRI_1), (3, CRI_2), (4, CRI_2)])
+@pytest.mark.parametrize(
+    "rest", ["", '[plugins."{0}".registry]\n', "[plugins.'{0}'.registry]\n  config_path = ''\n  max = 1\n[cgroup]\n"]
+)
+def test_the_folder_is_set_in_the_table_of_the_version_and_can_be_taken_back(
+    version: int, plugin: str, rest: str
+) -> None:
+    text = f"version = {version}\n{rest.format(plugin)}"
+    after = with_folder(text, FOLDER, "")
+    assert tomllib.loads(after)["plugins"][plugin]["registry"]["config_path"] == FOLDER
+    assert configured_folders(after) == [FOLDER]
+    assert with_folder(after, FOLDER, "") == after
+    assert taken_back(after) == text
+
+
+def test_a_missing_file_is_made_with_the_version_that_containerd_writes() -> None:
+    after = tomllib.loads(with_folder("", FOLDER, "version = 3\nroot = '/var/lib/containerd'\n"))
+    assert after == {"version": 3, "plugins": {CRI_2: {"registry": {"config_path": FOLDER}}}}
+
+
+def test_a_file_of_version_1_is_refused() -> None:
+    with pytest.raises(InputError, match="containerd config migrate"):
+        with_folder('root = "/srv/containerd"\n', FOLDER, "version = 3\n")
+
+
+def test_the_folders_that_containerd_looks_into_already_are_found() -> None:
+    dump = f"[plugins.'{CRI_2}']\n  [plugins.'{CRI_2}'.registry]\n    config_path = '/a:/b'\n"
+    assert configured_folders(dump) == ["/a", "/b"]
+
+
+def test_no_folder_is_found_where_none_is_set() -> None:
+    assert (
+        configured_folders(f"[plugins.'{CRI_1}'.registry]\n config_path = ''\n[plugins.'{CRI_1}'.registry.mirrors]")
+        == []
+    )
+
+
+@pytest.mark.parametrize("below", ['mirrors."docker.io"', 'configs."example.com".tls'])
+def test_mirrors_in_the_configuration_itself_are_refused_as_containerd_does(below: str) -> None:
+    dump = f'[plugins."{CRI_1}".registry]\n config_path = ""\n[plugins."{CRI_1}".registry.{below}]\n endpoint = []\n'
+    with pytest.raises(InputError, match="excludes config_path"):
+        configured_folders(dump)

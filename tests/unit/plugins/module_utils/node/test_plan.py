@@ -1,0 +1,129 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, InputError
+from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change, carry_out
+from ansible_collections.k8scr.core.plugins.module_utils.node.plan import plan_mirror
+
+URL = "http://10.0.0.1:5001"
+
+
+class Keeper:
+    """What AnsibleModule does with files."""
+
+    def backup_local(self, fn: str) -> str:
+        return shutil.copy2(fn, f"{fn}.backup")
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        Path(src).replace(dest)
+
+
+def _plan(path: Path, runtime: str = "containerd", **more: Any) -> tuple[list[Change], list[str]]:
+    options = {
+        "runtime": runtime,
+        "path": str(path),
+        "endpoint": URL,
+        "upstreams": ["docker.io"],
+        "qualify": False,
+        "fallback": True,
+        "state": "present",
+        **more,
+    }
+    return plan_mirror(options)
+
+
+def _do(path: Path, runtime: str = "containerd", **more: Any) -> list[Change]:
+    changes, _warnings = _plan(path, runtime, **more)
+    carry_out(changes, Keeper(), backup=True)
+    return changes
+
+
+def _actions(changes: list[Change]) -> list[str]:
+    return [change.result["action"] for change in changes]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "place"), [("containerd", "certs.d"), ("containers", "conf.d"), ("k3s", "k3s/registries.yaml")]
+)
+def test_files_are_made_once_and_leave_nothing_when_taken_back(tmp_path: Path, runtime: str, place: str) -> None:
+    path = tmp_path / place
+    assert _actions(_do(path, runtime)) == ["created"]
+    assert _actions(_do(path, runtime)) == ["unchanged"]
+    assert _actions(_do(path, runtime, state="absent")) == ["deleted"]
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+    assert "deleted" not in _actions(_do(path, runtime, state="absent"))
+
+
+def test_registries_that_are_no_longer_named_are_as_they_were(tmp_path: Path) -> None:
+    mine = tmp_path / "quay.io/hosts.toml"
+    mine.parent.mkdir()
+    mine.write_text('server = "https://quay.io"\n')
+    _do(tmp_path, upstreams=["docker.io", "quay.io", "ghcr.io"])
+    assert URL in mine.read_text()
+    assert _actions(_do(tmp_path)) == ["unchanged", "deleted", "updated"]
+    assert mine.read_text() == 'server = "https://quay.io"\n'
+    assert not (tmp_path / "ghcr.io").exists()
+
+
+def test_only_files_in_which_others_wrote_are_backed_up_and_only_the_first_time(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text("# mine\n")
+    changes, _warnings = _plan(tmp_path, upstreams=["docker.io", "quay.io"])
+    assert carry_out(changes, Keeper(), backup=True) == [f"{file}.backup"]
+    assert Path(f"{file}.backup").read_text() == "# mine\n"
+    changes, _warnings = _plan(tmp_path, upstreams=["docker.io", "quay.io"], fallback=False)
+    assert carry_out(changes, Keeper(), backup=True) == []
+
+
+def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "quay.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_bytes(b"# mine\r\n")
+    _do(tmp_path)
+    _do(tmp_path, state="absent")
+    assert file.read_bytes() == b"# mine\r\n"
+
+
+def test_folders_that_the_default_does_not_reach_are_named(tmp_path: Path) -> None:
+    (tmp_path / "quay.io").mkdir()
+    _changes, warnings = _plan(tmp_path, upstreams=["*"])
+    assert warnings == [
+        f"{tmp_path} has folders for quay.io, for which '*' does not count; name them among the upstreams too"
+    ]
+    assert _plan(tmp_path, upstreams=["*", "quay.io"])[1] == []
+
+
+def test_certificates_that_would_no_longer_be_found_are_told(tmp_path: Path) -> None:
+    (tmp_path / "docker.io").mkdir()
+    (tmp_path / "docker.io/ca.crt").touch()
+    _changes, (warning,) = _plan(tmp_path)
+    assert "docker.io has certificates" in warning
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "10.0.0.1:5001", "http://", "http://:5001", "http://a b", 'http://a"b', "http://a/path"]
+)
+def test_an_endpoint_that_is_no_url_is_refused(tmp_path: Path, endpoint: str) -> None:
+    with pytest.raises(InputError, match="not the URL of a registry"):
+        _plan(tmp_path, endpoint=endpoint)
+
+
+@pytest.mark.parametrize("upstream", ["", "..", "../docker.io", "docker.io/library", "_default", "a:b", "-"])
+def test_an_upstream_that_is_no_host_is_refused(tmp_path: Path, upstream: str) -> None:
+    with pytest.raises(InputError, match="not the name of a registry"):
+        _plan(tmp_path, upstreams=[upstream])
+
+
+def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) -> None:
+    (tmp_path / "docker.io").touch()
+    with pytest.raises(DestinationError, match=r"hosts\.toml cannot be written"):
+        carry_out([Change(tmp_path / "docker.io/hosts.toml", None, "text")], Keeper(), backup=True)
