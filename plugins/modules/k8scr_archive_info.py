@@ -1,0 +1,94 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_archive_info
+short_description: Tell which images are in archives
+version_added: 0.1.0
+description:
+  - Reads the names and digests of the images in OCI archives and in what C(docker save) writes. Nothing is unpacked.
+  - The role P(k8scr.core.preload#role) uses it to send nodes only what they lack. It speaks to no cluster, and needs no
+    library.
+author:
+  - k8scr.core contributors (@k8scr)
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
+    support: none
+options:
+  archives:
+    description: The archives, on the host that runs the task.
+    type: list
+    elements: path
+    required: true
+seealso:
+  - module: k8scr.core.k8scr_node_images
+"""
+
+EXAMPLES = r"""
+- name: Look into two archives
+  k8scr.core.k8scr_archive_info:
+    archives:
+      - /media/app/registry.tar
+      - /media/app/app.tar
+  register: read
+"""
+
+RETURN = r"""
+images:
+  description: One entry for each name of an image, in the order of the archives.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    archive:
+      description: The archive.
+      type: str
+      sample: /media/app/registry.tar
+    file:
+      description: A name for the archive that follows its content, and tells it from others of the same name.
+      type: str
+      sample: 1f42287a87e2-registry.tar
+    name:
+      description: The image's full name.
+      type: str
+      sample: docker.io/library/registry:3.1.2
+    digest:
+      description: The digest of its manifest or index. Empty in archives of Docker before 25, which have none.
+      type: str
+      sample: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
+    config_digests:
+      description: The digests of its configs, one for each platform that is in the archive.
+      type: list
+      elements: str
+      sample: [sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982]
+"""
+
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.node.archives import describe
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {"archives": {"type": "list", "elements": "path", "required": True}}, supports_check_mode=True
+    )
+    try:
+        images = [image for archive in module.params["archives"] for image in describe(Path(archive))]
+    except K8scrError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=False, images=images)
+
+
+if __name__ == "__main__":
+    main()
