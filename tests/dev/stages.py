@@ -113,6 +113,8 @@ def _integration_variables() -> dict[str, Any]:
     return {
         "k8scr_kubeconfig": status["kubeconfig"],
         "k8scr_images": images,
+        "k8scr_nodes": status["nodes"],
+        "k8scr_programs": status["bin"],
         "registry_image": status["registry_image"],
     }
 
