@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from typing import Any
@@ -100,12 +100,13 @@ class PushOrders:
         Raises:
             InputError: Two of them would land on one tag with different digests.
         """
-        orders = _without_repetition(order for entry in images for order in self._orders(entry))
+        wanted = [_read_entry(entry) for entry in images]
+        self._upstreams.find_all(_upstream_references(wanted))
+        orders = _without_repetition(order for each in wanted for order in self._orders(each))
         _refuse_collisions(orders)
         return orders
 
-    def _orders(self, entry: Any) -> list[Order]:
-        wanted = _read_entry(entry)
+    def _orders(self, wanted: _Wanted) -> list[Order]:
         text, name = wanted.source, wanted.name
         try:
             source, images = self._open(text)
@@ -174,6 +175,16 @@ class _Wanted:
     name: str | None = None
     platforms: tuple[Platform, ...] = ()
     referrers: bool = False
+
+
+def _upstream_references(wanted: Iterable[_Wanted]) -> Iterator[Reference]:
+    for each in wanted:
+        if each.source.startswith(TRANSPORT):
+            try:
+                yield parse_reference(each.source[len(TRANSPORT) :])
+            except InputError:
+                # It fails by itself when its turn comes.
+                continue
 
 
 def _read_entry(entry: Any) -> _Wanted:

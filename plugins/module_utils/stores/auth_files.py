@@ -18,6 +18,7 @@ import re
 import subprocess
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,8 @@ def _read_entry(entry: Mapping[str, Any], path: Path) -> Credentials | None:
     return found if username or found.identity_token or found.registry_token else None
 
 
+# A helper may ask a server of its own, and every repository of a registry gets the same answer.
+@cache
 def _ask_helper(name: str, server: str, path: Path) -> Credentials | None:
     program = f"docker-credential-{name}"
     if not _HELPER.fullmatch(name):

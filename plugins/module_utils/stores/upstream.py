@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
@@ -88,6 +90,8 @@ class Upstreams:
         self._patience = patience
         self._registries: dict[str, tuple[Registry, requests.Session]] = {}
         self._unreachable: set[str] = set()
+        self._found: dict[Reference, Future[tuple[RegistryRepository, SourceImage]]] = {}
+        self._lock = threading.Lock()
 
     def open(self, reference: Reference) -> tuple[RegistryRepository, SourceImage]:
         """Find an image, in the first of its registry's mirrors that has it or in the registry itself.
@@ -98,6 +102,27 @@ class Upstreams:
             SourceError: None has it.
             K8scrError: The registry does not let us see.
         """
+        found = self._found.get(reference)
+        return found.result() if found else self._search(reference)
+
+    def find_all(self, references: Iterable[Reference]) -> None:
+        """Find many images at once, so that :meth:`open` has them without asking again."""
+        with ThreadPoolExecutor(self._connections) as workers:
+            self._found = {
+                reference: workers.submit(self._search, reference) for reference in dict.fromkeys(references)
+            }
+
+    @property
+    def retries(self) -> list[dict[str, Any]]:
+        """What was tried again, why, and how often, for a module's result."""
+        return [entry for registry, _session in self._registries.values() for entry in registry.retries.account]
+
+    def close(self) -> None:
+        """Close all connections."""
+        for _registry, session in self._registries.values():
+            session.close()
+
+    def _search(self, reference: Reference) -> tuple[RegistryRepository, SourceImage]:
         failures = []
         for host, path in self._settings_of(reference.host).mirrors:
             if host in self._unreachable:
@@ -115,16 +140,6 @@ class Upstreams:
                 error.message = f"{error.message} (and before: {'; '.join(failures)})"
             raise
 
-    @property
-    def retries(self) -> list[dict[str, Any]]:
-        """What was tried again, why, and how often, for a module's result."""
-        return [entry for registry, _session in self._registries.values() for entry in registry.retries.account]
-
-    def close(self) -> None:
-        """Close all connections."""
-        for _registry, session in self._registries.values():
-            session.close()
-
     def _find(self, host: str, path: str, reference: Reference) -> tuple[RegistryRepository, SourceImage]:
         repository = self._registry(host).repository(path)
         wanted = reference.digest or reference.tag or "latest"
@@ -138,27 +153,31 @@ class Upstreams:
         return repository, SourceImage(root, reference)
 
     def _registry(self, host: str) -> Registry:
-        if host not in self._registries:
-            session = requests.Session()
-            # Nothing of ~/.netrc: what is for a registry is said where registries' tools look for it.
-            session.trust_env = False
-            session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-            session.adapters.clear()
-            settings = self._settings_of(host)
-            scheme = "http" if settings.plain_http else "https"
-            url = f"{scheme}://{_DOCKER_HUB_API if host == DOCKER_HUB else host}"
-            adapter = UpstreamAdapter(
-                url,
-                host,
-                lambda repository: settings.credentials or find_credentials(host, repository),
-                settings.ca_cert,
-                settings.validate_certs,
-                self._connections,
-                self._timeouts,
-            )
-            session.mount(f"{url}/", adapter)
-            self._registries[host] = Registry(session, url, host, self._timeouts, Retries(self._patience)), session
-        return self._registries[host][0]
+        with self._lock:
+            if host not in self._registries:
+                self._registries[host] = self._connect(host)
+            return self._registries[host][0]
+
+    def _connect(self, host: str) -> tuple[Registry, requests.Session]:
+        session = requests.Session()
+        # Nothing of ~/.netrc: what is for a registry is said where registries' tools look for it.
+        session.trust_env = False
+        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+        session.adapters.clear()
+        settings = self._settings_of(host)
+        scheme = "http" if settings.plain_http else "https"
+        url = f"{scheme}://{_DOCKER_HUB_API if host == DOCKER_HUB else host}"
+        adapter = UpstreamAdapter(
+            url,
+            host,
+            lambda repository: settings.credentials or find_credentials(host, repository),
+            settings.ca_cert,
+            settings.validate_certs,
+            self._connections,
+            self._timeouts,
+        )
+        session.mount(f"{url}/", adapter)
+        return Registry(session, url, host, self._timeouts, Retries(self._patience)), session
 
     def _settings_of(self, host: str) -> UpstreamSettings:
         return self._settings.get(host.lower(), UpstreamSettings())

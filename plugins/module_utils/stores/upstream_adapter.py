@@ -31,7 +31,7 @@ except ImportError:  # the module reports what is missing; the class below must 
     if not TYPE_CHECKING:
         HTTPAdapter = object
 
-_REPOSITORY = re.compile(r"/v2/(?P<repository>.+?)/(?:manifests|blobs|referrers|tags)/")
+_REPOSITORY = re.compile(r"/v2/(?P<repository>.+)/(?:manifests|blobs|referrers)/[^/]+")
 _CODE = re.compile("[A-Z_]{1,40}")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5

@@ -100,7 +100,7 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
         defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": [], "upstreams": []}
         options = {**defaults, **given, "images": images}
         pushed = PushedImages(cache, registry.identity)
-        with closing(Upstreams(options["upstreams"], timeout=2.0, patience=8.0)) as upstreams:
+        with closing(Upstreams(options["upstreams"], options["connections"], timeout=2.0, patience=8.0)) as upstreams:
             return push_images(options, check_mode, registry, pushed, upstreams)
 
     return run
