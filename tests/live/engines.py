@@ -1,0 +1,178 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Real engines, Docker's and Podman's, each with storage and a socket of its own and without a service."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from cluster.certificates import CA, Pair, signed
+
+DOCKER = "/usr/bin/docker"
+_STARTS_WITHIN = 60.0
+
+
+class Engine:
+    """An engine that runs.
+
+    Args:
+        name: ``docker`` or ``podman``.
+        folder: Where it keeps everything; its path is short, as sockets want it.
+    """
+
+    def __init__(self, name: str, folder: Path) -> None:
+        self.name = name
+        self.folder = folder
+        self.socket = folder / "engine.sock"
+        self.host = f"unix://{self.socket}"
+
+    def docker(self, *words: str | Path) -> str:
+        """Run Docker's client on it; what it printed comes back."""
+        command = [DOCKER, "--host", self.host, *map(str, words)]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def load(self, archive: Path, name: str, new_name: str) -> str:
+        """Load an archive, give its image another name, and return the image's ID."""
+        self.docker("load", "--quiet", "--input", archive)
+        self.docker("tag", name, new_name)
+        return self.id_of(new_name)
+
+    def id_of(self, name: str) -> str:
+        """The ID of an image."""
+        return self.docker("image", "inspect", "--format={{.Id}}", name)
+
+
+@contextmanager
+def docker_engine(*options: str) -> Iterator[Engine]:
+    """Docker's engine until the end of the block.
+
+    Args:
+        options: More options of dockerd.
+    """
+    _install("dockerd", "docker.io")
+    with _folder() as folder:
+        command = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
+        command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
+        command += ["--pidfile", str(folder / "pid"), *options]
+        with _running("docker", folder, [*command, "-H", f"unix://{folder}/engine.sock"]) as engine:
+            yield engine
+
+
+@contextmanager
+def podman_engine() -> Iterator[Engine]:
+    """Podman's engine until the end of the block."""
+    _install("dockerd", "docker.io")
+    _install("podman", "podman")
+    with _folder() as folder:
+        command = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver=vfs"]
+        command += ["system", "service", "--time=0", f"unix://{folder}/engine.sock"]
+        with _running("podman", folder, command) as engine:
+            yield engine
+
+
+@contextmanager
+def ssh_server(folder: Path) -> Iterator[Path]:
+    """A server of ssh on this machine until the end of the block.
+
+    Returns:
+        A folder for PATH, whose ``ssh`` finds the server under the name ``engine``.
+    """
+    _install("sshd", "openssh-server")
+    port = free_port()
+    for key in ("host", "user"):
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
+    Path("/run/sshd").mkdir(exist_ok=True)
+    options = [f"Port={port}", "ListenAddress=127.0.0.1", f"HostKey={folder}/host", "PidFile=none", "UsePAM=no"]
+    options += [f"AuthorizedKeysFile={folder}/user.pub", "StrictModes=no", "PermitRootLogin=yes"]
+    command = [str(shutil.which("sshd")), "-D", "-e", "-f", "/dev/null", *(f"-o{option}" for option in options)]
+    client = folder / "client"
+    client.write_text(
+        f"Host engine\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {folder}/user\n"
+        "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
+    )
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {client} "$@"\n')
+    (programs / "ssh").chmod(0o755)
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
+        try:
+            _wait(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), "sshd")
+            yield programs
+        finally:
+            server.terminate()
+
+
+def certificates(folder: Path) -> list[str]:
+    """Make the certificates of an engine and its client, as ``ca.pem``, ``cert.pem`` and ``key.pem``.
+
+    Returns:
+        The options that have dockerd use them, and want a client's.
+    """
+    pair = signed(Pair("docker-engine"), "engine", hosts=["127.0.0.1"])
+    for file, source in {"ca.pem": CA.certificate, "cert.pem": pair.certificate, "key.pem": pair.key}.items():
+        shutil.copy(source, folder / file)
+    files = {"tlscacert": CA.certificate, "tlscert": pair.certificate, "tlskey": pair.key}
+    return ["--tlsverify", *(f"--{option}={path}" for option, path in files.items())]
+
+
+def free_port() -> int:
+    """A port of this machine that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _install(program: str, package: str) -> None:
+    if not shutil.which(program):
+        # Nothing of it is to be started as a service: RUNLEVEL has the packages' scripts believe that it is not time.
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
+        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
+
+
+@contextmanager
+def _folder() -> Iterator[Path]:
+    folder = Path(tempfile.mkdtemp(prefix="engine-"))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running(name: str, folder: Path, command: list[str]) -> Iterator[Engine]:
+    engine = Engine(name, folder)
+    # The cluster's own programs, containerd among them, are in another PATH: the distribution's belong together.
+    environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
+    with (
+        (folder / "log").open("wb") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            _wait(lambda: engine.docker("version"), name)
+            yield engine
+        finally:
+            process.terminate()
+
+
+def _wait(attempt: Callable[[], object], what: str) -> None:
+    """Try until it works."""
+    deadline = time.monotonic() + _STARTS_WITHIN
+    while True:
+        try:
+            attempt()
+            return
+        except (OSError, subprocess.CalledProcessError) as error:
+            if time.monotonic() > deadline:
+                raise AssertionError(f"{what} does not answer") from error
+            time.sleep(0.05)
