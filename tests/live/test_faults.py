@@ -26,8 +26,10 @@ from .conftest import MODULES, Task
 from .host_registries import HostRegistry, host_registry
 
 LAYERS = 4
-SIZE = 1 << 30
-BANDWIDTH = "200M"
+SIZE = 512 << 20
+BANDWIDTH = "64M"
+IN_BUFFERS = 80 << 20
+"""Bytes that the sockets of four connections hold at most between here and the registry, on a machine that is busy."""
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +96,7 @@ def test_a_push_goes_on_after_the_registry_was_killed(
         time.sleep(1)
         host.start()
 
-    fault = later(1.5, restart)
+    fault = later(4, restart)
 
     result = task("k8scr_push", **push_options(host, large, repository))
 
@@ -102,13 +104,13 @@ def test_a_push_goes_on_after_the_registry_was_killed(
     assert result["changed"], result.get("msg")
     assert result["images"][0]["digest"] == large.digest
     assert result["retries"]
-    assert sum(moved) < 1.05 * SIZE
+    assert sum(moved) - SIZE < IN_BUFFERS
 
 
 def test_a_push_goes_on_after_the_api_server_was_killed(
     task: Task, host: HostRegistry, large: images.Image, repository: str, moved: list[int]
 ) -> None:
-    fault = later(1.5, restart_api_server)
+    fault = later(4, restart_api_server)
 
     result = task("k8scr_push", **push_options(host, large, repository))
 
@@ -116,14 +118,14 @@ def test_a_push_goes_on_after_the_api_server_was_killed(
     assert result["changed"], result.get("msg")
     assert result["images"][0]["digest"] == large.digest
     assert result["retries"]
-    assert sum(moved) < 1.05 * SIZE
+    assert sum(moved) - SIZE < IN_BUFFERS
 
 
 def test_a_pull_goes_on_after_the_api_server_was_killed(
     task: Task, host: HostRegistry, large: images.Image, repository: str, tmp_path: Path
 ) -> None:
     task("k8scr_push", **push_options(host, large, repository))
-    fault = later(1.5, restart_api_server)
+    fault = later(4, restart_api_server)
 
     wanted = [{"name": f"docker.io/{repository}:1", "dest": f"oci-archive:{tmp_path}/large.tar"}]
     result = task("k8scr_pull", images=wanted, bandwidth=BANDWIDTH, **host.options)
@@ -168,4 +170,4 @@ def test_the_bandwidth_is_kept(task: Task, host: HostRegistry, large: images.Ima
     result = task("k8scr_push", **push_options(host, large, repository))
 
     assert result["changed"], result.get("msg")
-    assert time.monotonic() - start >= SIZE / (200 << 20)
+    assert time.monotonic() - start >= SIZE / (64 << 20)
