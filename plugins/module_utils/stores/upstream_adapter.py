@@ -24,6 +24,7 @@ from .upstream_failures import explain
 
 try:
     import requests
+    import urllib3
     from requests.adapters import HTTPAdapter
     from requests.utils import get_environ_proxies, requote_uri
     from urllib3.exceptions import HTTPError
@@ -161,7 +162,7 @@ class UpstreamAdapter(HTTPAdapter):
         where = urlsplit(request.url or "").netloc
         who = self._registry if _origin(request.url) == self._origin else f"{where}, for {self._registry}"
         try:
-            return super().send(
+            response = super().send(
                 request,
                 stream=True,
                 timeout=timeout,
@@ -171,6 +172,9 @@ class UpstreamAdapter(HTTPAdapter):
         except (OSError, HTTPError) as error:
             # Without the cause: it shows whole URLs, and those of storage hold signatures.
             raise explain(error, who) from None
+        # Before version 2 urllib3 takes a body that was cut for a whole one, unless it is told not to.
+        response.raw.enforce_content_length = True
+        return response
 
     def _refused(self, response: requests.Response, repository: str, codes: tuple[str, ...]) -> RegistryError:
         status = response.status_code
@@ -215,6 +219,9 @@ def _tls_context(ca_cert: str | None, validate_certs: bool) -> ssl.SSLContext:
     # A company's CA may lack extensions that a strict verifier wants and other tools do not; chain, names and dates
     # stay.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    if not hasattr(urllib3, "BaseHTTPResponse"):
+        # Before version 2 it must compare the name itself, for it does not tell the context an IP address.
+        context.check_hostname = False
     if not validate_certs:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE

@@ -453,10 +453,10 @@ def test_when_all_fail_each_is_said(push: Push, upstream: RegistryServer) -> Non
 
 
 @contextmanager
-def tls_registry(folder: Path) -> Iterator[RegistryServer]:
+def tls_registry(folder: Path, name: str = "IP:127.0.0.1") -> Iterator[RegistryServer]:
     """A registry that speaks TLS, with a certificate of its own in ``cert.pem``."""
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=registry", "-addext", "subjectAltName=IP:127.0.0.1", "-days", "2"]
+    command += ["-subj", "/CN=registry", "-addext", f"subjectAltName={name}", "-days", "2"]
     command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -486,6 +486,11 @@ def test_a_certificate_that_nobody_vouches_for_is_said(tmp_path: Path) -> None:
         find(upstream)
 
     assert caught.value.advice == "Give the CA that signed it with ca_cert in upstreams"
+
+
+def test_a_certificate_of_another_name_is_not_trusted(tmp_path: Path) -> None:
+    with tls_registry(tmp_path, "IP:127.0.0.2") as upstream, pytest.raises(K8scrError, match="is not trusted"):
+        find(upstream, {"host": host(upstream), "ca_cert": str(tmp_path / "cert.pem")})
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
