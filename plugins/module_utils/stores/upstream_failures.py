@@ -67,9 +67,10 @@ def _tls(chain: list[BaseException], who: str) -> SourceError | None:
 
 def _reason(chain: list[BaseException]) -> str:
     """The operating system's words: libraries add addresses and object names that help nobody."""
-    if any(isinstance(link, (socket.timeout, urllib3_errors.TimeoutError)) for link in chain):
+    said = next((link.strerror.lower() for link in chain if isinstance(link, OSError) and link.strerror), None)
+    if said is None and any(isinstance(link, (socket.timeout, urllib3_errors.TimeoutError)) for link in chain):
         return "no answer in time"
-    return next((link.strerror.lower() for link in chain if isinstance(link, OSError) and link.strerror), "closed")
+    return said or "closed"
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

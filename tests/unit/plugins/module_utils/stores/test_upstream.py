@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import ssl
 import subprocess
 from collections.abc import Callable, Iterator
@@ -532,6 +533,20 @@ def test_a_ca_file_that_is_none_is_said(
 
 def test_a_name_that_is_nobodys_is_said(push: Push) -> None:
     assert "the name of registry.invalid cannot be resolved" in error_of(push("docker://registry.invalid/team/app:1"))
+
+
+def test_a_registry_that_does_not_listen_is_said(push: Push) -> None:
+    error = error_of(push("docker://127.0.0.1:1/team/app:1"))
+
+    assert error.startswith("cannot connect to 127.0.0.1:1: connection refused. Check the image's name")
+
+
+def test_a_registry_that_falls_silent_is_said() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        place = f"127.0.0.1:{silent.getsockname()[1]}"
+        upstreams = Upstreams([{"host": place, "plain_http": True}], timeout=0.1, patience=0.0)
+        with closing(upstreams), pytest.raises(K8scrError, match=r"was cut: no answer in time"):
+            upstreams.open(parse_reference(f"{place}/team/app:1"))
 
 
 def test_a_proxy_of_the_environment_is_used(upstream: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
