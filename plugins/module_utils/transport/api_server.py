@@ -158,8 +158,11 @@ class ApiServerAdapter(HTTPAdapter):
             ClusterError: As :meth:`send`.
         """
         access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
-        if raw.status == 401 and self._renew(access, used) and (body is None or isinstance(body, (bytes, str))):
+        if raw.status == 401 and self._renew(access, used):
             raw.close()
+            if body is not None and not isinstance(body, (bytes, str)):
+                # It can be read only once: who sends it knows how to go on.
+                raise ConnectionLostError(f"the credentials ended on the way to {self.server_name}", "Run again")
             raw = self._send_once(method, url, headers or {}, body, timeout)[2]
         return raw
 
