@@ -52,7 +52,7 @@ class EngineEndpoint:
 
 
 def find_endpoint(
-    host: str | None, context: str | None, cert_path: str | None, environment: Mapping[str, str] = os.environ
+    host: str | None, context: str | None, cert_path: str | None, environment: Mapping[str, str]
 ) -> EngineEndpoint:
     """Return the engine that is meant: by an option, by a variable, by the context in use, or the local one.
 

@@ -83,7 +83,7 @@ class DockerDaemon:
     def _connect(self) -> Engine:
         if self._engine is None:
             host, context, cert_path = (self._options.get(name) for name in DOCKER_ARGUMENT_SPEC)
-            self._engine = Engine(find_endpoint(host, context, cert_path))
+            self._engine = Engine(find_endpoint(host, context, cert_path, os.environ))
         return self._engine
 
 

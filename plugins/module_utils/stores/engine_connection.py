@@ -68,18 +68,17 @@ class EngineAdapter(HTTPAdapter):
         Raises:
             urllib3.exceptions.HTTPError, OSError: The way there failed; :meth:`complaint` may tell more.
         """
-        raw = self._pool.urlopen(
-            request.method or "GET",
-            request.path_url,
-            body=request.body,
-            headers=request.headers,
-            retries=False,
-            redirect=False,
-            timeout=_timeout(timeout[1] if isinstance(timeout, tuple) else timeout or self._silence),
-            preload_content=False,
-            decode_content=False,
-            chunked=request.body is not None,
-        )
+        options: dict[str, Any] = {
+            "body": request.body,
+            "retries": False,
+            "redirect": False,
+            "timeout": _timeout(timeout[1] if isinstance(timeout, tuple) else timeout or self._silence),
+            "preload_content": False,
+            "decode_content": False,
+            "chunked": request.body is not None,
+        }
+        method, headers = request.method or "GET", request.headers
+        raw = self._pool.request_encode_url(method, request.path_url, headers=headers, **options)
         response = self.build_response(request, raw)
         if not stream:
             response.content  # noqa: B018 - reading it is the point
@@ -160,7 +159,8 @@ class EngineAdapter(HTTPAdapter):
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                process = subprocess.Popen(
+                # It runs as long as the connection; the module's run_command waits for an end.
+                process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                     command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
                 )
             except OSError as error:
