@@ -230,7 +230,7 @@ def _refuse_collisions(orders: Sequence[Order]) -> None:
         if order.copy is None:
             continue
         other = targets.setdefault(order.facts["target"], order)
-        if other.copy and other.copy.image.identity != order.copy.image.identity:
+        if other.copy and not other.copy.image.is_same(order.copy.image):
             raise InputError(
                 f"{other.name} from {other.facts['source']} and {order.name} from {order.facts['source']}"
                 f" are different images and would both become {order.facts['target']}",

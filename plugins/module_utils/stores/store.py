@@ -46,6 +46,10 @@ class SourceImage:
         """The digest that tells it from all others, however it is compressed where that may differ."""
         return self.config_digest or self.root.digest
 
+    def is_same(self, other: SourceImage) -> bool:
+        """Whether another source surely has the same image."""
+        return self.root == other.root or self.identity == other.identity
+
 
 class ManifestSource(Protocol):
     """A place that has manifests.

@@ -352,3 +352,16 @@ def test_an_image_that_was_pushed_before_under_another_name_is_not_sent_again(
 
     assert renamed["changed"]
     assert renamed["images"][0]["mounted"]["blobs"] == len(image.blobs)
+
+
+def test_the_same_image_from_a_layout_and_from_a_docker_archive_is_no_collision(
+    push: Push, pull: Callable[..., dict[str, Any]], tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {"example.com/team/app:1": image})
+    push(f"oci:{tmp_path}/layout")
+    archive = f"docker-archive:{tmp_path}/app.tar"
+    pull({"name": "example.com/team/app:1", "dest": archive})
+
+    again = push(f"oci:{tmp_path}/layout", archive)
+
+    assert not again["changed"]
