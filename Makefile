@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo test lint sanity unit integration live cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo test lint sanity unit integration live bench cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -34,6 +34,9 @@ integration: cluster-up  ## ansible-test integration, on the cluster
 
 live: cluster-up  ## pytest, on the cluster
 	@$(TEST) live
+
+bench: cluster-up  ## Measure pushes side by side with curl: make bench ARGS='--rounds 3 --size 256'
+	@$(DEV) bench --pass-on='$(ARGS)'
 
 cluster-up:  ## Bring the test cluster up, or bring back what is missing of it
 	@$(CLUSTER) up

@@ -29,6 +29,8 @@ def main() -> int:
             say(f"installed in {collection.install(venv.ensure())}")
         elif options.verb == "format":
             run(venv.ensure() / "ruff", "format")
+        elif options.verb == "bench":
+            stages.run_benchmark(shlex.split(options.pass_on))
         elif options.verb == "clean":
             shutil.rmtree(BUILD, ignore_errors=True)
         else:
@@ -48,10 +50,12 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("demo", help="from nothing to a Pod that runs a delivered image")
     verbs.add_parser("format", help="format the Python files")
     verbs.add_parser("clean", help="delete what was built of this checkout")
+    bench = verbs.add_parser("bench", help="measure pushes, on the cluster")
     test = verbs.add_parser("test", help="run checks")
     test.add_argument("stages", nargs="*", type=_stage, metavar="STAGE", help=f"of {', '.join(_NAMES)}; all by default")
     test.add_argument("--refuse-skips", action="store_true", help="a test that was skipped is a failure")
-    test.add_argument("--pass-on", default="", metavar="WORDS", help="arguments for the tools of the stages")
+    for verb in (bench, test):
+        verb.add_argument("--pass-on", default="", metavar="WORDS", help="arguments for what is run")
     return parser
 
 

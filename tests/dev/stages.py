@@ -142,6 +142,11 @@ STAGES: dict[str, Callable[[Context], None]] = {
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 
 
+def run_benchmark(words: Sequence[str]) -> None:
+    """Measure, with the collection as it stands."""
+    Context(venv.ensure(), collection.copy(), words).run("python", "tests/benchmark")
+
+
 def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips: bool) -> bool:
     """Run each of the stages, whether or not others failed; true if all passed."""
     context = Context(venv.ensure(), collection.copy(), words)

@@ -1,0 +1,14 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""``python3 tests/benchmark``: see cli.py."""
+
+import pathlib
+import sys
+
+# Started as a folder, not as a package: make it the package that it is.
+sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
+
+from benchmark.cli import main  # noqa: E402
+
+sys.exit(main())
