@@ -6,36 +6,16 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from cluster import audit, layout, users
+from cluster import audit, users
 
-from .conftest import MODULES, Task
+from .conftest import Task
 from .host_registries import HostRegistry, host_registry
-
-MEBIBYTE = 1 << 20
-MEMORY = 64
-"""MiB that a task may have resident, Python and its libraries included."""
-LAYER = "application/vnd.oci.image.layer.v1.tar"
-PROGRAM = rf"""
-import json, re, sys
-from importlib import import_module
-from ansible.module_utils.testing import patch_module_args
-try:
-    with patch_module_args(json.load(sys.stdin)):
-        import_module("{MODULES}." + sys.argv[1]).main()
-finally:
-    print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1], file=sys.stderr)
-"""
-"""What getrusage says instead would be no less than what the tests themselves have resident, which start it."""
+from .layout_writer import MEBIBYTE, LayoutWriter
+from .memory import MEMORY, memory_of
 
 
 @pytest.fixture
@@ -43,54 +23,6 @@ def host(tmp_path: Path) -> Iterator[HostRegistry]:
     """A registry for one test, so that its images go with it."""
     with host_registry("distribution-3", tmp_path / "host", "cost") as registry:
         yield registry
-
-
-class LayoutWriter:
-    """Writes a layout of many or large images; the bytes of layers are zeros, which take no room on the disk."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.entries: list[dict[str, Any]] = []
-        (folder / "blobs/sha256").mkdir(parents=True)
-
-    def add(self, name: str, layers: int, size: int) -> None:
-        """Add an image with layers of so many bytes, each another."""
-        config = self._blob(OCI_CONFIG, json.dumps({"name": name}).encode())
-        described = [self._layer(size + number) for number in range(layers)]
-        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": described}
-        entry = self._blob(OCI_MANIFEST, json.dumps(manifest).encode())
-        self.entries.append({**entry, "annotations": {"org.opencontainers.image.ref.name": name}})
-
-    def finish(self) -> str:
-        """Write the index; how a task means the layout comes back."""
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self.entries}
-        (self.folder / "index.json").write_text(json.dumps(index))
-        (self.folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
-        return f"oci:{self.folder}"
-
-    def _layer(self, size: int) -> dict[str, Any]:
-        hasher = hashlib.sha256()
-        for start in range(0, size, MEBIBYTE):
-            hasher.update(bytes(min(MEBIBYTE, size - start)))
-        path = self.folder / "blobs/sha256" / hasher.hexdigest()
-        with path.open("wb") as file:
-            file.truncate(size)
-        return {"mediaType": LAYER, "digest": f"sha256:{hasher.hexdigest()}", "size": size}
-
-    def _blob(self, media_type: str, content: bytes) -> dict[str, Any]:
-        digest = hashlib.sha256(content).hexdigest()
-        (self.folder / "blobs/sha256" / digest).write_bytes(content)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
-
-
-def memory_of(module: str, **options: Any) -> float:
-    """MiB that a task had resident at most; it must have changed something."""
-    arguments = json.dumps({"kubeconfig": str(layout.KUBECONFIG), **options})
-    command = [sys.executable, "-c", PROGRAM, module]
-    done = subprocess.run(command, input=arguments, capture_output=True, text=True, check=False)
-    result = json.loads(done.stdout)
-    assert result.get("changed"), result.get("msg")
-    return int(done.stderr.splitlines()[-1]) / 1024
 
 
 def test_memory_does_not_grow_with_the_size_of_an_image(host: HostRegistry, tmp_path: Path) -> None:

@@ -20,7 +20,8 @@ from cluster import layout
 from .conftest import Task
 from .engines import DOCKER, Engine, certificates, docker_engine, free_port, podman_engine, ssh_server
 from .host_registries import host_registry
-from .test_cost import MEBIBYTE, MEMORY, memory_of
+from .layout_writer import MEBIBYTE
+from .memory import MEMORY, memory_of
 
 Delivered = Callable[..., dict[str, Any]]
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from cluster import audit, users
 
 from .conftest import Task, kubectl
+from .layout_writer import MEBIBYTE, LayoutWriter
 
 
 @pytest.fixture(scope="module")
@@ -53,10 +55,14 @@ def test_whoever_has_the_role_for_pushing_may_push(task: Task, pusher: Path, rep
     assert result["changed"], result.get("msg")
 
 
-def test_a_push_needs_four_verbs_and_is_in_the_audit_log(task: Task, pusher: Path, repository: str) -> None:
+def test_a_push_needs_four_verbs_and_is_in_the_audit_log(
+    task: Task, pusher: Path, repository: str, tmp_path: Path
+) -> None:
+    unheard_of = LayoutWriter(tmp_path / "layout")
+    unheard_of.add(f"docker.io/{repository}:1", layers=1, size=3 * MEBIBYTE + secrets.randbelow(MEBIBYTE))
     position = audit.position()
 
-    task("k8scr_push", **push_options(pusher, repository))
+    task("k8scr_push", kubeconfig=str(pusher), images=[unheard_of.finish()])
 
     assert verbs_since(position, "pusher") == {"get", "create", "update", "patch"}
 
