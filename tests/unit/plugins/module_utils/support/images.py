@@ -179,9 +179,9 @@ def write_docker_archive(path: Path, images: Sequence[tuple[Sequence[str], Image
     listing = []
     for tags, image in images:
         config = f"{hashlib.sha256(image.config).hexdigest()}.json"
-        layers = {f"{hashlib.sha256(file).hexdigest()}/layer.tar": file for file in image.files}
-        entries.update({config: image.config, **layers})
-        listing.append({"Config": config, "RepoTags": list(tags) or None, "Layers": list(layers)})
+        layers = [(f"{hashlib.sha256(file).hexdigest()}/layer.tar", file) for file in image.files]
+        entries.update([(config, image.config), *layers])
+        listing.append({"Config": config, "RepoTags": list(tags) or None, "Layers": [path for path, _file in layers]})
     path.write_bytes(tar(*entries.items(), ("manifest.json", encode(listing))))
     return path
 
