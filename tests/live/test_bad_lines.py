@@ -1,0 +1,303 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lines to the API server that cut, stall and tarry, and what a reader at the registry sees meanwhile."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import images
+import pytest
+import requests
+from cluster import layout, programs
+
+from .conftest import MODULES, Task
+from .host_registries import HostRegistry, host_registry
+
+MIB = 1 << 20
+ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class BadLine:
+    """A line to the API server that has the faults it is told to have.
+
+    Args:
+        api: Where toxiproxy is told what to do.
+        kubeconfig: The administrator's, over this line.
+    """
+
+    def __init__(self, api: str, kubeconfig: Path) -> None:
+        self._toxics = f"{api}/proxies/line/toxics"
+        self.kubeconfig = str(kubeconfig)
+
+    def have(self, kind: str, stream: str, **attributes: int) -> None:
+        """Have a fault, in one direction; both can have one."""
+        toxic = {"name": stream, "type": kind, "stream": stream, "attributes": attributes}
+        requests.post(self._toxics, json=toxic, timeout=5).raise_for_status()
+
+    def mend(self, stream: str) -> None:
+        """Have no fault in this direction any more."""
+        requests.delete(f"{self._toxics}/{stream}", timeout=5).raise_for_status()
+
+
+@pytest.fixture
+def line(tmp_path: Path) -> Iterator[BadLine]:
+    """A line without a fault yet."""
+    program = programs.ensure(["toxiproxy"])["toxiproxy"]
+    port, listener = _free_port(), _free_port()
+    api = f"http://127.0.0.1:{port}"
+    command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port)
+            proxy = {"name": "line", "listen": f"127.0.0.1:{listener}", "upstream": f"127.0.0.1:{layout.API_PORT}"}
+            requests.post(f"{api}/proxies", json=proxy, timeout=5).raise_for_status()
+            kubeconfig = tmp_path / "line.kubeconfig"
+            kubeconfig.write_text(layout.KUBECONFIG.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
+            yield BadLine(api, kubeconfig)
+        finally:
+            process.kill()
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError("toxiproxy does not answer")
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostRegistry]:
+    """CNCF distribution 3, which keeps uploads."""
+    with host_registry("distribution-3", tmp_path / "registry", "bad-lines") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="module")
+def image() -> images.Image:
+    """An image of 64 MiB in two layers."""
+    return images.ensure_random(64 * MIB, 2)
+
+
+def push_options(host: HostRegistry, image: images.Image, repository: str) -> dict[str, Any]:
+    source = {"source": f"oci:{image.layout}", "name": f"docker.io/{repository}:1"}
+    return {"images": [source], **host.options}
+
+
+def pull_options(host: HostRegistry, repository: str, folder: Path) -> dict[str, Any]:
+    wanted = {"name": f"docker.io/{repository}:1", "dest": f"oci:{folder}"}
+    return {"images": [wanted], **host.options}
+
+
+def test_a_push_arrives_over_a_line_that_cuts_every_connection(
+    task: Task, host: HostRegistry, image: images.Image, repository: str, line: BadLine
+) -> None:
+    line.have("limit_data", "upstream", bytes=12 * MIB)
+
+    result = task("k8scr_push", **push_options(host, image, repository), kubeconfig=line.kubeconfig)
+
+    assert result["changed"], result.get("msg")
+    assert result["retries"]
+    assert problem_of(host, repository) is None
+    assert digest_at(host, repository) == image.digest
+
+
+def test_a_pull_arrives_over_a_line_that_cuts_every_connection(
+    task: Task, host: HostRegistry, image: images.Image, repository: str, line: BadLine, tmp_path: Path
+) -> None:
+    task("k8scr_push", **push_options(host, image, repository))
+    line.have("limit_data", "downstream", bytes=12 * MIB)
+
+    options = pull_options(host, repository, tmp_path / "pulled")
+    result = task("k8scr_pull", **options, kubeconfig=line.kubeconfig)
+
+    assert result["changed"], result.get("msg")
+    assert result["retries"]
+    assert result["images"][0]["digest"] == image.digest
+    assert not list((tmp_path / "pulled").rglob("*.partial"))
+
+
+@pytest.mark.parametrize("stream", ["upstream", "downstream"])
+def test_a_push_goes_on_after_a_silence(
+    task: Task, host: HostRegistry, image: images.Image, repository: str, line: BadLine, stream: str
+) -> None:
+    fault = stalled(line, stream)
+
+    options = {**push_options(host, image, repository), "bandwidth": "32M", "timeout": 2}
+    result = task("k8scr_push", **options, kubeconfig=line.kubeconfig)
+
+    fault.join()
+    assert result["changed"], result.get("msg")
+    assert result["retries"]
+    assert problem_of(host, repository) is None
+
+
+def test_a_pull_goes_on_after_a_silence(
+    task: Task, host: HostRegistry, image: images.Image, repository: str, line: BadLine, tmp_path: Path
+) -> None:
+    task("k8scr_push", **push_options(host, image, repository))
+    fault = stalled(line, "downstream")
+
+    options = {**pull_options(host, repository, tmp_path / "pulled"), "bandwidth": "32M", "timeout": 2}
+    result = task("k8scr_pull", **options, kubeconfig=line.kubeconfig)
+
+    fault.join()
+    assert result["changed"], result.get("msg")
+    assert result["retries"]
+    assert result["images"][0]["digest"] == image.digest
+
+
+def stalled(line: BadLine, stream: str) -> threading.Thread:
+    """Have the line fall silent after a second, for four."""
+
+    def stall() -> None:
+        time.sleep(1)
+        line.have("timeout", stream, timeout=0)
+        time.sleep(4)
+        line.mend(stream)
+
+    thread = threading.Thread(target=stall)
+    thread.start()
+    return thread
+
+
+def test_a_long_line_needs_no_retry(
+    task: Task, host: HostRegistry, image: images.Image, repository: str, line: BadLine, tmp_path: Path
+) -> None:
+    for stream in ("upstream", "downstream"):
+        line.have("latency", stream, latency=10)
+
+    pushed = task("k8scr_push", **push_options(host, image, repository), kubeconfig=line.kubeconfig)
+    options = pull_options(host, repository, tmp_path / "pulled")
+    pulled = task("k8scr_pull", **options, kubeconfig=line.kubeconfig)
+
+    assert (pushed["changed"], pulled["changed"]) == (True, True), (pushed.get("msg"), pulled.get("msg"))
+    assert pulled["images"][0]["digest"] == image.digest
+    assert pushed["retries"] == pulled["retries"] == []
+
+
+def test_a_reader_never_sees_a_tag_whose_image_is_not_whole(
+    task: Task, host: HostRegistry, image: images.Image, repository: str
+) -> None:
+    other = images.ensure_random(64 * MIB, 2, seed=1)
+    over = threading.Event()
+    seen: set[str] = set()
+    problems: list[str] = []
+
+    def read() -> None:
+        while not over.is_set():
+            try:
+                problem, digest = problem_of(host, repository), digest_at(host, repository)
+            except requests.ConnectionError:
+                time.sleep(0.02)
+                continue
+            seen.update([digest] if digest else [])
+            problems.extend([problem] if problem else [])
+
+    def break_it() -> None:
+        while not over.wait(1.5):
+            host.stop(signal.SIGKILL)
+            time.sleep(0.3)
+            host.start()
+
+    threads = [threading.Thread(target=act) for act in (read, break_it)]
+    for thread in threads:
+        thread.start()
+    try:
+        # The first two have blobs to send; then the tag moves to and fro.
+        results = [
+            task("k8scr_push", **push_options(host, pushed, repository), bandwidth="24M")
+            for pushed in (image, other, image, other)
+        ]
+        time.sleep(0.1)
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+
+    assert all(result["changed"] for result in results), [result.get("msg") for result in results]
+    assert any(result["retries"] for result in results)
+    assert problems == []
+    assert seen == {image.digest, other.digest}
+
+
+def digest_at(host: HostRegistry, repository: str) -> str | None:
+    """The digest that the tag has, asked of the registry itself."""
+    answer = requests.head(f"http://{host.address}/v2/{repository}/manifests/1", headers=ACCEPT, timeout=5)
+    return answer.headers.get("Docker-Content-Digest") if answer.ok else None
+
+
+def problem_of(host: HostRegistry, repository: str) -> str | None:
+    """What keeps the image with the tag from being pulled whole; nothing where there is no such tag."""
+    url = f"http://{host.address}/v2/{repository}"
+    answer = requests.get(f"{url}/manifests/1", headers=ACCEPT, timeout=5)
+    if answer.status_code == 404:
+        return None
+    if not answer.ok:
+        return f"manifest: {answer.status_code} {answer.text}"
+    manifest = answer.json()
+    for blob in (manifest["config"], *manifest["layers"]):
+        found = requests.head(f"{url}/blobs/{blob['digest']}", timeout=5)
+        if found.status_code != 200 or int(found.headers["Content-Length"]) != blob["size"]:
+            return f"blob {blob['digest']}: {found.status_code} {found.headers}"
+    return None
+
+
+def parts_in(folder: Path) -> dict[Path, int]:
+    """The files that are not whole yet, and how many bytes of each are there."""
+    return {part: part.stat().st_size for part in folder.rglob(".*.partial")}
+
+
+def test_a_pull_that_was_killed_goes_on_in_the_next_run(
+    task: Task, host: HostRegistry, image: images.Image, repository: str, tmp_path: Path
+) -> None:
+    task("k8scr_push", **push_options(host, image, repository))
+    options = pull_options(host, repository, tmp_path / "pulled")
+    program = (
+        "import json, sys; from importlib import import_module;"
+        "from ansible.module_utils.testing import patch_module_args\n"
+        f"with patch_module_args(json.load(sys.stdin)): import_module('{MODULES}.k8scr_pull').main()"
+    )
+    slowly = {**options, "bandwidth": "16M", "kubeconfig": str(layout.KUBECONFIG)}
+    with subprocess.Popen([sys.executable, "-c", program], stdin=subprocess.PIPE, env=dict(os.environ)) as first:
+        assert first.stdin is not None
+        first.stdin.write(json.dumps(slowly).encode())
+        first.stdin.close()
+        deadline = time.monotonic() + 10
+        while sum(parts_in(tmp_path / "pulled").values()) < 24 * MIB and time.monotonic() < deadline:
+            time.sleep(0.1)
+        first.kill()
+    parts = parts_in(tmp_path / "pulled")
+
+    start = time.monotonic()
+    result = task("k8scr_pull", **options, bandwidth="16M")
+    took = time.monotonic() - start
+
+    assert sum(parts.values()) > 16 * MIB
+    assert result["changed"], result.get("msg")
+    assert result["images"][0]["digest"] == image.digest
+    # At this bandwidth only what was missing can have come in this time.
+    assert took < (64 * MIB) / (16 * MIB)
+    assert not any(part.exists() for part in parts)
