@@ -9,10 +9,18 @@ Modules catch :class:`K8scrError` once, at their boundary; everything else that 
 
 from __future__ import annotations
 
+import re
+
 _INTERNAL_ERROR = 500
 _MOMENTARY = frozenset((429, _INTERNAL_ERROR, 502, 503, 504))
 _TRIES_OF_500 = 3
 """A 500 is a connection that was closed just then (``EOF``), which passes, or a fault that does not."""
+_LONGEST_RETRY_AFTER = 60.0
+
+
+def seconds_of(retry_after: str) -> float:
+    """How long a ``Retry-After`` header asks to wait; 0 where it names no number (RFC 9110, section 10.2.3)."""
+    return min(float(retry_after), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", retry_after) else 0.0
 
 
 class K8scrError(Exception):
@@ -110,6 +118,10 @@ class ConnectionLostError(ClusterError):
     """A connection was there and broke, or fell silent: what it carried may have arrived or not."""
 
     transient = True
+
+
+class UnreadableAnswerError(ClusterError):
+    """What came back is not HTTP, or not as it should be."""
 
 
 class UnreachableError(ClusterError):

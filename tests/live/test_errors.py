@@ -20,6 +20,7 @@ import pytest
 from cluster import layout
 
 from .conftest import Task, kubectl
+from .host_registries import pod_at
 
 
 def push(task: Task, source: str, repository: str, **options: Any) -> dict[str, Any]:
@@ -114,6 +115,21 @@ def test_a_port_that_nobody_listens_on(task: Task, repository: str) -> None:
     result = push(task, busybox(), repository, registry_port=5999)
 
     assert "cannot reach Pod k8scr-0 in namespace k8scr at port 5999" in result["msg"]
+
+
+def test_a_pod_network_that_is_out_of_reach(task: Task, repository: str) -> None:
+    # An address in the machines' network that is no machine's.
+    with pod_at(str(layout.MACHINES[250]), "unroutable"):
+        ready = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        where = ("--namespace=default", "pod", "unroutable", "--subresource=status", "--type=merge")
+        kubectl("patch", *where, f"--patch={json.dumps({'status': ready})}")
+
+        result = push(task, busybox(), repository, namespace="default", registry="unroutable", retry_timeout=1)
+
+    assert "the API server cannot reach Pod unroutable in namespace default at port 5000" in result["msg"]
+    assert "it is Running" in result["msg"]
+    assert "run the registry with hostNetwork: true" in result["msg"]
+    assert_is_one_line(result["msg"])
 
 
 def test_a_source_that_is_missing(task: Task, repository: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import ConnectionLostError, RegistryError
+from ..errors import ConnectionLostError, RegistryError, seconds_of
 
 if TYPE_CHECKING:
     import requests
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 MAXIMUM_ERROR_BODY = 64 << 10
 """Bytes of an error's body that are read; no honest one is longer."""
 
-_LONGEST_RETRY_AFTER = 60.0
 _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 _OF_A_GATEWAY = (413, 502, 503, 504)
 _ADVICE = {
@@ -50,8 +49,7 @@ def refusal(response: requests.Response, what: str, who: str) -> RegistryError:
         who = f"something between here and {who}"
     message = f"{what}: {who} answered {response.status_code}: {said:.500}"
     error = RegistryError(message, advice, response.status_code, codes)
-    seconds = response.headers.get("Retry-After", "")
-    error.retry_after = min(float(seconds), _LONGEST_RETRY_AFTER) if seconds.isdecimal() else 0.0
+    error.retry_after = seconds_of(response.headers.get("Retry-After", ""))
     return error
 
 

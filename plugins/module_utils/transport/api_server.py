@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ClusterError, ConnectionLostError, UnreachableError
+from ..errors import ConnectionLostError, UnreachableError, UnreadableAnswerError
 from .connection import Endpoint, open_pool, request_target
 from .failures import NETWORK_ERRORS, translate
 
@@ -206,7 +206,7 @@ class ApiServerAdapter(HTTPAdapter):
         if raw.status < 200:
             # http.client takes an interim answer for the final one; the real one would be read as the next's.
             raw.close()
-            raise ClusterError(
+            raise UnreadableAnswerError(
                 f"{access.endpoint.name} passed on an interim answer ({raw.status}), which ends no request",
                 "Look at the registry, or at what else is between: this is not how they answer",
             )

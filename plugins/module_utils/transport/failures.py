@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from ..errors import ClusterError, ConnectionLostError, UnreachableError
+from ..errors import ClusterError, ConnectionLostError, UnreachableError, UnreadableAnswerError
 
 try:
     from urllib3 import exceptions as urllib3_errors
@@ -136,7 +136,7 @@ def _nonsense(chain: list[BaseException], server: str) -> ClusterError | None:
         if isinstance(link, http.client.HTTPException) and not isinstance(
             link, (http.client.IncompleteRead, http.client.RemoteDisconnected, urllib3_errors.IncompleteRead)
         ):
-            return ClusterError(
+            return UnreadableAnswerError(
                 f"the answer from {server} is not HTTP that can be read: {type(link).__name__}",
                 "Look at what is between: a proxy, a load balancer, or a registry that misbehaves",
             )

@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ApiServerError, K8scrError, RegistryError
+from ..errors import ApiServerError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
 from .failures import NETWORK_ERRORS
 
 if TYPE_CHECKING:
@@ -40,6 +40,13 @@ _MAXIMUM_ERROR_BODY = 64 << 10
 _UNSAFE = re.compile(r"[^!-~]|[\\#]")
 _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
+_NO_WAY = re.compile(
+    "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
+)
+_WITHOUT_POD_NETWORK = (
+    ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
+)
+_ADVICE = {429: "The API server has too much to do; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
@@ -113,7 +120,10 @@ class PodProxyAdapter(BaseAdapter):
         for header in _DROPPED_HEADERS:
             outer.headers.pop(header, None)
         outer.headers["Accept-Encoding"] = "identity"
-        response = self._api_server.send(outer, stream=True, timeout=timeout)
+        try:
+            response = self._api_server.send(outer, stream=True, timeout=timeout)
+        except UnreadableAnswerError as error:
+            raise UnreadableAnswerError(f"asking Pod {self.pod} failed: {error.message}", error.advice) from error
         response.request = request
         response.url = request.url or ""
         return response
@@ -145,7 +155,9 @@ class PodProxyAdapter(BaseAdapter):
         del body[_MAXIMUM_ERROR_BODY:]
         status = _status_of(bytes(body))
         if status is not None:
-            raise self._explain(response.status_code, status)
+            refused = self._explain(response.status_code, status)
+            refused.retry_after = seconds_of(response.headers.get("Retry-After", ""))
+            raise refused
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
             io.BytesIO(bytes(body)),
@@ -179,14 +191,16 @@ class PodProxyAdapter(BaseAdapter):
             )
         # A Pod without an address yet is refused as one whose address is not allowed.
         if "trying to reach service" in said or "address not allowed" in said:
+            advice = self._pod_state() or "See that the Pod is Running and listens there"
+            if _NO_WAY.search(said):
+                advice += _WITHOUT_POD_NETWORK
+            port = self.target.rsplit(":", 1)[-1]
             unreachable = ApiServerError(
-                f"the API server cannot reach {where} at port {self.target.rsplit(':', 1)[-1]}: {said:.300}",
-                self._pod_state() or "See that the Pod is Running and listens there",
-                code,
+                f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code
             )
             unreachable.transient, unreachable.tries = True, None
             return unreachable
-        return ApiServerError(f"the API server refuses the way to {where}: {said:.500}", None, code)
+        return ApiServerError(f"the API server refuses the way to {where}: {said:.500}", _ADVICE.get(code), code)
 
     def _pod_state(self) -> str | None:
         """Return what is known of the Pod; a user who may only use its proxy may not look at it."""

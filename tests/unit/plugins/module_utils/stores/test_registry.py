@@ -353,6 +353,16 @@ def test_a_refusal_says_what_to_do(
         send(repository, SMALL)
 
 
+@pytest.mark.parametrize("status", [502, 503, 504])
+def test_what_is_between_is_told_from_the_registry(
+    server: RegistryServer, repository: RegistryRepository, status: int
+) -> None:
+    server.fail("PUT", "/blobs/uploads/", Answer(status, {"Docker-Distribution-Api-Version": ""}, b"<h1>Sorry</h1>"))
+
+    with pytest.raises(RegistryError, match=rf"something between here and .* answered {status}"):
+        send(repository, SMALL)
+
+
 def test_a_full_storage_is_told_as_one(server: RegistryServer, repository: RegistryRepository) -> None:
     server.fail("PUT", "/blobs/uploads/", refused(500, "UNKNOWN", "write /data/x: no space left on device"))
 

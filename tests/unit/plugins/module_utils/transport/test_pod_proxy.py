@@ -213,6 +213,39 @@ def test_a_pod_that_cannot_be_reached_nor_looked_at_is_still_told(
         session.get(f"{URL}/v2/")
 
 
+@pytest.mark.parametrize(
+    ("reason", "advised"),
+    [
+        ("dial tcp 10.0.0.7:5000: i/o timeout", True),
+        ("dial tcp 10.0.0.7:5000: connect: no route to host", True),
+        ("No agent available", True),
+        ("dial tcp 10.0.0.7:5000: connect: connection refused", False),
+    ],
+)
+def test_where_the_pod_network_is_out_of_reach_the_hosts_is_advised(
+    session: requests.Session, api_server: Server, reason: str, advised: bool
+) -> None:
+    pod = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
+    api_server.reply(
+        status(503, f"error trying to reach service: {reason}"), answer(200, body=json.dumps(pod).encode())
+    )
+
+    with pytest.raises(ApiServerError, match="cannot reach Pod k8scr-0") as caught:
+        session.get(f"{URL}/v2/")
+
+    assert ("hostNetwork: true" in str(caught.value)) == advised
+
+
+def test_an_api_server_with_too_much_to_do_says_for_how_long(session: requests.Session, api_server: Server) -> None:
+    body = json.dumps({"kind": "Status", "apiVersion": "v1", "message": "too many requests", "code": 429}).encode()
+    api_server.reply(answer(429, {"Retry-After": "7"}, body))
+
+    with pytest.raises(ApiServerError, match="run again later") as caught:
+        session.get(f"{URL}/v2/")
+
+    assert (caught.value.transient, caught.value.retry_after) == (True, 7.0)
+
+
 def test_head_of_something_that_is_not_there_is_asked_again_to_know_who_says_so(
     session: requests.Session, api_server: Server
 ) -> None:
@@ -336,5 +369,5 @@ def test_what_is_no_http_is_said_to_be_none(session: requests.Session, api_serve
     api_server.closes_after_answer = True
     api_server.reply(nonsense)
 
-    with pytest.raises(ClusterError, match="is not HTTP that can be read"):
+    with pytest.raises(ClusterError, match=r"Pod k8scr-0 .* is not HTTP that can be read"):
         session.get(f"{URL}/v2/")
