@@ -6,132 +6,41 @@
 
 from __future__ import annotations
 
-import json
-import threading
+import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import images
 import pytest
+import requests
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_MANIFEST
-from cluster import audit, layout, users
+from ansible_collections.k8scr.core.plugins.module_utils.transport.cluster import connect
+from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy import PodProxyAdapter
+from cluster import audit, layout
 
 from .conftest import Task
-from .host_registries import NAMESPACE, pod_at
+from .host_registries import NAMESPACE
+from .hostile import ESCAPES, Hostile, encode, hostile_registry, strays
 
-VICTIM = "victim"
-SECRETS = "api/v1/namespaces/default/secrets"
-# Each as the registry writes it; the API server rewrites what it takes for a path of the Pod.
-ESCAPES = [
-    "/v2/../../../../secrets",
-    "/v2/team/app/blobs/uploads/../../../../../../../secrets",
-    "/v2/%2e%2e/%2e%2e/%2e%2e/%2e%2e/secrets",
-    "/v2/..%2F..%2F..%2F..%2Fsecrets",
-    f"http://{{host}}/{SECRETS}",
-    f"https://{{host}}/{SECRETS}",
-    f"//{{host}}/{SECRETS}",
-    f"http://user:password@{{host}}/{SECRETS}",
-    f"../../../../../../{SECRETS}",
-    "/v2/other/blobs/uploads/1",
-    "/v2/team/app/blobs/uploads/1#fragment",
-    "/v2/team/app\\..\\..\\secrets",
-    "https://elsewhere.example/v2/team/app/blobs/uploads/1",
-]
-
-
-@dataclass
-class Hostile:
-    """What the registry answers to everything but a question for something that it then lacks.
-
-    Attributes:
-        port: Where it listens.
-        status: The status code of its answers.
-        headers: Their headers; ``{host}`` in them becomes what the registry was called.
-        body: Their content.
-        pages: What it does have: media types and contents, by paths.
-    """
-
-    port: int
-    status: int = 202
-    headers: dict[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    pages: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-
-    @property
-    def options(self) -> dict[str, Any]:
-        """What a task says to mean this registry, as an administrator."""
-        kubeconfig = users.make(VICTIM, ["system:masters"])
-        return {
-            "kubeconfig": str(kubeconfig),
-            "namespace": NAMESPACE,
-            "registry": "hostile",
-            "registry_port": self.port,
-            "retry_timeout": 2,
-        }
+URL = "http://registry.example"
 
 
 @pytest.fixture
 def hostile() -> Iterator[Hostile]:
     """A registry that does what a test wants, behind a Pod."""
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def _answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.path in registry.pages:
-                self._show(*registry.pages[self.path])
-                return
-            missing = self.command == "HEAD"
-            body = b"" if missing else registry.body
-            self.send_response(404 if missing else registry.status)
-            for name, value in ({} if missing else registry.headers).items():
-                self.send_header(name, value.replace("{host}", self.headers["Host"]))
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Docker-Distribution-Api-Version", "registry/2.0")
-            self.end_headers()
-            self.wfile.write(body)
-
-        def _show(self, media_type: str, body: bytes) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", media_type)
-            self.send_header("Content-Length", str(len(body)))
-            self.send_header("Docker-Content-Digest", self.path.rpartition("/")[2])
-            self.end_headers()
-            if self.command != "HEAD":
-                self.wfile.write(body)
-
-        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815 (names of http.server)
-
-        def log_message(self, *_words: object) -> None:
-            """Say nothing."""
-
-    with ThreadingHTTPServer((layout.HOST_ADDRESS, 0), Handler) as server, pod_at(layout.HOST_ADDRESS, "hostile"):
-        registry = Hostile(server.server_address[1])
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield registry
-        finally:
-            server.shutdown()
-            thread.join()
+    with hostile_registry() as registry:
+        yield registry
 
 
-def encode(value: object) -> bytes:
-    return json.dumps(value).encode()
-
-
-def strays(position: int) -> list[str]:
-    """What the victim's credentials were used for since then, other than on the way to the Pod."""
-    audit.settle()
-    allowed = f"/api/v1/namespaces/{NAMESPACE}/pods/hostile"
-    mine = [event["requestURI"] for event in audit.events(position) if event["user"]["username"] == VICTIM]
-    assert mine, "the audit log saw nothing"
-    return [uri for uri in mine if not (uri == allowed or uri.startswith(f"{allowed}:")) or "secrets" in uri]
+@pytest.fixture
+def foreign(hostile: Hostile) -> Iterator[requests.Session]:
+    """A session of a client that follows whatever it is told, with the administrator's credentials on the way."""
+    with connect({"kubeconfig": hostile.options["kubeconfig"]}) as cluster, requests.Session() as session:
+        session.max_redirects = 2
+        session.mount(f"{URL}/", PodProxyAdapter(cluster.adapter, NAMESPACE, "hostile", hostile.port))
+        yield session
 
 
 @pytest.mark.parametrize("location", ESCAPES)
@@ -144,6 +53,7 @@ def test_an_upload_is_not_led_astray(task: Task, hostile: Hostile, location: str
 
     assert result["failed"]
     assert not result["changed"]
+    assert "Pod hostile" in result["msg"] or "Pod default/hostile" in result["msg"]
     assert strays(position) == []
 
 
@@ -157,6 +67,67 @@ def test_a_pull_is_not_redirected(task: Task, hostile: Hostile, tmp_path: Path, 
     result = task("k8scr_pull", images=wanted, **hostile.options)
 
     assert result["failed"]
+    assert strays(position) == []
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"])
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_client_that_follows_redirects_stays_in_the_pod(
+    hostile: Hostile, foreign: requests.Session, method: str, status: int
+) -> None:
+    position = audit.position()
+
+    for location in ESCAPES:
+        hostile.status, hostile.headers = status, {"Location": location}
+        # What the API server made an address in the Pod leads in a circle there, which harms nobody.
+        with pytest.raises((K8scrError, requests.TooManyRedirects)) as caught:
+            foreign.request(method, f"{URL}/v2/team/app/blobs/uploads/", data=b"x", allow_redirects=True)
+        assert isinstance(caught.value, requests.TooManyRedirects) or "Pod hostile" in str(caught.value)
+
+    assert strays(position) == []
+
+
+def test_a_client_that_follows_links_stays_in_the_pod(hostile: Hostile, foreign: requests.Session) -> None:
+    position = audit.position()
+    hostile.status, hostile.body = 200, b"{}"
+
+    for location in ESCAPES:
+        hostile.headers = {"Link": f'<{location}>; rel="next"'}
+        with contextlib.suppress(K8scrError):
+            page = foreign.get(f"{URL}/v2/team/app/tags/list")
+            if page.links:
+                assert page.links["next"]["url"].startswith(f"{URL}/")
+                foreign.get(page.links["next"]["url"])
+
+    assert strays(position) == []
+
+
+def test_an_address_that_a_layer_names_is_not_fetched(task: Task, hostile: Hostile, tmp_path: Path) -> None:
+    config = b"{}"
+    layer = {
+        "mediaType": "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
+        "digest": digest_of(b"elsewhere"),
+        "size": 9,
+        "urls": [
+            f"http://{layout.HOST_ADDRESS}:{hostile.port}/elsewhere",
+            f"{layout.API_URL}/api/v1/namespaces/default/secrets",
+        ],
+    }
+    described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(config), "size": 2}
+    manifest = encode({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described, "layers": [layer]})
+    hostile.pages = {
+        f"/v2/team/app/manifests/{digest_of(manifest)}": (OCI_MANIFEST, manifest),
+        f"/v2/team/app/blobs/{digest_of(config)}": ("application/octet-stream", config),
+    }
+    hostile.status = 404
+    position = audit.position()
+
+    wanted = [{"name": f"docker.io/team/app@{digest_of(manifest)}", "dest": f"oci:{tmp_path}/layout"}]
+    result = task("k8scr_pull", images=wanted, **hostile.options)
+
+    assert f"lacks the blob {digest_of(b'elsewhere')}" in result["msg"]
+    assert "Pod default/hostile" in result["msg"]
+    assert "/elsewhere" not in hostile.asked
     assert strays(position) == []
 
 
