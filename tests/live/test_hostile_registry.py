@@ -71,7 +71,7 @@ def test_a_pull_is_not_redirected(task: Task, hostile: Hostile, tmp_path: Path, 
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"])
-@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("status", [302, 307])
 def test_a_client_that_follows_redirects_stays_in_the_pod(
     hostile: Hostile, foreign: requests.Session, method: str, status: int
 ) -> None:
