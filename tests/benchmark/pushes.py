@@ -78,7 +78,7 @@ def push_with_curl(
     with tempfile.NamedTemporaryFile("w", suffix=".curlrc") as configuration:
         configuration.write("\nnext\n".join(_transfer(*pair, version) for pair in zip(blobs, locations)))
         configuration.flush()
-        command = ["curl", "--parallel", f"--parallel-max={connections}", "--config", configuration.name]
+        command = ["curl", "--parallel", "--parallel-max", str(connections), "--config", configuration.name]
         start = time.monotonic()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         return Measured(time.monotonic() - start)
