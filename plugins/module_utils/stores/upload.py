@@ -105,6 +105,7 @@ class BlobUpload:
         self._what = f"blob {descriptor.digest} cannot be uploaded to {repository}"
         self._location = self._own_upload(record.location or "")
         self._offset = 0
+        self._furthest = 0
         self._cuts = 0
         self._mounted = False
         self._has_past = self._location is not None
@@ -133,7 +134,7 @@ class BlobUpload:
                 break
             except K8scrError as error:
                 self._attempts.failed(error)
-                self._has_past = True
+                self._has_past = self._location is not None
         self._attempts.worked()
         self._record.forget()
         return self._mounted
@@ -185,7 +186,10 @@ class BlobUpload:
                 response = self._carry("PATCH", self._location or "", _first(blocks, length), length, headers)
             self._follow(response)
             self._offset += length
-            self._attempts.worked()
+            # What a session that was lost had once reached is no progress: else it would be begun anew for ever.
+            if self._offset > self._furthest:
+                self._furthest = self._offset
+                self._attempts.worked()
 
     def _finish(self) -> None:
         location = self._location or ""
@@ -248,7 +252,6 @@ class BlobUpload:
         if self._location is not None and (wrong_digest or error.status in _SESSION_LOST):
             # Of a session with a past not everything may have been kept as it was sent.
             self._forget_session()
-            self._has_past = False
             error.transient, error.tries = True, _NEW_SESSIONS
         return error
 

@@ -135,6 +135,35 @@ def test_what_is_damaged_at_the_source_is_not_sent_anew(server: RegistryServer, 
     assert verbs(server) == ["POST", "PATCH", "PUT"]
 
 
+def test_what_is_damaged_at_the_source_is_not_sent_for_ever_after_a_cut(
+    server: RegistryServer, repository: RegistryRepository
+) -> None:
+    server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
+    wrong = Descriptor(BLOB.media_type, digest_of(b"other"), BLOB.size)
+
+    with pytest.raises(DigestMismatchError):
+        repository.put_blob(wrong, content_of(LARGE))
+
+    # The session with a past, and one without.
+    assert verbs(server).count("PUT") == 2
+
+
+def test_an_upload_that_is_lost_again_and_again_is_given_up(server: RegistryServer, registry: Registry) -> None:
+    patient = Retries(600, sleep=lambda _seconds: None)
+    chunked = Registry(registry._session, server.url, retries=patient, chunks=ChunkSize(2 * MIB))
+    server.fail("PATCH", "/blobs/uploads/", lambda answer: _second_is_lost(server, answer))
+
+    with pytest.raises(RegistryError, match="answered 404"):
+        upload(chunked.repository("team/app"))
+
+    assert verbs(server).count("POST") == 3
+
+
+def _second_is_lost(server: RegistryServer, answer: Answer) -> Answer:
+    patches = [request for request in server.requests if request.method == "PATCH"]
+    return refused(404, "BLOB_UPLOAD_UNKNOWN") if len(patches) % 2 == 0 else answer
+
+
 def test_what_was_tried_again_is_accounted_for(server: RegistryServer, repository: RegistryRepository) -> None:
     server.fail("POST", "/blobs/uploads/", Answer(503, {}, b"busy"), times=2)
 
