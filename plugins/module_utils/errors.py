@@ -80,11 +80,11 @@ class ClusterError(K8scrError):
     """The way to the API server is not there: configuration, credentials, TLS, network."""
 
 
-class ApiServerError(K8scrError):
-    """The API server answered, and refused: not found, forbidden, unreachable Pod.
+class RefusedError(K8scrError):
+    """Somebody answered over HTTP, and refused.
 
     Args:
-        status: The HTTP status code.
+        status: The HTTP status code; some are those of a moment's trouble.
     """
 
     def __init__(self, message: str, advice: str | None = None, status: int = 0) -> None:
@@ -94,19 +94,19 @@ class ApiServerError(K8scrError):
         self.tries = _TRIES_OF_500 if status == _INTERNAL_ERROR else None
 
 
-class RegistryError(K8scrError):
-    """The registry answered, and refused or misbehaved.
+class ApiServerError(RefusedError):
+    """The API server refused: not found, forbidden, unreachable Pod."""
+
+
+class RegistryError(RefusedError):
+    """The registry refused or misbehaved.
 
     Args:
-        status: The HTTP status code; some are those of a moment's trouble.
         codes: The error codes of its answer (OCI distribution specification, "Error Codes").
     """
 
     def __init__(self, message: str, advice: str | None = None, status: int = 0, codes: tuple[str, ...] = ()) -> None:
-        super().__init__(message, advice)
-        self.status = status
-        self.transient = status in _MOMENTARY
-        self.tries = _TRIES_OF_500 if status == _INTERNAL_ERROR else None
+        super().__init__(message, advice, status)
         self.codes = codes
 
 

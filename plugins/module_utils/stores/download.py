@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 
 from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from .registry_answers import refusal
+from .registry_road import RegistryRoad
 from .retry import Attempts
 from .store import BLOCK_SIZE, Blocks
 
@@ -25,24 +26,8 @@ except ImportError:
     HTTPError = OSError  # type: ignore[assignment,misc]
 
 
-class DownloadRoad(Protocol):
-    """What a download needs of the registry that it comes from.
-
-    Attributes:
-        description: What it is, for people.
-    """
-
-    description: str
-
-    def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request, once."""
-
-    def limit(self, blocks: Blocks) -> Blocks:
-        """Pass a body's blocks on, as fast as may be."""
-
-
 def download_blob(
-    road: DownloadRoad, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
+    road: RegistryRoad, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
 ) -> Generator[memoryview, None, None]:
     """Yield a blob's content from ``offset`` (bytes) on, as often cut and gone on with as need be; it is not verified.
 
@@ -71,7 +56,7 @@ def download_blob(
             attempts.failed(error)
 
 
-def _read(road: DownloadRoad, repository: str, descriptor: Descriptor, position: int) -> Blocks:
+def _read(road: RegistryRoad, repository: str, descriptor: Descriptor, position: int) -> Blocks:
     what = f"blob {descriptor.digest} cannot be read"
     headers = {"Range": f"bytes={position}-{descriptor.size - 1}"} if position else {}
     response = road.request("GET", f"/v2/{repository}/blobs/{descriptor.digest}", headers=headers)
@@ -114,6 +99,6 @@ def _begins_at(response: requests.Response, position: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {position}-")
 
 
-def _lost(road: DownloadRoad, descriptor: Descriptor) -> ConnectionLostError:
+def _lost(road: RegistryRoad, descriptor: Descriptor) -> ConnectionLostError:
     what = f"blob {descriptor.digest} from {road.description}"
     return ConnectionLostError(f"the connection was lost while reading {what}", "Run again")

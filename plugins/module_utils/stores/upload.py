@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 import threading
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError
 from ..oci.descriptor import Descriptor
 from .registry_answers import let_go, refusal
+from .registry_road import RegistryRoad
 from .retry import Attempts
 from .store import BLOCK_SIZE, BlobContent, Blocks
 from .upload_records import UploadFile
@@ -54,22 +55,6 @@ class ChunkSize:
         return True
 
 
-class UploadRoad(Protocol):
-    """What an upload needs of the registry that it goes to.
-
-    Attributes:
-        description: What it is, for people.
-    """
-
-    description: str
-
-    def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request, once."""
-
-    def limit(self, blocks: Blocks) -> Blocks:
-        """Pass a body's blocks on, as fast as may be."""
-
-
 class BlobUpload:
     """One blob on its way into a repository.
 
@@ -87,7 +72,7 @@ class BlobUpload:
 
     def __init__(
         self,
-        road: UploadRoad,
+        road: RegistryRoad,
         repository: str,
         descriptor: Descriptor,
         content: BlobContent,
