@@ -168,7 +168,7 @@ class BlobUpload:
             length = min(size - self._offset, self._chunks.size or size)
             headers = {"Content-Range": f"{self._offset}-{self._offset + length - 1}"}
             with self._content(self._offset) as blocks:
-                response = self._carry("PATCH", self._location or "", _first(blocks, length), length, headers)
+                response = self._carry("PATCH", self._location or "", blocks, length, headers)
             self._follow(response)
             self._offset += length
             # What a session that was lost had once reached is no progress: else it would be begun anew for ever.
@@ -190,10 +190,9 @@ class BlobUpload:
 
     def _carry(self, method: str, path: str, blocks: Blocks, length: int, headers: dict[str, str]) -> requests.Response:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length), **headers}
+        part = self._road.limit(_exactly(blocks, length, self._content.what))
         try:
-            response = self._road.request(
-                method, path, data=_Body(self._road.limit(blocks), length) if length else b"", headers=headers
-            )
+            response = self._road.request(method, path, data=_Body(part, length) if length else b"", headers=headers)
         except ConnectionLostError:
             self._cuts += 1
             if self._cuts >= _CUTS_UNTIL_SMALLER:
@@ -255,10 +254,16 @@ class _Body:
         return self._length
 
 
-def _first(blocks: Blocks, length: int) -> Blocks:
-    """The first ``length`` bytes of a content."""
-    for block in blocks:
-        yield block[:length]
-        length -= len(block[:length])
-        if not length:
-            return
+def _exactly(blocks: Blocks, length: int, what: str) -> Blocks:
+    """The first ``length`` bytes of a content: after them the connection carries the next request.
+
+    Raises:
+        DigestMismatchError: There are fewer, for which the registry would wait.
+    """
+    missing = length
+    while missing:
+        block = next(blocks, None)
+        if block is None:
+            raise DigestMismatchError(f"{what} ended after {length - missing} of {length} bytes")
+        yield block[:missing]
+        missing -= len(block[:missing])

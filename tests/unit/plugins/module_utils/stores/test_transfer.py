@@ -148,6 +148,33 @@ def test_what_is_damaged_at_the_source_is_not_sent_for_ever_after_a_cut(
     assert verbs(server).count("PUT") == 2
 
 
+@pytest.mark.parametrize("size", [5, 3 * MIB])
+def test_what_a_source_has_too_much_does_not_become_a_request_of_its_own(
+    server: RegistryServer, repository: RegistryRepository, size: int
+) -> None:
+    # With a client certificate, whatever follows on the connection is done in the user's name.
+    content = b"x" * size
+    smuggled = b"DELETE /v2/team/app/manifests/1 HTTP/1.1\r\nHost: registry\r\nContent-Length: 0\r\n\r\n"
+
+    repository.put_blob(blob(digest_of(content), content), content_of(content + smuggled))
+    repository.resolve("1")
+
+    assert server.blobs["team/app"] == {digest_of(content): content}
+    assert server.asked("DELETE") == []
+
+
+@pytest.mark.parametrize("size", [5, 3 * MIB])
+def test_a_source_that_has_too_little_is_told_without_waiting_for_more(
+    server: RegistryServer, repository: RegistryRepository, size: int
+) -> None:
+    content = b"x" * size
+
+    with pytest.raises(DigestMismatchError, match=f"blob from the test ended after {size - 1} of {size} bytes"):
+        repository.put_blob(blob(digest_of(content), content), content_of(content[:-1]))
+
+    assert "team/app" not in server.blobs
+
+
 def test_an_upload_that_is_lost_again_and_again_is_given_up(server: RegistryServer, registry: Registry) -> None:
     patient = Retries(600, sleep=lambda _seconds: None)
     chunked = Registry(registry._session, server.url, retries=patient, chunks=ChunkSize(2 * MIB))
