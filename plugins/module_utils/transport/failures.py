@@ -62,23 +62,30 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
             link.__context__,
             getattr(link, "reason", None),
             getattr(link, "original_error", None),
+            getattr(link, "socket_err", None),
             *link.args,
         )
         waiting.extend(item for item in kept if isinstance(item, BaseException))
 
 
 def _proxy(chain: list[BaseException], server: str) -> ClusterError | None:
-    if not any(isinstance(link, urllib3_errors.ProxyError) for link in chain):
+    if not any(isinstance(link, urllib3_errors.ProxyError) or _is_of_socks(link) for link in chain):
         return None
     said = next((str(link) for link in chain if isinstance(link, OSError) and "Tunnel" in str(link)), None)
     if said is None and any(isinstance(link, ssl.SSLError) for link in chain):
         said = "its TLS certificate or protocol was not accepted"
     if said is None:
-        said = next((_os_reason(link) for link in chain if isinstance(link, OSError)), "no connection to it")
+        reasons = sorted((link for link in chain if isinstance(link, OSError)), key=_is_of_socks)
+        said = _os_reason(reasons[0]) if reasons else "no connection to it"
     return UnreachableError(
         f"the proxy in front of {server} refused: {said}",
         "Check the proxy option, the proxy-url of the kubeconfig and proxy_headers",
     )
+
+
+def _is_of_socks(error: BaseException) -> bool:
+    """Whether PySocks raised it, which is there only where someone uses such a proxy."""
+    return type(error).__module__ == "socks"
 
 
 def _name(chain: list[BaseException], server: str) -> ClusterError | None:

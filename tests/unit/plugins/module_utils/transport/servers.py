@@ -212,6 +212,55 @@ class _Tunnel(socketserver.StreamRequestHandler):
             _pump(self.connection, other)
 
 
+class SocksProxy(socketserver.ThreadingTCPServer):
+    """A proxy that speaks SOCKS 5 (RFC 1928) and asks nobody who they are.
+
+    Attributes:
+        asked: Where each connection was to lead.
+        refusal: The reply it refuses with (section 6), or None.
+    """
+
+    allow_reuse_address = True
+    daemon_threads = True
+    block_on_close = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _SocksTunnel)
+        self.asked: list[str] = []
+        self.refusal: int | None = None
+        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
+
+    @property
+    def address(self) -> str:
+        return f"127.0.0.1:{self.server_address[1]}"
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """As :meth:`Server.handle_error`."""
+
+
+class _SocksTunnel(socketserver.StreamRequestHandler):
+    server: SocksProxy
+    rbufsize = 0
+
+    def handle(self) -> None:
+        _version, methods = self.rfile.read(2)
+        self.rfile.read(methods)
+        self.wfile.write(b"\x05\x00")
+        kind = self.rfile.read(4)[3]
+        host = socket.inet_ntoa(self.rfile.read(4)) if kind == 1 else self.rfile.read(self.rfile.read(1)[0]).decode()
+        port = int.from_bytes(self.rfile.read(2), "big")
+        self.server.asked.append(f"{host}:{port}")
+        self.wfile.write(bytes([5, self.server.refusal or 0, 0, 1]) + bytes(6))
+        if self.server.refusal:
+            return
+        with socket.create_connection((host, port)) as other:
+            _pump(self.connection, other)
+
+
 def _pump(one: socket.socket, other: socket.socket) -> None:
     while True:
         readable, _writable, _broken = select.select([one, other], [], [])

@@ -22,14 +22,10 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     UnreachableError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils.transport import connection
-from unit.plugins.module_utils.transport.servers import Proxy, Server, answer
+from unit.plugins.module_utils.transport.servers import Server, answer
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Ask, Certificates, Connect, Kubeconfig, Start
-
-
-def basic(user: str, password: str) -> str:
-    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def warnings_of_ansible() -> list[str]:
@@ -194,113 +190,6 @@ def test_a_session_has_no_say_over_the_certificate_and_the_way(ask: Ask, options
     session.cert = "/nowhere.pem"
 
     assert ask(options, session).text == "ok"
-
-
-def test_a_proxy_is_passed_through(ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy) -> None:
-    response = ask({**options, "proxy": proxy.url})
-
-    assert response.text == "ok"
-    assert proxy.asked == [f"CONNECT {api_server.address} HTTP/1.1"]
-
-
-def test_a_kubeconfig_may_name_the_proxy(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
-    ask({"kubeconfig": kubeconfig({"token": "t"}, **{"proxy-url": proxy.url})})
-
-    assert len(proxy.asked) == 1
-
-
-def test_the_proxy_option_comes_before_the_kubeconfigs(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
-    content = kubeconfig({"token": "t"}, **{"proxy-url": "http://127.0.0.1:1"})
-
-    ask({"kubeconfig": content, "proxy": proxy.url})
-
-    assert len(proxy.asked) == 1
-
-
-def test_the_proxy_gets_its_own_credentials_and_not_the_clusters(
-    ask: Ask, options: dict[str, Any], proxy: Proxy
-) -> None:
-    headers = {"proxy_basic_auth": "me:secret", "user_agent": "k8scr"}
-
-    ask({**options, "proxy": proxy.url, "proxy_headers": headers})
-
-    (told,) = proxy.headers
-    assert (told["Proxy-Authorization"], told["User-Agent"]) == (basic("me", "secret"), "k8scr")
-    assert told["Authorization"] is None
-
-
-def test_the_server_does_not_get_the_proxys_credentials(
-    ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy
-) -> None:
-    ask({**options, "proxy": proxy.url, "proxy_headers": {"proxy_basic_auth": "me:secret"}})
-
-    assert api_server.requests[0].headers["Proxy-Authorization"] is None
-
-
-def test_user_and_password_may_be_in_the_proxys_url(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
-    ask({**options, "proxy": proxy.url.replace("//", "//me:p%40ss@")})
-
-    assert proxy.headers[0]["Proxy-Authorization"] == basic("me", "p@ss")
-
-
-@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "example.com, 127.0.0.0/8"])
-def test_a_host_may_be_reached_without_the_proxy(
-    ask: Ask, options: dict[str, Any], proxy: Proxy, no_proxy: str
-) -> None:
-    ask({**options, "proxy": proxy.url, "no_proxy": no_proxy})
-
-    assert proxy.asked == []
-
-
-@pytest.mark.parametrize(
-    ("no_proxy", "past"),
-    [
-        ("example.com", True),
-        (".example.com", True),
-        ("API.EXAMPLE.COM", True),
-        ("api.example.com:6443", True),
-        ("other.com,,api.example.com", True),
-        ("ample.com", False),
-        ("api.example.com:80", False),
-        ("10.0.0.0/8", False),
-        ("", False),
-        (None, False),
-    ],
-)
-def test_no_proxy_names_hosts_and_domains(no_proxy: str | None, past: bool) -> None:
-    assert connection.goes_past_proxy("https://api.example.com:6443/k8s", no_proxy) is past
-
-
-def test_a_server_without_tls_is_asked_of_the_proxy_by_its_own_address(
-    ask: Ask, start: Start, options: dict[str, Any], proxy: Proxy
-) -> None:
-    server = start(None)
-
-    ask({**options, "host": server.url, "proxy": proxy.url})
-
-    assert proxy.asked == [f"GET {server.url}/version HTTP/1.1"]
-
-
-def test_a_proxy_that_refuses_is_said_without_its_password(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
-    proxy.refusal = 407
-
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*407") as caught:
-        ask({**options, "proxy": proxy.url.replace("//", "//me:canary@")})
-
-    assert "canary" not in str(caught.value)
-
-
-def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, options: dict[str, Any]) -> None:
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: connection refused") as caught:
-        ask({**options, "proxy": "http://me:canary@127.0.0.1:1"})
-
-    assert "canary" not in str(caught.value)
-
-
-@pytest.mark.parametrize("proxy_url", ["ftp://proxy", "proxy.example.com:3128", "http://"])
-def test_a_proxy_that_is_no_url_is_refused(ask: Ask, options: dict[str, Any], proxy_url: str) -> None:
-    with pytest.raises(ClusterError, match="the proxy is not a URL of an HTTP or SOCKS proxy"):
-        ask({**options, "proxy": proxy_url})
 
 
 @pytest.mark.parametrize(
