@@ -190,13 +190,14 @@ class BlobUpload:
 
     def _carry(self, method: str, path: str, blocks: Blocks, length: int, headers: dict[str, str]) -> requests.Response:
         headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length), **headers}
-        part = self._road.limit(_exactly(blocks, length, self._content.what))
+        body = _Body(self._road.limit(_exactly(blocks, length, self._content.what)), length)
         try:
-            response = self._road.request(method, path, data=_Body(part, length) if length else b"", headers=headers)
+            response = self._road.request(method, path, data=body if length else b"", headers=headers)
         except ConnectionLostError:
             self._cuts += 1
             if self._cuts >= _CUTS_UNTIL_SMALLER:
-                self._chunks.halve(length)
+                # Whoever cuts after so many seconds or bytes lets through what is well below.
+                self._chunks.halve(min(length, max(body.sent, 2 * SMALLEST_CHUNK)) if body.sent else length)
             raise
         if response.status_code in _TOO_LARGE:
             error = refusal(response, self._what, self._road.description)
@@ -241,14 +242,21 @@ class BlobUpload:
 
 
 class _Body:
-    """A request's body of known length: requests sends ``Content-Length``, http.client the blocks as they come."""
+    """A request's body of known length: requests sends ``Content-Length``, http.client the blocks as they come.
+
+    Attributes:
+        sent: How many bytes of it were taken so far.
+    """
 
     def __init__(self, blocks: Blocks, length: int) -> None:
+        self.sent = 0
         self._blocks = blocks
         self._length = length
 
     def __iter__(self) -> Blocks:
-        return self._blocks
+        for block in self._blocks:
+            yield block
+            self.sent += len(block)
 
     def __len__(self) -> int:
         return self._length

@@ -97,6 +97,20 @@ def test_connections_that_are_cut_again_and_again_make_requests_smaller(
     assert repository.store.chunks.size is not None
 
 
+def test_what_is_cut_at_a_limit_and_forgotten_is_soon_sent_in_parts_that_stay_below(
+    server: RegistryServer, repository: RegistryRepository
+) -> None:
+    # So does zot with requests that last longer than a minute.
+    content = bytes(64 * MIB)
+    server.cut("PATCH", "/blobs/uploads/", after=8 * MIB, times=2)
+    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
+
+    repository.put_blob(blob(digest_of(content), content), content_of(content))
+
+    assert repository.store.chunks.size is not None
+    assert repository.store.chunks.size < 16 * MIB
+
+
 def test_a_request_of_one_mebibyte_is_not_made_smaller(server: RegistryServer, repository: RegistryRepository) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(413, {}, b"too large"))
 
