@@ -14,6 +14,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import D
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils.stores.graph import walk_manifests
 from ansible_collections.k8scr.core.plugins.module_utils.stores.store import (
+    BLOCK_SIZE,
     BlobContent,
     Blocks,
     ImageDestination,
@@ -46,7 +47,8 @@ class Content:
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
         """Open it."""
         self.offsets.append(offset)
-        yield iter([memoryview(self.content)[offset:]])
+        rest = memoryview(self.content)[offset:]
+        yield (rest[start : start + BLOCK_SIZE] for start in range(0, len(rest), BLOCK_SIZE))
 
 
 def put(destination: ImageDestination, image: Image, tag: str | None) -> None:
