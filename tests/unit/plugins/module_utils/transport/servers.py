@@ -155,12 +155,11 @@ def _body(stream: io.BufferedReader, headers: http.client.HTTPMessage) -> bytes:
     return body
 
 
-class Proxy(socketserver.ThreadingTCPServer):
-    """A proxy that connects to wherever it is asked (CONNECT), and passes on what else it is asked to a server.
+class _AnyProxy(socketserver.ThreadingTCPServer):
+    """What proxies of both kinds are.
 
     Attributes:
-        asked: The first line of every request.
-        headers: The headers of every request.
+        asked: Where each connection was to lead, as it was said.
         refusal: The status it refuses with, or None.
     """
 
@@ -168,10 +167,9 @@ class Proxy(socketserver.ThreadingTCPServer):
     daemon_threads = True
     block_on_close = False
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _Tunnel)
+    def __init__(self, handler: type[socketserver.BaseRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
         self.asked: list[str] = []
-        self.headers: list[http.client.HTTPMessage] = []
         self.refusal: int | None = None
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
 
@@ -179,16 +177,28 @@ class Proxy(socketserver.ThreadingTCPServer):
     def address(self) -> str:
         return f"127.0.0.1:{self.server_address[1]}"
 
-    @property
-    def url(self) -> str:
-        return f"http://{self.address}"
-
     def stop(self) -> None:
         self.shutdown()
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """As :meth:`Server.handle_error`."""
+
+
+class Proxy(_AnyProxy):
+    """A proxy that connects to wherever it is asked (CONNECT), and passes on what else it is asked to a server.
+
+    Attributes:
+        headers: The headers of every request.
+    """
+
+    def __init__(self) -> None:
+        self.headers: list[http.client.HTTPMessage] = []
+        super().__init__(_Tunnel)
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.address}"
 
 
 class _Tunnel(socketserver.StreamRequestHandler):
@@ -212,34 +222,11 @@ class _Tunnel(socketserver.StreamRequestHandler):
             _pump(self.connection, other)
 
 
-class SocksProxy(socketserver.ThreadingTCPServer):
-    """A proxy that speaks SOCKS 5 (RFC 1928) and asks nobody who they are.
-
-    Attributes:
-        asked: Where each connection was to lead.
-        refusal: The reply it refuses with (section 6), or None.
-    """
-
-    allow_reuse_address = True
-    daemon_threads = True
-    block_on_close = False
+class SocksProxy(_AnyProxy):
+    """A proxy that speaks SOCKS 5 (RFC 1928), refuses by the replies of its section 6, and asks nobody who they are."""
 
     def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _SocksTunnel)
-        self.asked: list[str] = []
-        self.refusal: int | None = None
-        threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
-
-    @property
-    def address(self) -> str:
-        return f"127.0.0.1:{self.server_address[1]}"
-
-    def stop(self) -> None:
-        self.shutdown()
-        self.server_close()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """As :meth:`Server.handle_error`."""
+        super().__init__(_SocksTunnel)
 
 
 class _SocksTunnel(socketserver.StreamRequestHandler):
