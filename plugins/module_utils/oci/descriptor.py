@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +15,8 @@ from ..errors import InputError
 from .digest import parse_digest
 from .platform import Platform
 
+_MEDIA_TYPE = re.compile(r"[!-~][ -~]{0,254}")
+"""What a header can carry; the specification's grammar (RFC 6838) is stricter than what is in use."""
 _MAXIMUM_SIZE = 1 << 53
 """More bytes than any blob has: beyond it JSON readers differ on what a number is (RFC 8259, "Numbers")."""
 
@@ -39,20 +42,21 @@ class Descriptor:
             InputError: It lacks a property that the specification requires, or one is of the wrong kind.
         """
         if not isinstance(value, Mapping):
-            raise InputError(f"{value!r:.80} is not a descriptor")
+            raise InputError(f"a JSON value of another kind ({type(value).__name__}) is not a descriptor")
         media_type, size, platform = value.get("mediaType"), value.get("size"), value.get("platform")
-        if not isinstance(media_type, str) or not media_type:
-            raise InputError("a descriptor has no mediaType")
+        if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
+            what = repr(media_type) if isinstance(media_type, str) else "none"
+            raise InputError(f"a descriptor has no mediaType that can be one: {what:.100}")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAXIMUM_SIZE:
-            raise InputError(f"a descriptor has the size {size!r:.80}")
+            raise InputError("a descriptor's size is not the number of a blob's bytes")
         annotations = value.get("annotations") or {}
-        if not isinstance(annotations, Mapping):
-            raise InputError("a descriptor's annotations are not a JSON object")
+        if not isinstance(annotations, Mapping) or not all(isinstance(text, str) for text in annotations.values()):
+            raise InputError("a descriptor's annotations are not a JSON object of strings")
         return cls(
             media_type,
             parse_digest(value.get("digest")),
             size,
-            {str(key): str(text) for key, text in annotations.items()},
+            dict(annotations),
             Platform.from_json(platform) if isinstance(platform, Mapping) else None,
         )
 

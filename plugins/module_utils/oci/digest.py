@@ -24,7 +24,8 @@ def parse_digest(text: object) -> str:
     """
     match = _DIGEST.fullmatch(text) if isinstance(text, str) else None
     if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
-        raise InputError(f"{text!r:.200} is not a digest", "A digest is sha256: or sha512: and its hexadecimal digits")
+        what = repr(text) if isinstance(text, str) else f"a {type(text).__name__}"
+        raise InputError(f"{what:.200} is not a digest", "A digest is sha256: or sha512: and its hexadecimal digits")
     return match[0]
 
 

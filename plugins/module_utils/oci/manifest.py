@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +31,9 @@ DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 _MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 _INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFEST_MEDIA_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
+
+_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
+"""A surrogate: two make a character, one alone is none and cannot be encoded (RFC 8259, section 8.2)."""
 
 
 @dataclass(frozen=True)
@@ -81,7 +85,7 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
     value = load_json_object(content, "the manifest")
     stated = value.get("mediaType") or media_type or _guess_media_type(value) or ""
     if not isinstance(stated, str):
-        raise InputError(f"the manifest's mediaType is {stated!r:.80}")
+        raise InputError("the manifest's mediaType is not a string")
     if media_type and is_manifest(media_type) and stated != media_type:
         raise InputError(f"the manifest says that it is {stated!r:.100}, but it is named as {media_type}")
     descriptor = Descriptor(stated, digest or digest_of(content), len(content))
@@ -104,15 +108,31 @@ def load_json_object(content: bytes, what: str) -> dict[str, Any]:
     Raises:
         InputError: It is larger than a manifest may be, or not a JSON object.
     """
-    if len(content) > MAXIMUM_SIZE:
-        raise InputError(f"{what} has {len(content)} bytes, more than the {MAXIMUM_SIZE} that registries take")
-    try:
-        value = json.loads(content)
-    except (ValueError, RecursionError) as error:
-        raise InputError(f"{what} is not JSON") from error
+    value = load_json(content, what)
     if not isinstance(value, dict):
         raise InputError(f"{what} is not a JSON object")
     return value
+
+
+def load_json(content: bytes, what: str) -> Any:
+    """Return the value that ``content`` is in JSON, of which every string can be written again.
+
+    Raises:
+        InputError: It is larger than a manifest may be, or not JSON, as other programs than Python see it.
+    """
+    if len(content) > MAXIMUM_SIZE:
+        raise InputError(f"{what} has {len(content)} bytes, more than the {MAXIMUM_SIZE} that registries take")
+    try:
+        value = json.loads(content.decode(), parse_constant=_refuse_constant)
+        if _HALF_CHARACTER.search(content):
+            json.dumps(value, ensure_ascii=False).encode()
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{what} is not JSON") from error
+    return value
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(name)
 
 
 def _guess_media_type(value: Mapping[str, Any]) -> str | None:

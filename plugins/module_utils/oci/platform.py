@@ -30,7 +30,8 @@ class Platform:
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Platform:
         """Return the platform of a descriptor's ``platform`` object, or of an image's config."""
-        return cls(*(str(value.get(key) or "") for key in ("os", "architecture", "variant")))
+        words = (value.get(key) for key in ("os", "architecture", "variant"))
+        return cls(*(word if isinstance(word, str) else "" for word in words))
 
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)

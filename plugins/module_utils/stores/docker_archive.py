@@ -11,26 +11,37 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import DestinationError, InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest
-from ..oci.manifest import MAXIMUM_SIZE, OCI_CONFIG, OCI_MANIFEST, Manifest, load_json_object, parse_manifest
+from ..oci.manifest import MAXIMUM_SIZE, OCI_CONFIG, OCI_MANIFEST, Manifest, load_json, load_json_object, parse_manifest
 from ..oci.reference import parse_reference
-from .files import Files, read_file
-from .graph import walk_manifests
+from .files import read_file
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path, full_name
 from .store import Blocks, SourceImage
+from .tar_reader import TarFiles
 
 MANIFEST_FILE = "manifest.json"
 _OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
+_MOST_PARTS = 60_000
+"""Configs and layers that a list names, which take memory each; names as the tools write them leave room for fewer."""
 _COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
+
+
+@dataclass(frozen=True)
+class _Config:
+    """An image's config: what names it, and the digests of its uncompressed layers if it says so."""
+
+    descriptor: Descriptor
+    diff_ids: tuple[str, ...] | None
 
 
 class DockerArchiveSource:
@@ -44,10 +55,14 @@ class DockerArchiveSource:
         SourceError: It is no Docker archive, or is damaged.
     """
 
-    def __init__(self, files: Files) -> None:
+    def __init__(self, files: TarFiles) -> None:
         self.files = files
         self.description = files.description
         self._paths: dict[str, str] = {}
+        # By their place in the archive: however often a list names a file, it is read once.
+        self._configs: dict[str, _Config] = {}
+        self._compressions: dict[str, tuple[str, str]] = {}
+        self._parts = 0
         self._manifests: dict[str, Manifest] = {}
         self._originals = self._read_originals()
         self._images = [self._read_image(entry) for entry in self._read_entries()]
@@ -98,23 +113,29 @@ class DockerArchiveSource:
         if self.files.size(INDEX_FILE) is None:
             return originals
         layout = OciLayoutSource(self.files)
-        for root in [each for entry in layout.entries for each in (entry, *_children(layout, entry))]:
-            try:
-                manifests = list(walk_manifests(layout, root))
-            except SourceError:
-                # Docker lists platforms in the index that it has not saved; those that it has come by themselves.
+        found = deque(layout.entries)
+        seen: set[str] = set()
+        while found:
+            descriptor = found.popleft()
+            if descriptor.digest in seen:
                 continue
-            for manifest in manifests:
-                if manifest.config and all(self.files.size(blob_path(b.digest)) == b.size for b in manifest.blobs):
-                    originals[manifest.config.digest] = manifest
+            seen.add(descriptor.digest)
+            try:
+                manifest = layout.fetch_manifest(descriptor)
+            except SourceError:
+                # Docker lists platforms in the index that it has not saved, and things that are no images.
+                continue
+            found.extend(manifest.manifests)
+            if manifest.config and all(self.files.size(blob_path(b.digest)) == b.size for b in manifest.blobs):
+                originals[manifest.config.digest] = manifest
         return originals
 
     def _read_entries(self) -> list[Any]:
         content = read_file(self.files, MANIFEST_FILE, MAXIMUM_SIZE)
         try:
-            entries = json.loads(content)
-        except (ValueError, RecursionError) as error:
-            raise SourceError(f"{MANIFEST_FILE} in {self.description} is not JSON") from error
+            entries = load_json(content, f"{MANIFEST_FILE} in {self.description}")
+        except InputError as error:
+            raise SourceError(error.message) from error
         if not isinstance(entries, list):
             raise SourceError(f"{MANIFEST_FILE} in {self.description} is not a list of images")
         return entries
@@ -122,14 +143,17 @@ class DockerArchiveSource:
     def _read_image(self, entry: Any) -> tuple[SourceImage, list[str]]:
         try:
             config_path, layer_paths, tags = entry["Config"], entry["Layers"] or [], entry.get("RepoTags") or []
-            names = [config_path, *layer_paths, *tags]
         except (TypeError, KeyError, AttributeError) as error:
             raise self._damaged("an image lacks its config or its layers") from error
-        if not all(isinstance(name, str) for name in names):
+        if not isinstance(layer_paths, list) or not isinstance(tags, list):
+            raise self._damaged("an image has layers or names that are not a list")
+        if not all(isinstance(name, str) for name in (config_path, *layer_paths, *tags)):
             raise self._damaged("an image has names that are not strings")
-        config = read_file(self.files, config_path, MAXIMUM_SIZE)
-        config_digest = digest_of(config)
-        manifest = self._originals.get(config_digest)
+        self._parts += 1 + len(layer_paths)
+        if self._parts > _MOST_PARTS:
+            raise self._damaged(f"its images have more than {_MOST_PARTS} configs and layers")
+        config = self._read_config(config_path)
+        manifest = self._originals.get(config.descriptor.digest)
         if manifest is None:
             manifest = self._make_manifest(config, config_path, layer_paths)
         else:
@@ -140,47 +164,62 @@ class DockerArchiveSource:
                 parse_reference(tag)
         except InputError as error:
             raise self._damaged(error.message) from error
-        return SourceImage(manifest.descriptor, None, config_digest), tags
+        return SourceImage(manifest.descriptor, None, config.descriptor.digest), tags
 
-    def _make_manifest(self, config: bytes, config_path: str, layer_paths: list[str]) -> Manifest:
-        try:
-            diff_ids = load_json_object(config, config_path)["rootfs"]["diff_ids"]
-            diff_ids = [parse_digest(diff_id) for diff_id in diff_ids]
-        except (InputError, KeyError, TypeError) as error:
-            raise self._damaged(f"{config_path} is not the config of an image") from error
-        if len(diff_ids) != len(layer_paths):
-            raise self._damaged(f"an image has {len(layer_paths)} layers, its config says {len(diff_ids)}")
-        layers = [self._layer(path, diff_id) for path, diff_id in zip(layer_paths, diff_ids)]
-        config_descriptor = Descriptor(OCI_CONFIG, digest_of(config), len(config))
-        self._paths[config_descriptor.digest] = config_path
+    def _read_config(self, path: str) -> _Config:
+        place = self.files.place(path)
+        if place is None:
+            raise SourceError(f"{self.description} has no {path}")
+        if place not in self._configs:
+            content = read_file(self.files, place, MAXIMUM_SIZE)
+            descriptor = Descriptor(OCI_CONFIG, digest_of(content), len(content))
+            self._configs[place] = _Config(descriptor, _diff_ids(content))
+        return self._configs[place]
+
+    def _make_manifest(self, config: _Config, config_path: str, layer_paths: list[str]) -> Manifest:
+        if config.diff_ids is None:
+            raise self._damaged(f"{config_path} is not the config of an image")
+        if len(config.diff_ids) != len(layer_paths):
+            raise self._damaged(f"an image has {len(layer_paths)} layers, its config says {len(config.diff_ids)}")
+        layers = list(map(self._layer, layer_paths, config.diff_ids))
+        self._paths[config.descriptor.digest] = config_path
         content = json.dumps(
             {
                 "schemaVersion": 2,
                 "mediaType": OCI_MANIFEST,
-                "config": config_descriptor.to_json(),
+                "config": config.descriptor.to_json(),
                 "layers": [layer.to_json() for layer in layers],
             },
             separators=(",", ":"),
         )
-        return parse_manifest(content.encode())
+        try:
+            return parse_manifest(content.encode())
+        except InputError as error:
+            raise self._damaged(error.message) from error
 
     def _layer(self, path: str, diff_id: str) -> Descriptor:
-        size = self.files.size(path)
-        if size is None:
+        place = self.files.place(path)
+        if place is None:
             raise SourceError(f"{self.description} lacks the layer {path}", "It was not saved whole; save it again")
-        with self.files.open(path) as blocks:
+        if place not in self._compressions:
+            self._compressions[place] = self._compression(place)
+        suffix, digest = self._compressions[place]
+        digest = digest or diff_id
+        self._paths[digest] = place
+        return Descriptor(_OCI_LAYER + suffix, digest, self.files.size(place) or 0)
+
+    def _compression(self, place: str) -> tuple[str, str]:
+        """How a layer is compressed, and its digest; both empty for one that is not, which its diff ID names."""
+        with self.files.open(place) as blocks:
             beginning = bytes(next(blocks, memoryview(b""))[:4])
         suffix = next((s for magic, s in _COMPRESSIONS.items() if beginning.startswith(magic)), "")
-        digest = self._hash(path) if suffix else diff_id
-        self._paths[digest] = path
-        return Descriptor(_OCI_LAYER + suffix, digest, size)
-
-    def _hash(self, path: str) -> str:
+        if not suffix:
+            return "", ""
         hasher = hashlib.sha256()
-        with self.files.open(path) as blocks:
+        with self.files.open(place) as blocks:
             for block in blocks:
                 hasher.update(block)
-        return f"sha256:{hasher.hexdigest()}"
+        return suffix, f"sha256:{hasher.hexdigest()}"
 
     def _damaged(self, why: str) -> SourceError:
         return SourceError(f"{self.description} is not a Docker archive that can be read: {why}")
@@ -232,11 +271,12 @@ def archive_files(root: Manifest, name: str) -> dict[str, bytes]:
     }
 
 
-def _children(layout: OciLayoutSource, entry: Descriptor) -> tuple[Descriptor, ...]:
+def _diff_ids(config: bytes) -> tuple[str, ...] | None:
+    """The digests of an image's uncompressed layers by its config; ``None`` for what is no image's config."""
     try:
-        return layout.fetch_manifest(entry).manifests
-    except SourceError:
-        return ()
+        return tuple(map(parse_digest, load_json_object(config, "the config")["rootfs"]["diff_ids"]))
+    except (InputError, KeyError, TypeError):
+        return None
 
 
 def _list_image(manifest: Manifest, config: Descriptor, *tags: str) -> dict[str, Any]:

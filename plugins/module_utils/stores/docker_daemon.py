@@ -23,6 +23,7 @@ from ..oci.reference import DOCKER_HUB, Reference, parse_reference
 from .docker_archive import DockerArchiveSource, archive_files
 from .docker_context import find_endpoint
 from .engine import Engine, EngineImage, failure_in
+from .files import closed_on_failure
 from .oci_layout import blob_path
 from .store import BlobContent, Blocks, ImageSource, SourceImage
 from .tar_reader import TarFiles
@@ -299,7 +300,9 @@ def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiv
             end = file.tell()
             file.flush()
             try:
-                return DockerArchiveSource(TarFiles(Path(f"/dev/fd/{file.fileno()}"), what))
+                files = TarFiles(Path(f"/dev/fd/{file.fileno()}"), what)
+                with closed_on_failure(files):
+                    return DockerArchiveSource(files)
             except SourceError as error:
                 fault = _last_words(os.pread(file.fileno(), _BLOCK, max(end - _BLOCK, 0)))
                 raise SourceError(f"{what} failed: {fault}") if fault else error from error

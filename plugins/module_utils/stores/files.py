@@ -7,13 +7,16 @@
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from ..errors import DestinationError, SourceError
 from .store import BLOCK_SIZE, Blocks
+
+_FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
 @contextmanager
@@ -44,6 +47,26 @@ def writing(what: object) -> Iterator[None]:
         ) from error
 
 
+def open_regular(path: Path | str, folder: int | None = None, what: object = None) -> int:
+    """Open a file for reading; a pipe or a device, which could be waited for for ever, is none.
+
+    Args:
+        path: The file.
+        folder: The open folder that it is in, where a link in its place is not to be followed.
+        what: Its full path, for people.
+
+    Raises:
+        OSError: It cannot be opened.
+        SourceError: It is not a regular file.
+    """
+    flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if folder is None else os.O_NOFOLLOW)
+    descriptor = os.open(path, flags, dir_fd=folder)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise SourceError(f"{what or path} is not a regular file")
+    return descriptor
+
+
 class Files(Protocol):
     """Files by their names, which are relative paths with ``/``."""
 
@@ -64,7 +87,7 @@ class Files(Protocol):
 
 
 class Folder:
-    """The files below a folder."""
+    """The files below a folder; links in it are not followed, since they may lead out of it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -72,21 +95,69 @@ class Folder:
 
     def size(self, name: str) -> int | None:
         """See :meth:`Files.size`."""
-        path = self.path / name
-        with reading(path):
-            return path.stat().st_size if path.is_file() else None
+        descriptor = self._open(name)
+        if descriptor is None:
+            return None
+        try:
+            return os.fstat(descriptor).st_size
+        finally:
+            os.close(descriptor)
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`Files.open`."""
-        path = self.path / name
-        with reading(path):
-            file = path.open("rb", buffering=0)
-        with file:
-            yield file_blocks(file.fileno(), offset, os.fstat(file.fileno()).st_size - offset, str(path))
+        descriptor = self._open(name)
+        if descriptor is None:
+            raise SourceError(f"{self.description} has no {name}")
+        try:
+            yield file_blocks(descriptor, offset, os.fstat(descriptor).st_size - offset, str(self.path / name))
+        finally:
+            os.close(descriptor)
 
     def close(self) -> None:
         """Nothing stays open."""
+
+    def _open(self, name: str) -> int | None:
+        *folders, file = PurePosixPath(name).parts
+        with reading(self.path / name):
+            try:
+                folder = os.open(self.path, _FOLDER)
+                for part in folders:
+                    folder = _step_into(folder, part)
+                try:
+                    return open_regular(file, folder, self.path / name)
+                finally:
+                    os.close(folder)
+            except OSError as error:
+                self._refuse_links(name)
+                if isinstance(error, (FileNotFoundError, NotADirectoryError)):
+                    return None
+                raise
+
+    def _refuse_links(self, name: str) -> None:
+        path = self.path
+        for part in PurePosixPath(name).parts:
+            path /= part
+            if path.is_symlink():
+                raise SourceError(f"{path} is a link, which may lead out of the folder", "Copy the folder with cp -rL")
+
+
+def _step_into(folder: int, name: str) -> int:
+    """Open a folder in an open one, which is closed; a link is not followed."""
+    try:
+        return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
+    finally:
+        os.close(folder)
+
+
+@contextmanager
+def closed_on_failure(files: Files) -> Iterator[None]:
+    """Let go of files that turn out to be of no use."""
+    try:
+        yield
+    except BaseException:
+        files.close()
+        raise
 
 
 def read_file(files: Files, name: str, limit: int) -> bytes:

@@ -16,6 +16,37 @@ from .store import ManifestSource
 MAXIMUM_DEPTH = 8
 """Indexes within indexes; no tool makes more than two."""
 _MAXIMUM_MANIFESTS = 10_000
+_MAXIMUM_BYTES = 32 << 20
+"""Of all manifests of an image, which are kept and take several times as much memory."""
+
+
+class BoundedSource:
+    """The manifests of one image at a source, as many as an image has; more are an attack.
+
+    Args:
+        source: Where the image is.
+    """
+
+    def __init__(self, source: ManifestSource) -> None:
+        self.description = source.description
+        self._source = source
+        self._manifests = self._bytes = 0
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ManifestSource.fetch_manifest`.
+
+        Raises:
+            SourceError: It is one too many.
+        """
+        manifest = self._source.fetch_manifest(descriptor)
+        self._manifests += 1
+        self._bytes += len(manifest.content)
+        if self._manifests > _MAXIMUM_MANIFESTS or self._bytes > _MAXIMUM_BYTES:
+            raise SourceError(
+                f"an image in {self.description} has more than {_MAXIMUM_MANIFESTS} manifests,"
+                f" or more than {_MAXIMUM_BYTES} bytes of them"
+            )
+        return manifest
 
 
 def walk_manifests(source: ManifestSource, root: Descriptor) -> Iterator[Manifest]:
@@ -25,18 +56,15 @@ def walk_manifests(source: ManifestSource, root: Descriptor) -> Iterator[Manifes
         MissingManifestError: One is missing; the advice says what is there.
         SourceError: the image is nested or large beyond reason.
     """
-    yield from _walk(source, root, 0, set())
+    yield from _walk(BoundedSource(source), root, 0, set())
 
 
 def _walk(source: ManifestSource, descriptor: Descriptor, depth: int, seen: set[str]) -> Iterator[Manifest]:
     if descriptor.digest in seen:
         return
     seen.add(descriptor.digest)
-    if depth > MAXIMUM_DEPTH or len(seen) > _MAXIMUM_MANIFESTS:
-        raise SourceError(
-            f"an image in {source.description} has indexes nested deeper than {MAXIMUM_DEPTH}"
-            f" or more than {_MAXIMUM_MANIFESTS} manifests"
-        )
+    if depth > MAXIMUM_DEPTH:
+        raise SourceError(f"an image in {source.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
     manifest = source.fetch_manifest(descriptor)
     for child in manifest.manifests:
         try:

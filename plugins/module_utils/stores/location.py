@@ -10,13 +10,13 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Union
+from typing import Any, Union
 
 from ..errors import InputError, SourceError
 from ..oci.reference import parse_reference
 from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .files import Folder, reading
+from .files import Files, Folder, closed_on_failure, reading
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE
 from .oci_layout import OciLayoutDestination, OciLayoutSource
@@ -25,10 +25,10 @@ from .tar_reader import TarFiles
 FileSource = Union[OciLayoutSource, DockerArchiveSource]
 FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
-_SOURCES: dict[str, Callable[[Path], FileSource]] = {
-    "oci": lambda path: OciLayoutSource(Folder(path)),
-    "oci-archive": lambda path: OciLayoutSource(TarFiles(path)),
-    "docker-archive": lambda path: DockerArchiveSource(TarFiles(path)),
+_SOURCES: dict[str, tuple[Callable[[Path], Files], Callable[[Any], FileSource]]] = {
+    "oci": (Folder, OciLayoutSource),
+    "oci-archive": (TarFiles, OciLayoutSource),
+    "docker-archive": (TarFiles, DockerArchiveSource),
 }
 _DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
     "oci": OciLayoutDestination,
@@ -108,7 +108,10 @@ def open_source(location: Location) -> FileSource:
         )
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout write oci: before its path")
-    return _SOURCES[location.transport or _recognise(path)](path)
+    open_files, open_images = _SOURCES[location.transport or _recognise(path)]
+    files = open_files(path)
+    with closed_on_failure(files):
+        return open_images(files)
 
 
 def open_destination(location: Location) -> FileDestination:

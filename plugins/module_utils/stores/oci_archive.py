@@ -13,7 +13,7 @@ from ..errors import DestinationError, DigestMismatchError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import Manifest
-from .files import writing
+from .files import closed_on_failure, writing
 from .graph import walk_manifests
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, find_entry, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path
@@ -51,7 +51,9 @@ class OciArchiveDestination:
             raise DestinationError(f"the folder {path.parent} does not exist", "Make it first")
         if exists:
             try:
-                self._old = OciLayoutSource(TarFiles(path))
+                files = TarFiles(path)
+                with closed_on_failure(files):
+                    self._old = OciLayoutSource(files)
             except SourceError as error:
                 raise DestinationError(
                     f"{path} is there and is not an OCI archive: {error.message}", "Remove it or name another file"

@@ -130,6 +130,9 @@ class OciLayoutDestination:
                 raise DestinationError(f"{folder} has files and is no OCI layout", "Name an empty or a new folder")
             elif folder.exists() and not folder.is_dir():
                 raise DestinationError(f"{folder} is not a folder", "For an archive write oci-archive: before its path")
+            for place in (folder / "blobs", *folder.glob("blobs/*")):
+                if place.is_symlink():
+                    raise DestinationError(f"{place} is a link, which may lead out of the folder", "Remove it first")
 
     def resolve(self, tag: str) -> Descriptor | None:
         """See :meth:`ImageDestination.resolve`."""

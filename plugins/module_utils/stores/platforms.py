@@ -20,8 +20,8 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
-from .graph import MAXIMUM_DEPTH
-from .store import Blocks, ImageSource, SourceImage
+from .graph import MAXIMUM_DEPTH, BoundedSource
+from .store import Blocks, ImageSource, ManifestSource, SourceImage
 
 _UNKNOWN = "unknown"
 """The platform under which buildkit lists what is about an image and is none, as attestations."""
@@ -70,7 +70,7 @@ class PlatformSource:
             if platform:
                 self._refuse_missing(image.root, [platform])
             return image
-        entries = list(self._entries(root, 0))
+        entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
         self._refuse_missing(image.root, [entry.platform for entry in entries])
         values = [entry.value for entry in chosen]
@@ -99,16 +99,18 @@ class PlatformSource:
         """See :meth:`ImageSource.close`."""
         self._source.close()
 
-    def _entries(self, index: Manifest, depth: int) -> Iterator[_Entry]:
-        """Every manifest below an index, with what it says about each."""
+    def _entries(self, source: ManifestSource, index: Manifest, depth: int, seen: set[str]) -> Iterator[_Entry]:
+        """Every manifest below an index, with what it says about each; of a nested index, once."""
         if depth > MAXIMUM_DEPTH:
             raise SourceError(f"an image in {self.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
         values = load_json_object(index.content, "the index")["manifests"] if index.manifests else []
         for descriptor, value in zip(index.manifests, values):
             if is_index(descriptor.media_type):
-                yield from self._entries(self._source.fetch_manifest(descriptor), depth + 1)
+                if descriptor.digest not in seen:
+                    seen.add(descriptor.digest)
+                    yield from self._entries(source, source.fetch_manifest(descriptor), depth + 1, seen)
             else:
-                platform = descriptor.platform or self._platform_of(self._source.fetch_manifest(descriptor))
+                platform = descriptor.platform or self._platform_of(source.fetch_manifest(descriptor))
                 if platform and platform.os != _UNKNOWN:
                     yield _Entry(descriptor, platform, value)
 

@@ -93,6 +93,8 @@ class RegistryReferrers:
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
             entries += _read_entries(content, f"{what}: the answer of {registry.description}")
+            if len(entries) > _MOST_SUBJECTS:
+                break
             link = response.links.get("next", {}).get("url")
             if not link:
                 return entries

@@ -13,22 +13,29 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import SourceError
-from .files import file_blocks, reading
+from .files import file_blocks, open_regular, reading
 from .store import Blocks
 
 _BLOCK = 512
 _MAXIMUM_ENTRIES = 100_000
 _MAXIMUM_EXTENSION = 64 << 10
+_MAXIMUM_NAMES = 32 << 20
+"""Characters of all names and links together, which are kept."""
 _MAXIMUM_LINKS = 8
 _MAXIMUM_NUMBER = 1 << 63
 _REGULAR = (b"0", b"\0", b"7")
 _HARD_LINK, _SYMBOLIC_LINK, _FOLDER = b"1", b"2", b"5"
 _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_SPARSE = "GNU.sparse"
+_PAX_RECORD = re.compile(rb"([0-9]{1,5}) ([^=\n]+)=")
+_DECIMAL = re.compile(r"[0-9]{1,19}", re.ASCII)
+_OCTAL = re.compile(rb"[0-7]*")
 _COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
@@ -41,14 +48,14 @@ class TarFiles:
 
     Raises:
         SourceError: It cannot be read, is no tar archive, is truncated, or holds an entry that no image
-            archive has (a device, a name or a link that leads out of it).
+            archive has (a device, a sparse file, a name or a link that leads out of it).
     """
 
     def __init__(self, path: Path, description: str | None = None) -> None:
         self.path = path
         self.description = description or f"the archive {path}"
         with reading(path):
-            self._descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = open_regular(path)
         self._length = os.fstat(self._descriptor).st_size
         self._entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
@@ -70,30 +77,35 @@ class TarFiles:
 
     def size(self, name: str) -> int | None:
         """See :meth:`Files.size`."""
-        entry = self._find(name)
-        return entry[1] if entry else None
+        place = self.place(name)
+        return self._entries[place][1] if place else None
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`Files.open`."""
-        entry = self._find(name)
-        if entry is None:
+        place = self.place(name)
+        if place is None:
             raise SourceError(f"{self.description} has no entry {name}")
-        start, size = entry
+        start, size = self._entries[place]
         yield file_blocks(self._descriptor, start + offset, size - offset, f"{name} in {self.description}")
 
-    def _find(self, name: str) -> tuple[int, int] | None:
+    def place(self, name: str) -> str | None:
+        """Return the name of the file that a name means in the end, or ``None`` if there is no such file.
+
+        Raises:
+            SourceError: The name is a link that leads in a circle.
+        """
         name = posixpath.normpath(name)
         for _hop in range(_MAXIMUM_LINKS):
             if name in self._entries:
-                return self._entries[name]
+                return name
             if name not in self._links:
                 return None
             name = self._links[name]
         raise SourceError(f"the link {name} in {self.description} leads in a circle")
 
     def _index(self) -> None:
-        position = 0
+        position = names = 0
         extension: dict[str, str] = {}
         for _count in range(_MAXIMUM_ENTRIES):
             header = os.pread(self._descriptor, _BLOCK, position)
@@ -102,27 +114,31 @@ class TarFiles:
                     raise self._damaged("it is empty")
                 return
             self._check_header(header, position)
-            kind, start = header[156:157], position + _BLOCK
-            size = self._number(extension.pop("size", None), header[124:136])
+            kind, name, start = header[156:157], _name(header, extension), position + _BLOCK
+            size = self._number(extension.pop("size", None), header[124:136], name)
             if kind not in (*_REGULAR, _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
                 size = 0
             position = start + -(-size // _BLOCK) * _BLOCK
             if start + size > self._length:
                 raise SourceError(
-                    f"{self.description} is truncated: it has {self._length} bytes, an entry ends at {start + size}",
+                    f"{self.description} is truncated: it has {self._length} bytes,"
+                    f" its entry {name!r:.200} ends at {start + size}",
                     "It was not copied whole; copy it again",
                 )
             if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
-                extension.update(self._read_extension(kind, start, size))
+                extension.update(self._read_extension(kind, name, start, size))
                 continue
-            self._add(kind, header, extension, start, size)
+            names += len(name) + len(extension.get("linkpath", ""))
+            if names > _MAXIMUM_NAMES:
+                raise self._damaged(f"the names of its entries have more than {_MAXIMUM_NAMES} characters")
+            self._add(kind, name, header, extension, start, size)
             extension = {}
         raise self._damaged(f"it has more than {_MAXIMUM_ENTRIES} entries")
 
-    def _add(self, kind: bytes, header: bytes, extension: dict[str, str], start: int, size: int) -> None:
-        prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
-        name = extension.get("path") or posixpath.join(prefix, _text(header[:100]))
+    def _add(self, kind: bytes, name: str, header: bytes, extension: dict[str, str], start: int, size: int) -> None:
         place = self._inside(name, name)
+        if _SPARSE in extension:
+            raise self._damaged(f"its entry {name!r:.200} is a sparse file, which no image archive has")
         if kind in _REGULAR:
             self._entries[place] = (start, size)
             self._links.pop(place, None)
@@ -140,28 +156,32 @@ class TarFiles:
             raise self._damaged(f"its entry {entry!r:.200} leads out of it")
         return place
 
-    def _read_extension(self, kind: bytes, start: int, size: int) -> dict[str, str]:
+    def _read_extension(self, kind: bytes, name: str, start: int, size: int) -> dict[str, str]:
         if size > _MAXIMUM_EXTENSION:
-            raise self._damaged(f"a name or extended header in it claims {size} bytes")
+            raise self._damaged(f"a name or extended header in it, {name!r:.200}, claims {size} bytes")
         content = os.pread(self._descriptor, size, start)
         if kind == _PAX_GLOBAL:
             return {}
         if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK):
             return {"path" if kind == _GNU_LONG_NAME else "linkpath": _text(content)}
-        return self._pax_records(content)
+        return self._pax_records(content, name)
 
-    def _pax_records(self, content: bytes) -> dict[str, str]:
+    def _pax_records(self, content: bytes, name: str) -> dict[str, str]:
         records = {}
-        while content.strip(b"\0"):
-            length, space, _rest = content.partition(b" ")
-            if not space or not length.isdigit() or not len(length) + 3 < int(length) <= len(content):
-                raise self._damaged("an extended header in it is malformed")
-            key, _equals, value = content[len(length) + 1 : int(length) - 1].partition(b"=")
-            records[key.decode("utf-8", "replace")] = value.decode("utf-8", "surrogateescape")
-            content = content[int(length) :]
-        if any(key.startswith("GNU.sparse") for key in records):
-            raise self._damaged("it holds a sparse file, which no image archive has")
-        return {key: records[key] for key in ("path", "linkpath", "size") if key in records}
+        position, end = 0, len(content.rstrip(b"\0"))
+        while position < end:
+            record = _PAX_RECORD.match(content, position)
+            length = int(record[1]) if record else 0
+            after = position + length
+            if record is None or after <= record.end() or content[after - 1 : after] != b"\n":
+                raise self._damaged(f"the extended header {name!r:.200} in it is malformed")
+            key = record[2].decode("ascii", "replace")
+            if key in ("path", "linkpath", "size"):
+                records[key] = content[record.end() : after - 1].decode("utf-8", "surrogateescape")
+            elif key.startswith(_SPARSE):
+                records[_SPARSE] = ""
+            position = after
+        return records
 
     def _check_header(self, header: bytes, position: int) -> None:
         for magic, compression in _COMPRESSED.items():
@@ -175,29 +195,33 @@ class TarFiles:
                 raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
             raise self._damaged("it is shorter than one header")
         # The checksum is taken with its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
-        if _integer(header[148:156].strip(b" \0"), 8) != sum(header) - sum(header[148:156]) + 8 * 0x20:
+        if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 0x20:
             raise self._damaged(f"there is no valid header at byte {position}")
 
-    def _number(self, text: str | None, field: bytes) -> int:
+    def _number(self, text: str | None, field: bytes, name: str) -> int:
         if text is not None:
-            number = _integer(text, 10)
+            number = int(text) if _DECIMAL.fullmatch(text) else -1
         elif field[0] == 0x80:
             number = int.from_bytes(field[1:], "big")
         else:
-            number = _integer(field.strip(b" \0") or b"0", 8)
+            number = _octal(field)
         if not 0 <= number < _MAXIMUM_NUMBER:
-            raise self._damaged(f"a header in it has the number {text or field!r:.60}")
+            raise self._damaged(f"its entry {name!r:.200} has the number {text or field!r:.60}")
         return number
 
     def _damaged(self, why: str) -> SourceError:
         return SourceError(f"{self.description} is not a tar archive that can be read: {why}")
 
 
-def _integer(digits: str | bytes, base: int) -> int:
-    try:
-        return int(digits, base)
-    except ValueError:
-        return -1
+def _name(header: bytes, extension: dict[str, str]) -> str:
+    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
+    return extension.get("path") or posixpath.join(prefix, _text(header[:100]))
+
+
+def _octal(field: bytes) -> int:
+    """The number in a header's field, or -1 for what is none; an empty one is 0."""
+    digits = field.strip(b" \0")
+    return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else -1
 
 
 def _text(field: bytes) -> str:

@@ -52,6 +52,8 @@ def test_what_is_said_about_content_does_not_make_it_other_content() -> None:
         {"mediaType": None},
         {"mediaType": ""},
         {"mediaType": ["application/x"]},
+        {"mediaType": "application/x\r\nX-Other: header"},
+        {"mediaType": "application/é"},
         {"digest": None},
         {"digest": "sha256:abc"},
         {"digest": {}},
@@ -62,6 +64,8 @@ def test_what_is_said_about_content_does_not_make_it_other_content() -> None:
         {"size": True},
         {"size": 10**30},
         {"annotations": ["text"]},
+        {"annotations": {"key": 7}},
+        {"annotations": {"key": ["text"]}},
     ],
 )
 def test_a_property_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> None:
@@ -81,7 +85,8 @@ def test_what_is_no_object_is_no_descriptor(value: object) -> None:
         ({"os": "linux", "architecture": "amd64"}, "linux/amd64"),
         ({"os": "linux", "architecture": "arm", "variant": "v7"}, "linux/arm/v7"),
         ({}, ""),
+        ({"os": ["linux"], "architecture": {}, "variant": 7}, ""),
     ],
 )
-def test_a_platform_is_written_as_docker_writes_it(value: dict[str, str], text: str) -> None:
+def test_a_platform_is_written_as_docker_writes_it(value: dict[str, Any], text: str) -> None:
     assert str(Platform.from_json(value)) == text

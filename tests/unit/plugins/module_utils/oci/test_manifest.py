@@ -113,6 +113,11 @@ def test_schema_1_is_refused_with_what_to_do() -> None:
         b"[" * 100_000,
         b'{"a":' * 100_000,
         b'{"schemaVersion": ' + b"9" * 5000 + b"}",
+        b'{"schemaVersion": NaN, "config": {}, "layers": []}',
+        b'{"schemaVersion": -Infinity}',
+        b'{"note": "\\ud83d"}',
+        b'\xef\xbb\xbf{"schemaVersion": 2}',
+        '{"schemaVersion": 2}'.encode("utf-16"),
     ],
 )
 def test_what_is_no_manifest_is_refused(content: bytes) -> None:
@@ -134,6 +139,13 @@ def test_what_is_no_manifest_is_refused(content: bytes) -> None:
 def test_a_manifest_with_a_part_that_cannot_be_named_is_refused(image: Image, members: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         parse_manifest(changed(image, **members))
+
+
+@pytest.mark.parametrize("text", [rb"\ud83d\ude00", rb"\uD83D\uDE00", "😀".encode(), rb"\\ud83d", rb"\u00e9"])
+def test_a_whole_character_is_one_however_it_is_written(image: Image, text: bytes) -> None:
+    content = changed(image, annotations={"note": "NOTE"}).replace(b"NOTE", text)
+
+    assert parse_manifest(content).content == content
 
 
 def test_the_largest_manifest_that_registries_take_is_taken(image: Image) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive i
     DockerArchiveSource,
 )
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks
 from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -211,6 +213,9 @@ CONFIG = encode({"rootfs": {"diff_ids": [digest_of(b"layer")]}})
         b"{",
         b"{}",
         b"null",
+        b"NaN",
+        b'["\\ud800"]',
+        b"9" * 5000,
         b"[[[[",
         b"[" * 100_000,
         [1],
@@ -222,7 +227,9 @@ CONFIG = encode({"rootfs": {"diff_ids": [digest_of(b"layer")]}})
         [{"Config": "config", "Layers": 7}],
         [{"Config": "config", "Layers": [7]}],
         [{"Config": "config", "Layers": "layer"}],
+        [{"Config": "config", "Layers": {"layer": 1}}],
         [{"Config": "config", "Layers": ["layer"], "RepoTags": 7}],
+        [{"Config": "config", "Layers": ["layer"], "RepoTags": "app"}],
         [{"Config": "config", "Layers": ["layer"], "RepoTags": [{}]}],
         [{"Config": "config", "Layers": ["layer"], "RepoTags": ["<none>:<none>"]}],
         [{"Config": "../../etc/passwd", "Layers": ["layer"]}],
@@ -260,6 +267,32 @@ def test_an_archive_that_makes_no_sense_is_refused_in_one_line(open_hostile: Ope
 def test_a_config_that_is_none_is_refused(open_hostile: Open, config: bytes) -> None:
     with pytest.raises(SourceError, match="config is not the config of an image"):
         open_hostile([{"Config": "config", "Layers": ["layer"]}], config=config, layer=b"layer")
+
+
+def test_more_images_than_an_archive_has_are_refused(open_hostile: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{DockerArchiveSource.__module__}._MOST_PARTS", 10)
+
+    with pytest.raises(SourceError, match="more than 10 configs and layers"):
+        open_hostile([{"Config": "config", "Layers": ["layer"]}] * 6, config=CONFIG, layer=b"layer")
+
+
+def test_a_file_that_is_named_again_and_again_is_read_once(open_hostile: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: list[str] = []
+    read = TarFiles.open
+
+    def noted(files: TarFiles, name: str, offset: int = 0) -> AbstractContextManager[Blocks]:
+        opened.append(name)
+        return read(files, name, offset)
+
+    monkeypatch.setattr(TarFiles, "open", noted)
+
+    open_hostile(
+        [{"Config": "config", "Layers": ["layer"]}, {"Config": "./config", "Layers": ["x/../layer"]}] * 100,
+        config=CONFIG,
+        layer=gzip.compress(b"layer"),
+    )
+
+    assert sorted(opened) == ["config", "layer", "layer", "manifest.json"]
 
 
 def test_an_archive_without_its_list_is_no_docker_archive(path: Path) -> None:

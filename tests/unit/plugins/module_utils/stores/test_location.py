@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive import (
     DockerArchiveDestination,
     DockerArchiveSource,
@@ -29,6 +30,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
     write_oci_archive,
 )
+from unit.plugins.module_utils.support.tar_entries import free_descriptor
 
 
 @pytest.mark.parametrize(
@@ -150,3 +152,24 @@ def test_every_kind_of_place_can_be_written_to(tmp_path: Path) -> None:
 def test_a_path_alone_does_not_say_what_to_write_there(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"does not say what to write there. Write oci:PATH"):
         open_destination(parse_location(f"{tmp_path}/app.tar"))
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
+def test_an_archive_that_is_of_no_use_is_not_left_open(tmp_path: Path, transport: str) -> None:
+    (tmp_path / "other.tar").write_bytes(tar(("README", b"hello")))
+    free = free_descriptor()
+
+    with pytest.raises(SourceError, match=r"index\.json|manifest\.json"):
+        open_source(Location(transport, tmp_path / "other.tar"))
+    with pytest.raises(DestinationError, match="is not an OCI archive"):
+        open_destination(Location(transport, tmp_path / "other.tar"))
+
+    assert free_descriptor() == free
+
+
+@pytest.mark.parametrize("transport", ["oci-archive", "docker-archive", ""])
+def test_a_pipe_is_not_waited_for(tmp_path: Path, transport: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+
+    with pytest.raises(SourceError, match="pipe is not a regular file"):
+        open_source(Location(transport, tmp_path / "pipe"))

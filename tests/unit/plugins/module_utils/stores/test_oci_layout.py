@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
 )
 from unit.plugins.module_utils.support.stores import blob, content_of, put, read_blob, read_image
+from unit.plugins.module_utils.support.tar_entries import free_descriptor
 
 Write = Callable[[Mapping[str, bytes]], Files]
 
@@ -231,6 +233,88 @@ def test_what_has_no_index_is_no_layout(write: Write) -> None:
 def test_a_damaged_index_is_told(write: Write, index: bytes) -> None:
     with pytest.raises(SourceError, match=r"index.json in .* is damaged"):
         OciLayoutSource(write({"index.json": index}))
+
+
+@pytest.mark.parametrize("place", ["index.json", "blobs", "blobs/sha256", "config"])
+@pytest.mark.parametrize("target", ["absolute", "relative"])
+def test_a_link_in_a_folder_is_refused_wherever_it_is(folder: Path, image: Image, place: str, target: str) -> None:
+    write_layout(folder, {"app": image})
+    config = blob(digest_of(image.config), image.config)
+    link = folder / (f"blobs/{config.digest.replace(':', '/')}" if place == "config" else place)
+    outside = folder.parent / "outside"
+    link.rename(outside)
+    link.symlink_to(outside if target == "absolute" else os.path.relpath(outside, link.parent))
+
+    with pytest.raises(SourceError, match=rf"{link} is a link, which may lead out of the folder. Copy .* cp -rL"):
+        read_image(OciLayoutSource(Folder(folder)), image.root)
+
+
+def test_the_folder_itself_may_be_reached_by_a_link(folder: Path, image: Image) -> None:
+    write_layout(folder.parent / "media", {"app": image})
+    folder.symlink_to("media")
+
+    assert read_image(OciLayoutSource(Folder(folder)), image.root) == image.contents
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_in_a_folder_is_refused_without_reading_it(
+    folder: Path, image: Image, make: Callable[[Path], None]
+) -> None:
+    write_layout(folder, {"app": image})
+    config = blob(digest_of(image.config), image.config)
+    place = folder / f"blobs/{config.digest.replace(':', '/')}"
+    place.unlink()
+    make(place)
+
+    with pytest.raises(SourceError, match=rf"{place} is not a regular file"):
+        read_image(OciLayoutSource(Folder(folder)), image.root)
+
+
+def test_a_blob_that_grows_while_it_is_read_is_read_as_far_as_it_was(folder: Path, image: Image) -> None:
+    write_layout(folder, {"app": image})
+    config = blob(digest_of(image.config), image.config)
+    source = OciLayoutSource(Folder(folder))
+
+    with source.open_blob(config) as blocks:
+        with (folder / f"blobs/{config.digest.replace(':', '/')}").open("ab") as file:
+            file.write(b"more")
+        content = b"".join(bytes(block) for block in blocks)
+
+    assert content == image.config
+
+
+def test_reading_a_folder_leaves_nothing_open(folder: Path, image: Image) -> None:
+    write_layout(folder, {"app": image})
+    free = free_descriptor()
+    source = OciLayoutSource(Folder(folder))
+
+    read_image(source, image.root)
+    source.files.size("blobs/sha256/lacking")
+    source.close()
+
+    assert free_descriptor() == free
+
+
+def test_manifests_of_more_bytes_than_an_image_has_are_refused(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    parts = {
+        f"linux/{number}": make_image(architecture=str(number), annotations={"a": "x" * 500}) for number in range(9)
+    }
+    source = OciLayoutSource(write(layout_files({"app": make_index(parts)})))
+    monkeypatch.setattr("ansible_collections.k8scr.core.plugins.module_utils.stores.graph._MAXIMUM_BYTES", 5000)
+
+    with pytest.raises(SourceError, match=r"more than 5000 bytes of them"):
+        read_image(source, source.entries[0])
+
+
+@pytest.mark.parametrize("place", ["blobs", "blobs/sha256"])
+def test_nothing_is_written_through_a_link(folder: Path, image: Image, place: str) -> None:
+    write_layout(folder, {"app": image})
+    outside = folder.parent / "outside"
+    (folder / place).rename(outside)
+    (folder / place).symlink_to(outside)
+
+    with pytest.raises(DestinationError, match=rf"{folder / place} is a link, which may lead out of the folder"):
+        open_destination(folder)
 
 
 def test_an_image_is_written_as_it_was(folder: Path, multi: Image) -> None:

@@ -231,3 +231,23 @@ def test_one_image_of_many_that_lacks_a_platform_does_not_stop_the_others(
     result = push({"source": f"oci:{tmp_path}", "platforms": ["linux/arm64"]})
 
     assert [each["changed"] for each in result["images"]] == [True, False]
+
+
+def test_an_index_that_lists_itself_over_and_over_is_read_once(
+    push: Push, server: RegistryServer, tmp_path: Path
+) -> None:
+    # Followed each time, it would be 20 to the power of 6.
+    nested = make_index({"linux/amd64": make_image()})
+    for _level in range(6):
+        nested = index_of([nested.root.to_json()] * 20, nested)
+    write_layout(tmp_path, {"app:1": nested})
+
+    assert not push(wanted(tmp_path, "linux/amd64")).get("failed")
+
+
+def test_half_a_character_in_an_index_is_no_text_of_it(push: Push, tmp_path: Path, parts: dict[str, Image]) -> None:
+    entries = [image.root.to_json() for image in parts.values()]
+    entries[0]["annotations"] = {"half": "\ud83d"}
+    write_layout(tmp_path, {"app:1": index_of(entries, *parts.values())})
+
+    assert "the manifest is not JSON" in error_of(push(wanted(tmp_path, "linux/amd64")))

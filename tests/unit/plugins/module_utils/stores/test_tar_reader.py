@@ -18,31 +18,9 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import SourceError
 from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import tar
+from unit.plugins.module_utils.support.tar_entries import END, entry, free_descriptor, pax
 
 LONG = "blobs/" + "/".join("directory" * 6 for _number in range(3)) + "/file"
-END = bytes(1024)
-
-
-def entry(name: str, content: bytes = b"", kind: bytes = b"0", link: str = "", size: bytes | None = None) -> bytes:
-    """Return one entry of an archive, whose header may hold any size."""
-    header = tarfile.TarInfo(name)
-    header.type, header.linkname, header.size = kind, link, len(content)
-    raw = bytearray(header.tobuf(tarfile.GNU_FORMAT))
-    if size is not None:
-        raw[-512 + 124 : -512 + 136] = size.ljust(12, b"\0")
-        raw[-512 + 148 : -512 + 156] = b" " * 8
-        raw[-512 + 148 : -512 + 156] = b"%06o\0 " % sum(raw[-512:])
-    return bytes(raw) + content + bytes(-len(content) % 512)
-
-
-def pax(**records: str) -> bytes:
-    """Return the extended header of the entry that follows."""
-    content = b""
-    for key, value in records.items():
-        rest = f" {key}={value}\n".encode()
-        length = next(n for n in range(len(rest), len(rest) + 9) if n == len(str(n)) + len(rest))
-        content += str(length).encode() + rest
-    return entry("PaxHeaders/x", content, b"x")
 
 
 def archive(path: Path, *parts: bytes) -> TarFiles:
@@ -55,13 +33,6 @@ def read(files: TarFiles, name: str, offset: int = 0) -> bytes:
     """Return a file's content."""
     with files.open(name, offset) as blocks:
         return b"".join(bytes(block) for block in blocks)
-
-
-def free_descriptor() -> int:
-    """Return the number that the next file to be opened gets: the lowest that is free."""
-    descriptor = os.open(os.devnull, os.O_RDONLY)
-    os.close(descriptor)
-    return descriptor
 
 
 @pytest.fixture
@@ -113,7 +84,7 @@ def test_a_size_beyond_an_octal_field_is_read_in_both_of_its_forms(place: Path) 
         entry("layer", size=b"\x80" + (9 << 30).to_bytes(11, "big")),
         pax(size=str(9 << 30)) + entry("layer"),
     ):
-        with pytest.raises(SourceError, match=f"an entry ends at {(9 << 30) + 512}|ends at {(9 << 30) + 1536}"):
+        with pytest.raises(SourceError, match=f"'layer' ends at {(9 << 30) + 512}|'layer' ends at {(9 << 30) + 1536}"):
             archive(place, header, END)
 
 
@@ -168,26 +139,38 @@ def test_a_long_name_out_of_the_archive_is_refused(place: Path) -> None:
 
 @pytest.mark.parametrize("kind", [b"3", b"4", b"6", b"S"])
 def test_a_device_is_refused(place: Path, kind: bytes) -> None:
-    with pytest.raises(SourceError, match="a device or another thing"):
+    with pytest.raises(SourceError, match=r"'dev/null' is a device or another thing"):
         archive(place, entry("dev/null", kind=kind), END)
 
 
 def test_a_sparse_file_is_refused(place: Path) -> None:
-    with pytest.raises(SourceError, match="sparse"):
+    with pytest.raises(SourceError, match="'layer' is a sparse file"):
         archive(place, pax(**{"GNU.sparse.major": "1"}), entry("layer", b"x"), END)
 
 
 @pytest.mark.parametrize(
-    "size", [b"\xff" * 12, b"\xff" * 11 + b"\x01", b"-1", b"-0000001000", b"\x80" + b"\xff" * 11, b"9", b"abc"]
+    "size",
+    [
+        b"\xff" * 12,
+        b"\xff" * 11 + b"\x01",
+        b"-1",
+        b"-0000001000",
+        b"+1",
+        b"1_0",
+        b"0o1",
+        b"\x80" + b"\xff" * 11,
+        b"9",
+        b"abc",
+    ],
 )
 def test_a_size_that_no_file_has_is_refused(place: Path, size: bytes) -> None:
-    with pytest.raises(SourceError, match="has the number"):
+    with pytest.raises(SourceError, match="'layer' has the number"):
         archive(place, entry("layer", b"x", size=size), END)
 
 
-@pytest.mark.parametrize("size", ["-1", "-512", "1.5", "", " ", "9" * 4300, "9" * 5000])
+@pytest.mark.parametrize("size", ["-1", "-512", "1.5", "", " ", "1_0", "²", "9" * 4300, "9" * 5000])
 def test_a_size_in_an_extended_header_that_no_file_has_is_refused(place: Path, size: str) -> None:
-    with pytest.raises(SourceError):
+    with pytest.raises(SourceError, match="'layer' has the number"):
         archive(place, pax(size=size), entry("layer", b"x" * 700), END)
 
 
@@ -196,16 +179,26 @@ def test_a_name_that_claims_gigabytes_is_refused_unread(place: Path, kind: bytes
     place.write_bytes(entry("././@LongLink", kind=kind, size=b"\x80" + (3 << 30).to_bytes(11, "big")))
     os.truncate(place, 4 << 30)
 
-    with pytest.raises(SourceError, match=f"claims {3 << 30} bytes"):
+    with pytest.raises(SourceError, match=f"'././@LongLink', claims {3 << 30} bytes"):
         TarFiles(place)
 
 
 @pytest.mark.parametrize(
     "content",
-    [b"no length", b"-5 path=x\n", b"0 path=x\n", b"999 path=x\n", b"\xb2 path=x\n"],
+    [
+        b"no length",
+        b"-5 path=x\n",
+        b"0 path=x\n",
+        b"999 path=x\n",
+        b"\xb2 path=x\n",
+        b"9" * 5000 + b" path=x\n",
+        b"10 path=x",
+        b"9 pathxx\n",
+        b"7 path=x\n",
+    ],
 )
 def test_a_malformed_extended_header_is_refused(place: Path, content: bytes) -> None:
-    with pytest.raises(SourceError, match="malformed"):
+    with pytest.raises(SourceError, match="'PaxHeaders/x' in it is malformed"):
         archive(place, entry("PaxHeaders/x", content, b"x"), entry("layer"), END)
 
 
@@ -269,6 +262,20 @@ def test_more_entries_than_an_image_archive_has_are_refused(place: Path, monkeyp
 
     with pytest.raises(SourceError, match="more than 10 entries"):
         archive(place, entry("x") * 11, END)
+
+
+def test_longer_names_than_an_image_archive_has_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"{TarFiles.__module__}._MAXIMUM_NAMES", 1000)
+
+    with pytest.raises(SourceError, match="names of its entries have more than 1000 characters"):
+        archive(place, *(pax(path="n" * 500) + entry("x") for _number in range(3)), END)
+
+
+def test_a_pipe_is_refused_without_waiting_for_what_comes_through(place: Path) -> None:
+    os.mkfifo(place)
+
+    with pytest.raises(SourceError, match=r"images.tar is not a regular file"):
+        TarFiles(place)
 
 
 def test_what_is_wrong_with_an_archive_is_said_in_one_line(place: Path) -> None:

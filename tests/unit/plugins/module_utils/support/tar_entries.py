@@ -1,0 +1,41 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Tar archives entry by entry, as no honest program writes them."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+
+END = bytes(1024)
+
+
+def entry(name: str, content: bytes = b"", kind: bytes = b"0", link: str = "", size: bytes | None = None) -> bytes:
+    """Return one entry of an archive, whose header may hold any size."""
+    header = tarfile.TarInfo(name)
+    header.type, header.linkname, header.size = kind, link, len(content)
+    raw = bytearray(header.tobuf(tarfile.GNU_FORMAT))
+    if size is not None:
+        raw[-512 + 124 : -512 + 136] = size.ljust(12, b"\0")
+        raw[-512 + 148 : -512 + 156] = b" " * 8
+        raw[-512 + 148 : -512 + 156] = b"%06o\0 " % sum(raw[-512:])
+    return bytes(raw) + content + bytes(-len(content) % 512)
+
+
+def pax(**records: str) -> bytes:
+    """Return the extended header of the entry that follows."""
+    content = b""
+    for key, value in records.items():
+        rest = f" {key}={value}\n".encode()
+        length = next(n for n in range(len(rest), len(rest) + 9) if n == len(str(n)) + len(rest))
+        content += str(length).encode() + rest
+    return entry("PaxHeaders/x", content, b"x")
+
+
+def free_descriptor() -> int:
+    """Return the number that the next file to be opened gets: the lowest that is free."""
+    descriptor = os.open(os.devnull, os.O_RDONLY)
+    os.close(descriptor)
+    return descriptor

@@ -1,0 +1,140 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Archives that were made to do harm, or were damaged on their way: nothing comes of them, and nothing is left."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from unit.plugins.module_utils.support.images import Image, layout_files, read_tar, write_docker_archive
+from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.tar_entries import END, entry, free_descriptor, pax
+
+Push = Callable[..., dict[str, Any]]
+Entries = dict[str, bytes]
+
+
+def archive_of(kind: str, image: Image, folder: Path) -> Entries:
+    """The files of an archive of this kind that has one image."""
+    if kind == "oci-archive":
+        return layout_files({"example.com/app:1": image})
+    return read_tar(write_docker_archive(folder / "honest.tar", [(["example.com/app:1"], image)]))
+
+
+def written(files: Entries) -> list[bytes]:
+    return [entry(name, content) for name, content in files.items()]
+
+
+def largest(files: Entries) -> str:
+    """The name of the largest file, which is a blob."""
+    return max(files, key=lambda name: len(files[name]))
+
+
+def renamed(files: Entries, name: str) -> list[bytes]:
+    return written({name if each == largest(files) else each: content for each, content in files.items()})
+
+
+def replaced(files: Entries, *parts: bytes) -> list[bytes]:
+    """The archive with these parts in the place of its largest file."""
+    return [*parts, *written({name: content for name, content in files.items() if name != largest(files)})]
+
+
+def left_of_it(folder: Path) -> tuple[int, list[str], list[Path]]:
+    """What could be left behind: open files, threads that work, files beside the archive."""
+    workers = [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
+    return free_descriptor(), workers, sorted(folder.rglob("*"))
+
+
+HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
+    "cut in an entry": (lambda files: [b"".join(written(files))[:-700]], "is truncated"),
+    "cut between entries": (lambda files: written(files)[:2], "has no|lacks"),
+    "an entry renamed": (lambda files: renamed(files, "other"), "lacks the (manifest|layer)"),
+    "a name that climbs": (lambda files: renamed(files, "../../escape"), "entry '../../escape' leads out of it"),
+    "an absolute name": (lambda files: renamed(files, "/etc/passwd"), "entry '/etc/passwd' leads out of it"),
+    "a link out": (
+        lambda files: replaced(files, entry("blobs/link", kind=b"2", link="/etc/shadow")),
+        "entry 'blobs/link' leads out of it",
+    ),
+    "a hard link out": (
+        lambda files: replaced(files, entry("link", kind=b"1", link="../etc/shadow")),
+        "entry 'link' leads out of it",
+    ),
+    "a link to itself": (
+        lambda files: replaced(files, entry(largest(files), kind=b"2", link=largest(files).rpartition("/")[2])),
+        "leads in a circle",
+    ),
+    "a link to a folder": (
+        lambda files: replaced(files, entry(largest(files), kind=b"2", link=".")),
+        "lacks the (manifest|layer)",
+    ),
+    "a device": (lambda files: replaced(files, entry("dev/sda", kind=b"4")), "entry 'dev/sda' is a device"),
+    "a pipe": (lambda files: replaced(files, entry("pipe", kind=b"6")), "entry 'pipe' is a device or another thing"),
+    "an old sparse file": (lambda files: replaced(files, entry("hole", kind=b"S")), "entry 'hole' is a device"),
+    "a sparse file": (
+        lambda files: replaced(files, pax(**{"GNU.sparse.major": "1", "GNU.sparse.realsize": "9" * 18}), entry("hole")),
+        "entry 'hole' is a sparse file",
+    ),
+    "a long name that climbs": (
+        lambda files: replaced(files, entry("././@LongLink", b"../escape\0", b"L"), entry("x")),
+        "entry '../escape' leads out of it",
+    ),
+    "a name that climbs in an extended header": (
+        lambda files: replaced(files, pax(path="../escape"), entry("x")),
+        "entry '../escape' leads out of it",
+    ),
+    "a negative size": (
+        lambda files: replaced(files, entry("back", size=b"\xff" * 12)),
+        "entry 'back' has the number",
+    ),
+    "a size beyond the archive": (
+        lambda files: replaced(files, entry("huge", size=b"77777777777")),
+        "entry 'huge' ends at",
+    ),
+    "an extended header without end": (
+        lambda files: replaced(files, entry("PaxHeaders/x", kind=b"x", size=b"00007777777"), bytes(4 << 20)),
+        "'PaxHeaders/x', claims 2097151 bytes",
+    ),
+    "extended headers without an entry": (
+        lambda files: [pax(path="x")] * 1000 + [END],
+        "has no",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+@pytest.mark.parametrize("harm", HOSTILE)
+def test_a_hostile_archive_is_refused_by_the_name_of_its_entry_and_leaves_nothing(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str, harm: str
+) -> None:
+    make, why = HOSTILE[harm]
+    place = tmp_path / "hostile.tar"
+    place.write_bytes(b"".join(make(archive_of(kind, image, tmp_path))))
+    before = left_of_it(tmp_path)
+
+    result = push(f"{kind}:{place}")
+
+    assert result["failed"]
+    assert [image["changed"] for image in result["images"]] == [False]
+    assert "hostile.tar" in result["msg"]
+    assert result["msg"].isprintable()
+    assert re.search(why, result["msg"])
+    assert server.manifests == {}
+    assert left_of_it(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
+def test_the_order_of_an_archives_entries_does_not_matter(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str
+) -> None:
+    place = tmp_path / "turned.tar"
+    place.write_bytes(b"".join(reversed(written(archive_of(kind, image, tmp_path)))) + END)
+
+    assert push(f"{kind}:{place}")["changed"]
+    assert set(server.manifests["app"]) > {"1"}
