@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from .cluster_registry import cache_folder, connect_registry
 from .copy import ImageCopy
 from .delivery import Delivery, Order
 from .errors import InputError, K8scrError, SourceError
+from .lock import ImageLock
 from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
 from .push_referrers import Referrer, find_referrers
@@ -50,9 +52,11 @@ def push_images(
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
+    lock = ImageLock(Path(options["lock"]), options["locked"]) if options["lock"] else None
     with ExitStack() as opened:
         daemon = opened.enter_context(closing(DockerDaemon(options)))
-        reader = PushOrders(registry, options["qualify"], options["mount_from"], pushed, upstreams, daemon, opened)
+        places = registry, options["qualify"], options["mount_from"], pushed, upstreams, daemon
+        reader = PushOrders(*places, lock, opened)
         orders = reader.read(options["images"])
         result = delivery.run(orders)
     if not check_mode:
@@ -60,6 +64,9 @@ def push_images(
             if order.copy and not order.error:
                 pushed.remember(order.copy.image.identity, order.copy.destination.repository)
         pushed.save()
+    if lock:
+        lock.update(reader.delivered())
+        _save(lock, result, check_mode)
     return {**result, "retries": [*registry.retries.account, *upstreams.retries]}
 
 
@@ -73,6 +80,7 @@ class PushOrders:
         pushed: What was pushed there before.
         upstreams: The registries that images come from.
         daemon: The Docker daemon that they come from.
+        lock: What the images are held to, if anything.
         opened: Is told of the sources, which must be open until the orders are carried out.
     """
 
@@ -84,6 +92,7 @@ class PushOrders:
         pushed: PushedImages,
         upstreams: Upstreams,
         daemon: DockerDaemon,
+        lock: ImageLock | None,
         opened: ExitStack,
     ) -> None:
         self._registry = registry
@@ -92,7 +101,9 @@ class PushOrders:
         self._pushed = pushed
         self._upstreams = upstreams
         self._daemon = daemon
+        self._lock = lock
         self._opened = opened
+        self._found: list[tuple[Order, Reference, str]] = []
 
     def read(self, images: Sequence[Any]) -> list[Order]:
         """Return them; an entry that cannot be read is an order that fails.
@@ -101,47 +112,79 @@ class PushOrders:
             InputError: Two of them would land on one tag with different digests.
         """
         wanted = [_read_entry(entry) for entry in images]
-        self._upstreams.find_all(_upstream_references(wanted))
+        self._upstreams.find_all(self._upstream_references(wanted))
         orders = _without_repetition(order for each in wanted for order in self._orders(each))
         _refuse_collisions(orders)
         return orders
 
+    def delivered(self) -> Iterator[tuple[Reference, str]]:
+        """What was delivered: each image's name, and the digest that tells the image from all others."""
+        return ((name, identity) for order, name, identity in self._found if not order.error)
+
     def _orders(self, wanted: _Wanted) -> list[Order]:
         text, name = wanted.source, wanted.name
         try:
-            source, images = self._open(text)
+            reference = parse_reference(name) if name else None
+            source, images = self._open(wanted)
             if name and len(images) > 1:
                 raise InputError(f"{text} has {len(images)} images, and one name cannot be that of all", "Say which")
-            reference = parse_reference(name) if name else None
         except K8scrError as error:
             return [_failed(name or text, text, error)]
-        if wanted.platforms:
-            selection = PlatformSource(source, wanted.platforms)
-            orders = [self._select(selection, image, reference, text) for image in images]
-        else:
-            orders = [self._order(source, image, reference or image.name, text) for image in images]
+        selection = PlatformSource(source, wanted.platforms) if wanted.platforms else None
+        orders = [self._order(source, selection, image, reference, text) for image in images]
         if wanted.referrers:
             orders += [found for order in list(orders) for found in self._referrers(source, order)]
         return orders
 
-    def _select(self, selection: PlatformSource, image: SourceImage, reference: Reference | None, text: str) -> Order:
-        try:
-            selected = selection.select(image)
-        except K8scrError as error:
-            return _failed(str(reference or image.name or text), text, error)
-        return self._order(selection, selected, reference or selected.name, text)
-
-    def _open(self, text: str) -> tuple[ImageSource, list[SourceImage]]:
-        if text.startswith(TRANSPORT):
-            repository, image = self._upstreams.open(parse_reference(text[len(TRANSPORT) :]))
-            return repository, [image]
-        location = parse_location(text)
+    def _open(self, wanted: _Wanted) -> tuple[ImageSource, list[SourceImage]]:
+        if wanted.source.startswith(TRANSPORT):
+            repository, image = self._upstreams.open(self._upstream_reference(wanted))
+            return repository, [replace(image, name=wanted.upstream)]
+        location = parse_location(wanted.source)
         if location.transport == DOCKER_DAEMON:
             return self._daemon.open(location.name)
         source = self._opened.enter_context(closing(open_source(location)))
         return source, source.images(location.name)
 
-    def _order(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> Order:
+    def _upstream_references(self, wanted: Iterable[_Wanted]) -> Iterator[Reference]:
+        for each in wanted:
+            if each.source.startswith(TRANSPORT):
+                try:
+                    yield self._upstream_reference(each)
+                except InputError:
+                    # It fails by itself when its turn comes.
+                    continue
+
+    def _upstream_reference(self, wanted: _Wanted) -> Reference:
+        """What to ask an upstream registry for: the very image that is locked, whatever its tag has become since."""
+        reference = wanted.upstream
+        if self._lock and self._lock.enforced and not reference.digest:
+            name = parse_reference(wanted.name) if wanted.name else reference
+            return replace(reference, digest=self._lock.digest_of(name))
+        return reference
+
+    def _order(
+        self,
+        source: ImageSource,
+        selection: PlatformSource | None,
+        image: SourceImage,
+        reference: Reference | None,
+        text: str,
+    ) -> Order:
+        """The order for one image of an entry, of which there may be just some platforms wanted."""
+        name = reference or image.name
+        try:
+            if self._lock and name:
+                self._lock.require(name, image, text)
+            selected = selection.select(image) if selection else image
+        except K8scrError as error:
+            return _failed(str(name or text), text, error)
+        order = self._named_order(selection or source, selected, reference or selected.name, text)
+        if name:
+            self._found.append((order, name, image.identity))
+        return order
+
+    def _named_order(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> Order:
         digest = image.root.digest
         if name is None:
             return _failed(text, text, SourceError(f"image {digest} in {text} has no name", "Give it one with name"))
@@ -176,15 +219,10 @@ class _Wanted:
     platforms: tuple[Platform, ...] = ()
     referrers: bool = False
 
-
-def _upstream_references(wanted: Iterable[_Wanted]) -> Iterator[Reference]:
-    for each in wanted:
-        if each.source.startswith(TRANSPORT):
-            try:
-                yield parse_reference(each.source[len(TRANSPORT) :])
-            except InputError:
-                # It fails by itself when its turn comes.
-                continue
+    @property
+    def upstream(self) -> Reference:
+        """The name in an upstream registry."""
+        return parse_reference(self.source[len(TRANSPORT) :])
 
 
 def _read_entry(entry: Any) -> _Wanted:
@@ -236,6 +274,21 @@ def _refuse_collisions(orders: Sequence[Order]) -> None:
                 f" are different images and would both become {order.facts['target']}",
                 "Rename one, or keep their registries apart with qualify: true",
             )
+
+
+def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:
+    """Write the lock file, and say so in a result, which stays whatever becomes of the file."""
+    if not lock.changed:
+        return
+    if not check_mode:
+        try:
+            lock.save()
+        except K8scrError as error:
+            result["msg"] = " ".join([*([result["msg"]] if "msg" in result else []), str(error)])
+            result["failed"] = True
+            return
+    result["changed"] = True
+    result["diff"] = [result["diff"], lock.diff]
 
 
 def _failed(name: str, source: str, error: K8scrError) -> Order:

@@ -82,6 +82,26 @@ options:
     type: list
     elements: str
     default: []
+  lock:
+    description:
+      - A file, on the host that runs the task, that says which digest each image's name means, so that another cluster
+        or another month gets the very same images. It is made for version control, a JSON object sorted by name with a
+        line for each image.
+      - Without O(locked) it is written - each image that the task delivered is added, or gets its digest of now, and
+        what the file says of others stays. The task is changed if the file is. Check mode and C(--diff) show it.
+      - The digest is that of the manifest or index at the source, before O(images[].platforms) reduces it. An image of
+        a Docker archive or of an engine has none that is its own, and is locked by its image ID, which is the digest
+        of its config; one that is locked so is found again in these kinds of sources. What goes along with an image by
+        O(images[].referrers) is not locked.
+    type: path
+  locked:
+    description:
+      - Whether images are held to the file in O(lock), and it is not written.
+      - An image of C(docker://) is then read by the digest that is locked, whatever its tag has become since. In other
+        sources an image with another digest is refused before anything of it is sent. So is one that the file does not
+        have.
+    type: bool
+    default: false
   tmp_dest:
     description:
       - A folder that has room for the export of an image in the engine of Docker or Podman, which takes as much as the
@@ -212,6 +232,22 @@ EXAMPLES = r"""
       - source: docker://registry.example.com/team/api:1.2
         referrers: true
 
+- name: Note which images these names mean today
+  k8scr.core.k8scr_push:
+    images:
+      - docker://docker.io/library/busybox:1.36
+      - docker://registry.example.com/team/api:1.2
+    lock: "{{ playbook_dir }}/images.lock.json"
+
+- name: Give another cluster the very same images, whatever the tags have become
+  k8scr.core.k8scr_push:
+    images:
+      - docker://docker.io/library/busybox:1.36
+      - docker://registry.example.com/team/api:1.2
+    lock: "{{ playbook_dir }}/images.lock.json"
+    locked: true
+    context: production
+
 - name: Push to the Pod that k8scr's own manifest deploys
   k8scr.core.k8scr_push:
     images:
@@ -321,12 +357,14 @@ def main() -> None:
             },
         },
         "mount_from": {"type": "list", "elements": "str", "default": []},
+        "lock": {"type": "path"},
+        "locked": {"type": "bool", "default": False},
         "tmp_dest": {"type": "path"},
         "upstreams": UPSTREAMS_ARGUMENT_SPEC,
         **DOCKER_ARGUMENT_SPEC,
         **REGISTRY_ARGUMENT_SPEC,
     }
-    run_module(argument_spec, run_push)
+    run_module(argument_spec, run_push, required_if=[("locked", True, ["lock"])])
 
 
 if __name__ == "__main__":

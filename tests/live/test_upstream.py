@@ -204,6 +204,29 @@ def test_the_platform_that_is_wanted_comes_alone(
     assert result["images"][0]["digest"] == arm64 == f"sha256:{hashlib.sha256(raw).hexdigest()}", result.get("msg")
 
 
+def test_a_second_month_gets_the_image_that_is_locked(
+    task: Task, guarded: HostRegistry, repository: str, tmp_path: Path
+) -> None:
+    made = fill(guarded, f"{repository}:1", "busybox")
+    names = [f"docker.io/{repository}/{cluster}:1" for cluster in ("first", "second")]
+    wanted = [{"source": f"docker://{guarded.address}/{repository}:1", "name": name} for name in names]
+    options = {"lock": str(tmp_path / "lock.json"), "upstreams": [settings(guarded, **login())]}
+    task("k8scr_push", images=wanted, check_mode=True, **options)
+    assert not (tmp_path / "lock.json").exists()
+    task("k8scr_push", images=wanted[:1], **options)
+    fill(guarded, f"{repository}:1", "layers")
+
+    first = task("k8scr_push", images=wanted[:1], **options, locked=True)
+    unlocked = task("k8scr_push", images=wanted[1:], **options, locked=True)
+    forgotten = task("k8scr_push", images=wanted[:1], locked=True)
+
+    assert json.loads((tmp_path / "lock.json").read_text()) == {names[0]: made.digest}
+    assert first["images"][0]["digest"] == made.digest, first.get("msg")
+    assert not first["changed"]
+    assert f"has no digest for {names[1]}" in unlocked["msg"]
+    assert forgotten["msg"] == "locked is True but all of the following are missing: lock"
+
+
 def test_what_refers_to_an_image_goes_along_with_it(
     task: Task, guarded: HostRegistry, repository: str, address: str
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
@@ -198,6 +199,26 @@ def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
             )
         position += count
         yield buffer[:count]
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Write a small file beside its place, in a folder that exists, and put it there when it is whole and on disk.
+
+    Raises:
+        DestinationError: It cannot be written; what was there before stays.
+    """
+    with writing(path):
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with writing(path), os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+            file.flush()
+            allow_others(descriptor)
+            os.fsync(descriptor)
+            Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
 
 
 def allow_others(descriptor: int) -> None:

@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,7 +16,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, parse_manifest
 from ..oci.reference import Reference, parse_reference
-from .files import Files, Folder, allow_others, read_file, writing
+from .files import Files, Folder, read_file, replace_file, writing
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -201,17 +199,7 @@ class OciLayoutDestination:
         path = self.folder / name
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        try:
-            with writing(path), os.fdopen(descriptor, "wb") as file:
-                file.write(content)
-                file.flush()
-                allow_others(descriptor)
-                os.fsync(descriptor)
-                Path(temporary).replace(path)
-        except BaseException:
-            Path(temporary).unlink(missing_ok=True)
-            raise
+        replace_file(path, content)
 
 
 def blob_path(digest: str) -> str:

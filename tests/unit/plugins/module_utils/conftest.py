@@ -98,7 +98,7 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
     def run(*images: Any, check_mode: bool = False, **given: Any) -> dict[str, Any]:
         defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": [], "upstreams": []}
-        options = {**defaults, **given, "images": images}
+        options = {**defaults, "lock": None, "locked": False, **given, "images": images}
         pushed = PushedImages(cache, registry.identity)
         with closing(Upstreams(options["upstreams"], options["connections"], timeout=2.0, patience=8.0)) as upstreams:
             return push_images(options, check_mode, registry, pushed, upstreams)

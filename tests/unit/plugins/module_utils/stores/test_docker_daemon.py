@@ -168,6 +168,22 @@ def test_an_image_is_pushed_by_its_id_under_the_name_that_is_given(
     assert named["target"] == "team/api:1.2"
 
 
+def test_an_image_that_is_not_the_locked_one_is_not_exported(
+    push_from: Run, engine: EngineServer, image: Image, other_image: Image, tmp_path: Path
+) -> None:
+    lock = tmp_path / "images.lock.json"
+    engine.add(NAME, classic(image))
+    push_from(lock=lock)
+    engine.add(NAME, classic(other_image))
+    engine.requests.clear()
+
+    result = push_from(lock=lock, locked=True)
+
+    assert f"has {digest_of(other_image.config)} for {NAME}, and the lock file {lock} says" in result["error"]
+    assert digest_of(image.config) in result["error"]
+    assert exports(engine) == []
+
+
 def test_an_engine_that_keeps_manifests_gives_the_original_one(
     push_from: Run, engine: EngineServer, server: RegistryServer, image: Image
 ) -> None:
