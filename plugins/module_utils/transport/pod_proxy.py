@@ -184,11 +184,14 @@ class PodProxyAdapter(BaseAdapter):
                 code,
             )
         if code == 404:
-            return ApiServerError(
+            missing = ApiServerError(
                 f"there is no {where}: {said:.300}",
                 "Deploy the registry with the role k8scr.core.registry, or name its Pod with registry and namespace",
                 code,
             )
+            # A Pod that moves to another node is away for a moment.
+            missing.transient = True
+            return missing
         # A Pod without an address yet is refused as one whose address is not allowed.
         if "trying to reach service" in said or "address not allowed" in said:
             advice = self._pod_state() or "See that the Pod is Running and listens there"

@@ -193,6 +193,15 @@ def test_a_refusal_of_rights_names_the_rule_that_lacks(session: requests.Session
     assert "pods/proxy with resourceNames [k8scr-0:5000] by a Role in k8scr" in str(caught.value)
 
 
+def test_a_pod_that_is_gone_may_come_back(session: requests.Session, api_server: Server) -> None:
+    api_server.reply(NOT_A_POD)
+
+    with pytest.raises(ApiServerError, match="there is no Pod k8scr-0") as caught:
+        session.get(f"{URL}/v2/")
+
+    assert caught.value.transient
+
+
 def test_a_pod_that_cannot_be_reached_is_described(session: requests.Session, api_server: Server) -> None:
     waiting = {"name": "registry", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
     pod = {"status": {"phase": "Pending", "containerStatuses": [waiting]}}
