@@ -142,6 +142,8 @@ class PodProxyAdapter(BaseAdapter):
             with self._forward(question, timeout) as told:
                 if told.status_code >= 400:
                     self._raise_refusal(told)
+            # A Pod may have come, or gone, between the two: the later answer is the one whose sender is known.
+            response.status_code, response.reason, response.headers = told.status_code, told.reason, told.headers
         return response
 
     def _raise_refusal(self, response: requests.Response) -> requests.Response:
