@@ -118,10 +118,15 @@ def _plan_blob(copy: ImageCopy, blob: Descriptor) -> BlobCopy:
     here = copy.destination.repository
     if copy.destination.has_blob(blob):
         return BlobCopy(blob, Action.PRESENT, here)
-    for neighbour in copy.neighbours:
+    for neighbour in copy.neighbours if _can_be_mounted(blob) else ():
         if neighbour.has_blob(blob):
             return BlobCopy(blob, Action.MOUNTED, here, neighbour.repository)
     return BlobCopy(blob, Action.SENT, here)
+
+
+def _can_be_mounted(blob: Descriptor) -> bool:
+    # Distribution takes a blob over by its sha256, and then lacks it by the sha512 that a manifest may name it by.
+    return blob.digest.startswith("sha256:")
 
 
 def share_blobs(copies: Iterable[ImageCopy]) -> None:
@@ -142,7 +147,7 @@ def share_blobs(copies: Iterable[ImageCopy]) -> None:
                 continue
             if same_place is not blob:
                 blob.action, blob.origin = Action.PRESENT, same_place
-            elif origin is not blob and not blob.mount_from:
+            elif origin is not blob and not blob.mount_from and _can_be_mounted(blob.descriptor):
                 blob.action, blob.origin = Action.MOUNTED, origin
 
 

@@ -24,6 +24,7 @@ from .pushed_images import PushedImages
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
 from .stores.location import open_source, parse_location
+from .stores.overlay import known_by_tag
 from .stores.platforms import PlatformSource
 from .stores.registry import Registry
 from .stores.store import ImageSource, SourceImage
@@ -188,8 +189,12 @@ class PushOrders:
         digest = image.root.digest
         if name is None:
             return _failed(text, text, SourceError(f"image {digest} in {text} has no name", "Give it one with name"))
-        if name.digest and name.digest != digest:
-            return _failed(str(name), text, SourceError(f"{text} has {digest}, not the digest of {name}"))
+        try:
+            image = _with_digest(image, name, text)
+            if name.tag and not image.read:
+                source, image = known_by_tag(source, image)
+        except K8scrError as error:
+            return _failed(str(name), text, error)
         repository = name.repository(self._qualify)
         others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(image.identity)))
         neighbours = [self._registry.repository(other) for other in others if other != repository]
@@ -237,6 +242,23 @@ def _read_entry(entry: Any) -> _Wanted:
     raise InputError(
         f"{entry!r:.300} is not an image to push", "Write a source, or source with name, platforms and referrers"
     )
+
+
+def _with_digest(image: SourceImage, name: Reference, where: str) -> SourceImage:
+    """Return the image, which has the digest that is in its name, if there is one.
+
+    Raises:
+        SourceError: It has another.
+    """
+    read = image.read
+    if not name.digest:
+        return image
+    if image.root.digest != name.digest:
+        advice = None
+        if image.config_digest:
+            advice = "What is known by its image ID may have lost its digest; take it from docker://, or leave that out"
+        raise SourceError(f"{where} has {image.root.digest}, not the digest of {name}", advice)
+    return replace(image, read=lambda: _with_digest(read(), name, where)) if read else image
 
 
 def _beside(order: Order, referrer: Referrer) -> Order:

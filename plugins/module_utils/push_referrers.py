@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 
 from .copy import ImageCopy
 from .errors import MissingManifestError
 from .oci.descriptor import Descriptor
 from .oci.manifest import OCI_INDEX, Manifest, parse_manifest
+from .stores.overlay import OverlaySource
 from .stores.referrers import Attached, RegistryReferrers, attached_to, fallback_tag, referrers_in, with_entries
 from .stores.registry import RegistryRepository
-from .stores.store import Blocks, ImageSource, SourceImage
+from .stores.store import ImageSource, SourceImage
 
 
 @dataclass(frozen=True)
@@ -78,28 +78,17 @@ def _listed(
     yield Referrer(attached.subject, tag, copy)
 
 
-class _ListSource:
+class _ListSource(OverlaySource):
     """A source that has a list of referrers too, of which some may be at the destination alone."""
 
     def __init__(self, source: ImageSource, destination: RegistryRepository, index: Manifest) -> None:
-        self.description = source.description
-        self._source = source
+        super().__init__(source)
         self._destination = destination
-        self._index = index
+        self.add(index)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""
-        if descriptor.digest == self._index.descriptor.digest:
-            return self._index
         try:
-            return self._source.fetch_manifest(descriptor)
+            return super().fetch_manifest(descriptor)
         except MissingManifestError:
             return self._destination.fetch_manifest(descriptor)
-
-    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """See :meth:`ImageSource.open_blob`; what is at the destination is not asked for."""
-        return self._source.open_blob(descriptor, offset)
-
-    def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
-        self._source.close()

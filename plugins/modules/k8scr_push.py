@@ -35,7 +35,8 @@ options:
         it.
       - C(docker://NAME) is an image of the registry that its name begins with, as in
         C(docker://registry.example.com/team/api:1.2). It goes straight from there to the cluster, without a stop on
-        this host's disk. A name with a digest means that digest, whatever the tag has become since.
+        this host's disk. A name with a digest, as in C(docker://registry.example.com/team/api:1.2@sha256:…), means
+        that digest, whatever the tag has become since.
       - Sources are read on the host that runs the task.
     type: list
     elements: raw
@@ -49,6 +50,8 @@ options:
         description:
           - The name that the image shall have, as in C(registry.example.com/team/api:1.2).
           - Without it the name that the source has for the image is kept.
+          - An image that has another digest than its name is refused. One whose name has a digest and no tag, as in
+            C(registry.example.com/team/api@sha256:…), gets no tag and is known by its digest alone.
         type: str
       platforms:
         description:

@@ -18,12 +18,19 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 class LayoutWriter:
-    """Writes a layout of many or large images; the bytes of layers are zeros, which take no room on the disk."""
+    """Writes a layout of many or large images; the bytes of layers are zeros, which take no room on the disk.
 
-    def __init__(self, folder: Path) -> None:
+    Args:
+        folder: The layout's folder; it is made.
+        algorithm: What its parts are named by.
+    """
+
+    def __init__(self, folder: Path, algorithm: str = "sha256") -> None:
         self.folder = folder
         self.entries: list[dict[str, Any]] = []
-        (folder / "blobs/sha256").mkdir(parents=True)
+        self._algorithm = algorithm
+        self._blobs = folder / "blobs" / algorithm
+        self._blobs.mkdir(parents=True)
 
     def add(self, name: str, layers: int, size: int) -> None:
         """Add an image with layers of so many bytes, each another."""
@@ -41,15 +48,14 @@ class LayoutWriter:
         return f"oci:{self.folder}"
 
     def _layer(self, size: int) -> dict[str, Any]:
-        hasher = hashlib.sha256()
+        hasher = hashlib.new(self._algorithm)
         for start in range(0, size, MEBIBYTE):
             hasher.update(bytes(min(MEBIBYTE, size - start)))
-        path = self.folder / "blobs/sha256" / hasher.hexdigest()
-        with path.open("wb") as file:
+        with (self._blobs / hasher.hexdigest()).open("wb") as file:
             file.truncate(size)
-        return {"mediaType": LAYER, "digest": f"sha256:{hasher.hexdigest()}", "size": size}
+        return {"mediaType": LAYER, "digest": f"{self._algorithm}:{hasher.hexdigest()}", "size": size}
 
     def _blob(self, media_type: str, content: bytes) -> dict[str, Any]:
-        digest = hashlib.sha256(content).hexdigest()
-        (self.folder / "blobs/sha256" / digest).write_bytes(content)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content)}
+        digest = hashlib.new(self._algorithm, content).hexdigest()
+        (self._blobs / digest).write_bytes(content)
+        return {"mediaType": media_type, "digest": f"{self._algorithm}:{digest}", "size": len(content)}

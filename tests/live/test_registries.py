@@ -14,6 +14,7 @@ import pytest
 
 from .conftest import Task
 from .host_registries import MAKES, HostRegistry, host_registry, install_distribution_2
+from .layout_writer import MEBIBYTE, LayoutWriter
 
 
 @pytest.fixture(scope="module", params=MAKES)
@@ -85,3 +86,25 @@ def test_images_with_dockers_media_types_are_taken(task: Task, host: HostRegistr
     result = task("k8scr_push", images=wanted, **host.options)
 
     assert result["images"][0]["digest"] == image.digest, result.get("msg")
+
+
+def test_an_image_that_is_named_by_sha512_is_taken(
+    task: Task, host: HostRegistry, repository: str, tmp_path: Path
+) -> None:
+    writer = LayoutWriter(tmp_path / "layout", "sha512")
+    writer.add("app", layers=2, size=MEBIBYTE + 1)
+    names = [f"docker.io/{repository}/{name}:1" for name in ("one", "two")]
+    wanted = [{"source": writer.finish(), "name": name} for name in names]
+
+    planned = task("k8scr_push", images=wanted, check_mode=True, **host.options)
+    pushed = task("k8scr_push", images=wanted, **host.options)
+    again = task("k8scr_push", images=wanted, **host.options)
+    task("k8scr_pull", images=[{"name": names[1], "dest": f"oci:{tmp_path}/pulled"}], **host.options)
+
+    assert pushed["changed"], pushed.get("msg")
+    assert not again["changed"]
+    assert [each["digest"] for each in planned["images"]] == [each["digest"] for each in pushed["images"]]
+    # The manifest, which has its sha512 in the one, has its sha256 in the other.
+    pulled = {path.name for path in (tmp_path / "pulled/blobs/sha512").iterdir()}
+    assert pulled < {path.name for path in (tmp_path / "layout/blobs/sha512").iterdir()}
+    assert len(pulled) == 3

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -21,7 +20,8 @@ from ..oci.digest import verified
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
 from .graph import MAXIMUM_DEPTH, BoundedSource
-from .store import Blocks, ImageSource, ManifestSource, SourceImage
+from .overlay import OverlaySource
+from .store import ImageSource, ManifestSource, SourceImage
 
 _UNKNOWN = "unknown"
 """The platform under which buildkit lists what is about an image and is none, as attestations."""
@@ -36,7 +36,7 @@ class _Entry:
     value: dict[str, Any]
 
 
-class PlatformSource:
+class PlatformSource(OverlaySource):
     """A source of which each image has the wanted platforms only.
 
     Args:
@@ -45,10 +45,8 @@ class PlatformSource:
     """
 
     def __init__(self, source: ImageSource, platforms: Sequence[Platform]) -> None:
-        self.description = source.description
-        self._source = source
+        super().__init__(source)
         self._platforms = tuple(platforms)
-        self._made: dict[str, Manifest] = {}
 
     def select(self, image: SourceImage) -> SourceImage:
         """Return the image with the wanted platforms only.
@@ -84,20 +82,8 @@ class PlatformSource:
         document["manifests"] = values
         content = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
         made = parse_manifest(content, root.descriptor.media_type)
-        self._made[made.descriptor.digest] = made
+        self.add(made)
         return replace(image, root=made.descriptor, name=name)
-
-    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
-        return self._made.get(descriptor.digest) or self._source.fetch_manifest(descriptor)
-
-    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
-        return self._source.open_blob(descriptor, offset)
-
-    def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
-        self._source.close()
 
     def _entries(self, source: ManifestSource, index: Manifest, depth: int, seen: set[str]) -> Iterator[_Entry]:
         """Every manifest below an index, with what it says about each; of a nested index, once."""

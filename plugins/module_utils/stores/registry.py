@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import parse_digest, verify_content
+from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
 from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_manifest, parse_manifest
 from .bandwidth import Bandwidth
 from .download import download_blob
@@ -141,7 +142,7 @@ class RegistryRepository:
         """Return the manifest or index that has this tag or digest, or ``None``, in one request.
 
         Raises:
-            RegistryError: The registry refuses to tell.
+            RegistryError: The registry refuses to tell, or has other content under this digest.
         """
         what = f"image {self.repository}:{tag} cannot be looked up"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
@@ -150,14 +151,20 @@ class RegistryRepository:
         if response.status_code == 404:
             return None
         try:
-            return Descriptor(
+            found = Descriptor(
                 response.headers.get("Content-Type", "").partition(";")[0].strip(),
                 parse_digest(response.headers.get("Docker-Content-Digest")),
                 int(response.headers.get("Content-Length", "")),
             )
         except (InputError, ValueError):
             # The specification does not require the digest of a HEAD answer: then the content tells it.
-            return self._get_manifest(tag).descriptor
+            return self._get_manifest(tag, tag if ":" in tag else None).descriptor
+        if ":" not in tag:
+            return found
+        if split_digest(found.digest)[0] == split_digest(tag)[0] and found.digest != tag:
+            raise RegistryError(f"{self.description} has {found.digest} under the digest {tag}")
+        # Registries may know by its sha256 what they were asked for by its sha512; whoever reads it verifies it.
+        return replace(found, digest=tag)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ManifestSource.fetch_manifest`."""
@@ -209,10 +216,16 @@ class RegistryRepository:
     def _put_manifest(self, manifest: Manifest, reference: str) -> None:
         what = f"manifest {manifest.descriptor.digest} cannot be put at {reference}"
         headers = {"Content-Type": manifest.descriptor.media_type}
-        response = self._ask("PUT", f"manifests/{reference}", what, (201,), data=manifest.content, headers=headers)
+        digest = manifest.descriptor.digest
+        try:
+            response = self._ask("PUT", f"manifests/{reference}", what, (201,), data=manifest.content, headers=headers)
+        except RegistryError as error:
+            if "DIGEST_INVALID" in error.codes and not digest.startswith("sha256:"):
+                error.advice = "The registry may know manifests by their sha256 alone; name the image by a tag"
+            raise
         let_go(response)
-        stored = response.headers.get("Docker-Content-Digest", manifest.descriptor.digest)
-        if stored != manifest.descriptor.digest:
+        stored = response.headers.get("Docker-Content-Digest", digest)
+        if stored not in (digest, digest_of(manifest.content)):
             raise RegistryError(
                 f"{self.description} stored manifest {manifest.descriptor.digest} as {stored:.100}",
                 "Something between changes what is sent, or the registry is at fault",

@@ -148,8 +148,6 @@ class Upstreams:
             raise SourceError(
                 f"there is no image {wanted} in {repository.description}", "Check the image's name and its tag"
             )
-        if reference.digest and root.digest != reference.digest:
-            raise SourceError(f"{repository.description} has {root.digest} under the digest {reference.digest}")
         return repository, SourceImage(root, reference)
 
     def _registry(self, host: str) -> Registry:

@@ -77,9 +77,9 @@ def encode(value: object) -> bytes:
     return json.dumps(value).encode()
 
 
-def describe(content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
+def describe(content: bytes, media_type: str, algorithm: str = "sha256", **more: Any) -> dict[str, Any]:
     """Return the JSON object of a descriptor."""
-    return {"mediaType": media_type, "digest": digest_of(content), "size": len(content), **more}
+    return {"mediaType": media_type, "digest": digest_of(content, algorithm), "size": len(content), **more}
 
 
 def layer(name: str, content: bytes) -> bytes:
@@ -98,13 +98,16 @@ def tar(*entries: tuple[str, bytes]) -> bytes:
     return buffer.getvalue()
 
 
-def make_image(*layers: bytes, architecture: str = "amd64", docker: bool = False, **manifest: Any) -> Image:
+def make_image(
+    *layers: bytes, architecture: str = "amd64", docker: bool = False, algorithm: str = "sha256", **manifest: Any
+) -> Image:
     """Return an image of these layers, compressed as registries hold them.
 
     Args:
         layers: Its layers before compression; without any it has one.
         architecture: What its config says.
         docker: Whether it has Docker's media types, and not OCI's.
+        algorithm: What its parts are named by.
         manifest: Members of its manifest that it has beside the usual ones, or in their place.
     """
     files = layers or (layer("greeting", b"hello"),)
@@ -121,13 +124,15 @@ def make_image(*layers: bytes, architecture: str = "amd64", docker: bool = False
         {
             "schemaVersion": 2,
             "mediaType": DOCKER_MANIFEST if docker else OCI_MANIFEST,
-            "config": describe(config, DOCKER_CONFIG if docker else OCI_CONFIG),
-            "layers": [describe(file, DOCKER_LAYER_GZIP if docker else OCI_LAYER_GZIP) for file in compressed],
+            "config": describe(config, DOCKER_CONFIG if docker else OCI_CONFIG, algorithm),
+            "layers": [
+                describe(file, DOCKER_LAYER_GZIP if docker else OCI_LAYER_GZIP, algorithm) for file in compressed
+            ],
             **manifest,
         }
     )
-    contents = {digest_of(part): part for part in (config, *compressed, content)}
-    root = Descriptor(DOCKER_MANIFEST if docker else OCI_MANIFEST, digest_of(content), len(content))
+    contents = {digest_of(part, algorithm): part for part in (config, *compressed, content)}
+    root = Descriptor(DOCKER_MANIFEST if docker else OCI_MANIFEST, digest_of(content, algorithm), len(content))
     return Image(root, contents, config, files)
 
 

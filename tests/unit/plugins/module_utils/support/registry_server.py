@@ -140,7 +140,7 @@ class RegistryServer:
             if media_type is None:
                 self.blobs.setdefault(repository, {})[digest] = content
                 continue
-            names = {digest: (media_type, content)}
+            names = {digest: (media_type, content), digest_of(content): (media_type, content)}
             if tag and digest == image.digest:
                 names[tag] = (media_type, content)
             self.manifests.setdefault(repository, {}).update(names)
@@ -300,7 +300,7 @@ class _Handler(BaseHTTPRequestHandler):
         if query.get("_state") != "secret":
             return refused(400, "BLOB_UPLOAD_INVALID")
         content = uploads[name]
-        if digest_of(content) != query["digest"]:
+        if digest_of(content, query["digest"].partition(":")[0]) != query["digest"]:
             return refused(400, "DIGEST_INVALID")
         blobs.setdefault(repository, {})[query["digest"]] = content
         uploads[name] = b""
