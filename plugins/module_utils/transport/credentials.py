@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who we are to the cluster: the official client's configuration loading, with kubernetes.core's precedence.
+"""Who we are to the cluster: what the official client's configuration loading gives, with kubernetes.core's precedence.
 
 Explicit options that are enough by themselves need no file; then comes a kubeconfig or context that was named, then
 the service account of the Pod we may run in, then the default kubeconfig. Options override single values of what was
@@ -24,7 +24,8 @@ from typing import Any
 from ..errors import ClusterError
 from .api_server import Access
 from .connection import Endpoint, base_url, goes_past_proxy
-from .kubeconfig import Kubeconfig
+from .kubeconfig import Context, Kubeconfig
+from .static_kubeconfig import read_static
 
 try:
     import urllib3
@@ -78,7 +79,7 @@ def load(options: Mapping[str, Any]) -> Access:
 
 
 def _find(given: Mapping[str, Any]) -> Any:
-    """The official client's Configuration as it was loaded, or None where the options say everything."""
+    """The Configuration that was loaded, the official client's or alike; None where the options say everything."""
     enough = "host" in given and (
         "api_key" in given
         or ("username" in given and "password" in given)
@@ -118,10 +119,22 @@ def _service_account() -> Any:
 
 
 def _from_kubeconfig(kubeconfig: Kubeconfig, given: Mapping[str, Any]) -> Any:
+    context = kubeconfig.choose(given.get("context"))
+    try:
+        static = read_static(context)
+    except (OSError, ValueError) as error:
+        raise _unusable(kubeconfig, error) from None
+    return static or _from_library(kubeconfig, context, given)
+
+
+def _unusable(kubeconfig: Kubeconfig, error: Exception) -> ClusterError:
+    return ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}")
+
+
+def _from_library(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, Any]) -> Any:
     import_kubernetes()
     from kubernetes import config
 
-    context = kubeconfig.choose(given.get("context"))
     configuration = _empty_configuration()
     with _library_log() as logged:
         try:
@@ -140,7 +153,7 @@ def _from_kubeconfig(kubeconfig: Kubeconfig, given: Mapping[str, Any]) -> Any:
                     persist_config=bool(given.get("persist_config")),
                 )
         except Exception as error:  # noqa: BLE001 - the loader raises whatever a malformed file makes Python raise
-            raise ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}") from None
+            raise _unusable(kubeconfig, error) from None
     # Versions of the library before 30 leave these two out.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
     configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")

@@ -2,13 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubeconfigs as far as errors and choices need them; loading is the official client's."""
+"""Kubeconfigs: which files are meant, what is in them, and the context that is chosen."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError
@@ -18,6 +19,9 @@ try:
     import yaml
 except ImportError:  # a dependency of the kubernetes library, whose absence is reported
     pass
+
+_PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+"""Of a cluster or a user; in a file they are relative to its folder."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +76,7 @@ class Kubeconfig:
                 f"the kubeconfig {named}{source} does not exist",
                 "Check the path on the host that runs the module, which is the task's target",
             )
-        contents = [(path, _read(path)) for path in there]
+        contents = [(path, _with_full_paths(_read(path), path)) for path in there]
         filled = [(path, content) for path, content in contents if content]
         if not filled:
             raise ClusterError(f"the kubeconfig {named} is empty")
@@ -137,3 +141,14 @@ def _read(path: str) -> dict[str, Any]:
     if content is not None and not isinstance(content, dict):
         raise ClusterError(f"the kubeconfig {path} is not a kubeconfig")
     return content or {}
+
+
+def _with_full_paths(content: dict[str, Any], path: str) -> dict[str, Any]:
+    folder = Path(path).absolute().parent
+    for section, key in (("clusters", "cluster"), ("users", "user")):
+        entries = content.get(section)
+        for entry in entries if isinstance(entries, list) else ():
+            found = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(found, dict):
+                found.update({name: str(folder / str(found[name])) for name in _PATHS if found.get(name)})
+    return content

@@ -11,6 +11,7 @@ import json
 import os
 import stat
 import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -187,6 +188,32 @@ def test_a_kubeconfig_may_hold_the_client_certificate_itself(
     ask({"kubeconfig": kubeconfig(data)})
 
     assert api_server.requests[0].client == "alice"
+
+
+def test_paths_in_a_kubeconfig_are_relative_to_its_folder(
+    ask: Ask, api_server: Server, kubeconfig: Kubeconfig, certificates: Certificates, home: Path
+) -> None:
+    (home / "pki").symlink_to(certificates.ca.parent)
+    user = {"client-certificate": "pki/client.crt", "client-key": "pki/client.key"}
+
+    ask({"kubeconfig": write(home / "config", kubeconfig(user, **{"certificate-authority": "pki/ca.crt"}))})
+
+    assert api_server.requests[0].client == "alice"
+
+
+def test_a_kubeconfig_that_says_everything_is_read_without_the_slow_import_of_the_official_client(
+    api_server: Server, kubeconfig: Kubeconfig, home: Path
+) -> None:
+    path = write(home / "config", kubeconfig({"token": "from-file"}))
+    program = (
+        "import sys; from ansible_collections.k8scr.core.plugins.module_utils.transport.cluster import connect\n"
+        "adapter = connect({'kubeconfig': sys.argv[1]}).adapter\n"
+        "print(adapter.open('GET', adapter.base_url + '/version').status, 'kubernetes' in sys.modules)"
+    )
+
+    done = subprocess.run([sys.executable, "-c", program, path], check=True, capture_output=True, text=True)
+
+    assert done.stdout.split() == ["200", "False"]
 
 
 def test_a_client_key_that_is_encrypted_fails_instead_of_asking_for_its_password(
@@ -393,12 +420,12 @@ def test_groups_cannot_be_impersonated_without_a_user(ask: Ask, options: dict[st
 
 @pytest.mark.parametrize("version", ["36.0.0", "36.0.1"])
 def test_a_version_of_kubernetes_that_cannot_authenticate_is_refused(
-    ask: Ask, kubeconfig: Kubeconfig, monkeypatch: pytest.MonkeyPatch, version: str
+    ask: Ask, kubeconfig: Kubeconfig, home: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(kubernetes, "__version__", version)
 
     with pytest.raises(ClusterError, match=f"kubernetes {version} leaves tokens out of its requests"):
-        ask({"kubeconfig": kubeconfig({"token": "t"})})
+        ask({"kubeconfig": kubeconfig(plugin(home, f"echo '{credential(token='t')}'"))})
 
 
 def test_the_official_client_goes_the_same_way(

@@ -1,0 +1,104 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Contexts of kubeconfigs in which everything is said: read without the official client.
+
+To import that client takes longer than to find out that an image is there. It stays in charge of what is more than
+reading: credential plugins, login providers, service accounts.
+"""
+
+from __future__ import annotations
+
+import atexit
+import base64
+import functools
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from .kubeconfig import Context
+
+_SAID = frozenset(
+    (
+        "client-certificate",
+        "client-certificate-data",
+        "client-key",
+        "client-key-data",
+        "password",
+        "token",
+        "tokenFile",
+        "username",
+    )
+)
+
+
+@dataclass(frozen=True)
+class StaticConfiguration:
+    """What a connection needs of the official client's ``Configuration``, under the same names."""
+
+    host: str
+    ssl_ca_cert: str | None
+    cert_file: str | None
+    key_file: str | None
+    verify_ssl: bool
+    tls_server_name: str | None
+    proxy: str | None
+    api_key: Mapping[str, str] = field(repr=False)
+    refresh_api_key_hook: None = None
+
+
+def read_static(context: Context) -> StaticConfiguration | None:
+    """Read a context; None if its user's credentials are to be got from somewhere first.
+
+    Raises:
+        ValueError: Data is not base64.
+        OSError: A file cannot be read or written.
+    """
+    cluster, user = context.cluster, context.user
+    if not _SAID.issuperset(user):
+        return None
+    authorization = _authorization(user)
+    return StaticConfiguration(
+        host=str(cluster["server"]),
+        ssl_ca_cert=_file(cluster, "certificate-authority"),
+        cert_file=_file(user, "client-certificate"),
+        key_file=_file(user, "client-key"),
+        verify_ssl=not cluster.get("insecure-skip-tls-verify"),
+        tls_server_name=cluster.get("tls-server-name"),
+        proxy=cluster.get("proxy-url"),
+        api_key={"authorization": authorization} if authorization else {},
+    )
+
+
+def _authorization(user: Mapping[str, Any]) -> str | None:
+    token = user.get("token")
+    if not token and "tokenFile" in user:
+        with open(user["tokenFile"], encoding="utf-8") as file:
+            token = file.read()
+    if token:
+        return f"Bearer {token}"
+    if "username" in user and "password" in user:
+        pair = f"{user['username']}:{user['password']}".encode()
+        return f"Basic {base64.b64encode(pair).decode('ascii')}"
+    return None
+
+
+def _file(section: Mapping[str, Any], key: str) -> str | None:
+    """A file's path, or that of one with the data in its place."""
+    data = section.get(f"{key}-data")
+    path: str | None = _written(base64.b64decode(data)) if data else section.get(key)
+    return path
+
+
+@functools.cache
+def _written(content: bytes) -> str:
+    """A file with this content, for Python's TLS reads keys from files alone; it goes when the process ends."""
+    descriptor, path = tempfile.mkstemp(prefix="k8scr-")
+    atexit.register(Path(path).unlink, missing_ok=True)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    return path
