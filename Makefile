@@ -35,7 +35,7 @@ integration: cluster-up  ## ansible-test integration, on the cluster
 live: cluster-up  ## pytest, on the cluster
 	@$(TEST) live
 
-bench: cluster-up  ## Measure pushes side by side with curl: make bench ARGS='--rounds 3 --size 256'
+bench: cluster-up  ## Measure, side by side with other ways: make bench ARGS='--quick --output docs/benchmark'
 	@$(DEV) bench --pass-on='$(ARGS)'
 
 cluster-up:  ## Bring the test cluster up, or bring back what is missing of it

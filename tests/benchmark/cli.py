@@ -2,82 +2,101 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rounds, alternating; medians and ratios; a table and a file."""
+"""The command line: what to measure, how often, and where to write it."""
 
 from __future__ import annotations
 
 import argparse
-import json
-import statistics
+import fnmatch
 import tempfile
 import time
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Mapping
+from contextlib import ExitStack
 from pathlib import Path
 
-import images
-from cluster import cluster
-from live.host_registries import host_registry
+from cluster import cluster, layout, programs
+from images.tools import require
 
-from . import pushes
-from .pushes import Measured
+from . import bars, report
+from .comparisons import COMPARISONS
+from .measure import Failed
+from .neighbour import measure_neighbour
+from .registry import deployed
+from .results import Results
+from .runner import Runner, say
+from .works import Works
 
-MEBIBYTE = 1 << 20
-BASE = "curl, HTTP/1.1, 4 connections"
-PUSHES: dict[str, Callable[..., Measured]] = {
-    BASE: pushes.push_with_curl,
-    "curl, HTTP/1.1, 1 connection": partial(pushes.push_with_curl, connections=1),
-    "curl, HTTP/2, 4 connections": partial(pushes.push_with_curl, version="--http2"),
-    "k8scr_push, module alone": pushes.push_with_the_module,
-    "k8scr_push, module alone, 1 connection": partial(pushes.push_with_the_module, connections=1),
-}
+NEIGHBOUR = "neighbour"
+"""What the command line calls how others fare."""
+_NAMES = (*COMPARISONS, NEIGHBOUR)
 
 
 def main() -> int:
-    """Measure, print a table in Markdown, and write what was measured to a file."""
-    parser = argparse.ArgumentParser(prog="python3 tests/benchmark")
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--size", type=int, default=1024, metavar="MIB")
-    parser.add_argument("--layers", type=int, default=8)
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every single figure to this file")
-    options = parser.parse_args()
-    cluster.up()
-    image = images.ensure_random(options.size * MEBIBYTE, options.layers)
-    measured: dict[str, list[Measured]] = {name: [] for name in PUSHES}
-    for number in range(options.rounds):
-        for name, push in PUSHES.items():
-            # A registry of its own for each push, so that no disk fills up and no blob is there already.
-            with (
-                tempfile.TemporaryDirectory() as folder,
-                host_registry("distribution-3", Path(folder), "bench") as host,
-            ):
-                measured[name].append(push(host, image, f"bench/{number}-{time.time_ns()}"))
-    print(_table(measured, options.size))
-    if options.json:
-        figures = {name: [vars(one) for one in many] for name, many in measured.items()}
-        options.json.write_text(json.dumps({"machine": pushes.machine(), "figures": figures}, indent=2) + "\n")
+    """Measure, write the results and the report, and print the report; the exit status is 1 if a bar is not met."""
+    options = _parser().parse_args()
+    if options.list:
+        for comparison in COMPARISONS.values():
+            print(f"{comparison.name:20} {comparison.title}")
+        print(f"{NEIGHBOUR:20} How others fare at the API server meanwhile")
+        return 0
+    results = Results(options.output / "results.json", options.scale)
+    started = time.monotonic()
+    _measure(_wanted(options), options.rounds, options.scale, results)
+    print(report.write(results, options.output))
+    say(f"measured in {time.monotonic() - started:.0f} s; the report is in {options.output}")
     return 0
 
 
-def _table(measured: dict[str, list[Measured]], size: int) -> str:
-    base = _median([one.seconds for one in measured[BASE]])
-    lines = [
-        f"Push of {size} MiB from an OCI layout, medians of {len(measured[BASE])} rounds. {pushes.machine()}.",
-        "",
-        f"| what | seconds | MiB/s | times {BASE} | client's CPU seconds | client's memory, MiB |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, many in measured.items():
-        seconds = _median([one.seconds for one in many])
-        cpu = _shown([one.cpu for one in many if one.cpu is not None])
-        memory = _shown([one.memory for one in many if one.memory is not None])
-        lines.append(f"| {name} | {seconds:.2f} | {size / seconds:.0f} | {seconds / base:.2f} | {cpu} | {memory} |")
-    return "\n".join(lines)
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="make bench ARGS='…'", description="Measure, side by side.")
+    parser.add_argument("--list", action="store_true", help="say what can be measured, and measure nothing")
+    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
+    parser.add_argument("--scale", type=float, default=1.0, help="what sizes are multiplied with, as 0.1 for a trial")
+    parser.add_argument("--quick", action="store_true", help="only what the bars are about")
+    parser.add_argument(
+        "--only",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="only these, as push-1g or 'pull-*'; can be repeated",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=layout.CACHE / "benchmark",
+        metavar="FOLDER",
+        help="where the report goes, beside the results, to which later runs add (default: %(default)s)",
+    )
+    return parser
 
 
-def _median(figures: list[float]) -> float:
-    return statistics.median(figures)
+def _wanted(options: argparse.Namespace) -> Mapping[str, set[str]]:
+    """What is measured by name, with its ways."""
+    if options.quick:
+        return bars.needed()
+    names = [name for name in _NAMES if any(fnmatch.fnmatch(name, pattern) for pattern in options.only or ["*"])]
+    if not names:
+        raise SystemExit(f"nothing is called {', '.join(options.only)}; there are {', '.join(_NAMES)}")
+    return {name: set(COMPARISONS[name].ways) if name in COMPARISONS else set() for name in names}
 
 
-def _shown(figures: list[float]) -> str:
-    return f"{_median(figures):.1f}" if figures else ""
+def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results: Results) -> None:
+    cluster.up()
+    programs.ensure(["crane", "regctl", "oras", "seed", "toxiproxy"])
+    require("skopeo")
+    layout.CACHE.mkdir(parents=True, exist_ok=True)
+    with ExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-", dir=layout.CACHE)))
+        registry = stack.enter_context(deployed())
+        works = Works(scratch, scale, stack)
+        runner = Runner(registry, works, scratch)
+        for name, ways in wanted.items():
+            try:
+                if name == NEIGHBOUR:
+                    results.keep_neighbour(measure_neighbour(registry, works, 15 * scale))
+                    continue
+                comparison = COMPARISONS[name]
+                figures = runner.run(comparison, ways, rounds)
+                results.keep(name, works.get(comparison.work).size, figures)
+            except Failed as problem:
+                say(f"  {name}: {problem}")

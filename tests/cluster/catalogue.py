@@ -19,6 +19,8 @@ ORAS = "1.3.6"
 TOXIPROXY = "2.5.0"
 VERSITYGW = "1.8.0"
 PAUSE = "3.10"
+# Changes with its source, so that a changed one is built anew.
+SEED = "1"
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
@@ -154,5 +156,6 @@ ON_DEMAND = (
     _from_source("oras", ORAS, "oras.land/oras", "cmd/oras"),
     _from_source("toxiproxy", TOXIPROXY, "github.com/Shopify/toxiproxy/v2", "cmd/server"),
     _from_source("versitygw", VERSITYGW, "github.com/versity/versitygw", "cmd/versitygw"),
+    Program(name="seed", version=SEED, package="../benchmark/seed", module=""),
 )
 PROGRAMS = {program.name: program for program in (*NEEDED, *ON_DEMAND)}

@@ -50,7 +50,7 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("demo", help="from nothing to a Pod that runs a delivered image")
     verbs.add_parser("format", help="format the Python files")
     verbs.add_parser("clean", help="delete what was built of this checkout")
-    bench = verbs.add_parser("bench", help="measure pushes, on the cluster")
+    bench = verbs.add_parser("bench", help="measure pushes and pulls, on the cluster")
     test = verbs.add_parser("test", help="run checks")
     test.add_argument("stages", nargs="*", type=_stage, metavar="STAGE", help=f"of {', '.join(_NAMES)}; all by default")
     test.add_argument("--refuse-skips", action="store_true", help="a test that was skipped is a failure")

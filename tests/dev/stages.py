@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import ansible_test, collection, demo, junit, pythons, venv
-from .commands import BUILD, CLUSTER, IMAGES, Failed, path_with, run, say, told
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, say, told
 
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
@@ -144,7 +144,9 @@ GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 
 def run_benchmark(words: Sequence[str]) -> None:
     """Measure, with the collection as it stands."""
-    Context(venv.ensure(), collection.copy(), words).run("python", "tests/benchmark")
+    context = Context(venv.ensure(), collection.copy(), words)
+    # A folder that the words name is the caller's.
+    context.run("python", context.copy / "tests/benchmark", cwd=CHECKOUT)
 
 
 def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips: bool) -> bool:

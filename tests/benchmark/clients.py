@@ -1,0 +1,143 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clients that others wrote: over ``kubectl port-forward``, and the seed's through the API server."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+from cluster import layout
+from cluster.certificates import CA, Pair
+
+from .measure import Measured, measure
+from .registry import Registry
+from .way import Way
+from .works import DOCKER_NAME, Source, Work, destinations
+
+Words = list[str]
+Command = Callable[[str, Source, str], Words]
+"""The words of a command, from the registry's address, an image outside of it and the image's name in it."""
+
+
+def _program(name: str) -> str:
+    return str(layout.BIN / name)
+
+
+def crane_push(address: str, source: Source, name: str) -> Words:
+    """``crane push``, of a layout or a Docker archive."""
+    return [_program("crane"), "push", "--insecure", source.place, f"{address}/{name}"]
+
+
+def crane_pull(address: str, destination: Source, name: str) -> Words:
+    """``crane pull``, into a layout or a Docker archive."""
+    form = "oci" if destination.transport == "oci" else "tarball"
+    return [_program("crane"), "pull", "--insecure", f"--format={form}", f"{address}/{name}", destination.place]
+
+
+def regctl_push(address: str, source: Source, name: str) -> Words:
+    """``regctl image copy``, of a layout."""
+    return [*_regctl(address), "copy", f"ocidir://{source.place}@{source.digest}", f"{address}/{name}"]
+
+
+def regctl_pull(address: str, destination: Source, name: str) -> Words:
+    """``regctl image copy``, into a layout."""
+    return [*_regctl(address), "copy", f"{address}/{name}", f"ocidir://{destination.place}:1"]
+
+
+def _regctl(address: str) -> Words:
+    return [_program("regctl"), f"--host=reg={address},tls=disabled", "image"]
+
+
+def oras_push(address: str, source: Source, name: str) -> Words:
+    """``oras cp``, of a layout."""
+    image = f"{source.place}@{source.digest}"
+    return [_program("oras"), "cp", "--from-oci-layout", image, "--to-plain-http", f"{address}/{name}"]
+
+
+def oras_pull(address: str, destination: Source, name: str) -> Words:
+    """``oras cp``, into a layout."""
+    image = f"{destination.place}:1"
+    return [_program("oras"), "cp", "--from-plain-http", f"{address}/{name}", "--to-oci-layout", image]
+
+
+def skopeo_push(address: str, source: Source, name: str) -> Words:
+    """``skopeo copy``, which compresses what is not, except where digests are to be kept."""
+    options = ["--dest-tls-verify=false", *_preserved(source)]
+    return [*_skopeo(), *options, source.reference, f"docker://{address}/{name}"]
+
+
+def skopeo_pull(address: str, destination: Source, name: str) -> Words:
+    """``skopeo copy``, the other way."""
+    options = ["--src-tls-verify=false", *_preserved(destination)]
+    named = destination.transport == "docker-archive"
+    place = f"{destination.reference}:{DOCKER_NAME}" if named else destination.reference
+    return [*_skopeo(), *options, f"docker://{address}/{name}", place]
+
+
+def skopeo_pull_as_it_comes(address: str, destination: Source, name: str) -> Words:
+    """``skopeo copy`` without an option, which compresses the layers of a layout, so that digests change."""
+    return [word for word in skopeo_pull(address, destination, name) if word != "--preserve-digests"]
+
+
+def _skopeo() -> Words:
+    return ["skopeo", "--insecure-policy", "copy"]
+
+
+def _preserved(source: Source) -> Words:
+    return ["--preserve-digests"] if source.transport == "oci" else []
+
+
+def forwarded_push(command: Command) -> Way:
+    """A push by a client that knows nothing of the API server, over a port-forward that is there already."""
+
+    def act(registry: Registry, work: Work, names: Sequence[str], _folder: Path) -> Measured:
+        return _forwarded(registry, work, command, zip(work.sources, names))
+
+    return act
+
+
+def forwarded_pull(command: Command) -> Way:
+    """A pull by such a client."""
+
+    def act(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
+        return _forwarded(registry, work, command, zip(destinations(work, folder), names))
+
+    return act
+
+
+def _forwarded(registry: Registry, work: Work, command: Command, images: Iterable[tuple[Source, str]]) -> Measured:
+    engine = {"DOCKER_HOST": work.engine} if work.engine else {}
+    with registry.forwarded() as tunnel:
+        script = _script(command(tunnel.address, *image) for image in images)
+        more = {"registry": registry.pids}
+        return measure(script, beside=[tunnel.pid], more=more, environment=engine).measured
+
+
+def seed_push(registry: Registry, work: Work, names: Sequence[str], _folder: Path) -> Measured:
+    """The seed's method, which begins anew for each image."""
+    commands = ([_program("seed"), "push", source.reference, name] for source, name in zip(work.sources, names))
+    return _seed(registry, work, commands)
+
+
+def seed_pull(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
+    """The seed's method, the other way."""
+    wanted = zip(destinations(work, folder), names)
+    return _seed(registry, work, ([_program("seed"), "pull", name, place.reference] for place, name in wanted))
+
+
+def _seed(registry: Registry, work: Work, commands: Iterable[Words]) -> Measured:
+    admin = Pair("admin")
+    files = {"SEED_CA": CA.certificate, "SEED_CERTIFICATE": admin.certificate, "SEED_KEY": admin.key}
+    environment = {"SEED_PROXY": registry.proxy, **{name: str(path) for name, path in files.items()}}
+    if work.engine:
+        environment["DOCKER_HOST"] = work.engine
+    return measure(_script(commands), more={"registry": registry.pids}, environment=environment).measured
+
+
+def _script(commands: Iterable[Words]) -> Words:
+    """One command for all of them, one after the other."""
+    return ["sh", "-ec", "\n".join(map(shlex.join, commands))]

@@ -1,0 +1,34 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Runs one module alone: ``task.py MODULE [--without-isal]``, its options on standard input.
+
+Its result is printed, and then the seconds from its first line to its last.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from importlib import import_module
+
+from ansible.module_utils.testing import patch_module_args
+
+
+def main() -> None:
+    """Run it."""
+    if "--without-isal" in sys.argv:
+        sys.modules["isal"] = None  # type: ignore[assignment]
+    module = import_module(f"ansible_collections.k8scr.core.plugins.modules.{sys.argv[1]}")
+    options = json.load(sys.stdin)
+    started = time.monotonic()
+    try:
+        with patch_module_args(options):
+            module.main()
+    finally:
+        print(json.dumps(time.monotonic() - started))
+
+
+main()
