@@ -66,13 +66,13 @@ def oras_pull(address: str, destination: Source, name: str) -> Words:
 
 def skopeo_push(address: str, source: Source, name: str) -> Words:
     """``skopeo copy``, which compresses what is not, except where digests are to be kept."""
-    options = ["--dest-tls-verify=false", *_preserved(source)]
+    options = ["--dest-tls-verify=false", *_form("src", source)]
     return [*_skopeo(), *options, source.reference, f"docker://{address}/{name}"]
 
 
 def skopeo_pull(address: str, destination: Source, name: str) -> Words:
     """``skopeo copy``, the other way."""
-    options = ["--src-tls-verify=false", *_preserved(destination)]
+    options = ["--src-tls-verify=false", *_form("dest", destination)]
     named = destination.transport == "docker-archive"
     place = f"{destination.reference}:{DOCKER_NAME}" if named else destination.reference
     return [*_skopeo(), *options, f"docker://{address}/{name}", place]
@@ -87,15 +87,18 @@ def _skopeo() -> Words:
     return ["skopeo", "--insecure-policy", "copy"]
 
 
-def _preserved(source: Source) -> Words:
-    return ["--preserve-digests"] if source.transport == "oci" else []
+def _form(side: str, image: Source) -> Words:
+    """What is to be said of the form that an image has outside of the registry."""
+    if image.engine:
+        return [f"--{side}-daemon-host={image.engine}"]
+    return ["--preserve-digests"] if image.transport == "oci" else []
 
 
 def forwarded_push(command: Command) -> Way:
     """A push by a client that knows nothing of the API server, over a port-forward that is there already."""
 
     def act(registry: Registry, work: Work, names: Sequence[str], _folder: Path) -> Measured:
-        return _forwarded(registry, work, command, zip(work.sources, names))
+        return _forwarded(registry, command, zip(work.sources, names))
 
     return act
 
@@ -104,17 +107,16 @@ def forwarded_pull(command: Command) -> Way:
     """A pull by such a client."""
 
     def act(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
-        return _forwarded(registry, work, command, zip(destinations(work, folder), names))
+        return _forwarded(registry, command, zip(destinations(work, folder), names))
 
     return act
 
 
-def _forwarded(registry: Registry, work: Work, command: Command, images: Iterable[tuple[Source, str]]) -> Measured:
-    engine = {"DOCKER_HOST": work.engine} if work.engine else {}
+def _forwarded(registry: Registry, command: Command, images: Iterable[tuple[Source, str]]) -> Measured:
     with registry.forwarded() as tunnel:
         script = _script(command(tunnel.address, *image) for image in images)
         more = {"registry": registry.pids}
-        return measure(script, beside=[tunnel.pid], more=more, environment=engine).measured
+        return measure(script, beside=[tunnel.pid], more=more).measured
 
 
 def seed_push(registry: Registry, work: Work, names: Sequence[str], _folder: Path) -> Measured:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import statistics
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -100,21 +101,27 @@ def _bars(results: Results) -> Iterator[str]:
 def _comparison(results: Results, comparison: Comparison) -> Iterator[str]:
     measured = results.content["comparisons"][comparison.name]
     ways = measured["ways"]
-    base = Cell(comparison.name, PUSH if PUSH in ways else PULL)
     most = max((len(one["rounds"]) for one in ways.values()), default=0)
     yield f"## {comparison.title}\n"
-    yield f"{most} round{'s' if most > 1 else ''}, `make bench ARGS='--only {comparison.name}'`.\n"
-    columns = ["seconds", "inside", "MiB/s", f"times {base.way}", "client's CPU", "memory, MiB"]
+    yield f"{_counted(most, 'round')}, `make bench ARGS='--only {comparison.name}'`.\n"
+    columns = ["seconds", "inside", "MiB/s", "times ours", "client's CPU", "memory, MiB"]
     columns += ["API server's CPU", "kubelet's and containerd's", "registry's", "requests"]
     yield f"| | {' | '.join(columns)} |\n|---{'|---:' * len(columns)}|"
     for way, figures in ways.items():
         if figures["rounds"]:
-            ratio = results.ratio(Cell(comparison.name, way), base)
+            ratio = results.ratio(Cell(comparison.name, way), Cell(comparison.name, _ours(way, comparison)))
             yield f"| {way} | {' | '.join(_row(figures['rounds'], measured['size'], ratio))} |"
     for way, figures in ways.items():
-        if figures["failures"]:
-            yield f"\n{way} failed {len(figures['failures'])} times: {figures['failures'][0]}"
+        if failures := figures["failures"]:
+            yield f"\n{way} failed {_counted(len(failures), 'time')}: {failures[0]}"
     yield ""
+
+
+def _ours(way: str, comparison: Comparison) -> str:
+    """Our way under the same circumstances."""
+    distance = re.search(r", \d+ ms$", way)
+    module = PULL if any(name.startswith(PULL) for name in comparison.ways) else PUSH
+    return module + (distance[0] if distance else "")
 
 
 def _row(rounds: Sequence[dict[str, Any]], size: int, ratio: float | None) -> list[str]:
@@ -138,6 +145,10 @@ def _row(rounds: Sequence[dict[str, Any]], size: int, ratio: float | None) -> li
 def _median(rounds: Sequence[dict[str, Any]], field: str) -> float | None:
     figures = [one[field] for one in rounds if one[field] is not None]
     return statistics.median(figures) if figures else None
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _shown(value: float | None, form: str) -> str:

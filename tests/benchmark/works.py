@@ -30,11 +30,19 @@ FILES = Path("/usr")
 
 @dataclass(frozen=True)
 class Source:
-    """One image in one form, as a task or skopeo names it; or where one is to be written."""
+    """One image in one form, as a task or skopeo names it; or where one is to be written.
+
+    Attributes:
+        transport: As in ``oci``.
+        place: A folder, a file, or a name in an engine.
+        digest: The manifest's, where it has one.
+        engine: Where the engine listens that has it, or is to have it.
+    """
 
     transport: str
     place: str
     digest: str = ""
+    engine: str = ""
 
     @property
     def reference(self) -> str:
@@ -49,12 +57,15 @@ class Work:
     Attributes:
         sources: The images.
         size: Their bytes, with what several of them share counted in each.
-        engine: Where the engine listens that has them, or is to have them.
     """
 
     sources: tuple[Source, ...]
     size: int
-    engine: str = ""
+
+    @property
+    def engine(self) -> str:
+        """Where the engine listens that has the images, or is to have them."""
+        return self.sources[0].engine
 
 
 Make = Callable[["Works"], Work]
@@ -231,7 +242,7 @@ def in_an_engine(archive: Make) -> Make:
     def make(works: Works) -> Work:
         saved, engine = works.get(archive), works.engine()
         engine.docker("load", "--quiet", "--input", saved.sources[0].place)
-        return Work((Source("docker-daemon", DOCKER_NAME),), saved.size, engine.host)
+        return Work((Source("docker-daemon", DOCKER_NAME, engine=engine.host),), saved.size)
 
     return make
 
@@ -241,7 +252,7 @@ def for_an_engine(archive: Make) -> Make:
 
     def make(works: Works) -> Work:
         saved, engine = works.get(archive), works.engine()
-        return Work((Source("docker-daemon", DOCKER_NAME),), saved.size, engine.host)
+        return Work((Source("docker-daemon", DOCKER_NAME, engine=engine.host),), saved.size)
 
     return make
 
@@ -250,6 +261,6 @@ def destinations(work: Work, folder: Path) -> Iterable[Source]:
     """Where the images of a work are written to when they are pulled."""
     for number, source in enumerate(work.sources):
         if source.transport == "docker-daemon":
-            yield Source(source.transport, f"example.com/pulled/image-{number}:1")
+            yield Source(source.transport, f"example.com/pulled/image-{number}:1", engine=source.engine)
         else:
             yield Source(source.transport, str(folder / f"{number}{'' if source.transport == 'oci' else '.tar'}"))
