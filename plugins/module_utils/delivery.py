@@ -39,6 +39,15 @@ class Order:
     error: K8scrError | None = None
 
 
+def failing(error: K8scrError) -> Callable[[], ImageCopy]:
+    """Return what prepares an order that fails."""
+
+    def prepare() -> ImageCopy:
+        raise error
+
+    return prepare
+
+
 @dataclass(frozen=True)
 class Delivery:
     """How to deliver.

@@ -9,20 +9,25 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from .cluster_registry import connect_registry
 from .copy import ImageCopy
-from .delivery import Delivery, Order
+from .delivery import Delivery, Order, failing
 from .errors import InputError, K8scrError, SourceError
+from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
+from .referrer_orders import orders_beside, without_repetition
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon, DockerDaemonDestination
 from .stores.location import FileDestination, Location, open_destination, parse_location
+from .stores.platforms import PlatformSource
 from .stores.registry import Registry
-from .stores.store import SourceImage
+from .stores.store import ImageSource, SourceImage
+
+_Destination = Union[FileDestination, DockerDaemonDestination]
 
 
 def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -61,7 +66,7 @@ class PullOrders:
         self._qualify = qualify
         self._destinations: dict[Location, FileDestination] = {}
         self._transports: dict[Path, str] = {}
-        self._targets: dict[tuple[Location, str | None], str] = {}
+        self._targets: dict[tuple[Location, str | None], _Wanted] = {}
 
     def read(self, images: Sequence[Any]) -> list[Order]:
         """Return them.
@@ -69,40 +74,47 @@ class PullOrders:
         Raises:
             InputError: An entry is no image to pull, or two would be written under one name.
         """
-        return [self._order(entry) for entry in images]
+        return without_repetition(order for entry in images for order in self._orders(_read_entry(entry)))
 
-    def _order(self, entry: Any) -> Order:
-        name, dest = _read_entry(entry)
-        reference = parse_reference(name)
-        location = parse_location(dest)
+    def _orders(self, wanted: _Wanted) -> list[Order]:
+        reference, location = wanted.reference, parse_location(wanted.dest)
         tag = _name_there(location, reference)
-        if location.transport == DOCKER_DAEMON:
-            place, target = Location(DOCKER_DAEMON, Path()), f"{location}{tag}"
-        else:
-            place, target = self._place(location), f"{location}:{tag or reference.digest}"
-        other = self._targets.setdefault((place, tag or reference.digest), str(reference))
-        if other != str(reference):
-            raise InputError(f"{other} and {reference} would both be written to {target}")
-        facts = {
+        place = self._place(location)
+        facts: dict[str, Any] = {
             "repository": reference.repository(self._qualify),
             "tag": reference.tag,
-            "dest": dest,
-            "target": target,
+            "dest": wanted.dest,
+            "target": _target(location, tag or str(reference.digest)),
         }
+        same = self._targets.setdefault((place, tag or reference.digest), wanted)
+        if (same.reference, same.platforms) != (wanted.reference, wanted.platforms):
+            raise InputError(f"{same.reference} and {wanted.reference} would both be written to {facts['target']}")
         try:
             destination = self._destinations.get(place) or self._open(place)
         except K8scrError as error:
-            return Order(str(reference), _failing(error), facts)
-        return Order(str(reference), lambda: self._prepare(reference, destination, tag), facts)
+            return [Order(str(reference), failing(error), facts)]
+        order = Order(str(reference), lambda: self._prepare(wanted, destination, tag, facts), facts)
+        return self._with_referrers(order, location) if wanted.referrers else [order]
+
+    def _with_referrers(self, order: Order, location: Location) -> list[Order]:
+        try:
+            copy = order.copy = order.prepare()
+        except K8scrError as error:
+            return [replace(order, prepare=failing(error))]
+        order.prepare = lambda: copy
+        source = self._registry.repository(order.facts["repository"])
+        return [order, *orders_beside(order, source, lambda tag: _target(location, tag))]
 
     def _place(self, location: Location) -> Location:
+        if location.transport == DOCKER_DAEMON:
+            return Location(DOCKER_DAEMON, Path())
         place = Location(location.transport, Path(os.path.realpath(location.path)))
         transport = self._transports.setdefault(place.path, place.transport)
         if transport != place.transport:
             raise InputError(f"{place.path} cannot be {transport}: and {place.transport}: at once", "Name two places")
         return place
 
-    def _open(self, place: Location) -> FileDestination | DockerDaemonDestination:
+    def _open(self, place: Location) -> _Destination:
         if place.transport == DOCKER_DAEMON:
             return self._daemon.destination()
         destination = open_destination(place)
@@ -110,9 +122,8 @@ class PullOrders:
         self._destinations[place] = destination
         return destination
 
-    def _prepare(
-        self, reference: Reference, destination: FileDestination | DockerDaemonDestination, tag: str | None
-    ) -> ImageCopy:
+    def _prepare(self, wanted: _Wanted, destination: _Destination, tag: str | None, facts: dict[str, Any]) -> ImageCopy:
+        reference = wanted.reference
         repository = self._registry.repository(reference.repository(self._qualify))
         root = repository.resolve(reference.digest or reference.tag or "latest")
         if root is None:
@@ -120,20 +131,44 @@ class PullOrders:
                 f"there is no image {reference.tag or reference.digest} in {repository.description}",
                 "Push it first, or see whether it was pushed with the other setting of qualify",
             )
+        source: ImageSource = repository
         image = SourceImage(root, reference)
+        if wanted.platforms:
+            source = selection = PlatformSource(repository, wanted.platforms)
+            image = selection.select(image)
+            if not tag:
+                facts["target"] = _target(parse_location(wanted.dest), image.root.digest)
         if isinstance(destination, DockerDaemonDestination):
-            image = destination.select(repository, image)
-        return ImageCopy(repository, image, destination, tag)
+            image = destination.select(source, image)
+        return ImageCopy(source, image, destination, tag)
 
 
-def _read_entry(entry: Any) -> tuple[str, str]:
+@dataclass(frozen=True)
+class _Wanted:
+    """What an entry of ``images`` says."""
+
+    reference: Reference
+    dest: str
+    platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
+
+
+def _read_entry(entry: Any) -> _Wanted:
     if isinstance(entry, str):
-        return entry, f"{DOCKER_DAEMON}:"
-    if isinstance(entry, Mapping) and set(entry) <= {"name", "dest"}:
+        return _Wanted(parse_reference(entry), f"{DOCKER_DAEMON}:")
+    if isinstance(entry, Mapping) and set(entry) <= {"name", "dest", "platforms", "referrers"}:
         name, dest = entry.get("name"), entry.get("dest") or f"{DOCKER_DAEMON}:"
-        if isinstance(name, str) and isinstance(dest, str):
-            return name, dest
-    raise InputError(f"{entry!r:.300} is not an image to pull", "Write its name, and with dest where to write it")
+        platforms, referrers = entry.get("platforms") or [], entry.get("referrers", False)
+        if all(map(isinstance, (name, dest, platforms, referrers), (str, str, list, bool))):
+            return _Wanted(parse_reference(str(name)), dest, tuple(map(parse_platform, platforms)), referrers)
+    raise InputError(
+        f"{entry!r:.300} is not an image to pull",
+        "Write its name, and with dest where to write it, or also platforms and referrers",
+    )
+
+
+def _target(location: Location, tag: str) -> str:
+    return f"{location}{tag}" if location.transport == DOCKER_DAEMON else f"{location}:{tag}"
 
 
 def _name_there(location: Location, reference: Reference) -> str | None:
@@ -146,10 +181,3 @@ def _name_there(location: Location, reference: Reference) -> str | None:
             f"Write the name that it shall have there into its dest: {DOCKER_DAEMON}:NAME:TAG",
         )
     return str(name)
-
-
-def _failing(error: K8scrError) -> Any:
-    def prepare() -> ImageCopy:
-        raise error
-
-    return prepare

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,13 +14,13 @@ from typing import Any
 
 from .cluster_registry import cache_folder, connect_registry
 from .copy import ImageCopy
-from .delivery import Delivery, Order
+from .delivery import Delivery, Order, failing
 from .errors import InputError, K8scrError, SourceError
 from .lock import ImageLock
 from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
-from .push_referrers import Referrer, find_referrers
 from .pushed_images import PushedImages
+from .referrer_orders import orders_beside, without_repetition
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
 from .stores.location import open_source, parse_location
@@ -114,7 +114,7 @@ class PushOrders:
         """
         wanted = [_read_entry(entry) for entry in images]
         self._upstreams.find_all(self._upstream_references(wanted))
-        orders = _without_repetition(order for each in wanted for order in self._orders(each))
+        orders = without_repetition(order for each in wanted for order in self._orders(each))
         _refuse_collisions(orders)
         return orders
 
@@ -134,7 +134,7 @@ class PushOrders:
         selection = PlatformSource(source, wanted.platforms) if wanted.platforms else None
         orders = [self._order(source, selection, image, reference, text) for image in images]
         if wanted.referrers:
-            orders += [found for order in list(orders) for found in self._referrers(source, order)]
+            orders += [found for order in list(orders) for found in orders_beside(order, source, _target_of(order))]
         return orders
 
     def _open(self, wanted: _Wanted) -> tuple[ImageSource, list[SourceImage]]:
@@ -199,20 +199,9 @@ class PushOrders:
         others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(image.identity)))
         neighbours = [self._registry.repository(other) for other in others if other != repository]
         copy = ImageCopy(source, image, self._registry.repository(repository), name.tag, neighbours)
-        target = f"{repository}:{name.tag}" if name.tag else f"{repository}@{digest}"
+        target = _target(repository, name.tag or digest)
         facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
         return Order(str(name), lambda: copy, facts, copy)
-
-    def _referrers(self, source: ImageSource, order: Order) -> list[Order]:
-        """The orders for what refers to the image of another order."""
-        if order.copy is None:
-            return []
-        destination = self._registry.repository(order.facts["repository"])
-        try:
-            found = list(find_referrers(source, order.copy, destination))
-        except K8scrError as error:
-            return [_failed(f"what refers to {order.name}", order.facts["source"], error)]
-        return [_beside(order, referrer) for referrer in found]
 
 
 @dataclass(frozen=True)
@@ -261,29 +250,6 @@ def _with_digest(image: SourceImage, name: Reference, where: str) -> SourceImage
     return replace(image, read=lambda: _with_digest(read(), name, where)) if read else image
 
 
-def _beside(order: Order, referrer: Referrer) -> Order:
-    """The order for what refers to the image of another order."""
-    copy, tag = referrer.copy, referrer.tag
-    digest = None if tag else copy.image.root.digest
-    name = replace(parse_reference(order.name), tag=tag, digest=digest)
-    repository = order.facts["repository"]
-    target = f"{repository}:{tag}" if tag else f"{repository}@{digest}"
-    facts = {**order.facts, "tag": tag, "target": target, "subject": referrer.subject}
-    return Order(str(name), lambda: copy, facts, copy)
-
-
-def _without_repetition(orders: Iterable[Order]) -> list[Order]:
-    """Leave out what refers to several images of the task and is among the orders already."""
-    seen: set[tuple[str, str]] = set()
-    kept = []
-    for order in orders:
-        key = (str(order.facts["target"]), order.copy.image.root.digest if order.copy else "")
-        if key not in seen or "subject" not in order.facts:
-            kept.append(order)
-        seen.add(key)
-    return kept
-
-
 def _refuse_collisions(orders: Sequence[Order]) -> None:
     targets: dict[str, Order] = {}
     for order in orders:
@@ -313,8 +279,13 @@ def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:
     result["diff"] = [result["diff"], lock.diff]
 
 
-def _failed(name: str, source: str, error: K8scrError) -> Order:
-    def prepare() -> ImageCopy:
-        raise error
+def _target(repository: str, tag: str) -> str:
+    return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"
 
-    return Order(name, prepare, {"source": source, "target": None})
+
+def _target_of(order: Order) -> Callable[[str], str]:
+    return lambda tag: _target(order.facts["repository"], tag)
+
+
+def _failed(name: str, source: str, error: K8scrError) -> Order:
+    return Order(name, failing(error), {"source": source, "target": None})

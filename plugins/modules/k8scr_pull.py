@@ -42,11 +42,32 @@ options:
           - Where to write it, on the host that runs the task.
           - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
             containers-transports(5). Without C(NAME) it has its full name there.
-          - A Docker archive holds one platform; of an index of several, one is pulled by its digest.
+          - A Docker archive holds one platform; of an index of several, O(images[].platforms) chooses one.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the engine of Docker or Podman, and the default. Of an
-            index of several platforms it gets the image for its own. It takes an image as a whole, so all of it is
-            fetched unless it has the image already, under this name or another.
+            index of several platforms it gets the image for its own, or what O(images[].platforms) chooses. It takes an
+            image as a whole, so all of it is fetched unless it has the image already, under this name or another.
         type: str
+      platforms:
+        description:
+          - The platforms that are wanted, as in V(linux/amd64) or V(linux/arm/v7). Without a variant all variants are
+            meant.
+          - Without it an index is pulled whole, and every digest stays as it is.
+          - With it the image is reduced to these. If one image is left, that is what is written, with the digest that
+            it has in the registry. Otherwise there is a new index, which lists the same images; its digest is another,
+            the same in every run. Attestations that an index lists beside its images are left out.
+        type: list
+        elements: str
+      referrers:
+        description:
+          - Whether what refers to the image comes along, as signatures, attestations and SBOMs do, and what refers to
+            these again. It is found by the registry's list of referrers, by the tag C(sha256-DIGEST) that stands for
+            one, and by cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom), for the image and for each of its
+            platforms.
+          - Each has an entry of its own in the result, after the image's. In a layout it has cosign's tag as its name,
+            or none, and M(k8scr.core.k8scr_push) with C(referrers) finds it there.
+          - Destinations are C(oci:) and C(oci-archive:). The others have no place for referrers.
+        type: bool
+        default: false
 seealso:
   - module: k8scr.core.k8scr_push
 """
@@ -75,6 +96,20 @@ EXAMPLES = r"""
       - name: registry.example.com/team/api:1.2
         dest: docker-daemon:localhost/api:stable
     docker_host: unix:///run/podman/podman.sock
+
+- name: Fetch one platform of an image for docker load
+  k8scr.core.k8scr_pull:
+    images:
+      - name: busybox:1.36
+        dest: docker-archive:/tmp/busybox.tar
+        platforms: [linux/arm64]
+
+- name: Keep a copy of an image with its signatures and SBOMs
+  k8scr.core.k8scr_pull:
+    images:
+      - name: registry.example.com/team/api:1.2
+        dest: oci-archive:/backup/api.tar
+        referrers: true
 
 - name: Collect two images in one OCI layout
   k8scr.core.k8scr_pull:
@@ -112,6 +147,10 @@ images:
       description: Where it was written, and under which name or digest there.
       type: str
       sample: oci-archive:/backup/api.tar:registry.example.com/team/api:1.2
+    subject:
+      description: The digest of the manifest that it refers to; only for what came along with an image.
+      type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     digest:
       description: The digest of its manifest or index; empty if the image failed.
       type: str
@@ -172,7 +211,12 @@ def main() -> None:
             "type": "list",
             "elements": "raw",
             "required": True,
-            "options": {"name": {"type": "str", "required": True}, "dest": {"type": "str"}},
+            "options": {
+                "name": {"type": "str", "required": True},
+                "dest": {"type": "str"},
+                "platforms": {"type": "list", "elements": "str"},
+                "referrers": {"type": "bool", "default": False},
+            },
         },
         **DOCKER_ARGUMENT_SPEC,
         **REGISTRY_ARGUMENT_SPEC,

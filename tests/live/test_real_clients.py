@@ -76,6 +76,49 @@ def test_skopeo_copies_a_pulled_archive(task: Task, repository: str, tmp_path: P
     assert entry["digest"] == busybox.digest
 
 
+def test_oras_finds_what_refers_to_an_image_where_it_was_pulled_to_and_pushed_again(
+    task: Task, repository: str, address: str, tmp_path: Path
+) -> None:
+    busybox = images.ensure("busybox")
+    push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")
+    (tmp_path / "sbom.json").write_text("{}")
+    oras = layout.BIN / "oras"
+    attach = ("attach", "--plain-http", "--disable-path-validation", "--artifact-type=application/vnd.example.sbom")
+    output_of(oras, *attach, f"{address}/{repository}:1", f"{tmp_path}/sbom.json:application/json")
+    place = f"oci:{tmp_path}/layout"
+
+    pulled = task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": place, "referrers": True}])
+    source = {"source": f"{place}:docker.io/{repository}:1", "name": f"docker.io/{repository}/again:1"}
+    pushed = task("k8scr_push", images=[{**source, "referrers": True}])
+
+    found = [
+        output_of(oras, "discover", "--format=json", *where)
+        for where in (
+            ("--oci-layout", f"{tmp_path}/layout@{busybox.digest}"),
+            ("--plain-http", f"{address}/{repository}/again:1"),
+        )
+    ]
+    assert pulled["images"][1]["subject"] == busybox.digest, pulled.get("msg")
+    assert pushed["changed"], pushed.get("msg")
+    for answer in found:
+        (sbom,) = json.loads(answer)["referrers"]
+        assert sbom["digest"] == pulled["images"][1]["digest"]
+        assert sbom["artifactType"] == "application/vnd.example.sbom"
+
+
+def test_one_platform_of_an_index_is_pulled_for_podman_to_load(task: Task, repository: str, tmp_path: Path) -> None:
+    push(task, f"oci:{images.ensure('multi').layout}", f"docker.io/{repository}:1")
+    archive = f"docker-archive:{tmp_path}/waiter.tar"
+
+    pulled = task(
+        "k8scr_pull",
+        images=[{"name": f"docker.io/{repository}:1", "dest": archive, "platforms": ["linux/arm64"]}],
+    )
+
+    assert pulled["changed"], pulled.get("msg")
+    assert output_of("skopeo", "inspect", "--format={{.Architecture}}", archive) == "arm64"
+
+
 def test_podman_loads_a_pulled_docker_archive(task: Task, repository: str, tmp_path: Path) -> None:
     busybox = images.ensure("busybox")
     push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")

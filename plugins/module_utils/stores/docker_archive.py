@@ -235,10 +235,10 @@ class DockerArchiveDestination(OciArchiveDestination):
     def require_support(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.require_support`."""
         if manifest.config is None:
-            platforms = ", ".join(f"{child.digest} for {child.platform}" for child in manifest.manifests)
+            platforms = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
             raise DestinationError(
                 "the image is an index of several platforms, and a Docker archive holds one",
-                f"Write to oci-archive: or name one by its digest ({platforms})",
+                f"Write to oci-archive: or choose one with platforms ({platforms})",
             )
 
     def index_files(self) -> dict[str, bytes]:

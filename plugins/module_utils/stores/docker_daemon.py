@@ -199,7 +199,7 @@ class DockerDaemonDestination:
                 known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
                 raise DestinationError(
                     f"{image.name or image.root.digest} is not there for {platform}, which {self.description} runs",
-                    f"It is there for {known:.300}; name one by its digest",
+                    f"Choose one with platforms ({known:.300})",
                 )
             # Of several variants the one that asks the least of a processor.
             manifest = source.fetch_manifest(

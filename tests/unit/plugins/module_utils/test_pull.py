@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,7 +17,14 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.stores.location import open_source, parse_location
-from unit.plugins.module_utils.support.images import Image, read_tar, write_layout, write_oci_archive
+from unit.plugins.module_utils.support.images import (
+    Image,
+    make_image,
+    make_index,
+    read_tar,
+    write_layout,
+    write_oci_archive,
+)
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.stores import read_image
 
@@ -227,14 +235,70 @@ def test_an_index_for_docker_fails_with_what_can_be_had_instead(
     pull: Pull, server: RegistryServer, tmp_path: Path, multi: Image
 ) -> None:
     server.fill("team/app", "1", multi)
-    child = multi.manifest["manifests"][0]["digest"]
     dest = f"docker-archive:{tmp_path}/app.tar:team/app:1"
 
     refused = pull({"name": "team/app:1", "dest": dest})
-    pull({"name": f"team/app@{child}", "dest": dest})
+    pull({"name": "team/app:1", "dest": dest, "platforms": ["linux/amd64"]})
 
-    assert f"name one by its digest ({child} for linux/amd64" in refused["msg"]
+    assert "choose one with platforms (linux/amd64, linux/arm64)" in refused["msg"]
     assert json.loads(read_tar(tmp_path / "app.tar")["manifest.json"])[0]["RepoTags"] == ["docker.io/team/app:1"]
+
+
+@pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive"])
+def test_one_platform_comes_alone(
+    pull: Pull, server: RegistryServer, tmp_path: Path, multi: Image, transport: str
+) -> None:
+    server.fill("team/app", "1", multi)
+    wanted = {"name": "team/app:1", "dest": f"{transport}:{tmp_path}/app", "platforms": ["linux/arm64"]}
+
+    planned = pull(wanted, check_mode=True)
+    pulled = copy.deepcopy(pull(wanted))
+    again = pull(wanted)
+
+    arm64 = multi.manifest["manifests"][1]["digest"]
+    assert planned == pulled
+    assert pulled["images"][0]["digest"] == arm64
+    assert not again["changed"]
+    assert arm64 in contents(f"{transport}:{tmp_path}/app")
+    assert len(contents(f"{transport}:{tmp_path}/app")) == 4
+
+
+def test_some_platforms_of_an_index_are_an_index_of_their_own(
+    pull: Pull, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    index = make_index({"linux/amd64": image, "linux/arm64": other_image, "linux/s390x": make_image()})
+    server.fill("team/app", "1", index)
+    wanted = {
+        "name": f"team/app@{index.digest}",
+        "dest": f"oci:{tmp_path}/app",
+        "platforms": ["linux/amd64", "linux/arm64"],
+    }
+
+    pulled = copy.deepcopy(pull(wanted))
+
+    (result,) = pulled["images"]
+    assert result["target"] == f"oci:{tmp_path}/app:{result['digest']}"
+    content = json.loads(contents(f"oci:{tmp_path}/app")[result["digest"]])
+    assert [entry["digest"] for entry in content["manifests"]] == [image.digest, other_image.digest]
+    assert not pull(wanted)["changed"]
+
+
+def test_a_platform_that_the_image_lacks_is_told_with_what_it_has(
+    pull: Pull, server: RegistryServer, tmp_path: Path, multi: Image
+) -> None:
+    server.fill("team/app", "1", multi)
+
+    result = pull({"name": "team/app:1", "dest": f"oci:{tmp_path}/app", "platforms": ["linux/s390x"]})
+
+    assert "not for linux/s390x. Ask for what it has: linux/amd64, linux/arm64" in result["msg"]
+    assert not (tmp_path / "app").exists()
+
+
+def test_one_name_for_different_platforms_is_refused(pull: Pull, tmp_path: Path) -> None:
+    wanted = {"name": "team/app:1", "dest": f"oci:{tmp_path}/app"}
+
+    with pytest.raises(InputError, match="would both be written to"):
+        pull({**wanted, "platforms": ["linux/amd64"]}, {**wanted, "platforms": ["linux/arm64"]})
 
 
 def test_the_name_in_the_archive_can_be_chosen(

@@ -454,7 +454,7 @@ def test_an_index_without_the_engines_platform_is_refused_with_those_it_has(
     error = pull_into()["error"]
 
     assert f"{NAME} is not there for linux/amd64, which the Docker engine at" in error
-    assert "It is there for linux/arm64" in error
+    assert "Choose one with platforms (linux/arm64)" in error
 
 
 def test_what_is_no_container_image_is_refused(

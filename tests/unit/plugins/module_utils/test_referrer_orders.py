@@ -6,14 +6,17 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_INDEX
+from unit.plugins.module_utils.support.engine_server import EngineServer
 from unit.plugins.module_utils.support.images import (
     Image,
     encode,
@@ -275,3 +278,69 @@ def test_a_docker_archive_has_no_place_for_referrers(push: Push, tmp_path: Path,
 
     assert "has no place for what refers to images. Take them from docker://" in result["msg"]
     assert result["images"][0]["changed"]
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive"])
+def test_what_was_pulled_with_its_referrers_is_pushed_with_them(
+    pull: Push, push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, kind: str
+) -> None:
+    sbom = about(image)
+    server.fill("team/app", "1", image)
+    put_listing(server, "team/app", image, sbom)
+    server.fill("team/app", tag_of(image, ".sig"), other_image)
+    wanted = {"name": "example.com/team/app:1", "dest": f"{kind}:{tmp_path}/app", "referrers": True}
+
+    planned = pull(wanted, check_mode=True)
+    pulled = copy.deepcopy(pull(wanted))
+    again = pull(wanted)
+    server.manifests.clear()
+    push({"source": f"{kind}:{tmp_path}/app:example.com/team/app:1", "referrers": True})
+
+    assert planned == pulled
+    assert [(each["tag"], each["digest"], each.get("subject")) for each in pulled["images"]] == [
+        ("1", image.digest, None),
+        (tag_of(image, ".sig"), other_image.digest, image.digest),
+        (None, sbom.digest, image.digest),
+    ]
+    assert not again["changed"]
+    assert server.digest_of("team/app", tag_of(image, ".sig")) == other_image.digest
+    assert entries(server, image) == json.loads(listing(sbom))["manifests"]
+
+
+@pytest.mark.parametrize("dest", ["docker-archive:{}/app.tar", "docker-daemon:"])
+def test_a_place_that_has_none_for_referrers_gets_the_image_alone(
+    pull: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, dest: str
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/app", tag_of(image, ".sig"), other_image)
+
+    with EngineServer(tmp_path).running() as engine:
+        wanted = {"name": "team/app:1", "dest": dest.format(tmp_path), "referrers": True}
+        result = pull(wanted, docker_host=engine.host)
+
+    assert [each["changed"] for each in result["images"]] == [True, False]
+    assert "has no place for what refers to images. Write to oci: or oci-archive:" in result["msg"]
+
+
+def test_different_signatures_of_one_image_in_two_repositories_do_not_become_one(
+    pull: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, multi: Image
+) -> None:
+    for repository, signature in (("team/one", other_image), ("team/two", multi)):
+        server.fill(repository, "1", image)
+        server.fill(repository, tag_of(image, ".sig"), signature)
+    dest = {"dest": f"oci:{tmp_path}/app", "referrers": True}
+
+    with pytest.raises(InputError, match=r"would become .*\.sig, and so would something else"):
+        pull({"name": "team/one:1", **dest}, {"name": "team/two:1", **dest})
+
+    assert not (tmp_path / "app").exists()
+
+
+def test_of_an_image_that_is_not_there_nothing_is_looked_for(
+    pull: Push, server: RegistryServer, tmp_path: Path
+) -> None:
+    result = pull({"name": "team/app:1", "dest": f"oci:{tmp_path}/app", "referrers": True})
+
+    assert len(result["images"]) == 1
+    assert "there is no image 1 in repository team/app" in result["msg"]
+    assert server.asked("GET") == []
