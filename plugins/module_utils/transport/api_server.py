@@ -26,6 +26,7 @@ except ImportError:  # reported by cluster.connect(); the class below must still
 
 if TYPE_CHECKING:
     import requests
+    from urllib3.connectionpool import HTTPConnectionPool
 
 __all__ = ["Access", "ApiServerAdapter", "ConnectionLostError", "UnreachableError", "translate"]
 
@@ -48,11 +49,14 @@ class Access:
         authorization: Gives the current ``Authorization`` header, or None where a client certificate or nothing
             speaks for us. Asked before every request, so that it can renew a credential ahead of its end.
         impersonation: ``Impersonate-*`` headers; a name may occur several times.
+        forget: Deletes the files of the endpoint that were made for us; they are read when its connections are
+            prepared, and a process that is killed leaves none.
     """
 
     endpoint: Endpoint
     authorization: Callable[[], str | None] = field(repr=False)
     impersonation: Sequence[tuple[str, str]] = ()
+    forget: Callable[[], None] = lambda: None
 
 
 class ApiServerAdapter(HTTPAdapter):
@@ -86,7 +90,7 @@ class ApiServerAdapter(HTTPAdapter):
         self._silence_timeout = silence_timeout
         self._lock = threading.Lock()
         self._access = load()
-        self._pool = open_pool(self._access.endpoint, pool_size, silence_timeout)
+        self._pool = self._open_pool(self._access)
 
     @property
     def base_url(self) -> str:
@@ -229,9 +233,15 @@ class ApiServerAdapter(HTTPAdapter):
             if fresh.endpoint == access.endpoint and fresh.authorization() == used:
                 return False
             if fresh.endpoint != access.endpoint:
-                self._pool = open_pool(fresh.endpoint, self._pool_size, self._silence_timeout)
+                self._pool = self._open_pool(fresh)
             self._access = fresh
             return True
+
+    def _open_pool(self, access: Access) -> HTTPConnectionPool:
+        try:
+            return open_pool(access.endpoint, self._pool_size, self._silence_timeout)
+        finally:
+            access.forget()
 
     def _timeout(self, given: Any) -> urllib3.Timeout:
         if isinstance(given, urllib3.Timeout):

@@ -16,6 +16,7 @@ import base64
 import contextlib
 import logging
 import os
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -25,7 +26,7 @@ from ..errors import ClusterError
 from .api_server import Access
 from .connection import Endpoint, base_url, goes_past_proxy
 from .kubeconfig import Context, Kubeconfig
-from .static_kubeconfig import read_static
+from .static_kubeconfig import forget_files, read_static
 
 try:
     import urllib3
@@ -75,7 +76,7 @@ def load(options: Mapping[str, Any]) -> Access:
         renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant, asked like a renewed one
     else:
         renewed = _Renewed(loaded) if loaded is not None else lambda: None
-    return Access(_endpoint(given, loaded, explicit), renewed, _impersonation(given))
+    return Access(_endpoint(given, loaded, explicit), renewed, _impersonation(given), _forget_files)
 
 
 def _find(given: Mapping[str, Any]) -> Any:
@@ -166,6 +167,15 @@ def _from_library(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, 
             "Run it by hand to see what it needs, such as a login",
         )
     return configuration
+
+
+def _forget_files() -> None:
+    """Delete the files that were made of certificates and keys which stand in a kubeconfig."""
+    forget_files()
+    kube_config = sys.modules.get("kubernetes.config.kube_config")
+    if kube_config is not None:
+        # The library does so itself, but at the end of a process that nobody kills.
+        kube_config._cleanup_temp_files()
 
 
 def _has_own_credential(given: Mapping[str, Any]) -> bool:

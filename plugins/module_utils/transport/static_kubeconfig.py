@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import atexit
 import base64
-import functools
 import os
 import tempfile
 from collections.abc import Mapping
@@ -94,11 +93,21 @@ def _file(section: Mapping[str, Any], key: str) -> str | None:
     return path
 
 
-@functools.cache
 def _written(content: bytes) -> str:
-    """A file with this content, for Python's TLS reads keys from files alone; it goes when the process ends."""
-    descriptor, path = tempfile.mkstemp(prefix="k8scr-")
-    atexit.register(Path(path).unlink, missing_ok=True)
-    with os.fdopen(descriptor, "wb") as file:
-        file.write(content)
-    return path
+    """A file with this content, for Python's TLS reads keys from files alone."""
+    if content not in _files:
+        descriptor, path = tempfile.mkstemp(prefix="k8scr-")
+        _files[content] = Path(path)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(content)
+    return str(_files[content])
+
+
+def forget_files() -> None:
+    """Delete the files that were made of data."""
+    while _files:
+        _files.popitem()[1].unlink(missing_ok=True)
+
+
+_files: dict[bytes, Path] = {}
+atexit.register(forget_files)

@@ -12,6 +12,7 @@ import os
 import stat
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -214,6 +215,24 @@ def test_a_kubeconfig_that_says_everything_is_read_without_the_slow_import_of_th
     done = subprocess.run([sys.executable, "-c", program, path], check=True, capture_output=True, text=True)
 
     assert done.stdout.split() == ["200", "False"]
+
+
+def test_a_key_that_stands_in_a_kubeconfig_is_in_no_file_once_it_is_loaded(
+    cluster_of: Connect,
+    kubeconfig: Kubeconfig,
+    certificates: Certificates,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    data = {
+        "client-certificate-data": base64.b64encode(certificates.client.read_bytes()).decode(),
+        "client-key-data": base64.b64encode(certificates.client.with_suffix(".key").read_bytes()).decode(),
+    }
+
+    cluster_of({"kubeconfig": kubeconfig(data)})
+
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_client_key_that_is_encrypted_fails_instead_of_asking_for_its_password(
