@@ -116,11 +116,15 @@ options:
       - What there is to say about the registries that C(docker://) names, one entry for each. A registry that speaks
         HTTPS with a certificate that this host trusts, and whose credentials are where other tools keep them, needs
         none.
-      - Without O(upstreams[].username), credentials are looked for when a registry asks for some - in the file that
-        E(REGISTRY_AUTH_FILE) names, or else in C($XDG_RUNTIME_DIR/containers/auth.json),
+      - Without O(upstreams[].username), credentials are looked for when a registry asks for some - in
+        E(DOCKER_AUTH_CONFIG), which has what C(config.json) would have, then in the file that E(REGISTRY_AUTH_FILE)
+        names, or else in C($XDG_RUNTIME_DIR/containers/auth.json),
         C($XDG_CONFIG_HOME/containers/auth.json) and C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in
         this order, with the credential helpers that these name. C(podman login) and C(docker login) write there.
-      - A registry's credentials are sent to that registry and its token server alone.
+      - Certificate authorities (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
+        looked for as containers-certs.d(5) says, in the first of C(~/.config/containers/certs.d/HOST:PORT),
+        C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
+      - A registry's credentials and client certificates are shown to that registry and its token server alone.
       - Proxies are those of the environment, E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY).
     type: list
     elements: dict
@@ -142,6 +146,14 @@ options:
         description:
           - A PEM file of certificate authorities to trust for this registry and what it sends us to, beside the
             system's.
+        type: path
+      client_cert:
+        description: A PEM file with our certificate, for a registry that asks for one.
+        type: path
+      client_key:
+        description:
+          - A PEM file with the certificate's key, without a password.
+          - Without it the key is in the file of O(upstreams[].client_cert).
         type: path
       validate_certs:
         description: Whether the registry's certificate is checked.
@@ -220,6 +232,15 @@ EXAMPLES = r"""
         username: puller
         password: "{{ registry_password }}"
         ca_cert: /etc/ssl/example-ca.pem
+
+- name: Copy an image from a registry that wants a client certificate
+  k8scr.core.k8scr_push:
+    images:
+      - docker://registry.example.com/team/api:1.2
+    upstreams:
+      - host: registry.example.com
+        client_cert: /etc/ssl/bastion.pem
+        client_key: /etc/ssl/private/bastion-key.pem
 
 - name: Push what the nodes can run, and no other platforms
   k8scr.core.k8scr_push:

@@ -173,6 +173,31 @@ def test_a_registry_with_a_ca_of_its_own_is_trusted_when_that_is_given(
     assert "is not trusted" in unknown["msg"]
 
 
+def test_a_registry_that_wants_a_client_certificate_gets_that_of_certs_d(
+    task: Task, make: str, repository: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    certificate, key = make_certificate(tmp_path)
+    files = {"CERTIFICATE": certificate, "KEY": key, "CLIENTCAS": f"[{certificate}]"}
+    variables = {f"REGISTRY_HTTP_TLS_{name}": str(file) for name, file in files.items()}
+    with upstream_registry(make, tmp_path, variables) as registry:
+        # skopeo looks there as well.
+        monkeypatch.setenv("HOME", str(tmp_path))
+        folder = tmp_path / ".config/containers/certs.d" / registry.address
+        folder.mkdir(parents=True)
+        for name, file in {"ca.crt": certificate, "us.cert": certificate, "us.key": key}.items():
+            (folder / name).write_bytes(file.read_bytes())
+        made = fill(registry, f"{repository}:1", "busybox", "--dest-tls-verify=true")
+        wanted = [f"docker://{registry.address}/{repository}:1"]
+
+        known = task("k8scr_push", images=wanted)
+        (folder / "us.cert").unlink()
+        (folder / "us.key").unlink()
+        unknown = task("k8scr_push", images=wanted)
+
+    assert known["images"][0]["digest"] == made.digest, known.get("msg")
+    assert "wants a client certificate" in unknown["msg"]
+
+
 def test_a_mirror_that_fetches_what_it_is_asked_for_stands_in(
     task: Task, make: str, repository: str, tmp_path: Path
 ) -> None:

@@ -28,6 +28,7 @@ from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
 _DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
 """What Docker calls its own registry where it keeps credentials."""
 
+_VARIABLE = "DOCKER_AUTH_CONFIG"
 _HELPER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HELPER_TIMEOUT = 60.0
 _NOT_FOUND = "credentials not found"
@@ -56,8 +57,9 @@ class Credentials:
 def find_credentials(host: str, repository: str, environment: Mapping[str, str] | None = None) -> Credentials | None:
     """Return the credentials that this user has for a repository, or ``None``.
 
-    ``REGISTRY_AUTH_FILE`` is the one file where it is set. Otherwise the first of these that knows the registry
-    counts: ``$XDG_RUNTIME_DIR/containers/auth.json``, ``$XDG_CONFIG_HOME/containers/auth.json``,
+    ``DOCKER_AUTH_CONFIG`` counts first, which has the content of such a file. ``REGISTRY_AUTH_FILE`` is the one file
+    where it is set. Otherwise the first of these that knows the registry counts:
+    ``$XDG_RUNTIME_DIR/containers/auth.json``, ``$XDG_CONFIG_HOME/containers/auth.json``,
     ``$DOCKER_CONFIG/config.json`` (``~/.docker``).
 
     Args:
@@ -68,9 +70,16 @@ def find_credentials(host: str, repository: str, environment: Mapping[str, str] 
     Raises:
         InputError: A file is damaged or cannot be read, or a credential helper fails.
     """
-    for path in _files(os.environ if environment is None else environment):
-        value = _read(path)
-        found = _find(path, value, host, repository)
+    variables = os.environ if environment is None else environment
+    given = variables.get(_VARIABLE)
+    if given:
+        # Docker takes nothing else from there, and whoever can set a variable need not say which programs to run.
+        entry = _look_up(_mapping(_parse(given, _VARIABLE).get("auths")), list(_keys(host, repository)))
+        found = _read_entry(entry, _VARIABLE) if isinstance(entry, Mapping) else None
+        if found:
+            return found
+    for path in _files(variables):
+        found = _find(path, _read(path), host, repository)
         if found:
             return found
     return None
@@ -92,16 +101,21 @@ def _files(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        value = json.loads(path.read_bytes())
+        return _parse(path.read_bytes(), str(path))
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise InputError(f"the credentials in {path} cannot be read: {error.strerror}", "Check its rights") from None
+
+
+def _parse(content: bytes | str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
     except (ValueError, RecursionError):
         # Without the cause: it shows the text around the fault.
-        raise InputError(f"the credentials in {path} cannot be read: it is not JSON", "Log in again") from None
+        raise InputError(f"the credentials in {where} cannot be read: it is not JSON", "Log in again") from None
     if not isinstance(value, dict):
-        raise InputError(f"the credentials in {path} cannot be read: it is not a JSON object", "Log in again")
+        raise InputError(f"the credentials in {where} cannot be read: it is not a JSON object", "Log in again")
     return value
 
 
@@ -114,7 +128,7 @@ def _find(path: Path, value: Mapping[str, Any], host: str, repository: str) -> C
             if found:
                 return found
     entry = _look_up(_mapping(value.get("auths")), keys)
-    return _read_entry(entry, path) if isinstance(entry, Mapping) else None
+    return _read_entry(entry, str(path)) if isinstance(entry, Mapping) else None
 
 
 def _keys(host: str, repository: str) -> Iterator[str]:
@@ -140,17 +154,17 @@ def _plain(name: str) -> str:
     return host if found else f"{host}{slash}{path}"
 
 
-def _read_entry(entry: Mapping[str, Any], path: Path) -> Credentials | None:
+def _read_entry(entry: Mapping[str, Any], where: str) -> Credentials | None:
     texts = {key: text for key, text in entry.items() if isinstance(text, str)}
     username, password = texts.get("username", ""), texts.get("password", "")
     if texts.get("auth"):
         try:
             decoded = base64.b64decode(texts["auth"]).decode()
         except (binascii.Error, UnicodeDecodeError):
-            raise InputError(f"the credentials in {path} cannot be read: auth is not base64", "Log in again") from None
+            raise InputError(f"the credentials in {where} cannot be read: auth is not base64", "Log in again") from None
         username, _colon, password = decoded.partition(":")
         password = password.strip("\0")
-    found = Credentials(username, password, texts.get("identitytoken", ""), texts.get("registrytoken", ""), str(path))
+    found = Credentials(username, password, texts.get("identitytoken", ""), texts.get("registrytoken", ""), where)
     return found if username or found.identity_token or found.registry_token else None
 
 

@@ -19,6 +19,7 @@ from .auth_files import Credentials, find_credentials
 from .registry import Registry, RegistryRepository
 from .retry import Retries
 from .store import SourceImage
+from .tls_files import TlsFiles, find_tls_files
 from .upstream_adapter import UpstreamAdapter
 
 try:
@@ -40,11 +41,14 @@ UPSTREAMS_ARGUMENT_SPEC: dict[str, Any] = {
         "username": {"type": "str"},
         "password": {"type": "str", "no_log": True},
         "ca_cert": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
         "validate_certs": {"type": "bool", "default": True},
         "plain_http": {"type": "bool", "default": False},
         "mirrors": {"type": "list", "elements": "str", "default": []},
     },
     "required_together": [("username", "password")],
+    "required_by": {"client_key": ["client_cert"]},
 }
 """Argument spec of the option ``upstreams``, one dictionary for each registry."""
 
@@ -55,14 +59,14 @@ class UpstreamSettings:
 
     Attributes:
         credentials: Those given; ``None`` to look where other tools keep them.
-        ca_cert: PEM file of certificate authorities to trust beside the system's.
+        tls: The files given for TLS, beside those that are where other tools keep them.
         validate_certs: Whether its certificate is checked.
         plain_http: Whether it speaks HTTP without TLS.
         mirrors: Registries to ask before it, each with the path that stands for it there, if any.
     """
 
     credentials: Credentials | None = None
-    ca_cert: str | None = None
+    tls: TlsFiles = field(default_factory=TlsFiles)
     validate_certs: bool = True
     plain_http: bool = False
     mirrors: tuple[tuple[str, str], ...] = field(default=())
@@ -169,7 +173,7 @@ class Upstreams:
             url,
             host,
             lambda repository: settings.credentials or find_credentials(host, repository),
-            settings.ca_cert,
+            _tls_files(host, settings),
             settings.validate_certs,
             self._connections,
             self._timeouts,
@@ -192,12 +196,25 @@ def _read_settings(options: Sequence[Mapping[str, Any]]) -> dict[str, UpstreamSe
         given = option.get("username") is not None
         settings[host] = UpstreamSettings(
             Credentials(option["username"], option["password"], origin="upstreams") if given else None,
-            option.get("ca_cert"),
+            _given_tls_files(option),
             option.get("validate_certs", True),
             option.get("plain_http", False),
             tuple(_read_place(mirror) for mirror in option.get("mirrors") or ()),
         )
     return settings
+
+
+def _given_tls_files(option: Mapping[str, Any]) -> TlsFiles:
+    ca_cert, certificate = option.get("ca_cert"), option.get("client_cert")
+    certificates = ((certificate, option.get("client_key") or certificate),) if certificate else ()
+    return TlsFiles((ca_cert,) if ca_cert else (), certificates)
+
+
+def _tls_files(host: str, settings: UpstreamSettings) -> TlsFiles:
+    if settings.plain_http:
+        return TlsFiles()
+    found = find_tls_files(host)
+    return TlsFiles((*settings.tls.authorities, *found.authorities), settings.tls.certificates or found.certificates)
 
 
 def _read_place(text: str) -> tuple[str, str]:

@@ -16,10 +16,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import InputError, RegistryError
+from ..errors import RegistryError
 from .auth_files import Credentials
 from .registry_answers import let_go, read_errors
 from .registry_auth import RegistryAuth
+from .tls_files import TlsFiles
 from .upstream_failures import explain
 
 try:
@@ -38,43 +39,11 @@ _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
 
 
-class UpstreamAdapter(HTTPAdapter):
-    """Sends requests to one upstream registry, with what it takes to be let in.
+class _TlsAdapter(HTTPAdapter):
+    """Sends requests by a TLS context."""
 
-    Mount it on a session for the registry's URL. It reads only: redirects of GET and HEAD are followed, to other
-    hosts without ``Authorization``. Proxies are those of the environment (``HTTPS_PROXY``, ``NO_PROXY``), as for
-    the other tools that pull images.
-
-    Args:
-        url: The registry: scheme, host and port.
-        registry: The registry, for people.
-        find: Finds the credentials for a repository.
-        ca_cert: PEM file of certificate authorities to trust beside the system's.
-        validate_certs: Whether certificates are checked.
-        pool_size: How many connections are kept open.
-        timeouts: Seconds to wait for a connection, and for the next byte, of the token server too.
-
-    Raises:
-        InputError: The file of authorities cannot be used.
-    """
-
-    def __init__(
-        self,
-        url: str,
-        registry: str,
-        find: Callable[[str], Credentials | None],
-        ca_cert: str | None = None,
-        validate_certs: bool = True,
-        pool_size: int = 4,
-        timeouts: tuple[float, float] = (10.0, 60.0),
-    ) -> None:
-        self._origin = _origin(url)
-        self._registry = registry
-        self._plain_http = url.startswith("http:")
-        self._validate_certs = validate_certs
-        self._timeouts = timeouts
-        self._context = _tls_context(ca_cert, validate_certs)
-        self._auth = RegistryAuth(registry, find, self, self._plain_http)
+    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+        self._context = context
         super().__init__(pool_maxsize=pool_size)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
@@ -87,6 +56,55 @@ class UpstreamAdapter(HTTPAdapter):
 
     def cert_verify(self, *_connection: Any) -> None:
         """Leave certificates to our TLS context; requests would add authorities of its own."""
+
+
+class UpstreamAdapter(_TlsAdapter):
+    """Sends requests to one upstream registry, with what it takes to be let in.
+
+    Mount it on a session for the registry's URL. It reads only: redirects of GET and HEAD are followed, to other
+    hosts without ``Authorization``. Proxies are those of the environment (``HTTPS_PROXY``, ``NO_PROXY``), as for
+    the other tools that pull images.
+
+    Args:
+        url: The registry: scheme, host and port.
+        registry: The registry, for people.
+        find: Finds the credentials for a repository.
+        tls: Certificate authorities to trust beside the system's, and the certificates that are ours, which the
+            registry and its token server see alone.
+        validate_certs: Whether certificates are checked.
+        pool_size: How many connections are kept open.
+        timeouts: Seconds to wait for a connection, and for the next byte, of the token server too.
+
+    Raises:
+        InputError: A file for TLS cannot be used.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        registry: str,
+        find: Callable[[str], Credentials | None],
+        tls: TlsFiles | None = None,
+        validate_certs: bool = True,
+        pool_size: int = 4,
+        timeouts: tuple[float, float] = (10.0, 60.0),
+    ) -> None:
+        self._origin = _origin(url)
+        self._registry = registry
+        self._plain_http = url.startswith("http:")
+        self._validate_certs = validate_certs
+        self._timeouts = timeouts
+        self._auth = RegistryAuth(registry, find, self, self._plain_http)
+        files = tls or TlsFiles()
+        self._storage = _TlsAdapter(_tls_context(files, validate_certs), pool_size)
+        context = _tls_context(files, validate_certs)
+        files.load_certificates(context)
+        super().__init__(context, pool_size)
+
+    def close(self) -> None:
+        """Close all connections."""
+        super().close()
+        self._storage.close()
 
     def send(
         self,
@@ -126,15 +144,16 @@ class UpstreamAdapter(HTTPAdapter):
     def ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> requests.Response:
         """See :meth:`TokenRoad.ask_token_server`."""
         request = requests.Request(method, url, headers=headers, data=body).prepare()
-        return self._send_once(request, self._timeouts)
+        return self._send_once(request, self._timeouts, super().send)
 
     def _follow(self, request: requests.PreparedRequest, authorization: str | None, timeout: Any) -> requests.Response:
         hop = request.copy()
         for _redirect in range(_MOST_REDIRECTS + 1):
             hop.headers.pop("Authorization", None)
-            if authorization and _origin(hop.url) == self._origin:
+            at_home = _origin(hop.url) == self._origin
+            if authorization and at_home:
                 hop.headers["Authorization"] = authorization
-            response = self._send_once(hop, timeout)
+            response = self._send_once(hop, timeout, super().send if at_home else self._storage.send)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location or hop.method not in ("GET", "HEAD"):
                 return response
@@ -158,11 +177,13 @@ class UpstreamAdapter(HTTPAdapter):
             )
         return target
 
-    def _send_once(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
+    def _send_once(
+        self, request: requests.PreparedRequest, timeout: Any, send: Callable[..., requests.Response]
+    ) -> requests.Response:
         where = urlsplit(request.url or "").netloc
         who = self._registry if _origin(request.url) == self._origin else f"{where}, for {self._registry}"
         try:
-            response = super().send(
+            response = send(
                 request,
                 stream=True,
                 timeout=timeout,
@@ -207,15 +228,9 @@ def _origin(url: str | None) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
 
 
-def _tls_context(ca_cert: str | None, validate_certs: bool) -> ssl.SSLContext:
+def _tls_context(files: TlsFiles, validate_certs: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
-    if ca_cert:
-        try:
-            context.load_verify_locations(ca_cert)
-        except FileNotFoundError:
-            raise InputError(f"the CA file {ca_cert} does not exist", "Check ca_cert in upstreams") from None
-        except OSError:  # which ssl's own errors are
-            raise InputError(f"the CA file {ca_cert} cannot be read as PEM certificates", "Check ca_cert") from None
+    files.load_authorities(context)
     # A company's CA may lack extensions that a strict verifier wants and other tools do not; chain, names and dates
     # stay.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT

@@ -18,6 +18,9 @@ try:
 except ImportError:  # the module reports what is missing
     pass
 
+_ABOUT_OURS = ("certificate required", "alert bad certificate", "alert unknown ca")
+"""What servers say of a client's certificate, or of none, in the words of OpenSSL."""
+
 
 def explain(error: BaseException, who: str) -> K8scrError:
     """Explain a network failure.
@@ -61,6 +64,11 @@ def _tls(chain: list[BaseException], who: str) -> SourceError | None:
             )
         if isinstance(link, ssl.SSLError) and not isinstance(link, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
             said = (link.reason or str(link)).replace("_", " ").lower()
+            if any(alert in said for alert in _ABOUT_OURS):
+                return SourceError(
+                    f"{who} wants a client certificate that it knows ({said})",
+                    "Give one with client_cert in upstreams, or put it into certs.d",
+                )
             return SourceError(f"{who} does not speak TLS as we do: {said}", "If it speaks plain HTTP, say plain_http")
     return None
 

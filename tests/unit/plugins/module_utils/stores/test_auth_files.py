@@ -36,7 +36,7 @@ def write_helper(folder: Path, name: str, script: str) -> None:
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's home folder, with a folder ``bin`` for programs."""
-    for name in ("REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
+    for name in ("DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "XDG_CONFIG_HOME", "DOCKER_CONFIG"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path / "run"))
@@ -128,6 +128,27 @@ def test_a_registry_auth_file_that_is_not_there_is_said(home: Path, monkeypatch:
 
     with pytest.raises(InputError, match=r"/nowhere/auth\.json, which does not exist"):
         find_credentials("example.com", "team/api")
+
+
+def test_docker_auth_config_goes_before_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    auths = {"a.example.com": entry("file"), "b.example.com": entry("file")}
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write(home / "auth.json", auths=auths)))
+    given = {"auths": {"a.example.com": entry("me", "secret")}, "credsStore": "evil"}
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", json.dumps(given))
+
+    assert find_credentials("a.example.com", "x") == Credentials("me", "secret", origin="DOCKER_AUTH_CONFIG")
+    assert username("b.example.com") == "file"
+
+
+def test_a_damaged_docker_auth_config_is_said_without_its_content(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_AUTH_CONFIG", '{"auths": secret}')
+
+    with pytest.raises(
+        InputError, match="the credentials in DOCKER_AUTH_CONFIG cannot be read: it is not JSON"
+    ) as said:
+        find_credentials("example.com", "team/api")
+
+    assert "secret" not in str(said.value)
 
 
 def test_tokens_are_found_as_well(home: Path) -> None:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import json
 import socket
-import ssl
-import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,14 @@ from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import 
 from unit.plugins.module_utils.support.images import Image, make_image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import read_image
-from unit.plugins.module_utils.support.upstream_servers import Asked, BasicGuard, TokenServer, basic, listening
+from unit.plugins.module_utils.support.upstream_servers import (
+    Asked,
+    BasicGuard,
+    TokenServer,
+    basic,
+    listening,
+    tls_registry,
+)
 
 Push = Callable[..., dict[str, Any]]
 
@@ -30,7 +35,7 @@ Push = Callable[..., dict[str, Any]]
 @pytest.fixture(autouse=True)
 def _no_credentials(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """No credentials of whoever runs the tests, and no proxy."""
-    for name in ("REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"):
+    for name in ("DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"):
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -451,19 +456,6 @@ def test_when_all_fail_each_is_said(push: Push, upstream: RegistryServer) -> Non
         error = error_of(push(source(upstream, "team/none:1"), upstreams=options))
 
     assert f"{host(upstream)} (and before: {host(mirror)} does not let us read team/none" in error
-
-
-@contextmanager
-def tls_registry(folder: Path, name: str = "IP:127.0.0.1") -> Iterator[RegistryServer]:
-    """A registry that speaks TLS, with a certificate of its own in ``cert.pem``."""
-    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    command += ["-subj", "/CN=registry", "-addext", f"subjectAltName={name}", "-days", "2"]
-    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
-    subprocess.run(command, check=True, capture_output=True)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    with RegistryServer(context).running() as running:
-        yield running
 
 
 def find(server: RegistryServer, *options: dict[str, Any], name: str = "team/app:1") -> dict[str, bytes]:

@@ -9,21 +9,46 @@ from __future__ import annotations
 import base64
 import json
 import secrets
+import ssl
+import subprocess
 import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
-from .registry_server import Answer, refused
+from .registry_server import Answer, RegistryServer, refused
 
 
 def basic(username: str, password: str) -> str:
     """Return the header of basic authentication."""
     return "Basic " + base64.b64encode(f"{username}:{password}".encode()).decode()
+
+
+@contextmanager
+def tls_registry(folder: Path, name: str = "IP:127.0.0.1", asks: bool = False) -> Iterator[RegistryServer]:
+    """A registry that speaks TLS, with a certificate of its own in ``cert.pem`` and its key in ``key.pem``.
+
+    Args:
+        folder: Where these are.
+        name: Whom the certificate is for.
+        asks: Whether clients must show the same certificate.
+    """
+    command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
+    command += ["-subj", "/CN=registry", "-addext", f"subjectAltName={name}", "-days", "2"]
+    command += ["-keyout", str(folder / "key.pem"), "-out", str(folder / "cert.pem")]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
+    if asks:
+        context.load_verify_locations(folder / "cert.pem")
+        context.verify_mode = ssl.CERT_REQUIRED
+    with RegistryServer(context).running() as running:
+        yield running
 
 
 class BasicGuard:
