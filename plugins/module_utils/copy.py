@@ -19,9 +19,9 @@ from enum import Enum
 from .errors import DigestMismatchError, RegistryError, SourceError
 from .oci.descriptor import Descriptor
 from .oci.digest import verified
-from .oci.manifest import OCI_CONFIG, Manifest
+from .oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
 from .stores.graph import walk_manifests
-from .stores.store import Blocks, ImageDestination, ImageSource, SourceImage
+from .stores.store import Blocks, ImageDestination, ImageSource, LayerCompressor, SourceImage
 
 
 class Action(str, Enum):
@@ -37,11 +37,13 @@ class BlobCopy:
     """One blob on its way.
 
     Attributes:
-        descriptor: The blob.
+        descriptor: The blob as it is at the destination, or while that is unknown, at the source.
         action: What becomes of it: planned at first, then what became of it.
         repository: Where it goes to, in the destination's store.
         mount_from: Another repository of that store, which has it.
         origin: The copy of the same blob to another repository of the same store, which it is mounted from.
+        layer: Of a layer that is compressed on the way, now or in an earlier run, what it is at the source.
+        unknown: Whether it is such a layer, and what it becomes shows when it has arrived.
         arrival: Ends when it is there, or fails.
     """
 
@@ -50,6 +52,8 @@ class BlobCopy:
     repository: str
     mount_from: str | None = None
     origin: BlobCopy | None = None
+    layer: Descriptor | None = None
+    unknown: bool = False
     arrival: Future[None] | None = None
 
 
@@ -63,8 +67,9 @@ class ImageCopy:
         destination: Where it goes to.
         tag: The tag that it gets; ``None`` for an image that is known by its digest alone.
         neighbours: Other repositories of the destination's store that may have blobs of it.
+        compressor: Compresses layers that are not, where the image allows it; ``None`` leaves them as they are.
         before: The manifest or index that has the tag, or the digest, before the copy.
-        root: The digest that the tag has after it.
+        root: The digest that the tag has after it; empty while that is not known, for layers are to be compressed.
         manifests: The manifests that are missing at the destination, children before indexes; empty if the
             image is there.
         blobs: What becomes of each blob that these point to.
@@ -75,6 +80,7 @@ class ImageCopy:
     destination: ImageDestination
     tag: str | None
     neighbours: Sequence[ImageDestination] = ()
+    compressor: LayerCompressor | None = None
     before: Descriptor | None = None
     root: str = ""
     manifests: list[Manifest] = field(default_factory=list)
@@ -111,7 +117,30 @@ def plan_image(copy: ImageCopy) -> None:
         for blob in manifest.blobs:
             if blob.digest not in seen:
                 seen.add(blob.digest)
-                copy.blobs.append(_plan_blob(copy, blob))
+                copy.blobs.append(_plan_layer(copy, blob) if _to_compress(copy, blob) else _plan_blob(copy, blob))
+    if any(blob.layer for blob in copy.blobs):
+        copy.root = "" if any(blob.unknown for blob in copy.blobs) else _named(copy).descriptor.digest
+
+
+def _to_compress(copy: ImageCopy, blob: Descriptor) -> bool:
+    return bool(copy.compressor and copy.image.compressible and blob.media_type == OCI_LAYER)
+
+
+def _plan_layer(copy: ImageCopy, layer: Descriptor) -> BlobCopy:
+    """Plan a layer that is to be compressed, unless it is there already, compressed at an earlier time or not."""
+    former = copy.compressor.former(layer) if copy.compressor else None
+    for known in (former, layer):
+        planned = _plan_blob(copy, known) if known else None
+        if planned and planned.action is not Action.SENT:
+            planned.layer = layer if known is former else None
+            return planned
+    return BlobCopy(layer, Action.SENT, copy.destination.repository, layer=layer, unknown=True)
+
+
+def _named(copy: ImageCopy) -> Manifest:
+    """The image's manifest, with its layers as they are at the destination."""
+    layers = {blob.layer.digest: blob.descriptor for blob in copy.blobs if blob.layer}
+    return with_layers(copy.manifests[-1], layers) if layers else copy.manifests[-1]
 
 
 def _plan_blob(copy: ImageCopy, blob: Descriptor) -> BlobCopy:
@@ -135,14 +164,16 @@ def share_blobs(copies: Iterable[ImageCopy]) -> None:
     Args:
         copies: The images in the order in which they will be copied.
     """
-    first: dict[tuple[int, str], BlobCopy] = {}
-    here: dict[tuple[int, str, str], BlobCopy] = {}
+    first: dict[tuple[int, str, bool], BlobCopy] = {}
+    here: dict[tuple[int, str, bool, str], BlobCopy] = {}
     for copy in copies:
         store = id(copy.destination.store)
         for blob in copy.blobs:
             digest = blob.descriptor.digest
-            same_place = here.setdefault((store, blob.repository, digest), blob)
-            origin = first.setdefault((store, digest), blob)
+            # What a layer becomes is another blob than the layer as it is, which may be wanted too.
+            key = (store, digest, blob.unknown)
+            same_place = here.setdefault((*key, blob.repository), blob)
+            origin = first.setdefault(key, blob)
             if blob.action is Action.PRESENT:
                 continue
             if same_place is not blob:
@@ -169,7 +200,9 @@ def finish_image(copy: ImageCopy) -> None:
             blob.arrival.result()
     for manifest in copy.manifests[:-1]:
         copy.destination.put_manifest(manifest)
-    copy.destination.publish(copy.manifests[-1], copy.tag)
+    root = _named(copy)
+    copy.destination.publish(root, copy.tag)
+    copy.root = root.descriptor.digest
     for blob in copy.blobs:
         # A future weighs more than all else that is known of a blob.
         blob.arrival = None
@@ -178,16 +211,25 @@ def finish_image(copy: ImageCopy) -> None:
 def _copy_blob(copy: ImageCopy, blob: BlobCopy) -> None:
     mount_from = blob.mount_from
     if blob.origin and _arrived(blob.origin):
+        blob.descriptor, blob.unknown = blob.origin.descriptor, False
         if blob.action is Action.PRESENT:
             return
         mount_from = blob.origin.repository
     try:
-        mounted = copy.destination.put_blob(blob.descriptor, _Content(copy, blob.descriptor), mount_from)
-        blob.action = Action.MOUNTED if mounted else Action.SENT
+        blob.action = Action.MOUNTED if _put(copy, blob, mount_from) else Action.SENT
     except DigestMismatchError as error:
         if copy.destination.checks_digests:
-            raise _find_fault(copy, blob.descriptor, error) from error
+            raise _find_fault(copy, blob.layer or blob.descriptor, error) from error
         raise
+
+
+def _put(copy: ImageCopy, blob: BlobCopy, mount_from: str | None) -> bool:
+    content = _Content(copy, blob.layer or blob.descriptor)
+    if blob.layer is None or copy.compressor is None:
+        return copy.destination.put_blob(blob.descriptor, content, mount_from)
+    blob.descriptor, mounted = copy.compressor.put(blob.layer, blob.descriptor, content, mount_from)
+    blob.unknown = False
+    return mounted
 
 
 def _arrived(blob: BlobCopy) -> bool:

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPo
 from dataclasses import dataclass
 from typing import Any
 
-from .copy import Action, ImageCopy, finish_image, plan_image, share_blobs, start_blobs
+from .copy import Action, BlobCopy, ImageCopy, finish_image, plan_image, share_blobs, start_blobs
 from .errors import DestinationError, InputError, K8scrError
 from .stores.store import DestinationStore
 
@@ -184,20 +184,26 @@ def _result(order: Order) -> dict[str, Any]:
     result: dict[str, Any] = {"name": order.name, **order.facts}
     copy = order.copy
     result["changed"] = bool(copy and copy.changes and not order.error)
-    result["digest"] = copy.root if copy and not order.error else None
+    result["digest"] = copy.root or None if copy and not order.error else None
     result["digest_before"] = copy.before.digest if copy and copy.before else None
     if copy and not order.error:
         for action in Action:
             sizes = [blob.descriptor.size for blob in copy.blobs if blob.action is action]
             result[action.value] = {"blobs": len(sizes), "bytes": sum(sizes)}
-        result["blobs"] = [
-            {"digest": blob.descriptor.digest, "size": blob.descriptor.size, "action": blob.action.value}
-            for blob in copy.blobs
-        ]
+        result["blobs"] = [_blob_result(blob) for blob in copy.blobs]
     if order.error:
         result["error"] = str(order.error)
     return result
 
 
+def _blob_result(blob: BlobCopy) -> dict[str, Any]:
+    result = {"digest": blob.descriptor.digest, "size": blob.descriptor.size, "action": blob.action.value}
+    if blob.unknown:
+        result["digest"] = None
+    return {**result, "uncompressed": blob.layer.digest} if blob.layer else result
+
+
 def _diff_line(image: dict[str, Any], key: str) -> str:
+    if key == "digest" and not image[key]:
+        return f"{image['target']} (known after compression)\n"
     return f"{image['target']} {image[key]}\n" if image[key] else ""

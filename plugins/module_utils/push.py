@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from .cluster_registry import cache_folder, connect_registry
+from .compressed_layers import CompressedLayers, CompressingRepository
 from .copy import ImageCopy
 from .delivery import Delivery, Order, failing
 from .errors import InputError, K8scrError, SourceError
@@ -21,6 +22,7 @@ from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
 from .pushed_images import PushedImages
 from .referrer_orders import orders_beside, without_repetition
+from .stores.compression import find_compression
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
 from .stores.location import open_source, parse_location
@@ -44,20 +46,21 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     limits = options["connections"], float(options["timeout"]), float(options["retry_timeout"])
     with closing(Upstreams(options["upstreams"], *limits)) as upstreams, connect_registry(options) as registry:
-        pushed = PushedImages(cache_folder() / "pushed", registry.identity)
-        return push_images(options, check_mode, registry, pushed, upstreams)
+        return push_images(options, check_mode, registry, cache_folder(), upstreams)
 
 
 def push_images(
-    options: Mapping[str, Any], check_mode: bool, registry: Registry, pushed: PushedImages, upstreams: Upstreams
+    options: Mapping[str, Any], check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
+    pushed = PushedImages(cache / "pushed", registry.identity)
+    compression = find_compression(options["compression"])
+    compressed = CompressedLayers(cache / "compressed", compression) if compression else None
     lock = ImageLock(Path(options["lock"]), options["locked"]) if options["lock"] else None
     with ExitStack() as opened:
         daemon = opened.enter_context(closing(DockerDaemon(options)))
-        places = registry, options["qualify"], options["mount_from"], pushed, upstreams, daemon
-        reader = PushOrders(*places, lock, opened)
+        reader = PushOrders(registry, options, pushed, compressed, upstreams, daemon, lock, opened)
         orders = reader.read(options["images"])
         result = delivery.run(orders)
     if not check_mode:
@@ -65,6 +68,8 @@ def push_images(
             if order.copy and not order.error:
                 pushed.remember(order.copy.image.identity, order.copy.destination.repository)
         pushed.save()
+        if compressed:
+            compressed.save()
     if lock:
         lock.update(reader.delivered())
         _save(lock, result, check_mode)
@@ -76,9 +81,9 @@ class PushOrders:
 
     Args:
         registry: The cluster's registry.
-        qualify: Whether the repositories there begin with the images' hosts.
-        mount_from: Repositories there that may have blobs of the images.
+        options: The parameters of ``k8scr_push``.
         pushed: What was pushed there before.
+        compressed: How layers are compressed on the way, and what they became before; ``None`` to leave them be.
         upstreams: The registries that images come from.
         daemon: The Docker daemon that they come from.
         lock: What the images are held to, if anything.
@@ -88,18 +93,19 @@ class PushOrders:
     def __init__(
         self,
         registry: Registry,
-        qualify: bool,
-        mount_from: Sequence[str],
+        options: Mapping[str, Any],
         pushed: PushedImages,
+        compressed: CompressedLayers | None,
         upstreams: Upstreams,
         daemon: DockerDaemon,
         lock: ImageLock | None,
         opened: ExitStack,
     ) -> None:
         self._registry = registry
-        self._qualify = qualify
-        self._mount_from = tuple(mount_from)
+        self._qualify: bool = options["qualify"]
+        self._mount_from: Sequence[str] = options["mount_from"]
         self._pushed = pushed
+        self._compressed = compressed
         self._upstreams = upstreams
         self._daemon = daemon
         self._lock = lock
@@ -198,7 +204,11 @@ class PushOrders:
         repository = name.repository(self._qualify)
         others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(image.identity)))
         neighbours = [self._registry.repository(other) for other in others if other != repository]
-        copy = ImageCopy(source, image, self._registry.repository(repository), name.tag, neighbours)
+        destination = self._registry.repository(repository)
+        # What is asked for by its digest keeps it.
+        compressed = None if name.digest else self._compressed
+        compressor = CompressingRepository(destination, compressed) if compressed else None
+        copy = ImageCopy(source, image, destination, name.tag, neighbours, compressor)
         target = _target(repository, name.tag or digest)
         facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
         return Order(str(name), lambda: copy, facts, copy)

@@ -22,6 +22,7 @@ MAXIMUM_SIZE = 4 << 20
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
 OCI_CONFIG = "application/vnd.oci.image.config.v1+json"
+OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
@@ -100,6 +101,22 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
             "Pull and push the image once with a current Docker, which converts it",
         )
     raise InputError(f"{stated!r:.100} is not the media type of an image manifest or index")
+
+
+def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifest:
+    """Return the manifest with other layers in the place of some.
+
+    Args:
+        manifest: The manifest of an image.
+        layers: What is there instead, by the digests of those that are replaced.
+    """
+    value = load_json_object(manifest.content, "the manifest")
+    for layer in value["layers"]:
+        new = layers.get(layer["digest"])
+        if new:
+            layer.update(mediaType=new.media_type, digest=new.digest, size=new.size)
+    content = json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+    return parse_manifest(content, manifest.descriptor.media_type)
 
 
 def load_json_object(content: bytes, what: str) -> dict[str, Any]:

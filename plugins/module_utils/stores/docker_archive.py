@@ -20,7 +20,16 @@ from typing import Any
 from ..errors import DestinationError, InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest
-from ..oci.manifest import MAXIMUM_SIZE, OCI_CONFIG, OCI_MANIFEST, Manifest, load_json, load_json_object, parse_manifest
+from ..oci.manifest import (
+    MAXIMUM_SIZE,
+    OCI_CONFIG,
+    OCI_LAYER,
+    OCI_MANIFEST,
+    Manifest,
+    load_json,
+    load_json_object,
+    parse_manifest,
+)
 from ..oci.reference import parse_reference
 from .files import read_file
 from .oci_archive import OciArchiveDestination
@@ -30,7 +39,6 @@ from .store import Blocks, SourceImage
 from .tar_reader import TarFiles
 
 MANIFEST_FILE = "manifest.json"
-_OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 _MOST_PARTS = 60_000
 """Configs and layers that a list names, which take memory each; names as the tools write them leave room for fewer."""
 _COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
@@ -81,7 +89,7 @@ class DockerArchiveSource:
         else:
             reference = parse_reference(name) if name else None
             found = [
-                SourceImage(image.root, parse_reference(tag), image.config_digest)
+                replace(image, name=parse_reference(tag))
                 for image, tags in self._images
                 for tag in tags
                 if reference in (None, parse_reference(tag))
@@ -164,7 +172,10 @@ class DockerArchiveSource:
                 parse_reference(tag)
         except InputError as error:
             raise self._damaged(error.message) from error
-        return SourceImage(manifest.descriptor, None, config.descriptor.digest), tags
+        digest = config.descriptor.digest
+        # Docker makes a manifest for an archive of layers as they are unpacked; no registry knows it.
+        made = digest not in self._originals or all(layer.media_type == OCI_LAYER for layer in manifest.layers)
+        return SourceImage(manifest.descriptor, None, digest, made), tags
 
     def _read_config(self, path: str) -> _Config:
         place = self.files.place(path)
@@ -206,7 +217,7 @@ class DockerArchiveSource:
         suffix, digest = self._compressions[place]
         digest = digest or diff_id
         self._paths[digest] = place
-        return Descriptor(_OCI_LAYER + suffix, digest, self.files.size(place) or 0)
+        return Descriptor(OCI_LAYER + suffix, digest, self.files.size(place) or 0)
 
     def _compression(self, place: str) -> tuple[str, str]:
         """How a layer is compressed, and its digest; both empty for one that is not, which its diff ID names."""

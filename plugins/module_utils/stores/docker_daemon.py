@@ -125,7 +125,7 @@ class DockerDaemonSource:
         # Which of the two the ID is, the digest of a config or of a manifest, shows at the destination.
         known = image.manifests[0] if len(image.manifests) == 1 else image.id
         root = Descriptor(OCI_CONFIG, known, 0)
-        return [SourceImage(root, reference, image.id, lambda: self._read(image, reference))]
+        return [SourceImage(root, reference, image.id, read=lambda: self._read(image, reference))]
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""
@@ -152,7 +152,8 @@ class DockerDaemonSource:
         with self._engine.export(image.id) as blocks:
             self._archive = _keep(blocks, self._folder, f"the export of {name or image.id} by {self.description}")
         found = self._archive.images()[0]
-        return SourceImage(found.root, name, found.config_digest)
+        # An engine that keeps manifests knows the image by them.
+        return replace(found, name=name, compressible=found.compressible and not image.manifests)
 
 
 class DockerDaemonDestination:

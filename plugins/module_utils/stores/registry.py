@@ -16,6 +16,8 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
 from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_manifest, parse_manifest
 from .bandwidth import Bandwidth
+from .compressed_upload import CompressedUpload
+from .compression import CompressedContent
 from .download import download_blob
 from .registry_answers import let_go, read_limited, refusal
 from .retry import Retries
@@ -204,6 +206,30 @@ class RegistryRepository:
         with records.open(self.repository, descriptor.digest) as record:
             upload = BlobUpload(self.store, self.repository, descriptor, content, self.store.chunks, attempts, record)
             return upload.run(mount_from)
+
+    def put_compressed(
+        self, expected: Descriptor, content: CompressedContent, mount_from: str | None = None
+    ) -> tuple[Descriptor, bool]:
+        """Store a layer that is compressed on the way.
+
+        Args:
+            expected: What it is where it is there already; where it is mounted from, that.
+            content: Opens what it becomes.
+            mount_from: Another repository of this registry that has it.
+
+        Returns:
+            What it is here, and whether it was mounted, so that no content was needed.
+
+        Raises:
+            RegistryError: The registry refuses it.
+        """
+        attempts = self.store.retries.begin(f"layer {expected.digest} to {self.repository}")
+        with self.store.records.open(self.repository, content.key) as record:
+            upload = CompressedUpload(
+                self.store, self.repository, expected, content, self.store.chunks, attempts, record
+            )
+            mounted = upload.run(mount_from)
+        return upload.descriptor, mounted
 
     def put_manifest(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.put_manifest`."""

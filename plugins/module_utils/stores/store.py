@@ -31,6 +31,8 @@ class SourceImage:
         name: The name it has there, if any.
         config_digest: The digest of its config, for images whose manifest is made by us and is therefore not
             what identifies them (a Docker archive has none of its own).
+        compressible: Whether its manifest was made for the occasion, so that its layers may be compressed on the way
+            without its becoming another image.
         read: Reads the image, where it takes that to know its manifest, and returns it with the right ``root``;
             until then the digest of ``root`` only serves to find out whether the image is there already. May raise
             K8scrError.
@@ -39,6 +41,7 @@ class SourceImage:
     root: Descriptor
     name: Reference | None = None
     config_digest: str | None = None
+    compressible: bool = False
     read: Callable[[], SourceImage] | None = field(default=None, compare=False)
 
     @property
@@ -135,6 +138,28 @@ class ImageDestination(ManifestSource, Protocol):
         Args:
             root: The image's own manifest or index.
             tag: Its tag; ``None`` leaves it to be found by its digest.
+        """
+
+
+class LayerCompressor(Protocol):
+    """Compresses layers on their way to one destination."""
+
+    def former(self, layer: Descriptor) -> Descriptor | None:
+        """What a layer has become when it was compressed before, wherever it went then."""
+
+    def put(
+        self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
+    ) -> tuple[Descriptor, bool]:
+        """Store a layer compressed.
+
+        Args:
+            layer: The layer as it is.
+            expected: What it is at the destination if it is there, or can be mounted.
+            content: Opens the layer as it is.
+            mount_from: Another repository of the same store that has it as it is expected.
+
+        Returns:
+            What it is at the destination, and whether it was mounted, so that no content was needed.
         """
 
 

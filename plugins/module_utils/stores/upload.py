@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import threading
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -168,40 +169,49 @@ class BlobUpload:
             length = min(size - self._offset, self._chunks.size or size)
             headers = {"Content-Range": f"{self._offset}-{self._offset + length - 1}"}
             with self._content(self._offset) as blocks:
-                response = self._carry("PATCH", self._location or "", blocks, length, headers)
+                body = KnownBody(self._limited(blocks, length), length)
+                response = self._carry("PATCH", self._location or "", body, headers)
             self._follow(response)
-            self._offset += length
-            # What a session that was lost had once reached is no progress: else it would be begun anew for ever.
-            if self._offset > self._furthest:
-                self._furthest = self._offset
-                self._attempts.worked()
+            self._advance(length)
+
+    def _advance(self, length: int) -> None:
+        self._offset += length
+        # What a session that was lost had once reached is no progress: else it would be begun anew for ever.
+        if self._offset > self._furthest:
+            self._furthest = self._offset
+            self._attempts.worked()
 
     def _finish(self) -> None:
         location = self._location or ""
         path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self._descriptor.digest})}"
         if self._offset < self._descriptor.size:
             with self._content(0) as blocks:
-                response = self._carry("PUT", path, blocks, self._descriptor.size, {})
+                size = self._descriptor.size
+                response = self._carry("PUT", path, KnownBody(self._limited(blocks, size), size))
         else:
-            response = self._carry("PUT", path, iter(()), 0, {})
+            response = self._carry("PUT", path)
         if response.status_code not in (201, 204):
             raise self._refused(response)
         let_go(response)
 
-    def _carry(self, method: str, path: str, blocks: Blocks, length: int, headers: dict[str, str]) -> requests.Response:
-        headers = {"Content-Type": "application/octet-stream", "Content-Length": str(length), **headers}
-        body = _Body(self._road.limit(_exactly(blocks, length, self._content.what)), length)
+    def _limited(self, blocks: Blocks, length: int) -> Blocks:
+        return self._road.limit(_exactly(blocks, length, self._content.what))
+
+    def _carry(
+        self, method: str, path: str, body: RequestBody | None = None, headers: Mapping[str, str] | None = None
+    ) -> requests.Response:
+        headers = {"Content-Type": "application/octet-stream", **(headers or {})}
         try:
-            response = self._road.request(method, path, data=body if length else b"", headers=headers)
+            response = self._road.request(method, path, data=b"" if body is None else body, headers=headers)
         except ConnectionLostError:
             self._cuts += 1
-            if self._cuts >= _CUTS_UNTIL_SMALLER:
+            if body is not None and self._cuts >= _CUTS_UNTIL_SMALLER:
                 # Whoever cuts after so many seconds or bytes lets through what is well below.
-                self._chunks.halve(min(length, max(body.sent, 2 * SMALLEST_CHUNK)) if body.sent else length)
+                self._chunks.halve(min(body.size, max(body.sent, 2 * SMALLEST_CHUNK)) if body.sent else body.size)
             raise
         if response.status_code in _TOO_LARGE:
             error = refusal(response, self._what, self._road.description)
-            error.transient = self._chunks.halve(length) or error.transient
+            error.transient = (body is not None and self._chunks.halve(body.size)) or error.transient
             raise error
         return response
 
@@ -241,22 +251,39 @@ class BlobUpload:
         return error
 
 
-class _Body:
-    """A request's body of known length: requests sends ``Content-Length``, http.client the blocks as they come.
+class RequestBody:
+    """A request's body whose length shows at its end: requests sends it in chunks, the last of which is marked.
 
     Attributes:
-        sent: How many bytes of it were taken so far.
+        sent: How many bytes the connection has taken.
     """
 
-    def __init__(self, blocks: Blocks, length: int) -> None:
+    def __init__(self, blocks: Blocks) -> None:
         self.sent = 0
         self._blocks = blocks
-        self._length = length
 
     def __iter__(self) -> Blocks:
         for block in self._blocks:
             yield block
             self.sent += len(block)
+
+    @property
+    def size(self) -> int:
+        """Its bytes, as far as that is known."""
+        return self.sent
+
+
+class KnownBody(RequestBody):
+    """A body of known length: requests sends ``Content-Length``, http.client the blocks as they come."""
+
+    def __init__(self, blocks: Blocks, length: int) -> None:
+        super().__init__(blocks)
+        self._length = length
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self._length
 
     def __len__(self) -> int:
         return self._length

@@ -17,7 +17,6 @@ import requests
 from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
 from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
 from ansible_collections.k8scr.core.plugins.module_utils.push import push_images
-from ansible_collections.k8scr.core.plugins.module_utils.pushed_images import PushedImages
 from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DockerDaemon
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
@@ -98,10 +97,9 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
     def run(*images: Any, check_mode: bool = False, **given: Any) -> dict[str, Any]:
         defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": [], "upstreams": []}
-        options = {**defaults, "lock": None, "locked": False, **given, "images": images}
-        pushed = PushedImages(cache, registry.identity)
+        options = {**defaults, "lock": None, "locked": False, "compression": "auto", **given, "images": images}
         with closing(Upstreams(options["upstreams"], options["connections"], timeout=2.0, patience=8.0)) as upstreams:
-            return push_images(options, check_mode, registry, pushed, upstreams)
+            return push_images(options, check_mode, registry, cache, upstreams)
 
     return run
 

@@ -112,6 +112,7 @@ def test_check_mode_says_what_a_push_does_with_each_blob(
     again = data.draw(st.lists(st.sampled_from(sorted(wanted, key=str)), max_size=2), "wanted twice")
     kind = data.draw(st.sampled_from(["oci", "oci-archive", "docker-archive"]), "source")
     mount_from = data.draw(st.lists(repositories, unique=True), "mount_from")
+    compression = data.draw(st.sampled_from(["none", "gzip"]), "compression")
     with tempfile.TemporaryDirectory() as folder:
         entries = []
         for repository, tag in [*wanted, *again]:
@@ -121,10 +122,10 @@ def test_check_mode_says_what_a_push_does_with_each_blob(
             name = f"example.com/{repository}"
             entries.append({"source": source, "name": f"{name}:{tag}" if tag else f"{name}@{image.digest}"})
 
-        planned, done, repeated = run_thrice(push, *entries, mount_from=mount_from)
+        planned, done, repeated = run_thrice(push, *entries, mount_from=mount_from, compression=compression)
 
     assert "failed" not in done
-    assert planned == done
+    assert without_what_compression_tells(planned) == without_what_compression_tells(done)
     assert repeated["changed"] is False
     assert [each["digest"] for each in repeated["images"]] == [each["digest"] for each in done["images"]]
 
@@ -160,6 +161,21 @@ def test_check_mode_says_what_a_pull_does_with_each_blob(
     assert [each["digest"] for each in repeated["images"]] == [image.digest for image in wanted.values()] + [
         wanted[name].digest for name in again
     ]
+
+
+def without_what_compression_tells(result: dict[str, Any]) -> dict[str, Any]:
+    """A result without the digests and sizes that show when layers are compressed, in whatever run that is."""
+    kept = copy.deepcopy(result)
+    for image in kept["images"]:
+        compressed = [blob for blob in image["blobs"] if "uncompressed" in blob]
+        for blob in compressed:
+            del blob["digest"], blob["size"]
+        if compressed:
+            del image["digest"]
+            kept["diff"]["after"] = ""
+            for action in ("present", "mounted", "sent"):
+                del image[action]["bytes"]
+    return kept
 
 
 def write_files(folder: Path, files: dict[str, bytes]) -> None:

@@ -197,8 +197,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self._send(fault.change)
             return
-        length = int(self.headers.get("Content-Length") or 0)
-        body = self.rfile.read(length if fault is None or fault.cut is None else min(length, fault.cut))
+        body = self._read_body(fault.cut if fault else None)
         if fault and fault.cut is not None:
             with self.registry.lock:
                 self._answer(address.path, {}, body)
@@ -221,6 +220,19 @@ class _Handler(BaseHTTPRequestHandler):
 
     def log_message(self, *_args: Any) -> None:
         """Say nothing."""
+
+    def _read_body(self, most: int | None) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            length = int(self.headers.get("Content-Length") or 0)
+            return self.rfile.read(length if most is None else min(length, most))
+        body = b""
+        while most is None or len(body) < most:
+            length = int(self.rfile.readline() or b"0", 16)
+            body += self.rfile.read(length)
+            self.rfile.readline()
+            if not length:
+                break
+        return body[:most]
 
     def _send(self, answer: Answer) -> None:
         self.send_response(answer.status)
@@ -289,7 +301,9 @@ class _Handler(BaseHTTPRequestHandler):
             name = str(len(uploads))
         elif name not in uploads:
             return refused(404, "BLOB_UPLOAD_UNKNOWN")
-        elif self.command == "PATCH" and not self.headers["Content-Range"].startswith(f"{len(uploads[name])}-"):
+        elif self.command == "PATCH" and not self.headers.get("Content-Range", f"{len(uploads[name])}-").startswith(
+            f"{len(uploads[name])}-"
+        ):
             return refused(416, "RANGE_INVALID")
         uploads[name] = uploads.get(name, b"") + body
         if self.command != "PUT":

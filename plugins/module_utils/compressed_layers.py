@@ -1,0 +1,73 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Layers that are compressed on their way to the cluster's registry, and what they became.
+
+That is remembered from run to run, so that a layer which is there is neither compressed nor sent again. It is a hint:
+the registry is asked whether it has the blob.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from .cache_file import CacheFile
+from .errors import InputError
+from .oci.descriptor import Descriptor
+from .stores.compression import CompressedContent, Compression
+from .stores.registry import RegistryRepository
+from .stores.store import BlobContent
+
+_MOST_LAYERS = 4000
+
+
+class CompressedLayers:
+    """What layers became.
+
+    Args:
+        folder: Where the file is.
+        compression: How layers are compressed.
+    """
+
+    def __init__(self, folder: Path, compression: Compression) -> None:
+        self.compression = compression
+        self._file = CacheFile(folder / f"layers{compression.suffix}", _MOST_LAYERS)
+
+    def get(self, layer: Descriptor) -> Descriptor | None:
+        """What a layer became when it was compressed in this way; ``None`` where nobody knows."""
+        known = self._file.get(layer.digest)
+        try:
+            return Descriptor.from_json(known) if known else None
+        except InputError:
+            return None
+
+    def remember(self, layer: Descriptor, compressed: Descriptor) -> None:
+        """Add a layer."""
+        self._file.put(layer.digest, compressed.to_json())
+
+    def save(self) -> None:
+        """Keep it for the next run."""
+        self._file.save()
+
+
+class CompressingRepository:
+    """Compresses layers on their way to a repository; see :class:`LayerCompressor`."""
+
+    def __init__(self, repository: RegistryRepository, layers: CompressedLayers) -> None:
+        self._repository = repository
+        self._layers = layers
+
+    def former(self, layer: Descriptor) -> Descriptor | None:
+        """See :meth:`LayerCompressor.former`."""
+        return self._layers.get(layer)
+
+    def put(
+        self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
+    ) -> tuple[Descriptor, bool]:
+        """See :meth:`LayerCompressor.put`."""
+        compressed = CompressedContent(content, layer, self._layers.compression)
+        became, mounted = self._repository.put_compressed(expected, compressed, mount_from)
+        if became != layer:
+            self._layers.remember(layer, became)
+        return became, mounted

@@ -1,0 +1,62 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Layers that are compressed on the way are what others make of them, who unpack and verify them."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import images
+import pytest
+
+from .conftest import Task
+from .host_registries import MAKES, HostRegistry, host_registry, install_distribution_2
+from .memory import MEMORY, memory_of
+
+
+@pytest.fixture(scope="module", params=MAKES)
+def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
+    """A registry of each make."""
+    install_distribution_2()
+    folder = tmp_path_factory.mktemp("registry")
+    with host_registry(request.param, folder, "compressing") as registry:
+        yield registry
+
+
+@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
+def test_skopeo_unpacks_what_was_compressed_on_the_way(
+    task: Task, host: HostRegistry, repository: str, tmp_path: Path, compression: str
+) -> None:
+    image = images.ensure("many")
+    wanted = {"source": f"docker-archive:{image.docker_archive}:localhost/team/api:1.0", "name": f"{repository}:1"}
+
+    pushed = task("k8scr_push", images=[wanted], compression=compression, **host.options)
+    again = task("k8scr_push", images=[wanted], compression="auto", **host.options)
+
+    assert pushed["changed"], pushed.get("msg")
+    assert not again["changed"], again.get("msg")
+    source = f"docker://{host.address}/{pushed['images'][0]['repository']}:1"
+    copy = [
+        "skopeo",
+        "copy",
+        "--quiet",
+        "--src-tls-verify=false",
+        "--dest-decompress",
+        source,
+        f"dir:{tmp_path}/copied",
+    ]
+    subprocess.run(copy, check=True)
+    manifest = json.loads((tmp_path / "copied/manifest.json").read_bytes())
+    config = json.loads((tmp_path / "copied" / manifest["config"]["digest"].partition(":")[2]).read_bytes())
+    assert [layer["digest"] for layer in manifest["layers"]] == config["rootfs"]["diff_ids"]
+
+
+def test_memory_does_not_grow_with_the_size_of_a_layer(host: HostRegistry, repository: str) -> None:
+    source = {"source": f"docker-archive:{images.ensure('debian').docker_archive}", "name": f"{repository}:1"}
+
+    assert memory_of("k8scr_push", images=[source], **host.options) < MEMORY
