@@ -16,6 +16,7 @@ from . import (
     api,
     cgroups,
     control_plane,
+    files,
     host,
     images,
     layout,
@@ -75,7 +76,7 @@ def up() -> None:
         control_plane.prepare()
         for node in NODES:
             nodes.prepare(node)
-        nodes.write_inventory()
+        files.write(layout.INVENTORY, nodes.inventory())
 
         # What waits for nobody first, so that it gets ready while others start.
         _start(network.switch())

@@ -27,7 +27,7 @@ SETTINGS = (
 
 def remember() -> None:
     """Write down how things are, unless a run before us has; then make the mount points."""
-    folders = ("/run/netns", *NODE_FOLDERS)
+    folders = ("/run/netns", "/run/sshd", *NODE_FOLDERS)
     if not layout.HOST_BEFORE.exists():
         before = {
             "settings": {name: _setting(name).read_text(encoding="ascii") for name in SETTINGS},

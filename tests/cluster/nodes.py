@@ -14,8 +14,9 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
-from . import api, certificates, cgroups, files, host, images, layout, network, prerequisites, users
+from . import api, certificates, cgroups, files, host, images, layout, network, prerequisites, ssh, users
 from .certificates import CA, Pair
 from .components import Component, inside
 from .errors import ClusterError
@@ -76,11 +77,12 @@ def prepare(node: Node) -> None:
         ),
     )
     files.write(node.folder / "cni/pods.conflist", files.fill("cni.conflist", pods=node.pods))
+    ssh.prepare()
 
 
 def components(node: Node) -> list[Component]:
     """The machine, and what runs on it, in the order in which they are started."""
-    return [machine(node), containerd(node), kubelet(node), kube_proxy(node)]
+    return [machine(node), containerd(node), kubelet(node), kube_proxy(node), sshd(node)]
 
 
 def machine(node: Node) -> Component:
@@ -139,11 +141,18 @@ def kube_proxy(node: Node) -> Component:
     return _part(node, "kube-proxy", flags, lambda: api.check(node.address, _PROXY_HEALTH_PORT))
 
 
-def _part(node: Node, program: str, flags: list[str], check: Callable[[], str | None]) -> Component:
+def sshd(node: Node) -> Component:
+    """What plays reach the node through."""
+    return _part(node, "sshd", ssh.server_flags(), lambda: ssh.check(node), folder=Path("/usr/sbin"))
+
+
+def _part(
+    node: Node, program: str, flags: list[str], check: Callable[[], str | None], folder: Path = layout.BIN
+) -> Component:
     return Component(
         name=f"{program}@{node.name}",
         group=f"{group(node)}/{program}",
-        command=lambda: inside(node.name, str(layout.BIN / program), *flags),
+        command=lambda: inside(node.name, str(folder / program), *flags),
         check=check,
     )
 
@@ -165,25 +174,24 @@ def reaches_services(node: Node) -> bool:
     return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
-def write_inventory() -> None:
-    """Write the inventory by which plays know the nodes."""
+def inventory() -> str:
+    """The inventory by which plays know the nodes."""
     hosts = "".join(
         files.fill(
             "inventory-host.yml",
             name=node.name,
             address=node.address,
-            netns=node.netns,
-            certs_d=node.certs_d,
-            containerd_socket=node.containerd_socket,
-            containerd_root=node.containerd_root,
+            folder=node.folder,
         )
         for node in NODES
     )
-    text = files.fill(
+    return files.fill(
         "inventory.yml",
         hosts=hosts.rstrip("\n"),
+        python=sys.executable,
+        key=ssh.CLIENT_KEY,
+        known_hosts=ssh.KNOWN_HOSTS,
         kubeconfig=layout.KUBECONFIG,
         registry_image=images.REGISTRY,
         registry_archive=images.archive_of("registry"),
     )
-    files.write(layout.INVENTORY, text)

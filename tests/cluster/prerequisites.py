@@ -21,6 +21,8 @@ _PACKAGES = {
     "nsenter": "util-linux",
     "openssl": "openssl",
     "runc": "runc",
+    "ssh": "openssh-client",
+    "sshd": "openssh-server",
 }
 _CNI_PACKAGE = "containernetworking-plugins"
 _CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
@@ -67,7 +69,8 @@ def _install(packages: list[str]) -> None:
         return
     say(f"installing with apt-get: {' '.join(packages)}")
     install = ["apt-get", "install", "-y", "-q", "--no-install-recommends", *_WAIT_FOR_OTHERS, *packages]
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    # Nothing is to be started as a service: RUNLEVEL has the packages' scripts believe that it is not time.
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
     # The lists of packages may be old, or not there at all: fetch them only then.
     for command in (install, ["apt-get", "update", "-q"], install):
         result = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
