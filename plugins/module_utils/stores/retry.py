@@ -65,6 +65,8 @@ class Attempts:
         self._retries = retries
         self._what = what
         self._failures = 0
+        self._limited = 0
+        """How many of these are of a kind that is worth some tries only."""
         self._failing_since = 0.0
 
     def answered(self) -> None:
@@ -74,7 +76,7 @@ class Attempts:
     def worked(self) -> None:
         """Say that it works, or gets on: patience begins anew."""
         self.answered()
-        self._failures = 0
+        self._failures = self._limited = 0
 
     def failed(self, error: K8scrError) -> None:
         """Wait before the next try, longer each time and never the same.
@@ -89,9 +91,10 @@ class Attempts:
         wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), _LONGEST_WAIT) * random.uniform(0.5, 1.5)  # noqa: S311
         wait = max(wait, error.retry_after)
         given_up = now + wait > self._failing_since + self._retries.seconds
-        tries = error.tries if self._retries.proved else _UNPROVED_TRIES
-        hopeless = tries is not None and self._failures >= tries
-        if not error.transient or given_up or hopeless:
+        self._limited += error.tries is not None
+        hopeless = error.tries is not None and self._limited >= error.tries
+        unproved = not self._retries.proved and self._failures >= _UNPROVED_TRIES
+        if not error.transient or given_up or hopeless or unproved:
             raise error
         self._retries.note(self._what, error.message)
         self._retries.sleep(wait)

@@ -63,3 +63,18 @@ def test_where_nothing_has_worked_yet_it_is_told_at_once() -> None:
 def test_what_does_not_pass_is_not_tried_again(error: Exception) -> None:
     with pytest.raises(type(error)):
         Retries(600, sleep=lambda _seconds: None).begin("blob").failed(error)  # type: ignore[arg-type]
+
+
+def test_what_is_worth_three_tries_has_them_whatever_failed_before() -> None:
+    retries = Retries(600, sleep=lambda _seconds: None)
+    retries.proved = True
+    attempts = retries.begin("blob")
+    # As of an API server that is away for a while and answers 500 as it comes back.
+    for _number in range(5):
+        attempts.failed(LOST)
+
+    attempts.failed(RegistryError("EOF", status=500))
+    attempts.failed(RegistryError("EOF", status=500))
+
+    with pytest.raises(RegistryError):
+        attempts.failed(RegistryError("EOF", status=500))
