@@ -241,14 +241,15 @@ class BlobUpload:
 
     def _refused(self, response: requests.Response) -> K8scrError:
         error = refusal(response, self._what, self._road.description)
-        wrong_digest = "DIGEST_INVALID" in error.codes
-        if wrong_digest and not self._has_past:
-            return DigestMismatchError(error.message)
-        if self._location is not None and (wrong_digest or error.status in _SESSION_LOST):
+        lost = error.status in _SESSION_LOST
+        refused: K8scrError = error
+        if "DIGEST_INVALID" in error.codes:
             # Of a session with a past not everything may have been kept as it was sent.
+            refused, lost = DigestMismatchError(error.message), self._has_past
+        if self._location is not None and lost:
             self._forget_session()
-            error.transient, error.tries = True, _NEW_SESSIONS
-        return error
+            refused.transient, refused.tries = True, _NEW_SESSIONS
+        return refused
 
 
 class RequestBody:

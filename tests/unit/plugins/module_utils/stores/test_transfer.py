@@ -162,6 +162,16 @@ def test_what_is_damaged_at_the_source_is_not_sent_for_ever_after_a_cut(
     assert verbs(server).count("PUT") == 2
 
 
+def test_what_is_damaged_at_the_source_is_told_as_such_after_other_failures(
+    server: RegistryServer, repository: RegistryRepository
+) -> None:
+    server.fail("PUT", "/blobs/uploads/", refused(503, "UNAVAILABLE"), times=2)
+    wrong = Descriptor(BLOB.media_type, digest_of(b"other"), BLOB.size)
+
+    with pytest.raises(DigestMismatchError):
+        repository.put_blob(wrong, content_of(LARGE))
+
+
 @pytest.mark.parametrize("size", [5, 3 * MIB])
 def test_what_a_source_has_too_much_does_not_become_a_request_of_its_own(
     server: RegistryServer, repository: RegistryRepository, size: int
