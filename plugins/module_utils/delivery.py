@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .copy import Action, BlobCopy, ImageCopy, finish_image, plan_image, share_blobs, start_blobs
-from .errors import DestinationError, InputError, K8scrError
+from .errors import DestinationError, InputError, K8scrError, RefusedError
 from .stores.store import DestinationStore
 
 _IMAGES_PER_CONNECTION = 8
@@ -142,7 +142,9 @@ def _finish(order: Order) -> bool:
 
 def _commit(store: DestinationStore, orders: Sequence[Order]) -> None:
     errors = [order.error for order in orders if order.error]
-    if errors and store.abandon(resumable=all(error.transient for error in errors)):
+    # Who refuses may be of another mind in the next run, as with other credentials.
+    resumable = all(error.transient or isinstance(error, RefusedError) for error in errors)
+    if errors and store.abandon(resumable):
         _fail(orders, _because_of(orders))
         return
     try:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,13 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.copy import ImageCopy
 from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery, Order
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+    ApiServerError,
+    DigestMismatchError,
+    InputError,
+    K8scrError,
+    SourceError,
+)
 from ansible_collections.k8scr.core.plugins.module_utils.stores.files import Folder
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
@@ -211,6 +218,27 @@ def test_a_bug_leaves_no_half_written_archive(tmp_path: Path, image: Image, monk
         Delivery(2, check_mode=False, fail_fast=False).run([archive_order(tmp_path, image, "app")])
 
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
+
+
+@pytest.mark.parametrize(
+    ("error", "left"),
+    [
+        (ApiServerError("the credentials have ended", status=401), [".app.tar.partial", "app"]),
+        (DigestMismatchError("damaged"), ["app"]),
+    ],
+)
+def test_what_came_of_an_archive_is_kept_for_a_run_with_other_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: K8scrError, left: list[str]
+) -> None:
+    def fail(*_arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(OciArchiveDestination, "publish", fail)
+    large = make_image(layer("bin/app", random.Random(0).randbytes(3 << 20)))
+
+    Delivery(2, check_mode=False, fail_fast=False).run([archive_order(tmp_path, large, "app")])
+
+    assert sorted(path.name for path in tmp_path.iterdir()) == left
 
 
 def test_an_archive_that_cannot_take_its_place_fails_its_images(
