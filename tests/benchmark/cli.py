@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
+import signal
+import sys
 import tempfile
 import time
 from collections.abc import Mapping
@@ -39,6 +41,8 @@ def main() -> int:
             print(f"{comparison.name:20} {comparison.title}")
         print(f"{NEIGHBOUR:20} How others fare at the API server meanwhile")
         return 0
+    # Who ends it with a signal wants nothing left behind either.
+    signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     results = Results(options.output / "results.json", options.scale)
     started = time.monotonic()
     _measure(_wanted(options), options.rounds, options.scale, results)

@@ -72,6 +72,8 @@ def _blobs(work: Work) -> list[Path]:
 def _open_uploads(url: str, count: int) -> list[str]:
     with administrator() as session:
         answers = [session.post(url, timeout=60) for _number in range(count)]
+    for answer in answers:
+        answer.raise_for_status()
     # The API server leaves the registry's own scheme there.
     parts = [urlsplit(answer.headers["Location"]) for answer in answers]
     return [urljoin(url, f"{location.path}?{location.query}") for location in parts]

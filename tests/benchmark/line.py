@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import requests
-from cluster import layout, programs
+from cluster import layout
 
 from .measure import Failed
 from .registry import Registry
@@ -25,9 +25,8 @@ from .registry import Registry
 @contextmanager
 def far_away(registry: Registry, milliseconds: int) -> Iterator[Registry]:
     """The registry over a line whose round trips take so long, until the end of the block."""
-    program = programs.ensure(["toxiproxy"])["toxiproxy"]
     port, listener = _free_port(), _free_port()
-    command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
+    command = [str(layout.BIN / "toxiproxy"), "-host", "127.0.0.1", "-port", str(port)]
     with (
         tempfile.TemporaryDirectory() as folder,
         subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process,

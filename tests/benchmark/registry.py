@@ -100,14 +100,15 @@ def administrator() -> requests.Session:
 @contextmanager
 def deployed() -> Iterator[Registry]:
     """The registry until the end of the block."""
-    if STORAGE.exists():
-        shutil.rmtree(STORAGE)
-    STORAGE.mkdir()
+    # Where an earlier run was killed, its Pod still has this very folder.
+    STORAGE.mkdir(exist_ok=True)
     os.chown(STORAGE, _USER, _USER)
     try:
         _role("present")
         address = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.status.podIP}")
-        yield Registry(f"{address}:{PORT}", _processes())
+        registry = Registry(f"{address}:{PORT}", _processes())
+        registry.empty()
+        yield registry
     finally:
         _role("absent")
         shutil.rmtree(STORAGE)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from contextlib import suppress
 from importlib import import_module
 
 from ansible.module_utils.testing import patch_module_args
@@ -24,11 +25,10 @@ def main() -> None:
     module = import_module(f"ansible_collections.k8scr.core.plugins.modules.{sys.argv[1]}")
     options = json.load(sys.stdin)
     started = time.monotonic()
-    try:
-        with patch_module_args(options):
-            module.main()
-    finally:
-        print(json.dumps(time.monotonic() - started))
+    # Whether it failed is in the result.
+    with patch_module_args(options), suppress(SystemExit):
+        module.main()
+    print(json.dumps(time.monotonic() - started))
 
 
 main()

@@ -34,6 +34,9 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
     if unknown:
         known = ", ".join(PROGRAMS)
         raise ClusterError(f"no such program: {', '.join(unknown)} (there are {known})")
+    if all(_at_hand(PROGRAMS[name]) for name in names):
+        # Nobody's build is waited for.
+        return {name: cached(PROGRAMS[name]) for name in names}
     paths = {}
     missing = []
     with _lock():
@@ -58,6 +61,12 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
 def cached(program: Program) -> Path:
     """Where the cache has the program, or will."""
     return layout.PROGRAMS / f"{program.name}-{program.version}" / program.name
+
+
+def _at_hand(program: Program) -> bool:
+    """Whether the cache has the program, and no folder is named that may have another."""
+    linked = (layout.BIN / program.name).resolve() == cached(program).resolve()
+    return linked and os.access(cached(program), os.X_OK) and not os.environ.get(NAMED_FOLDER)
 
 
 def _find(program: Program) -> Path | None:

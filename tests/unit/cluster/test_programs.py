@@ -54,6 +54,14 @@ def test_another_version_is_not_taken(cache: Path, monkeypatch: pytest.MonkeyPat
         programs.ensure(["tool"])
 
 
+def test_what_is_at_hand_waits_for_nobodys_build(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(programs.cached(TOOL).parent, "v1.37.2")
+    first = programs.ensure(["tool"])
+    monkeypatch.setattr(programs, "_lock", lambda: pytest.fail("it waits"))
+
+    assert programs.ensure(["tool"]) == first == {"tool": programs.cached(TOOL)}
+
+
 def test_what_was_built_once_is_not_built_again(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     built = []
 
