@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 from urllib.parse import urlencode, urlsplit
 
-from ..errors import K8scrError, RegistryError
+from ..errors import InputError, K8scrError, RegistryError
 from ..oci.manifest import MAXIMUM_SIZE, load_json_object
 from .auth_files import Credentials
 from .registry_answers import read_limited
@@ -135,6 +135,10 @@ class RegistryAuth:
         with self._lock:
             credentials = self._credentials_for(repository)
             if credentials and credentials.registry_token:
+                if not _is_header_value(credentials.registry_token):
+                    raise InputError(
+                        f"the token for {self._registry} in {credentials.origin} is not one", "Log in again"
+                    )
                 self._headers[repository] = f"Bearer {credentials.registry_token}"
             elif bearer:
                 grant = _Grant(
@@ -167,11 +171,11 @@ class RegistryAuth:
         return token
 
     def _fetch(self, grant: _Grant, credentials: Credentials | None) -> _Token:
-        realm = urlsplit(grant.realm)
-        who = f"the token server {realm.hostname} of {self._registry}"
-        if realm.scheme != "https" and not (realm.scheme == "http" and self._plain_http):
+        scheme, host = self._token_server(grant.realm)
+        who = f"the token server {host} of {self._registry}"
+        if scheme != "https" and not (scheme == "http" and self._plain_http):
             raise RegistryError(
-                f"{self._registry} wants credentials to be sent without TLS, to {realm.netloc:.200}",
+                f"{self._registry} wants credentials to be sent without TLS, to {host:.200}",
                 "Have it name a token server with https, or allow this with plain_http",
             )
         began = time.monotonic()
@@ -185,12 +189,26 @@ class RegistryAuth:
             value = load_json_object(content, "its answer")
             token = value.get("token") or value.get("access_token")
             lifetime = float(value.get("expires_in") or _LIFETIME)
-        except (K8scrError, TypeError, ValueError):
+        except (K8scrError, TypeError, ValueError, OverflowError):
             token = None
         if not isinstance(token, str) or not _is_header_value(token):
             raise RegistryError(f"{who} gives no token: its answer has none", "Look at what answers there")
         # One that ends before it could be used is used all the same, once.
         return _Token(token, began + max(lifetime, _SPARE))
+
+    def _token_server(self, realm: str) -> tuple[str, str]:
+        """The scheme and the host of a token server."""
+        try:
+            parts = urlsplit(realm)
+            # A port that is none is found out when it is looked at.
+            host = parts.hostname if parts.port != 0 else None
+        except ValueError:
+            host = None
+        if not host or "@" in parts.netloc or not _is_header_value(realm) or " " in realm:
+            raise RegistryError(
+                f"{self._registry} names a token server that is not a URL", "Look at what answers there"
+            )
+        return parts.scheme, host
 
     def _ask(self, grant: _Grant, credentials: Credentials | None) -> requests.Response:
         scopes = [("scope", scope) for scope in grant.scope.split()]

@@ -143,7 +143,12 @@ class UpstreamAdapter(_TlsAdapter):
 
     def ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> requests.Response:
         """See :meth:`TokenRoad.ask_token_server`."""
-        request = requests.Request(method, url, headers=headers, data=body).prepare()
+        try:
+            request = requests.Request(method, url, headers=headers, data=body).prepare()
+        except OSError:  # which requests' own errors are
+            raise RegistryError(
+                f"{self._registry} names a token server that is not a URL", "Look at what answers there"
+            ) from None
         return self._send_once(request, self._timeouts, super().send)
 
     def _follow(self, request: requests.PreparedRequest, authorization: str | None, timeout: Any) -> requests.Response:

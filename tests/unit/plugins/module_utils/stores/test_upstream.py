@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -322,6 +323,45 @@ def test_an_answer_without_a_token_is_said(push: Push, upstream: RegistryServer,
         upstream.fail("HEAD", "manifests", Answer(401, challenge))
 
         assert "gives no token: its answer has none" in error_of(push(source(upstream), upstreams=settings(upstream)))
+
+
+@pytest.mark.parametrize("lifetime", [b"9" * 400, b"1e999", b"-1e999", b'"soon"', b"[]", b"NaN"])
+def test_a_token_without_a_lifetime_that_makes_sense_is_used_once_or_not_at_all(
+    push: Push, upstream: RegistryServer, lifetime: bytes
+) -> None:
+    with listening(lambda _asked: Answer(200, {}, b'{"token": "abc", "expires_in": ' + lifetime + b"}")) as url:
+        challenge = {"WWW-Authenticate": f'Bearer realm="{url}/token"'}
+        upstream.fail("HEAD", "manifests", Answer(401, challenge))
+
+        error = error_of(push(source(upstream), upstreams=settings(upstream)))
+
+    assert re.search("gives no token|does not let us read", error)
+
+
+@pytest.mark.parametrize(
+    "realm",
+    ["", "token", "http://[", "http://", "http://me:secret@[::1/", "http://a b/", "http://a:port/", "http://.a/"],
+)
+def test_a_token_server_that_is_none_is_said(push: Push, upstream: RegistryServer, realm: str) -> None:
+    upstream.fail("HEAD", "manifests", Answer(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}))
+
+    error = error_of(push(source(upstream), upstreams=settings(upstream, username="me", password="my own")))
+
+    assert "names a token server that is not a URL" in error
+    assert "secret" not in error
+
+
+def test_a_token_in_a_file_that_no_header_can_carry_is_said_and_not_shown(
+    push: Push, upstream: RegistryServer, tokens: TokenServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    auth_file = tmp_path / "auth.json"
+    auth_file.write_text(json.dumps({"auths": {host(upstream): {"registrytoken": "secret\r\nX-Other: header"}}}))
+    monkeypatch.setenv("REGISTRY_AUTH_FILE", str(auth_file))
+
+    error = error_of(push(source(upstream), upstreams=settings(upstream)))
+
+    assert f"the token for {host(upstream)} in {auth_file} is not one" in error
+    assert "secret" not in error
 
 
 def test_storage_that_the_registry_redirects_to_gets_no_credentials(

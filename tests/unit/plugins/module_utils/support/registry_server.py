@@ -23,7 +23,9 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
 
 from .images import Image
 
@@ -267,11 +269,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _put_manifest(self, repository: str, reference: str, body: bytes) -> Answer:
         digest = digest_of(body)
-        manifests, value = self.registry.manifests.setdefault(repository, {}), json.loads(body)
-        blobs = [part["digest"] for part in (value.get("config"), *value.get("layers", [])) if part]
-        if any(blob not in self.registry.blobs.get(repository, {}) for blob in blobs):
+        manifests = self.registry.manifests.setdefault(repository, {})
+        try:
+            manifest = parse_manifest(body)
+        except InputError:
+            return refused(400, "MANIFEST_INVALID")
+        if any(blob.digest not in self.registry.blobs.get(repository, {}) for blob in manifest.blobs):
             return refused(400, "MANIFEST_BLOB_UNKNOWN")
-        if any(child["digest"] not in manifests for child in value.get("manifests", [])):
+        if any(child.digest not in manifests for child in manifest.manifests):
             return refused(400, "MANIFEST_UNKNOWN")
         if ":" in reference and reference != digest:
             return refused(400, "DIGEST_INVALID")

@@ -1,0 +1,261 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Whatever is in an archive, a layout or a registry, an error is one of ours, and comes soon.
+
+A few examples run each time; ``K8SCR_FUZZ_EXAMPLES`` says how many others to try.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of, verified
+from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_INDEX, OCI_MANIFEST
+from ansible_collections.k8scr.core.plugins.module_utils.oci.platform import Platform
+from ansible_collections.k8scr.core.plugins.module_utils.stores.graph import walk_manifests
+from ansible_collections.k8scr.core.plugins.module_utils.stores.location import (
+    Location,
+    open_destination,
+    open_source,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils.stores.platforms import PlatformSource
+from ansible_collections.k8scr.core.plugins.module_utils.stores.referrers import attached_to, referrers_in
+from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
+from ansible_collections.k8scr.core.plugins.module_utils.stores.store import ImageSource, SourceImage
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.plugins.module_utils.support.fuzzing import (
+    HEADERS,
+    Hostile,
+    Lie,
+    bounds,
+    documents,
+    fuzzed,
+    hostile_archives,
+    hostile_images,
+    lies,
+    require_one_line,
+)
+from unit.plugins.module_utils.support.images import describe, make_image, tar, write_layout
+from unit.plugins.module_utils.support.registry_server import Answer, Fault, RegistryServer
+from unit.plugins.module_utils.support.stores import put
+from unit.plugins.module_utils.support.upstream_servers import Asked, TokenServer
+
+Run = Callable[..., dict[str, Any]]
+ENTRY = describe(b"{}", OCI_MANIFEST, artifactType="application/vnd.example.signature", annotations={"a": "b"})
+ARCHIVES = ("oci-archive", "docker-archive")
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """Where the examples of a test are written, one after the other."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder) / "hostile"
+
+
+def remove(place: Path) -> None:
+    """Make room for the next example."""
+    if place.is_dir():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def read_all(source: ImageSource, image: SourceImage) -> None:
+    """Read an image in every way that a push does."""
+    selected = PlatformSource(source, [Platform("linux", "amd64")])
+    for kind, root in ((source, image), (selected, selected.select(image))):
+        for manifest in walk_manifests(kind, root.root):
+            for blob in manifest.blobs:
+                with kind.open_blob(blob) as blocks:
+                    for _block in verified(blocks, blob.digest, blob.size, "the blob"):
+                        pass
+    if isinstance(source, OciLayoutSource):
+        list(attached_to(source, referrers_in(source), image.root))
+
+
+def read_place(location: Location) -> None:
+    """Read all images of a place; one that cannot be read hides no other."""
+    with closing(open_source(location)) as source:
+        for image in source.images():
+            try:
+                read_all(source, image)
+            except K8scrError as error:
+                require_one_line(str(error))
+
+
+@pytest.fixture
+def tokens() -> Iterator[HostileTokenServer]:
+    """A token server that answers anything."""
+    with HostileTokenServer().running() as running:
+        assert isinstance(running, HostileTokenServer)
+        yield running
+
+
+class HostileTokenServer(TokenServer):
+    """A token server.
+
+    Attributes:
+        text: What it answers in the place of a token.
+    """
+
+    text = b""
+
+    def answer(self, asked: Asked) -> Answer:
+        """See :meth:`TokenServer.answer`."""
+        return Answer(200, {}, self.text)
+
+
+def start_anew(server: RegistryServer, *told: Lie) -> None:
+    """Have an empty registry that lies."""
+    server.manifests.clear()
+    server.blobs.clear()
+    server.uploads.clear()
+    server.faults[:] = [Fault(lie.method, lie.path, lie.tell, lie.times) for lie in told]
+
+
+def require_lines(result: dict[str, Any]) -> None:
+    """See that whatever failed says so in one line."""
+    for image in result["images"]:
+        require_one_line(image.get("error", ""))
+
+
+@fuzzed
+@given(transport=st.sampled_from([*ARCHIVES, ""]), content=hostile_archives())
+def test_an_archive_is_read_or_refused(place: Path, transport: str, content: bytes) -> None:
+    place.write_bytes(content)
+
+    with bounds():
+        read_place(Location(transport, place))
+
+
+@fuzzed
+@given(transport=st.sampled_from(ARCHIVES), hostile=hostile_images())
+def test_an_image_in_a_sound_archive_is_read_or_refused(place: Path, transport: str, hostile: Hostile) -> None:
+    place.write_bytes(tar(*hostile.files.items()))
+
+    with bounds():
+        read_place(Location(transport, place))
+
+
+@fuzzed
+@given(transport=st.sampled_from(ARCHIVES), content=hostile_archives())
+def test_an_archive_that_is_written_to_is_refused_whole_or_replaced(
+    place: Path, transport: str, content: bytes
+) -> None:
+    place.write_bytes(content)
+
+    with bounds():
+        try:
+            with closing(open_destination(Location(transport, place))) as destination:
+                put(destination, make_image(), "example.com/app:2")
+                destination.commit()
+        except K8scrError:
+            assert place.read_bytes() == content
+            raise
+    assert list(place.parent.iterdir()) == [place]
+
+
+@fuzzed
+@given(
+    kind=st.sampled_from(ARCHIVES),
+    hostile=hostile_images(),
+    options=st.fixed_dictionaries({}, optional={"platforms": st.just(["linux/amd64"]), "referrers": st.just(True)}),
+)
+def test_a_push_of_an_image_ends_in_one_line_for_each(
+    push: Run, server: RegistryServer, place: Path, kind: str, hostile: Hostile, options: dict[str, Any]
+) -> None:
+    start_anew(server)
+    place.write_bytes(tar(*hostile.files.items()))
+
+    with bounds():
+        result = push({"source": f"{kind}:{place}", **options})
+        require_lines(result)
+
+
+@fuzzed
+@given(
+    kind=st.sampled_from(["oci", *ARCHIVES]), hostile=hostile_images(), told=st.lists(lies("HEAD", "GET"), max_size=2)
+)
+def test_a_pull_from_a_hostile_registry_brings_what_was_asked_for_or_nothing(
+    pull: Run, server: RegistryServer, place: Path, kind: str, hostile: Hostile, told: list[Lie]
+) -> None:
+    start_anew(server, *told)
+    root = digest_of(hostile.root)
+    server.blobs["app"] = dict(hostile.contents)
+    server.manifests["app"] = {digest: (OCI_MANIFEST, content) for digest, content in hostile.contents.items()}
+    for reference in ("1", root):
+        server.manifests["app"][reference] = (OCI_INDEX, hostile.root)
+
+    with bounds():
+        result = pull({"name": "app:1", "dest": f"{kind}:{place}:app"})
+        require_lines(result)
+        if result.get("failed"):
+            assert not (place / "index.json" if kind == "oci" else place).exists()
+        else:
+            read_place(Location(kind, place))
+    remove(place)
+
+
+@fuzzed
+@given(told=st.lists(lies("HEAD", "GET", "POST", "PATCH", "PUT"), min_size=1, max_size=2))
+def test_a_push_to_a_hostile_registry_ends_in_one_line(
+    push: Run, server: RegistryServer, place: Path, told: list[Lie]
+) -> None:
+    start_anew(server, *told)
+    write_layout(place, {"app:1": make_image()})
+
+    with bounds():
+        require_lines(push({"source": f"oci:{place}", "referrers": True}))
+
+
+@fuzzed
+@given(
+    told=st.lists(lies("HEAD", "GET"), max_size=2),
+    challenge=st.sampled_from([*HEADERS["WWW-Authenticate"], *[None] * 10]),
+    answer=documents({"token": "abc", "expires_in": 300}),
+)
+def test_a_hostile_upstream_registry_is_read_or_refused(
+    push: Run, server: RegistryServer, tokens: HostileTokenServer, told: list[Lie], challenge: str | None, answer: bytes
+) -> None:
+    start_anew(server, *told)
+    server.fill("up/app", "1", make_image())
+    tokens.text = answer
+    server.guard = lambda _path, _headers: Answer(
+        401, {"WWW-Authenticate": challenge or f'Bearer realm="{tokens.url}"'}
+    )
+    host = server.url.removeprefix("http://")
+    upstream = {"host": host, "plain_http": True, "username": "user", "password": "the secret"}
+
+    with bounds():
+        result = push({"source": f"docker://{host}/up/app:1", "name": "app:1"}, upstreams=[upstream])
+        require_lines(result)
+
+    assert "the secret" not in str(result)
+
+
+@fuzzed
+@given(told=st.lists(lies("GET"), max_size=1), document=documents({"schemaVersion": 2, "manifests": [ENTRY]}))
+def test_a_hostile_list_of_referrers_is_read_or_refused(
+    registry: Registry, server: RegistryServer, told: list[Lie], document: bytes
+) -> None:
+    start_anew(server)
+    image = make_image()
+    server.fill("app", "1", image)
+    headers = {"Content-Type": OCI_INDEX}
+    listing = Lie("GET", "/referrers/", 200, headers, document, 1_000_000)
+    server.faults[:] = [Fault(lie.method, lie.path, lie.tell, lie.times) for lie in (*told, listing)]
+    repository = registry.repository("app")
+
+    with bounds():
+        list(attached_to(repository, referrers_in(repository), image.root))
