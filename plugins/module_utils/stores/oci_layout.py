@@ -9,12 +9,13 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 
 from ..errors import DestinationError, InputError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, parse_manifest
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, load_json_object, parse_manifest
 from ..oci.reference import Reference, parse_reference
 from .files import Files, Folder, read_file, replace_file, writing
 from .oci_index import (
@@ -64,6 +65,26 @@ class OciLayoutSource:
             wanted = f"image {name!r}" if name else "image"
             raise SourceError(f"{self.description} has no {wanted}", f"It has {len(self.entries)} images: {known:.500}")
         return [SourceImage(each, full_name(each)) for each in entries]
+
+    @cached_property
+    def with_subject(self) -> dict[str, list[Manifest]]:
+        """The manifests with a name or none that refer to another, by the digest of that.
+
+        Raises:
+            DigestMismatchError: One is not what its digest names.
+        """
+        found: dict[str, list[Manifest]] = {}
+        for entry in dict.fromkeys(self.entries):
+            try:
+                manifest = self.fetch_manifest(entry)
+            except SourceError:
+                # It is not there, for a layout may be sparse, or no manifest: such a thing refers to nothing.
+                continue
+            subject = load_json_object(manifest.content, "the manifest").get("subject")
+            digest = subject.get("digest") if isinstance(subject, dict) else None
+            if isinstance(digest, str):
+                found.setdefault(digest, []).append(manifest)
+        return found
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import InputError, MissingManifestError, SourceError
+from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX, Manifest, load_json_object
@@ -111,24 +111,12 @@ class LayoutReferrers:
 
     def __init__(self, layout: OciLayoutSource) -> None:
         self._layout = layout
-        self._by_subject: dict[str, list[dict[str, Any]]] | None = None
 
     def of(self, digest: str) -> list[dict[str, Any]]:
         """See :meth:`Referrers.of`."""
-        if self._by_subject is None:
-            self._by_subject = {}
-            for entry in self._layout.entries:
-                try:
-                    manifest = self._layout.fetch_manifest(entry)
-                except MissingManifestError:
-                    # A sparse layout: what is not there refers to nothing.
-                    continue
-                subject = load_json_object(manifest.content, "the manifest").get("subject")
-                if isinstance(subject, dict) and isinstance(subject.get("digest"), str):
-                    self._by_subject.setdefault(subject["digest"], []).append(describe_referrer(manifest))
         root = self.tagged(fallback_tag(digest))
         listed = _entries(self._layout.fetch_manifest(root)) if root else []
-        return with_entries(listed, self._by_subject.get(digest, []))
+        return with_entries(listed, list(map(describe_referrer, self._layout.with_subject.get(digest, []))))
 
     def tagged(self, tag: str) -> Descriptor | None:
         """See :meth:`Referrers.tagged`."""

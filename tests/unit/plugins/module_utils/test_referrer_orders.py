@@ -8,17 +8,21 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_INDEX
+from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_INDEX, Manifest
+from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
 from unit.plugins.module_utils.support.engine_server import EngineServer
 from unit.plugins.module_utils.support.images import (
     Image,
+    describe,
     encode,
     layer,
     make_image,
@@ -344,3 +348,40 @@ def test_of_an_image_that_is_not_there_nothing_is_looked_for(
     assert len(result["images"]) == 1
     assert "there is no image 1 in repository team/app" in result["msg"]
     assert server.asked("GET") == []
+
+
+def test_what_refers_to_the_many_images_of_a_layout_is_found_out_once(
+    push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = {f"app:{number}": make_image(layer("bin/app", bytes([number]))) for number in range(9)}
+    write_layout(
+        tmp_path, {**images, **{f"about:{number}": about(image) for number, image in enumerate(images.values())}}
+    )
+    read: list[str] = []
+    fetch = OciLayoutSource.fetch_manifest
+
+    def noted(layout: OciLayoutSource, descriptor: Descriptor) -> Manifest:
+        read.append(descriptor.digest)
+        return fetch(layout, descriptor)
+
+    monkeypatch.setattr(OciLayoutSource, "fetch_manifest", noted)
+
+    push({"source": f"oci:{tmp_path}", "referrers": True})
+
+    assert max(Counter(read).values()) < len(images)
+
+
+def test_a_thing_in_a_layout_that_is_no_manifest_refers_to_nothing(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"app:1": image, "about:1": about(image)})
+    thing = b'{"mediaType": "application/vnd.example.thing"}'
+    (tmp_path / f"blobs/{digest_of(thing).replace(':', '/')}").write_bytes(thing)
+    index = json.loads((tmp_path / "index.json").read_bytes())
+    index["manifests"].append(describe(thing, "application/vnd.example.thing"))
+    (tmp_path / "index.json").write_bytes(encode(index))
+
+    result = push({"source": f"oci:{tmp_path}:app:1", "referrers": True})
+
+    assert result["changed"], result.get("msg")
+    assert about(image).digest in server.manifests["library/app"]
