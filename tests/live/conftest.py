@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import secrets
 import subprocess
@@ -18,8 +17,9 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from cluster import images as cluster_images
 from cluster import layout
+
+from .registry_role import deploy
 
 MODULES = "ansible_collections.k8scr.core.plugins.modules"
 Task = Callable[..., dict[str, Any]]
@@ -34,12 +34,7 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
 @pytest.fixture(scope="session", autouse=True)
 def registry() -> str:
     """The registry that the role deploys: the name of its Pod, in the namespace k8scr."""
-    variables = {"registry_image": cluster_images.REGISTRY}
-    role = ["-m", "ansible.builtin.include_role", "-a", "name=k8scr.core.registry"]
-    command = ["ansible", "localhost", *role, f"--extra-vars={json.dumps(variables)}"]
-    environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(layout.KUBECONFIG)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
+    deploy(registry_lose_images=True)
     return "k8scr-0"
 
 

@@ -1,0 +1,85 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_wait
+short_description: Wait until a registry answers through the API server
+version_added: 0.1.0
+description:
+  - Asks a registry in the cluster, by the way that pushes and pulls take, until it answers.
+  - When it does not, the message says why in the cluster's own words. What waiting does not help, as a right that is
+    missing, is said at once.
+  - It changes nothing. In check mode nothing is waited for.
+author:
+  - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.auth
+  - k8scr.core.attributes
+attributes:
+  diff_mode:
+    support: none
+    details: Nothing changes.
+options:
+  namespace:
+    description: The namespace of the registry's Pod.
+    type: str
+    default: k8scr
+  registry:
+    description: The name of the registry's Pod.
+    type: str
+    default: k8scr-0
+  registry_port:
+    description: The port that the registry listens on in its Pod.
+    type: int
+    default: 5000
+  registry_scheme:
+    description: What the registry speaks on that port.
+    type: str
+    choices: [http, https]
+    default: http
+  wait_timeout:
+    description: Seconds to wait.
+    type: int
+    default: 180
+seealso:
+  - module: k8scr.core.k8scr_push
+"""
+
+EXAMPLES = r"""
+- name: Wait until the registry answers
+  k8scr.core.k8scr_wait:
+
+- name: Wait at most a minute for a registry of another name
+  k8scr.core.k8scr_wait:
+    namespace: images
+    registry: store-0
+    wait_timeout: 60
+"""
+
+RETURN = r"""
+elapsed:
+  description: Seconds until it answered.
+  returned: success, not in check mode
+  type: float
+  sample: 2.3
+"""
+
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils.wait import run_wait
+
+
+def main() -> None:
+    """Run the module."""
+    where = ("namespace", "registry", "registry_port", "registry_scheme")
+    argument_spec = {name: REGISTRY_ARGUMENT_SPEC[name] for name in where}
+    argument_spec["wait_timeout"] = {"type": "int", "default": 180}
+    run_module(argument_spec, lambda options, check_mode: {"changed": False} if check_mode else run_wait(options))
+
+
+if __name__ == "__main__":
+    main()

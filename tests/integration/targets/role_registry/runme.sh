@@ -1,0 +1,8 @@
+#!/usr/bin/env bash
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# Most of the time is waiting for Pods, so the scenarios are hosts of one play, which wait at the same time.
+set -eux
+exec ansible-playbook playbook.yml -i inventory.yml --forks 12 "$@"
