@@ -10,7 +10,8 @@ module: k8scr_archive_info
 short_description: Tell which images are in archives
 version_added: 0.1.0
 description:
-  - Reads the names and digests of the images in OCI archives and in what C(docker save) writes. Nothing is unpacked.
+  - Reads the names and digests of the images in OCI archives and in what C(docker save) writes, also where gzip has
+    compressed these as a whole. Nothing is unpacked.
   - The role P(k8scr.core.preload#role) uses it to send nodes only what they lack. It speaks to no cluster, and needs no
     library.
 author:

@@ -30,6 +30,9 @@ options:
       - A source is C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
         containers-transports(5), or a path that begins with V(/), V(./), V(../) or V(~), whose kind is found out.
         Without C(NAME) it means every image that is there, each under its own name.
+      - An archive may be compressed with gzip as a whole, as C(docker save NAME | gzip) makes it. It is read in place
+        and takes no room on the disk, but the time of C(gunzip) also when there is nothing to do, and twice that when
+        there is. What is compressed in another way has to be decompressed before; its layers stay compressed.
       - C(docker-daemon:NAME), or a name alone, is an image in the engine of Docker or Podman, as in
         V(crossplane/crossplane:v1.2.1). Whether it is in the cluster is found out by its image ID, without exporting
         it.

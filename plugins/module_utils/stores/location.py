@@ -16,7 +16,7 @@ from ..errors import InputError, SourceError
 from ..oci.reference import parse_reference
 from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .files import Files, Folder, closed_on_failure, reading
+from .files import Folder, closed_on_failure, reading
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE
 from .oci_layout import OciLayoutDestination, OciLayoutSource
@@ -25,10 +25,10 @@ from .tar_reader import TarFiles
 FileSource = Union[OciLayoutSource, DockerArchiveSource]
 FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
-_SOURCES: dict[str, tuple[Callable[[Path], Files], Callable[[Any], FileSource]]] = {
-    "oci": (Folder, OciLayoutSource),
-    "oci-archive": (TarFiles, OciLayoutSource),
-    "docker-archive": (TarFiles, DockerArchiveSource),
+_SOURCES: dict[str, Callable[[Any], FileSource]] = {
+    "oci": OciLayoutSource,
+    "oci-archive": OciLayoutSource,
+    "docker-archive": DockerArchiveSource,
 }
 _DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
     "oci": OciLayoutDestination,
@@ -108,10 +108,9 @@ def open_source(location: Location) -> FileSource:
         )
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout write oci: before its path")
-    open_files, open_images = _SOURCES[location.transport or _recognise(path)]
-    files = open_files(path)
+    files = Folder(path) if path.is_dir() else TarFiles(path)
     with closed_on_failure(files):
-        return open_images(files)
+        return _SOURCES[location.transport or _recognise(files)](files)
 
 
 def open_destination(location: Location) -> FileDestination:
@@ -126,15 +125,14 @@ def open_destination(location: Location) -> FileDestination:
     return _DESTINATIONS[location.transport](location.path)
 
 
-def _recognise(path: Path) -> str:
-    if path.is_dir():
+def _recognise(files: Folder | TarFiles) -> str:
+    if isinstance(files, Folder):
         return "oci"
-    archive = TarFiles(path)
-    try:
-        if archive.size(INDEX_FILE) is not None:
-            return "oci-archive"
-        if archive.size(MANIFEST_FILE) is not None:
-            return "docker-archive"
-    finally:
-        archive.close()
-    raise SourceError(f"{path} is no image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}")
+    is_docker = files.size(MANIFEST_FILE) is not None
+    if files.size(INDEX_FILE) is not None:
+        # Current Docker writes both. What it has saved of layers as they are unpacked is no image of a registry.
+        unpacked = is_docker and all(image.compressible for image in DockerArchiveSource(files).images())
+        return "docker-archive" if unpacked else "oci-archive"
+    if is_docker:
+        return "docker-archive"
+    raise SourceError(f"{files.path} is no image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}")

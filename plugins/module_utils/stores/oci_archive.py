@@ -53,6 +53,8 @@ class OciArchiveDestination:
             try:
                 files = TarFiles(path)
                 with closed_on_failure(files):
+                    if files.is_compressed:
+                        raise SourceError("it is compressed as a whole")
                     self._old = OciLayoutSource(files)
             except SourceError as error:
                 raise DestinationError(

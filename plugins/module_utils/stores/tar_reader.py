@@ -11,7 +11,6 @@ Formats: POSIX.1-2001 (pax), ustar, and GNU's long names and large sizes.
 
 from __future__ import annotations
 
-import os
 import posixpath
 import re
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ..errors import SourceError
-from .files import file_blocks, open_regular, reading
+from .file_content import open_content
 from .store import Blocks
 
 _BLOCK = 512
@@ -36,11 +35,10 @@ _SPARSE = "GNU.sparse"
 _PAX_RECORD = re.compile(rb"([0-9]{1,5}) ([^=\n]+)=")
 _DECIMAL = re.compile(r"[0-9]{1,19}", re.ASCII)
 _OCTAL = re.compile(rb"[0-7]*")
-_COMPRESSED = {b"\x1f\x8b": "gzip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
 
 
 class TarFiles:
-    """The files of an uncompressed tar archive; nothing is ever extracted.
+    """The files of a tar archive, also of one that gzip has made smaller; nothing is ever extracted.
 
     Args:
         path: The archive.
@@ -54,21 +52,23 @@ class TarFiles:
     def __init__(self, path: Path, description: str | None = None) -> None:
         self.path = path
         self.description = description or f"the archive {path}"
-        with reading(path):
-            self._descriptor = open_regular(path)
-        self._length = os.fstat(self._descriptor).st_size
+        self._content = open_content(path, self.description)
         self._entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
-            with reading(path):
-                self._index()
+            self._index()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Close the archive."""
-        os.close(self._descriptor)
+        self._content.close()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the archive as a whole is compressed."""
+        return self._content.compressed
 
     @property
     def entries(self) -> dict[str, tuple[int, int]]:
@@ -87,7 +87,7 @@ class TarFiles:
         if place is None:
             raise SourceError(f"{self.description} has no entry {name}")
         start, size = self._entries[place]
-        yield file_blocks(self._descriptor, start + offset, size - offset, f"{name} in {self.description}")
+        yield self._content.blocks(start + offset, size - offset, f"{name} in {self.description}")
 
     def place(self, name: str) -> str | None:
         """Return the name of the file that a name means in the end, or ``None`` if there is no such file.
@@ -105,13 +105,15 @@ class TarFiles:
         raise SourceError(f"the link {name} in {self.description} leads in a circle")
 
     def _index(self) -> None:
-        position = names = 0
+        position = names = end = 0
+        name = ""
         extension: dict[str, str] = {}
         for _count in range(_MAXIMUM_ENTRIES):
-            header = os.pread(self._descriptor, _BLOCK, position)
+            header = self._content.read(position, _BLOCK)
             if not header.strip(b"\0"):
                 if not position:
                     raise self._damaged("it is empty")
+                self._check_end(end, name)
                 return
             self._check_header(header, position)
             kind, name, start = header[156:157], _name(header, extension), position + _BLOCK
@@ -119,12 +121,8 @@ class TarFiles:
             if kind not in (*_REGULAR, _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
                 size = 0
             position = start + -(-size // _BLOCK) * _BLOCK
-            if start + size > self._length:
-                raise SourceError(
-                    f"{self.description} is truncated: it has {self._length} bytes,"
-                    f" its entry {name!r:.200} ends at {start + size}",
-                    "It was not copied whole; copy it again",
-                )
+            end = start + size
+            self._check_end(end, name)
             if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
                 extension.update(self._read_extension(kind, name, start, size))
                 continue
@@ -159,7 +157,7 @@ class TarFiles:
     def _read_extension(self, kind: bytes, name: str, start: int, size: int) -> dict[str, str]:
         if size > _MAXIMUM_EXTENSION:
             raise self._damaged(f"a name or extended header in it, {name!r:.200}, claims {size} bytes")
-        content = os.pread(self._descriptor, size, start)
+        content = self._content.read(start, size)
         if kind == _PAX_GLOBAL:
             return {}
         if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK):
@@ -184,12 +182,6 @@ class TarFiles:
         return records
 
     def _check_header(self, header: bytes, position: int) -> None:
-        for magic, compression in _COMPRESSED.items():
-            if not position and header.startswith(magic):
-                raise SourceError(
-                    f"{self.description} is compressed with {compression}",
-                    "Decompress it first: its layers stay compressed",
-                )
         if len(header) < _BLOCK:
             if position:
                 raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
@@ -197,6 +189,14 @@ class TarFiles:
         # The checksum is taken with its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
         if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 0x20:
             raise self._damaged(f"there is no valid header at byte {position}")
+
+    def _check_end(self, end: int, name: str) -> None:
+        length = self._content.length
+        if length is not None and end > length:
+            raise SourceError(
+                f"{self.description} is truncated: it has {length} bytes, its entry {name!r:.200} ends at {end}",
+                "It was not copied whole; copy it again",
+            )
 
     def _number(self, text: str | None, field: bytes, name: str) -> int:
         if text is not None:

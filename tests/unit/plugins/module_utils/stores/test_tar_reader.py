@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import bz2
-import gzip
 import io
 import lzma
 import os
@@ -239,22 +238,18 @@ def test_a_damaged_header_further_on_is_found(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("compression", "compressed"),
+    ("compression", "command", "compressed"),
     [
-        ("gzip", gzip.compress(tar(("index.json", b"x" * 999)))),
-        ("bzip2", bz2.compress(tar(("index.json", os.urandom(999))))),
-        ("xz", lzma.compress(tar(("index.json", os.urandom(999))))),
-        ("zstd", b"\x28\xb5\x2f\xfd" + bytes(999)),
+        ("bzip2", "bunzip2", bz2.compress(tar(("index.json", os.urandom(999))))),
+        ("xz", "unxz", lzma.compress(tar(("index.json", os.urandom(999))))),
+        ("zstd", "zstd -d", b"\x28\xb5\x2f\xfd" + bytes(999)),
     ],
 )
-def test_a_compressed_archive_is_refused_with_what_to_do(place: Path, compression: str, compressed: bytes) -> None:
-    with pytest.raises(SourceError, match=f"is compressed with {compression}.*Decompress it first"):
-        archive(place, compressed.ljust(512, b"x"))
-
-
-def test_a_short_compressed_archive_is_known_as_one(place: Path) -> None:
-    with pytest.raises(SourceError, match="is compressed with gzip"):
-        archive(place, gzip.compress(tar(("index.json", b""))))
+def test_an_archive_that_is_not_compressed_with_gzip_is_refused_with_what_to_do(
+    place: Path, compression: str, command: str, compressed: bytes
+) -> None:
+    with pytest.raises(SourceError, match=f"is compressed with {compression}. Decompress it first with {command}"):
+        archive(place, compressed)
 
 
 def test_more_entries_than_an_image_archive_has_are_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
