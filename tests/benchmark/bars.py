@@ -135,7 +135,7 @@ BARS = (
 def needed() -> dict[str, set[str]]:
     """The comparisons that bars need, and which of their ways."""
     wanted: dict[str, set[str]] = {}
-    for bar in BARS:
-        for cell in bar.cells:
+    for one in BARS:
+        for cell in one.cells:
             wanted.setdefault(cell.comparison, set()).add(cell.way)
     return wanted

@@ -90,11 +90,11 @@ def _bars(results: Results) -> Iterator[str]:
     yield "## What the figures must show\n"
     yield "| | bar | measured | |\n|---|---|---|---|"
     words = {True: "met", False: "**not met**", None: "not measured"}
-    for bar in BARS:
-        value = bar.value(results)
-        shown = "" if value is None else f"{value:.2f} {bar.unit}" if bar.limit < 30 else f"{value:.0f} {bar.unit}"
-        limit = f"{'≤' if bar.at_most else '≥'} {bar.limit:g} {bar.unit}"
-        yield f"| {bar.text} | {limit.strip()} | {shown.strip()} | {words[bar.met(results)]} |"
+    for one in BARS:
+        value = one.value(results)
+        shown = "" if value is None else f"{value:.2f} {one.unit}" if one.limit < 30 else f"{value:.0f} {one.unit}"
+        limit = f"{'≤' if one.at_most else '≥'} {one.limit:g} {one.unit}"
+        yield f"| {one.text} | {limit.strip()} | {shown.strip()} | {words[one.met(results)]} |"
     yield ""
 
 

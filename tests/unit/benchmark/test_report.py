@@ -63,7 +63,7 @@ def test_bars_name_only_what_is_measured() -> None:
 
 
 def test_a_bar_that_was_not_measured_is_neither_met_nor_missed(results: Results) -> None:
-    assert {bar.met(results) for bar in BARS} == {None}
+    assert {one.met(results) for one in BARS} == {None}
 
 
 def test_the_report_says_which_bars_are_met(results: Results, tmp_path: Path) -> None:
