@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from typing import TYPE_CHECKING
+from http.client import HTTPException, IncompleteRead
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
@@ -19,11 +20,6 @@ from .store import BLOCK_SIZE, Blocks
 
 if TYPE_CHECKING:
     import requests
-
-try:
-    from urllib3.exceptions import HTTPError
-except ImportError:
-    HTTPError = OSError  # type: ignore[assignment,misc]
 
 
 def download_blob(
@@ -71,7 +67,7 @@ def _read(road: RegistryRoad, repository: str, descriptor: Descriptor, position:
         if response.status_code == 206 and not _begins_at(response, position):
             raise RegistryError(f"{what}: {road.description} answered with another part than was asked for")
         surplus = position if response.status_code == 200 else 0
-        blocks = road.limit(map(memoryview, response.raw.stream(BLOCK_SIZE, decode_content=False)))
+        blocks = road.limit(_body(response))
         if response.headers.get("Content-Type", "").startswith("text/html") and not position:
             blocks = _unchanged(blocks, descriptor, what)
         try:
@@ -80,8 +76,24 @@ def _read(road: RegistryRoad, repository: str, descriptor: Descriptor, position:
                 surplus -= left_out
                 if block[left_out:]:
                     yield block[left_out:]
-        except (HTTPError, OSError) as error:
+        except (HTTPException, OSError) as error:
             raise _lost(road, descriptor) from error
+
+
+def _body(response: requests.Response) -> Blocks:
+    """An answer's body as it came, always in the same buffer; urllib3 would make each block anew.
+
+    Raises:
+        HTTPException: It ended before its time.
+        OSError: The connection was lost.
+    """
+    body: Any = response.raw._original_response
+    buffer = memoryview(bytearray(BLOCK_SIZE))
+    while count := body.readinto(buffer):
+        yield buffer[:count]
+    if body.length:
+        raise IncompleteRead(b"", body.length)
+    response.raw.release_conn()
 
 
 def _unchanged(blocks: Blocks, descriptor: Descriptor, what: str) -> Blocks:
