@@ -64,6 +64,15 @@ def nothing_in_a_playbook(registry: Registry, _work: Work, _names: Sequence[str]
     return replace(finished.measured, first=float(stamp.read_text()) - finished.started_at)
 
 
+def importing(line: str) -> Way:
+    """A Python that runs one line: what of a module's time is its start."""
+
+    def act(_registry: Registry, _work: Work, _names: Sequence[str], _folder: Path) -> Measured:
+        return measure([sys.executable, "-c", line]).measured
+
+    return act
+
+
 def push_options(work: Work, names: Sequence[str]) -> dict[str, Any]:
     """What a task says to push the images under these names."""
     images = [{"source": source.reference, "name": _full(name)} for source, name in zip(work.sources, names)]

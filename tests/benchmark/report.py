@@ -114,6 +114,8 @@ def _comparison(results: Results, comparison: Comparison) -> Iterator[str]:
     for way, figures in ways.items():
         if failures := figures["failures"]:
             yield f"\n{way} failed {_counted(len(failures), 'time')}: {failures[0]}"
+    if comparison.note:
+        yield f"\n{comparison.note}"
     yield ""
 
 

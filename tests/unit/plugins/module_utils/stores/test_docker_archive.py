@@ -357,9 +357,7 @@ def test_an_archive_keeps_its_other_images(path: Path, image: Image, other_image
 def test_an_index_is_refused_with_what_can_be_had_instead(path: Path, multi: Image) -> None:
     destination = DockerArchiveDestination(path)
 
-    with pytest.raises(
-        DestinationError, match=r"choose one with platforms \(linux/amd64, linux/arm64\)"
-    ):
+    with pytest.raises(DestinationError, match=r"choose one with platforms \(linux/amd64, linux/arm64\)"):
         destination.require_support(parse_manifest(multi.contents[multi.digest]))
 
 
