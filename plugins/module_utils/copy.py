@@ -253,7 +253,11 @@ def _has_config(copy: ImageCopy, before: Descriptor) -> bool:
     """Whether what is there is this image with other bytes: an image without a manifest is known by its config."""
     if not copy.image.config_digest or before.media_type == OCI_CONFIG:
         return False
-    config = copy.destination.fetch_manifest(before).config
+    try:
+        config = copy.destination.fetch_manifest(before).config
+    except (SourceError, DigestMismatchError):
+        # What nobody can use is not this image, and makes way for it.
+        return False
     return config is not None and config.digest == copy.image.config_digest
 
 

@@ -17,6 +17,7 @@ from .platform import Platform
 
 _MEDIA_TYPE = re.compile(r"[!-~][ -~]{0,254}")
 """What a header can carry; the specification's grammar (RFC 6838) is stricter than what is in use."""
+_OWN = ("mediaType", "digest", "size", "annotations")
 _MAXIMUM_SIZE = 1 << 53
 """More bytes than any blob has: beyond it JSON readers differ on what a number is (RFC 8259, "Numbers")."""
 
@@ -26,6 +27,9 @@ class Descriptor:
     """A piece of content by its media type, digest and size in bytes.
 
     Two descriptors are equal when these three are; the rest is what the one who points there says about it.
+
+    Attributes:
+        more: The other properties, as they were read, the whole platform among them.
     """
 
     media_type: str
@@ -33,6 +37,7 @@ class Descriptor:
     size: int
     annotations: Mapping[str, str] = field(default_factory=dict, compare=False)
     platform: Platform | None = field(default=None, compare=False)
+    more: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
     @classmethod
     def from_json(cls, value: object) -> Descriptor:
@@ -58,10 +63,11 @@ class Descriptor:
             size,
             dict(annotations),
             Platform.from_json(platform) if isinstance(platform, Mapping) else None,
+            {key: text for key, text in value.items() if key not in _OWN},
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the JSON object of an index's entry, with its annotations."""
+        """Return the JSON object of an index's entry, with all that was read of it."""
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.platform:
             value["platform"] = {
@@ -73,6 +79,7 @@ class Descriptor:
                 )
                 if text
             }
+        value.update(self.more)
         if self.annotations:
             value["annotations"] = dict(self.annotations)
         return value

@@ -27,6 +27,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     SourceError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_MANIFEST
 from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive import (
     DockerArchiveDestination,
     DockerArchiveSource,
@@ -479,6 +480,25 @@ def test_a_saved_image_replaces_an_index(
 
     run(workers, copy)
 
+    assert server.digest_of("app", "1") == copy.root
+
+
+@pytest.mark.parametrize("content", [b"not a manifest", b'{"schemaVersion": 1}', b'{"mediaType": "text/plain"}'])
+def test_a_saved_image_replaces_what_nobody_can_use(
+    registry: Registry,
+    server: RegistryServer,
+    workers: ThreadPoolExecutor,
+    tmp_path: Path,
+    image: Image,
+    content: bytes,
+) -> None:
+    server.manifests["app"] = dict.fromkeys(("1", digest_of(content)), (OCI_MANIFEST, content))
+    copy = docker_copy(tmp_path / "app.tar", image, registry.repository("app"))
+
+    run(workers, copy)
+
+    assert copy.before is not None
+    assert copy.before.digest == digest_of(content)
     assert server.digest_of("app", "1") == copy.root
 
 

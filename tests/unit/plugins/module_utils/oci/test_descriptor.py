@@ -34,6 +34,8 @@ def test_a_descriptor_is_read_with_its_platform_and_annotations() -> None:
         {"annotations": {"key": "text"}},
         {"platform": {"architecture": "amd64", "os": "linux"}},
         {"platform": {"architecture": "arm", "os": "linux", "variant": "v7"}},
+        {"platform": {"architecture": "amd64", "os": "windows", "os.version": "10.0.1", "os.features": ["win32k"]}},
+        {"artifactType": "application/x.sbom", "urls": ["https://example.com/x"], "data": "eA=="},
     ],
 )
 def test_a_descriptor_is_written_as_it_was_read(more: dict[str, Any]) -> None:

@@ -25,6 +25,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.stores.files import Fil
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
+    REFERENCE_NAME,
     Image,
     encode,
     layout_files,
@@ -335,6 +336,20 @@ def test_a_new_image_takes_the_name_and_leaves_the_other_images(folder: Path, im
     source = OciLayoutSource(Folder(folder))
     assert source.images("app")[0].root == other_image.root
     assert read_image(source, source.images("old")[0].root) == image.contents
+
+
+def test_what_a_layout_says_of_its_other_images_stays(folder: Path, image: Image, other_image: Image) -> None:
+    write_layout(folder, {"app:1": image})
+    platform = {"architecture": "amd64", "os": "windows", "os.version": "10.0.1"}
+    more = {"artifactType": "application/x", "urls": ["https://example.com/x"], "platform": platform}
+    entry = {**image.root.to_json(), **more, "annotations": {REFERENCE_NAME: "app:1"}}
+    (folder / "index.json").write_bytes(encode({"schemaVersion": 2, "manifests": [entry]}))
+    destination = OciLayoutDestination(folder)
+
+    put(destination, other_image, "app:2")
+    destination.commit()
+
+    assert json.loads((folder / "index.json").read_bytes())["manifests"][0] == entry
 
 
 def test_an_image_without_a_name_is_listed_once(folder: Path, image: Image) -> None:
