@@ -115,7 +115,7 @@ def plan_image(copy: ImageCopy) -> None:
             continue
         copy.manifests.append(manifest)
         for blob in manifest.blobs:
-            if blob.digest not in seen:
+            if blob.digest not in seen and copy.destination.takes(blob, copy.source):
                 seen.add(blob.digest)
                 copy.blobs.append(_plan_layer(copy, blob) if _to_compress(copy, blob) else _plan_blob(copy, blob))
     if any(blob.layer for blob in copy.blobs):

@@ -42,6 +42,8 @@ options:
           - Where to write it, on the host that runs the task.
           - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
             containers-transports(5). Without C(NAME) it has its full name there.
+          - A layer that is not to be distributed is left out of C(oci:) and C(oci-archive:) where the registry does not
+            have it.
           - A Docker archive holds one platform; of an index of several, O(images[].platforms) chooses one.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the engine of Docker or Podman, and the default. Of an
             index of several platforms it gets the image for its own, or what O(images[].platforms) chooses. It takes an

@@ -14,6 +14,8 @@ description:
     the Pod proxy of the Kubernetes API server, so that whoever may use C(pods/proxy) on that Pod may push.
   - An image is known by its digest. One that is there costs one request, and no layer is read.
   - Indexes of several platforms are pushed whole, and every digest stays as it is.
+  - Any artifact travels as images do, as a Helm chart or WebAssembly. Layers that are not to be distributed and say
+    where they are to be fetched from (C(nondistributable) of OCI, C(foreign) of Docker) are not sent.
   - The tag is set last, so nobody ever sees an image whose parts are missing.
 author:
   - k8scr.core contributors (@k8scr)

@@ -34,11 +34,15 @@ class LayoutWriter:
 
     def add(self, name: str, layers: int, size: int) -> None:
         """Add an image with layers of so many bytes, each another."""
+        self.add_layers(name, [self._layer(size + number) for number in range(layers)])
+
+    def add_layers(self, name: str, layers: list[dict[str, Any]]) -> str:
+        """Add an image with layers that are described already; its digest comes back."""
         config = self._blob(OCI_CONFIG, json.dumps({"name": name}).encode())
-        described = [self._layer(size + number) for number in range(layers)]
-        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": described}
+        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
         entry = self._blob(OCI_MANIFEST, json.dumps(manifest).encode())
         self.entries.append({**entry, "annotations": {"org.opencontainers.image.ref.name": name}})
+        return str(entry["digest"])
 
     def finish(self) -> str:
         """Write the index; how a task means the layout comes back."""

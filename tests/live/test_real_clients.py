@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import tempfile
@@ -17,6 +18,7 @@ import pytest
 from cluster import layout
 
 from .conftest import Task, kubectl
+from .layout_writer import LayoutWriter
 
 
 def output_of(*command: str | Path) -> str:
@@ -104,6 +106,51 @@ def test_oras_finds_what_refers_to_an_image_where_it_was_pulled_to_and_pushed_ag
         (sbom,) = json.loads(answer)["referrers"]
         assert sbom["digest"] == pulled["images"][1]["digest"]
         assert sbom["artifactType"] == "application/vnd.example.sbom"
+
+
+def test_oras_gets_a_chart_that_oras_made(task: Task, repository: str, address: str, tmp_path: Path) -> None:
+    oras = layout.BIN / "oras"
+    (tmp_path / "chart.json").write_text('{"name": "app", "version": "1.0.0"}')
+    (tmp_path / "chart.tgz").write_bytes(b"the chart")
+    config = f"--config={tmp_path}/chart.json:application/vnd.cncf.helm.config.v1+json"
+    chart = f"{tmp_path}/chart.tgz:application/vnd.cncf.helm.chart.content.v1.tar+gzip"
+    command = (oras, "push", "--disable-path-validation", "--oci-layout", f"{tmp_path}/layout:1.0.0", config, chart)
+    output_of(*command)
+
+    push(task, f"oci:{tmp_path}/layout:1.0.0", f"docker.io/{repository}:1.0.0")
+
+    manifests = [
+        output_of(oras, "manifest", "fetch", *where)
+        for where in (
+            ("--oci-layout", f"{tmp_path}/layout:1.0.0"),
+            ("--plain-http", f"{address}/{repository}:1.0.0"),
+        )
+    ]
+    layer = json.loads(manifests[1])["layers"][0]
+    fetch = ("blob", "fetch", "--plain-http", "--output=-", f"{address}/{repository}@{layer['digest']}")
+    assert manifests[0] == manifests[1]
+    assert output_of(oras, *fetch) == "the chart"
+
+
+def test_a_layer_that_is_not_to_be_distributed_stays_where_its_manifest_says(
+    task: Task, repository: str, address: str, tmp_path: Path
+) -> None:
+    base = {
+        "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
+        "digest": f"sha256:{hashlib.sha256(b'the base').hexdigest()}",
+        "size": len(b"the base"),
+        "urls": ["https://example.com/base"],
+    }
+    writer = LayoutWriter(tmp_path / "layout")
+    digest = writer.add_layers("app", [base])
+
+    pushed = push(task, writer.finish(), f"docker.io/{repository}:1")
+    pulled = task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": f"oci:{tmp_path}/pulled"}])
+
+    manifest = json.loads(output_of(layout.BIN / "crane", "manifest", f"{address}/{repository}:1"))
+    assert pushed["digest"] == pulled["images"][0]["digest"] == digest
+    assert manifest["layers"] == [base]
+    assert not (tmp_path / "pulled/blobs/sha256" / str(base["digest"]).partition(":")[2]).exists()
 
 
 def test_one_platform_of_an_index_is_pulled_for_podman_to_load(task: Task, repository: str, tmp_path: Path) -> None:

@@ -29,6 +29,10 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
+_FOREIGN_LAYER = re.compile(
+    r"application/vnd\.(?:docker\.image\.rootfs\.foreign\.diff|oci\.image\.layer\.nondistributable\.v1)\.tar.*"
+)
+
 _MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 _INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFEST_MEDIA_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
@@ -70,6 +74,14 @@ def is_manifest(media_type: str) -> bool:
 def is_index(media_type: str) -> bool:
     """Whether content of this media type is an index."""
     return media_type in _INDEXES
+
+
+def is_foreign(layer: Descriptor) -> bool:
+    """Whether a layer is not to be distributed, but fetched from where its manifest says.
+
+    OCI image specification, "Non-Distributable Layers"; Docker image manifest version 2, "urls".
+    """
+    return bool(_FOREIGN_LAYER.fullmatch(layer.media_type) and layer.more.get("urls"))
 
 
 def parse_manifest(content: bytes, media_type: str | None = None, digest: str | None = None) -> Manifest:

@@ -21,6 +21,7 @@ from ..errors import DestinationError, InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest
 from ..oci.manifest import (
+    DOCKER_CONFIG,
     MAXIMUM_SIZE,
     OCI_CONFIG,
     OCI_LAYER,
@@ -35,10 +36,11 @@ from .files import read_file
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path, full_name
-from .store import Blocks, SourceImage
+from .store import Blocks, ImageSource, SourceImage
 from .tar_reader import TarFiles
 
 MANIFEST_FILE = "manifest.json"
+_CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 _MOST_PARTS = 60_000
 """Configs and layers that a list names, which take memory each; names as the tools write them leave room for fewer."""
 _COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
@@ -105,6 +107,10 @@ class DockerArchiveSource:
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""
         return self._manifests[descriptor.digest]
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageSource.has_blob`."""
+        return descriptor.digest in self._paths
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
@@ -243,6 +249,10 @@ class DockerArchiveDestination(OciArchiveDestination):
     ``docker load`` reads it, and the image's manifest and digest stay.
     """
 
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`; Docker loads what is whole."""
+        return True
+
     def require_support(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.require_support`."""
         if manifest.config is None:
@@ -251,6 +261,7 @@ class DockerArchiveDestination(OciArchiveDestination):
                 "the image is an index of several platforms, and a Docker archive holds one",
                 f"Write to oci-archive: or choose one with platforms ({platforms})",
             )
+        require_container_image(manifest, "a Docker archive")
 
     def index_files(self) -> dict[str, bytes]:
         """See :meth:`OciArchiveDestination.index_files`."""
@@ -264,6 +275,23 @@ class DockerArchiveDestination(OciArchiveDestination):
             if name and name.tag:
                 image["RepoTags"].append(str(replace(name, digest=None)))
         return {**super().index_files(), MANIFEST_FILE: json.dumps(list(images.values())).encode()}
+
+
+def require_container_image(manifest: Manifest, who: str) -> None:
+    """Do nothing if this is the manifest of a container image.
+
+    Args:
+        manifest: The manifest.
+        who: What keeps nothing else, for people.
+
+    Raises:
+        DestinationError: It is something else, as a chart.
+    """
+    kind = manifest.config.media_type if manifest.config else manifest.descriptor.media_type
+    if kind not in _CONFIGS:
+        raise DestinationError(
+            f"{who} holds container images, and this is {kind:.100}", "Write it to oci: or oci-archive:"
+        )
 
 
 def archive_files(root: Manifest, name: str) -> dict[str, bytes]:

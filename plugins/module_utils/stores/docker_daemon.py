@@ -18,9 +18,9 @@ from typing import Any
 from ..errors import DestinationError, EngineError, InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verified
-from ..oci.manifest import DOCKER_CONFIG, OCI_CONFIG, Manifest
+from ..oci.manifest import OCI_CONFIG, Manifest
 from ..oci.reference import DOCKER_HUB, Reference, parse_reference
-from .docker_archive import DockerArchiveSource, archive_files
+from .docker_archive import DockerArchiveSource, archive_files, require_container_image
 from .docker_context import find_endpoint
 from .engine import Engine, EngineImage, failure_in
 from .files import closed_on_failure
@@ -39,7 +39,6 @@ DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
 
 _LARGE_FILES = "/var/tmp"  # noqa: S108 - the files have no names there
 _BLOCK = 512
-_CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 
 
 class DockerDaemon:
@@ -131,6 +130,10 @@ class DockerDaemonSource:
         """See :meth:`ImageSource.fetch_manifest`."""
         return self._exported.fetch_manifest(descriptor)
 
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageSource.has_blob`."""
+        return self._exported.has_blob(descriptor)
+
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
         """See :meth:`ImageSource.open_blob`."""
         return self._exported.open_blob(descriptor, offset)
@@ -221,11 +224,11 @@ class DockerDaemonDestination:
 
     def require_support(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.require_support`."""
-        kind = manifest.config.media_type if manifest.config else manifest.descriptor.media_type
-        if kind not in _CONFIGS:
-            raise DestinationError(
-                f"an engine holds container images, and this is {kind:.100}", "Write it to oci: or oci-archive:"
-            )
+        require_container_image(manifest, "an engine")
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`; an engine loads what is whole."""
+        return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`."""

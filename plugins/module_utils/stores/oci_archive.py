@@ -12,12 +12,12 @@ from pathlib import Path
 from ..errors import DestinationError, DigestMismatchError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
-from ..oci.manifest import Manifest
+from ..oci.manifest import Manifest, is_foreign
 from .files import closed_on_failure, writing
 from .graph import walk_manifests
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, find_entry, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path
-from .store import BlobContent, Blocks
+from .store import BlobContent, Blocks, ImageSource
 from .tar_reader import TarFiles
 from .tar_writer import TarWriter
 
@@ -76,6 +76,10 @@ class OciArchiveDestination:
 
     def require_support(self, manifest: Manifest) -> None:
         """An OCI archive keeps every kind."""
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`; whoever has it may hand it on to himself."""
+        return not is_foreign(blob) or source.has_blob(blob)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from ..errors import DestinationError, InputError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, load_json_object, parse_manifest
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_foreign, load_json_object, parse_manifest
 from ..oci.reference import Reference, parse_reference
 from .files import Files, Folder, read_file, replace_file, writing
 from .oci_index import (
@@ -29,7 +29,7 @@ from .oci_index import (
     write_index,
 )
 from .partial_file import forget_expired, write_blob
-from .store import BlobContent, Blocks, SourceImage
+from .store import BlobContent, Blocks, ImageSource, SourceImage
 
 
 class OciLayoutSource:
@@ -99,6 +99,10 @@ class OciLayoutSource:
         except InputError as error:
             raise SourceError(f"{what} cannot be used: {error.message}", error.advice) from error
 
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageSource.has_blob`."""
+        return self.files.size(blob_path(descriptor.digest)) is not None
+
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`ImageSource.open_blob`."""
@@ -163,6 +167,10 @@ class OciLayoutDestination:
 
     def require_support(self, manifest: Manifest) -> None:
         """A layout keeps every kind."""
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`; whoever has it may hand it on to himself."""
+        return not is_foreign(blob) or source.has_blob(blob)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`; a layout may be sparse, so only what has a name is whole."""

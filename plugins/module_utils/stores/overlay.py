@@ -37,6 +37,10 @@ class OverlaySource:
         """See :meth:`ImageSource.fetch_manifest`."""
         return self._added.get(descriptor.digest) or self._source.fetch_manifest(descriptor)
 
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageSource.has_blob`."""
+        return self._source.has_blob(descriptor)
+
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
         """See :meth:`ImageSource.open_blob`."""
         return self._source.open_blob(descriptor, offset)

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, K8scrError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
-from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_manifest, parse_manifest
+from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_foreign, is_manifest, parse_manifest
 from .bandwidth import Bandwidth
 from .compressed_upload import CompressedUpload
 from .compression import CompressedContent
 from .download import download_blob
 from .registry_answers import let_go, read_limited, refusal
 from .retry import Retries
-from .store import BLOCK_SIZE, BlobContent, Blocks
+from .store import BLOCK_SIZE, BlobContent, Blocks, ImageSource
 from .upload import BlobUpload, ChunkSize
 from .upload_records import NO_RECORDS, UploadRecords
 
@@ -174,6 +174,10 @@ class RegistryRepository:
 
     def require_support(self, manifest: Manifest) -> None:
         """A registry says itself what it does not take."""
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`."""
+        return not is_foreign(blob)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`."""

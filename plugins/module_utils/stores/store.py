@@ -75,6 +75,9 @@ class ManifestSource(Protocol):
 class ImageSource(ManifestSource, Protocol):
     """A place that images are read from."""
 
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the blob is there."""
+
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
         """Open a blob's content from ``offset`` (bytes) on; it is not verified.
 
@@ -110,6 +113,9 @@ class ImageDestination(ManifestSource, Protocol):
         Raises:
             DestinationError: It cannot.
         """
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """Whether a blob of an image is to be copied here: what is not to be distributed may be left where it is."""
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """Whether the manifest or index is there, with all that it points to."""

@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
+from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import is_foreign, parse_manifest
 
 from .images import Image
 
@@ -274,7 +274,8 @@ class _Handler(BaseHTTPRequestHandler):
             manifest = parse_manifest(body)
         except InputError:
             return refused(400, "MANIFEST_INVALID")
-        if any(blob.digest not in self.registry.blobs.get(repository, {}) for blob in manifest.blobs):
+        needed = [blob.digest for blob in manifest.blobs if not is_foreign(blob)]
+        if any(digest not in self.registry.blobs.get(repository, {}) for digest in needed):
             return refused(400, "MANIFEST_BLOB_UNKNOWN")
         if any(child.digest not in manifests for child in manifest.manifests):
             return refused(400, "MANIFEST_UNKNOWN")
