@@ -21,7 +21,6 @@ from images.tools import require
 
 from . import bars, report
 from .comparisons import COMPARISONS
-from .measure import Failed
 from .neighbour import measure_neighbour
 from .registry import deployed
 from .results import Results
@@ -102,5 +101,5 @@ def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results:
                 comparison = COMPARISONS[name]
                 figures = runner.run(comparison, ways, rounds)
                 results.keep(name, works.get(comparison.work).size, figures)
-            except Failed as problem:
+            except Exception as problem:  # noqa: BLE001 - whatever becomes of one, the others are still measured
                 say(f"  {name}: {problem}")

@@ -59,7 +59,7 @@ def _condition(name: str, way: Way | None, registry: Registry, works: Works, sec
             registry.empty()
             with tempfile.TemporaryDirectory() as folder:
                 pushed.append(way(registry, work, [f"bench/{time.time_ns()}:1"], Path(folder)))
-    except Failed as problem:
+    except (Failed, OSError) as problem:
         say(f"  {name}: {problem}")
     finally:
         over.set()

@@ -56,15 +56,25 @@ class Runner:
         for number in range(min(rounds, comparison.rounds or rounds)):
             # Another one begins each round.
             for way in order[number % len(order) :] + order[: number % len(order)]:
-                if not (comparison.kept and names):
-                    names = self._prepare(comparison)
-                self._one(comparison, way, names, figures[way])
+                names = self._one(comparison, way, names if comparison.kept else [], figures[way])
         self._registry.empty()
         return figures
 
-    def _one(self, comparison: Comparison, way: str, names: list[str], figures: Figures) -> None:
+    def _one(self, comparison: Comparison, way: str, names: list[str], figures: Figures) -> list[str]:
+        """Measure one way once.
+
+        Args:
+            comparison: What is compared.
+            way: Which way.
+            names: The images' names in the registry, where it has what is to be there before.
+            figures: What was measured of the way, to add to.
+
+        Returns:
+            The images' names.
+        """
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         try:
+            names = names or self._prepare(comparison)
             work = self._works.get(comparison.work)
             measured = comparison.ways[way](self._registry, work, names, folder)
             figures["rounds"].append(asdict(measured))
@@ -74,6 +84,7 @@ class Runner:
             say(f"  {way}: {problem}")
         finally:
             shutil.rmtree(folder)
+        return names
 
     def _prepare(self, comparison: Comparison) -> list[str]:
         """Have in the registry what is to be there before; the names of the images there come back."""
