@@ -7,12 +7,13 @@
 from __future__ import annotations
 
 import secrets
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import images
 import pytest
-from cluster import audit, users
+from cluster import audit, components, layout, users
 
 from .conftest import Task, kubectl
 from .layout_writer import MEBIBYTE, LayoutWriter
@@ -28,6 +29,17 @@ def pusher() -> Path:
 def puller() -> Path:
     """A user who may pull and nothing else."""
     return _user("puller", "k8scr-pull")
+
+
+@pytest.fixture(scope="module")
+def proxy_user() -> Path:
+    """A user who has the way to the registry's port and cannot even look at its Pod."""
+    role = kubectl(
+        "create", "role", "proxy-user", "--verb=get,create,update,patch", "--resource=pods/proxy",
+        "--resource-name=k8scr-0:5000", "--namespace=k8scr", "--dry-run=client", "--output=yaml",
+    )  # fmt: skip
+    kubectl("apply", "--filename=-", stdin=role)
+    return _user("proxy-user", "proxy-user")
 
 
 def _user(name: str, role: str) -> Path:
@@ -51,6 +63,12 @@ def verbs_since(position: int, user: str) -> set[str]:
 
 def test_whoever_has_the_role_for_pushing_may_push(task: Task, pusher: Path, repository: str) -> None:
     result = task("k8scr_push", **push_options(pusher, repository))
+
+    assert result["changed"], result.get("msg")
+
+
+def test_a_push_needs_no_right_but_the_one_to_the_pods_proxy(task: Task, proxy_user: Path, repository: str) -> None:
+    result = task("k8scr_push", **push_options(proxy_user, repository))
 
     assert result["changed"], result.get("msg")
 
@@ -126,3 +144,14 @@ def test_the_nodes_port_takes_no_pushes(task: Task, repository: str) -> None:
 
     assert "405" in result["msg"]
     assert "read-only" in result["msg"]
+
+
+def test_nothing_in_the_cluster_pushes_through_the_service(repository: str) -> None:
+    service = kubectl("get", "service", "k8scr", "--namespace=k8scr", "--output=jsonpath={.spec.clusterIP}")
+    layout_folder, reference = str(images.ensure("busybox").layout), f"{service}:5001/{repository}:1"
+    command = components.inside("node-1", str(layout.BIN / "crane"), "push", "--insecure", layout_folder, reference)
+
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+
+    assert done.returncode
+    assert "405" in done.stderr or "read-only" in done.stderr
