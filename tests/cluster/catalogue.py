@@ -156,6 +156,7 @@ ON_DEMAND = (
     _from_source("oras", ORAS, "oras.land/oras", "cmd/oras"),
     _from_source("toxiproxy", TOXIPROXY, "github.com/Shopify/toxiproxy/v2", "cmd/server"),
     _from_source("versitygw", VERSITYGW, "github.com/versity/versitygw", "cmd/versitygw"),
+    Program(name="listing-registry", version=GO_CONTAINERREGISTRY, package="listing_registry", module=""),
     Program(name="seed", version=SEED, package="../benchmark/seed", module=""),
 )
 PROGRAMS = {program.name: program for program in (*NEEDED, *ON_DEMAND)}

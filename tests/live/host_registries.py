@@ -22,7 +22,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from cluster import layout
+from cluster import layout, programs
 
 from .conftest import kubectl
 
@@ -50,10 +50,15 @@ def _go_containerregistry(_folder: Path, host: str, port: int) -> list[str]:
     return [str(layout.BIN / "crane"), "registry", "serve", "--address", f"{host}:{port}"]
 
 
+def _listing(_folder: Path, host: str, port: int) -> list[str]:
+    return [str(programs.ensure(["listing-registry"])["listing-registry"]), f"{host}:{port}"]
+
+
 MAKES = {
     "distribution-3": _distribution(str(layout.BIN / "registry")),
     "distribution-2.8": _distribution("docker-registry"),
     "go-containerregistry": _go_containerregistry,
+    "go-containerregistry with lists of referrers": _listing,
 }
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import images
 import pytest
-from cluster import layout
+from cluster import layout, programs
 
 from .conftest import Task, kubectl
 from .layout_writer import LayoutWriter
@@ -84,7 +84,7 @@ def test_oras_finds_what_refers_to_an_image_where_it_was_pulled_to_and_pushed_ag
     busybox = images.ensure("busybox")
     push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")
     (tmp_path / "sbom.json").write_text("{}")
-    oras = layout.BIN / "oras"
+    oras = programs.ensure(["oras"])["oras"]
     attach = ("attach", "--plain-http", "--disable-path-validation", "--artifact-type=application/vnd.example.sbom")
     output_of(oras, *attach, f"{address}/{repository}:1", f"{tmp_path}/sbom.json:application/json")
     place = f"oci:{tmp_path}/layout"
