@@ -359,7 +359,9 @@ images:
       type: dict
       sample: {blobs: 3, bytes: 31357624}
     mounted:
-      description: The blobs that it took over from another of its repositories.
+      description:
+        - The blobs that it took over from another of its repositories.
+        - In check mode, those that it would be asked to take over. A registry may refuse that; then they are sent.
       type: dict
       sample: {blobs: 1, bytes: 2811478}
     sent:

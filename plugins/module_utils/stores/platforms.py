@@ -51,9 +51,9 @@ class PlatformSource(OverlaySource):
     def select(self, image: SourceImage) -> SourceImage:
         """Return the image with the wanted platforms only.
 
-        An index of which one manifest is left gives that manifest, with the digest that it has at the source;
-        one of which all are left stays as it is; otherwise there is a new index, the same bytes every time. What is
-        made for no platform, as a chart, stays as it is.
+        An index of which one manifest is left gives that manifest, with the digest that it has at the source, also
+        where it lists no other; one of which several and all are left stays as it is; otherwise there is a new index,
+        the same bytes every time. What is made for no platform, as a chart, stays as it is.
 
         Raises:
             SourceError: A wanted platform is not there.
@@ -71,14 +71,14 @@ class PlatformSource(OverlaySource):
         entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
         self._refuse_missing(image.root, [entry.platform for entry in entries])
-        values = [entry.value for entry in chosen]
-        document = load_json_object(root.content, "the index")
-        if values == document.get("manifests"):
-            return image
         # A digest in its name was that of the whole.
         name = replace(image.name, digest=None) if image.name else None
         if len(chosen) == 1:
             return replace(image, root=chosen[0].descriptor, name=name)
+        values = [entry.value for entry in chosen]
+        document = load_json_object(root.content, "the index")
+        if values == document.get("manifests"):
+            return image
         document["manifests"] = values
         content = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
         made = parse_manifest(content, root.descriptor.media_type)

@@ -9,15 +9,17 @@ from __future__ import annotations
 import copy
 import secrets
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unit.plugins.module_utils.support.engine_server import EngineServer, classic
 from unit.plugins.module_utils.support.images import (
     Image,
     layout_files,
@@ -33,11 +35,14 @@ from unit.plugins.module_utils.support.registry_server import RegistryServer
 Run = Callable[..., dict[str, Any]]
 
 LAYERS = [b"layer %d" % number for number in range(4)]
+SIGNATURE = make_image(b"the signature")
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/s390x")
 REPOSITORIES = ("app", "web", "team/app")
 
 # The fixtures stay from example to example: each example makes all that it needs of them anew.
 bounded = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+few = settings(bounded, max_examples=20)
 
 repositories = st.sampled_from(REPOSITORIES)
 tags = st.sampled_from(["1", "2"])
@@ -97,6 +102,47 @@ def run_thrice(run: Run, *images: Any, **options: Any) -> tuple[dict[str, Any], 
     """The results of check mode, of the run, and of another run."""
     planned = copy.deepcopy(run(*images, check_mode=True, **options))
     return planned, copy.deepcopy(run(*images, **options)), run(*images, **options)
+
+
+@dataclass
+class Elsewhere:
+    """Places that are no files: another registry, and an engine."""
+
+    upstream: RegistryServer
+    engine: EngineServer
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What a task says to mean them."""
+        host = self.upstream.url.removeprefix("http://")
+        return {"upstreams": [{"host": host, "plain_http": True}], "docker_host": self.engine.host}
+
+    def put(self, folder: Path, kind: str, image: Image) -> str:
+        """Put an image and its signature into a source of a kind, a layout for one that this cannot hold.
+
+        Returns:
+            How users write the source.
+        """
+        encoded = image.digest.partition(":")[2]
+        signature = {f"sha256-{encoded}.sig": SIGNATURE}
+        if kind == "docker":
+            for tag, content in {"1": image, **signature}.items():
+                self.upstream.fill(encoded, tag, content)
+            return f"docker://{self.upstream.url.removeprefix('http://')}/{encoded}:1"
+        if kind == "docker-daemon" and image.files:
+            self.engine.add(f"example.com/{encoded}:1", classic(image))
+            return f"docker-daemon:example.com/{encoded}:1"
+        path, images = folder / f"{kind}-{encoded}", {"app:1": image, **signature}
+        if kind == "oci-archive":
+            return f"oci-archive:{write_oci_archive(path, images)}:app:1"
+        return f"oci:{write_layout(path, images)}:app:1"
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Elsewhere]:
+    """Another registry, and an engine."""
+    with RegistryServer().running() as upstream, EngineServer(tmp_path).running() as engine:
+        yield Elsewhere(upstream, engine)
 
 
 @bounded
@@ -161,6 +207,72 @@ def test_check_mode_says_what_a_pull_does_with_each_blob(
     assert [each["digest"] for each in repeated["images"]] == [image.digest for image in wanted.values()] + [
         wanted[name].digest for name in again
     ]
+
+
+@few
+@given(data=st.data())
+def test_check_mode_says_what_a_push_from_anywhere_does(
+    push: Run, registry: Registry, server: RegistryServer, elsewhere: Elsewhere, data: st.DataObject
+) -> None:
+    pool = data.draw(pools(), "images")
+    data.draw(filled(pool), "registry").fill(server)
+    registry.identity = secrets.token_hex(8)
+    wanted = data.draw(st.dictionaries(st.tuples(repositories, tags), st.sampled_from(pool), min_size=1), "wanted")
+    kind = data.draw(st.sampled_from(["oci", "oci-archive", "docker", "docker-daemon"]), "source")
+    platforms = data.draw(st.sampled_from([[], ["linux/amd64"]]), "platforms")
+    referrers = kind != "docker-daemon" and data.draw(st.booleans(), "referrers")
+    locked = data.draw(st.booleans(), "lock")
+    with tempfile.TemporaryDirectory() as folder:
+        entries = [
+            {
+                "source": elsewhere.put(Path(folder), kind, image),
+                "name": f"example.com/{repository}:{tag}",
+                "platforms": platforms,
+                "referrers": referrers,
+            }
+            for (repository, tag), image in wanted.items()
+        ]
+        options = {"lock": f"{folder}/lock.json" if locked else None, "compression": "none", "tmp_dest": folder}
+
+        planned, done, repeated = run_thrice(push, *entries, **options, **elsewhere.options)
+
+    assert "failed" not in done, done["msg"]
+    assert planned == done
+    assert repeated["changed"] is False
+
+
+@few
+@given(data=st.data())
+def test_check_mode_says_what_a_pull_to_anywhere_does(
+    pull: Run, server: RegistryServer, elsewhere: Elsewhere, data: st.DataObject
+) -> None:
+    pool = data.draw(pools(), "images")
+    wanted = data.draw(st.dictionaries(st.tuples(repositories, tags), st.sampled_from(pool), min_size=1), "wanted")
+    Filled([(*name, image) for name, image in wanted.items()], []).fill(server)
+    for repository, _tag in wanted:
+        for image in pool:
+            server.fill(repository, f"{image.digest.replace(':', '-')}.sig", SIGNATURE)
+    kind = data.draw(st.sampled_from(["oci", "oci-archive", "docker-archive", "docker-daemon"]), "destination")
+    platforms = data.draw(st.sampled_from([[], ["linux/amd64"]]), "platforms")
+    referrers = kind in ("oci", "oci-archive") and data.draw(st.booleans(), "referrers")
+    elsewhere.engine.images.clear()
+    with tempfile.TemporaryDirectory() as folder:
+        entries = [
+            {
+                "name": f"example.com/{repository}:{tag}",
+                "dest": "docker-daemon:" if kind == "docker-daemon" else f"{kind}:{folder}/destination",
+                # A Docker archive has no place for an index.
+                "platforms": platforms or (["linux/amd64"] if kind == "docker-archive" else []),
+                "referrers": referrers,
+            }
+            for repository, tag in wanted
+        ]
+
+        planned, done, repeated = run_thrice(pull, *entries, docker_host=elsewhere.engine.host)
+
+    assert "failed" not in done, done["msg"]
+    assert planned == done
+    assert repeated["changed"] is False
 
 
 def without_what_compression_tells(result: dict[str, Any]) -> dict[str, Any]:

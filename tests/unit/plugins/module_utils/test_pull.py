@@ -283,6 +283,16 @@ def test_some_platforms_of_an_index_are_an_index_of_their_own(
     assert not pull(wanted)["changed"]
 
 
+def test_an_index_of_one_platform_gives_its_image_where_that_is_asked_for(
+    pull: Pull, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    server.fill("team/app", "1", make_index({"linux/amd64": image}))
+
+    result = pull({"name": "team/app:1", "dest": f"docker-archive:{tmp_path}/app", "platforms": ["linux/amd64"]})
+
+    assert result["images"][0]["digest"] == image.digest, result.get("msg")
+
+
 def test_a_platform_that_the_image_lacks_is_told_with_what_it_has(
     pull: Pull, server: RegistryServer, tmp_path: Path, multi: Image
 ) -> None:
