@@ -197,11 +197,25 @@ def _growth(results: Results, series: str, folder: Path) -> Iterator[str]:
     for (x, way), (seconds, cpu, memory) in rows.items():
         yield f"| {x:,g} | {way} | {seconds:.2f} | {cpu:.2f} | {memory:.1f} |"
     yield ""
+    for way in (PUSH, PULL):
+        yield from _grown(way, {x: row for (x, one), row in rows.items() if one == way}, unit)
     for field, name, label, log_y in ((0, "time", "seconds", log), (2, "memory", "MiB resident", False)):
         lines = {way: [(x, row[field]) for (x, one), row in rows.items() if one == way] for way in (PUSH, PULL)}
         title = f"{label[0].upper()}{label[1:]}, by {text}"
         plot = svg.lines(title, Axis(unit, log), Axis(label, log_y), {way: line for way, line in lines.items() if line})
         yield _plot(folder, f"{series}-{name}", plot, title)
+
+
+def _grown(way: str, rows: dict[float, list[float]], unit: str) -> Iterator[str]:
+    """What becomes of time and memory when there is ten times as much of something."""
+    most = max(rows, default=0)
+    less = max((x for x in rows if x <= most / 10), default=None)
+    if less is not None:
+        seconds, memory = (rows[most][field] / rows[less][field] for field in (0, 2))
+        yield (
+            f"From {less:,g} to {most:,g} {unit}, {most / less:.3g} times as many, {way} takes {seconds:.3g} times as "
+            f"long and {memory:.2f} times the memory.\n"
+        )
 
 
 def _neighbour(results: Results) -> Iterator[str]:
