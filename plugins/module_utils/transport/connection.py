@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import http.client
 import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ClusterError
@@ -239,6 +240,8 @@ def _patient(connection_class: Any, silence: float) -> Any:
     """
 
     class PatientConnection(connection_class):
+        response_class = _WholeResponse
+
         def __init__(self, *args: Any, **kwargs: Any) -> None:
             super().__init__(*args, **kwargs)
             self.blocksize = BLOCK_SIZE
@@ -254,3 +257,31 @@ def _patient(connection_class: Any, silence: float) -> Any:
             super().send(data)
 
     return PatientConnection
+
+
+class _WholeResponse(http.client.HTTPResponse):
+    """An answer whose header has come to its end; http.client takes one that was cut for one that is shorter."""
+
+    def begin(self) -> None:
+        reader = self.fp
+        self.fp = _WholeLines(reader)  # type: ignore[assignment]
+        try:
+            super().begin()
+        finally:
+            # An answer without a body has let go of it.
+            if self.fp is not None:
+                self.fp = reader
+
+
+class _WholeLines:
+    """Reads lines, all of which have an end."""
+
+    def __init__(self, reader: BinaryIO) -> None:
+        self._reader = reader
+        self.close = reader.close
+
+    def readline(self, limit: int) -> bytes:
+        line = self._reader.readline(limit)
+        if not line.endswith(b"\n") and len(line) < limit:
+            raise http.client.RemoteDisconnected("the connection was closed in the middle of a header")
+        return line

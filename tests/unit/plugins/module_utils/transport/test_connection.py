@@ -263,6 +263,20 @@ def test_a_connection_that_is_closed_without_an_answer_is_lost(
         ask(options)
 
 
+@pytest.mark.parametrize(
+    "beginning",
+    [b"HTT", b"HTTP/1.1 202", b"HTTP/1.1 202 Acc", b"HTTP/1.1 202 Accepted\r\nLoca", b"HTTP/1.1 202 OK\r\n"],
+)
+def test_an_answer_that_is_cut_in_its_header_is_none(
+    ask: Ask, api_server: Server, options: dict[str, Any], beginning: bytes
+) -> None:
+    api_server.closes_after_answer = True
+    api_server.reply(beginning)
+
+    with pytest.raises(ConnectionLostError):
+        ask(options)
+
+
 def test_several_requests_share_a_connection(cluster_of: Connect, api_server: Server, options: dict[str, Any]) -> None:
     adapter = cluster_of(options).adapter
 
