@@ -46,6 +46,8 @@ _NO_WAY = re.compile(
 _WITHOUT_POD_NETWORK = (
     ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
 )
+_TRIES_OF_WHAT_WAS_ALLOWED = 6
+"""Of what the same task was allowed a moment before: with growing waits, some six seconds."""
 _ADVICE = {429: "The API server has too much to do; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
@@ -70,6 +72,7 @@ class PodProxyAdapter(BaseAdapter):
         self._api_server = api_server
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"
+        self._allowed: set[str] = set()
 
     def send(
         self,
@@ -94,6 +97,7 @@ class PodProxyAdapter(BaseAdapter):
         try:
             if response.status_code >= 400:
                 response = self._ask_who_refuses(response, request, timeout)
+            self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
             # The API server keeps Authorization for itself, so no challenge of the Pod can be met on this way.
             response.headers.pop("WWW-Authenticate", None)
             for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
@@ -157,7 +161,7 @@ class PodProxyAdapter(BaseAdapter):
         del body[_MAXIMUM_ERROR_BODY:]
         status = _status_of(bytes(body))
         if status is not None:
-            refused = self._explain(response.status_code, status)
+            refused = self._explain(response.request.method or "", response.status_code, status)
             refused.retry_after = seconds_of(response.headers.get("Retry-After", ""))
             raise refused
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
@@ -172,7 +176,7 @@ class PodProxyAdapter(BaseAdapter):
         rebuilt.url = response.url
         return rebuilt
 
-    def _explain(self, code: int, status: dict[str, Any]) -> ApiServerError:
+    def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError:
         said = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
@@ -180,11 +184,15 @@ class PodProxyAdapter(BaseAdapter):
                 f"the API server does not accept the credentials: {said:.300}", "Log in again or renew the token", code
             )
         if code == 403:
-            return ApiServerError(
+            forbidden = ApiServerError(
                 f"the API server forbids the way to {where}: {said:.500}",
                 f"Allow that verb on pods/proxy with resourceNames [{self.target}] by a Role in {self.namespace}",
                 code,
             )
+            # An API server that has just started forbids everything until it has read the roles.
+            if method in self._allowed:
+                forbidden.transient, forbidden.tries = True, _TRIES_OF_WHAT_WAS_ALLOWED
+            return forbidden
         if code == 404:
             missing = ApiServerError(
                 f"there is no {where}: {said:.300}",

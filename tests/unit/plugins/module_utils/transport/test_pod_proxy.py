@@ -200,6 +200,21 @@ def test_an_answer_to_head_is_the_one_whose_sender_is_known(session: requests.Se
     assert session.head(f"{URL}/v2/a/blobs/sha256:ab").status_code == 404
 
 
+def test_what_was_allowed_a_moment_before_may_be_allowed_again(session: requests.Session, api_server: Server) -> None:
+    # An API server that has just started has not read the roles yet.
+    forbidden = status(403, 'User "bob" cannot get resource "pods/proxy"')
+    api_server.reply(answer(200), forbidden)
+    session.get(f"{URL}/v2/")
+
+    transient = []
+    for method in ("GET", "POST"):
+        with pytest.raises(ApiServerError) as caught:
+            session.request(method, f"{URL}/v2/")
+        transient.append(caught.value.transient)
+
+    assert transient == [True, False]
+
+
 def test_a_pod_that_is_gone_may_come_back(session: requests.Session, api_server: Server) -> None:
     api_server.reply(NOT_A_POD)
 
