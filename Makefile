@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo test lint sanity unit integration live bench cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo test lint sanity unit integration live bench chaos cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -37,6 +37,9 @@ live: cluster-up  ## pytest, on the cluster
 
 bench: cluster-up  ## Measure, side by side with other ways: make bench ARGS='--quick --output docs/benchmark'
 	@$(DEV) bench --pass-on='$(ARGS)'
+
+chaos: cluster-up  ## A thousand deliveries with faults: make chaos ARGS='--seed 7 --only 417'
+	@$(DEV) chaos --pass-on='$(ARGS)'
 
 cluster-up:  ## Bring the test cluster up, or bring back what is missing of it
 	@$(CLUSTER) up

@@ -14,6 +14,7 @@ import sys
 from . import collection, demo, stages, venv
 from .commands import BUILD, CLUSTER, Failed, run, say, told
 
+_PROGRAMS = {"bench": "benchmark", "chaos": "chaos"}
 _NAMES = (*stages.STAGES, *stages.GROUPS)
 
 
@@ -29,8 +30,8 @@ def main() -> int:
             say(f"installed in {collection.install(venv.ensure())}")
         elif options.verb == "format":
             run(venv.ensure() / "ruff", "format")
-        elif options.verb == "bench":
-            stages.run_benchmark(shlex.split(options.pass_on))
+        elif options.verb in _PROGRAMS:
+            stages.run_program(_PROGRAMS[options.verb], shlex.split(options.pass_on))
         elif options.verb == "clean":
             shutil.rmtree(BUILD, ignore_errors=True)
         else:
@@ -51,10 +52,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs.add_parser("format", help="format the Python files")
     verbs.add_parser("clean", help="delete what was built of this checkout")
     bench = verbs.add_parser("bench", help="measure pushes and pulls, on the cluster")
+    chaos = verbs.add_parser("chaos", help="deliver with faults, on the cluster")
     test = verbs.add_parser("test", help="run checks")
     test.add_argument("stages", nargs="*", type=_stage, metavar="STAGE", help=f"of {', '.join(_NAMES)}; all by default")
     test.add_argument("--refuse-skips", action="store_true", help="a test that was skipped is a failure")
-    for verb in (bench, test):
+    for verb in (bench, chaos, test):
         verb.add_argument("--pass-on", default="", metavar="WORDS", help="arguments for what is run")
     return parser
 

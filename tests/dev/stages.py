@@ -92,6 +92,11 @@ def _live(context: Context) -> None:
     _pytest(context, "live", _status()["kubeconfig"])
 
 
+def _chaos(context: Context) -> None:
+    few = replace(context, words=context.words or _FEW_DELIVERIES)
+    few.run("python", "tests/chaos")
+
+
 def _demo(_context: Context) -> None:
     demo.run_demo()
 
@@ -119,6 +124,7 @@ def _integration_variables() -> dict[str, Any]:
     }
 
 
+_FEW_DELIVERIES = ("--deliveries", "50", "--seed", "1")
 DOCUMENTED = ("--plugin-docs", "--validate-collection-refs", "all", "--disallow-unknown-collection-refs", ".")
 LINT: dict[str, Callable[[Context], None]] = {
     "format": _lint("ruff", "format", "--check", "--diff", "--quiet", "."),
@@ -137,16 +143,17 @@ STAGES: dict[str, Callable[[Context], None]] = {
     "cluster": _cluster,
     "integration": _integration,
     "live": _live,
+    "chaos": _chaos,
     "demo": _demo,
 }
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 
 
-def run_benchmark(words: Sequence[str]) -> None:
-    """Measure, with the collection as it stands."""
+def run_program(name: str, words: Sequence[str]) -> None:
+    """Run one of the programs in ``tests/``, with the collection as it stands."""
     context = Context(venv.ensure(), collection.copy(), words)
     # A folder that the words name is the caller's.
-    context.run("python", context.copy / "tests/benchmark", cwd=CHECKOUT)
+    context.run("python", context.copy / "tests" / name, cwd=CHECKOUT)
 
 
 def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips: bool) -> bool:

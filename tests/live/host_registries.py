@@ -106,6 +106,11 @@ class HostRegistry:
                 time.sleep(0.02)
         raise AssertionError(f"{self.make} does not answer")
 
+    def start_if_stopped(self) -> None:
+        """Start it, unless it runs."""
+        if self._process is None or self._process.poll() is not None:
+            self.start()
+
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send it a signal and wait for its end."""
         if self._process:
@@ -128,7 +133,16 @@ def host_registry(make: str, folder: Path, pod: str, port: int = 0) -> Iterator[
 
 @contextmanager
 def pod_at(address: str, name: str) -> Iterator[None]:
-    """A Pod that nobody runs and that has this address."""
+    """A Pod that nobody runs and that has this address, until the end of the block."""
+    place_pod(address, name)
+    try:
+        yield
+    finally:
+        kubectl("delete", f"--namespace={NAMESPACE}", "pod", name, "--now", "--ignore-not-found")
+
+
+def place_pod(address: str, name: str) -> None:
+    """Make a Pod that nobody runs, and give it this address."""
     container = {"name": "registry", "image": "registry.invalid/none:1"}
     spec = {"schedulerName": "nobody", "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
@@ -136,10 +150,6 @@ def pod_at(address: str, name: str) -> Iterator[None]:
     status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
     where = (f"--namespace={NAMESPACE}", "pod", name)
     kubectl("patch", *where, "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
-    try:
-        yield
-    finally:
-        kubectl("delete", *where, "--now")
 
 
 def install_distribution_2() -> None:

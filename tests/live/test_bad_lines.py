@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -22,8 +21,9 @@ import images
 import pytest
 import requests
 from ansible_collections.k8scr.core.plugins.module_utils.stores.bandwidth import Bandwidth
-from cluster import layout, programs
+from cluster import layout
 
+from .bad_line import BadLine, bad_line
 from .conftest import MODULES, Task
 from .host_registries import HostRegistry, host_registry
 
@@ -31,62 +31,11 @@ MIB = 1 << 20
 ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-class BadLine:
-    """A line to the API server that has the faults it is told to have.
-
-    Args:
-        api: Where toxiproxy is told what to do.
-        kubeconfig: The administrator's, over this line.
-    """
-
-    def __init__(self, api: str, kubeconfig: Path) -> None:
-        self._toxics = f"{api}/proxies/line/toxics"
-        self.kubeconfig = str(kubeconfig)
-
-    def have(self, kind: str, stream: str, **attributes: int) -> None:
-        """Have a fault, in one direction; both can have one."""
-        toxic = {"name": stream, "type": kind, "stream": stream, "attributes": attributes}
-        requests.post(self._toxics, json=toxic, timeout=5).raise_for_status()
-
-    def mend(self, stream: str) -> None:
-        """Have no fault in this direction any more."""
-        requests.delete(f"{self._toxics}/{stream}", timeout=5).raise_for_status()
-
-
 @pytest.fixture
 def line(tmp_path: Path) -> Iterator[BadLine]:
     """A line without a fault yet."""
-    program = programs.ensure(["toxiproxy"])["toxiproxy"]
-    port, listener = _free_port(), _free_port()
-    api = f"http://127.0.0.1:{port}"
-    command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            _wait_for(port)
-            proxy = {"name": "line", "listen": f"127.0.0.1:{listener}", "upstream": f"127.0.0.1:{layout.API_PORT}"}
-            requests.post(f"{api}/proxies", json=proxy, timeout=5).raise_for_status()
-            kubeconfig = tmp_path / "line.kubeconfig"
-            kubeconfig.write_text(layout.KUBECONFIG.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
-            yield BadLine(api, kubeconfig)
-        finally:
-            process.kill()
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError("toxiproxy does not answer")
+    with bad_line(tmp_path) as line:
+        yield line
 
 
 @pytest.fixture
@@ -177,7 +126,7 @@ def stalled(line: BadLine, stream: str) -> threading.Thread:
         time.sleep(1)
         line.have("timeout", stream, timeout=0)
         time.sleep(4)
-        line.mend(stream)
+        line.mend("timeout", stream)
 
     thread = threading.Thread(target=stall)
     thread.start()

@@ -1,0 +1,56 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What all deliveries together came to: a table for people, and everything for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from .judge import Outcome
+
+MEGABYTE = 10**6
+
+
+def summary(outcomes: Sequence[Outcome], faults: Sequence[str]) -> list[dict[str, Any]]:
+    """A row for each fault that struck, and one for all deliveries; one with several faults counts for each of them."""
+    rows = [_row(fault, [each for each in outcomes if fault in each.faults]) for fault in faults]
+    return [*(row for row in rows if row["deliveries"]), _row("all deliveries", outcomes)]
+
+
+def table(rows: Sequence[dict[str, Any]]) -> str:
+    """The rows in Markdown."""
+    lines = [
+        "| fault | deliveries | succeeded | failed, fault named | wrong | MB needed | moved | cut or destroyed |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
+    for row in rows:
+        sizes = " | ".join(f"{row[key] / MEGABYTE:.1f}" for key in ("needed", "moved", "cut"))
+        counts = " | ".join(str(row[key]) for key in ("deliveries", "succeeded", "failed", "wrong"))
+        lines.append(f"| {row['fault']} | {counts} | {sizes} |")
+    return "\n".join(lines)
+
+
+def write(path: Path, outcomes: Sequence[Outcome], rows: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
+    """Write everything to a file of JSON."""
+    value = {**about, "summary": list(rows), "deliveries": [asdict(outcome) for outcome in outcomes]}
+    path.write_text(json.dumps(value, indent=1) + "\n")
+
+
+def _row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    return {
+        "fault": name,
+        "deliveries": len(outcomes),
+        "succeeded": sum(each.succeeded for each in outcomes),
+        "failed": sum(not each.succeeded for each in outcomes),
+        "wrong": sum(bool(each.problems) for each in outcomes),
+        "needed": sum(each.needed for each in outcomes),
+        "moved": sum(each.moved for each in outcomes),
+        "cut": sum(each.cut for each in outcomes),
+        "uploads": sum(each.uploads for each in outcomes),
+    }
