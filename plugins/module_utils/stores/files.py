@@ -6,16 +6,21 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
 from ..errors import DestinationError, SourceError
 from .store import BLOCK_SIZE, Blocks
+
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+# It can only be read by setting it, for all threads alike: so once, and while there are no others.
 
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
@@ -191,7 +196,7 @@ def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
     position, end = start, start + length
     while position < end:
         with reading(what):
-            count = os.preadv(descriptor, [buffer[: end - position]], position)
+            count = _read_into(descriptor, buffer[: end - position], position)
         if not count:
             raise SourceError(
                 f"{what} is truncated: {end - position} bytes are missing at its end",
@@ -199,6 +204,15 @@ def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
             )
         position += count
         yield buffer[:count]
+
+
+def _read_into(descriptor: int, buffer: memoryview, position: int) -> int:
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [buffer], position)
+    # Python for older macOS.
+    content = os.pread(descriptor, len(buffer), position)
+    buffer[: len(content)] = content
+    return len(content)
 
 
 def replace_file(path: Path, content: bytes) -> None:
@@ -223,6 +237,16 @@ def replace_file(path: Path, content: bytes) -> None:
 
 def allow_others(descriptor: int) -> None:
     """Give a temporary file, which is made for its owner alone, the mode of a file that is made openly."""
-    umask = os.umask(0)
-    os.umask(umask)
-    os.fchmod(descriptor, 0o666 & ~umask)
+    os.fchmod(descriptor, 0o666 & ~_UMASK)
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait for who else changes what is in a folder, where its file system can tell."""
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -17,7 +17,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_foreign, load_json_object, parse_manifest
 from ..oci.reference import Reference, parse_reference
-from .files import Files, Folder, read_file, replace_file, writing
+from .files import Files, Folder, alone_in, read_file, replace_file, writing
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -143,7 +143,7 @@ class OciLayoutDestination:
         self._lock = threading.Lock()
         self._entries: list[Descriptor] = []
         self._begun = False
-        self._published = False
+        self._published: list[tuple[Descriptor, str | None]] = []
         files = Folder(folder)
         with writing(folder):
             if files.size(INDEX_FILE) is not None:
@@ -199,13 +199,19 @@ class OciLayoutDestination:
         self.put_manifest(root)
         with self._lock:
             self._entries = with_entry(self._entries, root.descriptor, tag)
-            self._published = True
+            self._published.append((root.descriptor, tag))
 
     def commit(self) -> None:
         """See :meth:`DestinationStore.commit`; what is whole is named all at once."""
         if self._published:
-            self._write(INDEX_FILE, write_index(self._entries))
-            self._published = False
+            with writing(self.folder), alone_in(self.folder):
+                files = Folder(self.folder)
+                # Not what it was at the beginning: another run may have named images there since.
+                entries = read_index(files) if files.size(INDEX_FILE) is not None else []
+                for root, tag in self._published:
+                    entries = with_entry(entries, root, tag)
+                self._write(INDEX_FILE, write_index(entries))
+            self._published.clear()
 
     def abandon(self, resumable: bool = False) -> bool:
         """Whole blobs stay: no image names them, and the next run need not fetch them again."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 import time
 from itertools import chain
@@ -54,7 +55,10 @@ class Part:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who had it a moment ago may have put it in its place: then it is no part any more.
-            return os.path.samestat(os.fstat(self.descriptor), self.place.stat())
+            state = os.fstat(self.descriptor)
+            # One that somebody else has laid out would stay his, or be a name of some other file.
+            own = state.st_uid == os.geteuid() and state.st_nlink == 1 and stat.S_ISREG(state.st_mode)
+            return own and os.path.samestat(state, self.place.stat())
         except OSError:
             return False
 

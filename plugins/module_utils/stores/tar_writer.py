@@ -10,6 +10,7 @@ there is gone on with: the entries for which it had made room, whose content may
 
 from __future__ import annotations
 
+import errno
 import os
 import tarfile
 import threading
@@ -64,7 +65,7 @@ class TarWriter:
             start = position + len(content)
             self._end = start + _padded(size)
             with writing(self.path):
-                os.posix_fallocate(self._descriptor, position, self._end - position)
+                _make_room(self._descriptor, position, self._end - position)
         self.write(position, memoryview(content))
         return start
 
@@ -99,6 +100,16 @@ class TarWriter:
     def abandon(self, keep: bool) -> None:
         """Let go of it, and leave nothing unless the next run shall go on with it."""
         self._part.abandon(keep)
+
+
+def _make_room(descriptor: int, position: int, length: int) -> None:
+    """Have a full disk say so now; macOS and some file systems say it only when they are written to."""
+    if hasattr(os, "posix_fallocate"):
+        try:
+            os.posix_fallocate(descriptor, position, length)
+        except OSError as error:
+            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+                raise
 
 
 def _padded(size: int) -> int:

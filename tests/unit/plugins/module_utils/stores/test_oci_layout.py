@@ -352,6 +352,38 @@ def test_what_a_layout_says_of_its_other_images_stays(folder: Path, image: Image
     assert json.loads((folder / "index.json").read_bytes())["manifests"][0] == entry
 
 
+def test_two_runs_at_the_same_folder_keep_each_others_images(folder: Path, image: Image, other_image: Image) -> None:
+    first, second = open_destination(folder), open_destination(folder)
+    put(first, image, "app:1")
+    put(second, other_image, "app:2")
+
+    first.commit()
+    second.commit()
+
+    source = OciLayoutSource(Folder(folder))
+    assert source.images("app:1")[0].root == image.root
+    assert source.images("app:2")[0].root == other_image.root
+
+
+def test_no_other_thread_finds_the_umask_changed(folder: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
+    # What another thread makes in that moment, everybody could write to.
+    changes: list[int] = []
+    monkeypatch.setattr(os, "umask", changes.append)
+
+    put_all(folder, image, "app")
+
+    assert not changes
+
+
+def test_a_blob_is_read_where_the_system_cannot_read_into_a_buffer(
+    write: Write, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delattr(os, "preadv", raising=False)
+    source = OciLayoutSource(write(layout_files({"app": image})))
+
+    assert read_image(source, image.root) == image.contents
+
+
 def test_an_image_without_a_name_is_listed_once(folder: Path, image: Image) -> None:
     destination = open_destination(folder)
 

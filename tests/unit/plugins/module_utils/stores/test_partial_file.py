@@ -140,6 +140,31 @@ def test_two_runs_at_the_same_blob_do_not_disturb_each_other(place: Path) -> Non
     assert list(place.parent.iterdir()) == [place]
 
 
+def test_a_part_that_is_a_name_of_another_file_is_left_alone(
+    place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # In a folder that others can write to, whoever knows where an image will be can lay one out.
+    precious = tmp_path_factory.mktemp("elsewhere") / "precious"
+    precious.write_bytes(b"precious")
+    place.with_name(".blob.partial").hardlink_to(precious)
+
+    write_blob(place, BLOB, Content(CONTENT))
+
+    assert precious.read_bytes() == b"precious"
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_part_of_another_user_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # He could go on writing to it when it is in its place.
+    part = leave_a_part(place)
+    monkeypatch.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
+
+    write_blob(place, BLOB, Content(CONTENT))
+
+    assert place.read_bytes() == CONTENT
+    assert part.stat().st_size == KEPT
+
+
 def test_parts_that_nobody_went_on_with_are_deleted_after_a_week(place: Path) -> None:
     old = leave_a_part(place)
     os.utime(old, (0, 0))

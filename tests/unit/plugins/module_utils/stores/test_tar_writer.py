@@ -83,6 +83,25 @@ def test_a_full_disk_is_told_before_content_is_read(tmp_path: Path, monkeypatch:
     writer.abandon(keep=False)
 
 
+@pytest.mark.parametrize("lacking", ["the system", "the file system"])
+def test_an_archive_is_written_where_room_cannot_be_made_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+) -> None:
+    def refuse(_descriptor: int, _offset: int, _length: int) -> NoReturn:
+        raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
+
+    if lacking == "the system":
+        monkeypatch.delattr(os, "posix_fallocate")
+    else:
+        monkeypatch.setattr(os, "posix_fallocate", refuse)
+    writer = TarWriter(tmp_path / "images.tar", "blobs/")
+    writer.add("index.json", b"{}")
+    writer.add("blobs/x", b"x" * 1000)
+    writer.finish()
+
+    assert read_tar(tmp_path / "images.tar") == {"index.json": b"{}", "blobs/x": b"x" * 1000}
+
+
 def test_the_content_is_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[int, bool]] = []
 

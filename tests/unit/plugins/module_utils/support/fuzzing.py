@@ -9,6 +9,7 @@ What is wrong is wrong from the bottom up: the digests that lead to it are right
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
 import signal
@@ -232,7 +233,20 @@ def hostile_archives(draw: st.DrawFn) -> bytes:
             archive[block:block] = archive[block : block + 512] * draw(st.sampled_from([1, 100]))
         elif how == "moved":
             archive += archive[block : block + 512]
-    return bytes(archive)
+    return bytes(archive) if draw(st.booleans()) else draw(_compressed(bytes(archive)))
+
+
+@st.composite
+def _compressed(draw: st.DrawFn, archive: bytes) -> bytes:
+    """An archive as gzip makes it, whole or in two members, most often with something wrong in it."""
+    middle = draw(st.integers(0, len(archive)))
+    compressed = bytearray(gzip.compress(archive[:middle]) + gzip.compress(archive[middle:]))
+    for _change in range(draw(st.sampled_from([0, 0, 1]))):
+        if draw(st.booleans()):
+            compressed[draw(st.integers(0, len(compressed) - 1))] = draw(st.integers(0, 255))
+        else:
+            del compressed[draw(st.integers(0, len(compressed))) :]
+    return bytes(compressed) + draw(st.sampled_from([b"", b"", b"\x1f\x8b", bytes(1000)]))
 
 
 _NUMBERS = [b"", b"0", b"-1", b"77777777777", b"1_0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"\x80" + bytes(11), b"9"]
