@@ -133,8 +133,8 @@ class PushOrders:
         try:
             reference = parse_reference(name) if name else None
             source, images = self._open(wanted)
-            if name and len(images) > 1:
-                raise InputError(f"{text} has {len(images)} images, and one name cannot be that of all", "Say which")
+            if name:
+                images = [_only(images, text)]
         except K8scrError as error:
             return [_failed(name or text, text, error)]
         selection = PlatformSource(source, wanted.platforms) if wanted.platforms else None
@@ -241,6 +241,20 @@ def _read_entry(entry: Any) -> _Wanted:
     raise InputError(
         f"{entry!r:.300} is not an image to push", "Write a source, or source with name, platforms and referrers"
     )
+
+
+def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
+    """Return the one image that these are, however many names it has.
+
+    Raises:
+        InputError: They are several.
+    """
+    if not all(image.is_same(images[0]) for image in images):
+        raise InputError(
+            f"{where} has {len(images)} images, and one name cannot be that of all",
+            f"Say which, by its name there or by its place: {where}:@0 is the first",
+        )
+    return images[0]
 
 
 def _with_digest(image: SourceImage, name: Reference, where: str) -> SourceImage:

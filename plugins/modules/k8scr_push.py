@@ -31,7 +31,8 @@ options:
       - Each is a source, or a dictionary with a source and the name that the image shall have.
       - A source is C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
         containers-transports(5), or a path that begins with V(/), V(./), V(../) or V(~), whose kind is found out.
-        Without C(NAME) it means every image that is there, each under its own name.
+        Without C(NAME) it means every image that is there, each under its own name. V(@0) in its place is the first
+        image that is there, V(@1) the second, also where they have no names.
       - An archive may be compressed with gzip as a whole, as C(docker save NAME | gzip) makes it. It is read in place
         and takes no room on the disk, but the time of C(gunzip) also when there is nothing to do, and twice that when
         there is. What is compressed in another way has to be decompressed before; its layers stay compressed.

@@ -53,13 +53,16 @@ class OciLayoutSource:
         """Return the image that has ``name``, or all.
 
         Args:
-            name: The name or the digest of an entry of ``index.json``.
+            name: The name or the digest of an entry of ``index.json``, or ``@`` and its place there, counted from 0.
 
         Raises:
             SourceError: There is none.
         """
-        entry = find_entry(self.entries, name) if name else None
-        entries = [entry] if entry else [] if name else self.entries
+        if name and name.startswith("@"):
+            entries = [entry for place, entry in enumerate(self.entries) if name == f"@{place}"]
+        else:
+            entry = find_entry(self.entries, name) if name else None
+            entries = [entry] if entry else [] if name else self.entries
         if not entries:
             known = ", ".join(found for each in self.entries for found in entry_names(each)[:1]) or "none has a name"
             wanted = f"image {name!r}" if name else "image"
