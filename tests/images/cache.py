@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
+# Read once: tests have their tasks keep what they remember elsewhere.
+_ROOT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "k8scr-core" / "images"
+
 
 def root() -> Path:
     """Where the made images are kept."""
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "k8scr-core" / "images"
+    return _ROOT
 
 
 def cached(name: str, key: str, make: Callable[[Path], None]) -> Path:
