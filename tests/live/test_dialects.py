@@ -39,15 +39,14 @@ class Kitchen:
         """Run a tool."""
         subprocess.run([*map(str, command)], check=True, stdout=subprocess.DEVNULL)
 
-    def skopeo(self, destination: str, *options: str) -> str:
+    def skopeo(self, destination: str) -> str:
         """Have skopeo write the image."""
-        self.run("skopeo", "copy", "--quiet", *options, f"oci:{self.image.layout}", destination)
+        self.run("skopeo", "copy", "--quiet", f"oci:{self.image.layout}", destination)
         return destination
 
     def crane(self, form: str) -> str:
         """Have crane write the image."""
         reference = f"{self.registry}/team/busybox:1"
-        self.skopeo(f"docker://{reference}", "--dest-tls-verify=false")
         self.run(CRANE, "pull", "--insecure", f"--format={form}", reference, self.folder / form)
         return str(self.folder / form)
 
@@ -77,9 +76,6 @@ DIALECTS: dict[str, Callable[[Kitchen], str]] = {
     "podman oci-dir": lambda kitchen: kitchen.podman("oci-dir"),
     "skopeo docker-archive": lambda kitchen: kitchen.skopeo(f"docker-archive:{kitchen.folder}/skopeo.tar:{NAME}"),
     "skopeo oci, no name": lambda kitchen: kitchen.skopeo(f"oci:{kitchen.folder}/layout"),
-    "skopeo oci-archive, zstd": lambda kitchen: kitchen.skopeo(
-        f"oci-archive:{kitchen.folder}/skopeo.tar:{NAME}", "--dest-compress-format=zstd", "--dest-force-compress-format"
-    ),
     "crane tarball": lambda kitchen: kitchen.crane("tarball"),
     "crane legacy": lambda kitchen: kitchen.crane("legacy"),
     "crane oci": lambda kitchen: kitchen.crane("oci"),
@@ -87,10 +83,23 @@ DIALECTS: dict[str, Callable[[Kitchen], str]] = {
 """How each tool writes the image; how a task means what it has written comes back."""
 
 
+def diff_ids(reference: str) -> list[str]:
+    """The digests of an image's layers as they are unpacked; crane unpacks and compares them."""
+    subprocess.run([CRANE, "validate", "--insecure", f"--remote={reference}"], check=True, stdout=subprocess.DEVNULL)
+    command = [CRANE, "config", "--insecure", reference]
+    config = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
+    found: list[str] = config["rootfs"]["diff_ids"]
+    return found
+
+
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
     """A registry that tools on this host reach as well."""
     with host_registry("go-containerregistry", tmp_path_factory.mktemp("registry"), "dialects") as registry:
+        source = f"oci:{images.ensure('busybox').layout}"
+        destination = f"docker://{registry.address}/team/busybox:1"
+        command = ["skopeo", "copy", "--quiet", "--dest-tls-verify=false", source, destination]
+        subprocess.run(command, check=True)
         yield registry
 
 
@@ -106,6 +115,6 @@ def test_what_a_tool_writes_is_the_image_in_the_cluster(
 
     assert pushed["changed"], pushed.get("msg")
     assert not again["changed"], again.get("msg")
-    command = [CRANE, "manifest", "--insecure", f"{host.address}/{pushed['images'][0]['target']}"]
-    manifest = json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)
-    assert manifest["config"]["digest"] == kitchen.image.config_digest
+    reference = f"{host.address}/{pushed['images'][0]['target']}"
+    # Podman writes another config into what it saves for OCI; the layers are the same in all.
+    assert diff_ids(reference) == diff_ids(f"{host.address}/team/busybox:1")
