@@ -38,7 +38,7 @@ options:
         there is. What is compressed in another way has to be decompressed before; its layers stay compressed.
       - C(docker-daemon:NAME), or a name alone, is an image in the engine of Docker or Podman, as in
         V(crossplane/crossplane:v1.2.1). Whether it is in the cluster is found out by its image ID, without exporting
-        it.
+        it. Of an image of several platforms an engine gives the one that it runs, and of others none.
       - C(docker://NAME) is an image of the registry that its name begins with, as in
         C(docker://registry.example.com/team/api:1.2). It goes straight from there to the cluster, without a stop on
         this host's disk. A name with a digest, as in C(docker://registry.example.com/team/api:1.2@sha256:…), means

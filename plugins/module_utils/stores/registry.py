@@ -251,7 +251,10 @@ class RegistryRepository:
             response = self._ask("PUT", f"manifests/{reference}", what, (201,), data=manifest.content, headers=headers)
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes and not digest.startswith("sha256:"):
-                error.advice = "The registry may know manifests by their sha256 alone; name the image by a tag"
+                error.advice = (
+                    "The registry may know manifests by their sha256 alone; an image by its tag can be put there, an"
+                    " index of such manifests cannot"
+                )
             raise
         let_go(response)
         stored = response.headers.get("Docker-Content-Digest", digest)

@@ -79,7 +79,9 @@ def test_a_registry_that_knows_no_manifest_by_sha512_is_told(push: Run, tmp_path
 
     result = push({"source": source, "name": f"team/app@{long_digests.digest}"})
 
-    assert "answered 400: digest invalid. The registry may know manifests by their sha256 alone; name" in result["msg"]
+    assert (
+        "answered 400: digest invalid. The registry may know manifests by their sha256 alone; an image" in result["msg"]
+    )
 
 
 def test_a_blob_that_is_named_by_sha512_is_not_mounted(

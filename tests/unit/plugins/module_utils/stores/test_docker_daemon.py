@@ -215,6 +215,33 @@ def test_of_an_index_the_image_that_the_engine_has_is_pushed(
     assert exports(engine) == []
 
 
+def test_a_platform_that_the_engine_does_not_give_is_told(
+    push_from: Run, engine: EngineServer, server: RegistryServer, image: Image
+) -> None:
+    other = make_image(architecture="arm64")
+    engine.add(NAME, keeping_manifests(make_index({"linux/amd64": image, "linux/arm64": other}), image, other))
+
+    refused = push_from({"source": "app:1", "platforms": ["linux/arm64"]})
+    sent = server.asked("PUT", "POST")
+    taken = push_from({"source": "app:1", "platforms": ["linux/amd64"]})
+
+    assert f"has image {image.digest} not for linux/arm64. Ask for what it has: linux/amd64" in refused["error"]
+    assert sent == []
+    assert taken["digest"] == image.digest
+
+
+def test_of_an_index_the_engine_gets_the_platform_that_is_asked_for(
+    pull_into: Run, engine: EngineServer, server: RegistryServer, image: Image
+) -> None:
+    other = make_image(architecture="arm64")
+    server.fill("library/app", "1", make_index({"linux/amd64": image, "linux/arm64": other}))
+
+    foreign = pull_into({"name": "app:1", "platforms": ["linux/arm64"]})
+
+    assert foreign["digest"] == other.digest
+    assert engine.images[NAME].id == digest_of(other.config)
+
+
 def test_an_index_that_the_engine_has_whole_is_known_again_by_what_it_exports(
     push_from: Run, engine: EngineServer, image: Image
 ) -> None:
