@@ -16,11 +16,14 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
+import images
 from cluster import cluster, layout, programs
+from cluster.errors import ClusterError
 from images.tools import require
 
 from . import bars, report
 from .comparisons import COMPARISONS
+from .measure import Failed
 from .neighbour import measure_neighbour
 from .registry import deployed
 from .results import Results
@@ -33,7 +36,7 @@ _NAMES = (*COMPARISONS, NEIGHBOUR)
 
 
 def main() -> int:
-    """Measure, write the results and the report, and print the report; the exit status is 1 if a bar is not met."""
+    """Measure, write the results and the report, and print the report; the exit status is 1 where that failed."""
     options = _parser().parse_args()
     if options.list:
         for comparison in COMPARISONS.values():
@@ -44,8 +47,13 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     results = Results(options.output / "results.json", options.scale)
     started = time.monotonic()
-    _measure(_wanted(options), options.rounds, options.scale, results)
-    print(report.write(results, options.output))
+    try:
+        _measure(_wanted(options), options.rounds, options.scale, results)
+    except (Failed, ClusterError, images.Failed) as problem:
+        say(f"error: {problem}")
+        return 1
+    finally:
+        print(report.write(results, options.output))
     say(f"measured in {time.monotonic() - started:.0f} s; the report is in {options.output}")
     return 0
 

@@ -100,18 +100,18 @@ def administrator() -> requests.Session:
 @contextmanager
 def deployed() -> Iterator[Registry]:
     """The registry until the end of the block."""
-    # Where an earlier run was killed, its Pod still has this very folder.
-    STORAGE.mkdir(exist_ok=True)
+    # The Pod of an earlier run that was killed holds on to a folder that may be gone.
+    kubectl("delete", "pod", POD, f"--namespace={NAMESPACE}", "--ignore-not-found", "--now")
+    shutil.rmtree(STORAGE, ignore_errors=True)
+    STORAGE.mkdir()
     os.chown(STORAGE, _USER, _USER)
     try:
         _role("present")
         address = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.status.podIP}")
-        registry = Registry(f"{address}:{PORT}", _processes())
-        registry.empty()
-        yield registry
+        yield Registry(f"{address}:{PORT}", _processes())
     finally:
-        _role("absent")
         shutil.rmtree(STORAGE)
+        _role("absent")
 
 
 def _role(state: str) -> None:
@@ -128,7 +128,8 @@ def _role(state: str) -> None:
     environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(layout.KUBECONFIG)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        raise Failed(f"the registry cannot be made {state}: {done.stdout}{done.stderr}")
+        said = re.findall(r'"msg": "(.*)"', done.stdout) or done.stderr.strip().splitlines() or ["it said nothing"]
+        raise Failed(f"the registry cannot be made {state}: {said[-1]}")
 
 
 def _processes() -> tuple[int, ...]:
