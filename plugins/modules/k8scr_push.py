@@ -43,7 +43,8 @@ options:
         C(docker://registry.example.com/team/api:1.2). It goes straight from there to the cluster, without a stop on
         this host's disk. A name with a digest, as in C(docker://registry.example.com/team/api:1.2@sha256:…), means
         that digest, whatever the tag has become since.
-      - Sources are read on the host that runs the task.
+      - Sources are read on the host that runs the task. Links in a folder of C(oci:) are not followed, since they may
+        lead out of it; C(cp -rL) makes a copy without any.
     type: list
     elements: raw
     required: true

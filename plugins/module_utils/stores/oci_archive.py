@@ -13,7 +13,7 @@ from ..errors import DestinationError, DigestMismatchError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import Manifest, is_foreign
-from .files import closed_on_failure, writing
+from .files import alone_in, closed_on_failure, writing
 from .graph import walk_manifests
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, find_entry, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path
@@ -49,6 +49,7 @@ class OciArchiveDestination:
             raise DestinationError(f"{path} is a folder, not an archive", "For a folder write oci: before its path")
         if not has_place:
             raise DestinationError(f"the folder {path.parent} does not exist", "Make it first")
+        self._before = self._state()
         if exists:
             try:
                 files = TarFiles(path)
@@ -123,7 +124,13 @@ class OciArchiveDestination:
             for entry in self.entries:
                 for manifest in walk_manifests(self, entry):
                     self._keep(writer, manifest)
-            writer.finish()
+            with writing(self.path), alone_in(self.path.parent):
+                if self._state() != self._before:
+                    raise DestinationError(
+                        f"{self.path} was written by another run meanwhile, whose images would be lost", "Run again"
+                    )
+                writer.finish()
+                self._before = self._state()
             self._writer = None
 
     def abandon(self, resumable: bool = False) -> bool:
@@ -142,6 +149,15 @@ class OciArchiveDestination:
     def index_files(self) -> dict[str, bytes]:
         """Return the small files that say what is in the archive."""
         return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(self.entries)}
+
+    def _state(self) -> tuple[int, ...] | None:
+        """What tells the file that is there from any that takes its place."""
+        with writing(self.path):
+            try:
+                state = self.path.stat()
+            except FileNotFoundError:
+                return None
+        return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
     def _keep(self, writer: TarWriter, manifest: Manifest) -> None:
         if manifest.descriptor.digest not in self._written:

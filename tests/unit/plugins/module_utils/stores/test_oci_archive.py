@@ -116,6 +116,25 @@ def test_a_blob_of_the_old_archive_need_not_be_written_again(path: Path, image: 
     assert read_image(OciLayoutSource(TarFiles(path)), other_image.root) == other_image.contents
 
 
+@pytest.mark.parametrize("is_there", [False, True])
+def test_of_two_runs_at_the_same_archive_the_second_does_not_take_away_what_the_first_brought(
+    path: Path, image: Image, other_image: Image, is_there: bool
+) -> None:
+    if is_there:
+        write_oci_archive(path, {"old": image})
+    first, second = OciArchiveDestination(path), OciArchiveDestination(path)
+    put(first, image, "app:1")
+    put(second, other_image, "app:2")
+    first.commit()
+
+    with pytest.raises(DestinationError, match="was written by another run meanwhile"):
+        second.commit()
+    second.close()
+
+    assert OciLayoutSource(TarFiles(path)).images("app:1")[0].root == image.root
+    assert list(path.parent.iterdir()) == [path]
+
+
 def test_nothing_is_written_when_nothing_was_published(path: Path, image: Image) -> None:
     before = write_oci_archive(path, {"one": image}).stat()
     destination = OciArchiveDestination(path)
