@@ -43,6 +43,11 @@ options:
   endpoint:
     description: The mirror's URL, as in V(http://10.96.10.20:5001). Required with O(state=present).
     type: str
+  ca_cert:
+    description:
+      - A PEM file on the node with the certificates to trust for the mirror, where the node does not trust it anyway.
+      - Podman and CRI-O get a copy of it, others read it where it is.
+    type: path
   upstreams:
     description:
       - The registries whose images are pulled from it, each by its host, as in V(docker.io).
@@ -89,6 +94,13 @@ EXAMPLES = r"""
     upstreams: ["*"]
     fallback: false
 
+- name: Pull from a registry that has a certificate of the company's own
+  k8scr.core.k8scr_mirror:
+    runtime: containerd
+    endpoint: https://registry.example.com
+    ca_cert: /etc/ssl/certs/example-ca.pem
+    upstreams: [docker.io]
+
 - name: Take all of it back
   k8scr.core.k8scr_mirror:
     runtime: containerd
@@ -133,6 +145,7 @@ def main() -> None:
             "runtime": {"type": "str", "choices": ["containerd", "containers", "k3s"], "required": True},
             "path": {"type": "path"},
             "endpoint": {"type": "str"},
+            "ca_cert": {"type": "path"},
             "upstreams": {"type": "list", "elements": "str", "default": []},
             "qualify": {"type": "bool", "default": False},
             "fallback": {"type": "bool", "default": True},

@@ -12,7 +12,7 @@ from .mirror import ALL, Mirror
 from .own_lines import taken_back, with_block
 from .toml_text import quote, read_statements
 
-_OF_THE_SERVER = (("server",), ("override_path",), ("capabilities",))
+_OF_THE_SERVER = (("server",), ("override_path",), ("capabilities",), ("ca",))
 """What describes the upstream, and what takes its place when it is shut off."""
 
 
@@ -40,13 +40,14 @@ def with_mirror(text: str, upstream: str, mirror: Mirror) -> str:
     prefix = mirror.prefix(upstream)
     url = f"{mirror.url}/v2/{prefix}" if prefix else mirror.url
     headers = [statement for statement in statements if statement.header]
+    trusted = [f"ca = {quote(mirror.ca_cert)}"] if mirror.ca_cert else []
     block: list[str] = []
     aside: list[int] = []
     if not mirror.fallback:
         # containerd asks the server last, and it is the upstream unless it is said to be something else.
         block.append(f"server = {quote(url)}")
         block += ["override_path = true"] if prefix else []
-        block.append('capabilities = ["pull", "resolve"]')
+        block += ['capabilities = ["pull", "resolve"]', *trusted]
         aside = [
             line
             for statement in statements
@@ -56,6 +57,7 @@ def with_mirror(text: str, upstream: str, mirror: Mirror) -> str:
     if not any(header.key == ("host", url) for header in headers):
         block += [f"[host.{quote(url)}]", '  capabilities = ["pull", "resolve"]']
         block += ["  override_path = true"] if prefix else []
+        block += [f"  {line}" for line in trusted]
     # The server's keys stand before all tables, and the tables' order is the order in which hosts are asked.
     place = headers[0].start if headers else len(lines)
     while place and headers and lines[place - 1].lstrip().startswith("#"):

@@ -28,19 +28,21 @@ class Mirror:
         address: Its host and port.
         qualify: Whether an image's repository there begins with the host of its name.
         fallback: Whether the upstream is asked for what the mirror does not have.
+        ca_cert: A file on the node with the certificates to trust for it; empty for those that the node trusts.
     """
 
     scheme: str
     address: str
     qualify: bool
     fallback: bool
+    ca_cert: str = ""
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> Mirror:
         """Return the mirror that a module's options describe.
 
         Raises:
-            InputError: The endpoint is no URL of a registry.
+            InputError: The endpoint is no URL of a registry, or has no certificate.
         """
         match = _ENDPOINT.fullmatch((options["endpoint"] or "").rstrip("/"))
         if not match:
@@ -48,7 +50,12 @@ class Mirror:
                 f"endpoint is {options['endpoint']!r}, which is not the URL of a registry",
                 "Write http:// or https://, a host, and a port if it has one",
             )
-        return cls(match.group(1), match.group(2), options["qualify"], options["fallback"])
+        if options["ca_cert"] and match.group(1) == "http":
+            raise InputError(
+                f"endpoint is {options['endpoint']!r}, which is reached without TLS",
+                "Leave out ca_cert, or write https://",
+            )
+        return cls(match.group(1), match.group(2), options["qualify"], options["fallback"], options["ca_cert"] or "")
 
     @property
     def url(self) -> str:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from ..errors import SourceError
 from . import hosts_toml, registries_conf, registries_yaml
 from .files import Change, read_text
 from .mirror import ALL, Mirror, check_upstreams
@@ -22,6 +23,7 @@ _PATHS = {
 }
 _HOSTS_TOML = "hosts.toml"
 _CERTIFICATES = (".crt", ".cert", ".key")
+_CA = "k8scr-core.crt"
 
 
 def plan_mirror(options: Mapping[str, Any]) -> tuple[list[Change], list[str]]:
@@ -40,7 +42,7 @@ def plan_mirror(options: Mapping[str, Any]) -> tuple[list[Change], list[str]]:
     if options["runtime"] == "containerd":
         return _containerd(path, upstreams, mirror)
     if options["runtime"] == "containers":
-        return [_containers(path, upstreams, mirror)], []
+        return [_containers(path, upstreams, mirror), *_containers_certificates(path, mirror)], []
     return [_k3s(path, upstreams, mirror)], []
 
 
@@ -94,6 +96,20 @@ def _containers(folder: Path, upstreams: list[str], mirror: Mirror | None) -> Ch
     files = [folder.parent / "registries.conf", *sorted(folder.glob("*.conf"))]
     others = {str(file): read_text(file) or "" for file in files if file != own}
     return Change(own, before, registries_conf.drop_in(upstreams, mirror, others), whole=True)
+
+
+def _containers_certificates(folder: Path, mirror: Mirror | None) -> list[Change]:
+    """What says whom to trust, which registries.conf cannot (containers-certs.d(5))."""
+    certs_d = folder.parent / "certs.d"
+    wanted = certs_d / mirror.address / _CA if mirror is not None and mirror.ca_cert else None
+    there = set(certs_d.glob(f"*/{_CA}"))
+    changes = [Change(file, read_text(file), None, whole=True, folder=True) for file in sorted(there - {wanted})]
+    if mirror is not None and wanted is not None:
+        certificates = read_text(Path(mirror.ca_cert))
+        if certificates is None:
+            raise SourceError(f"{mirror.ca_cert} is not there", "ca_cert is a file on the node; put it there first")
+        changes.append(Change(wanted, read_text(wanted), certificates, whole=True, folder=True))
+    return changes
 
 
 def _k3s(path: Path, upstreams: list[str], mirror: Mirror | None) -> Change:

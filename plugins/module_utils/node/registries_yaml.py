@@ -32,12 +32,30 @@ def with_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
         InputError: What administrators wrote cannot be read, or does not go together with it.
     """
     lines = taken_back(text).splitlines()
-    start, end = _section(lines)
-    mirrors = _read_mirrors("\n".join(lines[start:end])) if start < end else {}
+    start, end = _section(lines, "mirrors")
+    mirrors = _read(lines, "mirrors")
     for upstream in upstreams:
         mirrors[upstream] = _with_endpoint(upstream, mirrors.get(upstream), mirror)
     block = ["mirrors:", *(f"  {json.dumps(host)}: {json.dumps(entry)}" for host, entry in mirrors.items())]
-    return with_block(lines, end, block, range(start, end))
+    aside = {*range(start, end)}
+    if mirror.ca_cert:
+        tls = {mirror.address: {"tls": {"ca_file": mirror.ca_cert}}}
+        configs = _read(lines, "configs")
+        if not configs:
+            block.append(f"configs: {json.dumps(tls)}")
+            aside.update(range(*_section(lines, "configs")))
+        elif not _is_trusted(configs.get(mirror.address)):
+            # They may hold passwords, and are not repeated in lines of ours.
+            raise InputError(
+                f"registries.yaml has configs, and none that says with ca_file whom to trust for {mirror.address}",
+                f"Add to them: {json.dumps(tls)}",
+            )
+    return with_block(lines, end, block, aside)
+
+
+def _is_trusted(config: Any) -> bool:
+    tls = config.get("tls") if isinstance(config, dict) else None
+    return isinstance(tls, dict) and bool(tls.get("ca_file"))
 
 
 def _with_endpoint(upstream: str, written: Any, mirror: Mirror) -> dict[str, Any]:
@@ -60,9 +78,9 @@ def _with_endpoint(upstream: str, written: Any, mirror: Mirror) -> dict[str, Any
     return entry
 
 
-def _section(lines: Sequence[str]) -> tuple[int, int]:
-    """Return the lines of the key ``mirrors``, from the first to the one after the last."""
-    start = next((number for number, line in enumerate(lines) if line.startswith(("mirrors:", '"mirrors":'))), -1)
+def _section(lines: Sequence[str], key: str) -> tuple[int, int]:
+    """Return the lines of a key, from the first to the one after the last."""
+    start = next((number for number, line in enumerate(lines) if line.startswith((f"{key}:", f'"{key}":'))), -1)
     if start < 0:
         return len(lines), len(lines)
     end = last = start + 1
@@ -73,17 +91,20 @@ def _section(lines: Sequence[str]) -> tuple[int, int]:
     return start, last
 
 
-def _read_mirrors(section: str) -> dict[str, Any]:
+def _read(lines: Sequence[str], key: str) -> dict[str, Any]:
+    start, end = _section(lines, key)
+    if start == end:
+        return {}
     if not HAS_YAML:
         raise InputError(
-            "registries.yaml names mirrors already, and reading them takes the Python library PyYAML on the node",
+            f"registries.yaml has {key} already, and reading them takes the Python library PyYAML on the node",
             "Install PyYAML there",
         )
     try:
-        value = yaml.safe_load(section)
+        value = yaml.safe_load("\n".join(lines[start:end]))
     except yaml.YAMLError as error:
-        raise InputError("registries.yaml cannot be read: its mirrors are not YAML") from error
-    mirrors = value.get("mirrors") if isinstance(value, dict) else None
-    if not isinstance(mirrors, (dict, type(None))):
-        raise InputError("registries.yaml cannot be read: its mirrors are not a mapping")
-    return dict(mirrors or {})
+        raise InputError(f"registries.yaml cannot be read: its {key} are not YAML") from error
+    section = value.get(key) if isinstance(value, dict) else None
+    if not isinstance(section, (dict, type(None))):
+        raise InputError(f"registries.yaml cannot be read: its {key} are not a mapping")
+    return dict(section or {})

@@ -67,6 +67,14 @@ def test_the_mirror_is_asked_before_other_hosts_which_stay(text: str, mirror: Mi
     assert {host: after[host] for host in others} == before
 
 
+def test_a_private_authority_is_trusted_for_the_mirror() -> None:
+    private = Mirror("https", "mirror.example.com:5000", qualify=False, fallback=False, ca_cert="/etc/ssl/ca.pem")
+    after = tomllib.loads(with_mirror(ADMINISTRATORS, "docker.io", private))
+    assert after["server"] == private.url
+    assert after["ca"] == "/etc/ssl/ca.pem"
+    assert after["host"][private.url]["ca"] == "/etc/ssl/ca.pem"
+
+
 def test_settings_of_the_upstream_stay_while_it_is_asked_too() -> None:
     after = tomllib.loads(with_mirror(ADMINISTRATORS, "docker.io", MIRROR))
     assert after["server"] == "https://registry-1.docker.io"

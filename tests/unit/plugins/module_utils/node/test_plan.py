@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, InputError
+from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change, carry_out
 from ansible_collections.k8scr.core.plugins.module_utils.node.plan import plan_mirror
 
@@ -31,6 +31,7 @@ def _plan(path: Path, runtime: str = "containerd", **more: Any) -> tuple[list[Ch
         "runtime": runtime,
         "path": str(path),
         "endpoint": URL,
+        "ca_cert": None,
         "upstreams": ["docker.io"],
         "qualify": False,
         "fallback": True,
@@ -127,3 +128,27 @@ def test_a_folder_that_cannot_be_written_to_is_told_in_one_line(tmp_path: Path) 
     (tmp_path / "docker.io").touch()
     with pytest.raises(DestinationError, match=r"hosts\.toml cannot be written"):
         carry_out([Change(tmp_path / "docker.io/hosts.toml", None, "text")], Keeper(), backup=True)
+
+
+def test_podman_gets_a_copy_of_a_private_authority_and_loses_it_again(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("certificate\n")
+    copy = tmp_path / "containers/certs.d/mirror.example.com:5000/k8scr-core.crt"
+    private = {"endpoint": "https://mirror.example.com:5000", "ca_cert": str(tmp_path / "ca.pem")}
+    folder = tmp_path / "containers/registries.conf.d"
+
+    assert _actions(_do(folder, "containers", **private)) == ["created", "created"]
+    assert copy.read_text() == "certificate\n"
+    assert _actions(_do(folder, "containers", **private)) == ["unchanged", "unchanged"]
+    assert _actions(_do(folder, "containers")) == ["updated", "deleted"]
+    assert not copy.parent.exists()
+
+
+def test_an_authority_that_is_not_there_is_told(tmp_path: Path) -> None:
+    private = {"endpoint": "https://mirror.example.com", "ca_cert": str(tmp_path / "ca.pem")}
+    with pytest.raises(SourceError, match="is not there"):
+        _plan(tmp_path / "registries.conf.d", "containers", **private)
+
+
+def test_an_authority_without_tls_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="without TLS"):
+        _plan(tmp_path, ca_cert="/etc/ssl/ca.pem")

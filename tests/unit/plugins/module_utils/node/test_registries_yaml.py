@@ -17,6 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.node.registries_yaml im
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
 QUALIFIED = Mirror("http", "10.0.0.1:5001", qualify=True, fallback=True)
+PRIVATE = Mirror("https", "mirror.example.com", qualify=False, fallback=True, ca_cert="/etc/ssl/ca.pem")
 ADMINISTRATORS = """\
 # The office's.
 mirrors:
@@ -62,6 +63,20 @@ def test_passwords_are_not_shown() -> None:
 def test_a_qualified_image_is_looked_for_below_its_host() -> None:
     after = with_mirrors("", ["example.com:5000"], QUALIFIED)
     assert _mirrors(after)["example.com:5000"]["rewrite"] == {"^(.*)$": "example.com_5000/$1"}
+
+
+@pytest.mark.parametrize("text", ["", "configs: {}\n"])
+def test_a_private_authority_is_trusted_for_the_mirror(text: str) -> None:
+    after = with_mirrors(text, ["docker.io"], PRIVATE)
+    assert yaml.safe_load(after)["configs"] == {"mirror.example.com": {"tls": {"ca_file": "/etc/ssl/ca.pem"}}}
+    assert taken_back(after) == text
+
+
+def test_configs_of_administrators_say_themselves_whom_to_trust() -> None:
+    with pytest.raises(InputError, match=r"configs.*mirror\.example\.com"):
+        with_mirrors(ADMINISTRATORS, ["docker.io"], PRIVATE)
+    trusting = "configs:\n  mirror.example.com: {auth: {password: secret}, tls: {ca_file: /ca.pem}}\n"
+    assert "secret" not in own_part(with_mirrors(trusting, ["docker.io"], PRIVATE))
 
 
 def test_a_rewrite_that_would_hit_other_endpoints_is_refused() -> None:
