@@ -79,9 +79,20 @@ options:
     type: str
     default: k8s.io
   snapshotter:
-    description: What unpacks the images, if it is not containerd's default.
+    description:
+      - What unpacks the images in containerd.
+      - Without it, what Kubernetes' images are unpacked with according to containerd's configuration, or where that
+        cannot be read, containerd's default.
     type: str
     default: ""
+  containerd:
+    description: containerd itself, which is asked what its configuration amounts to.
+    type: str
+    default: containerd
+  config:
+    description: containerd's configuration.
+    type: path
+    default: /etc/containerd/config.toml
   pinned:
     description: Whether the images are kept from the kubelet's garbage collection, in containerd.
     type: bool
@@ -153,6 +164,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
 
 IMAGE = {
@@ -176,6 +188,8 @@ def main() -> None:
             "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
             "containerd_namespace": {"type": "str", "default": "k8s.io"},
             "snapshotter": {"type": "str", "default": ""},
+            "containerd": {"type": "str", "default": "containerd"},
+            "config": {"type": "path", "default": "/etc/containerd/config.toml"},
             "pinned": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
@@ -222,7 +236,17 @@ def open_runtime(module: AnsibleModule) -> Runtime:
         return Podman(run, [options["program"] or "podman"])
     program = [options["program"] or "ctr", "--address", options["socket"]]
     program += ["--namespace", options["containerd_namespace"]]
-    return Containerd(run, program, options["snapshotter"], options["pinned"])
+    return Containerd(run, program, options["snapshotter"] or _configured_snapshotter(module), options["pinned"])
+
+
+def _configured_snapshotter(module: AnsibleModule) -> str:
+    command = [module.params["containerd"], "--config", module.params["config"], "config", "dump"]
+    try:
+        status, printed, _said = module.run_command(command, handle_exceptions=False)
+    except OSError:
+        # It is built into something else, as into k3s.
+        return ""
+    return "" if status else snapshotter(str(printed))
 
 
 def diff(done: dict[str, str]) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""containerd's own configuration: whether it looks for ``hosts.toml`` files, and where."""
+"""containerd's own configuration: where it looks for ``hosts.toml`` files, and what unpacks Kubernetes' images."""
 
 from __future__ import annotations
 
@@ -15,6 +15,11 @@ _REGISTRY = {
     2: ("plugins", "io.containerd.cri.v1.images", "registry"),
 }
 """The table of registries in containerd 1 (configuration of version 2) and 2 (of version 3 and up)."""
+_IMAGES = (
+    ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
+    ("plugins", "io.containerd.cri.v1.images"),
+)
+"""The table that names the snapshotter, in the same two."""
 
 
 def configured_folders(dump: str) -> list[str]:
@@ -36,6 +41,14 @@ def configured_folders(dump: str) -> list[str]:
                     "Write it as hosts.toml files (containerd, docs/hosts.md) and take it out of the configuration",
                 )
     return []
+
+
+def snapshotter(dump: str) -> str:
+    """Return what unpacks Kubernetes' images, from what ``containerd config dump`` prints; empty if it does not say."""
+    for statement in read_statements(dump.splitlines()):
+        if statement.table in _IMAGES and statement.key == ("snapshotter",) and statement.string:
+            return statement.string
+    return ""
 
 
 def with_folder(text: str, folder: str, dump: str) -> str:

@@ -7,7 +7,11 @@ from __future__ import annotations
 import pytest
 import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import configured_folders, with_folder
+from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import (
+    configured_folders,
+    snapshotter,
+    with_folder,
+)
 from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import taken_back
 
 FOLDER = "/etc/containerd/certs.d"
@@ -57,3 +61,13 @@ def test_mirrors_in_the_configuration_itself_are_refused_as_containerd_does(belo
     dump = f'[plugins."{CRI_1}".registry]\n config_path = ""\n[plugins."{CRI_1}".registry.{below}]\n endpoint = []\n'
     with pytest.raises(InputError, match="excludes config_path"):
         configured_folders(dump)
+
+
+@pytest.mark.parametrize("table", [f"plugins.'{CRI_1}'.containerd", f"plugins.'{CRI_2}'"])
+def test_the_snapshotter_is_that_of_kubernetes_images(table: str) -> None:
+    dump = f"version = 3\n[plugins.'io.containerd.other']\nsnapshotter = 'zfs'\n[{table}]\nsnapshotter = 'native'\n"
+    assert snapshotter(dump) == "native"
+
+
+def test_a_configuration_without_kubernetes_names_no_snapshotter() -> None:
+    assert snapshotter("version = 3\n") == ""
