@@ -116,6 +116,7 @@ def _integration_variables() -> dict[str, Any]:
     status = _status()
     images = json.loads(run(*IMAGES, "--json", capture=True))
     return {
+        "k8scr_inventory": status["inventory"],
         "k8scr_kubeconfig": status["kubeconfig"],
         "k8scr_images": images,
         "k8scr_nodes": status["nodes"],
