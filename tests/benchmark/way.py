@@ -6,13 +6,17 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
-from collections.abc import Callable, Sequence
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
+from live.bad_line import bad_line
 from live.engines import DOCKER
 
-from .line import far_away
 from .measure import Measured
 from .registry import Registry
 from .works import Work
@@ -26,10 +30,20 @@ def at_a_distance(milliseconds: int, way: Way) -> Way:
     """The same over a line whose round trips take so long."""
 
     def act(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
-        with far_away(registry, milliseconds) as distant:
+        with _far_away(registry, milliseconds) as distant:
             return way(distant, work, names, folder)
 
     return act
+
+
+@contextmanager
+def _far_away(registry: Registry, milliseconds: int) -> Iterator[Registry]:
+    with tempfile.TemporaryDirectory() as folder, bad_line(Path(folder)) as line:
+        for stream, latency in {"upstream": milliseconds // 2, "downstream": -(-milliseconds // 2)}.items():
+            line.have("latency", stream, latency=latency)
+        kubeconfig = Path(line.kubeconfig)
+        (server,) = re.findall(r"server: (\S+)", kubeconfig.read_text())
+        yield replace(registry, api_url=server, kubeconfig=kubeconfig)
 
 
 def into_an_empty_engine(way: Way) -> Way:
