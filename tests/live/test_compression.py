@@ -20,18 +20,34 @@ from .memory import MEMORY, memory_of
 
 
 @pytest.fixture(scope="module", params=MAKES)
-def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
+def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
     """A registry of each make."""
     install_distribution_2()
-    folder = tmp_path_factory.mktemp("registry")
-    with host_registry(request.param, folder, "compressing") as registry:
+    with host_registry(request.param, tmp_path_factory.mktemp("registry"), "makes") as registry:
         yield registry
 
 
-@pytest.mark.parametrize("compression", ["none", "gzip", "zstd"])
-def test_skopeo_unpacks_what_was_compressed_on_the_way(
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
+    """CNCF distribution 3."""
+    with host_registry("distribution-3", tmp_path_factory.mktemp("registry"), "compressing") as registry:
+        yield registry
+
+
+def test_every_registry_takes_a_layer_before_its_digest_is_known(
+    task: Task, make: HostRegistry, repository: str, tmp_path: Path
+) -> None:
+    push_and_unpack(task, make, repository, tmp_path, "gzip")
+
+
+@pytest.mark.parametrize("compression", ["none", "zstd"])
+def test_skopeo_unpacks_what_was_compressed_or_not(
     task: Task, host: HostRegistry, repository: str, tmp_path: Path, compression: str
 ) -> None:
+    push_and_unpack(task, host, repository, tmp_path, compression)
+
+
+def push_and_unpack(task: Task, host: HostRegistry, repository: str, folder: Path, compression: str) -> None:
     image = images.ensure("many")
     wanted = {"source": f"docker-archive:{image.docker_archive}:localhost/team/api:1.0", "name": f"{repository}:1"}
 
@@ -48,11 +64,11 @@ def test_skopeo_unpacks_what_was_compressed_on_the_way(
         "--src-tls-verify=false",
         "--dest-decompress",
         source,
-        f"dir:{tmp_path}/copied",
+        f"dir:{folder}/copied",
     ]
     subprocess.run(copy, check=True)
-    manifest = json.loads((tmp_path / "copied/manifest.json").read_bytes())
-    config = json.loads((tmp_path / "copied" / manifest["config"]["digest"].partition(":")[2]).read_bytes())
+    manifest = json.loads((folder / "copied/manifest.json").read_bytes())
+    config = json.loads((folder / "copied" / manifest["config"]["digest"].partition(":")[2]).read_bytes())
     assert [layer["digest"] for layer in manifest["layers"]] == config["rootfs"]["diff_ids"]
 
 
