@@ -11,6 +11,7 @@ import os
 import queue
 import secrets
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -27,7 +28,7 @@ from .delivery import deliver
 from .faults import CLUSTER_FAULTS, FAULTS
 from .judge import Outcome
 from .plan import Plan, draw_plan
-from .world import World, forget_disks
+from .world import ClusterWorld, World, forget_disks
 
 _WORLDS = 4
 
@@ -35,6 +36,8 @@ _WORLDS = 4
 def main() -> int:
     """Deliver, and say what came of it; the exit status is 1 if something was not as it must be."""
     options = _parser().parse_args()
+    # Whoever stops us finds everything cleared away.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     cluster.up()
     programs.ensure(["toxiproxy"])
     forget_disks()
@@ -89,7 +92,12 @@ def _deliver_all(plans: Sequence[Plan], count: int) -> list[Outcome]:
                 worlds.put(world)
 
         with ThreadPoolExecutor(worlds.qsize()) as workers:
-            return [*workers.map(work, together), *map(work, alone)]
+            outcomes = [*workers.map(work, together), *(work(plan) for plan in alone if not plan.in_cluster)]
+        in_cluster = [plan for plan in alone if plan.in_cluster]
+        if in_cluster:
+            world = ClusterWorld(folder / "cluster", f"chaos-{os.getpid()}-cluster", opened)
+            outcomes += [_deliver(plan, world) for plan in in_cluster]
+        return outcomes
 
 
 def _deliver(plan: Plan, world: World) -> Outcome:

@@ -157,7 +157,7 @@ class _Delivery:
         judge.leftovers(
             outcome, [*runs, *scene.others, again], world.registry.storage, self._disk, self._plan.connections
         )
-        judge.cost(outcome, runs, world.registry, place, self._names, before, scene.destroyed)
+        judge.cost(outcome, runs, world.registry, place, self._names, before, scene.destroyed + scene.spoilt)
 
     def _start(self, action: str, dest: str, stops: Iterable[int] = ()) -> Run:
         options = {**self._world.options(self._plan.front, self._plan.back), **self._images(action, dest)}

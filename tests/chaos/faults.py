@@ -19,6 +19,7 @@ from pathlib import Path
 import requests
 from cluster import cluster
 
+from .cluster_registry import ClusterRegistry
 from .middlebox import Exchange, Middlebox
 from .running import Run
 from .sources import Source
@@ -41,6 +42,7 @@ class Scene:
         run: The run that is under way.
         others: The runs that were started beside it.
         destroyed: Bytes that the registry had taken, and lost.
+        spoilt: Bytes that are sent in vain.
     """
 
     world: World
@@ -51,6 +53,7 @@ class Scene:
     run: Run = field(init=False)
     others: list[Run] = field(default_factory=list)
     destroyed: int = 0
+    spoilt: int = 0
 
 
 class Fault(ABC):
@@ -64,6 +67,7 @@ class Fault(ABC):
         seconds: After how long it is over; None for the end of the delivery.
         front: The road to the API server that it needs.
         back: Whether it needs the proxy in front of the registry.
+        in_cluster: Whether the registry must be one that the cluster runs.
         timeout: The module's option: longer than a busy machine needs, and shorter than a silence.
     """
 
@@ -73,6 +77,7 @@ class Fault(ABC):
     front = DIRECT
     back = False
     timeout = 15
+    in_cluster = False
 
     def __init__(self, draw: random.Random) -> None:  # noqa: B027 - not every one has something random
         """Draw what is random in it."""
@@ -111,6 +116,30 @@ class ControllerManagerGone(Fault):
 
     def mend(self, scene: Scene) -> None:
         cluster.start("kube-controller-manager")
+
+
+class PodOfTheClusterDeleted(Fault):
+    """Pod of the cluster's own deleted, and made again by it"""
+
+    in_cluster = True
+
+    def strike(self, scene: Scene) -> None:
+        scene.world.registry.stop()
+
+    def mend(self, scene: Scene) -> None:
+        scene.world.registry.start_if_stopped()
+
+
+class ContainerdRestarted(Fault):
+    """The node's containerd restarted"""
+
+    in_cluster = True
+
+    def strike(self, scene: Scene) -> None:
+        assert isinstance(scene.world.registry, ClusterRegistry)
+        name = f"containerd@{scene.world.registry.node}"
+        cluster.stop(name, signal.SIGKILL)
+        cluster.start(name)
 
 
 class ApiServerAway(Fault):
@@ -458,7 +487,7 @@ class ClientDiskFull(Fault):
     def mend(self, scene: Scene) -> None:
         (scene.world.client_disk / "ballast").unlink()
         # A pull that finds no room leaves nothing, so that there is more.
-        scene.destroyed += scene.run.traffic.received
+        scene.spoilt += scene.run.traffic.received
 
 
 class SourceChanged(Fault):
@@ -475,6 +504,8 @@ class SourceChanged(Fault):
     def strike(self, scene: Scene) -> None:
         self.path = self.draw.choice(scene.sources[0].files)
         self.before = self.path.read_bytes()
+        # What is refused at its end was sent in vain, and once more where the session had a past.
+        scene.spoilt += 2 * len(self.before)
         self.damage(self.draw.randrange(len(self.before)))
 
     def damage(self, position: int) -> None:
@@ -542,7 +573,12 @@ class PrunedMeanwhile(Fault):
         scene.destroyed += max(0, before - world.stored())
 
 
-CLUSTER_FAULTS: tuple[type[Fault], ...] = (ApiServerKilled, ControllerManagerGone)
+CLUSTER_FAULTS: tuple[type[Fault], ...] = (
+    ApiServerKilled,
+    ControllerManagerGone,
+    PodOfTheClusterDeleted,
+    ContainerdRestarted,
+)
 """Those that whoever else uses the cluster notices."""
 
 FAULTS: tuple[type[Fault], ...] = (

@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from live.host_registries import HostRegistry
-
 from . import look
 from .faults import Fault
 from .running import Run, Traffic
 from .sources import Source
+from .world import AnyRegistry
 
 SHARE = 0.05
 """How much more than need be may be moved, beyond the pieces that were cut."""
@@ -82,7 +81,7 @@ def claims(outcome: Outcome, run: Run, struck: Sequence[Fault], began_in_a_fault
 
 def whereabouts(
     outcome: Outcome,
-    registry: HostRegistry,
+    registry: AnyRegistry,
     place: Path | None,
     names: Sequence[str],
     sources: Sequence[Source],
@@ -152,7 +151,7 @@ def leftovers(outcome: Outcome, runs: Sequence[Run], storage: Path, disk: Path, 
 def cost(
     outcome: Outcome,
     runs: Sequence[Run],
-    registry: HostRegistry,
+    registry: AnyRegistry,
     place: Path | None,
     names: Sequence[str],
     before: set[str],
@@ -175,7 +174,7 @@ def cost(
         outcome.problems.append(f"{surplus} bytes too many were moved, of {outcome.needed} that were needed")
 
 
-def _find(registry: HostRegistry, place: Path | None, name: str) -> look.Found:
+def _find(registry: AnyRegistry, place: Path | None, name: str) -> look.Found:
     if place is None:
         return look.in_registry(registry.address, name, "1")
     return look.in_layout(place, f"docker.io/{name}:1")

@@ -51,6 +51,11 @@ class Plan:
     back: bool
     alone: bool
 
+    @property
+    def in_cluster(self) -> bool:
+        """Whether the registry must be one that the cluster runs."""
+        return any(fault.in_cluster for faults in self.faults.values() for fault in faults)
+
 
 def draw_plan(seed: int, number: int) -> Plan:
     """Draw a delivery.
@@ -73,8 +78,11 @@ def draw_plan(seed: int, number: int) -> Plan:
     alone = draw.random() < _SHARE_OF_THE_CLUSTER
     kinds = draw.sample(FAULTS, len(FAULTS))
     if alone:
-        kinds.insert(0, draw.choice(CLUSTER_FAULTS))
-    faults, front, back = _draw_faults(draw, kinds, action, steps)
+        kind = draw.choice(CLUSTER_FAULTS)
+        kinds = [kind] if kind.in_cluster else [kind, *kinds]
+    # Before anything has worked, nothing is tried for long; the first thing asked is where each image's tag is.
+    moments = range(len(images) + 1, max(len(images) + 2, steps))
+    faults, front, back = _draw_faults(draw, kinds, action, moments)
     return Plan(number, action, transport, images, platforms, old, connections, faults, front, back, alone)
 
 
@@ -92,7 +100,7 @@ def _steps(action: str, images: Sequence[Sequence[Layer]], platforms: int) -> in
 
 
 def _draw_faults(
-    draw: random.Random, kinds: Sequence[type[Fault]], action: str, steps: int
+    draw: random.Random, kinds: Sequence[type[Fault]], action: str, moments: range
 ) -> tuple[dict[int, list[Fault]], str, bool]:
     wanted = draw.choices(range(1, _MOST_FAULTS + 1), [5, 3, 2])[0]
     faults: dict[int, list[Fault]] = {}
@@ -104,8 +112,7 @@ def _draw_faults(
             continue
         front = fault.front if front == DIRECT else front
         back = back or fault.back
-        # Before anything has worked, nothing is tried for long.
-        faults.setdefault(draw.randrange(2, max(3, steps)), []).append(fault)
+        faults.setdefault(draw.choice(moments), []).append(fault)
         if sum(map(len, faults.values())) == wanted:
             break
     return faults, front, back

@@ -27,6 +27,8 @@ import kubernetes.config
 import requests
 from ansible.module_utils.testing import patch_module_args
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
+from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils.stores.upload import RequestBody
 from ansible_collections.k8scr.core.plugins.modules import k8scr_pull, k8scr_push
 
 MODULES = {"push": k8scr_push, "pull": k8scr_pull}
@@ -190,7 +192,8 @@ def _run(
         os.dup2(descriptor, number)
     watch = _Watch(connection, folder / "traffic", stops)
     Registry.request = watch.watched(Registry.request)  # type: ignore[method-assign]
-    Registry.limit = watch.counted(Registry.limit)  # type: ignore[method-assign]
+    Registry.limit = watch.received(Registry.limit)  # type: ignore[method-assign]
+    RequestBody.__iter__ = watch.sent(RequestBody.__iter__)  # type: ignore[method-assign]
     with patch_module_args(options):
         MODULES[action].main()
 
@@ -215,6 +218,7 @@ class _Watch:
                 self._wait()
                 self._requests += 1
                 number = self._current.number = self._requests
+                self._current.is_download = method == "GET" and "/blobs/uploads/" not in path
             self._write("asks", number, method)
             response = request(registry, method, path, **options)
             self._write("answer", number, response.status_code)
@@ -222,18 +226,31 @@ class _Watch:
 
         return send
 
-    def counted(self, limit: Callable[..., Any]) -> Callable[..., Any]:
-        """The registry's method that passes a body's blocks on, with an eye on them."""
+    def received(self, limit: Callable[..., Blocks]) -> Callable[..., Blocks]:
+        """The registry's method that passes bodies' blocks on, with an eye on those of downloads."""
 
-        def count(registry: Registry, blocks: Any) -> Any:
-            for block in limit(registry, blocks):
-                with self._lock:
-                    self._wait()
-                self._write("moves", self._current.number, len(block))
-                yield block
-            self._write("ends", self._current.number, 0)
+        def receive(registry: Registry, blocks: Blocks) -> Blocks:
+            limited = limit(registry, blocks)
+            return self._counted(limited) if getattr(self._current, "is_download", False) else limited
 
-        return count
+        return receive
+
+    def sent(self, blocks_of: Callable[..., Blocks]) -> Callable[..., Blocks]:
+        """The method that gives the blocks of a request's body, with an eye on them."""
+
+        def send(body: RequestBody) -> Blocks:
+            return self._counted(blocks_of(body))
+
+        return send
+
+    def _counted(self, blocks: Blocks) -> Blocks:
+        number = self._current.number
+        for block in blocks:
+            with self._lock:
+                self._wait()
+            self._write("moves", number, len(block))
+            yield block
+        self._write("ends", number, 0)
 
     def _wait(self) -> None:
         self._step += 1

@@ -16,20 +16,22 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 from cluster import layout, users
 from cluster.certificates import CA, Pair
 from live.bad_line import BadLine, bad_line
 from live.conftest import kubectl
-from live.host_registries import NAMESPACE, HostRegistry, place_pod
+from live.host_registries import HostRegistry, place_pod
 
+from .cluster_registry import ClusterRegistry
 from .middlebox import Middlebox, middlebox
 
 DISK = 192 << 20
 _MARK = "k8scr-chaos"
 DIRECT, LINE, BOX = "straight", "over a line", "through a load balancer"
 TOKENS = ("first", "second")
+AnyRegistry = Union[HostRegistry, ClusterRegistry]
 
 
 class World:
@@ -37,7 +39,9 @@ class World:
 
     Attributes:
         folder: What belongs to it.
-        pod: The Pod's name, which is also the user's.
+        name: Its own, which is also the user's.
+        namespace: Where the registry's Pod is.
+        pod: The Pod's name.
         registry: Its registry.
         server_disk: Where the registry keeps everything.
         client_disk: Where the module finds and writes everything.
@@ -47,18 +51,16 @@ class World:
         token: The file of the token that the load balancer wants.
     """
 
-    def __init__(self, folder: Path, pod: str, opened: ExitStack) -> None:
+    def __init__(self, folder: Path, name: str, opened: ExitStack) -> None:
         self.folder = folder
-        self.pod = pod
-        self.server_disk, self.client_disk = (
-            opened.enter_context(_disk(folder / name)) for name in ("server", "client")
-        )
-        self.registry = HostRegistry("distribution-3", self.server_disk, pod)
+        self.name = name
+        self.client_disk = opened.enter_context(_disk(folder / "client"))
+        self.server_disk, self.registry = self._have_registry(opened)
+        self.namespace, self.pod = (self.registry.options[option] for option in ("namespace", "registry"))
         opened.callback(self._remove)
-        self.registry.start()
-        kubeconfig = users.make(pod)
+        kubeconfig = users.make(name)
         self.line: BadLine = opened.enter_context(bad_line(folder, kubeconfig))
-        to_server = functools.partial(_to_api_server, f"user-{pod}")
+        to_server = functools.partial(_to_api_server, f"user-{name}")
         to_registry = functools.partial(http.client.HTTPConnection, layout.HOST_ADDRESS, self.registry.port)
         self.front: Middlebox = opened.enter_context(middlebox("127.0.0.1", to_server))
         self.back: Middlebox = opened.enter_context(middlebox(layout.HOST_ADDRESS, to_registry))
@@ -69,6 +71,13 @@ class World:
             BOX: str(_with_token(folder / "box.kubeconfig", self.front.port, self.token)),
         }
         self._allow()
+
+    def _have_registry(self, opened: ExitStack) -> tuple[Path, AnyRegistry]:
+        disk = opened.enter_context(_disk(self.folder / "server"))
+        registry = HostRegistry("distribution-3", disk, self.name)
+        opened.callback(registry.stop)
+        registry.start()
+        return disk, registry
 
     def reset(self) -> None:
         """Be as in the beginning: everything works, and nothing is there."""
@@ -96,7 +105,7 @@ class World:
 
     def be_displaced(self) -> None:
         """Have no Pod."""
-        kubectl("delete", f"--namespace={NAMESPACE}", "pod", self.pod, "--now", "--ignore-not-found")
+        kubectl("delete", f"--namespace={self.namespace}", "pod", self.pod, "--now", "--ignore-not-found")
 
     def stored(self) -> int:
         """Bytes of blobs and uploads that the registry has."""
@@ -114,12 +123,12 @@ class World:
         if allowed:
             binding = {
                 **self._object("RoleBinding"),
-                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self.pod},
-                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": self.pod}],
+                "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": self.name},
+                "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": self.name}],
             }
             kubectl("apply", "--filename=-", stdin=json.dumps(binding))
         else:
-            kubectl("delete", f"--namespace={NAMESPACE}", "rolebinding", self.pod)
+            kubectl("delete", f"--namespace={self.namespace}", "rolebinding", self.name)
 
     def _allow(self) -> None:
         ports = [f"{self.pod}:{port}" for port in (self.registry.port, self.back.port)]
@@ -132,20 +141,33 @@ class World:
         self.bind(True)
 
     def _object(self, kind: str) -> dict[str, Any]:
-        metadata = {"name": self.pod, "namespace": NAMESPACE}
+        metadata = {"name": self.name, "namespace": self.namespace}
         return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata}
 
     def _remove(self) -> None:
-        self.registry.stop()
-        what = [f"{kind}/{self.pod}" for kind in ("rolebinding", "role", "pod")]
-        kubectl("delete", f"--namespace={NAMESPACE}", *what, "--now", "--ignore-not-found")
+        what = [f"{kind}/{self.name}" for kind in ("rolebinding", "role", "pod")]
+        kubectl("delete", f"--namespace={self.namespace}", *what, "--now", "--ignore-not-found")
+
+
+class ClusterWorld(World):
+    """One whose registry the cluster runs, as the role deploys it."""
+
+    def be_placed(self) -> None:
+        """The cluster sees to that."""
+
+    def _have_registry(self, opened: ExitStack) -> tuple[Path, AnyRegistry]:
+        registry = ClusterRegistry(self.folder / "server", self.name)
+        opened.callback(registry.remove)
+        registry.deploy()
+        return registry.storage, registry
 
 
 def forget_disks() -> None:
-    """Take away what a run that was killed has left mounted."""
+    """Take away what runs that were killed have left mounted."""
     for line in Path("/proc/mounts").read_text().splitlines():
         device, where, *_rest = line.split(" ")
-        if device == _MARK:
+        mark, _dash, owner = device.rpartition("-")
+        if mark == _MARK and not Path("/proc", owner).exists():
             subprocess.run(["umount", "--lazy", where], check=True)
 
 
@@ -153,7 +175,7 @@ def forget_disks() -> None:
 def _disk(folder: Path) -> Iterator[Path]:
     """A disk of its own, which can be filled without harm to others."""
     folder.mkdir(parents=True)
-    command = ["mount", "--types", "tmpfs", "--options", f"size={DISK}", _MARK, str(folder)]
+    command = ["mount", "--types", "tmpfs", "--options", f"size={DISK}", f"{_MARK}-{os.getpid()}", str(folder)]
     subprocess.run(command, check=True)
     try:
         yield folder
