@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 BLOCK_SIZE = 1 << 20
 """Bytes handed to the socket at once: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
 
+_UNSENT = 1 << 20
+"""Bytes that wait in the socket for their turn: what is in there when a line breaks is sent again."""
+
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -223,9 +226,13 @@ def _load_client_certificate(context: ssl.SSLContext, cert: str, key: str | None
 
 
 def _socket_options() -> list[tuple[int, int, int]]:
-    """Keep-alive probes, so that middle boxes do not forget a connection that waits for the registry."""
+    """Keep-alive probes, so that middle boxes do not forget a connection that waits for the registry.
+
+    And no more than is soon sent is taken from us; what is on its way over a long line is not limited by that.
+    """
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    for name, value in (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4)):
+    wanted = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_NOTSENT_LOWAT", _UNSENT))
+    for name, value in wanted:
         number = getattr(socket, name, None)
         if number is not None:
             options.append((socket.IPPROTO_TCP, number, value))
