@@ -27,7 +27,7 @@ def host(tmp_path: Path) -> Iterator[HostRegistry]:
 
 def test_memory_does_not_grow_with_the_size_of_an_image(host: HostRegistry, tmp_path: Path) -> None:
     large = LayoutWriter(tmp_path / "large")
-    large.add("example.com/large:1", layers=4, size=512 * MEBIBYTE)
+    large.add("example.com/large:1", layers=4, size=128 * MEBIBYTE)
     image = {"name": "example.com/large:1", "dest": f"oci-archive:{tmp_path}/large.tar"}
 
     assert memory_of("k8scr_push", images=[large.finish()], **host.options) < MEMORY

@@ -26,10 +26,8 @@ from .conftest import MODULES, Task
 from .host_registries import HostRegistry, host_registry
 
 LAYERS = 4
-SIZE = 512 << 20
-BANDWIDTH = "64M"
-IN_BUFFERS = 80 << 20
-"""Bytes that the sockets of four connections hold at most between here and the registry, on a machine that is busy."""
+SIZE = 128 << 20
+BANDWIDTH = "32M"
 
 
 @pytest.fixture(scope="module")
@@ -45,23 +43,30 @@ def host(tmp_path: Path) -> Iterator[HostRegistry]:
         yield registry
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture
 def api_server() -> Iterator[None]:
-    """The API server is there again after each test."""
+    """The API server is there again after the test."""
     yield
     cluster.up()
 
 
-def later(seconds: float, act: Callable[[], object]) -> threading.Thread:
-    """Do something while the test goes on."""
+def once(happened: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
+    """Do something while the test goes on, when something else has happened."""
 
     def wait_and_act() -> None:
-        time.sleep(seconds)
+        wait_until(happened)
         act()
 
     thread = threading.Thread(target=wait_and_act)
     thread.start()
     return thread
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait for what happens in a moment, and on a busy machine in two."""
+    deadline = time.monotonic() + 60
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 def push_options(host: HostRegistry, image: images.Image, repository: str) -> dict[str, Any]:
@@ -96,36 +101,40 @@ def test_a_push_goes_on_after_the_registry_was_killed(
         time.sleep(1)
         host.start()
 
-    fault = later(4, restart)
+    fault = once(lambda: sum(moved) > SIZE // 3, restart)
 
-    result = task("k8scr_push", **push_options(host, large, repository))
+    result = task("k8scr_push", **push_options(host, large, repository), chunk_size="1M")
 
     fault.join()
     assert result["changed"], result.get("msg")
     assert result["images"][0]["digest"] == large.digest
     assert result["retries"]
-    assert sum(moved) - SIZE < IN_BUFFERS
+    # One chunk of each connection; without chunks it is what was in the buffers on the way.
+    assert sum(moved) - SIZE < SIZE * 0.05
 
 
+@pytest.mark.usefixtures("api_server")
 def test_a_push_goes_on_after_the_api_server_was_killed(
     task: Task, host: HostRegistry, large: images.Image, repository: str, moved: list[int]
 ) -> None:
-    fault = later(4, restart_api_server)
+    fault = once(lambda: sum(moved) > SIZE // 3, restart_api_server)
 
-    result = task("k8scr_push", **push_options(host, large, repository))
+    result = task("k8scr_push", **push_options(host, large, repository), chunk_size="1M")
 
     fault.join()
     assert result["changed"], result.get("msg")
     assert result["images"][0]["digest"] == large.digest
     assert result["retries"]
-    assert sum(moved) - SIZE < IN_BUFFERS
+    # One chunk of each connection; without chunks it is what was in the buffers on the way.
+    assert sum(moved) - SIZE < SIZE * 0.05
 
 
+@pytest.mark.usefixtures("api_server")
 def test_a_pull_goes_on_after_the_api_server_was_killed(
-    task: Task, host: HostRegistry, large: images.Image, repository: str, tmp_path: Path
+    task: Task, host: HostRegistry, large: images.Image, repository: str, tmp_path: Path, moved: list[int]
 ) -> None:
-    task("k8scr_push", **push_options(host, large, repository))
-    fault = later(4, restart_api_server)
+    task("k8scr_push", **{**push_options(host, large, repository), "bandwidth": None})
+    fault = once(lambda: sum(moved) > SIZE // 3, restart_api_server)
 
     wanted = [{"name": f"docker.io/{repository}:1", "dest": f"oci-archive:{tmp_path}/large.tar"}]
     result = task("k8scr_pull", images=wanted, bandwidth=BANDWIDTH, **host.options)
@@ -149,19 +158,25 @@ def test_a_push_that_was_killed_goes_on_in_the_next_run(
         assert first.stdin is not None
         first.stdin.write(json.dumps(options).encode())
         first.stdin.close()
-        time.sleep(3)
+        wait_until(lambda: uploaded_to(host) > SIZE // 4)
         first.kill()
-    uploaded = sum(file.stat().st_size for file in host.storage.rglob("*/_uploads/*/data"))
+    uploaded = uploaded_to(host)
     position = audit.position()
 
     result = task("k8scr_push", **push_options(host, large, repository))
 
-    assert uploaded > SIZE // 10
+    assert uploaded > SIZE // 4
     assert result["changed"], result.get("msg")
     audit.settle()
     asked = [event["requestURI"].partition("/proxy")[2] for event in audit.proxy_events(position)]
+    opened = [uri for uri in asked if uri == f"/v2/{repository}/blobs/uploads/"]
     # The sessions of the first run are asked for, and few are opened: those of what it had not begun.
-    assert len([uri for uri in asked if uri.endswith("/blobs/uploads/")]) < LAYERS + 1
+    assert len(opened) < LAYERS + 1
+
+
+def uploaded_to(host: HostRegistry) -> int:
+    """The bytes of blobs that the registry has of uploads that have not ended."""
+    return sum(file.stat().st_size for file in host.storage.rglob("*/_uploads/*/data"))
 
 
 def test_the_bandwidth_is_kept(task: Task, host: HostRegistry, large: images.Image, repository: str) -> None:
@@ -170,4 +185,4 @@ def test_the_bandwidth_is_kept(task: Task, host: HostRegistry, large: images.Ima
     result = task("k8scr_push", **push_options(host, large, repository))
 
     assert result["changed"], result.get("msg")
-    assert time.monotonic() - start >= SIZE / (64 << 20)
+    assert time.monotonic() - start >= SIZE / (32 << 20)
