@@ -74,6 +74,21 @@ def test_a_push_arrives_over_a_line_that_cuts_every_connection(
     assert digest_at(host, repository) == image.digest
 
 
+def test_layers_that_are_compressed_on_the_way_arrive_over_a_line_that_cuts_every_connection(
+    task: Task, host: HostRegistry, repository: str, line: BadLine
+) -> None:
+    debian = images.ensure("debian")
+    source = {"source": f"docker-archive:{debian.docker_archive}", "name": f"docker.io/{repository}:1"}
+    line.have("limit_data", "upstream", bytes=24 * MIB)
+
+    result = task("k8scr_push", images=[source], **host.options, kubeconfig=line.kubeconfig)
+
+    assert result["changed"], result.get("msg")
+    assert result["retries"]
+    assert problem_of(host, repository) is None
+    assert digest_at(host, repository) == result["images"][0]["digest"]
+
+
 def test_a_pull_arrives_over_a_line_that_cuts_every_connection(
     task: Task, host: HostRegistry, image: images.Image, repository: str, line: BadLine, tmp_path: Path
 ) -> None:
