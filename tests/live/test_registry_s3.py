@@ -24,9 +24,9 @@ from .registry_role import deploy, deployed
 from .s3 import SECRET_KEY, s3
 
 NAMESPACE = "live-s3"
-SIZE = 256 << 20
-LAYERS = 4
-BANDWIDTH = "48M"
+SIZE = 64 << 20
+LAYERS = 2
+BANDWIDTH = "10M"
 
 
 @pytest.fixture(scope="module")
