@@ -10,6 +10,7 @@ import json
 import re
 import secrets
 import subprocess
+import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
+from ansible_collections.k8scr.core.plugins.module_utils.stores.bandwidth import Bandwidth
 from cluster import layout
 
 from .registry_role import deploy
@@ -29,6 +31,13 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     """Run kubectl as the cluster's administrator; what it printed comes back."""
     command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
     return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def wait_until(happened: Callable[[], bool]) -> None:
+    """Wait for what happens in a moment, and on a busy machine in two."""
+    deadline = time.monotonic() + 60
+    while not happened() and time.monotonic() < deadline:
+        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -57,6 +66,20 @@ def task(capsys: pytest.CaptureFixture[str]) -> Task:
         return result
 
     return run
+
+
+@pytest.fixture
+def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The sizes of all parts of bodies that are moved by tasks with a bandwidth, each time that they are."""
+    sizes: list[int] = []
+    take_turn = Bandwidth._take_turn
+
+    def note(self: Bandwidth, size: int) -> None:
+        sizes.append(size)
+        take_turn(self, size)
+
+    monkeypatch.setattr(Bandwidth, "_take_turn", note)
+    return sizes
 
 
 @pytest.fixture

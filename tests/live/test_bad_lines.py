@@ -20,11 +20,10 @@ from typing import Any
 import images
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils.stores.bandwidth import Bandwidth
 from cluster import layout
 
 from .bad_line import BadLine, bad_line
-from .conftest import MODULES, Task
+from .conftest import MODULES, Task, wait_until
 from .host_registries import HostRegistry, host_registry
 
 MIB = 1 << 20
@@ -237,20 +236,6 @@ def parts_in(folder: Path) -> dict[Path, int]:
     return {part: part.stat().st_size for part in folder.rglob(".*.partial")}
 
 
-@pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all parts of bodies that are moved by tasks with a bandwidth, each time that they are."""
-    sizes: list[int] = []
-    take_turn = Bandwidth._take_turn
-
-    def note(self: Bandwidth, size: int) -> None:
-        sizes.append(size)
-        take_turn(self, size)
-
-    monkeypatch.setattr(Bandwidth, "_take_turn", note)
-    return sizes
-
-
 def kill_a_pull(options: dict[str, Any], enough: Callable[[], bool]) -> None:
     """Pull in a process of its own, which is killed when enough has come."""
     program = (
@@ -263,9 +248,7 @@ def kill_a_pull(options: dict[str, Any], enough: Callable[[], bool]) -> None:
         assert process.stdin is not None
         process.stdin.write(json.dumps(slowly).encode())
         process.stdin.close()
-        deadline = time.monotonic() + 60
-        while not enough() and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(enough)
         process.kill()
 
 

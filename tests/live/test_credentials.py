@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +16,9 @@ import pytest
 import yaml
 from cluster import layout
 
-from .conftest import Task, kubectl
+from .conftest import Task, kubectl, wait_until
 
-SIZE = 512 << 20
+SIZE = 128 << 20
 NAMESPACE = "--namespace=k8scr"
 
 
@@ -67,7 +66,7 @@ def test_who_is_impersonated_is_who_needs_the_rights(task: Task, robot: str, rep
     assert 'User "nobody" cannot get resource "pods/proxy"' in forbidden["msg"]
 
 
-def test_a_push_outlives_its_token(task: Task, robot: str, repository: str, tmp_path: Path) -> None:
+def test_a_push_outlives_its_token(task: Task, robot: str, repository: str, tmp_path: Path, moved: list[int]) -> None:
     first, second = (bound_token(robot, f"bound-{repository.rpartition('/')[2]}-{number}") for number in (1, 2))
     token = tmp_path / "token"
     token.write_text(first)
@@ -75,14 +74,14 @@ def test_a_push_outlives_its_token(task: Task, robot: str, repository: str, tmp_
     wanted = [{"source": f"oci:{large.layout}", "name": f"docker.io/{repository}:1"}]
 
     def end_the_first() -> None:
-        time.sleep(2)
+        wait_until(lambda: sum(moved) > 0)
         token.write_text(second)
         kubectl("delete", NAMESPACE, "pod", f"bound-{repository.rpartition('/')[2]}-1", "--now")
 
     thread = threading.Thread(target=end_the_first)
     thread.start()
-    # The API server believes a token that it has seen for ten seconds more; the push takes twice that.
-    options = {"kubeconfig": str(with_plugin(tmp_path, token)), "bandwidth": "28M", "chunk_size": "8M"}
+    # The API server believes a token that it has seen for ten seconds more; the push takes sixteen.
+    options = {"kubeconfig": str(with_plugin(tmp_path, token)), "bandwidth": "8M", "chunk_size": "2M"}
     result = task("k8scr_push", images=wanted, **options)
     thread.join()
 

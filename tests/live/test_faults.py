@@ -19,10 +19,9 @@ from typing import Any
 
 import images
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.stores.bandwidth import Bandwidth
 from cluster import audit, cluster, layout
 
-from .conftest import MODULES, Task
+from .conftest import MODULES, Task, wait_until
 from .host_registries import HostRegistry, host_registry
 
 LAYERS = 4
@@ -62,30 +61,9 @@ def once(happened: Callable[[], bool], act: Callable[[], object]) -> threading.T
     return thread
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait for what happens in a moment, and on a busy machine in two."""
-    deadline = time.monotonic() + 60
-    while not happened() and time.monotonic() < deadline:
-        time.sleep(0.02)
-
-
 def push_options(host: HostRegistry, image: images.Image, repository: str) -> dict[str, Any]:
     source = {"source": f"oci:{image.layout}", "name": f"docker.io/{repository}:1"}
     return {"images": [source], "bandwidth": BANDWIDTH, **host.options}
-
-
-@pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all parts of bodies that are moved, each time that they are."""
-    sizes: list[int] = []
-    take_turn = Bandwidth._take_turn
-
-    def note(self: Bandwidth, size: int) -> None:
-        sizes.append(size)
-        take_turn(self, size)
-
-    monkeypatch.setattr(Bandwidth, "_take_turn", note)
-    return sizes
 
 
 def restart_api_server() -> None:
