@@ -1,0 +1,219 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The guides' inventories and commands do what the guides say, on nodes that are reached by SSH.
+
+They run as they stand, but for the images' registry, which has a name that no node has heard of, and for what a second
+inventory says of this machine: the nodes' addresses, the kubeconfigs, and namespaces of the test's own.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shlex
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import images
+import pytest
+import yaml
+from cluster import layout, nodes
+from cluster.images import ctr
+from cluster.layout import NODES, Node
+from images.image import Image
+
+from .conftest import kubectl
+from .host_registries import HostRegistry
+from .upstream_registries import upstream_registry
+
+GUIDES = Path(__file__).resolve().parents[2] / "docs/docsite/rst"
+BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+RECAP = re.compile(r"^(\S+)\s*:.* changed=(\d+) .* failed=(\d+)", re.MULTILINE)
+NAMES = {"registry": "library/registry:3.1.2", "busybox": "library/busybox:1.36", "multi": "team/waiter:1.2.3"}
+
+
+@pytest.fixture(scope="module")
+def originals() -> dict[str, Image]:
+    """The images that the guides deliver."""
+    return {name: images.ensure(name) for name in NAMES}
+
+
+@pytest.fixture(scope="module")
+def upstream(originals: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
+    """The registry that the guides take for docker.io."""
+    with upstream_registry("distribution-3", tmp_path_factory.mktemp("upstream")) as registry:
+        for name, repository in NAMES.items():
+            source = originals[name].reference("oci")
+            copy = ["skopeo", "--insecure-policy", "copy", "--all", "--dest-tls-verify=false"]
+            subprocess.run(
+                [*copy, source, f"docker://{registry.address}/{repository}"], check=True, capture_output=True
+            )
+        yield registry
+
+
+class Machine:
+    """The machine at which someone follows a guide.
+
+    Args:
+        folder: Where they are.
+        upstream: The registry that answers as docker.io does.
+    """
+
+    def __init__(self, folder: Path, upstream: HostRegistry) -> None:
+        self.folder = folder
+        self.host = f"{secrets.token_hex(6)}.example.net"
+        self.namespaces: list[str] = []
+        self.printed = ""
+        configuration = folder / ".config/containers/registries.conf"
+        configuration.parent.mkdir(parents=True)
+        # Kubelets know which images they pulled under which names: what was pulled under another is pulled again.
+        original = f"{upstream.address}/{NAMES['registry']}"
+        mutate = [str(layout.BIN / "crane"), "mutate", original, f"--label=for={self.host}", f"--tag={original}"]
+        subprocess.run(mutate, check=True, capture_output=True)
+        configuration.write_text(
+            f'[[registry]]\nprefix = "{self.host}"\nlocation = "{upstream.address}"\ninsecure = true\n'
+        )
+
+    def image(self, name: str) -> str:
+        """An image's name on this machine."""
+        return f"{self.host}/{NAMES[name]}"
+
+    def namespace(self) -> str:
+        """A new namespace for a registry."""
+        self.namespaces.append(f"guide-{secrets.token_hex(4)}")
+        return self.namespaces[-1]
+
+    def read(self, guide: str) -> list[str]:
+        """Write a guide's inventory and its playbook, and return its commands."""
+        blocks = BLOCK.findall((GUIDES / guide).read_text().replace("docker.io", self.host))
+        texts = [(language, textwrap.dedent(text)) for language, text in blocks]
+        inventories = [text for language, text in texts if language == "yaml" and text.startswith("nodes:")]
+        (self.folder / "inventory.yml").write_text("".join(inventories))
+        playbooks = [text for language, text in texts if language == "yaml" and text.startswith("- name: Take back")]
+        (self.folder / "take-back.yml").write_text("".join(playbooks))
+        consoles = [text for language, text in texts if language == "console"]
+        return [line.removeprefix("$ ") for text in consoles for line in text.splitlines() if line.startswith("$ ")]
+
+    def say(self, variables: Mapping[str, Any], hosts: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
+        """Say what is not as in the guide.
+
+        Args:
+            variables: Variables of all nodes.
+            hosts: Which node of the test cluster each host is, and variables of its own.
+        """
+        cluster = yaml.safe_load(nodes.inventory())["nodes"]
+        common = {name: value for name, value in cluster["vars"].items() if name.startswith("ansible_")}
+        own: dict[str, Any] = {}
+        for host, (number, more) in hosts.items():
+            node = NODES[number - 1].name
+            staging = {"preload_staging": str(self.folder / f"staging-{host}"), "deliver_node_name": node}
+            own[host] = {**cluster["hosts"][node], **staging, **more}
+        everyone = {**common, "node_mirror_upstreams": [self.host], **variables}
+        (self.folder / "machine.yml").write_text(yaml.safe_dump({"nodes": {"hosts": own, "vars": everyone}}))
+
+    def run(self, command: str, fails: bool = False) -> dict[str, int]:
+        """Run a command; how much changed on each host for which nothing failed comes back."""
+        environment = {**os.environ, "HOME": str(self.folder), "KUBECONFIG": str(layout.KUBECONFIG)}
+        words = shlex.split(command)
+        if words[0] == "ansible-playbook":
+            words += ["-i", "machine.yml"]
+        done = subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        self.printed = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, self.printed
+        return {host: int(changed) for host, changed, failed in RECAP.findall(done.stdout) if failed == "0"}
+
+    def clean(self) -> None:
+        """Take away what was delivered."""
+        for namespace in self.namespaces:
+            kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
+        for node in NODES:
+            shutil.rmtree(node.certs_d / self.host, ignore_errors=True)
+            own = [name for name in ctr(node, "images", "list", "--quiet").split() if name.startswith(self.host)]
+            if own:
+                ctr(node, "images", "remove", *own)
+
+
+@pytest.fixture
+def machine(tmp_path: Path, upstream: HostRegistry) -> Iterator[Machine]:
+    """A machine with nothing on it, and nodes that have none of its images."""
+    machine = Machine(tmp_path, upstream)
+    try:
+        yield machine
+    finally:
+        machine.clean()
+
+
+def image_on(node: Node, name: str) -> str:
+    """What the node's containerd says of an image; empty if it has none."""
+    _header, _newline, line = ctr(node, "images", "list", f"name=={name}").partition("\n")
+    return line
+
+
+def test_an_air_gap(machine: Machine, originals: dict[str, Image]) -> None:
+    *fill, plan, deliver, take_back = machine.read("guide_air_gap.rst")
+    namespace = machine.namespace()
+    machine.say({"registry_namespace": namespace}, {"node-1": (1, {}), "node-2": (2, {})})
+    for command in fill:
+        machine.run(command)
+
+    planned = machine.run(plan)
+    delivered = machine.run(deliver)
+
+    assert all(planned.values())
+    assert all(delivered.values())
+    for node in NODES:
+        assert "io.cri-containerd.pinned=pinned" in image_on(node, machine.image("registry"))
+        assert originals["multi"].digest in image_on(node, machine.image("multi"))
+        assert image_on(node, machine.image("busybox"))
+
+    # Its volume does not outlive it: with the Pod, the images are gone, and are brought back by the same command.
+    kubectl("delete", "pod", "k8scr-0", f"--namespace={namespace}", "--now")
+    assert sorted(machine.run(deliver).values()) == [0, 1], machine.printed
+
+    machine.run(take_back)
+    assert namespace not in kubectl("get", "namespaces")
+    for node in NODES:
+        assert not image_on(node, machine.image("registry"))
+        assert not (node.certs_d / machine.host).exists()
+
+
+def test_many_clusters(machine: Machine) -> None:
+    (deliver,) = machine.read("guide_many_clusters.rst")
+    app = machine.folder / "app"
+    app.mkdir()
+    for name in ("registry", "busybox"):
+        image = machine.image(name)
+        machine.run(f"skopeo copy docker://{image} oci-archive:{app}/{name}.tar:{image}")
+    shutil.copy(layout.KUBECONFIG, machine.folder / "paris.kubeconfig")
+    kubeconfig = yaml.safe_load(layout.KUBECONFIG.read_text())
+    kubeconfig["contexts"][0]["name"] = "oslo"
+    del kubeconfig["current-context"]
+    (machine.folder / "north.kubeconfig").write_text(yaml.safe_dump(kubeconfig))
+    namespaces = {host: {"registry_namespace": machine.namespace()} for host in ("paris-1", "oslo-1", "rome-1")}
+    away = {**namespaces["rome-1"], "deliver_kubeconfig": str(machine.folder / "none"), "deliver_registry": ""}
+    hosts = {"paris-1": (1, namespaces["paris-1"]), "oslo-1": (2, namespaces["oslo-1"]), "rome-1": (2, away)}
+    machine.say({}, hosts)
+
+    delivered = machine.run(deliver, fails=True)
+
+    assert list(delivered) == ["oslo-1", "paris-1"], machine.printed
+    assert all(delivered.values())
+    assert machine.run(deliver, fails=True) == {"oslo-1": 0, "paris-1": 0}, machine.printed
+
+
+def test_a_bastion(machine: Machine, upstream: HostRegistry) -> None:
+    fetch, deliver = machine.read("guide_bastion.rst")
+    here = [{"host": machine.host, "mirrors": [upstream.address]}, {"host": upstream.address, "plain_http": True}]
+    variables = {"registry_namespace": machine.namespace(), "deliver_upstreams": here}
+    machine.say(variables, {"node-1": (1, {}), "node-2": (2, {})})
+    machine.run(fetch)
+
+    assert all(machine.run(deliver).values())
+    assert set(machine.run(deliver).values()) == {0}, machine.printed
