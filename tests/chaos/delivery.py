@@ -23,9 +23,6 @@ from .running import Run
 from .sources import Source, write
 from .world import DIRECT, World
 
-_PATIENCE = 40
-"""Seconds: longer than any fault that a delivery must survive lasts, on a machine that is busy."""
-
 
 def deliver(plan: Plan, world: World) -> Outcome:
     """Do what was drawn, and say what is to be said of it.
@@ -169,8 +166,7 @@ class _Delivery:
     def _new_run(self, action: str, options: dict[str, Any], stops: Iterable[int] = (), cache: str = "cache") -> Run:
         self._runs += 1
         timeout = min(fault.timeout for faults in self._plan.faults.values() for fault in faults)
-        patience = {"timeout": timeout, "retry_timeout": _PATIENCE}
-        options = {**options, **patience, "connections": self._plan.connections}
+        options = {**options, "timeout": timeout, "connections": self._plan.connections}
         environment = {"XDG_CACHE_HOME": str(self._disk / cache), "TMPDIR": str(self._disk / "tmp")}
         folder = self._world.folder / "runs" / f"{self._plan.number}-{self._runs}"
         return Run(folder, action, options, stops, environment)

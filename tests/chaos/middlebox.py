@@ -27,9 +27,11 @@ class Exchange(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     server: _Server
     _next: http.client.HTTPConnection | None = None
+    _read_before: list[bytes] | None = None
 
     def do(self) -> None:
         """Misbehave, or let the request pass."""
+        self._read_before = None
         if not any(misbehave(self) for misbehave in list(self.server.misbehaviours.values())):
             self.let_pass()
 
@@ -58,12 +60,12 @@ class Exchange(BaseHTTPRequestHandler):
         """Whether the body has more bytes than that; if that shows only as it comes, so much of it is read."""
         if not self.is_chunked:
             return self.length > limit
-        read = []
+        read: list[bytes] = []
         for block in self.read_body():
             read.append(block)
             if sum(map(len, read)) > limit:
                 return True
-        self.read_body = lambda: iter(read)  # type: ignore[method-assign]
+        self._read_before = read
         return False
 
     def refuse(self, status: int, reason: str, content_type: str = "text/html") -> None:
@@ -100,6 +102,9 @@ class Exchange(BaseHTTPRequestHandler):
         Raises:
             ConnectionResetError: It ends too early.
         """
+        if self._read_before is not None:
+            yield from self._read_before
+            return
         if not self.is_chunked:
             yield from self._read(self.length)
             return

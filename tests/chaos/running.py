@@ -34,7 +34,7 @@ from ansible_collections.k8scr.core.plugins.modules import k8scr_pull, k8scr_pus
 MODULES = {"push": k8scr_push, "pull": k8scr_pull}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, kubernetes.client.__name__, kubernetes.config.__name__])
-LONGEST = 90.0
+LONGEST = 300.0
 """Seconds after which a module counts as one that hangs."""
 
 

@@ -125,7 +125,7 @@ def _integration_variables() -> dict[str, Any]:
     }
 
 
-_FEW_DELIVERIES = ("--deliveries", "50", "--seed", "1")
+_FEW_DELIVERIES = ("--deliveries", "50", "--seed", "2")
 DOCUMENTED = ("--plugin-docs", "--validate-collection-refs", "all", "--disallow-unknown-collection-refs", ".")
 LINT: dict[str, Callable[[Context], None]] = {
     "format": _lint("ruff", "format", "--check", "--diff", "--quiet", "."),
