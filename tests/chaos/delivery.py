@@ -151,9 +151,9 @@ class _Delivery:
         again = self._start(action, "pulled")
         again.attend()
         judge.nothing_to_do(outcome, again)
-        judge.leftovers(
-            outcome, [*runs, *scene.others, again], world.registry.storage, self._disk, self._plan.connections
-        )
+        everyone = [*runs, *scene.others, again]
+        shared, connections = bool(scene.others), self._plan.connections
+        judge.leftovers(outcome, everyone, world.registry.storage, self._disk, connections, shared)
         judge.cost(outcome, runs, world.registry, place, self._names, before, scene.destroyed + scene.spoilt)
 
     def _start(self, action: str, dest: str, stops: Iterable[int] = ()) -> Run:

@@ -135,10 +135,21 @@ def nothing_to_do(outcome: Outcome, run: Run) -> None:
         outcome.problems.append("it moved blobs where there was nothing to do")
 
 
-def leftovers(outcome: Outcome, runs: Sequence[Run], storage: Path, disk: Path, connections: int) -> None:
-    """Judge what is left: no process, no file of the module's, and no more open uploads than were broken off."""
+def leftovers(outcome: Outcome, runs: Sequence[Run], storage: Path, disk: Path, connections: int, shared: bool) -> None:
+    """Judge what is left: no process, no file of the module's, and no more open uploads than were broken off.
+
+    Args:
+        runs: All runs of the delivery.
+        storage: The registry's.
+        disk: The client's.
+        connections: How many uploads a run has under way at most.
+        shared: Whether another run had a part in it. What that one ends is never asked for again, and what is
+            remembered of its upload expires after a day.
+    """
     outcome.problems += [f"the process {name} is left" for run in runs for name in run.survivors()]
-    hidden = [path for place in ("tmp", "cache/k8scr/uploads") for path in (disk / place).glob("*")]
+    hidden = [
+        path for place in ("tmp", *([] if shared else ["cache/k8scr/uploads"])) for path in (disk / place).glob("*")
+    ]
     hidden += [path for place in ("pulled", "meanwhile") for path in (disk / place).rglob(".*")]
     hidden += disk.glob(".*")
     outcome.problems += [f"{path.relative_to(disk)} is left" for path in hidden]
