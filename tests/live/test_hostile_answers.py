@@ -107,7 +107,8 @@ def test_a_manifest_without_an_end_is_not_read_to_its_end(task: Task, hostile: H
 @pytest.mark.parametrize(("method", "head"), [("GET", 400), ("POST", 404)])
 def test_a_refusal_without_an_end_is_not_read_to_its_end(task: Task, hostile: Hostile, method: str, head: int) -> None:
     endless = Endless(400)
-    hostile.acts = {method: endless, "HEAD": says(f"HTTP/1.1 {head} No\r\nContent-Length: 0\r\n\r\n".encode())}
+    short = says(f"HTTP/1.1 {head} No\r\nContent-Length: 0\r\n\r\n".encode())
+    hostile.acts = {"HEAD": short, "GET": short, method: endless}
 
     message = push(task, hostile, images.ensure("busybox").layout)
 

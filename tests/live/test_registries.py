@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,7 +23,7 @@ def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     """A registry of each make."""
     install_distribution_2()
     folder = tmp_path_factory.mktemp("registry")
-    with host_registry(request.param, folder, request.param.replace(".", "-")) as registry:
+    with host_registry(request.param, folder, re.sub(r"[. ]", "-", request.param)) as registry:
         yield registry
 
 
@@ -61,7 +62,7 @@ def test_a_second_repository_gets_its_blobs_from_the_first(task: Task, host: Hos
     assert [image["changed"] for image in result["images"]] == [True, True], result.get("msg")
     taken_over = result["images"][1]["mounted"]["blobs"] + result["images"][1]["present"]["blobs"]
     # go-containerregistry's never mounts; then they are sent, which must work as well.
-    assert taken_over == (0 if host.make == "go-containerregistry" else 31)
+    assert taken_over == (0 if host.make.startswith("go-containerregistry") else 31)
 
 
 def test_the_pod_that_k8scrs_own_manifest_deploys_is_a_registry_as_well(

@@ -231,6 +231,7 @@ class ApiServerAdapter(HTTPAdapter):
                 return True
             fresh = self._load()
             if fresh.endpoint == access.endpoint and fresh.authorization() == used:
+                fresh.forget()
                 return False
             if fresh.endpoint != access.endpoint:
                 self._pool = self._open_pool(fresh)

@@ -6,11 +6,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import http.client
 import ipaddress
 import socket
 import ssl
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import unquote, urlsplit
 
@@ -46,16 +49,22 @@ class Endpoint:
         server_name: The name to expect in the server's certificate, where it is not the host.
         proxy: URL of the HTTP or SOCKS proxy, user and password included, or None.
         proxy_headers: Headers for that proxy.
+        fingerprint: Tells what is in the three files from all else: what is made of a kubeconfig's data has another
+            name each time, and what is renewed on a disk has the same.
     """
 
     base_url: str
-    ca_file: str | None = None
+    ca_file: str | None = field(default=None, compare=False)
     verify: bool = True
-    client_cert: str | None = None
-    client_key: str | None = None
+    client_cert: str | None = field(default=None, compare=False)
+    client_key: str | None = field(default=None, compare=False)
     server_name: str | None = None
     proxy: str | None = field(default=None, repr=False)
     proxy_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    fingerprint: str = field(init=False, repr=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", _fingerprint(self.ca_file, self.client_cert, self.client_key))
 
     @property
     def name(self) -> str:
@@ -86,6 +95,17 @@ def base_url(host: str) -> str:
         )
     hostname = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
     return f"{parts.scheme}://{hostname}:{port}{parts.path.rstrip('/')}"
+
+
+def _fingerprint(*files: str | None) -> str:
+    digests = []
+    for file in files:
+        content = b""
+        # What cannot be read is told when a connection is prepared.
+        with contextlib.suppress(OSError):
+            content = Path(file).read_bytes() if file else b""
+        digests.append(hashlib.sha256(content).hexdigest())
+    return " ".join(digests)
 
 
 def request_target(base: str, url: str) -> str:

@@ -400,6 +400,18 @@ def test_credentials_that_stay_refused_are_not_tried_again(
     assert (response.status_code, len(api_server.requests)) == (401, 1)
 
 
+def test_a_certificate_in_a_kubeconfig_that_stays_refused_is_not_tried_again(
+    ask: Ask, api_server: Server, kubeconfig: Kubeconfig, certificates: Certificates
+) -> None:
+    data = {
+        "client-certificate-data": base64.b64encode(certificates.client.read_bytes()).decode(),
+        "client-key-data": base64.b64encode(certificates.client.with_suffix(".key").read_bytes()).decode(),
+    }
+    api_server.reply(answer(401), answer(200))
+
+    assert ask({"kubeconfig": kubeconfig(data)}).status_code == 401
+
+
 def test_a_body_that_can_be_read_only_once_is_not_repeated_after_401_but_the_next_request_is_renewed(
     cluster_of: Connect, api_server: Server, service_account: Path
 ) -> None:
