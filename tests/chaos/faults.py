@@ -615,6 +615,8 @@ FAULTS: tuple[type[Fault], ...] = (
 
 def _fill(disk: Path, left: int) -> None:
     """Leave a disk only so many bytes, or fewer where somebody else is writing."""
+    if not disk.is_mount():
+        raise RuntimeError(f"{disk} is no file system of its own, and this machine's is not to be filled")
     with (disk / "ballast").open("wb") as file:
         while True:
             free = os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize
