@@ -2,33 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that say which registry to use, and how."""
+"""Options that say how images travel to a registry and from it."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """The registry's options."""
+    """Options of whatever moves images."""
 
     DOCUMENTATION = r"""
 options:
-  namespace:
-    description: The namespace of the registry's Pod.
-    type: str
-    default: k8scr
-  registry:
-    description: The name of the registry's Pod.
-    type: str
-    default: k8scr-0
-  registry_port:
-    description: The port that the registry listens on in its Pod.
-    type: int
-    default: 5000
-  registry_scheme:
-    description: What the registry speaks on that port.
-    type: str
-    choices: [http, https]
-    default: http
   qualify:
     description:
       - Whether an image's repository in the cluster's registry begins with the host of its name, as in

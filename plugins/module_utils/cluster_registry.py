@@ -27,11 +27,14 @@ except ImportError:
     # The module reports what is missing.
     pass
 
-REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
+REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
     "namespace": {"type": "str", "default": "k8scr"},
     "registry": {"type": "str", "default": "k8scr-0"},
     "registry_port": {"type": "int", "default": 5000},
     "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
+}
+REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
+    **REGISTRY_POD_ARGUMENT_SPEC,
     "qualify": {"type": "bool", "default": False},
     "connections": {"type": "int", "default": 4},
     "bandwidth": {"type": "bytes"},

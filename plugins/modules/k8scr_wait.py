@@ -18,29 +18,13 @@ author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
   - k8scr.core.auth
+  - k8scr.core.registry_pod
   - k8scr.core.attributes
 attributes:
   diff_mode:
     support: none
     details: Nothing changes.
 options:
-  namespace:
-    description: The namespace of the registry's Pod.
-    type: str
-    default: k8scr
-  registry:
-    description: The name of the registry's Pod.
-    type: str
-    default: k8scr-0
-  registry_port:
-    description: The port that the registry listens on in its Pod.
-    type: int
-    default: 5000
-  registry_scheme:
-    description: What the registry speaks on that port.
-    type: str
-    choices: [http, https]
-    default: http
   wait_timeout:
     description: Seconds to wait.
     type: int
@@ -68,16 +52,14 @@ elapsed:
   sample: 2.3
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_POD_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils.wait import run_wait
 
 
 def main() -> None:
     """Run the module."""
-    where = ("namespace", "registry", "registry_port", "registry_scheme")
-    argument_spec = {name: REGISTRY_ARGUMENT_SPEC[name] for name in where}
-    argument_spec["wait_timeout"] = {"type": "int", "default": 180}
+    argument_spec = {**REGISTRY_POD_ARGUMENT_SPEC, "wait_timeout": {"type": "int", "default": 180}}
     run_module(argument_spec, lambda options, check_mode: {"changed": False} if check_mode else run_wait(options))
 
 
