@@ -262,8 +262,8 @@ class _OfABox(Fault):
         """Do it to a request, or let it pass."""
 
 
-class BodyLimit(_OfABox):
-    """413: bodies limited"""
+class _Limit(_OfABox):
+    """A limit to what a request may carry."""
 
     actions = ("push",)
 
@@ -274,8 +274,19 @@ class BodyLimit(_OfABox):
     def misbehave(self, exchange: Exchange) -> bool:
         if not exchange.exceeds(self.limit):
             return False
-        exchange.refuse(413, "<html><h1>413 Request Entity Too Large</h1></html>")
+        self.refuse(exchange)
         return True
+
+    @abstractmethod
+    def refuse(self, exchange: Exchange) -> None:
+        """Answer a request that carries more."""
+
+
+class BodyLimit(_Limit):
+    """413: bodies limited"""
+
+    def refuse(self, exchange: Exchange) -> None:
+        exchange.refuse(413, "<html><h1>413 Request Entity Too Large</h1></html>")
 
 
 class BadGateway(_OfABox):
@@ -291,21 +302,12 @@ class BadGateway(_OfABox):
         return True
 
 
-class GatewayTimeout(_OfABox):
+class GatewayTimeout(_Limit):
     """504: requests limited in time"""
 
-    actions = ("push",)
-
-    def __init__(self, draw: random.Random) -> None:
-        super().__init__(draw)
-        self.limit = draw.randrange(MIB, 2 * MIB)
-
-    def misbehave(self, exchange: Exchange) -> bool:
-        if not exchange.exceeds(self.limit):
-            return False
+    def refuse(self, exchange: Exchange) -> None:
         time.sleep(0.1)
         exchange.refuse(504, "<html><h1>504 Gateway Time-out</h1></html>")
-        return True
 
 
 class IdleCut(_OfABox):
