@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -89,8 +90,9 @@ class ApiServerAdapter(HTTPAdapter):
         self._connect_timeout = connect_timeout
         self._silence_timeout = silence_timeout
         self._lock = threading.Lock()
-        self._access = load()
-        self._pool = self._open_pool(self._access)
+        with self._loaded() as access:
+            self._access = access
+            self._pool = self._open_pool(access)
 
     @property
     def base_url(self) -> str:
@@ -229,20 +231,25 @@ class ApiServerAdapter(HTTPAdapter):
         with self._lock:
             if self._access is not access:
                 return True
-            fresh = self._load()
-            if fresh.endpoint == access.endpoint and fresh.authorization() == used:
-                fresh.forget()
-                return False
-            if fresh.endpoint != access.endpoint:
-                self._pool = self._open_pool(fresh)
-            self._access = fresh
-            return True
+            with self._loaded() as fresh:
+                if fresh.endpoint != access.endpoint:
+                    self._pool = self._open_pool(fresh)
+                elif fresh.authorization() == used:
+                    return False
+                self._access = fresh
+                return True
 
-    def _open_pool(self, access: Access) -> HTTPConnectionPool:
+    @contextlib.contextmanager
+    def _loaded(self) -> Iterator[Access]:
+        """What is configured now; the files that were made of it are gone at the end of the context."""
+        access = self._load()
         try:
-            return open_pool(access.endpoint, self._pool_size, self._silence_timeout)
+            yield access
         finally:
             access.forget()
+
+    def _open_pool(self, access: Access) -> HTTPConnectionPool:
+        return open_pool(access.endpoint, self._pool_size, self._silence_timeout)
 
     def _timeout(self, given: Any) -> urllib3.Timeout:
         if isinstance(given, urllib3.Timeout):
