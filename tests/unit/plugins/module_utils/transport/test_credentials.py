@@ -390,6 +390,38 @@ def test_a_token_file_of_a_kubeconfig_is_read_again_when_the_server_says_401(
     assert [request.credentials for request in api_server.requests] == ["Bearer first", "Bearer second"]
 
 
+def test_a_key_is_in_no_file_either_once_the_token_beside_it_is_renewed(
+    ask: Ask,
+    api_server: Server,
+    kubeconfig: Kubeconfig,
+    certificates: Certificates,
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    files = tmp_path / "files"
+    files.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(files))
+    token = home / "token"
+    token.write_text("first", encoding="utf-8")
+
+    def rotate(request: object) -> bytes:
+        token.write_text("second", encoding="utf-8")
+        return UNAUTHORIZED
+
+    api_server.reply(rotate, answer(200))
+    data = {
+        "tokenFile": str(token),
+        "client-certificate-data": base64.b64encode(certificates.client.read_bytes()).decode(),
+        "client-key-data": base64.b64encode(certificates.client.with_suffix(".key").read_bytes()).decode(),
+    }
+
+    ask({"kubeconfig": kubeconfig(data)})
+
+    assert len(api_server.requests) == 2
+    assert list(files.iterdir()) == []
+
+
 def test_credentials_that_stay_refused_are_not_tried_again(
     ask: Ask, api_server: Server, options: dict[str, Any]
 ) -> None:
