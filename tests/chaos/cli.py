@@ -51,6 +51,8 @@ def main() -> int:
     rows = report.summary(outcomes, [fault.what() for fault in (*CLUSTER_FAULTS, *FAULTS)])
     print(report.table(rows))
     wrong = [each for each in outcomes if each.problems]
+    for outcome in wrong:
+        _say_what_is_wrong(outcome)
     print(
         f"\n{len(outcomes)} deliveries in {seconds:.0f} s with seed {options.seed}: {len(wrong)} not as they must be."
     )
@@ -106,6 +108,11 @@ def _deliver(plan: Plan, world: World) -> Outcome:
     except Exception:  # noqa: BLE001 - the others go on
         outcome = Outcome(plan.number, problems=[traceback.format_exc()])
     shutil.rmtree(world.folder / "runs", ignore_errors=True)
-    for problem in outcome.problems:
-        print(f"delivery {plan.number} ({'; '.join(outcome.faults)}): {problem}", file=sys.stderr, flush=True)
+    _say_what_is_wrong(outcome)
     return outcome
+
+
+def _say_what_is_wrong(outcome: Outcome) -> None:
+    """While the others go on, and once more at the end, where it is read."""
+    for problem in outcome.problems:
+        print(f"delivery {outcome.number} ({'; '.join(outcome.faults)}): {problem}", file=sys.stderr, flush=True)

@@ -10,6 +10,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +22,11 @@ BUILD = CACHE / "checkouts" / f"{CHECKOUT.name}-{hashlib.sha256(bytes(CHECKOUT))
 
 CLUSTER = (sys.executable, str(CHECKOUT / "tests/cluster"))
 IMAGES = (sys.executable, str(CHECKOUT / "tests/images"))
+
+
+_LAST_LINES = 12
+_LONGEST_LINE = 300
+"""Of what a command that failed is told again: as much as is read at a glance."""
 
 
 class Failed(Exception):
@@ -49,6 +55,31 @@ def run(
         check=True,
     )
     return done.stdout or ""
+
+
+def run_aloud(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
+    """Run a command whose output is shown as it comes, and whose last lines are the failure where it fails.
+
+    Raises:
+        Failed: It ended with another status than 0.
+    """
+    last: deque[str] = deque(maxlen=_LAST_LINES)
+    with subprocess.Popen(
+        list(map(str, command)),
+        cwd=cwd,
+        env={**os.environ, **env},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+    ) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            say(line.rstrip("\n"))
+            last.append(line.rstrip()[:_LONGEST_LINE])
+    if process.returncode:
+        raise Failed("\n".join([*last, f"{Path(command[0]).name} ended with {process.returncode}"]))
 
 
 def told(problem: Exception) -> str:

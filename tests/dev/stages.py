@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import ansible_test, collection, demo, junit, pythons, venv
-from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, say, told
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, run_aloud, say, told
 
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
@@ -30,16 +30,19 @@ class Context:
     words: Sequence[str]
     skipped: list[str] = field(default_factory=list)
 
-    def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, kubeconfig: str = "") -> None:
-        """Run a program of the virtual environment on the copy of the collection."""
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        """Variables with which a program finds the copy of the collection, and what it runs itself."""
+        return {
             "PATH": path_with([self.programs, *(path.parent for path in pythons.targets().values())]),
             "ANSIBLE_COLLECTIONS_PATH": str(collection.SOURCE_ROOT),
             "PYTHONPATH": str(collection.SOURCE_ROOT),
         }
-        if kubeconfig:
-            environment["KUBECONFIG"] = kubeconfig
-        run(self.programs / program, *arguments, *self.words, cwd=cwd or self.copy, env=environment)
+
+    def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, kubeconfig: str = "") -> None:
+        """Run a program of the virtual environment on the copy of the collection."""
+        environment = {**self.environment, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
+        run_aloud(self.programs / program, *arguments, *self.words, cwd=cwd or self.copy, env=environment)
 
 
 def _lint(program: str, *arguments: str) -> Callable[[Context], None]:
@@ -154,7 +157,7 @@ def run_program(name: str, words: Sequence[str]) -> None:
     """Run one of the programs in ``tests/``, with the collection as it stands."""
     context = Context(venv.ensure(), collection.copy(), words)
     # A folder that the words name is the caller's.
-    context.run("python", context.copy / "tests" / name, cwd=CHECKOUT)
+    run(context.programs / "python", context.copy / "tests" / name, *words, cwd=CHECKOUT, env=context.environment)
 
 
 def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips: bool) -> bool:
@@ -162,20 +165,22 @@ def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips:
     context = Context(venv.ensure(), collection.copy(), words)
     shutil.rmtree(RESULTS, ignore_errors=True)
     times: dict[str, float] = {}
-    failed: list[str] = []
+    failed: dict[str, str] = {}
     for stage in (stage for name in names for stage in GROUPS.get(name, (name,))):
         say(f"==== {stage}")
         start = time.monotonic()
         try:
             STAGES[stage](context)
         except (subprocess.CalledProcessError, Failed) as problem:
-            say(f"{stage}: {told(problem)}")
-            failed.append(stage)
+            failed[stage] = told(problem)
         times[stage] = time.monotonic() - start
     if context.skipped:
         say("\n".join(f"skipped: {test}" for test in context.skipped))
         if refuse_skips:
-            failed.append("no skips")
+            failed["no skips"] = f"{len(context.skipped)} were skipped"
+    # At the end, where it is read first: what is between may be long.
+    for stage, last_lines in failed.items():
+        say(f"==== {stage} failed:\n{last_lines}")
     outcome = f"FAILED: {', '.join(failed)}" if failed else "all passed"
     took = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in times.items())
     say(f"==== {outcome}; {sum(times.values()):.0f} seconds: {took}")
