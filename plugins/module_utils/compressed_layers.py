@@ -10,6 +10,8 @@ the registry is asked whether it has the blob.
 
 from __future__ import annotations
 
+import threading
+from functools import partial
 from pathlib import Path
 
 from .cache_file import CacheFile
@@ -33,6 +35,7 @@ class CompressedLayers:
     def __init__(self, folder: Path, compression: Compression) -> None:
         self.compression = compression
         self._file = CacheFile(folder / f"layers{compression.suffix}", _MOST_LAYERS)
+        self._lock = threading.Lock()
 
     def get(self, layer: Descriptor) -> Descriptor | None:
         """What a layer became when it was compressed in this way; ``None`` where nobody knows."""
@@ -43,12 +46,10 @@ class CompressedLayers:
             return None
 
     def remember(self, layer: Descriptor, compressed: Descriptor) -> None:
-        """Add a layer."""
-        self._file.put(layer.digest, compressed.to_json())
-
-    def save(self) -> None:
-        """Keep it for the next run."""
-        self._file.save()
+        """Keep what a layer has become, for a next run, even if this one is killed."""
+        with self._lock:
+            self._file.put(layer.digest, compressed.to_json())
+            self._file.save()
 
 
 class CompressingRepository:
@@ -66,8 +67,6 @@ class CompressingRepository:
         self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
     ) -> tuple[Descriptor, bool]:
         """See :meth:`LayerCompressor.put`."""
-        compressed = CompressedContent(content, layer, self._layers.compression)
-        became, mounted = self._repository.put_compressed(expected, compressed, mount_from)
-        if became != layer:
-            self._layers.remember(layer, became)
-        return became, mounted
+        became = partial(self._layers.remember, layer)
+        compressed = CompressedContent(content, layer, self._layers.compression, became)
+        return self._repository.put_compressed(expected, compressed, mount_from)

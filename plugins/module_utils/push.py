@@ -68,8 +68,6 @@ def push_images(
             if order.copy and not order.error:
                 pushed.remember(order.copy.image.identity, order.copy.destination.repository)
         pushed.save()
-        if compressed:
-            compressed.save()
     if lock:
         lock.update(reader.delivered())
         _save(lock, result, check_mode)

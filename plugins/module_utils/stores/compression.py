@@ -99,6 +99,7 @@ class CompressedContent:
         content: Opens the layer as it is.
         layer: The layer as it is; its content is verified, for nobody else can.
         compression: How to compress it.
+        became: Is told what the layer has become, as soon as that is known.
 
     Attributes:
         what: What is read from where, for people.
@@ -106,13 +107,20 @@ class CompressedContent:
         descriptor: What the layer has become; ``None`` until it was read to its end.
     """
 
-    def __init__(self, content: BlobContent, layer: Descriptor, compression: Compression) -> None:
+    def __init__(
+        self,
+        content: BlobContent,
+        layer: Descriptor,
+        compression: Compression,
+        became: Callable[[Descriptor], None] = lambda _compressed: None,
+    ) -> None:
         self.what = content.what
         self.key = f"{layer.digest} {compression.program}"
         self.descriptor: Descriptor | None = None
         self._content = content
         self._layer = layer
         self._compression = compression
+        self._became = became
 
     @contextmanager
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
@@ -129,6 +137,7 @@ class CompressedContent:
                 yield memoryview(piece)[max(offset - before, 0) :]
         media_type = f"{OCI_LAYER}{self._compression.suffix}"
         self.descriptor = Descriptor(media_type, f"sha256:{hasher.hexdigest()}", size)
+        self._became(self.descriptor)
 
     def _pieces(self, blocks: Blocks) -> Iterator[bytes]:
         compressor = self._compression.begin()

@@ -95,7 +95,7 @@ class BlobUpload:
         self._cuts = 0
         self._mounted = False
         self._has_past = self._location is not None
-        """Whether the session is one of an earlier run, or one in which a request failed."""
+        """Whether something may be there: of a session of an earlier run, or of one in which a request failed."""
 
     def run(self, mount_from: str | None = None) -> bool:
         """Upload it, or have the registry take it over from another of its repositories.
@@ -120,7 +120,8 @@ class BlobUpload:
                 break
             except K8scrError as error:
                 self._attempts.failed(error)
-                self._has_past = self._location is not None
+                # Until the registry has been asked: its answer may be lost as well.
+                self._has_past = self._has_past or self._location is not None
         self._attempts.worked()
         self._record.forget()
         return self._mounted
@@ -135,6 +136,7 @@ class BlobUpload:
             return True
         self._offset = 0
         self._follow(response)
+        self._has_past = False
         return False
 
     def _find_offset(self) -> bool:
@@ -155,6 +157,8 @@ class BlobUpload:
                 raise error
             self._forget_session()
         response = self._road.request("HEAD", f"/v2/{self._repository}/blobs/{self._descriptor.digest}")
+        if response.status_code not in (200, 404):
+            raise refusal(response, self._what, self._road.description)
         let_go(response)
         return response.status_code == 200
 

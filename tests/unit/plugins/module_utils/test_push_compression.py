@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_LAYER, OCI_MANIFEST, parse_manifest
+from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import RegistryRepository
 from unit.plugins.module_utils.support.images import (
     OCI_LAYER_GZIP,
     Image,
@@ -138,6 +139,23 @@ def test_a_layer_that_is_there_is_neither_compressed_nor_sent_again(
 
     assert [blob["action"] for blob in pushed["blobs"]] == ["sent", "present", "sent"]
     assert [gzip.decompress(content) for _media_type, content in layers_of(server)] == list(other_image.files)
+
+
+def test_layers_of_a_push_that_was_killed_are_not_sent_again(
+    push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_words: object) -> None:
+        raise KeyboardInterrupt
+
+    source = archive(tmp_path, image)
+    with monkeypatch.context() as patched:
+        patched.setattr(RegistryRepository, "publish", kill)
+        with pytest.raises(KeyboardInterrupt):
+            push(source)
+
+    (pushed,) = push(source)["images"]
+
+    assert (pushed["changed"], pushed["sent"]["blobs"]) == (True, 0)
 
 
 def test_a_layer_that_is_there_uncompressed_stays_so(

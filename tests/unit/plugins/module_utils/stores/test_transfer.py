@@ -73,6 +73,18 @@ def test_a_blob_whose_last_answer_was_lost_is_not_sent_again(
     assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "HEAD"]
 
 
+def test_a_blob_whose_last_answers_were_lost_is_asked_for_until_there_is_one(
+    server: RegistryServer, repository: RegistryRepository
+) -> None:
+    server.fail("PUT", "/blobs/uploads/", lambda _answer: refused(502, "UNKNOWN"), times=1)
+    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
+    server.fail("HEAD", "/blobs/sha256:", refused(502, "UNKNOWN"), times=1)
+
+    upload(repository)
+
+    assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "HEAD", "HEAD"]
+
+
 @pytest.mark.parametrize("status", [413, 502, 504])
 def test_requests_get_smaller_when_large_ones_do_not_get_through(
     server: RegistryServer, repository: RegistryRepository, status: int
