@@ -168,10 +168,10 @@ class _OfALine(Fault):
         self.attributes: dict[str, int] = {}
 
     def strike(self, scene: Scene) -> None:
-        scene.world.line.have(self.kind, self.stream, **self.attributes)
+        self._name = scene.world.line.have(self.kind, self.stream, **self.attributes)
 
     def mend(self, scene: Scene) -> None:
-        scene.world.line.mend(self.kind, self.stream)
+        scene.world.line.mend(self._name)
 
 
 class Cut(_OfALine):

@@ -99,18 +99,26 @@ class Run:
         Args:
             strike: Is called with each step that the module waits before.
         """
+        try:
+            self._attend(strike)
+        except BaseException:
+            # It would wait for ever, and the end of all deliveries for it.
+            self.kill()
+            raise
+        finally:
+            self._process.join()
+            self._connection.close()
+
+    def _attend(self, strike: Callable[[int], None]) -> None:
         deadline = time.monotonic() + LONGEST
         while self._connection.poll(max(0.0, deadline - time.monotonic())):
             try:
                 strike(self._connection.recv())
                 self._connection.send(None)
             except (EOFError, ConnectionError):
-                break
-        else:
-            self.hung = True
-            self.kill()
-        self._process.join()
-        self._connection.close()
+                return
+        self.hung = True
+        self.kill()
 
     def kill(self) -> None:
         """End it without a warning."""

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 import socket
 import subprocess
 import time
@@ -27,16 +28,19 @@ class BadLine:
 
     def __init__(self, api: str, kubeconfig: Path) -> None:
         self._proxy = f"{api}/proxies/line"
+        self._numbers = itertools.count()
         self.kubeconfig = str(kubeconfig)
 
-    def have(self, kind: str, stream: str, **attributes: int) -> None:
-        """Have a fault, in one direction; both can have one of each kind."""
-        toxic = {"name": f"{kind}-{stream}", "type": kind, "stream": stream, "attributes": attributes}
+    def have(self, kind: str, stream: str, **attributes: int) -> str:
+        """Have a fault, in one direction; its name comes back."""
+        name = f"{kind}-{next(self._numbers)}"
+        toxic = {"name": name, "type": kind, "stream": stream, "attributes": attributes}
         requests.post(f"{self._proxy}/toxics", json=toxic, timeout=5).raise_for_status()
+        return name
 
-    def mend(self, kind: str, stream: str) -> None:
-        """Have no fault of this kind in this direction any more."""
-        requests.delete(f"{self._proxy}/toxics/{kind}-{stream}", timeout=5).raise_for_status()
+    def mend(self, name: str) -> None:
+        """Have this fault no more."""
+        requests.delete(f"{self._proxy}/toxics/{name}", timeout=5).raise_for_status()
 
     def be_there(self, there: bool) -> None:
         """Cut every connection and take none any more, or take them again."""

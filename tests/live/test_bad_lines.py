@@ -138,9 +138,9 @@ def stalled(line: BadLine, stream: str) -> threading.Thread:
 
     def stall() -> None:
         time.sleep(1)
-        line.have("timeout", stream, timeout=0)
+        silence = line.have("timeout", stream, timeout=0)
         time.sleep(4)
-        line.mend("timeout", stream)
+        line.mend(silence)
 
     thread = threading.Thread(target=stall)
     thread.start()
