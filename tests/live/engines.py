@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import socket
@@ -17,6 +18,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.certificates import CA, Pair, signed
+
+from . import debian
 
 DOCKER = "/usr/bin/docker"
 _STARTS_WITHIN = 60.0
@@ -54,18 +57,29 @@ class Engine:
 
 @contextmanager
 def docker_engine(*options: str) -> Iterator[Engine]:
-    """Docker's engine until the end of the block.
+    """Docker's engine until the end of the block, of the version that this machine's Debian has.
 
     Args:
         options: More options of dockerd.
     """
     _install("dockerd", "docker.io")
-    with _folder() as folder:
-        command = ["dockerd", "--iptables=false", "--ip6tables=false", "--bridge=none", "--storage-driver=vfs"]
-        command += ["--data-root", str(folder / "data"), "--exec-root", str(folder / "exec")]
-        command += ["--pidfile", str(folder / "pid"), *options]
-        with _running("docker", folder, [*command, "-H", f"unix://{folder}/engine.sock"]) as engine:
-            yield engine
+    with _running_docker("dockerd", "vfs", {}, *options) as engine:
+        yield engine
+
+
+@contextmanager
+def newer_docker_engine(containerd: bool = False) -> Iterator[Engine]:
+    """Docker's engine until the end of the block, of a version that saves images as OCI layouts (25 and newer).
+
+    Args:
+        containerd: Whether images are kept by containerd, with their manifests, as new installations do since 29.
+    """
+    # Its client and its containerd may be older.
+    _install("dockerd", "docker.io")
+    program = str(debian.program("docker.io", "usr/sbin/dockerd"))
+    driver = "native" if containerd else "vfs"
+    with _running_docker(program, driver, {"containerd-snapshotter": containerd}) as engine:
+        yield engine
 
 
 @contextmanager
@@ -147,6 +161,18 @@ def _folder() -> Iterator[Path]:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _running_docker(program: str, driver: str, features: dict[str, bool], *options: str) -> Iterator[Engine]:
+    with _folder() as folder:
+        configuration = folder / "daemon.json"
+        configuration.write_text(json.dumps({"features": features}))
+        command = [program, "--config-file", str(configuration), "--iptables=false", "--ip6tables=false"]
+        command += ["--bridge=none", f"--storage-driver={driver}", "--data-root", str(folder / "data")]
+        command += ["--exec-root", str(folder / "exec"), "--pidfile", str(folder / "pid"), *options]
+        with _running("docker", folder, [*command, "-H", f"unix://{folder}/engine.sock"]) as engine:
+            yield engine
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -19,14 +20,15 @@ import images
 import pytest
 from cluster import layout, programs
 
+from . import debian
 from .conftest import Task
 from .host_registries import HostRegistry, host_registry
+from .upstream_registries import upstream_registry
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
 KIND = "application/vnd.example.sbom"
-SIGNED_AS = "registry.example.com/team/app"
 
 
 class Layout:
@@ -66,52 +68,61 @@ class Layout:
         (self.folder / "index.json").write_text(json.dumps(self._index))
 
 
-def openssl(*arguments: str | Path) -> bytes:
-    return subprocess.run(["openssl", *map(str, arguments)], check=True, capture_output=True).stdout
-
-
-def make_key(folder: Path, name: str) -> tuple[Path, Path]:
-    """A key as cosign makes them, but not encrypted, and its public half."""
-    key, public = folder / f"{name}.key", folder / f"{name}.pub"
-    openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", key)
-    openssl("pkey", "-in", key, "-pubout", "-out", public)
-    return key, public
-
-
-def sign(source: Layout, key: Path) -> None:
-    """Sign a layout's image as ``cosign sign --tlog-upload=false`` does (cosign, SIGNATURE_SPEC.md)."""
-    payload = source.folder.parent / "payload.json"
-    image = {"docker-manifest-digest": source.digest}
-    critical = {"identity": {"docker-reference": SIGNED_AS}, "image": image, "type": "cosign container image signature"}
-    payload.write_text(json.dumps({"critical": critical, "optional": None}))
-    signature = base64.b64encode(openssl("dgst", "-sha256", "-sign", key, payload)).decode()
-    kind = "application/vnd.dev.cosign.simplesigning.v1+json"
-    annotations = {"dev.cosignproject.cosign/signature": signature}
-    signed = source.add_manifest(source.add(payload.read_bytes(), kind, annotations=annotations))
-    source.list(signed, f"{source.digest.replace(':', '-')}.sig")
-
-
 def crane(*arguments: str) -> bytes:
     return subprocess.run([str(layout.BIN / "crane"), *arguments], check=True, capture_output=True).stdout
 
 
-def is_signed(image: str, public: Path) -> bool:
-    """Whether an image in a registry is signed by whom a public key belongs to, as ``cosign verify`` finds out.
+class Cosign:
+    """The program that people sign images with, and a pair of keys.
 
-    What Debian has of skopeo and podman has that switched off, and cosign itself takes many minutes to build.
+    Args:
+        folder: Where the keys are put.
     """
-    repository, digest = image.rpartition(":")[0], crane("digest", image).decode().strip()
-    (layer,) = json.loads(crane("manifest", f"{repository}:{digest.replace(':', '-')}.sig"))["layers"]
-    payload, signature = public.with_suffix(".payload"), public.with_suffix(".signature")
-    payload.write_bytes(crane("blob", f"{repository}@{layer['digest']}"))
-    signature.write_bytes(base64.b64decode(layer["annotations"]["dev.cosignproject.cosign/signature"]))
-    critical = json.loads(payload.read_bytes())["critical"]
-    assert (critical["identity"], critical["image"]) == (
-        {"docker-reference": SIGNED_AS},
-        {"docker-manifest-digest": digest},
-    )
-    command = ["openssl", "dgst", "-sha256", "-verify", str(public), "-signature", str(signature), str(payload)]
-    return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+    def __init__(self, folder: Path) -> None:
+        folder.mkdir()
+        self._folder = folder
+        self._run("generate-key-pair")
+        # What cosign fetches from the internet otherwise: which logs and authorities are trusted beside the key.
+        trusted = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
+        (folder / "trusted.json").write_text(json.dumps(trusted))
+        (folder / "predicate.json").write_text('{"built": "here"}')
+
+    def sign(self, image: str) -> None:
+        """Sign an image and what it lists, with signatures under the tags of old."""
+        self._run("sign", "--yes", "--key=cosign.key", "--tlog-upload=false", "--recursive", image)
+
+    def attest(self, image: str) -> None:
+        """Sign a statement about an image, which refers to it in a bundle, as signatures do since cosign 3."""
+        options = ["--type=custom", "--predicate=predicate.json", "--new-bundle-format"]
+        self._run("attest", "--yes", "--key=cosign.key", "--tlog-upload=false", *options, image)
+
+    def verify(self, image: str) -> str:
+        """Return the digest of an image that is signed with the key.
+
+        Raises:
+            subprocess.CalledProcessError: It is not.
+        """
+        (signature, *_more) = json.loads(self._run("verify", "--key=cosign.pub", "--insecure-ignore-tlog", image))
+        return str(signature["critical"]["image"]["docker-manifest-digest"])
+
+    def verify_attestation(self, image: str) -> str:
+        """Return the digest of an image that a statement is about which is signed with the key.
+
+        Raises:
+            subprocess.CalledProcessError: There is none.
+        """
+        options = ["--type=custom", "--new-bundle-format", "--trusted-root=trusted.json"]
+        printed = self._run("verify-attestation", "--key=cosign.pub", "--insecure-ignore-tlog", *options, image)
+        statement = json.loads(base64.b64decode(json.loads(printed)["payload"]))
+        return f"sha256:{statement['subject'][0]['digest']['sha256']}"
+
+    def _run(self, *arguments: str) -> str:
+        command = [str(debian.program("cosign", "usr/bin/cosign")), *arguments]
+        environment = {**os.environ, "COSIGN_PASSWORD": "", "HOME": str(self._folder)}
+        return subprocess.run(
+            command, cwd=self._folder, env=environment, check=True, stdout=subprocess.PIPE, text=True
+        ).stdout
 
 
 def push(task: Task, source: Layout, repository: str, referrers: bool = True, **more: Any) -> dict[str, Any]:
@@ -121,19 +132,42 @@ def push(task: Task, source: Layout, repository: str, referrers: bool = True, **
     return result
 
 
-def test_an_image_that_was_signed_in_cosigns_way_verifies_in_the_cluster(
-    task: Task, repository: str, address: str, tmp_path: Path
+@pytest.fixture
+def upstream(tmp_path: Path) -> Iterator[HostRegistry]:
+    """A registry elsewhere, where images are signed."""
+    with upstream_registry("distribution-3", tmp_path / "upstream") as running:
+        yield running
+
+
+@pytest.mark.parametrize("image", ["busybox", "multi"])
+def test_what_cosign_signed_verifies_in_the_cluster_and_where_it_goes_from_there(
+    task: Task, repository: str, address: str, upstream: HostRegistry, tmp_path: Path, image: str
 ) -> None:
-    key, public = make_key(tmp_path, "ours")
-    _key, other = make_key(tmp_path, "theirs")
-    source = Layout(tmp_path / "layout", "busybox")
-    sign(source, key)
+    ours, theirs = Cosign(tmp_path / "ours"), Cosign(tmp_path / "theirs")
+    made = images.ensure(image)
+    signed, on_disk = f"{upstream.address}/{repository}", f"oci:{tmp_path}/layout"
+    first, second = (f"docker.io/{repository}/{place}:1" for place in ("first", "second"))
+    copy = ["skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false", f"oci:{made.layout}"]
+    subprocess.run([*copy, f"docker://{signed}:1"], check=True)
+    ours.sign(f"{signed}@{made.digest}")
+    ours.attest(f"{signed}@{made.digest}")
+    steps = [
+        ("k8scr_push", {"source": f"docker://{signed}:1", "name": first}),
+        ("k8scr_pull", {"name": first, "dest": on_disk}),
+        ("k8scr_push", {"source": f"{on_disk}:{first}", "name": second}),
+    ]
+    upstreams = [{"host": upstream.address, "plain_http": True}]
 
-    result = push(task, source, repository)
+    for module, wanted in steps:
+        options = {"upstreams": upstreams} if module == "k8scr_push" else {}
+        result = task(module, images=[{**wanted, "referrers": True}], **options)
+        assert result["changed"], result.get("msg")
 
-    assert result["images"][0]["digest"] == source.digest
-    assert is_signed(f"{address}/{repository}:1", public)
-    assert not is_signed(f"{address}/{repository}:1", other)
+    for name in (first, second):
+        there = name.replace("docker.io", address)
+        assert (ours.verify(there), ours.verify_attestation(there)) == (made.digest, made.digest)
+        with pytest.raises(subprocess.CalledProcessError):
+            theirs.verify(there)
 
 
 @pytest.fixture
