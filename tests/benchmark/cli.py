@@ -93,7 +93,7 @@ def _wanted(options: argparse.Namespace) -> Mapping[str, set[str]]:
 
 def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results: Results) -> None:
     cluster.up()
-    programs.ensure(["crane", "regctl", "oras", "seed", "toxiproxy"])
+    programs.ensure(["crane", "regctl", "oras", "seed", "seed-today", "toxiproxy"])
     require("skopeo")
     layout.CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:

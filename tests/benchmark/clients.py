@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 from cluster import layout
-from cluster.certificates import CA, Pair
 
 from .measure import Measured, measure
-from .registry import Registry
+from .registry import Registry, the_seeds
 from .way import Way
 from .works import DOCKER_NAME, Source, Work, destinations
 
@@ -119,25 +119,37 @@ def _forwarded(registry: Registry, command: Command, images: Iterable[tuple[Sour
         return measure(script, beside=[tunnel.pid], more=more).measured
 
 
-def seed_push(registry: Registry, work: Work, names: Sequence[str], _folder: Path) -> Measured:
-    """The seed's method, which begins anew for each image."""
-    commands = ([_program("seed"), "push", source.reference, name] for source, name in zip(work.sources, names))
-    return _seed(registry, work, commands)
+def seed_push(program: str) -> Way:
+    """A push by the seed's method, which begins anew for each image.
+
+    Args:
+        program: Which of its programs: ``seed`` has a registry of its own.
+    """
+
+    def act(registry: Registry, work: Work, names: Sequence[str], _folder: Path) -> Measured:
+        pairs = zip(work.sources, names)
+        return _seed(program, registry, work, names, [["push", source.reference, name] for source, name in pairs])
+
+    return act
 
 
-def seed_pull(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
-    """The seed's method, the other way."""
-    wanted = zip(destinations(work, folder), names)
-    return _seed(registry, work, ([_program("seed"), "pull", name, place.reference] for place, name in wanted))
+def seed_pull(program: str) -> Way:
+    """A pull by the seed's method."""
+
+    def act(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
+        pairs = zip(destinations(work, folder), names)
+        return _seed(program, registry, work, names, [["pull", name, place.reference] for place, name in pairs])
+
+    return act
 
 
-def _seed(registry: Registry, work: Work, commands: Iterable[Words]) -> Measured:
-    admin = Pair("admin")
-    files = {"SEED_CA": CA.certificate, "SEED_CERTIFICATE": admin.certificate, "SEED_KEY": admin.key}
-    environment = {"SEED_PROXY": registry.proxy, **{name: str(path) for name, path in files.items()}}
-    if work.engine:
-        environment["DOCKER_HOST"] = work.engine
-    return measure(_script(commands), more={"registry": registry.pids}, environment=environment).measured
+def _seed(program: str, registry: Registry, work: Work, names: Sequence[str], actions: Iterable[Words]) -> Measured:
+    with the_seeds(registry, names) if program == "seed" else nullcontext(registry) as used:
+        environment = {"SEED_PROXY": used.proxy, "KUBECONFIG": str(used.kubeconfig)}
+        if work.engine:
+            environment["DOCKER_HOST"] = work.engine
+        script = _script([_program(program), *action] for action in actions)
+        return measure(script, more={"registry": used.pids}, environment=environment).measured
 
 
 def _script(commands: Iterable[Words]) -> Words:

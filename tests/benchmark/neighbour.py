@@ -29,7 +29,7 @@ CONDITIONS: dict[str, Way | None] = {
     f"{PUSH} at full speed": ours.push(),
     f"{PUSH} with bandwidth: {BANDWIDTH}": ours.push(bandwidth=BANDWIDTH),
     CRANE: clients.forwarded_push(clients.crane_push),
-    SEED: clients.seed_push,
+    SEED: clients.seed_push("seed"),
 }
 REQUESTS = {"get": f"/api/v1/namespaces/{NAMESPACE}/pods/{POD}", "list": "/api/v1/pods"}
 _EVERY = 0.05

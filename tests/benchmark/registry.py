@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The benchmark's own registry, as the collection's role deploys it, and the two ways that lead to it."""
+"""The benchmark's own registry, as the collection's role deploys it, the two ways that lead to it, and the seed's."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import requests
 from cluster import images, layout
 from cluster.certificates import CA, Pair
+from live import host_registries
 from live.conftest import kubectl
 
 from .measure import Failed
@@ -50,22 +52,28 @@ class Registry:
         pids: Its processes.
         api_url: Where the API server is, or a line to it.
         kubeconfig: The administrator's, for there.
+        namespace: Where its Pod is.
+        pod: The Pod's name.
+        port: The Pod's port.
     """
 
     address: str
     pids: tuple[int, ...]
     api_url: str = layout.API_URL
     kubeconfig: Path = layout.KUBECONFIG
+    namespace: str = NAMESPACE
+    pod: str = POD
+    port: int = PORT
 
     @property
     def proxy(self) -> str:
         """The URL of the Pod's proxy."""
-        return f"{self.api_url}/api/v1/namespaces/{NAMESPACE}/pods/{POD}:{PORT}/proxy"
+        return f"{self.api_url}/api/v1/namespaces/{self.namespace}/pods/{self.pod}:{self.port}/proxy"
 
     @property
     def options(self) -> dict[str, Any]:
         """What a task says to mean this registry."""
-        where = {"namespace": NAMESPACE, "registry": POD, "registry_port": PORT}
+        where = {"namespace": self.namespace, "registry": self.pod, "registry_port": self.port}
         return {"kubeconfig": str(self.kubeconfig), **where}
 
     def empty(self) -> None:
@@ -75,8 +83,8 @@ class Registry:
     @contextmanager
     def forwarded(self) -> Iterator[Tunnel]:
         """A port of this machine that is the registry's, by ``kubectl port-forward``."""
-        command = [str(layout.BIN / "kubectl"), f"--kubeconfig={self.kubeconfig}", f"--namespace={NAMESPACE}"]
-        command += ["port-forward", f"pod/{POD}", f":{PORT}"]
+        command = [str(layout.BIN / "kubectl"), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]
+        command += ["port-forward", f"pod/{self.pod}", f":{self.port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
             try:
                 assert process.stdout is not None
@@ -112,6 +120,37 @@ def deployed() -> Iterator[Registry]:
     finally:
         shutil.rmtree(STORAGE)
         _role("absent")
+
+
+@contextmanager
+def the_seeds(registry: Registry, names: Sequence[str]) -> Iterator[Registry]:
+    """The registry that goes with the seed, until the end of the block, which frees the memory that it keeps all in.
+
+    Args:
+        registry: The benchmark's own, over whose road it is reached.
+        names: Images that it is to have as well, if that one has them: all or none.
+    """
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        host = stack.enter_context(host_registries.host_registry(host_registries.SEEDS, folder, "bench-seed"))
+        if _crane("digest", f"{registry.address}/{names[0]}"):
+            for name in names:
+                if not _crane("copy", f"{registry.address}/{name}", f"{host.address}/{name}"):
+                    raise Failed(f"{name} cannot be copied into the seed's registry")
+        yield replace(
+            registry,
+            address=host.address,
+            pids=(host.pid,),
+            namespace=host_registries.NAMESPACE,
+            pod=host.pod,
+            port=host.port,
+        )
+
+
+def _crane(*words: str) -> bool:
+    """Whether crane could do it, straight to the registries."""
+    done = subprocess.run([str(layout.BIN / "crane"), "--insecure", *words], capture_output=True, check=False)
+    return done.returncode == 0
 
 
 def _role(state: str) -> None:

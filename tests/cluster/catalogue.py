@@ -20,7 +20,7 @@ TOXIPROXY = "2.5.0"
 VERSITYGW = "1.8.0"
 PAUSE = "3.10"
 # Changes with its source, so that a changed one is built anew.
-SEED = "1"
+SEED = "2"
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
 
@@ -45,6 +45,8 @@ class Program:
     """The Go package of its main function (or a folder beside this file, for our own)."""
     module: str
     """The Go module, with `version` as its version, that holds `package`."""
+    versions: str = "go.mod"
+    """The file in our own program's folder that says which modules it is built from."""
     stamp: str = ""
     """The Go variable that holds the version it reports (`v` before it)."""
     ask: tuple[str, ...] = ()
@@ -158,5 +160,6 @@ ON_DEMAND = (
     _from_source("versitygw", VERSITYGW, "github.com/versity/versitygw", "cmd/versitygw"),
     Program(name="listing-registry", version=GO_CONTAINERREGISTRY, package="listing_registry", module=""),
     Program(name="seed", version=SEED, package="../benchmark/seed", module=""),
+    Program(name="seed-today", version=SEED, package="../benchmark/seed", module="", versions="today.mod"),
 )
 PROGRAMS = {program.name: program for program in (*NEEDED, *ON_DEMAND)}

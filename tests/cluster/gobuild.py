@@ -28,7 +28,7 @@ def build(program: Program, scratch: Path) -> Path:
         _write_module(program, source)
     flags = " ".join(["-s", "-w", *(f"-X {stamp}" for stamp in _stamps(program))])
     _go(
-        ["build", "-mod=mod", "-trimpath", "-ldflags", flags, "-o", str(output)]
+        ["build", "-mod=mod", f"-modfile={program.versions}", "-trimpath", "-ldflags", flags, "-o", str(output)]
         + ([program.package] if program.module else ["."]),
         source,
         program,

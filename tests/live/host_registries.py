@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Registries of three makes, each a process of this machine that the API server takes for a Pod's.
+"""Registries of several makes, each a process of this machine that the API server takes for a Pod's.
 
 The Pod exists and runs nowhere: the address in its status is this machine's. So the way through the API server is
 real and the registry is real, and a test can kill it, start it again and look into its storage.
@@ -54,19 +54,25 @@ def _listing(_folder: Path, host: str, port: int) -> list[str]:
     return [str(programs.ensure(["listing-registry"])["listing-registry"]), f"{host}:{port}"]
 
 
+def _seeds(_folder: Path, host: str, port: int) -> list[str]:
+    return [str(programs.ensure(["seed"])["seed"]), "serve", f"{host}:{port}"]
+
+
 MAKES = {
     "distribution-3": _distribution(str(layout.BIN / "registry")),
     "distribution-2.8": _distribution("docker-registry"),
     "go-containerregistry": _go_containerregistry,
     "go-containerregistry with lists of referrers": _listing,
 }
+SEEDS = "the seed's"
+_COMMANDS = {**MAKES, SEEDS: _seeds}
 
 
 class HostRegistry:
     """One registry process and the Pod that stands for it.
 
     Args:
-        make: One of :data:`MAKES`.
+        make: One of :data:`MAKES`, or :data:`SEEDS`.
         folder: Where it keeps everything.
         pod: The Pod's name.
         port: Where it listens; 0 for any port that is free.
@@ -83,13 +89,19 @@ class HostRegistry:
         self.address = f"{layout.HOST_ADDRESS}:{self.port}"
         self._variables = variables or {}
         self.storage = folder / "storage"
-        self._command = MAKES[make](folder, layout.HOST_ADDRESS, self.port)
+        self._command = _COMMANDS[make](folder, layout.HOST_ADDRESS, self.port)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """What a task says to mean this registry."""
         return {"namespace": NAMESPACE, "registry": self.pod, "registry_port": self.port}
+
+    @property
+    def pid(self) -> int:
+        """Its process."""
+        assert self._process is not None
+        return self._process.pid
 
     def start(self) -> None:
         """Start it and wait until it answers."""

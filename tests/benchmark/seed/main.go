@@ -3,30 +3,38 @@
 // SPDX-License-Identifier: GPL-3.0-or-later
 
 // Command seed moves an image the way that the kubectl plugin k8scr does: go-containerregistry does all of it, and a
-// round tripper has its requests go through the Pod proxy of the API server, over HTTP/2.
+// round tripper has its requests go through the Pod proxy of the API server, with client-go's transport, over HTTP/2.
 //
 //	seed push oci:FOLDER | docker-archive:FILE | docker-daemon:NAME  REPOSITORY:TAG
 //	seed pull REPOSITORY:TAG  oci:FOLDER | docker-archive:FILE | docker-daemon:NAME
+//	seed serve ADDRESS
 //
-// The environment says where: SEED_PROXY is the URL of the Pod's proxy, SEED_CA, SEED_CERTIFICATE and SEED_KEY are files.
+// The environment says where: SEED_PROXY is the URL of the Pod's proxy, KUBECONFIG the file for its API server. The
+// last is the registry that goes with the plugin, which keeps everything in memory.
+//
+// go.mod has the versions of the plugin's libraries, today.mod those of today.
 package main
 
 import (
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
+	"io"
 	"net/http"
 	"net/url"
 	"os"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
-	"github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/daemon"
 	"github.com/google/go-containerregistry/pkg/v1/empty"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/partial"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"k8s.io/client-go/rest"
+	"k8s.io/client-go/tools/clientcmd"
 )
 
 // road sends what is meant for a registry to the Pod's proxy instead.
@@ -53,8 +61,11 @@ func main() {
 }
 
 func run(words []string) error {
+	if len(words) == 2 && words[0] == "serve" {
+		return http.ListenAndServe(words[1], registry.New())
+	}
 	if len(words) != 3 {
-		return fmt.Errorf("usage: seed push SOURCE NAME, seed pull NAME DESTINATION")
+		return fmt.Errorf("usage: seed push SOURCE NAME, seed pull NAME DESTINATION, seed serve ADDRESS")
 	}
 	transport, err := transport()
 	if err != nil {
@@ -71,18 +82,12 @@ func transport() (http.RoundTripper, error) {
 	if err != nil {
 		return nil, err
 	}
-	authority, err := os.ReadFile(os.Getenv("SEED_CA"))
+	config, err := clientcmd.BuildConfigFromFlags("", os.Getenv("KUBECONFIG"))
 	if err != nil {
 		return nil, err
 	}
-	pair, err := tls.LoadX509KeyPair(os.Getenv("SEED_CERTIFICATE"), os.Getenv("SEED_KEY"))
-	if err != nil {
-		return nil, err
-	}
-	roots := x509.NewCertPool()
-	roots.AppendCertsFromPEM(authority)
-	secure := &tls.Config{RootCAs: roots, Certificates: []tls.Certificate{pair}}
-	return road{proxy, &http.Transport{TLSClientConfig: secure, ForceAttemptHTTP2: true}}, nil
+	next, err := rest.TransportFor(config)
+	return road{proxy, next}, err
 }
 
 func push(source, target string, transport http.RoundTripper) error {
@@ -109,7 +114,8 @@ func open(source string) (v1.Image, error) {
 		if err != nil {
 			return nil, err
 		}
-		return index.Image(manifest.Manifests[0].Digest)
+		image, err := index.Image(manifest.Manifests[0].Digest)
+		return kept{image, layout.Path(place)}, err
 	case "docker-archive":
 		return tarball.ImageFromPath(place, nil)
 	case "docker-daemon":
@@ -121,6 +127,36 @@ func open(source string) (v1.Image, error) {
 	}
 	return nil, fmt.Errorf("what kind of source is %s?", source)
 }
+
+// kept is an image in a layout. The plugin's version of the library reads no layer there that is not compressed.
+type kept struct {
+	v1.Image
+	path layout.Path
+}
+
+func (k kept) Layers() ([]v1.Layer, error) {
+	manifest, err := k.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	layers := make([]v1.Layer, len(manifest.Layers))
+	for number, described := range manifest.Layers {
+		if layers[number], err = partial.CompressedToLayer(blob{described, k.path}); err != nil {
+			return nil, err
+		}
+	}
+	return layers, nil
+}
+
+type blob struct {
+	described v1.Descriptor
+	path      layout.Path
+}
+
+func (b blob) Digest() (v1.Hash, error)            { return b.described.Digest, nil }
+func (b blob) Size() (int64, error)                { return b.described.Size, nil }
+func (b blob) MediaType() (types.MediaType, error) { return b.described.MediaType, nil }
+func (b blob) Compressed() (io.ReadCloser, error)  { return b.path.Blob(b.described.Digest) }
 
 func pull(source, destination string, transport http.RoundTripper) error {
 	reference, err := name.ParseReference("registry.example.com/"+source, name.Insecure)
