@@ -48,6 +48,25 @@ def failing(error: K8scrError) -> Callable[[], ImageCopy]:
     return prepare
 
 
+def without_repetition(orders: Iterable[Order]) -> list[Order]:
+    """Leave out what refers to several images of the task and is among the orders already.
+
+    Raises:
+        InputError: Different ones would become the same.
+    """
+    seen: dict[str, set[str]] = {}
+    kept = []
+    for order in orders:
+        target, digest = str(order.facts["target"]), order.copy.image.root.digest if order.copy else ""
+        digests = seen.setdefault(target, set())
+        if "subject" in order.facts and digests and digest not in digests:
+            raise InputError(f"{order.name} would become {target}, and so would something else", "Name two places")
+        if "subject" not in order.facts or digest not in digests:
+            kept.append(order)
+        digests.add(digest)
+    return kept
+
+
 @dataclass(frozen=True)
 class Delivery:
     """How to deliver.

@@ -11,23 +11,25 @@ from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union, cast
 
 from .cluster_registry import connect_registry
 from .copy import ImageCopy
-from .delivery import Delivery, Order, failing
+from .delivery import Delivery, Order, failing, without_repetition
 from .errors import InputError, K8scrError, SourceError
 from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
-from .referrer_orders import orders_beside, without_repetition
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .stores.docker_daemon import DockerDaemon, DockerDaemonDestination
-from .stores.location import FileDestination, Location, open_destination, parse_location
-from .stores.platforms import PlatformSource
+from .stores.docker_daemon import DockerDaemon
+from .stores.location import Location, open_destination, parse_location
 from .stores.registry import Registry
 from .stores.store import ImageSource, SourceImage
 
-_Destination = Union[FileDestination, DockerDaemonDestination]
+if TYPE_CHECKING:
+    from .stores.docker_daemon_image import DockerDaemonDestination
+    from .stores.location import FileDestination
+
+    _Destination = Union[FileDestination, DockerDaemonDestination]
 
 
 def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -97,6 +99,8 @@ class PullOrders:
         return self._with_referrers(order, location) if wanted.referrers else [order]
 
     def _with_referrers(self, order: Order, location: Location) -> list[Order]:
+        from .referrer_orders import orders_beside
+
         try:
             copy = order.copy = order.prepare()
         except K8scrError as error:
@@ -134,12 +138,14 @@ class PullOrders:
         source: ImageSource = repository
         image = SourceImage(root, reference)
         if wanted.platforms:
+            from .stores.platforms import PlatformSource
+
             source = selection = PlatformSource(repository, wanted.platforms)
             image = selection.select(image)
             if not tag:
                 facts["target"] = _target(parse_location(wanted.dest), image.root.digest)
-        if isinstance(destination, DockerDaemonDestination):
-            image = destination.select(source, image)
+        if parse_location(wanted.dest).transport == DOCKER_DAEMON:
+            image = cast("DockerDaemonDestination", destination).select(source, image)
         return ImageCopy(source, image, destination, tag)
 
 

@@ -10,27 +10,28 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .cluster_registry import cache_folder, connect_registry
 from .compressed_layers import CompressedLayers, CompressingRepository
 from .copy import ImageCopy
-from .delivery import Delivery, Order, failing
+from .delivery import Delivery, Order, failing, without_repetition
 from .errors import InputError, K8scrError, SourceError
-from .lock import ImageLock
 from .oci.platform import Platform, parse_platform
 from .oci.reference import Reference, parse_reference
 from .pushed_images import PushedImages
-from .referrer_orders import orders_beside, without_repetition
 from .stores.compression import find_compression
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
 from .stores.location import open_source, parse_location
 from .stores.overlay import known_by_tag
-from .stores.platforms import PlatformSource
 from .stores.registry import Registry
 from .stores.store import ImageSource, SourceImage
 from .stores.upstream import TRANSPORT, Upstreams
+
+if TYPE_CHECKING:
+    from .lock import ImageLock
+    from .stores.platforms import PlatformSource
 
 
 def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -57,7 +58,11 @@ def push_images(
     pushed = PushedImages(cache / "pushed", registry.identity)
     compression = find_compression(options["compression"])
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None
-    lock = ImageLock(Path(options["lock"]), options["locked"]) if options["lock"] else None
+    lock = None
+    if options["lock"]:
+        from .lock import ImageLock
+
+        lock = ImageLock(Path(options["lock"]), options["locked"])
     with ExitStack() as opened:
         daemon = opened.enter_context(closing(DockerDaemon(options)))
         reader = PushOrders(registry, options, pushed, compressed, upstreams, daemon, lock, opened)
@@ -135,9 +140,15 @@ class PushOrders:
                 images = [_only(images, text)]
         except K8scrError as error:
             return [_failed(name or text, text, error)]
-        selection = PlatformSource(source, wanted.platforms) if wanted.platforms else None
+        selection = None
+        if wanted.platforms:
+            from .stores.platforms import PlatformSource
+
+            selection = PlatformSource(source, wanted.platforms)
         orders = [self._order(source, selection, image, reference, text) for image in images]
         if wanted.referrers:
+            from .referrer_orders import orders_beside
+
             orders += [found for order in list(orders) for found in orders_beside(order, source, _target_of(order))]
         return orders
 

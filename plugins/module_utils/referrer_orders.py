@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 from .copy import ImageCopy
@@ -55,25 +55,6 @@ def orders_beside(order: Order, source: ImageSource, target: Callable[[str], str
     except K8scrError as error:
         return [Order(f"what refers to {order.name}", failing(error), {**order.facts, "target": None})]
     return [_beside(order, referrer, target) for referrer in found]
-
-
-def without_repetition(orders: Iterable[Order]) -> list[Order]:
-    """Leave out what refers to several images of the task and is among the orders already.
-
-    Raises:
-        InputError: Different ones would become the same.
-    """
-    seen: dict[str, set[str]] = {}
-    kept = []
-    for order in orders:
-        target, digest = str(order.facts["target"]), order.copy.image.root.digest if order.copy else ""
-        digests = seen.setdefault(target, set())
-        if "subject" in order.facts and digests and digest not in digests:
-            raise InputError(f"{order.name} would become {target}, and so would something else", "Name two places")
-        if "subject" not in order.facts or digest not in digests:
-            kept.append(order)
-        digests.add(digest)
-    return kept
 
 
 def _beside(order: Order, referrer: _Referrer, target: Callable[[str], str]) -> Order:

@@ -10,30 +10,66 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 from ..errors import InputError, SourceError
 from ..oci.reference import parse_reference
-from .docker_archive import MANIFEST_FILE, DockerArchiveDestination, DockerArchiveSource
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .files import Folder, closed_on_failure, reading
-from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE
-from .oci_layout import OciLayoutDestination, OciLayoutSource
-from .tar_reader import TarFiles
 
-FileSource = Union[OciLayoutSource, DockerArchiveSource]
-FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
+if TYPE_CHECKING:
+    from .docker_archive import DockerArchiveSource
+    from .oci_archive import OciArchiveDestination
+    from .oci_layout import OciLayoutDestination, OciLayoutSource
+    from .tar_reader import TarFiles
+
+    FileSource = Union[OciLayoutSource, DockerArchiveSource]
+    FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
+
+
+# Ansible sends sources in a zip archive, and Python compiles anew, in every task, what the task imports from it, there
+# even twice (python/cpython#141276): so what only some images need is imported when it is asked for, here and in the
+# rooms above.
+def _layout_source(files: Folder | TarFiles) -> FileSource:
+    from .oci_layout import OciLayoutSource
+
+    return OciLayoutSource(files)
+
+
+def _docker_source(files: TarFiles) -> FileSource:
+    from .docker_archive import DockerArchiveSource
+
+    return DockerArchiveSource(files)
+
+
+def _layout_destination(path: Path) -> FileDestination:
+    from .oci_layout import OciLayoutDestination
+
+    return OciLayoutDestination(path)
+
+
+def _archive_destination(path: Path) -> FileDestination:
+    from .oci_archive import OciArchiveDestination
+
+    return OciArchiveDestination(path)
+
+
+def _docker_destination(path: Path) -> FileDestination:
+    from .docker_archive import DockerArchiveDestination
+
+    return DockerArchiveDestination(path)
+
 
 _SOURCES: dict[str, Callable[[Any], FileSource]] = {
-    "oci": OciLayoutSource,
-    "oci-archive": OciLayoutSource,
-    "docker-archive": DockerArchiveSource,
+    "oci": _layout_source,
+    "oci-archive": _layout_source,
+    "docker-archive": _docker_source,
 }
 _DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
-    "oci": OciLayoutDestination,
-    "oci-archive": OciArchiveDestination,
-    "docker-archive": DockerArchiveDestination,
+    "oci": _layout_destination,
+    "oci-archive": _archive_destination,
+    "docker-archive": _docker_destination,
 }
 _KNOWN = (
     "Write "
@@ -108,7 +144,7 @@ def open_source(location: Location) -> FileSource:
         )
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout write oci: before its path")
-    files = Folder(path) if path.is_dir() else TarFiles(path)
+    files = Folder(path) if path.is_dir() else _archive(path)
     with closed_on_failure(files):
         return _SOURCES[location.transport or _recognise(files)](files)
 
@@ -125,9 +161,17 @@ def open_destination(location: Location) -> FileDestination:
     return _DESTINATIONS[location.transport](location.path)
 
 
+def _archive(path: Path) -> TarFiles:
+    from .tar_reader import TarFiles
+
+    return TarFiles(path)
+
+
 def _recognise(files: Folder | TarFiles) -> str:
     if isinstance(files, Folder):
         return "oci"
+    from .docker_archive import MANIFEST_FILE, DockerArchiveSource
+
     is_docker = files.size(MANIFEST_FILE) is not None
     if files.size(INDEX_FILE) is not None:
         # Current Docker writes both. What it has saved of layers as they are unpacked is no image of a registry.

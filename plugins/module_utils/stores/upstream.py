@@ -20,7 +20,6 @@ from .registry import Registry, RegistryRepository
 from .retry import Retries
 from .store import SourceImage
 from .tls_files import TlsFiles, find_tls_files
-from .upstream_adapter import UpstreamAdapter
 
 try:
     import requests
@@ -161,6 +160,8 @@ class Upstreams:
             return self._registries[host][0]
 
     def _connect(self, host: str) -> tuple[Registry, requests.Session]:
+        from .upstream_adapter import UpstreamAdapter
+
         session = requests.Session()
         # Nothing of ~/.netrc: what is for a registry is said where registries' tools look for it.
         session.trust_env = False

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -173,3 +175,25 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, transport: str) -> None:
 
     with pytest.raises(SourceError, match="pipe is not a regular file"):
         open_source(Location(transport, tmp_path / "pipe"))
+
+
+@pytest.mark.parametrize(("module", "opens"), [("k8scr_push", "open_source"), ("k8scr_pull", "open_destination")])
+def test_a_task_with_a_layout_imports_nothing_that_only_other_kinds_of_places_need(
+    module: str, opens: str, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    program = (
+        "import sys; from ansible_collections.k8scr.core.plugins.module_utils.stores import location\n"
+        f"from ansible_collections.k8scr.core.plugins.modules import {module}\n"
+        f"location.{opens}(location.parse_location(sys.argv[1])).close()\n"
+        "print(*(name.rpartition('.')[2] for name in sys.modules if 'k8scr.core' in name))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, f"oci:{tmp_path}"], check=True, capture_output=True, text=True
+    )
+
+    imported = set(done.stdout.split())
+    assert "oci_layout" in imported
+    assert not imported & {"docker_archive", "engine", "lock", "oci_archive", "platforms", "referrers", "tar_reader"}
+    assert not imported & {"registry_auth", "upstream_adapter"}
