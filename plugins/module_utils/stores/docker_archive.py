@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 from ..errors import DestinationError, InputError, SourceError
@@ -38,6 +39,7 @@ from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, with_entry, writ
 from .oci_layout import OciLayoutSource, blob_path, full_name
 from .store import Blocks, ImageSource, SourceImage
 from .tar_reader import TarFiles
+from .unpacking import GzipCheck
 
 MANIFEST_FILE = "manifest.json"
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
@@ -69,6 +71,8 @@ class DockerArchiveSource:
         self.files = files
         self.description = files.description
         self._paths: dict[str, str] = {}
+        self._diff_ids: dict[str, str] = {}
+        self._checks: dict[str, GzipCheck] = {}
         # By their place in the archive: however often a list names a file, it is read once.
         self._configs: dict[str, _Config] = {}
         self._compressions: dict[str, tuple[str, str]] = {}
@@ -115,8 +119,21 @@ class DockerArchiveSource:
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`ImageSource.open_blob`."""
-        with self.files.open(self._paths[descriptor.digest], offset) as blocks:
-            yield blocks
+        digest = descriptor.digest
+        read = partial(self.files.open, self._paths[digest])
+        if digest not in self._diff_ids:
+            with read(offset) as blocks:
+                yield blocks
+            return
+        # Whoever reads it at the same time has a check of its own.
+        check = self._checks.pop(digest, None) or GzipCheck(
+            read, descriptor.size, self._diff_ids[digest], f"{self._paths[digest]} in {self.description}"
+        )
+        try:
+            with check.open(offset) as blocks:
+                yield blocks
+        finally:
+            self._checks[digest] = check
 
     def close(self) -> None:
         """See :meth:`ImageSource.close`."""
@@ -221,6 +238,8 @@ class DockerArchiveSource:
         if place not in self._compressions:
             self._compressions[place] = self._compression(place)
         suffix, digest = self._compressions[place]
+        if suffix == "+gzip" and self._diff_ids.setdefault(digest, diff_id) != diff_id:
+            raise self._damaged(f"the configs say different things of the layer {path}")
         digest = digest or diff_id
         self._paths[digest] = place
         return Descriptor(OCI_LAYER + suffix, digest, self.files.size(place) or 0)

@@ -20,6 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     K8scrError,
     SourceError,
 )
+from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive import (
@@ -157,6 +158,58 @@ def test_a_compressed_layer_in_an_old_archive_stays_compressed(open_hostile: Ope
     layers = parse_manifest(contents[root.digest]).layers
     assert [contents[layer.digest] for layer in layers] == compressed
     assert {layer.media_type for layer in layers} == {"application/vnd.oci.image.layer.v1.tar+gzip"}
+
+
+def packed(open_hostile: Open, image: Image, first: bytes) -> tuple[DockerArchiveSource, Descriptor]:
+    """An archive of an image with two layers, the first of which is there as ``first``, and that one."""
+    files = {"config": image.config, "one": first, "two": gzip.compress(image.files[1])}
+    source = open_hostile([{"Config": "config", "RepoTags": None, "Layers": ["one", "two"]}], **files)
+    return source, source.fetch_manifest(source.images()[0].root).layers[0]
+
+
+def in_parts(content: bytes) -> bytes:
+    return gzip.compress(content[:5]) + gzip.compress(content[5:])
+
+
+@pytest.mark.parametrize("offset", [0, 7])
+@pytest.mark.parametrize("compress", [gzip.compress, in_parts])
+def test_a_compressed_layer_that_unpacks_to_what_the_config_says_is_read_from_anywhere(
+    open_hostile: Open, image: Image, compress: Callable[[bytes], bytes], offset: int
+) -> None:
+    source, layer = packed(open_hostile, image, compress(image.files[0]))
+
+    for _time in range(2):
+        with source.open_blob(layer, offset) as blocks:
+            assert b"".join(blocks) == compress(image.files[0])[offset:]
+
+
+@pytest.mark.parametrize("offset", [0, 7])
+@pytest.mark.parametrize(
+    ("tampered", "why"),
+    [
+        (lambda file: gzip.compress(file + b"more"), r"its content has the digest sha256:"),
+        (lambda file: gzip.compress(file)[:-9], r"it ends in the middle"),
+        (lambda file: gzip.compress(file) + b"more", r"incorrect header check"),
+        (lambda _file: gzip.compress(bytes(64 << 20)), r"its content has the digest sha256:"),
+    ],
+)
+def test_a_compressed_layer_that_unpacks_to_something_else_is_not_given_out(
+    open_hostile: Open, image: Image, tampered: Callable[[bytes], bytes], why: str, offset: int
+) -> None:
+    content = tampered(image.files[0])
+    source, layer = packed(open_hostile, image, content)
+
+    for expected in (rf"^one in .* does not unpack to what the image's config says: .*{why}", "^one in"):
+        with source.open_blob(layer, offset) as blocks, pytest.raises(SourceError, match=expected):
+            b"".join(blocks)
+
+
+def test_configs_that_contradict_each_other_about_a_compressed_layer(open_hostile: Open) -> None:
+    other = encode({"rootfs": {"diff_ids": [digest_of(b"other")]}})
+    listed = [{"Config": name, "Layers": ["layer"]} for name in ("config", "other")]
+
+    with pytest.raises(SourceError, match=r"the configs say different things of the layer layer"):
+        open_hostile(listed, config=CONFIG, other=other, layer=gzip.compress(b"layer"))
 
 
 def test_a_current_archive_gives_the_image_its_original_manifest(modern: Open, image: Image) -> None:
