@@ -143,12 +143,14 @@ def leftovers(outcome: Outcome, runs: Sequence[Run], storage: Path, disk: Path, 
         storage: The registry's.
         disk: The client's.
         connections: How many uploads a run has under way at most.
-        shared: Whether another run had a part in it. What that one ends is never asked for again, and what is
-            remembered of its upload expires after a day.
+        shared: Whether another run had a part in it.
     """
     outcome.problems += [f"the process {name} is left" for run in runs for name in run.survivors()]
+    # What a run has ended without hearing of it, or another run, is never asked for again: what is remembered of such
+    # an upload expires after a day.
+    unheard = shared or not all(run.succeeded for run in runs)
     hidden = [
-        path for place in ("tmp", *([] if shared else ["cache/k8scr/uploads"])) for path in (disk / place).glob("*")
+        path for place in ("tmp", *([] if unheard else ["cache/k8scr/uploads"])) for path in (disk / place).glob("*")
     ]
     hidden += [path for place in ("pulled", "meanwhile") for path in (disk / place).rglob(".*")]
     hidden += disk.glob(".*")
