@@ -25,6 +25,7 @@ PYTHON = "Python alone"
 LIBRARY = "Python and Ansible's library for modules"
 IMPORTED = "Python and all that k8scr_push imports"
 CURL = "curl, HTTP/1.1, 4 connections"
+CURL_SYNCED = "curl, HTTP/1.1, 4 connections, until all is on the disk"
 CURL_ONE = "curl, HTTP/1.1, 1 connection"
 CURL_HTTP2 = "curl, HTTP/2, 4 connections"
 CURL_STRAIGHT = "curl straight to the Pod, 4 connections"
@@ -53,6 +54,7 @@ _STARTS: dict[str, Way] = {
 _CURL_PULLS: dict[str, Way] = {
     CURL_STRAIGHT: curl.pulls(straight=True),
     CURL: curl.pulls(),
+    CURL_SYNCED: curl.pulls(synced=True),
     CURL_ONE: curl.pulls(connections=1),
     CURL_HTTP2: curl.pulls(version="http2"),
 }

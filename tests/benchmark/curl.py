@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shlex
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -46,15 +47,21 @@ def pushes(connections: int = 4, version: str = "http1.1", straight: bool = Fals
     return act
 
 
-def pulls(connections: int = 4, version: str = "http1.1", straight: bool = False) -> Way:
-    """Downloads into files."""
+def pulls(connections: int = 4, version: str = "http1.1", straight: bool = False, synced: bool = False) -> Way:
+    """Downloads into files.
+
+    Args:
+        connections: How many at once.
+        version: Of HTTP.
+        straight: Whether they come from the Pod itself, and not through the API server.
+        synced: Whether it is waited for until they are on the disk.
+    """
 
     def act(registry: Registry, work: Work, names: Sequence[str], folder: Path) -> Measured:
         url = f"{_base(registry, straight)}/v2/{names[0].partition(':')[0]}/blobs"
-        transfers: list[_Options] = [
-            {"url": f"{url}/sha256:{blob.name}", "output": folder / blob.name} for blob in _blobs(work)
-        ]
-        return _curl(registry, transfers, connections, version)
+        files = {blob.name: folder / blob.name for blob in _blobs(work)}
+        transfers: list[_Options] = [{"url": f"{url}/sha256:{name}", "output": file} for name, file in files.items()]
+        return _curl(registry, transfers, connections, version, synced=files.values() if synced else ())
 
     return act
 
@@ -79,7 +86,13 @@ def _open_uploads(url: str, count: int) -> list[str]:
     return [urljoin(url, f"{location.path}?{location.query}") for location in parts]
 
 
-def _curl(registry: Registry, transfers: Iterable[_Options], connections: int, version: str) -> Measured:
+def _curl(
+    registry: Registry,
+    transfers: Iterable[_Options],
+    connections: int,
+    version: str,
+    synced: Iterable[Path] = (),
+) -> Measured:
     identity = {"cacert": CA.certificate, "cert": Pair("admin").certificate, "key": Pair("admin").key}
     with tempfile.NamedTemporaryFile("w", suffix=".curlrc") as configuration:
         words = [version, "silent", "show-error", "fail"]
@@ -95,4 +108,6 @@ def _curl(registry: Registry, transfers: Iterable[_Options], connections: int, v
             "--config",
             configuration.name,
         ]
+        if files := list(map(str, synced)):
+            command = ["sh", "-ec", f"{shlex.join(command)}\n{shlex.join(['sync', *files])}"]
         return measure(command, more={"registry": registry.pids}).measured
