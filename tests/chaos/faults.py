@@ -43,7 +43,6 @@ class Scene:
         others: The runs that were started beside it.
         destroyed: Bytes that the registry had taken, and lost.
         spoilt: Bytes that are sent in vain.
-        stored: Bytes that the registry had before.
     """
 
     world: World
@@ -55,10 +54,6 @@ class Scene:
     others: list[Run] = field(default_factory=list)
     destroyed: int = 0
     spoilt: int = 0
-    stored: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.stored = self.world.stored()
 
 
 class Fault(ABC):
@@ -478,9 +473,8 @@ class RegistryDiskFull(Fault):
 
     def mend(self, scene: Scene) -> None:
         (scene.world.server_disk / "ballast").unlink()
-        # The registry answers for a request before it writes the last of it to its disk.
-        answered_for = scene.run.traffic.sent - scene.run.traffic.cut
-        scene.spoilt += max(0, answered_for - (scene.world.stored() - scene.stored))
+        # The registry answers for a request before all of it is on its disk, and loses an upload that it cannot end.
+        scene.spoilt += scene.run.traffic.sent - scene.run.traffic.cut
 
 
 class ClientDiskFull(Fault):
