@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +59,7 @@ class _Delivery:
         old = self._have_old() if plan.old else None
         if plan.action == "pull":
             self._push_before(sources)
-        before = look.stored_blobs(world.registry.storage) if plan.action == "push" else set()
+        before = look.stored_blobs(world.registry.storage) if plan.action == "push" else {}
         scene = Scene(world, sources if plan.action == "push" else [], self._names[0], old, self._start_beside)
         faults = _Faults(scene)
         try:
@@ -126,7 +126,7 @@ class _Delivery:
         scene: Scene,
         struck: list[Fault],
         sources: list[Source],
-        before: set[str],
+        before: Collection[str],
     ) -> None:
         world, action = self._world, self._plan.action
         place = self._place("pulled") if action == "pull" else None

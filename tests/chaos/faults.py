@@ -19,6 +19,7 @@ from pathlib import Path
 import requests
 from cluster import cluster
 
+from . import look
 from .cluster_registry import ClusterRegistry
 from .middlebox import Exchange, Middlebox
 from .running import Run
@@ -566,7 +567,7 @@ class PrunedMeanwhile(Fault):
 
     def strike(self, scene: Scene) -> None:
         world = scene.world
-        before = world.stored()
+        before = look.stored_blobs(world.registry.storage)
         if scene.old:
             url = f"http://{world.registry.address}/v2/{scene.repository}/manifests/{scene.old}"
             try:
@@ -574,7 +575,10 @@ class PrunedMeanwhile(Fault):
             except requests.ConnectionError:
                 return
         world.collect_garbage()
-        scene.destroyed += max(0, before - world.stored())
+        # Others may have arrived meanwhile.
+        scene.destroyed += sum(
+            before[blob] for blob in before.keys() - look.stored_blobs(world.registry.storage).keys()
+        )
 
 
 CLUSTER_FAULTS: tuple[type[Fault], ...] = (

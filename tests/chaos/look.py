@@ -91,9 +91,10 @@ def damaged_blobs(storage: Path) -> list[str]:
     ]
 
 
-def stored_blobs(storage: Path) -> set[str]:
-    """The digests of the blobs in a registry's storage."""
-    return {f"sha256:{path.parent.name}" for path in storage.glob("docker/registry/v2/blobs/sha256/*/*/data")}
+def stored_blobs(storage: Path) -> dict[str, int]:
+    """The blobs in a registry's storage by their digests, and their bytes."""
+    files = storage.glob("docker/registry/v2/blobs/sha256/*/*/data")
+    return {f"sha256:{path.parent.name}": path.stat().st_size for path in files}
 
 
 def open_uploads(storage: Path) -> int:
