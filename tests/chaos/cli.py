@@ -97,6 +97,8 @@ def _deliver_all(plans: Sequence[Plan], count: int) -> list[Outcome]:
             outcomes = [*workers.map(work, together), *(work(plan) for plan in alone if not plan.in_cluster)]
         in_cluster = [plan for plan in alone if plan.in_cluster]
         if in_cluster:
+            # A controller manager ends by itself where the API server is away when it starts.
+            cluster.up()
             world = ClusterWorld(folder / "cluster", f"chaos-{os.getpid()}-cluster", opened)
             outcomes += [_deliver(plan, world) for plan in in_cluster]
         return outcomes
