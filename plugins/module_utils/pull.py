@@ -95,7 +95,7 @@ class PullOrders:
             destination = self._destinations.get(place) or self._open(place)
         except K8scrError as error:
             return [Order(str(reference), failing(error), facts)]
-        order = Order(str(reference), lambda: self._prepare(wanted, destination, tag, facts), facts)
+        order = Order(str(reference), lambda: self._prepare(wanted, location, destination, tag, facts), facts)
         return self._with_referrers(order, location) if wanted.referrers else [order]
 
     def _with_referrers(self, order: Order, location: Location) -> list[Order]:
@@ -126,7 +126,14 @@ class PullOrders:
         self._destinations[place] = destination
         return destination
 
-    def _prepare(self, wanted: _Wanted, destination: _Destination, tag: str | None, facts: dict[str, Any]) -> ImageCopy:
+    def _prepare(
+        self,
+        wanted: _Wanted,
+        location: Location,
+        destination: _Destination,
+        tag: str | None,
+        facts: dict[str, Any],
+    ) -> ImageCopy:
         reference = wanted.reference
         repository = self._registry.repository(reference.repository(self._qualify))
         root = repository.resolve(reference.digest or reference.tag or "latest")
@@ -143,8 +150,8 @@ class PullOrders:
             source = selection = PlatformSource(repository, wanted.platforms)
             image = selection.select(image)
             if not tag:
-                facts["target"] = _target(parse_location(wanted.dest), image.root.digest)
-        if parse_location(wanted.dest).transport == DOCKER_DAEMON:
+                facts["target"] = _target(location, image.root.digest)
+        if location.transport == DOCKER_DAEMON:
             image = cast("DockerDaemonDestination", destination).select(source, image)
         return ImageCopy(source, image, destination, tag)
 
