@@ -48,6 +48,7 @@ class CacheFile:
             with os.fdopen(descriptor, "w", encoding="utf-8") as file:
                 json.dump(newest, file)
             Path(temporary).replace(self._path)
+            self._changed = False
         except OSError:
             pass
 
