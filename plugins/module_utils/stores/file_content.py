@@ -22,7 +22,8 @@ from .store import BLOCK_SIZE, Blocks
 
 _GZIP = b"\x1f\x8b"
 _OTHERS = {b"\x28\xb5\x2f\xfd": ("zstd", "zstd -d"), b"BZh": ("bzip2", "bunzip2"), b"\xfd7zXZ": ("xz", "unxz")}
-_GZIP_FORMAT = 31
+GZIP_FORMAT = 31
+"""zlib's window size for streams with gzip's header and the largest window (RFC 1952)."""
 _PIECE = 16 << 10
 """Bytes of a compressed file that are read at once; each mark keeps as many."""
 _MOST_MARKS = 128
@@ -143,7 +144,7 @@ class GzipContent:
         self._description = description
         self._most = _SMALL + _MOST_TIMES * os.fstat(descriptor).st_size
         self._apart = BLOCK_SIZE
-        self._marks = [_Mark(0, 0, b"", zlib.decompressobj(_GZIP_FORMAT))]
+        self._marks = [_Mark(0, 0, b"", zlib.decompressobj(GZIP_FORMAT))]
         self._reader = self._reader_at(0)
 
     def read(self, position: int, size: int) -> bytes:
@@ -244,5 +245,5 @@ class _Reader:
         if not rest.startswith(_GZIP):
             return False
         self._waiting = rest
-        self._decompressor = zlib.decompressobj(_GZIP_FORMAT)
+        self._decompressor = zlib.decompressobj(GZIP_FORMAT)
         return True

@@ -18,9 +18,8 @@ from contextlib import AbstractContextManager, contextmanager
 
 from ..errors import SourceError
 from ..oci.digest import split_digest
+from .file_content import GZIP_FORMAT
 from .store import BLOCK_SIZE, Blocks
-
-_GZIP_FORMAT = 31
 
 
 class GzipCheck:
@@ -41,7 +40,7 @@ class GzipCheck:
         self._size = size
         self._what = what
         self._hasher = hashlib.new(algorithm)
-        self._decompressor = zlib.decompressobj(_GZIP_FORMAT)
+        self._decompressor = zlib.decompressobj(GZIP_FORMAT)
         self._checked = 0
 
     @contextmanager
@@ -73,7 +72,7 @@ class GzipCheck:
             while rest or (len(unpacked) == BLOCK_SIZE and not self._decompressor.eof):
                 if self._decompressor.eof:
                     # Such a content may have several parts, each with a beginning of its own.
-                    self._decompressor = zlib.decompressobj(_GZIP_FORMAT)
+                    self._decompressor = zlib.decompressobj(GZIP_FORMAT)
                 unpacked = self._decompressor.decompress(rest, BLOCK_SIZE)
                 self._hasher.update(unpacked)
                 rest = self._decompressor.unused_data or self._decompressor.unconsumed_tail

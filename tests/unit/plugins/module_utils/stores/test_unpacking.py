@@ -7,41 +7,29 @@
 from __future__ import annotations
 
 import gzip
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import SourceError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks
 from ansible_collections.k8scr.core.plugins.module_utils.stores.unpacking import GzipCheck
+from unit.plugins.module_utils.support.stores import Content
 
 CONTENT = b"what a layer unpacks to"
 PACKED = gzip.compress(CONTENT)
 BLOCK = 10
 
 
-class Reader:
-    """Reads a content block by block, and notes from where on."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.offsets: list[int] = []
-
-    @contextmanager
-    def open(self, offset: int = 0) -> Iterator[Blocks]:
-        """Open it from an offset on."""
-        self.offsets.append(offset)
-        yield (memoryview(self.content)[at : at + BLOCK] for at in range(offset, len(self.content), BLOCK))
+def read_in_blocks(content: bytes) -> Content:
+    return Content(content, BLOCK)
 
 
-def check(reader: Reader) -> GzipCheck:
-    return GzipCheck(reader.open, len(reader.content), digest_of(CONTENT), "the layer")
+def check(reader: Content) -> GzipCheck:
+    return GzipCheck(reader, len(reader.content), digest_of(CONTENT), "the layer")
 
 
 def test_a_check_goes_on_where_reading_was_cut() -> None:
-    reader = Reader(PACKED)
+    reader = read_in_blocks(PACKED)
     checked = check(reader)
 
     with checked.open() as blocks:
@@ -54,7 +42,7 @@ def test_a_check_goes_on_where_reading_was_cut() -> None:
 
 
 def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
-    reader = Reader(PACKED)
+    reader = read_in_blocks(PACKED)
     checked = check(reader)
 
     for _time in range(2):
@@ -67,7 +55,7 @@ def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
 def test_the_last_block_of_what_unpacks_to_something_else_is_not_given_out() -> None:
     packed = gzip.compress(CONTENT + b"!")
 
-    with check(Reader(packed)).open() as blocks:
+    with check(read_in_blocks(packed)).open() as blocks:
         given = b"".join(islice(blocks, (len(packed) - 1) // BLOCK))
         with pytest.raises(SourceError, match=r"^the layer does not unpack to what the image's config says"):
             next(blocks)

@@ -39,16 +39,17 @@ class Content:
 
     what = "blob from the test"
 
-    def __init__(self, content: bytes) -> None:
+    def __init__(self, content: bytes, block_size: int = BLOCK_SIZE) -> None:
         self.content = content
         self.offsets: list[int] = []
+        self._block_size = block_size
 
     @contextmanager
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
         """Open it."""
         self.offsets.append(offset)
         rest = memoryview(self.content)[offset:]
-        yield (rest[start : start + BLOCK_SIZE] for start in range(0, len(rest), BLOCK_SIZE))
+        yield (rest[start : start + self._block_size] for start in range(0, len(rest), self._block_size))
 
 
 def put(destination: ImageDestination, image: Image, tag: str | None) -> None:
