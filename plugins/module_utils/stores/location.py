@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 
 # Ansible sends sources in a zip archive, and Python compiles anew, in every task, what the task imports from it, there
-# even twice (python/cpython#141276): so what only some images need is imported when it is asked for, here and in the
-# rooms above.
+# even twice (python/cpython#141276): so what only some images need is imported when it is asked for, here and in what
+# imports this.
 def _layout_source(files: Folder | TarFiles) -> FileSource:
     from .oci_layout import OciLayoutSource
 
