@@ -39,9 +39,10 @@ def test_memory_does_not_grow_with_the_number_of_images(host: HostRegistry, tmp_
     names = [f"example.com/many/image-{number}:1" for number in range(1000)]
     for name in names:
         many.add(name, layers=1, size=1000)
+    source = many.finish()
     wanted = [{"name": name, "dest": f"oci:{tmp_path}/pulled"} for name in names]
 
-    assert memory_of("k8scr_push", images=[many.finish()], **host.options) < MEMORY
+    assert memory_of("k8scr_push", images=[f"{source}:{name}" for name in names], **host.options) < MEMORY
     assert memory_of("k8scr_pull", images=wanted, **host.options) < MEMORY
 
 
