@@ -158,6 +158,22 @@ def _can_be_mounted(blob: Descriptor) -> bool:
     return blob.digest.startswith("sha256:")
 
 
+def require_blobs(copy: ImageCopy) -> None:
+    """Do nothing if the source has all that is planned to be sent: a copy finds out only when it gets there.
+
+    Raises:
+        SourceError: It lacks a blob.
+        K8scrError: It does not let us see.
+    """
+    for planned in copy.blobs:
+        blob = planned.layer or planned.descriptor
+        if planned.action is Action.SENT and not copy.source.has_blob(blob):
+            raise SourceError(
+                f"{copy.source.description} lacks the blob {blob.digest} of {blob.size} bytes",
+                "It was not saved or pushed whole; do that again",
+            )
+
+
 def share_blobs(copies: Iterable[ImageCopy]) -> None:
     """Let each blob be sent once to a store, and be mounted wherever else it is needed there.
 

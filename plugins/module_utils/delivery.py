@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPo
 from dataclasses import dataclass
 from typing import Any
 
-from .copy import Action, BlobCopy, ImageCopy, finish_image, plan_image, share_blobs, start_blobs
+from .copy import Action, BlobCopy, ImageCopy, finish_image, plan_image, require_blobs, share_blobs, start_blobs
 from .errors import DestinationError, InputError, K8scrError, RefusedError
 from .stores.store import DestinationStore
 
@@ -105,6 +105,8 @@ class Delivery:
         try:
             order.copy = order.prepare()
             plan_image(order.copy)
+            if self.check_mode:
+                require_blobs(order.copy)
         except K8scrError as error:
             order.error = error
 

@@ -23,7 +23,7 @@ from .pushed_images import PushedImages
 from .stores.compression import find_compression
 from .stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .stores.docker_daemon import DockerDaemon
-from .stores.location import open_source, parse_location
+from .stores.location import Location, open_source, parse_location
 from .stores.overlay import known_by_tag
 from .stores.registry import Registry
 from .stores.store import ImageSource, SourceImage
@@ -31,6 +31,7 @@ from .stores.upstream import TRANSPORT, Upstreams
 
 if TYPE_CHECKING:
     from .lock import ImageLock
+    from .stores.location import FileSource
     from .stores.platforms import PlatformSource
 
 
@@ -113,6 +114,7 @@ class PushOrders:
         self._daemon = daemon
         self._lock = lock
         self._opened = opened
+        self._places: dict[Location, FileSource] = {}
         self._found: list[tuple[Order, Reference, str]] = []
 
     def read(self, images: Sequence[Any]) -> list[Order]:
@@ -159,8 +161,15 @@ class PushOrders:
         location = parse_location(wanted.source)
         if location.transport == DOCKER_DAEMON:
             return self._daemon.open(location.name)
-        source = self._opened.enter_context(closing(open_source(location)))
+        source = self._open_place(replace(location, name=None))
         return source, source.images(location.name)
+
+    def _open_place(self, place: Location) -> FileSource:
+        """Open a place once, however many entries mean images of it: what it lists is read and kept each time."""
+        source = self._places.get(place)
+        if source is None:
+            source = self._places[place] = self._opened.enter_context(closing(open_source(place)))
+        return source
 
     def _upstream_references(self, wanted: Iterable[_Wanted]) -> Iterator[Reference]:
         for each in wanted:

@@ -104,7 +104,7 @@ class OciLayoutSource:
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageSource.has_blob`."""
-        return self.files.size(blob_path(descriptor.digest)) is not None
+        return self.files.size(blob_path(descriptor.digest)) == descriptor.size
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:

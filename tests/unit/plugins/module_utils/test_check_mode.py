@@ -295,3 +295,32 @@ def write_files(folder: Path, files: dict[str, bytes]) -> None:
     for name, content in files.items():
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_bytes(content)
+
+
+@pytest.mark.parametrize("kind", ["oci", "docker"])
+def test_check_mode_names_the_blob_that_a_source_lacks(
+    push: Run, elsewhere: Elsewhere, tmp_path: Path, image: Image, kind: str
+) -> None:
+    source, lacking = elsewhere.put(tmp_path, kind, image), image.layers[0]
+    for blobs in elsewhere.upstream.blobs.values():
+        blobs.pop(lacking, None)
+    for path in tmp_path.glob(f"*/blobs/sha256/{lacking.partition(':')[2]}"):
+        path.write_bytes(b"cut off")
+
+    for check_mode in (True, False):
+        result = push({"source": source, "name": "app:1"}, check_mode=check_mode, **elsewhere.options)
+
+        assert lacking in result["images"][0]["error"]
+        assert not result["changed"]
+
+
+def test_check_mode_names_the_blob_that_the_cluster_lacks(
+    pull: Run, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    server.fill("app", "1", image)
+    del server.blobs["app"][image.layers[0]]
+
+    for check_mode in (True, False):
+        result = pull({"name": "example.com/app:1", "dest": f"oci:{tmp_path}/app"}, check_mode=check_mode)
+
+        assert f"lacks the blob {image.layers[0]}" in result["images"][0]["error"]

@@ -10,10 +10,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils.stores import tar_reader
+from ansible_collections.k8scr.core.plugins.module_utils.stores.file_content import open_content
 from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -47,6 +50,19 @@ def test_the_registry_has_the_image_of_every_kind_of_source(
         assert result["changed"] is True
         assert pushed["digest"] == server.digest_of("team/app", "1")
         assert pushed["digest_before"] is None
+
+
+def test_a_place_that_many_entries_mean_is_opened_once(
+    push: Push, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    place = write_oci_archive(tmp_path / "oci.tar", {"app:1": image, "app:2": other_image})
+    opening = Mock(wraps=open_content)
+    monkeypatch.setattr(tar_reader, "open_content", opening)
+
+    result = push(f"oci-archive:{place}:app:1", f"oci-archive:{place}:app:2")
+
+    assert [pushed["digest"] for pushed in result["images"]] == [image.digest, other_image.digest]
+    opening.assert_called_once()
 
 
 def test_a_result_says_what_became_of_the_image(push: Push, tmp_path: Path, image: Image) -> None:
@@ -312,7 +328,7 @@ def test_the_sources_are_closed_when_all_is_done(
 
     push(archive, {"source": docker, "name": "app:2"}, f"{archive}:lacking")
 
-    assert sorted(closed) == ["docker.tar", "oci.tar", "oci.tar"]
+    assert sorted(closed) == ["docker.tar", "oci.tar"]
 
 
 def test_what_another_repository_has_is_mounted_from_there(
