@@ -93,10 +93,10 @@ class ImageCopy:
 
 
 def plan_image(copy: ImageCopy) -> None:
-    """Find out what is to be done for an image, by asking its source and its destination.
+    """Find out what is to be done for an image; what becomes of its blobs, :func:`plan_blob` finds out of each.
 
     Raises:
-        K8scrError: One of them does not answer, or the image is not whole.
+        K8scrError: Its source or its destination does not answer, or the image is not whole.
     """
     copy.before = copy.destination.resolve(copy.tag or copy.image.root.digest)
     if _is_there(copy):
@@ -105,7 +105,7 @@ def plan_image(copy: ImageCopy) -> None:
         copy.image = copy.image.read()
         if _is_there(copy):
             return
-    root = copy.image.root
+    root, here = copy.image.root, copy.destination.repository
     seen: set[str] = set()
     for manifest in walk_manifests(copy.source, root):
         is_root = manifest.descriptor.digest == root.digest
@@ -117,7 +117,29 @@ def plan_image(copy: ImageCopy) -> None:
         for blob in manifest.blobs:
             if blob.digest not in seen and copy.destination.takes(blob, copy.source):
                 seen.add(blob.digest)
-                copy.blobs.append(_plan_layer(copy, blob) if _to_compress(copy, blob) else _plan_blob(copy, blob))
+                compressed = _to_compress(copy, blob)
+                copy.blobs.append(BlobCopy(blob, Action.SENT, here, layer=blob if compressed else None))
+
+
+def plan_blob(copy: ImageCopy, blob: BlobCopy) -> None:
+    """Find out what is to be done for one of an image's blobs.
+
+    A layer that is to be compressed may be there already, compressed at an earlier time or not.
+
+    Raises:
+        K8scrError: The destination does not answer.
+    """
+    layer = blob.layer
+    former = copy.compressor.former(layer) if layer and copy.compressor else None
+    for known in (former, layer or blob.descriptor):
+        if known and _find_there(copy, known, blob):
+            blob.descriptor, blob.layer = known, layer if known is former else None
+            return
+    blob.unknown = layer is not None
+
+
+def name_root(copy: ImageCopy) -> None:
+    """Find out which digest the tag will have, where that depends on what has become of layers."""
     if any(blob.layer for blob in copy.blobs):
         copy.root = "" if any(blob.unknown for blob in copy.blobs) else _named(copy).descriptor.digest
 
@@ -126,15 +148,16 @@ def _to_compress(copy: ImageCopy, blob: Descriptor) -> bool:
     return bool(copy.compressor and copy.image.compressible and blob.media_type == OCI_LAYER)
 
 
-def _plan_layer(copy: ImageCopy, layer: Descriptor) -> BlobCopy:
-    """Plan a layer that is to be compressed, unless it is there already, compressed at an earlier time or not."""
-    former = copy.compressor.former(layer) if copy.compressor else None
-    for known in (former, layer):
-        planned = _plan_blob(copy, known) if known else None
-        if planned and planned.action is not Action.SENT:
-            planned.layer = layer if known is former else None
-            return planned
-    return BlobCopy(layer, Action.SENT, copy.destination.repository, layer=layer, unknown=True)
+def _find_there(copy: ImageCopy, known: Descriptor, blob: BlobCopy) -> bool:
+    """Whether nothing is to be sent, for the destination's store has it; says so in the plan of the blob."""
+    if copy.destination.has_blob(known):
+        blob.action = Action.PRESENT
+        return True
+    for neighbour in copy.neighbours if _can_be_mounted(known) else ():
+        if neighbour.has_blob(known):
+            blob.action, blob.mount_from = Action.MOUNTED, neighbour.repository
+            return True
+    return False
 
 
 def _named(copy: ImageCopy) -> Manifest:
@@ -143,35 +166,24 @@ def _named(copy: ImageCopy) -> Manifest:
     return with_layers(copy.manifests[-1], layers) if layers else copy.manifests[-1]
 
 
-def _plan_blob(copy: ImageCopy, blob: Descriptor) -> BlobCopy:
-    here = copy.destination.repository
-    if copy.destination.has_blob(blob):
-        return BlobCopy(blob, Action.PRESENT, here)
-    for neighbour in copy.neighbours if _can_be_mounted(blob) else ():
-        if neighbour.has_blob(blob):
-            return BlobCopy(blob, Action.MOUNTED, here, neighbour.repository)
-    return BlobCopy(blob, Action.SENT, here)
-
-
 def _can_be_mounted(blob: Descriptor) -> bool:
     # Distribution takes a blob over by its sha256, and then lacks it by the sha512 that a manifest may name it by.
     return blob.digest.startswith("sha256:")
 
 
-def require_blobs(copy: ImageCopy) -> None:
-    """Do nothing if the source has all that is planned to be sent: a copy finds out only when it gets there.
+def require_blob(copy: ImageCopy, blob: BlobCopy) -> None:
+    """Do nothing if a blob need not be sent, or the source has it: a copy finds out only when it gets there.
 
     Raises:
-        SourceError: It lacks a blob.
-        K8scrError: It does not let us see.
+        SourceError: The source lacks it.
+        K8scrError: The source does not let us see.
     """
-    for planned in copy.blobs:
-        blob = planned.layer or planned.descriptor
-        if planned.action is Action.SENT and not copy.source.has_blob(blob):
-            raise SourceError(
-                f"{copy.source.description} lacks the blob {blob.digest} of {blob.size} bytes",
-                "It was not saved or pushed whole; do that again",
-            )
+    wanted = blob.layer or blob.descriptor
+    if blob.action is Action.SENT and not copy.source.has_blob(wanted):
+        raise SourceError(
+            f"{copy.source.description} lacks the blob {wanted.digest} of {wanted.size} bytes",
+            "It was not saved or pushed whole; do that again",
+        )
 
 
 def share_blobs(copies: Iterable[ImageCopy]) -> None:

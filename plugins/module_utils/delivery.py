@@ -12,7 +12,18 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPo
 from dataclasses import dataclass
 from typing import Any
 
-from .copy import Action, BlobCopy, ImageCopy, finish_image, plan_image, require_blobs, share_blobs, start_blobs
+from .copy import (
+    Action,
+    BlobCopy,
+    ImageCopy,
+    finish_image,
+    name_root,
+    plan_blob,
+    plan_image,
+    require_blob,
+    share_blobs,
+    start_blobs,
+)
 from .errors import DestinationError, InputError, K8scrError, RefusedError
 from .stores.store import DestinationStore
 
@@ -90,8 +101,7 @@ class Delivery:
 
     def run(self, orders: Sequence[Order]) -> dict[str, Any]:
         """Deliver the images and return the module's result; failures are in it, not raised."""
-        with ThreadPoolExecutor(self.connections) as workers:
-            list(workers.map(self._plan, orders))
+        self._plan(orders)
         planned = [order for order in orders if not order.error]
         share_blobs(order.copy for order in planned if order.copy)
         changing = [order for order in planned if order.copy and order.copy.changes]
@@ -101,14 +111,32 @@ class Delivery:
             self._carry_out(changing)
         return summarise(orders)
 
-    def _plan(self, order: Order) -> None:
+    def _plan(self, orders: Sequence[Order]) -> None:
+        with ThreadPoolExecutor(self.connections) as workers:
+            for first in range(0, len(orders), self._at_once):
+                some = orders[first : first + self._at_once]
+                list(workers.map(_plan_order, some))
+                blobs = [(order, order.copy, blob) for order in some if order.copy for blob in order.copy.blobs]
+                list(workers.map(self._plan_blob, blobs))
+                for order in some:
+                    if order.copy and not order.error:
+                        name_root(order.copy)
+
+    def _plan_blob(self, planned: tuple[Order, ImageCopy, BlobCopy]) -> None:
+        order, copy, blob = planned
+        if order.error:
+            return
         try:
-            order.copy = order.prepare()
-            plan_image(order.copy)
+            plan_blob(copy, blob)
             if self.check_mode:
-                require_blobs(order.copy)
+                require_blob(copy, blob)
         except K8scrError as error:
             order.error = error
+
+    @property
+    def _at_once(self) -> int:
+        """How many images are looked at, or are under way, at once: what has begun takes memory."""
+        return self.connections * _IMAGES_PER_CONNECTION
 
     def _carry_out(self, orders: Sequence[Order]) -> None:
         stores: dict[int, tuple[DestinationStore, list[Order]]] = {}
@@ -129,8 +157,8 @@ class Delivery:
         waiting, running = deque(orders), dict[Future[bool], Order]()
         with ThreadPoolExecutor(self.connections) as blobs, ThreadPoolExecutor(self.connections) as images:
             while waiting or running:
-                # What has begun takes memory: images begin as others end.
-                while waiting and len(running) < self.connections * _IMAGES_PER_CONNECTION:
+                # Images begin as others end.
+                while waiting and len(running) < self._at_once:
                     order = waiting.popleft()
                     if order.copy:
                         start_blobs(order.copy, blobs)
@@ -146,6 +174,14 @@ class Delivery:
         left = [order for finish, order in running.items() if finish.cancelled() or not finish.result()]
         if left or waiting:
             _fail([*left, *waiting], _because_of(orders))
+
+
+def _plan_order(order: Order) -> None:
+    try:
+        order.copy = order.prepare()
+        plan_image(order.copy)
+    except K8scrError as error:
+        order.error = error
 
 
 def _finish(order: Order) -> bool:

@@ -16,6 +16,8 @@ from ansible_collections.k8scr.core.plugins.module_utils.copy import (
     Action,
     ImageCopy,
     finish_image,
+    name_root,
+    plan_blob,
     plan_image,
     share_blobs,
     start_blobs,
@@ -70,10 +72,18 @@ def layout_copy(
     return ImageCopy(OciLayoutSource(Folder(folder)), SourceImage(image.root), destination, "1")
 
 
+def plan(copy: ImageCopy) -> None:
+    """Plan a copy and all of its blobs."""
+    plan_image(copy)
+    for blob in copy.blobs:
+        plan_blob(copy, blob)
+    name_root(copy)
+
+
 def run(workers: ThreadPoolExecutor, *copies: ImageCopy) -> None:
     """Plan copies and carry the plans out."""
     for copy in copies:
-        plan_image(copy)
+        plan(copy)
     share_blobs(copies)
     carry_out(workers, *copies)
 
@@ -140,7 +150,7 @@ def test_a_child_that_cannot_be_stored_leaves_the_tag_as_it_was(
 
 
 def test_planning_changes_nothing(registry: Registry, server: RegistryServer, folder: Path, multi: Image) -> None:
-    plan_image(layout_copy(folder, multi, registry.repository("app")))
+    plan(layout_copy(folder, multi, registry.repository("app")))
 
     assert {request.method for request in server.requests} <= {"GET", "HEAD"}
     assert (server.blobs, server.manifests) == ({}, {})
@@ -328,7 +338,7 @@ def test_a_plan_that_was_carried_out_is_what_was_planned(
         ),
     ]
     for copy in copies:
-        plan_image(copy)
+        plan(copy)
     share_blobs(copies)
     planned = [actions(copy) for copy in copies]
 
@@ -429,7 +439,7 @@ def test_what_a_destination_cannot_keep_is_told_before_anything_is_fetched(
     server.fill("app", "1", multi)
 
     with pytest.raises(DestinationError, match="a Docker archive holds one"):
-        plan_image(registry_copy(registry, multi, DockerArchiveDestination(tmp_path / "app.tar")))
+        plan(registry_copy(registry, multi, DockerArchiveDestination(tmp_path / "app.tar")))
 
     assert not [request for request in server.requests if "/blobs/" in request.path]
 
@@ -447,7 +457,7 @@ def test_a_saved_image_is_the_one_that_the_registry_has_compressed(
     server.fill("app", "1", image)
     copy = docker_copy(tmp_path / "app.tar", image, registry.repository("app"))
 
-    plan_image(copy)
+    plan(copy)
 
     assert not copy.changes
     assert copy.root == image.digest
@@ -519,4 +529,4 @@ def test_a_registry_that_refuses_to_look_is_not_written_to(
     server.fail("HEAD", "/manifests/", Answer(403))
 
     with pytest.raises(RegistryError, match="cannot be looked up"):
-        plan_image(layout_copy(folder, image, registry.repository("app")))
+        plan(layout_copy(folder, image, registry.repository("app")))

@@ -84,6 +84,21 @@ def test_no_more_requests_are_under_way_than_allowed(
     assert max(under_way) == 2
 
 
+def test_the_blobs_of_one_image_are_looked_up_side_by_side(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    both = threading.Barrier(2, timeout=10)
+
+    def wait(answer: Answer) -> Answer:
+        both.wait()
+        return answer
+
+    for digest in image.layers[:2]:
+        server.fail("HEAD", f"/blobs/{digest}", wait)
+
+    assert not push(f"oci:{write_layout(tmp_path, {'example.com/app:1': image})}", connections=2).get("failed")
+
+
 def test_less_than_one_connection_is_refused() -> None:
     with pytest.raises(InputError, match=r"connections is 0. Write 1 or more"):
         Delivery(0, check_mode=False, fail_fast=False)
