@@ -166,6 +166,7 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
+from ansible_collections.k8scr.core.plugins.module_utils.stores.partial_file import place_of_part
 
 IMAGE = {
     "name": {"type": "str", "required": True},
@@ -214,10 +215,11 @@ def main() -> None:
 
 
 def delete_archives(folder: Path, names: Iterable[str]) -> None:
-    """Delete archives, and their folder if nothing else is in it."""
+    """Delete archives, also where a part of them is all that came, and their folder if nothing else is in it."""
     try:
         for name in names:
             (folder / name).unlink(missing_ok=True)
+            place_of_part(folder / name).unlink(missing_ok=True)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     except OSError as error:

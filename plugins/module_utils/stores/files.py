@@ -215,6 +215,16 @@ def _read_into(descriptor: int, buffer: memoryview, position: int) -> int:
     return len(content)
 
 
+def write_all(descriptor: int, block: memoryview) -> None:
+    """Write a block to an open file, also where the operating system takes it piece by piece.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    while block:
+        block = block[os.write(descriptor, block) :]
+
+
 def replace_file(path: Path, content: bytes) -> None:
     """Write a small file beside its place, in a folder that exists, and put it there when it is whole and on disk.
 

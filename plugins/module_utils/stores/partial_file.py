@@ -17,7 +17,7 @@ from pathlib import Path
 from ..errors import DestinationError, DigestMismatchError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
-from .files import allow_others, file_blocks, writing
+from .files import allow_others, file_blocks, write_all, writing
 from .store import BlobContent
 
 _ENDING = ".partial"
@@ -25,6 +25,11 @@ _WORTH_KEEPING = 1 << 20
 """Bytes below which a part is sooner fetched again than gone on with."""
 _EXPIRES = 7 * 24 * 60 * 60.0
 """Seconds after which nobody is expected to go on with a part."""
+
+
+def place_of_part(path: Path) -> Path:
+    """Return where the beginning of a file is until all of it is there."""
+    return path.with_name(f".{path.name}{_ENDING}")
 
 
 class Part:
@@ -43,7 +48,7 @@ class Part:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self.place = path.with_name(f".{path.name}{_ENDING}")
+        self.place = place_of_part(path)
         with writing(path):
             self.descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
             if not self._is_ours():
@@ -137,5 +142,4 @@ def _fill(part: Part, path: Path, descriptor: Descriptor, content: BlobContent, 
             unwritten = block if position >= start else block[:0]
             position += len(block)
             with writing(path):
-                while unwritten:
-                    unwritten = unwritten[os.write(part.descriptor, unwritten) :]
+                write_all(part.descriptor, unwritten)

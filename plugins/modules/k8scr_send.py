@@ -1,0 +1,69 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+# The action plugin of the same name does it.
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_send
+short_description: Send a large file to a host, and go on where an earlier run was cut
+version_added: 0.1.0
+description:
+  - Sends a file from the controller in pieces, over the connection that the inventory gives. After a break the next run
+    sends what is missing. The file has its name when it is whole and its SHA-256 is the original's.
+  - Pieces are of 16 MiB at first and of 256 MiB at most, and grow as long as one takes less than ten seconds.
+  - The role P(k8scr.core.preload#role) uses it for image archives.
+author:
+  - k8scr.core contributors (@k8scr)
+attributes:
+  action:
+    description: Has an action plugin, so that part of it runs on the controller.
+    support: full
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
+    support: none
+options:
+  src:
+    description: The file on the controller, looked for as M(ansible.builtin.copy) does.
+    type: path
+    required: true
+  dest:
+    description:
+      - Its place on the host, in a folder that exists.
+      - What has come of it is beside it until then, as C(.NAME.partial), and is deleted after a week.
+    type: path
+    required: true
+seealso:
+  - module: ansible.builtin.copy
+"""
+
+EXAMPLES = r"""
+- name: Send an archive over a line that breaks now and then
+  k8scr.core.k8scr_send:
+    src: /media/app/app.tar
+    dest: /var/tmp/app.tar
+"""
+
+RETURN = r"""
+dest:
+  description: Its place.
+  returned: success
+  type: str
+  sample: /var/tmp/app.tar
+size:
+  description: The bytes that it has.
+  returned: success
+  type: int
+  sample: 1254359040
+sent:
+  description: The bytes that this run has sent.
+  returned: success
+  type: int
+  sample: 415498240
+"""

@@ -1,0 +1,117 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_send_part
+short_description: Take a piece of a file that is sent in pieces
+version_added: 0.1.0
+description:
+  - Tells what is there of a file, and adds the next piece to it. The file has its name when it is whole and its digest
+    is the one that was asked for.
+  - M(k8scr.core.k8scr_send) runs it on the host that it sends a file to. It speaks to no cluster, and needs no library.
+author:
+  - k8scr.core contributors (@k8scr)
+attributes:
+  check_mode:
+    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
+    support: full
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
+    support: none
+options:
+  dest:
+    description: The file's place, in a folder that exists.
+    type: path
+    required: true
+  size:
+    description: The bytes that the whole file has.
+    type: int
+    required: true
+  digest:
+    description: The digest of the whole file.
+    type: str
+    required: true
+  piece:
+    description: A file with the piece that is to be added. Without one, it is only looked at what is there.
+    type: path
+  offset:
+    description: Where the piece begins in the file. What is there from there on is dropped.
+    type: int
+    default: 0
+seealso:
+  - module: k8scr.core.k8scr_send
+"""
+
+EXAMPLES = r"""
+- name: See what is there of a file
+  k8scr.core.k8scr_send_part:
+    dest: /var/tmp/app.tar
+    size: 1254359040
+    digest: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
+  register: begun
+
+- name: Add all that is missing
+  k8scr.core.k8scr_send_part:
+    dest: /var/tmp/app.tar
+    size: 1254359040
+    digest: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
+    piece: /mnt/app.tar.rest
+    offset: "{{ begun.part_size }}"
+"""
+
+RETURN = r"""
+whole:
+  description: Whether the file is in its place, with its size and its digest.
+  returned: without O(piece)
+  type: bool
+  sample: false
+part_size:
+  description: The bytes that are there of a file that is not whole.
+  returned: without O(piece)
+  type: int
+  sample: 838860800
+part_digest:
+  description: The digest of these. Empty where there are none.
+  returned: without O(piece)
+  type: str
+  sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
+"""
+
+from dataclasses import asdict
+from pathlib import Path
+
+from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.node.parts import append, look
+
+
+def main() -> None:
+    """Run the module."""
+    module = AnsibleModule(
+        {
+            "dest": {"type": "path", "required": True},
+            "size": {"type": "int", "required": True},
+            "digest": {"type": "str", "required": True},
+            "piece": {"type": "path"},
+            "offset": {"type": "int", "default": 0},
+        },
+        supports_check_mode=True,
+    )
+    options = module.params
+    path, size, digest = Path(options["dest"]), options["size"], options["digest"]
+    try:
+        if not options["piece"]:
+            module.exit_json(changed=False, **asdict(look(path, size, digest)))
+        if not module.check_mode:
+            append(path, size, digest, Path(options["piece"]), options["offset"])
+    except K8scrError as error:
+        module.fail_json(msg=str(error))
+    module.exit_json(changed=True)
+
+
+if __name__ == "__main__":
+    main()
