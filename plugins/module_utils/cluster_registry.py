@@ -13,11 +13,11 @@ from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
-from .stores.bandwidth import Bandwidth
+from .distribution.bandwidth import Bandwidth
+from .distribution.retry import Retries
+from .distribution.upload import ChunkSize
+from .distribution.upload_records import UploadRecords
 from .stores.registry import Registry
-from .stores.retry import Retries
-from .stores.upload import ChunkSize
-from .stores.upload_records import UploadRecords
 from .transport.cluster import connect
 from .transport.pod_proxy import PodProxyAdapter
 

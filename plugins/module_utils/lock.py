@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from .disk.files import replace_file
 from .errors import InputError, SourceError
 from .oci.digest import parse_digest
 from .oci.manifest import MAXIMUM_SIZE
 from .oci.reference import Reference, parse_reference
-from .stores.files import replace_file
 from .stores.store import SourceImage
 
 

@@ -163,10 +163,10 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
+from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import place_of_part
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
-from ansible_collections.k8scr.core.plugins.module_utils.stores.partial_file import place_of_part
 
 IMAGE = {
     "name": {"type": "str", "required": True},

@@ -16,7 +16,7 @@ from typing import Any
 import requests
 
 from . import judge, look
-from .faults import Fault, Scene
+from .faults.fault import Fault, Scene
 from .judge import Outcome
 from .plan import Plan
 from .running import Run

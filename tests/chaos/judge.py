@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from . import look
-from .faults import Fault
+from .faults.fault import Fault
 from .running import Run, Traffic
 from .sources import Source
 from .world import AnyRegistry

@@ -10,7 +10,8 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from .faults import CLUSTER_FAULTS, FAULTS, Fault
+from .faults import CLUSTER_FAULTS, FAULTS
+from .faults.fault import Fault
 from .sources import TRANSPORTS, Layer
 from .world import DIRECT
 

@@ -11,9 +11,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..disk.files import file_blocks, open_regular, reading, write_all, writing
+from ..disk.partial_file import Part, forget_expired, place_of_part
 from ..errors import DestinationError, K8scrError, SourceError
-from ..stores.files import file_blocks, open_regular, reading, write_all, writing
-from ..stores.partial_file import Part, forget_expired, place_of_part
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+from ..disk.files import read_file
+from ..disk.tar_reader import TarFiles
+from ..disk.unpacking import GzipCheck
 from ..errors import DestinationError, InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest
@@ -33,13 +36,10 @@ from ..oci.manifest import (
     parse_manifest,
 )
 from ..oci.reference import parse_reference
-from .files import read_file
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path, full_name
 from .store import Blocks, ImageSource, SourceImage
-from .tar_reader import TarFiles
-from .unpacking import GzipCheck
 
 MANIFEST_FILE = "manifest.json"
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from .store import SourceImage
 
 if TYPE_CHECKING:
+    from ..engine.client import Engine
     from .docker_daemon_image import DockerDaemonDestination, DockerDaemonSource
-    from .engine import Engine
 
 TRANSPORT = "docker-daemon"
 
@@ -73,8 +73,8 @@ class DockerDaemon:
             self._engine.close()
 
     def _connect(self) -> Engine:
-        from .docker_context import find_endpoint
-        from .engine import Engine
+        from ..engine.client import Engine
+        from ..engine.context import find_endpoint
 
         if self._engine is None:
             host, context, cert_path = (self._options.get(name) for name in DOCKER_ARGUMENT_SPEC)

@@ -14,17 +14,17 @@ from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
+from ..disk.files import closed_on_failure
+from ..disk.tar_reader import TarFiles
+from ..engine.client import Engine, EngineImage, failure_in
 from ..errors import DestinationError, EngineError, InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verified
 from ..oci.manifest import OCI_CONFIG, Manifest
 from ..oci.reference import DOCKER_HUB, Reference, parse_reference
 from .docker_archive import DockerArchiveSource, archive_files, require_container_image
-from .engine import Engine, EngineImage, failure_in
-from .files import closed_on_failure
 from .oci_layout import blob_path
 from .store import BlobContent, Blocks, ImageSource, SourceImage
-from .tar_reader import TarFiles
 
 _BLOCK = 512
 

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
+from ..disk.files import Folder, closed_on_failure, reading
 from ..errors import InputError, SourceError
 from ..oci.reference import parse_reference
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .files import Folder, closed_on_failure, reading
 from .oci_index import INDEX_FILE
 
 if TYPE_CHECKING:
+    from ..disk.tar_reader import TarFiles
     from .docker_archive import DockerArchiveSource
     from .oci_archive import OciArchiveDestination
     from .oci_layout import OciLayoutDestination, OciLayoutSource
-    from .tar_reader import TarFiles
 
     FileSource = Union[OciLayoutSource, DockerArchiveSource]
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
@@ -162,7 +162,7 @@ def open_destination(location: Location) -> FileDestination:
 
 
 def _archive(path: Path) -> TarFiles:
-    from .tar_reader import TarFiles
+    from ..disk.tar_reader import TarFiles
 
     return TarFiles(path)
 

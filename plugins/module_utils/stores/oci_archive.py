@@ -9,17 +9,17 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+from ..disk.files import alone_in, closed_on_failure, writing
+from ..disk.tar_reader import TarFiles
+from ..disk.tar_writer import TarWriter
 from ..errors import DestinationError, DigestMismatchError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import Manifest, is_foreign
-from .files import alone_in, closed_on_failure, writing
 from .graph import walk_manifests
 from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, find_entry, with_entry, write_index
 from .oci_layout import OciLayoutSource, blob_path
 from .store import BlobContent, Blocks, ImageSource
-from .tar_reader import TarFiles
-from .tar_writer import TarWriter
 
 
 class OciArchiveDestination:

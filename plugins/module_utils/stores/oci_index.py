@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 
+from ..disk.files import Files, read_file
 from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX, load_json_object
-from .files import Files, read_file
 
 INDEX_FILE = "index.json"
 LAYOUT_FILE = "oci-layout"

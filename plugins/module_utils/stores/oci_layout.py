@@ -12,12 +12,13 @@ from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
+from ..disk.files import Files, Folder, alone_in, read_file, replace_file, writing
+from ..disk.partial_file import forget_expired, write_blob
 from ..errors import DestinationError, InputError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest, verify_content
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_foreign, load_json_object, parse_manifest
 from ..oci.reference import Reference, parse_reference
-from .files import Files, Folder, alone_in, read_file, replace_file, writing
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -28,7 +29,6 @@ from .oci_index import (
     with_entry,
     write_index,
 )
-from .partial_file import forget_expired, write_blob
 from .store import BlobContent, Blocks, ImageSource, SourceImage
 
 

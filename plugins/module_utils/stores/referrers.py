@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urljoin, urlsplit
 
+from ..distribution.answers import read_limited
 from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest
@@ -23,7 +24,6 @@ from .graph import walk_manifests
 from .oci_index import find_entry
 from .oci_layout import OciLayoutSource
 from .registry import RegistryRepository
-from .registry_answers import read_limited
 from .store import ImageSource
 
 _COSIGN_SUFFIXES = (".sig", ".att", ".sbom")

@@ -11,19 +11,19 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from ..distribution.answers import let_go, read_limited, refusal
+from ..distribution.bandwidth import Bandwidth
+from ..distribution.compressed_upload import CompressedUpload
+from ..distribution.download import download_blob
+from ..distribution.retry import Retries
+from ..distribution.upload import BlobUpload, ChunkSize
+from ..distribution.upload_records import NO_RECORDS, UploadRecords
 from ..errors import InputError, K8scrError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
 from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_foreign, is_manifest, parse_manifest
-from .bandwidth import Bandwidth
-from .compressed_upload import CompressedUpload
 from .compression import CompressedContent
-from .download import download_blob
-from .registry_answers import let_go, read_limited, refusal
-from .retry import Retries
 from .store import BLOCK_SIZE, BlobContent, Blocks, ImageSource
-from .upload import BlobUpload, ChunkSize
-from .upload_records import NO_RECORDS, UploadRecords
 
 if TYPE_CHECKING:
     import requests

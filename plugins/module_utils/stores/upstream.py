@@ -13,13 +13,13 @@ from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+from ..distribution.retry import Retries
 from ..errors import InputError, K8scrError, SourceError, UnreachableError
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES, Reference, parse_reference
-from .auth_files import Credentials, find_credentials
+from ..upstream.auth_files import Credentials, find_credentials
+from ..upstream.tls_files import TlsFiles, find_tls_files
 from .registry import Registry, RegistryRepository
-from .retry import Retries
 from .store import SourceImage
-from .tls_files import TlsFiles, find_tls_files
 
 try:
     import requests
@@ -160,7 +160,7 @@ class Upstreams:
             return self._registries[host][0]
 
     def _connect(self, host: str) -> tuple[Registry, requests.Session]:
-        from .upstream_adapter import UpstreamAdapter
+        from ..upstream.adapter import UpstreamAdapter
 
         session = requests.Session()
         # Nothing of ~/.netrc: what is for a registry is said where registries' tools look for it.

@@ -15,11 +15,11 @@ from typing import Any
 import pytest
 import requests
 from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils.distribution.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
 from ansible_collections.k8scr.core.plugins.module_utils.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DockerDaemon
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
-from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import Upstreams
 from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.transport.connection import Endpoint

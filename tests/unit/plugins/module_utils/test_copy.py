@@ -22,6 +22,8 @@ from ansible_collections.k8scr.core.plugins.module_utils.copy import (
     share_blobs,
     start_blobs,
 )
+from ansible_collections.k8scr.core.plugins.module_utils.disk.files import Folder
+from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     DestinationError,
     DigestMismatchError,
@@ -34,11 +36,9 @@ from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive i
     DockerArchiveDestination,
     DockerArchiveSource,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.stores.files import Folder
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
 from ansible_collections.k8scr.core.plugins.module_utils.stores.store import ImageDestination, SourceImage
-from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
     Image,
     layer,

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.copy import ImageCopy
 from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery, Order
+from ansible_collections.k8scr.core.plugins.module_utils.disk.files import Folder
 from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     ApiServerError,
     DigestMismatchError,
@@ -22,7 +23,6 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     K8scrError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.stores.files import Folder
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils.stores.store import SourceImage

@@ -13,11 +13,11 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.disk import tar_reader
+from ansible_collections.k8scr.core.plugins.module_utils.disk.file_content import open_content
+from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.stores import tar_reader
-from ansible_collections.k8scr.core.plugins.module_utils.stores.file_content import open_content
-from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
     Image,
     make_index,

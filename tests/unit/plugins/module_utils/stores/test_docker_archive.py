@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     DestinationError,
     DigestMismatchError,
@@ -29,7 +30,6 @@ from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive i
 )
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks
-from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
     Image,
     encode,

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.disk.files import Files, Folder
+from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     DestinationError,
     DigestMismatchError,
@@ -21,9 +23,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import D
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import MAXIMUM_SIZE, OCI_MANIFEST, parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils.oci.reference import parse_reference
-from ansible_collections.k8scr.core.plugins.module_utils.stores.files import Files, Folder
 from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutDestination, OciLayoutSource
-from ansible_collections.k8scr.core.plugins.module_utils.stores.tar_reader import TarFiles
 from unit.plugins.module_utils.support.images import (
     REFERENCE_NAME,
     Image,

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.distribution.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     ConnectionLostError,
     DigestMismatchError,
@@ -21,7 +22,6 @@ from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import D
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import MAXIMUM_SIZE, parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry, RegistryRepository
-from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
 from unit.plugins.module_utils.support.images import Image, encode
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import blob, content_of, put, read_blob, read_image

@@ -10,13 +10,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.distribution.retry import Retries
+from ansible_collections.k8scr.core.plugins.module_utils.distribution.upload import ChunkSize
+from ansible_collections.k8scr.core.plugins.module_utils.distribution.upload_records import UploadRecords
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DigestMismatchError, K8scrError, RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry, RegistryRepository
-from ansible_collections.k8scr.core.plugins.module_utils.stores.retry import Retries
-from ansible_collections.k8scr.core.plugins.module_utils.stores.upload import ChunkSize
-from ansible_collections.k8scr.core.plugins.module_utils.stores.upload_records import UploadRecords
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import blob, content_of, read_blob
 

@@ -1,0 +1,145 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A file that is written beside its place and takes it when it is whole; one that was cut is gone on with."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import stat
+import tempfile
+import time
+from itertools import chain
+from pathlib import Path
+
+from ..errors import DestinationError, DigestMismatchError
+from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
+from ..stores.store import BlobContent
+from .files import allow_others, file_blocks, write_all, writing
+
+_ENDING = ".partial"
+_WORTH_KEEPING = 1 << 20
+"""Bytes below which a part is sooner fetched again than gone on with."""
+_EXPIRES = 7 * 24 * 60 * 60.0
+"""Seconds after which nobody is expected to go on with a part."""
+
+
+def place_of_part(path: Path) -> Path:
+    """Return where the beginning of a file is until all of it is there."""
+    return path.with_name(f".{path.name}{_ENDING}")
+
+
+class Part:
+    """The beginning of a file, locked; where another run is at the same one, one of our own.
+
+    Args:
+        path: The file's place, in a folder that exists.
+
+    Attributes:
+        place: Where the part is.
+        descriptor: The part, open for reading and writing.
+
+    Raises:
+        DestinationError: Nothing can be written there.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.place = place_of_part(path)
+        with writing(path):
+            self.descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            if not self._is_ours():
+                os.close(self.descriptor)
+                self.descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
+                self.place = Path(part)
+
+    def _is_ours(self) -> bool:
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Who had it a moment ago may have put it in its place: then it is no part any more.
+            state = os.fstat(self.descriptor)
+            # One that somebody else has laid out would stay his, or be a name of some other file.
+            own = state.st_uid == os.geteuid() and state.st_nlink == 1 and stat.S_ISREG(state.st_mode)
+            return own and os.path.samestat(state, self.place.stat())
+        except OSError:
+            return False
+
+    def size(self) -> int:
+        """Its bytes so far."""
+        return os.fstat(self.descriptor).st_size
+
+    def finish(self) -> None:
+        """Put it in its place, whole and on disk.
+
+        Raises:
+            DestinationError: It cannot be; what was there before stays.
+        """
+        with writing(self._path):
+            allow_others(self.descriptor)
+            os.fsync(self.descriptor)
+            self.place.replace(self._path)
+        os.close(self.descriptor)
+
+    def abandon(self, keep: bool) -> None:
+        """Let go of it, and leave nothing unless it is to be kept and worth it."""
+        if not keep or self.size() < _WORTH_KEEPING:
+            self.place.unlink(missing_ok=True)
+        os.close(self.descriptor)
+
+
+def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None:
+    """Write a blob to its place, going on with what an earlier run left of it.
+
+    Args:
+        path: Its place, in a folder that exists.
+        descriptor: The blob.
+        content: Opens its content.
+
+    Raises:
+        DestinationError: The disk is full or broken; no part is left.
+        DigestMismatchError: The content is not what the digest names; no part is left.
+        K8scrError: The content could not be read to its end; what has come is left for the next run.
+    """
+    part = Part(path)
+    try:
+        start = part.size()
+        try:
+            _fill(part, path, descriptor, content, start)
+        except DigestMismatchError:
+            # What an earlier run left may have been torn by a power cut: then all of it is fetched again.
+            if not start:
+                raise
+            _fill(part, path, descriptor, content, 0)
+        part.finish()
+    except BaseException as error:
+        part.abandon(keep=not isinstance(error, (DestinationError, DigestMismatchError)))
+        raise
+
+
+def forget_expired(folder: Path) -> None:
+    """Delete the parts that nobody went on with."""
+    for path in folder.glob(f".*{_ENDING}"):
+        try:
+            if time.time() - path.stat().st_mtime > _EXPIRES:
+                path.unlink()
+        except OSError:
+            continue
+
+
+def _fill(part: Part, path: Path, descriptor: Descriptor, content: BlobContent, start: int) -> None:
+    """Write the content from ``start`` (bytes) on, and verify the whole."""
+    start = start if start < descriptor.size else 0
+    with writing(path):
+        os.ftruncate(part.descriptor, start)
+        os.lseek(part.descriptor, start, os.SEEK_SET)
+    before = file_blocks(part.descriptor, 0, start, str(path))
+    with content(start) as rest:
+        position = 0
+        for block in verified(chain(before, rest), descriptor.digest, descriptor.size, content.what):
+            unwritten = block if position >= start else block[:0]
+            position += len(block)
+            with writing(path):
+                write_all(part.descriptor, unwritten)

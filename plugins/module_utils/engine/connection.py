@@ -1,0 +1,231 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ways to an engine: a unix socket, TCP with or without TLS, and Docker's own program over ssh."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import ssl
+import subprocess
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+from urllib.parse import SplitResult, unquote, urlsplit
+
+from ..errors import EngineError, InputError
+from .context import EngineEndpoint, EngineTls
+
+try:
+    from requests.adapters import HTTPAdapter
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+except ImportError:  # reported by the module; the class below must still be importable
+    if not TYPE_CHECKING:
+        HTTPAdapter = object
+
+if TYPE_CHECKING:
+    import requests
+
+CONNECT_TIMEOUT = 15.0
+"""Seconds to open a connection."""
+_PLAIN_PORT, _TLS_PORT = 2375, 2376
+"""Docker's ports (IANA, "docker" and "docker-s")."""
+_SSH_ENDS_WITHIN = 5.0
+_KNOWN = "Write unix:///SOCKET, tcp://HOST:PORT or ssh://[USER@]HOST[:PORT]"
+
+
+class EngineAdapter(HTTPAdapter):
+    """Sends requests to one engine, whatever their URL's host says; mount it on a session.
+
+    Args:
+        endpoint: The engine.
+        silence: Seconds without a byte, either way, after which a connection is given up.
+
+    Raises:
+        InputError: The endpoint is not one that is known.
+        EngineError: Its certificates cannot be used.
+    """
+
+    def __init__(self, endpoint: EngineEndpoint, silence: float) -> None:
+        super().__init__()
+        self._silence = silence
+        self._ssh: list[subprocess.Popen[bytes]] = []
+        self._pool = self._open_pool(endpoint)
+
+    def send(
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        verify: Any = True,
+        cert: Any = None,
+        proxies: Any = None,
+    ) -> requests.Response:
+        """Send one request; of the options only ``stream`` and the timeout's second part, reading, count.
+
+        Raises:
+            urllib3.exceptions.HTTPError, OSError: The way there failed; :meth:`complaint` may tell more.
+        """
+        options: dict[str, Any] = {
+            "body": request.body,
+            "retries": False,
+            "redirect": False,
+            "timeout": _timeout(timeout[1] if isinstance(timeout, tuple) else timeout or self._silence),
+            "preload_content": False,
+            "decode_content": False,
+            "chunked": request.body is not None,
+        }
+        method, headers = request.method or "GET", request.headers
+        raw = self._pool.request_encode_url(method, request.path_url, headers=headers, **options)
+        response = self.build_response(request, raw)
+        if not stream:
+            response.content  # noqa: B018 - reading it is the point
+        return response
+
+    def complaint(self) -> str:
+        """What ssh said last about why there is no connection, if it did."""
+        if not self._ssh or not self._ssh[-1].stderr:
+            return ""
+        try:
+            self._ssh[-1].wait(_SSH_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
+            return ""
+        lines = self._ssh[-1].stderr.read().decode("utf-8", "replace").strip().splitlines()
+        return lines[-1] if lines else ""
+
+    def close(self) -> None:
+        """Close the connections and wait for what was started for them."""
+        super().close()
+        self._pool.close()
+        while self._ssh:
+            process = self._ssh.pop()
+            try:
+                # It ends by itself, for its input has ended.
+                process.communicate(timeout=_SSH_ENDS_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.communicate()
+
+    def _open_pool(self, endpoint: EngineEndpoint) -> Any:
+        try:
+            parts = urlsplit(endpoint.host)
+            port = parts.port
+        except ValueError:
+            raise _no_address(endpoint.host) from None
+        if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
+            return self._socket_pool(lambda: _connect_unix(unquote(parts.path)))
+        if parts.scheme == "ssh" and parts.hostname and not parts.password:
+            command = ssh_command(parts)
+            return self._socket_pool(lambda: self._connect_ssh(command))
+        if parts.scheme == "tcp" and parts.hostname and "@" not in parts.netloc:
+            if endpoint.tls:
+                return self._patient(
+                    HTTPSConnectionPool(parts.hostname, port or _TLS_PORT, ssl_context=_tls_context(endpoint.tls))
+                )
+            return self._patient(HTTPConnectionPool(parts.hostname, port or _PLAIN_PORT))
+        raise _no_address(endpoint.host)
+
+    def _socket_pool(self, connect: Callable[[], socket.socket]) -> Any:
+        pool = HTTPConnectionPool("localhost")
+        base: Any = pool.ConnectionCls
+
+        class SocketConnection(base):
+            def _new_conn(self) -> socket.socket:
+                return connect()
+
+        pool.ConnectionCls = SocketConnection
+        return self._patient(pool)
+
+    def _patient(self, pool: Any) -> Any:
+        """Give a pool connections that wait as long for the engine to take bytes as for it to send some.
+
+        urllib3 leaves the short timeout of connecting on the socket while a body is sent.
+        """
+        base: Any = pool.ConnectionCls
+        silence = self._silence
+
+        class PatientConnection(base):
+            def send(self, data: Any) -> None:
+                if self.sock is not None:
+                    self.sock.settimeout(silence)
+                super().send(data)
+
+        pool.ConnectionCls = PatientConnection
+        return pool
+
+    def _connect_ssh(self, command: list[str]) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        with theirs:
+            try:
+                # It runs as long as the connection; the module's run_command waits for an end.
+                process = subprocess.Popen(  # pylint: disable=ansible-bad-function
+                    command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
+                )
+            except OSError as error:
+                ours.close()
+                raise EngineError(f"ssh cannot be started: {error.strerror}", "Install OpenSSH's client") from error
+        self._ssh.append(process)
+        return ours
+
+
+def ssh_command(parts: SplitResult) -> list[str]:
+    """Return the command that Docker's own client runs for an ``ssh://`` address (docker/cli, "commandconn").
+
+    Args:
+        parts: The address; its path, if any, is the engine's socket on the other host.
+    """
+    command = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}", "-T"]
+    if parts.username:
+        command += ["-l", unquote(parts.username)]
+    if parts.port:
+        command += ["-p", str(parts.port)]
+    command += ["--", parts.hostname or "", "docker"]
+    if parts.path.strip("/"):
+        command += ["--host", f"unix://{parts.path}"]
+    return [*command, "system", "dial-stdio"]
+
+
+def _no_address(host: str) -> InputError:
+    # What someone took for a place to write a password in is not repeated.
+    shown = re.sub(r":[^:@/]*@", ":***@", host)
+    return InputError(f"{shown!r:.200} is not the address of an engine", _KNOWN)
+
+
+def _connect_unix(path: str) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(CONNECT_TIMEOUT)
+    try:
+        connection.connect(path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _tls_context(files: EngineTls) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=files.ca and os.fspath(files.ca))
+        # Engines' authorities are often made by hand, without the extensions that a strict check wants.
+        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+        if not files.verify:
+            context.check_hostname = False
+            context.verify_mode = ssl.CERT_NONE
+        if files.cert:
+            # An empty password, so that an encrypted key fails instead of asking at a terminal nobody watches.
+            context.load_cert_chain(files.cert, files.key, password="")
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        folder = next((path.parent for path in (files.cert, files.ca) if path), "")
+        raise EngineError(
+            f"the certificates in {folder} cannot be used for TLS with the engine: {reason or error}",
+            "They are ca.pem, cert.pem and key.pem, not encrypted; check docker_cert_path",
+        ) from error
+    return context
+
+
+def _timeout(read: float) -> Any:
+    from urllib3 import Timeout
+
+    return Timeout(connect=CONNECT_TIMEOUT, read=read)

@@ -1,0 +1,79 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is remembered of uploads from run to run."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.distribution.upload_records import UploadRecords
+
+DIGEST = "sha256:" + "0" * 64
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> UploadRecords:
+    """The uploads to one registry."""
+    return UploadRecords(tmp_path / "uploads", "cluster")
+
+
+def test_what_was_remembered_is_there_in_the_next_run(records: UploadRecords, tmp_path: Path) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+
+    with UploadRecords(tmp_path / "uploads", "cluster").open("team/app", DIGEST) as record:
+        assert record.location == "/v2/team/app/blobs/uploads/1"
+
+
+@pytest.mark.parametrize(("registry", "repository"), [("other", "team/app"), ("cluster", "team/other")])
+def test_what_is_anothers_is_not(records: UploadRecords, tmp_path: Path, registry: str, repository: str) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+
+    with UploadRecords(tmp_path / "uploads", registry).open(repository, DIGEST) as record:
+        assert record.location is None
+
+
+def test_it_is_for_the_user_alone(records: UploadRecords, tmp_path: Path) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+
+    (file,) = (tmp_path / "uploads").iterdir()
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_two_runs_do_not_share_an_upload(records: UploadRecords) -> None:
+    with records.open("team/app", DIGEST) as first:
+        first.remember("/v2/team/app/blobs/uploads/1")
+        with records.open("team/app", DIGEST) as second:
+            assert second.location is None
+            second.forget()
+
+    with records.open("team/app", DIGEST) as third:
+        assert third.location == "/v2/team/app/blobs/uploads/1"
+
+
+def test_what_is_old_is_forgotten(records: UploadRecords, tmp_path: Path) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+    (file,) = (tmp_path / "uploads").iterdir()
+    os.utime(file, (0, 0))
+
+    with records.open("team/app", DIGEST) as record:
+        assert record.location is None
+    records.forget_expired()
+
+    assert not file.exists()
+
+
+def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    with UploadRecords(tmp_path / "file" / "uploads", "cluster").open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+        assert record.location is None

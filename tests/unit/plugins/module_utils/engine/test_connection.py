@@ -1,0 +1,184 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The ways to an engine that are not a unix socket of this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.engine.client import Engine
+from ansible_collections.k8scr.core.plugins.module_utils.engine.connection import ssh_command
+from ansible_collections.k8scr.core.plugins.module_utils.engine.context import EngineEndpoint, EngineTls
+from ansible_collections.k8scr.core.plugins.module_utils.errors import EngineError, InputError
+from unit.plugins.module_utils.support.engine_server import EngineServer, classic
+from unit.plugins.module_utils.support.images import Image
+
+# What `docker system dial-stdio` does on the other host: its input and output are the engine's socket.
+DIAL_STDIO = """\
+#!{python}
+import os, socket, sys, threading
+open({words!r}, "w").write("\\n".join(sys.argv[1:]))
+line = socket.socket(socket.AF_UNIX)
+line.connect({socket!r})
+def pump():
+    while block := os.read(0, 65536):
+        line.sendall(block)
+    line.shutdown(socket.SHUT_WR)
+threading.Thread(target=pump, daemon=True).start()
+while block := line.recv(65536):
+    os.write(1, block)
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[EngineServer]:
+    """An engine without images."""
+    with EngineServer(tmp_path).running() as running:
+        yield running
+
+
+@pytest.fixture
+def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Puts a program in the place of ssh."""
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+
+    def install(program: str) -> None:
+        (programs / "ssh").write_text(program)
+        (programs / "ssh").chmod(0o755)
+
+    return install
+
+
+@pytest.fixture
+def connect() -> Iterator[Callable[[EngineEndpoint], Engine]]:
+    """Makes engines' clients, and closes them."""
+    engines: list[Engine] = []
+
+    def run(endpoint: EngineEndpoint) -> Engine:
+        engines.append(Engine(endpoint))
+        return engines[-1]
+
+    yield run
+    for engine in engines:
+        engine.close()
+
+
+Connect = Callable[[EngineEndpoint], Engine]
+
+
+def test_an_engine_is_asked_over_ssh_as_dockers_client_does(
+    server: EngineServer, ssh: Callable[[str], None], connect: Connect, image: Image, tmp_path: Path
+) -> None:
+    server.add("app:1", classic(image))
+    words = str(tmp_path / "words")
+    ssh(DIAL_STDIO.format(python=sys.executable, words=words, socket=str(server.socket)))
+    engine = connect(EngineEndpoint("ssh://admin@engine.example.com:2222"))
+
+    found = engine.find("app:1")
+    assert found is not None
+    with engine.export(found.id) as blocks:
+        exported = b"".join(bytes(block) for block in blocks)
+
+    assert exported == server.images["app:1"].archive
+    called = Path(words).read_text().split("\n")
+    assert called[-9:] == ["-l", "admin", "-p", "2222", "--", "engine.example.com", "docker", "system", "dial-stdio"]
+
+
+def test_what_ssh_says_is_told(ssh: Callable[[str], None], connect: Connect) -> None:
+    ssh("#!/bin/sh\necho 'Warning: banner' >&2\necho 'admin@engine: Permission denied (publickey).' >&2\nexit 255\n")
+
+    with pytest.raises(EngineError, match=r"cannot be reached: admin@engine: Permission denied \(publickey\)"):
+        connect(EngineEndpoint("ssh://admin@engine")).find("app:1")
+
+
+def test_an_ssh_that_ends_without_a_word_is_told(ssh: Callable[[str], None], connect: Connect) -> None:
+    ssh("#!/bin/sh\nexit 1\n")
+
+    with pytest.raises(EngineError, match="the connection to the Docker engine at ssh://engine failed"):
+        connect(EngineEndpoint("ssh://engine")).find("app:1")
+
+
+def test_a_machine_without_ssh_is_told(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/no/such/folder")
+
+    with pytest.raises(EngineError, match=r"ssh cannot be started: No such file or directory. Install OpenSSH"):
+        connect(EngineEndpoint("ssh://engine")).find("app:1")
+
+
+def test_the_path_of_an_ssh_address_is_the_socket_there() -> None:
+    command = ssh_command(urlsplit("ssh://engine/run/docker.sock"))
+
+    assert command[-6:] == ["engine", "docker", "--host", "unix:///run/docker.sock", "system", "dial-stdio"]
+
+
+def test_a_host_is_never_an_option_of_ssh() -> None:
+    command = ssh_command(urlsplit("ssh://-oProxyCommand=evil"))
+
+    assert command[command.index("--") + 1] == "-oproxycommand=evil"
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "",
+        "engine",
+        "/run/docker.sock",
+        "unix://",
+        "unix://run/docker.sock",
+        "tcp://",
+        "tcp://engine:port",
+        "tcp://engine:99999",
+        "tcp://[::1",
+        "ssh://",
+        "ssh://admin:secret@engine",
+        "http://engine",
+        "npipe:////./pipe/docker_engine",
+        "fd://",
+    ],
+)
+def test_an_address_that_is_none_is_answered_with_how_to_write_one(host: str) -> None:
+    with pytest.raises(InputError, match=r"is not the address of an engine. Write unix:///SOCKET, tcp://HOST:PORT"):
+        Engine(EngineEndpoint(host))
+
+
+@pytest.mark.parametrize("scheme", ["ssh", "tcp"])
+def test_a_password_in_an_address_is_refused_and_not_shown(scheme: str) -> None:
+    with pytest.raises(InputError) as failure:
+        Engine(EngineEndpoint(f"{scheme}://admin:secret@engine"))
+
+    assert "secret" not in str(failure.value)
+
+
+def test_nobody_at_a_tcp_address_is_told(connect: Connect) -> None:
+    with pytest.raises(EngineError, match=r"at tcp://127.0.0.1:1 is not there: Connection refused"):
+        connect(EngineEndpoint("tcp://127.0.0.1:1")).find("app:1")
+
+
+@pytest.mark.parametrize("content", ["", "not PEM"])
+def test_certificates_that_are_none_are_told(tmp_path: Path, content: str) -> None:
+    for file in ("ca.pem", "cert.pem", "key.pem"):
+        (tmp_path / file).write_text(content)
+    tls = EngineTls(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
+
+    with pytest.raises(EngineError, match=f"the certificates in {tmp_path} cannot be used for TLS"):
+        Engine(EngineEndpoint("tcp://engine", tls))
+
+
+def test_a_socket_that_one_may_not_use_is_told(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Root may use every socket, and tests may run as root: so the refusal itself is made.
+    def refuse(*_words: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+
+    with pytest.raises(EngineError, match=r"may not be used by this user: permission denied.*become: true"):
+        Engine(EngineEndpoint(server.host)).find("app:1")
