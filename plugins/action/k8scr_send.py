@@ -14,9 +14,9 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible_collections.k8scr.core.plugins.module_utils.disk.files import open_regular, reading
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.parts import copy_piece, digest_of_file
-from ansible_collections.k8scr.core.plugins.module_utils.disk.files import open_regular, reading
 
 _SMALLEST_PIECE = 16 << 20
 _LARGEST_PIECE = 256 << 20
