@@ -6,8 +6,12 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import random
 import subprocess
+import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +21,8 @@ import pytest
 from .conftest import Task
 from .host_registries import MAKES, HostRegistry, host_registry, install_distribution_2
 from .memory import MEMORY, memory_of
+
+MIB = 1 << 20
 
 
 @pytest.fixture(scope="module", params=MAKES)
@@ -72,7 +78,30 @@ def push_and_unpack(task: Task, host: HostRegistry, repository: str, folder: Pat
     assert [layer["digest"] for layer in manifest["layers"]] == config["rootfs"]["diff_ids"]
 
 
-def test_memory_does_not_grow_with_the_size_of_a_layer(host: HostRegistry, repository: str) -> None:
-    source = {"source": f"docker-archive:{images.ensure('debian').docker_archive}", "name": f"{repository}:1"}
+def test_memory_does_not_grow_with_the_size_of_layers(host: HostRegistry, repository: str, tmp_path: Path) -> None:
+    source = {"source": f"docker-archive:{write_archive(tmp_path)}", "name": f"{repository}:1"}
 
     assert memory_of("k8scr_push", images=[source], **host.options) < MEMORY
+
+
+def write_archive(folder: Path) -> Path:
+    """Write an archive of four layers of 96 MiB, of which parts can be compressed well and others not at all."""
+    layers = []
+    for number in range(4):
+        layer = folder / f"{number}.tar"
+        with tarfile.open(layer, "w") as files:
+            for _ in range(96):
+                content = random.randbytes(MIB // 2) + str(random.randrange(10**9)).encode() * (MIB // 18)
+                entry = tarfile.TarInfo(f"{number}/{len(files.getmembers())}")
+                entry.size = len(content)
+                files.addfile(entry, io.BytesIO(content))
+        layers.append(layer)
+    diff_ids = [f"sha256:{hashlib.sha256(layer.read_bytes()).hexdigest()}" for layer in layers]
+    config = {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}}
+    (folder / "config.json").write_text(json.dumps(config))
+    manifest = {"Config": "config.json", "RepoTags": ["large:1"], "Layers": [layer.name for layer in layers]}
+    (folder / "manifest.json").write_text(json.dumps([manifest]))
+    with tarfile.open(folder / "archive.tar", "w") as archive:
+        for path in (folder / "config.json", *layers, folder / "manifest.json"):
+            archive.add(path, path.name)
+    return folder / "archive.tar"
