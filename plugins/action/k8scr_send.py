@@ -14,14 +14,15 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.k8scr.core.plugins.module_utils.disk.files import open_regular, reading
+from ansible_collections.k8scr.core.plugins.module_utils.disk.files import open_regular, reading, writing
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.parts import copy_piece, digest_of_file
 
-_SMALLEST_PIECE = 16 << 20
+_FIRST_PIECE = 4 << 20
+_SMALLEST_PIECE = 1 << 20
 _LARGEST_PIECE = 256 << 20
 _LONG = 10.0
-"""Seconds for a piece, which is what a broken line may cost; where one takes less, the next is twice as large."""
+"""Seconds for a piece: where one takes less, the next is twice as large, and where it takes more, half as large."""
 
 
 class _Failed(Exception):
@@ -37,7 +38,7 @@ class ActionModule(ActionBase):
         """See :meth:`ActionBase.run`; the result is documented at the module of the same name."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _result, options = self.validate_argument_spec(
-            {"src": {"type": "path", "required": True}, "dest": {"type": "path", "required": True}}
+            {"src": {"type": "str", "required": True}, "dest": {"type": "str", "required": True}}
         )
         path = self._find_needle("files", options["src"])
         try:
@@ -63,7 +64,7 @@ class ActionModule(ActionBase):
         begun = int(there["part_size"])
         position = begun if there["part_digest"] == digest_of_file(source, begun, path) else 0
         result["sent"] = size - position
-        length = _SMALLEST_PIECE
+        length = _FIRST_PIECE
         while True:
             length = min(length, size - position)
             started = time.monotonic()
@@ -71,15 +72,16 @@ class ActionModule(ActionBase):
             position += length
             if position == size:
                 return result
-            if time.monotonic() - started < _LONG:
-                length = min(2 * length, _LARGEST_PIECE)
+            quick = time.monotonic() - started < _LONG
+            length = min(2 * length, _LARGEST_PIECE) if quick else max(length // 2, _SMALLEST_PIECE)
 
     def _send_piece(
         self, source: int, path: str, position: int, length: int, file: dict[str, Any], task_vars: dict[str, Any]
     ) -> None:
         folder = self._connection._shell.tmpdir
         remote = self._connection._shell.join_path(folder, "piece")
-        descriptor, piece = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP)
+        with writing(constants.DEFAULT_LOCAL_TMP):
+            descriptor, piece = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(descriptor, "wb") as target:
                 copy_piece(source, position, length, target.fileno(), path, piece)

@@ -163,7 +163,7 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import place_of_part
+from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import forget_expired, place_of_part
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
@@ -220,6 +220,7 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
         for name in names:
             (folder / name).unlink(missing_ok=True)
             place_of_part(folder / name).unlink(missing_ok=True)
+        forget_expired(folder)
         if folder.is_dir() and not any(folder.iterdir()):
             folder.rmdir()
     except OSError as error:

@@ -14,7 +14,10 @@ version_added: 0.1.0
 description:
   - Sends a file from the controller in pieces, over the connection that the inventory gives. After a break the next run
     sends what is missing. The file has its name when it is whole and its SHA-256 is the original's.
-  - Pieces are of 16 MiB at first and of 256 MiB at most, and grow as long as one takes less than ten seconds.
+  - Pieces are of 4 MiB at first and of 1 to 256 MiB then, so that each takes about ten seconds. That is what a break
+    costs, and the room that is needed for a while in the folders C(local_tmp) and C(remote_tmp) of Ansible's
+    configuration. A break may leave a piece in the latter, as it does of any task that sends files.
+  - A file that was there gives its owner and its mode to the one that replaces it.
   - The role P(k8scr.core.preload#role) uses it for image archives.
 author:
   - k8scr.core contributors (@k8scr)
@@ -30,14 +33,14 @@ attributes:
     support: none
 options:
   src:
-    description: The file on the controller, looked for as M(ansible.builtin.copy) does.
-    type: path
+    description: The file on the controller, looked for as M(ansible.builtin.copy) does, and sent as it is.
+    type: str
     required: true
   dest:
     description:
       - Its place on the host, in a folder that exists.
-      - What has come of it is beside it until then, as C(.NAME.partial), and is deleted after a week.
-    type: path
+      - What has come of it is beside it until it is whole, as C(.NAME.partial).
+    type: str
     required: true
 seealso:
   - module: ansible.builtin.copy

@@ -36,10 +36,12 @@ options:
     type: str
     required: true
   piece:
-    description: A file with the piece that is to be added. Without one, it is only looked at what is there.
+    description:
+      - A file with the piece that is to be added, which is deleted then.
+      - Without one, it is only looked at what is there.
     type: path
   offset:
-    description: Where the piece begins in the file. What is there from there on is dropped.
+    description: Where the piece begins in the file. V(0) begins anew, whatever is there.
     type: int
     default: 0
 seealso:
@@ -107,9 +109,12 @@ def main() -> None:
         if not options["piece"]:
             module.exit_json(changed=False, **asdict(look(path, size, digest)))
         if not module.check_mode:
-            append(path, size, digest, Path(options["piece"]), options["offset"])
+            append(path, size, digest, Path(options["piece"]), options["offset"], module)
     except K8scrError as error:
         module.fail_json(msg=str(error))
+    finally:
+        if options["piece"] and not module.check_mode:
+            Path(options["piece"]).unlink(missing_ok=True)
     module.exit_json(changed=True)
 
 

@@ -2,18 +2,34 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A file that comes to a node in pieces: what is there of it, and the next piece."""
+"""A file that comes to a node in pieces: what is there of it, and the next piece.
+
+Each piece comes with a process of its own, and several runs may send the same file at once. So what is there is never
+taken back: pieces of the same file are the same bytes at the same places, whoever brings them.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from ..disk.files import file_blocks, open_regular, reading, write_all, writing
-from ..disk.partial_file import Part, forget_expired, place_of_part
-from ..errors import DestinationError, K8scrError, SourceError
+from ..disk.partial_file import place_of_part
+from ..errors import DestinationError, SourceError
+
+
+class FileMover(Protocol):
+    """What of AnsibleModule is needed here."""
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        """Put a file in another's place, with that one's owner and mode."""
 
 
 @dataclass(frozen=True)
@@ -27,8 +43,8 @@ class Beginning:
     """
 
     whole: bool
-    part_size: int
-    part_digest: str
+    part_size: int = 0
+    part_digest: str = ""
 
 
 def digest_of_file(descriptor: int, size: int, what: str) -> str:
@@ -65,13 +81,20 @@ def look(path: Path, size: int, digest: str) -> Beginning:
 
     Raises:
         SourceError: What is there cannot be read.
+        DestinationError: A part is there that is somebody else's.
     """
-    if _measure(path, size) == (size, digest):
-        return Beginning(True, 0, "")
-    return Beginning(False, *_measure(place_of_part(path), size))
+    if _is_whole(path, size, digest):
+        return Beginning(whole=True)
+    if not place_of_part(path).exists():
+        return Beginning(whole=False)
+    with _part(path) as part:
+        there = os.fstat(part).st_size
+        return (
+            Beginning(False, there, digest_of_file(part, there, str(path))) if 0 < there <= size else Beginning(False)
+        )
 
 
-def append(path: Path, size: int, digest: str, piece: Path, offset: int) -> None:
+def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: FileMover) -> None:
     """Add a piece to what is there of a file, which takes its place when that is all of it.
 
     Args:
@@ -79,33 +102,88 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int) -> None
         size: Its bytes.
         digest: The digest of these.
         piece: A file with the piece.
-        offset: Where in the file it begins; what is there from there on is dropped.
+        offset: Where in the file it begins; 0 begins anew, whatever is there.
+        mover: The module.
 
     Raises:
         DestinationError: It cannot be written, or less is there than what comes before the piece.
         SourceError: The piece cannot be read, or all pieces together are not the file that was to be sent.
     """
-    forget_expired(path.parent)
-    part = Part(path)
-    try:
-        if part.size() < offset:
+    with _part(path) as part:
+        there = os.fstat(part).st_size
+        if there < offset:
+            # An answer that was lost is asked for again: then this was the last piece.
+            whole = _is_whole(path, size, digest)
+            if not there:
+                place_of_part(path).unlink()
+            if whole:
+                return
             raise DestinationError(
-                f"{path} cannot be written: of the {offset} bytes that were sent, {part.size()} are there",
-                "Another run sends the same file; let it end, and run again",
+                f"{path} cannot be written: of the {offset} bytes that were sent, {there} are there",
+                "Another run sends another file to the same place; let it end, and run again",
             )
-        with writing(path):
-            os.ftruncate(part.descriptor, offset)
-            os.lseek(part.descriptor, offset, os.SEEK_SET)
-        _copy_all(piece, part.descriptor, path)
-        if part.size() < size:
-            part.abandon(keep=True)
+        try:
+            with writing(path):
+                if not offset:
+                    os.ftruncate(part, 0)
+                os.lseek(part, offset, os.SEEK_SET)
+            _copy_all(piece, part, path)
+        except DestinationError:
+            # A node whose disk is full needs the room.
+            place_of_part(path).unlink()
+            raise
+        if os.fstat(part).st_size < size:
             return
-        if part.size() > size or digest_of_file(part.descriptor, size, str(path)) != digest:
+        if os.fstat(part).st_size > size or digest_of_file(part, size, str(path)) != digest:
+            place_of_part(path).unlink()
             raise SourceError(f"{path} has become another while it was sent", "Run again when nobody changes it")
-        part.finish()
-    except BaseException as error:
-        part.abandon(keep=not isinstance(error, K8scrError))
-        raise
+        with writing(path):
+            os.fsync(part)
+        mover.atomic_move(str(place_of_part(path)), str(path))
+
+
+@contextmanager
+def _part(path: Path) -> Iterator[int]:
+    """Open the part of a file, alone as far as its file system can tell, and make it if it is not there."""
+    place = place_of_part(path)
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        with writing(place):
+            part = os.open(place, flags, 0o600)
+        try:
+            state = os.fstat(part)
+            if state.st_uid != os.geteuid() or state.st_nlink > 1 or not stat.S_ISREG(state.st_mode):
+                raise DestinationError(
+                    f"{place} is not a file of this user's own, as what was sent so far must be",
+                    "See whose it is, and delete it",
+                )
+            with suppress(OSError):
+                fcntl.flock(part, fcntl.LOCK_EX)
+            if _is_at(place, part):
+                yield part
+                return
+        finally:
+            os.close(part)
+
+
+def _is_at(place: Path, part: int) -> bool:
+    """Whether it is still there: who had it a moment ago may have put it in its place."""
+    try:
+        return os.path.samestat(os.fstat(part), place.stat())
+    except FileNotFoundError:
+        return False
+
+
+def _is_whole(path: Path, size: int, digest: str) -> bool:
+    with reading(path):
+        try:
+            descriptor = open_regular(path)
+        except FileNotFoundError:
+            return False
+    try:
+        return os.fstat(descriptor).st_size == size and digest_of_file(descriptor, size, str(path)) == digest
+    finally:
+        os.close(descriptor)
 
 
 def _copy_all(piece: Path, target: int, path: Path) -> None:
@@ -115,17 +193,3 @@ def _copy_all(piece: Path, target: int, path: Path) -> None:
         copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(path))
     finally:
         os.close(source)
-
-
-def _measure(path: Path, limit: int) -> tuple[int, str]:
-    """Return the size and the digest of a file; nothing of it where it is not there, or larger than it may be."""
-    with reading(path):
-        try:
-            descriptor = open_regular(path)
-        except FileNotFoundError:
-            return 0, ""
-    try:
-        size = os.fstat(descriptor).st_size
-        return (size, digest_of_file(descriptor, size, str(path))) if size <= limit else (0, "")
-    finally:
-        os.close(descriptor)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import place_of_part
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils.node.parts import Beginning, append, look
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
@@ -17,8 +18,16 @@ CONTENT = bytes(range(256)) * (3 << 12)
 SIZE = len(CONTENT)
 DIGEST = digest_of(CONTENT)
 HALF = SIZE // 2
-NOTHING = Beginning(whole=False, part_size=0, part_digest="")
-ALL = Beginning(whole=True, part_size=0, part_digest="")
+NOTHING = Beginning(whole=False)
+ALL = Beginning(whole=True)
+
+
+class Mover:
+    """Moves files as AnsibleModule does."""
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        """See :meth:`FileMover.atomic_move`."""
+        Path(src).replace(dest)
 
 
 @pytest.fixture
@@ -32,7 +41,7 @@ def send(place: Path, start: int, end: int, content: bytes = CONTENT) -> None:
     """Add a piece of a content."""
     piece = place.parent.with_name("piece")
     piece.write_bytes(content[start:end])
-    append(place, SIZE, DIGEST, piece, start)
+    append(place, SIZE, DIGEST, piece, start, Mover())
 
 
 def test_nothing_is_there_at_first(place: Path) -> None:
@@ -56,7 +65,7 @@ def test_the_last_piece_puts_the_file_in_its_place(place: Path) -> None:
 def test_an_empty_file_takes_one_piece(place: Path) -> None:
     piece = place.parent.with_name("piece")
     piece.touch()
-    append(place, 0, digest_of(b""), piece, 0)
+    append(place, 0, digest_of(b""), piece, 0, Mover())
     assert look(place, 0, digest_of(b"")) == ALL
 
 
@@ -67,7 +76,7 @@ def test_another_file_in_its_place_is_not_it_and_is_replaced(place: Path) -> Non
     assert place.read_bytes() == CONTENT
 
 
-def test_what_is_there_beyond_the_offset_is_dropped(place: Path) -> None:
+def test_the_first_piece_begins_anew_whatever_is_there(place: Path) -> None:
     send(place, 0, HALF, bytes(SIZE))
     send(place, 0, SIZE)
     assert place.read_bytes() == CONTENT
@@ -84,6 +93,55 @@ def test_a_piece_after_a_gap_is_refused(place: Path) -> None:
     assert list(place.parent.iterdir()) == []
 
 
+def test_what_is_there_stays_when_a_piece_is_refused(place: Path) -> None:
+    send(place, 0, 100)
+    with pytest.raises(DestinationError, match="100 are there"):
+        send(place, HALF, SIZE)
+    assert look(place, SIZE, DIGEST).part_size == 100
+
+
+def test_two_runs_that_send_the_same_file_both_end_well(place: Path) -> None:
+    third = SIZE // 3
+    send(place, 0, third)
+    # The second run has begun where the first one was, and falls behind.
+    send(place, third, HALF)
+    send(place, third, 2 * third)
+    send(place, HALF, HALF + 1)
+    assert look(place, SIZE, DIGEST).part_size == 2 * third
+    send(place, 2 * third, SIZE)
+    send(place, HALF + 1, SIZE)
+    assert place.read_bytes() == CONTENT
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_a_last_piece_that_comes_once_more_is_no_failure(place: Path) -> None:
+    send(place, 0, HALF)
+    send(place, HALF, SIZE)
+    send(place, HALF, SIZE)
+    assert look(place, SIZE, DIGEST) == ALL
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_a_part_that_somebody_else_has_laid_out_is_named(place: Path) -> None:
+    target = place.parent.with_name("elsewhere")
+    target.write_bytes(b"something")
+    place_of_part(place).hardlink_to(target)
+    with pytest.raises(DestinationError, match=r"\.app\.tar\.partial is not a file of this user's own"):
+        look(place, SIZE, DIGEST)
+    with pytest.raises(DestinationError, match=r"\.app\.tar\.partial is not a file of this user's own"):
+        send(place, 0, SIZE)
+    assert target.read_bytes() == b"something"
+
+
+def test_a_link_in_the_place_of_a_part_is_not_followed(place: Path) -> None:
+    target = place.parent.with_name("elsewhere")
+    target.write_bytes(b"something")
+    place_of_part(place).symlink_to(target)
+    with pytest.raises(DestinationError, match=r"\.app\.tar\.partial cannot be written"):
+        send(place, 0, SIZE)
+    assert target.read_bytes() == b"something"
+
+
 def test_a_file_that_changed_on_the_way_gets_no_name(place: Path) -> None:
     send(place, 0, HALF)
     with pytest.raises(SourceError, match="has become another while it was sent"):
@@ -93,5 +151,5 @@ def test_a_file_that_changed_on_the_way_gets_no_name(place: Path) -> None:
 
 def test_a_folder_that_is_not_there_is_named(tmp_path: Path) -> None:
     (tmp_path / "piece").touch()
-    with pytest.raises(DestinationError, match=r"missing/app.tar cannot be written: No such file or directory"):
-        append(tmp_path / "missing" / "app.tar", SIZE, DIGEST, tmp_path / "piece", 0)
+    with pytest.raises(DestinationError, match=r"missing/.app.tar.partial cannot be written: No such file or dir"):
+        append(tmp_path / "missing" / "app.tar", SIZE, DIGEST, tmp_path / "piece", 0, Mover())
