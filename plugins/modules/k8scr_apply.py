@@ -19,6 +19,7 @@ author:
 extends_documentation_fragment:
   - k8scr.core.auth
   - k8scr.core.attributes
+  - k8scr.core.attributes.cluster
 options:
   definition:
     description:

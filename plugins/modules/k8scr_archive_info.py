@@ -16,12 +16,10 @@ description:
     library.
 author:
   - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.attributes
 attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
     support: none
 options:
   archives:

@@ -17,13 +17,8 @@ description:
   - containerd reads its configuration when it starts. This module does not restart it, it says that it has to be.
 author:
   - k8scr.core contributors (@k8scr)
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
-    support: full
+extends_documentation_fragment:
+  - k8scr.core.attributes
 options:
   config:
     description: containerd's configuration. It is made if it is not there.

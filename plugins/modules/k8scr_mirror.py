@@ -18,13 +18,8 @@ description:
     node but for PyYAML where a C(registries.yaml) names mirrors already.
 author:
   - k8scr.core contributors (@k8scr)
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
-    support: full
+extends_documentation_fragment:
+  - k8scr.core.attributes
 options:
   runtime:
     description:

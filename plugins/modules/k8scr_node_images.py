@@ -16,13 +16,8 @@ description:
   - The role P(k8scr.core.preload#role) is built of this. It speaks to no cluster, and needs no library on the node.
 author:
   - k8scr.core contributors (@k8scr)
-attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: full
-  diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
-    support: full
+extends_documentation_fragment:
+  - k8scr.core.attributes
 options:
   images:
     description:

@@ -21,15 +21,13 @@ description:
   - The role P(k8scr.core.preload#role) uses it for image archives.
 author:
   - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.attributes
 attributes:
   action:
     description: Has an action plugin, so that part of it runs on the controller.
     support: full
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
     support: none
 options:
   src:

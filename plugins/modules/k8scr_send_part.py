@@ -15,12 +15,10 @@ description:
   - M(k8scr.core.k8scr_send) runs it on the host that it sends a file to. It speaks to no cluster, and needs no library.
 author:
   - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.attributes
 attributes:
-  check_mode:
-    description: Can run in C(check_mode) and return changed status prediction without modifying the target.
-    support: full
   diff_mode:
-    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
     support: none
 options:
   dest:

@@ -32,6 +32,12 @@ def place_of_part(path: Path) -> Path:
     return path.with_name(f".{path.name}{_ENDING}")
 
 
+def is_own(descriptor: int) -> bool:
+    """Whether an open part is this user's: one that another has laid out would stay his, or be some other file."""
+    state = os.fstat(descriptor)
+    return state.st_uid == os.geteuid() and state.st_nlink == 1 and stat.S_ISREG(state.st_mode)
+
+
 class Part:
     """The beginning of a file, locked; where another run is at the same one, one of our own.
 
@@ -60,10 +66,7 @@ class Part:
         try:
             fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Who had it a moment ago may have put it in its place: then it is no part any more.
-            state = os.fstat(self.descriptor)
-            # One that somebody else has laid out would stay his, or be a name of some other file.
-            own = state.st_uid == os.geteuid() and state.st_nlink == 1 and stat.S_ISREG(state.st_mode)
-            return own and os.path.samestat(state, self.place.stat())
+            return is_own(self.descriptor) and os.path.samestat(os.fstat(self.descriptor), self.place.stat())
         except OSError:
             return False
 

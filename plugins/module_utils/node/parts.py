@@ -13,7 +13,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..disk.files import file_blocks, open_regular, reading, write_all, writing
-from ..disk.partial_file import place_of_part
+from ..disk.partial_file import is_own, place_of_part
 from ..errors import DestinationError, SourceError
 
 
@@ -89,9 +88,9 @@ def look(path: Path, size: int, digest: str) -> Beginning:
         return Beginning(whole=False)
     with _part(path) as part:
         there = os.fstat(part).st_size
-        return (
-            Beginning(False, there, digest_of_file(part, there, str(path))) if 0 < there <= size else Beginning(False)
-        )
+        if not 0 < there <= size:
+            return Beginning(whole=False)
+        return Beginning(whole=False, part_size=there, part_digest=digest_of_file(part, there, str(path)))
 
 
 def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: FileMover) -> None:
@@ -109,13 +108,14 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
         DestinationError: It cannot be written, or less is there than what comes before the piece.
         SourceError: The piece cannot be read, or all pieces together are not the file that was to be sent.
     """
+    place = place_of_part(path)
     with _part(path) as part:
         there = os.fstat(part).st_size
         if there < offset:
             # An answer that was lost is asked for again: then this was the last piece.
             whole = _is_whole(path, size, digest)
             if not there:
-                place_of_part(path).unlink()
+                place.unlink()
             if whole:
                 return
             raise DestinationError(
@@ -130,16 +130,16 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
             _copy_all(piece, part, path)
         except DestinationError:
             # A node whose disk is full needs the room.
-            place_of_part(path).unlink()
+            place.unlink()
             raise
         if os.fstat(part).st_size < size:
             return
         if os.fstat(part).st_size > size or digest_of_file(part, size, str(path)) != digest:
-            place_of_part(path).unlink()
+            place.unlink()
             raise SourceError(f"{path} has become another while it was sent", "Run again when nobody changes it")
         with writing(path):
             os.fsync(part)
-        mover.atomic_move(str(place_of_part(path)), str(path))
+        mover.atomic_move(str(place), str(path))
 
 
 @contextmanager
@@ -151,8 +151,7 @@ def _part(path: Path) -> Iterator[int]:
         with writing(place):
             part = os.open(place, flags, 0o600)
         try:
-            state = os.fstat(part)
-            if state.st_uid != os.geteuid() or state.st_nlink > 1 or not stat.S_ISREG(state.st_mode):
+            if not is_own(part):
                 raise DestinationError(
                     f"{place} is not a file of this user's own, as what was sent so far must be",
                     "See whose it is, and delete it",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
-from ..node import hosts_toml, registries_conf, registries_yaml
+from . import hosts_toml, registries_conf, registries_yaml
 from .files import Change, read_text
 from .mirror import ALL, Mirror, check_upstreams
 from .own_lines import own_part, taken_back
