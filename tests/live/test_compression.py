@@ -90,7 +90,7 @@ def write_archive(folder: Path) -> Path:
     for number in range(4):
         layer = folder / f"{number}.tar"
         with tarfile.open(layer, "w") as files:
-            for _ in range(96):
+            for _number in range(96):
                 content = random.randbytes(MIB // 2) + str(random.randrange(10**9)).encode() * (MIB // 18)
                 entry = tarfile.TarInfo(f"{number}/{len(files.getmembers())}")
                 entry.size = len(content)
