@@ -2,22 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the API server is and how its connections are made: addresses, TLS, proxies, sockets."""
+"""Where the API server is and how its connections are made: addresses, TLS, proxies."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import http.client
 import ipaddress
-import socket
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ClusterError
+from .patient_connection import patient, socket_options
 
 try:
     import urllib3
@@ -26,12 +25,6 @@ except ImportError:  # reported by whoever opens a connection
 
 if TYPE_CHECKING:
     from urllib3.connectionpool import HTTPConnectionPool
-
-BLOCK_SIZE = 1 << 20
-"""Bytes handed to the socket at once: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
-
-_UNSENT = 1 << 20
-"""Bytes that wait in the socket for their turn: what is in there when a line breaks is sent again."""
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -176,14 +169,14 @@ def open_pool(endpoint: Endpoint, size: int, silence: float) -> HTTPConnectionPo
         ClusterError: The CA, the client certificate or the proxy cannot be used.
     """
     parts = urlsplit(endpoint.base_url)
-    options: dict[str, Any] = {"maxsize": size, "socket_options": _socket_options()}
+    options: dict[str, Any] = {"maxsize": size, "socket_options": socket_options()}
     if parts.scheme == "https":
         options["ssl_context"] = _tls_context(endpoint)
         if endpoint.server_name:
             options["server_hostname"] = endpoint.server_name
     manager = _manager(endpoint, options)
     pool: HTTPConnectionPool = manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
-    pool.ConnectionCls = _patient(pool.ConnectionCls, silence)
+    pool.ConnectionCls = patient(pool.ConnectionCls, silence)
     return pool
 
 
@@ -243,72 +236,3 @@ def _load_client_certificate(context: ssl.SSLContext, cert: str, key: str | None
             f"the client certificate {cert} and its key cannot be used: not PEM, encrypted, or not of one pair",
             "Check client_cert and client_key",
         ) from None
-
-
-def _socket_options() -> list[tuple[int, int, int]]:
-    """Keep-alive probes, so that middle boxes do not forget a connection that waits for the registry.
-
-    And no more than is soon sent is taken from us; what is on its way over a long line is not limited by that.
-    """
-    options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
-    wanted = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_NOTSENT_LOWAT", _UNSENT))
-    for name, value in wanted:
-        number = getattr(socket, name, None)
-        if number is not None:
-            options.append((socket.IPPROTO_TCP, number, value))
-    return options
-
-
-def _patient(connection_class: Any, silence: float) -> Any:
-    """A connection class that sends in large blocks and waits ``silence`` seconds for each.
-
-    urllib3 leaves the short timeout of connecting on the socket while a body is sent, and only its newer versions
-    have an option for the size of blocks.
-    """
-
-    class PatientConnection(connection_class):
-        response_class = _WholeResponse
-
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.blocksize = BLOCK_SIZE
-
-        def connect(self) -> None:
-            super().connect()
-            # Who wants no check was warned in Ansible's way; urllib3 would warn again, of every connection.
-            self.is_verified = True
-
-        def send(self, data: Any) -> None:
-            if self.sock is not None:
-                self.sock.settimeout(silence)
-            super().send(data)
-
-    return PatientConnection
-
-
-class _WholeResponse(http.client.HTTPResponse):
-    """An answer whose header has come to its end; http.client takes one that was cut for one that is shorter."""
-
-    def begin(self) -> None:
-        reader = self.fp
-        self.fp = _WholeLines(reader)  # type: ignore[assignment]
-        try:
-            super().begin()
-        finally:
-            # An answer without a body has let go of it.
-            if self.fp is not None:
-                self.fp = reader
-
-
-class _WholeLines:
-    """Reads lines, all of which have an end."""
-
-    def __init__(self, reader: BinaryIO) -> None:
-        self._reader = reader
-        self.close = reader.close
-
-    def readline(self, limit: int) -> bytes:
-        line = self._reader.readline(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
-            raise http.client.RemoteDisconnected("the connection was closed in the middle of a header")
-        return line

@@ -22,7 +22,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
-from ..errors import ApiServerError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
+from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
 from .failures import NETWORK_ERRORS
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _NO_WAY = re.compile(
     "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
 )
+_BROKE = re.compile(r"(?!.*\bdial\b).*(\bEOF\b|reset by peer|broken pipe|closed network connection|server closed)")
 _WITHOUT_POD_NETWORK = (
     ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
 )
@@ -90,6 +91,7 @@ class PodProxyAdapter(BaseAdapter):
 
         Raises:
             ClusterError: The API server cannot be reached.
+            ConnectionLostError: A connection broke, to the API server or from there to the Pod.
             ApiServerError: The API server refuses, or cannot reach the Pod.
             RegistryError: The Pod's answer tries to lead out of it.
         """
@@ -176,7 +178,7 @@ class PodProxyAdapter(BaseAdapter):
         rebuilt.url = response.url
         return rebuilt
 
-    def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError:
+    def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError | ConnectionLostError:
         said = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
@@ -205,9 +207,11 @@ class PodProxyAdapter(BaseAdapter):
         # A Pod without an address yet is refused as one whose address is not allowed.
         if "trying to reach service" in said or "address not allowed" in said:
             advice = self._pod_state() or "See that the Pod is Running and listens there"
+            port = self.target.rsplit(":", 1)[-1]
+            if _BROKE.match(said):
+                return ConnectionLostError(f"the API server lost {where} at port {port}: {said:.300}", advice)
             if _NO_WAY.search(said):
                 advice += _WITHOUT_POD_NETWORK
-            port = self.target.rsplit(":", 1)[-1]
             unreachable = ApiServerError(
                 f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code
             )

@@ -286,38 +286,6 @@ def test_several_requests_share_a_connection(cluster_of: Connect, api_server: Se
     assert api_server.connections == 1
 
 
-def test_little_of_a_body_waits_in_the_socket_where_a_break_would_lose_it() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        pool = connection.open_pool(connection.Endpoint(f"http://127.0.0.1:{server.getsockname()[1]}"), 1, 5)
-        made: Any = pool._new_conn()
-        made.connect()
-
-        assert made.sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT) == 1 << 20
-
-        made.close()
-
-
-def test_a_large_body_is_sent_in_large_blocks(
-    cluster_of: Connect, api_server: Server, options: dict[str, Any], home: Path
-) -> None:
-    asked: list[int] = []
-
-    class Body:
-        left = 3 << 20
-
-        def read(self, size: int) -> bytes:
-            asked.append(size)
-            given = min(size, self.left)
-            self.left -= given
-            return bytes(given)
-
-    adapter = cluster_of(options).adapter
-    adapter.open("PATCH", f"{adapter.base_url}/", {"Content-Length": str(3 << 20)}, Body()).read()
-
-    assert len(api_server.requests[0].body) == 3 << 20
-    assert asked[0] == 1 << 20
-
-
 def test_nothing_secret_is_logged_by_the_libraries(
     ask: Ask, options: dict[str, Any], api_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -251,6 +251,7 @@ def test_a_pod_that_cannot_be_reached_nor_looked_at_is_still_told(
         ("dial tcp 10.0.0.7:5000: connect: no route to host", True),
         ("No agent available", True),
         ("dial tcp 10.0.0.7:5000: connect: connection refused", False),
+        ("dial tcp 10.0.0.7:5000: connect: connection reset by peer", False),
     ],
 )
 def test_where_the_pod_network_is_out_of_reach_the_hosts_is_advised(
@@ -265,6 +266,28 @@ def test_where_the_pod_network_is_out_of_reach_the_hosts_is_advised(
         session.get(f"{URL}/v2/")
 
     assert ("hostNetwork: true" in str(caught.value)) == advised
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "EOF",
+        "http: server closed idle connection",
+        "read tcp 10.0.0.1:4711->10.0.0.7:5000: read: connection reset by peer",
+        "readfrom tcp 10.0.0.1:4711->10.0.0.7:5000: write tcp 10.0.0.1:4711->10.0.0.7:5000: write: broken pipe",
+        "readfrom tcp 10.0.0.1:4711->10.0.0.7:5000: use of closed network connection",
+    ],
+)
+def test_a_pod_that_breaks_off_is_told_from_one_that_cannot_be_reached(
+    session: requests.Session, api_server: Server, reason: str
+) -> None:
+    pod = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}}
+    api_server.reply(
+        status(503, f"error trying to reach service: {reason}"), answer(200, body=json.dumps(pod).encode())
+    )
+
+    with pytest.raises(ConnectionLostError, match=r"the API server lost Pod k8scr-0 .*it is Running and not ready"):
+        session.patch(f"{URL}/v2/app/blobs/uploads/1", data=b"half")
 
 
 def test_an_api_server_with_too_much_to_do_says_for_how_long(session: requests.Session, api_server: Server) -> None:
