@@ -26,6 +26,7 @@ from .host_registries import HostRegistry, host_registry
 
 LAYERS = 4
 SIZE = 128 << 20
+GIBIBYTE = 1 << 30
 BANDWIDTH = "32M"
 
 
@@ -89,6 +90,26 @@ def test_a_push_goes_on_after_the_registry_was_killed(
     assert result["retries"]
     # One chunk of each connection; without chunks it is what was in the buffers on the way.
     assert sum(moved) - SIZE < SIZE * 0.05
+
+
+def test_little_is_sent_twice_after_the_registry_was_killed_at_full_speed(
+    task: Task, host: HostRegistry, repository: str, moved: list[int]
+) -> None:
+    large = images.ensure_random(GIBIBYTE, 8)
+
+    def restart() -> None:
+        host.stop(signal.SIGKILL)
+        time.sleep(1)
+        host.start()
+
+    fault = once(lambda: sum(moved) > GIBIBYTE // 3, restart)
+
+    result = task("k8scr_push", **push_options(host, large, repository) | {"bandwidth": "1T"})
+
+    fault.join()
+    assert result["changed"], result.get("msg")
+    assert any("the API server lost Pod" in retry["why"] for retry in result["retries"])
+    assert sum(moved) - GIBIBYTE < GIBIBYTE * 0.05
 
 
 @pytest.mark.usefixtures("api_server")

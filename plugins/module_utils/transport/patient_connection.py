@@ -150,10 +150,13 @@ class _WholeLines:
 
     def __init__(self, reader: BinaryIO) -> None:
         self._reader = reader
+        self._has_begun = False
         self.close = reader.close
 
     def readline(self, limit: int) -> bytes:
         line = self._reader.readline(limit)
         if not line.endswith(b"\n") and len(line) < limit:
-            raise http.client.RemoteDisconnected("the connection was closed in the middle of a header")
+            begun = self._has_begun or line
+            raise http.client.RemoteDisconnected(f"closed {'in the middle of' if begun else 'without'} an answer")
+        self._has_begun = True
         return line
