@@ -119,6 +119,9 @@ class BlobUpload:
                 self._finish()
                 break
             except K8scrError as error:
+                if not isinstance(error, ConnectionLostError):
+                    # Who is away after a cut has died, and has no limit that smaller requests would stay below.
+                    self._cuts = 0
                 self._attempts.failed(error)
                 # Until the registry has been asked: its answer may be lost as well.
                 self._has_past = self._has_past or self._location is not None

@@ -11,12 +11,18 @@ import http.client
 import io
 import socket
 import ssl
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 try:
     import urllib3
 except ImportError:  # reported by whoever opens a connection
     pass
+
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection as _HTTPConnection
+else:
+    # It is mixed into the connections of either kind.
+    _HTTPConnection = object
 
 BLOCK_SIZE = 1 << 20
 """Bytes handed to the socket at once: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
@@ -53,49 +59,69 @@ def patient(connection_class: Any, silence: float) -> Any:
         connection_class: urllib3's.
         silence: Seconds after which a connection that takes no more bytes is given up.
     """
+    return type("PatientConnection", (_Patience, connection_class), {"silence": silence})
 
-    class PatientConnection(connection_class):
-        def __init__(self, *args: Any, **kwargs: Any) -> None:
-            super().__init__(*args, **kwargs)
-            self.blocksize = BLOCK_SIZE
-            self._answer: io.BufferedReader | None = None
-            self._is_cut_short = False
 
-        def connect(self) -> None:
-            super().connect()
-            # Who wants no check was warned in Ansible's way; urllib3 would warn again, of every connection.
-            self.is_verified = True
+class _Patience(_HTTPConnection):
+    """What is added to urllib3's connections."""
 
-        def send(self, data: Any) -> None:
-            if self.sock is not None:
+    silence: float
+    """Seconds."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.blocksize = BLOCK_SIZE
+        self._has_connected = False
+        self._answer: io.BufferedReader | None = None
+        self._is_cut_short = False
+
+    @property
+    def has_connected_to_proxy(self) -> bool:
+        """Whether what fails is not the proxy's fault; urllib3 forgets it when it closes what has failed."""
+        return self._has_connected
+
+    def connect(self) -> None:
+        self._has_connected = False
+        super().connect()
+        self._has_connected = True
+        # Who wants no check was warned in Ansible's way; urllib3 would warn again, of every connection.
+        self.is_verified = True
+
+    def send(self, data: Any) -> None:
+        if self.sock is not None:
+            if self._has_connected:
                 self._stop_if_answered()
-                self.sock.settimeout(silence)
+            self.sock.settimeout(self.silence)
+        try:
             super().send(data)
+        except (BrokenPipeError, ConnectionResetError):
+            self._is_cut_short = True
+            raise
 
-        def _stop_if_answered(self) -> None:
-            """Leave off where the other side has given its answer, or hung up, before our request's end.
+    def _stop_if_answered(self) -> None:
+        """Leave off where the other side has given its answer, or hung up, before our request's end.
 
-            Who sends on then sends into buffers that nobody empties, and may lose the answer with the connection.
-            """
-            if self._answer is None and urllib3.util.wait_for_read(self.sock, timeout=0):
-                self._answer = _begun_answer(self.sock)
-                if self._answer is not None and not self._answer.peek(1).startswith(_INTERIM):
-                    self._is_cut_short = True
-                    # Which makes urllib3 read the answer.
-                    raise BrokenPipeError(errno.EPIPE, "answered before the request's end")
+        Who sends on then sends into buffers that nobody empties, and may lose the answer with the connection.
+        """
+        if self._answer is not None or not urllib3.util.wait_for_read(self.sock, timeout=0):
+            return
+        self._answer = _begun_answer(self.sock)
+        if self._answer is not None and not _may_be_interim(self._answer):
+            self._is_cut_short = True
+            # Which makes urllib3 read the answer.
+            raise BrokenPipeError(errno.EPIPE, "closed before the request's end")
 
-        def response_class(self, sock: Any, *args: Any, **kwargs: Any) -> http.client.HTTPResponse:
-            response = _WholeResponse(sock, *args, **kwargs)
-            if self._answer is not None:
-                response.go_on(self._answer, self._is_cut_short)
-                self._answer, self._is_cut_short = None, False
-            return response
+    def response_class(  # type: ignore[override]
+        self, sock: Any, *args: Any, **kwargs: Any
+    ) -> http.client.HTTPResponse:
+        response = _WholeResponse(sock, *args, **kwargs)
+        response.follow(self._answer, self._is_cut_short)
+        self._answer, self._is_cut_short = None, False
+        return response
 
-        def close(self) -> None:
-            super().close()
-            self._answer, self._is_cut_short = None, False
-
-    return PatientConnection
+    def close(self) -> None:
+        super().close()
+        self._answer, self._is_cut_short = None, False
 
 
 def _begun_answer(sock: Any) -> io.BufferedReader | None:
@@ -104,7 +130,7 @@ def _begun_answer(sock: Any) -> io.BufferedReader | None:
     sock.settimeout(0)
     try:
         reader.peek(1)
-    except ssl.SSLWantReadError:
+    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
         reader.close()
         return None
     except OSError:
@@ -113,21 +139,27 @@ def _begun_answer(sock: Any) -> io.BufferedReader | None:
     return reader
 
 
+def _may_be_interim(answer: io.BufferedReader) -> bool:
+    begun = answer.peek(1)[: len(_INTERIM)]
+    return bool(begun) and _INTERIM.startswith(begun)
+
+
 class _WholeResponse(http.client.HTTPResponse):
     """An answer whose header has come to its end; http.client takes one that was cut for one that is shorter."""
 
     _ends_request = False
 
-    def go_on(self, reader: io.BufferedReader, ends_request: bool) -> None:
-        """Read on where another has begun to read.
+    def follow(self, begun: io.BufferedReader | None, ends_request: bool) -> None:
+        """Say what came before.
 
         Args:
-            reader: The other, which has more in store than the connection.
-            ends_request: Whether the request was not sent to its end because of this answer.
+            begun: Who has begun to read the answer, and has more in store than the connection.
+            ends_request: Whether the request was not sent to its end.
         """
-        self.fp.close()
-        self.fp = reader
         self._ends_request = ends_request
+        if begun is not None:
+            self.fp.close()
+            self.fp = begun
 
     def begin(self) -> None:
         reader = self.fp

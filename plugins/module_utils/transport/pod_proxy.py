@@ -43,7 +43,11 @@ _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _NO_WAY = re.compile(
     "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
 )
-_BROKE = re.compile(r"(?!.*\bdial\b).*(\bEOF\b|reset by peer|broken pipe|closed network connection|server closed)")
+_BROKE = re.compile(
+    r"(?!.*\bdial\b).*(\bEOF\b|reset by peer|broken pipe|\b(read|write|readfrom) tcp\b|closed network connection|"
+    "server closed|connection broken|connection lost|force closed|GOAWAY|stream error)"
+)
+"""What Go says of a connection that was there; of one that did not come to be it says so."""
 _WITHOUT_POD_NETWORK = (
     ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
 )
@@ -225,10 +229,11 @@ class PodProxyAdapter(BaseAdapter):
         question = requests.Request("GET", address).prepare()
         try:
             response = self._api_server.send(question, timeout=(10, 10))
-            status = response.json()["status"] if response.status_code == 200 else None
+            pod = response.json() if response.status_code == 200 else None
         except (K8scrError, ValueError):
-            status = None
-        if status is None:
+            pod = None
+        status = pod.get("status") if isinstance(pod, dict) else None
+        if not isinstance(status, dict):
             return None
         ready = {c.get("type"): c.get("status") for c in status.get("conditions", [])}.get("Ready") == "True"
         waiting = [

@@ -109,6 +109,18 @@ def test_connections_that_are_cut_again_and_again_make_requests_smaller(
     assert repository.store.chunks.size is not None
 
 
+def test_a_registry_that_dies_again_and_again_is_not_sent_smaller_requests(
+    server: RegistryServer, repository: RegistryRepository
+) -> None:
+    server.cut("PATCH", "/blobs/uploads/", after=0, times=2)
+    server.fail("GET", "/blobs/uploads/", refused(503, "UNAVAILABLE"), times=1)
+
+    upload(repository)
+
+    assert server.blobs["team/app"] == {BLOB.digest: LARGE}
+    assert repository.store.chunks.size is None
+
+
 def test_what_is_cut_at_a_limit_and_forgotten_is_soon_sent_in_parts_that_stay_below(
     server: RegistryServer, repository: RegistryRepository
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -15,14 +16,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ConnectionLostError
+import urllib3
+from ansible_collections.k8scr.core.plugins.module_utils.errors import ConnectionLostError, UnreachableError
 from ansible_collections.k8scr.core.plugins.module_utils.transport import connection
 from unit.plugins.module_utils.transport.servers import answer
 
 if TYPE_CHECKING:
     from ansible_collections.k8scr.core.plugins.module_utils.transport.cluster import Cluster
     from unit.plugins.module_utils.transport.conftest import Certificates, Connect
-    from unit.plugins.module_utils.transport.servers import Server
+    from unit.plugins.module_utils.transport.servers import Proxy, Server
 
 BLOCK = bytes(1 << 20)
 
@@ -205,6 +207,67 @@ def test_an_interim_answer_ends_no_request(
     told = patch(cluster_of({**options, "host": speak(handle)}), body)
 
     assert (told.status, body.given) == (202, 8)
+
+
+def test_an_interim_answer_may_come_in_pieces(
+    cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody
+) -> None:
+    begin = says(b"HTTP/1.", body)
+
+    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+        begin(line, reader)
+        line.sendall(b"1 100 Continue\r\n\r\n" + answer(202))
+
+    told = patch(cluster_of({**options, "host": speak(handle)}), body)
+
+    assert (told.status, body.given) == (202, 8)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_a_success_in_the_middle_of_a_block_that_breaks_off_is_none(
+    cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody, tls: bool
+) -> None:
+    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+        # The line is reset, for there is something that nobody has read.
+        read_header(reader)
+        select.select([line], [], [])
+        line.sendall(answer(202))
+
+    body.go_on.set()
+    cluster = cluster_of({**options, "host": speak(handle, tls)})
+
+    with pytest.raises(ConnectionLostError):
+        patch(cluster, body)
+
+
+def test_a_proxy_that_refuses_before_it_is_asked_is_told(
+    cluster_of: Connect, speak: Speak, options: dict[str, Any]
+) -> None:
+    def refuse(line: socket.socket, reader: io.BufferedReader) -> None:
+        line.sendall(answer(403))
+        read_header(reader)
+
+    adapter = cluster_of({**options, "proxy": speak(refuse, tls=False)}).adapter
+
+    for _attempt in range(20):
+        with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*403"):
+            adapter.open("GET", f"{adapter.base_url}/")
+
+
+def test_a_server_behind_a_proxy_that_hangs_up_is_not_taken_for_the_proxy(
+    cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody, proxy: Proxy
+) -> None:
+    def hang_up(line: socket.socket, reader: io.BufferedReader) -> None:
+        read_header(reader)
+        line.shutdown(socket.SHUT_RDWR)
+        body.go_on.set()
+
+    cluster = cluster_of({**options, "proxy": proxy.url, "host": speak(hang_up)})
+
+    # Versions of urllib3 before 2 blame the proxy for all that fails behind it.
+    expected = ConnectionLostError if hasattr(urllib3, "BaseHTTPResponse") else UnreachableError
+    with pytest.raises(expected):
+        patch(cluster, body)
 
 
 def test_a_connection_on_which_half_a_request_was_sent_carries_no_other(

@@ -233,7 +233,9 @@ def test_a_pod_that_cannot_be_reached_is_described(session: requests.Session, ap
         session.get(f"{URL}/v2/")
 
 
-@pytest.mark.parametrize("told", [status(403, "you may not look at pods"), answer(200, body=b"<html>"), b"nonsense"])
+@pytest.mark.parametrize(
+    "told", [status(403, "you may not look at pods"), answer(200, body=b"<html>"), answer(200, body=b"{}"), b"nonsense"]
+)
 def test_a_pod_that_cannot_be_reached_nor_looked_at_is_still_told(
     session: requests.Session, api_server: Server, told: bytes
 ) -> None:
@@ -273,6 +275,8 @@ def test_where_the_pod_network_is_out_of_reach_the_hosts_is_advised(
     [
         "EOF",
         "http: server closed idle connection",
+        "read tcp 10.0.0.1:4711->10.0.0.7:5000: read: connection timed out",
+        "http2: Transport received GOAWAY from server ErrCode:NO_ERROR",
         "read tcp 10.0.0.1:4711->10.0.0.7:5000: read: connection reset by peer",
         "readfrom tcp 10.0.0.1:4711->10.0.0.7:5000: write tcp 10.0.0.1:4711->10.0.0.7:5000: write: broken pipe",
         "readfrom tcp 10.0.0.1:4711->10.0.0.7:5000: use of closed network connection",
