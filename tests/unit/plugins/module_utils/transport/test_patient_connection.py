@@ -195,28 +195,16 @@ def test_a_success_before_the_end_is_none(
         patch(cluster, body)
 
 
-def test_an_interim_answer_ends_no_request(
-    cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody
+@pytest.mark.parametrize("length", [25, 7, 1])
+def test_an_interim_answer_ends_no_request_whatever_of_it_has_come(
+    cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody, length: int
 ) -> None:
-    go_on = says(b"HTTP/1.1 100 Continue\r\n\r\n", body)
-
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
-        go_on(line, reader)
-        line.sendall(answer(202))
-
-    told = patch(cluster_of({**options, "host": speak(handle)}), body)
-
-    assert (told.status, body.given) == (202, 8)
-
-
-def test_an_interim_answer_may_come_in_pieces(
-    cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody
-) -> None:
-    begin = says(b"HTTP/1.", body)
+    interim = b"HTTP/1.1 100 Continue\r\n\r\n"
+    begin = says(interim[:length], body)
 
     def handle(line: socket.socket, reader: io.BufferedReader) -> None:
         begin(line, reader)
-        line.sendall(b"1 100 Continue\r\n\r\n" + answer(202))
+        line.sendall(interim[length:] + answer(202))
 
     told = patch(cluster_of({**options, "host": speak(handle)}), body)
 
