@@ -33,8 +33,8 @@ options:
       - How many bytes one request may carry, as in V(64M), where a load balancer limits bodies or cuts long requests.
       - Without it a blob is sent in one request, and in smaller ones when that does not get through.
       - It also limits what is sent again after a break, to one chunk for each connection. Without it that is what the
-        API server and the registry had taken and not stored yet, some 3 to 8 MB for each connection, and more where
-        the registry is slower than the line.
+        API server and the registry had taken and not stored yet, some 3 to 10 MB for each connection, and up to 16
+        where the registry had come to a standstill before.
     type: bytes
   timeout:
     description:
