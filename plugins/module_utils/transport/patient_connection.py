@@ -121,6 +121,9 @@ class _Patience(_HTTPConnection):
 
     def close(self) -> None:
         super().close()
+        if self._answer is not None:
+            # It holds the socket open.
+            self._answer.close()
         self._answer, self._is_cut_short = None, False
 
 
