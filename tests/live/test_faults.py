@@ -67,6 +67,12 @@ def push_options(host: HostRegistry, image: images.Image, repository: str) -> di
     return {"images": [source], "bandwidth": BANDWIDTH, **host.options}
 
 
+def restart(host: HostRegistry) -> None:
+    host.stop(signal.SIGKILL)
+    time.sleep(1)
+    host.start()
+
+
 def restart_api_server() -> None:
     cluster.stop("kube-apiserver", signal.SIGKILL)
     cluster.start("kube-apiserver")
@@ -75,12 +81,7 @@ def restart_api_server() -> None:
 def test_a_push_goes_on_after_the_registry_was_killed(
     task: Task, host: HostRegistry, large: images.Image, repository: str, moved: list[int]
 ) -> None:
-    def restart() -> None:
-        host.stop(signal.SIGKILL)
-        time.sleep(1)
-        host.start()
-
-    fault = once(lambda: sum(moved) > SIZE // 3, restart)
+    fault = once(lambda: sum(moved) > SIZE // 3, lambda: restart(host))
 
     result = task("k8scr_push", **push_options(host, large, repository), chunk_size="1M")
 
@@ -97,12 +98,7 @@ def test_little_is_sent_twice_after_the_registry_was_killed_at_full_speed(
 ) -> None:
     large = images.ensure_random(GIBIBYTE, 8)
 
-    def restart() -> None:
-        host.stop(signal.SIGKILL)
-        time.sleep(1)
-        host.start()
-
-    fault = once(lambda: sum(moved) > GIBIBYTE // 3, restart)
+    fault = once(lambda: sum(moved) > GIBIBYTE // 3, lambda: restart(host))
 
     result = task("k8scr_push", **push_options(host, large, repository) | {"bandwidth": "1T"})
 

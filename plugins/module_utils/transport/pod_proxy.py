@@ -47,7 +47,7 @@ _BROKE = re.compile(
     r"(?!.*\bdial\b).*(\bEOF\b|reset by peer|broken pipe|\b(read|write|readfrom) tcp\b|closed network connection|"
     "server closed|connection broken|connection lost|force closed|GOAWAY|stream error)"
 )
-"""What Go says of a connection that was there; of one that did not come to be it says so."""
+"""What Go says of a connection that was there and broke; of one that did not come to be it says ``dial``."""
 _WITHOUT_POD_NETWORK = (
     ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
 )

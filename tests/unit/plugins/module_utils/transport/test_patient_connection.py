@@ -12,7 +12,6 @@ import select
 import socket
 import threading
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -103,6 +102,17 @@ def says(said: bytes, body: WaitingBody) -> Handle:
     return handle
 
 
+def hangs_up(body: WaitingBody) -> Handle:
+    """Hangs up as soon as it has read a request's header."""
+
+    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+        read_header(reader)
+        line.shutdown(socket.SHUT_RDWR)
+        body.go_on.set()
+
+    return handle
+
+
 def patch(cluster: Cluster, body: WaitingBody) -> Any:
     """Send a body of known length."""
     adapter = cluster.adapter
@@ -120,9 +130,7 @@ def test_little_of_a_body_waits_in_the_socket_where_a_break_would_lose_it() -> N
         made.close()
 
 
-def test_a_large_body_is_sent_in_large_blocks(
-    cluster_of: Connect, api_server: Server, options: dict[str, Any], home: Path
-) -> None:
+def test_a_large_body_is_sent_in_large_blocks(cluster_of: Connect, api_server: Server, options: dict[str, Any]) -> None:
     asked: list[int] = []
 
     class Body:
@@ -156,12 +164,7 @@ def test_nothing_is_sent_to_who_has_refused_already(
 def test_nothing_is_sent_to_who_has_hung_up(
     cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody
 ) -> None:
-    def hang_up(line: socket.socket, reader: io.BufferedReader) -> None:
-        read_header(reader)
-        line.shutdown(socket.SHUT_RDWR)
-        body.go_on.set()
-
-    cluster = cluster_of({**options, "host": speak(hang_up)})
+    cluster = cluster_of({**options, "host": speak(hangs_up(body))})
 
     with pytest.raises(ConnectionLostError):
         patch(cluster, body)
@@ -245,12 +248,7 @@ def test_a_proxy_that_refuses_before_it_is_asked_is_told(
 def test_a_server_behind_a_proxy_that_hangs_up_is_not_taken_for_the_proxy(
     cluster_of: Connect, speak: Speak, options: dict[str, Any], body: WaitingBody, proxy: Proxy
 ) -> None:
-    def hang_up(line: socket.socket, reader: io.BufferedReader) -> None:
-        read_header(reader)
-        line.shutdown(socket.SHUT_RDWR)
-        body.go_on.set()
-
-    cluster = cluster_of({**options, "proxy": proxy.url, "host": speak(hang_up)})
+    cluster = cluster_of({**options, "proxy": proxy.url, "host": speak(hangs_up(body))})
 
     # Versions of urllib3 before 2 blame the proxy for all that fails behind it.
     expected = ConnectionLostError if hasattr(urllib3, "BaseHTTPResponse") else UnreachableError
