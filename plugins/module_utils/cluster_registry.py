@@ -18,8 +18,9 @@ from .distribution.retry import Retries
 from .distribution.upload import ChunkSize
 from .distribution.upload_records import UploadRecords
 from .stores.registry import Registry
-from .transport.cluster import connect
+from .transport.cluster import Cluster, connect
 from .transport.pod_proxy import PodProxyAdapter
+from .write_path import WritePath
 
 try:
     import requests
@@ -33,6 +34,8 @@ REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
     "registry_port": {"type": "int", "default": 5000},
     "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
 }
+READ_ONLY_PORT = 5001
+"""The port that the role ``registry`` serves pulls at, unless it is told otherwise."""
 REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
     "qualify": {"type": "bool", "default": False},
@@ -49,11 +52,12 @@ _CONNECT_TIMEOUT = 10.0
 
 
 @contextmanager
-def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
+def connect_registry(options: Mapping[str, Any], writes: bool) -> Iterator[Registry]:
     """The cluster's registry, until its connections are closed; nothing is sent yet.
 
     Args:
         options: A module's parameters with :data:`REGISTRY_ARGUMENT_SPEC`.
+        writes: Whether the module writes to the registry.
 
     Raises:
         ClusterError: The options lead to no cluster.
@@ -64,7 +68,7 @@ def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
     session.adapters.clear()
     pod, namespace = options["registry"], options["namespace"]
     cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
-    road = PodProxyAdapter(cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"])
+    road = pod_adapter(cluster, options, writes)
     session.mount(f"{_URL}/", road)
     identity = f"{cluster.adapter.base_url} {namespace} {road.target}"
     records = UploadRecords(cache_folder() / "uploads", identity)
@@ -81,6 +85,20 @@ def connect_registry(options: Mapping[str, Any]) -> Iterator[Registry]:
             records,
             identity,
         )
+
+
+def pod_adapter(cluster: Cluster, options: Mapping[str, Any], writes: bool) -> PodProxyAdapter:
+    """Return the adapter that sends requests to the registry's Pod.
+
+    Args:
+        cluster: The connection to the cluster.
+        options: A module's parameters with :data:`REGISTRY_POD_ARGUMENT_SPEC`.
+        writes: Whether the module writes to the registry.
+    """
+    namespace, pod = options["namespace"], options["registry"]
+    port, scheme = options["registry_port"], options["registry_scheme"]
+    write_path = WritePath(cluster.adapter, namespace, pod, writes)
+    return PodProxyAdapter(cluster.adapter, namespace, pod, port, scheme, write_path)
 
 
 def cache_folder() -> Path:

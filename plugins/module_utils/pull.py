@@ -45,7 +45,7 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     with ExitStack() as opened:
-        registry = opened.enter_context(connect_registry(options))
+        registry = opened.enter_context(connect_registry(options, writes=False))
         daemon = opened.enter_context(closing(DockerDaemon(options)))
         result = delivery.run(PullOrders(registry, options["qualify"], daemon, opened).read(options["images"]))
         return {**result, "retries": registry.retries.account}

@@ -47,7 +47,10 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: The images cannot all be pushed as asked.
     """
     limits = options["connections"], float(options["timeout"]), float(options["retry_timeout"])
-    with closing(Upstreams(options["upstreams"], *limits)) as upstreams, connect_registry(options) as registry:
+    with (
+        closing(Upstreams(options["upstreams"], *limits)) as upstreams,
+        connect_registry(options, writes=True) as registry,
+    ):
         return push_images(options, check_mode, registry, cache_folder(), upstreams)
 
 

@@ -10,6 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
+from .cluster_registry import pod_adapter
 from .errors import ClusterError, K8scrError, RegistryError
 from .objects.client import ObjectClient
 from .objects.readiness import Explainer
@@ -42,7 +43,7 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
     begin = time.monotonic()
     deadline = begin + options["wait_timeout"]
     with connect(options) as cluster:
-        road = PodProxyAdapter(cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"])
+        road = pod_adapter(cluster, options, writes=True)
         while True:
             problem = _ask(road, max(deadline - time.monotonic(), _POLL))
             if problem is None:

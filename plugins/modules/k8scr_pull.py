@@ -10,8 +10,8 @@ module: k8scr_pull
 short_description: Pull images out of a cluster's registry through the API server
 version_added: 0.1.0
 description:
-  - Pulls images out of a registry that runs as a Pod and is exposed to nobody. All requests go through the Pod proxy
-    of the Kubernetes API server, so that whoever may use C(pods/proxy) on that Pod may pull.
+  - Pulls images from a registry that runs as a Pod. All requests go through the Pod proxy of the Kubernetes API server.
+    Users with the permission C(get) on C(pods/proxy) for the registry's read-only port can pull.
   - An image that is there with the same digest costs one request, and nothing is written.
   - Every byte is verified. What is written takes its place only when it is whole; a pull that fails leaves what was
     there. Folders and archives keep the other images that they have.
@@ -25,6 +25,12 @@ extends_documentation_fragment:
   - k8scr.core.attributes
   - k8scr.core.attributes.cluster
 options:
+  registry_port:
+    description:
+      - The port that the registry serves pulls at.
+      - The default is the read-only port of the role P(k8scr.core.registry#role). Set it for a registry with one port.
+    type: int
+    default: 5001
   images:
     description:
       - The images to pull.
@@ -202,7 +208,7 @@ retries:
       times: 1
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils.pull import run_pull
 from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
@@ -224,6 +230,7 @@ def main() -> None:
         },
         **DOCKER_ARGUMENT_SPEC,
         **REGISTRY_ARGUMENT_SPEC,
+        "registry_port": {"type": "int", "default": READ_ONLY_PORT},
     }
     run_module(argument_spec, run_pull)
 

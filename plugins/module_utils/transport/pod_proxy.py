@@ -7,7 +7,7 @@
 Mounted on a session, it makes any client that is based on requests speak to a Pod that nobody is exposed to::
 
     session = requests.Session()
-    session.mount("http://registry.k8scr/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5000))
+    session.mount("http://registry.k8scr/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5001))
     session.get("http://registry.k8scr/v2/")
 
 Kubernetes API, ``connectGetNamespacedPodProxyWithPath`` and its siblings.
@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
+from .base_path import BasePath, RootPath
 from .failures import NETWORK_ERRORS
 
 if TYPE_CHECKING:
@@ -39,6 +40,8 @@ except ImportError:
 _MAXIMUM_ERROR_BODY = 64 << 10
 _UNSAFE = re.compile(r"[^!-~]|[\\#]")
 _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
+_NO_SUCH_PATH = b"404 page not found\n"
+"""The response body of servers written in Go, registries among them, to requests for paths that they do not serve."""
 _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _NO_WAY = re.compile(
     "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
@@ -66,9 +69,19 @@ class PodProxyAdapter(BaseAdapter):
         pod: The Pod's name.
         port: The port of the Pod.
         scheme: ``http`` or ``https``: what the Pod speaks there.
+        base_path: The path that the Pod serves below. It is a credential: no error, header or body that the adapter
+            returns contains it.
     """
 
-    def __init__(self, api_server: ApiServerAdapter, namespace: str, pod: str, port: int, scheme: str = "http") -> None:
+    def __init__(
+        self,
+        api_server: ApiServerAdapter,
+        namespace: str,
+        pod: str,
+        port: int,
+        scheme: str = "http",
+        base_path: BasePath | None = None,
+    ) -> None:
         super().__init__()
         # RBAC compares this segment as it stands: http must be left out always, or nowhere.
         self.target = f"{pod}:{port}" if scheme == "http" else f"{scheme}:{pod}:{port}"
@@ -77,6 +90,7 @@ class PodProxyAdapter(BaseAdapter):
         self._api_server = api_server
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"
+        self._base_path = base_path or RootPath()
         self._allowed: set[str] = set()
 
     def send(
@@ -99,34 +113,47 @@ class PodProxyAdapter(BaseAdapter):
             ApiServerError: The API server refuses, or cannot reach the Pod.
             RegistryError: The Pod's answer tries to lead out of it.
         """
-        response = self._forward(request, timeout)
+        used = self._base_path.current()
+        response, serves_path = self._exchange(request, used, stream, timeout)
+        if serves_path or not self._base_path.missed(used):
+            return response
+        if not isinstance(request.body, (bytes, str, type(None))):
+            raise ConnectionLostError(f"the path that Pod {self.pod} serves below changed during a request")
+        return self._exchange(request, self._base_path.current(), stream, timeout)[0]
+
+    def _exchange(
+        self, request: requests.PreparedRequest, base: str, stream: bool, timeout: Any
+    ) -> tuple[requests.Response, bool]:
+        """Send a request to a path below ``base``; return the response, and whether the Pod serves that path."""
+        response = self._forward(request, base, timeout)
+        serves_path = True
         try:
             if response.status_code >= 400:
-                response = self._ask_who_refuses(response, request, timeout)
+                response, serves_path = self._ask_who_refuses(response, request, base, timeout)
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
             # The API server keeps Authorization for itself, so no challenge of the Pod can be met on this way.
             response.headers.pop("WWW-Authenticate", None)
             for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
                 if header in response.headers:
-                    response.headers[header] = translated(request, response.headers[header])
+                    response.headers[header] = translated(request, base, response.headers[header])
             # What has no body is read at once: closing it unread would close its connection too.
             if not stream or request.method == "HEAD" or response.headers.get("Content-Length") == "0":
                 self._api_server.read(response)
         except BaseException:
             response.close()
             raise
-        return response
+        return response, serves_path
 
     def close(self) -> None:
         """Close the connections."""
         self._api_server.close()
 
-    def _forward(self, request: requests.PreparedRequest, timeout: Any) -> requests.Response:
+    def _forward(self, request: requests.PreparedRequest, base: str, timeout: Any) -> requests.Response:
         outer = request.copy()
         address = urlsplit(request.url or "")
         _require_safe_path(address.path)
         query = f"?{address.query}" if address.query else ""
-        outer.url = f"{self._api_server.base_url}{self._prefix}{address.path}{query}"
+        outer.url = f"{self._api_server.base_url}{self._prefix}{base}{address.path}{query}"
         for header in _DROPPED_HEADERS:
             outer.headers.pop(header, None)
         outer.headers["Accept-Encoding"] = "identity"
@@ -139,24 +166,25 @@ class PodProxyAdapter(BaseAdapter):
         return response
 
     def _ask_who_refuses(
-        self, response: requests.Response, request: requests.PreparedRequest, timeout: Any
-    ) -> requests.Response:
-        """Raise what the API server itself says; return what the Pod says, with its body at hand."""
+        self, response: requests.Response, request: requests.PreparedRequest, base: str, timeout: Any
+    ) -> tuple[requests.Response, bool]:
+        """Raise what the API server itself says; return what the Pod says, and whether it serves the path."""
+        serves_path = True
         if request.method != "HEAD":
-            return self._raise_refusal(response)
+            return self._raise_refusal(response, base)
         if _REGISTRY_HEADER not in response.headers:
             # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it.
             self._api_server.read(response)
             question = request.copy()
             question.method = "GET"
-            with self._forward(question, timeout) as told:
+            with self._forward(question, base, timeout) as told:
                 if told.status_code >= 400:
-                    self._raise_refusal(told)
+                    _, serves_path = self._raise_refusal(told, base)
             # A Pod may have come, or gone, between the two: the later answer is the one whose sender is known.
             response.status_code, response.reason, response.headers = told.status_code, told.reason, told.headers
-        return response
+        return response, serves_path
 
-    def _raise_refusal(self, response: requests.Response) -> requests.Response:
+    def _raise_refusal(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
         body = bytearray()
         with response, contextlib.suppress(*NETWORK_ERRORS):
             # An answer that breaks off is one all the same: who answers early may cut the line a moment later.
@@ -164,15 +192,17 @@ class PodProxyAdapter(BaseAdapter):
                 body += block
                 if len(body) > _MAXIMUM_ERROR_BODY:
                     break
-        del body[_MAXIMUM_ERROR_BODY:]
-        status = _status_of(bytes(body))
+        said = bytes(body[:_MAXIMUM_ERROR_BODY])
+        if base:
+            said = said.replace(base.encode(), b"")
+        status = _status_of(said)
         if status is not None:
             refused = self._explain(response.request.method or "", response.status_code, status)
             refused.retry_after = seconds_of(response.headers.get("Retry-After", ""))
             raise refused
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
-            io.BytesIO(bytes(body)),
+            io.BytesIO(said),
             headers,
             response.status_code,
             reason=response.reason,
@@ -180,7 +210,7 @@ class PodProxyAdapter(BaseAdapter):
         )
         rebuilt = self._api_server.build_response(response.request, raw)
         rebuilt.url = response.url
-        return rebuilt
+        return rebuilt, response.status_code != 404 or said != _NO_SUCH_PATH or _REGISTRY_HEADER in response.headers
 
     def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError | ConnectionLostError:
         said = str(status.get("message") or status.get("reason") or code)
@@ -245,7 +275,7 @@ class PodProxyAdapter(BaseAdapter):
         reasons = [f"it is {status.get('phase')}{'' if ready else ' and not ready'}", *waiting]
         return f"Look at the Pod: {'; '.join(reasons):.500}"
 
-    def _inner_location(self, request: requests.PreparedRequest, location: str) -> str:
+    def _inner_location(self, request: requests.PreparedRequest, base: str, location: str) -> str:
         """Translate an answer's Location into the Pod's own address (RFC 9110, section 10.2.2).
 
         The API server rewrites a Location so that it names itself; an address that does not lie below the
@@ -254,16 +284,18 @@ class PodProxyAdapter(BaseAdapter):
         path, query = self._parts(location) or ("", "")
         for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):
             if path.startswith(prefix + "/"):
-                return self._inner_address(request, "Location", path[len(prefix) :], query)
+                return self._inner_address(request, base, "Location", path[len(prefix) :], query)
         raise self._leads_out("Location")
 
-    def _inner_links(self, request: requests.PreparedRequest, links: str) -> str:
+    def _inner_links(self, request: requests.PreparedRequest, base: str, links: str) -> str:
         """Translate the Links to a next page (RFC 8288), which the API server passes on as the Pod wrote them.
 
         No client needs a Link of another kind, so these are left out.
         """
         targets = [link["url"] for link in requests.utils.parse_header_links(links) if link.get("rel") == "next"]
-        translated = [self._inner_address(request, "Link", *(self._parts(target) or ("", ""))) for target in targets]
+        translated = [
+            self._inner_address(request, base, "Link", *(self._parts(target) or ("", ""))) for target in targets
+        ]
         return ", ".join(f'<{target}>; rel="next"' for target in translated)
 
     def _parts(self, address: str) -> tuple[str, str] | None:
@@ -281,9 +313,10 @@ class PodProxyAdapter(BaseAdapter):
             return None
         return parts.path, parts.query
 
-    def _inner_address(self, request: requests.PreparedRequest, header: str, path: str, query: str) -> str:
-        if not _is_safe_path(path):
+    def _inner_address(self, request: requests.PreparedRequest, base: str, header: str, path: str, query: str) -> str:
+        if not path.startswith(f"{base}/") or not _is_safe_path(path):
             raise self._leads_out(header)
+        path = path[len(base) :]
         own = urlsplit(request.url or "")
         return f"{own.scheme}://{own.netloc}{path}" + (f"?{query}" if query else "")
 

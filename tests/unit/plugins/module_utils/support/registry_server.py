@@ -86,6 +86,7 @@ class RegistryServer:
         manifests: The media type and the bytes of each repository's manifests, by digest and by tag.
         requests: What it was asked, in order.
         connections: How many connections were opened to it.
+        page: How many names of a list it returns at most in one response.
         mounts: Whether it mounts blobs; if not, it wants them sent, as registries may.
         guard: Looks at each request before it is served: its path and its headers. An answer from it is sent in the
             place of the right one.
@@ -96,6 +97,7 @@ class RegistryServer:
         self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
         self.requests: list[Request] = []
         self.mounts = True
+        self.page = 1000
         self.guard: Callable[[str, Mapping[str, str]], Answer | None] = lambda _path, _headers: None
         self.connections = 0
         self.uploads: dict[str, bytes] = {}
@@ -248,6 +250,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.close_connection = self.close_connection or answer.truncated
 
     def _answer(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+        if path == "/v2/_catalog" or path.endswith("/tags/list"):
+            return self._list(path, query)
         match = _PATH.fullmatch(path)
         if match is None:
             return refused(404, "NAME_UNKNOWN")
@@ -259,6 +263,19 @@ class _Handler(BaseHTTPRequestHandler):
         if not rest.startswith("uploads/"):
             return self._get_blob(repository, rest)
         return self._upload(repository, rest.partition("/")[2], query, body)
+
+    def _list(self, path: str, query: dict[str, str]) -> Answer:
+        repository = path[len("/v2/") : -len("/tags/list")]
+        if path == "/v2/_catalog":
+            key, names = "repositories", sorted(self.registry.manifests)
+        elif repository in self.registry.manifests:
+            key, names = "tags", sorted(name for name in self.registry.manifests[repository] if ":" not in name)
+        else:
+            return refused(404, "NAME_UNKNOWN")
+        left = [name for name in names if name > query.get("last", "")]
+        page = left[: min(int(query["n"]), self.registry.page)]
+        more = {"Link": f'<{path}?n={query["n"]}&last={page[-1]}>; rel="next"'} if len(left) > len(page) else {}
+        return Answer(200, {"Content-Type": "application/json", **more}, json.dumps({key: page or None}).encode())
 
     def _get_manifest(self, repository: str, reference: str) -> Answer:
         found = self.registry.manifests.get(repository, {}).get(reference)

@@ -1,0 +1,87 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_carry
+short_description: Save and restore the images of a registry whose Pod is replaced
+version_added: 0.1.0
+description:
+  - Saves all tagged images of a cluster's registry to a folder on the host that runs the module, and restores them.
+  - The role P(k8scr.core.registry#role) runs the module where the registry keeps its images in its Pod and the role
+    has to replace the Pod.
+  - The folder is an OCI layout in the user's cache, one for each registry. An interrupted run is resumed by the next
+    one.
+  - Images without a tag are not saved, because registries do not list them.
+author:
+  - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.auth
+  - k8scr.core.registry_pod
+  - k8scr.core.attributes
+  - k8scr.core.attributes.cluster
+attributes:
+  diff_mode:
+    support: full
+options:
+  state:
+    description:
+      - V(saved) copies the images from the registry to the folder.
+      - V(restored) copies the images back to the registry and deletes the folder. A tag that the registry has keeps
+        its image. Without a folder nothing changes.
+    type: str
+    choices: [saved, restored]
+    required: true
+seealso:
+  - module: k8scr.core.k8scr_pull
+"""
+
+EXAMPLES = r"""
+- name: Save the images through the read-only port
+  k8scr.core.k8scr_carry:
+    state: saved
+    registry_port: 5001
+
+- name: Restore the images after the Pod was replaced
+  k8scr.core.k8scr_carry:
+    state: restored
+"""
+
+RETURN = r"""
+images:
+  description: The images that were copied, as M(k8scr.core.k8scr_pull) returns them.
+  returned: success or failure of an image
+  type: list
+  elements: dict
+  sample:
+    - name: team/api:1.2
+      target: team/api:1.2
+      changed: true
+      digest: sha256:4bcf63d4d5d4f8d1d1a2c8c7fcd4eb8aaa5e7b1e0b6e4ad8b0e0a1ff2c7f4b11
+      digest_before:
+path:
+  description: The folder of the saved images.
+  returned: success or failure of an image
+  type: str
+  sample: /root/.cache/k8scr/carried/3f1c0a9be2d4871f
+"""
+
+from ansible_collections.k8scr.core.plugins.module_utils.carry import run_carry
+from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_POD_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
+
+
+def main() -> None:
+    """Run the module."""
+    argument_spec = {
+        **REGISTRY_POD_ARGUMENT_SPEC,
+        "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
+    }
+    run_module(argument_spec, run_carry)
+
+
+if __name__ == "__main__":
+    main()

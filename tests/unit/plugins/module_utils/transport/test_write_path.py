@@ -1,0 +1,282 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Requests to a registry that accepts writes below a secret path."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import requests
+from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+    ApiServerError,
+    ConnectionLostError,
+    K8scrError,
+    RegistryError,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils.write_path import WritePath
+from unit.plugins.module_utils.transport.servers import Request, Server, answer
+
+if TYPE_CHECKING:
+    from unit.plugins.module_utils.transport.conftest import Connect
+
+PROXY = "/api/v1/namespaces/k8scr/pods/k8scr-0:5000/proxy"
+SECRET = "/api/v1/namespaces/k8scr/secrets/k8scr-write"
+URL = "http://registry.k8scr"
+PATH = "canaryCanaryCanary0123456789"
+NO_SUCH_PATH = answer(404, {"Content-Type": "text/plain; charset=utf-8"}, b"404 page not found\n")
+
+
+def secret(path: str) -> bytes:
+    """Return the API server's response with the Secret of a path."""
+    value = base64.b64encode(path.encode()).decode()
+    return answer(200, {"Content-Type": "application/json"}, json.dumps({"data": {"path": value}}).encode())
+
+
+def refusal(code: int, message: str) -> bytes:
+    """Return a response with which the API server itself refuses."""
+    status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
+    return answer(code, {"Content-Type": "application/json"}, json.dumps(status).encode())
+
+
+class RegistryBelowPath:
+    """An API server with a registry that serves below a path, and with the Secret of the path.
+
+    Attributes:
+        path: The path that the registry serves below.
+        secret: The response to a request for the Secret.
+        served: The response of the registry.
+    """
+
+    def __init__(self, server: Server) -> None:
+        self.path = PATH
+        self.secret = secret(f"/{PATH}/")
+        self.served = answer(200, {"Content-Type": "application/json"}, b"{}")
+        self._server = server
+        server.reply(self._answer)
+
+    def _answer(self, request: Request) -> bytes:
+        if request.target.startswith(SECRET):
+            return self.secret
+        return self.served if request.target.startswith(f"{PROXY}/{self.path}/v2/") else NO_SUCH_PATH
+
+    def requested(self) -> list[str]:
+        """Return the requests that the API server received, without the Pod proxy's part of their paths."""
+        return [f"{request.method} {request.target.removeprefix(PROXY)}" for request in self._server.requests]
+
+
+@pytest.fixture
+def registry(api_server: Server) -> RegistryBelowPath:
+    """A registry that serves below a path."""
+    return RegistryBelowPath(api_server)
+
+
+@pytest.fixture
+def connect_to(cluster_of: Connect, options: dict[str, Any]) -> Iterator[Any]:
+    """Connects to the registry in a Pod, for reading or for writing."""
+    sessions = []
+
+    def run(writes: bool, pod: str = "k8scr-0") -> requests.Session:
+        adapter = cluster_of(options).adapter
+        session = requests.Session()
+        session.mount(
+            f"{URL}/", PodProxyAdapter(adapter, "k8scr", pod, 5000, "http", WritePath(adapter, "k8scr", pod, writes))
+        )
+        sessions.append(session)
+        return session
+
+    yield run
+    for session in sessions:
+        session.close()
+
+
+def test_writer_reads_secret_once_and_sends_requests_below_its_path(
+    registry: RegistryBelowPath, connect_to: Any
+) -> None:
+    session = connect_to(writes=True)
+
+    session.get(f"{URL}/v2/")
+    session.post(f"{URL}/v2/a/blobs/uploads/?x=1")
+
+    assert registry.requested() == [f"GET {SECRET}", f"GET /{PATH}/v2/", f"POST /{PATH}/v2/a/blobs/uploads/?x=1"]
+
+
+def test_reader_does_not_read_secret_where_registry_serves_at_root(
+    registry: RegistryBelowPath, api_server: Server, connect_to: Any
+) -> None:
+    api_server.reply(answer(200, {}, b"{}"))
+
+    connect_to(writes=False).get(f"{URL}/v2/")
+
+    assert registry.requested() == ["GET /v2/"]
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
+def test_reader_reads_secret_where_registry_serves_nothing_at_root(
+    registry: RegistryBelowPath, connect_to: Any, method: str
+) -> None:
+    response = connect_to(writes=False).request(method, f"{URL}/v2/a/manifests/1")
+
+    assert response.status_code == 200
+    assert registry.requested()[-2:] == [f"GET {SECRET}", f"{method} /{PATH}/v2/a/manifests/1"]
+
+
+def test_registry_of_classic_pod_is_asked_without_a_look_at_any_secret(api_server: Server, connect_to: Any) -> None:
+    connect_to(writes=True, pod="k8scr").get(f"{URL}/v2/")
+
+    assert [request.target for request in api_server.requests] == ["/api/v1/namespaces/k8scr/pods/k8scr:5000/proxy/v2/"]
+
+
+@pytest.mark.parametrize(
+    "response",
+    [
+        refusal(404, 'secrets "k8scr-write" not found'),
+        refusal(403, 'secrets "k8scr-write" is forbidden'),
+        secret("/short/"),
+        secret("no slashes but long enough"),
+        secret(f"/{PATH}/../{PATH}/"),
+        answer(200, {}, b'{"data": {"path": "%%%"}}'),
+        answer(200, {}, b'{"data": null}'),
+        answer(200, {}, b"not JSON"),
+    ],
+    ids=["missing", "forbidden", "short", "words", "two", "no base64", "no data", "no JSON"],
+)
+def test_foreign_registry_is_used_at_its_root_without_a_usable_secret(
+    registry: RegistryBelowPath, api_server: Server, connect_to: Any, response: bytes
+) -> None:
+    api_server.reply(lambda request: response if request.target == SECRET else registry.served)
+
+    assert connect_to(writes=True).get(f"{URL}/v2/").status_code == 200
+    assert registry.requested() == [f"GET {SECRET}", "GET /v2/"]
+
+
+def test_not_found_of_foreign_registry_is_returned_as_it_is(api_server: Server, connect_to: Any) -> None:
+    missing = answer(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+    api_server.reply(lambda request: refusal(403, "no") if request.target == SECRET else missing)
+
+    response = connect_to(writes=True).get(f"{URL}/v2/a/manifests/1")
+
+    assert (response.status_code, response.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
+
+
+@pytest.mark.parametrize("writes", [True, False])
+def test_error_names_secret_and_read_only_port_where_path_is_forbidden(
+    registry: RegistryBelowPath, connect_to: Any, writes: bool
+) -> None:
+    registry.secret = refusal(403, 'User "jane" cannot get secrets')
+
+    with pytest.raises(ApiServerError) as caught:
+        connect_to(writes).get(f"{URL}/v2/")
+
+    assert 'User "jane" cannot get secrets' in str(caught.value)
+    assert "get on the Secret k8scr-write in namespace k8scr" in str(caught.value)
+    assert "read-only port (registry_port, 5001" in str(caught.value)
+
+
+@pytest.mark.parametrize(("status", "transient"), [(503, True), (429, True), (401, False)])
+def test_error_of_secret_request_is_transient_as_that_of_any_request(
+    registry: RegistryBelowPath, connect_to: Any, status: int, transient: bool
+) -> None:
+    registry.secret = refusal(status, "not now")
+    session = connect_to(writes=True)
+
+    with pytest.raises(ApiServerError, match="not now") as caught:
+        session.get(f"{URL}/v2/")
+    assert caught.value.transient is transient
+
+    registry.secret = secret(f"/{PATH}/")
+    assert session.get(f"{URL}/v2/").status_code == 200
+
+
+def test_request_is_repeated_below_new_path_after_path_changed(registry: RegistryBelowPath, connect_to: Any) -> None:
+    session = connect_to(writes=True)
+    session.get(f"{URL}/v2/")
+    registry.path = "another0Another1Another2"
+    registry.secret = secret(f"/{registry.path}/")
+
+    response = session.put(f"{URL}/v2/a/manifests/1", data=b"{}")
+
+    assert response.status_code == 200
+    assert registry.requested()[-1] == f"PUT /{registry.path}/v2/a/manifests/1"
+
+
+def test_streamed_body_is_left_to_its_sender_after_path_changed(registry: RegistryBelowPath, connect_to: Any) -> None:
+    session = connect_to(writes=True)
+    session.get(f"{URL}/v2/")
+    registry.path = "another0Another1Another2"
+    registry.secret = secret(f"/{registry.path}/")
+
+    with pytest.raises(ConnectionLostError, match="changed during a request"):
+        session.patch(f"{URL}/v2/a/blobs/uploads/1", data=iter([b"ab"]))
+
+
+def test_error_is_transient_where_registry_was_not_restarted_with_its_path(
+    registry: RegistryBelowPath, connect_to: Any
+) -> None:
+    registry.path = "another0Another1Another2"
+
+    with pytest.raises(
+        RegistryError, match="does not serve below the path that the Secret k8scr-write names"
+    ) as caught:
+        connect_to(writes=True).get(f"{URL}/v2/")
+
+    assert caught.value.transient
+
+
+@pytest.mark.parametrize("header", ["Location", "Link"])
+def test_path_is_removed_from_header_of_response(registry: RegistryBelowPath, connect_to: Any, header: str) -> None:
+    inner = f"/{PATH}/v2/a/blobs/uploads/1?_state=x"
+    value = f"{PROXY}{inner}" if header == "Location" else f'<{inner}>; rel="next"'
+    registry.served = answer(202, {header: value})
+
+    response = connect_to(writes=True).post(f"{URL}/v2/a/blobs/uploads/")
+
+    assert PATH not in str(response.headers)
+    assert f"{URL}/v2/a/blobs/uploads/1?_state=x" in response.headers[header]
+
+
+@pytest.mark.parametrize("location", [f"{PROXY}/v2/a/blobs/uploads/1", f"{PROXY}/{PATH}v2/a", f"{PROXY}/{PATH}"])
+def test_location_outside_of_path_is_rejected(registry: RegistryBelowPath, connect_to: Any, location: str) -> None:
+    registry.served = answer(202, {"Location": location})
+
+    with pytest.raises(RegistryError, match="leads out of it"):
+        connect_to(writes=True).post(f"{URL}/v2/a/blobs/uploads/")
+
+
+def _failures() -> dict[str, bytes]:
+    said = f'Get "http://10.0.0.7:5000/{PATH}/v2/": dial tcp 10.0.0.7:5000: connect: connection refused'
+    return {
+        "the API server": refusal(503, f"error trying to reach service: {said}"),
+        "an unknown refusal": refusal(418, said),
+        "the registry": answer(
+            500, {"Content-Type": "application/json"}, json.dumps({"errors": [{"message": said}]}).encode()
+        ),
+        "something else": answer(502, {"Content-Type": "text/html"}, f"<html>{said}</html>".encode()),
+        "no HTTP": b"HTTP/1.1 \xff\xff /" + PATH.encode() + b"\r\n\r\n",
+        "an interim answer": answer(103, {"Link": f"</{PATH}/v2/>"}),
+        "a header that leads out": answer(202, {"Location": f"http://elsewhere.example.com/{PATH}/v2/"}),
+        "nothing": b"",
+    }
+
+
+@pytest.mark.parametrize("failure", _failures())
+def test_path_is_in_no_error_and_no_body_of_failed_request(
+    registry: RegistryBelowPath, connect_to: Any, failure: str
+) -> None:
+    registry.served = _failures()[failure]
+    session = connect_to(writes=True)
+
+    try:
+        response = session.get(f"{URL}/v2/")
+        shown = f"{response.text} {response.headers} {response.url} {response.request.url}"
+    except K8scrError as error:
+        shown = f"{error} {error.message} {error.advice} {error!r} {vars(error)}"
+
+    assert shown
+    assert PATH not in shown
