@@ -21,7 +21,11 @@ options:
     type: str
     default: k8scr-0
   registry_port:
-    description: The port that the registry listens on in its Pod.
+    description:
+      - The port that the registry listens on in its Pod.
+      - At the write port of the role P(k8scr.core.registry#role), the registry serves only below a secret path. The
+        module reads the path from the Secret C(NAME-write), where the Pod is C(NAME-0); users need C(get) on it. A
+        registry without such a Secret needs nothing but C(pods/proxy).
     type: int
     default: 5000
   registry_scheme:

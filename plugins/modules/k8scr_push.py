@@ -10,8 +10,9 @@ module: k8scr_push
 short_description: Push images into a cluster's registry through the API server
 version_added: 0.1.0
 description:
-  - Pushes OCI and Docker images into a registry that runs as a Pod and is exposed to nobody. All requests go through
-    the Pod proxy of the Kubernetes API server, so that whoever may use C(pods/proxy) on that Pod may push.
+  - Pushes OCI and Docker images to a registry that runs as a Pod. All requests go through the Pod proxy of the
+    Kubernetes API server. Users with the permission to use C(pods/proxy) on the registry's port can push; a registry of
+    the role P(k8scr.core.registry#role) also asks for C(get) on the Secret with its write path.
   - An image is known by its digest. One that is there costs one request, and no layer is read.
   - Indexes of several platforms are pushed whole, and every digest stays as it is.
   - Any artifact travels as images do, as a Helm chart or WebAssembly. Layers that are not to be distributed and say

@@ -115,6 +115,7 @@ def deployed() -> Iterator[Registry]:
     os.chown(STORAGE, _USER, _USER)
     try:
         _role("present")
+        _open_write_port()
         address = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.status.podIP}")
         yield Registry(f"{address}:{PORT}", _processes())
     finally:
@@ -169,6 +170,15 @@ def _role(state: str) -> None:
     if done.returncode:
         said = re.findall(r'"msg": "(.*)"', done.stdout) or done.stderr.strip().splitlines() or ["it said nothing"]
         raise Failed(f"the registry cannot be made {state}: {said[-1]}")
+
+
+def _open_write_port() -> None:
+    """Take away the write path, for the other clients, which cannot send requests below a path."""
+    name = POD.rpartition("-")[0]
+    workload = f"statefulset/{name}"
+    kubectl("set", "env", workload, f"--namespace={NAMESPACE}", "--containers=registry", "REGISTRY_HTTP_PREFIX-")
+    kubectl("delete", "secret", f"{name}-write", f"--namespace={NAMESPACE}")
+    kubectl("rollout", "status", workload, f"--namespace={NAMESPACE}", "--timeout=120s")
 
 
 def _processes() -> tuple[int, ...]:

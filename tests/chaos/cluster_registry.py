@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import base64
 import os
 import signal
 from pathlib import Path
@@ -15,6 +16,7 @@ from live.conftest import kubectl
 from live.registry_role import deploy
 
 PORT = 5000
+_READ_ONLY_PORT = 5001
 _USER = 65532
 """Whom the role has the registry run as."""
 
@@ -41,8 +43,16 @@ class ClusterRegistry:
 
     @property
     def address(self) -> str:
-        """Where it is now; another one after each time that its Pod is made."""
-        return f"{self._of_pod('{.status.podIP}')}:{PORT}"
+        """The address of its read-only port; another one after each time that its Pod is made."""
+        return f"{self._of_pod('{.status.podIP}')}:{_READ_ONLY_PORT}"
+
+    @property
+    def write_url(self) -> str:
+        """The URL below which it accepts writes."""
+        encoded = kubectl(
+            *("get", f"--namespace={self._namespace}", "secret", "k8scr-write", "--output=jsonpath={.data.path}")
+        )
+        return f"http://{self._of_pod('{.status.podIP}')}:{PORT}{base64.b64decode(encoded).decode().rstrip('/')}"
 
     @property
     def node(self) -> str:
@@ -51,7 +61,12 @@ class ClusterRegistry:
 
     def deploy(self) -> None:
         """Have the role deploy it."""
-        deploy(registry_namespace=self._namespace, registry_storage="hostPath", registry_storage_path=str(self.storage))
+        deploy(
+            registry_namespace=self._namespace,
+            registry_storage="hostPath",
+            registry_storage_path=str(self.storage),
+            registry_delete=True,
+        )
 
     def remove(self) -> None:
         """Take it away with its namespace."""

@@ -136,6 +136,7 @@ class World:
         rules = [
             {"apiGroups": [""], "resources": ["pods/proxy"], "resourceNames": ports, "verbs": verbs},
             {"apiGroups": [""], "resources": ["pods"], "resourceNames": [self.pod], "verbs": ["get"]},
+            {"apiGroups": [""], "resources": ["secrets"], "resourceNames": ["k8scr-write"], "verbs": ["get"]},
         ]
         kubectl("apply", "--filename=-", stdin=json.dumps({**self._object("Role"), "rules": rules}))
         self.bind(True)

@@ -89,9 +89,9 @@ def repository() -> str:
 
 @pytest.fixture
 def address(registry: str) -> Iterator[str]:
-    """The registry at a port of this machine, for clients that know nothing of the way through the API server."""
+    """The registry's read-only port at a port of this machine, for clients that do not use the API server."""
     command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", "--namespace=k8scr"]
-    command += ["port-forward", f"pod/{registry}", ":5000"]
+    command += ["port-forward", f"pod/{registry}", ":5001"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as forward:
         try:
             assert forward.stdout is not None

@@ -87,6 +87,7 @@ class HostRegistry:
         self.pod = pod
         self.port = port or _free_port()
         self.address = f"{layout.HOST_ADDRESS}:{self.port}"
+        self.write_url = f"http://{self.address}"
         self._variables = variables or {}
         self.storage = folder / "storage"
         self._command = _COMMANDS[make](folder, layout.HOST_ADDRESS, self.port)

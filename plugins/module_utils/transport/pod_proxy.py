@@ -4,7 +4,7 @@
 
 """The road to a Pod: a requests adapter that sends requests through the API server's Pod proxy.
 
-Mounted on a session, it makes any client that is based on requests speak to a Pod that nobody is exposed to::
+Mounted on a session, it makes any client that is based on requests speak to a Pod::
 
     session = requests.Session()
     session.mount("http://registry.k8scr/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5001))
@@ -172,8 +172,9 @@ class PodProxyAdapter(BaseAdapter):
         serves_path = True
         if request.method != "HEAD":
             return self._raise_refusal(response, base)
-        if _REGISTRY_HEADER not in response.headers:
-            # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it.
+        if _REGISTRY_HEADER not in response.headers or _is_text(response):
+            # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it. Nor does it tell
+            # whether the Pod lacks an image or does not serve the path: distribution says the latter in plain text.
             self._api_server.read(response)
             question = request.copy()
             question.method = "GET"
@@ -210,7 +211,7 @@ class PodProxyAdapter(BaseAdapter):
         )
         rebuilt = self._api_server.build_response(response.request, raw)
         rebuilt.url = response.url
-        return rebuilt, response.status_code != 404 or said != _NO_SUCH_PATH or _REGISTRY_HEADER in response.headers
+        return rebuilt, response.status_code != 404 or said != _NO_SUCH_PATH
 
     def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError | ConnectionLostError:
         said = str(status.get("message") or status.get("reason") or code)
@@ -347,6 +348,10 @@ def _is_safe_path(path: str) -> bool:
             for place, segment in enumerate(segments[1:])
         )
     )
+
+
+def _is_text(response: requests.Response) -> bool:
+    return str(response.headers.get("Content-Type", "")).startswith("text/plain")
 
 
 def _status_of(body: bytes) -> dict[str, Any] | None:

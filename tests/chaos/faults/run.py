@@ -48,7 +48,7 @@ class PrunedMeanwhile(Fault):
         world = scene.world
         before = look.stored_blobs(world.registry.storage)
         if scene.old:
-            url = f"http://{world.registry.address}/v2/{scene.repository}/manifests/{scene.old}"
+            url = f"{world.registry.write_url}/v2/{scene.repository}/manifests/{scene.old}"
             try:
                 requests.delete(url, timeout=5)
             except requests.ConnectionError:

@@ -1,0 +1,182 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clients that only reach the registry's addresses read from its read-only port and write nowhere."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import json
+import subprocess
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import images
+import pytest
+from cluster import components, image_archive, layout
+from cluster.images import ctr
+
+from .conftest import Task, kubectl
+from .registry_role import deploy
+
+WRITE_PORT, READ_ONLY_PORT = 5000, 5001
+GUESSES = ("", "/k8scr", "/k8scr-write", "/A" + "a" * 47, "/..", "/%2e%2e", "/")
+BUSYBOX = Path("/bin/busybox")
+IMAGE = "docker.io/live/write-port:1"
+SCRIPT = r"""
+while read -r method host port path; do
+  head="$method $path HTTP/1.1\r\nHost: $host\r\nConnection: close\r\nContent-Length: 2\r\n\r\n"
+  status=$(printf "$head{}" | "$0" nc -w 5 "$host" "$port" | "$0" head -n 1)
+  echo "$method $port $path ${status#* }"
+done
+"""
+"""Sends the requests that standard input names, and prints each with the status line of its response."""
+
+Request = tuple[str, int, str]
+Send = Callable[[Sequence[Request]], list[tuple[Request, str]]]
+
+
+@pytest.fixture(scope="module")
+def pod_address(registry: str) -> str:
+    """The address of the registry's Pod."""
+    return kubectl("get", "pod", registry, "--namespace=k8scr", "--output=jsonpath={.status.podIP}")
+
+
+@pytest.fixture(scope="module")
+def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """A Pod with the program nc on each node: the Pod's name by the node's."""
+    archive, names = tmp_path_factory.mktemp("image") / "image.tar", {}
+    image_archive.write(image_archive.Image(IMAGE, BUSYBOX, command=["sleep", "infinity"]), archive)
+    for node in layout.NODES:
+        ctr(node, "images", "import", "--local", str(archive))
+        names[node.name] = f"write-port-{node.name}"
+        spec = {
+            "nodeName": node.name,
+            "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "nc", "image": IMAGE, "imagePullPolicy": "Never"}],
+        }
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": names[node.name]}, "spec": spec}
+        kubectl("apply", "--filename=-", stdin=json.dumps(pod))
+    try:
+        kubectl("wait", "pod", *names.values(), "--for=condition=Ready", "--timeout=60s")
+        yield names
+    finally:
+        kubectl("delete", "pod", *names.values(), "--now", "--ignore-not-found")
+        for node in layout.NODES:
+            ctr(node, "images", "remove", IMAGE)
+
+
+PLACES = ["host", *(f"{kind} {node.name}" for kind in ("node", "Pod on") for node in layout.NODES)]
+
+
+@pytest.fixture(params=PLACES)
+def send(request: pytest.FixtureRequest, pods: dict[str, str], pod_address: str) -> Send:
+    """Sends requests to the registry's Pod from the host, from a node or from a Pod, and returns the status codes."""
+    kind, _space, node = request.param.rpartition(" ")
+    commands = {
+        "": lambda: [str(BUSYBOX), "sh", "-c", SCRIPT, str(BUSYBOX)],
+        "node": lambda: components.inside(node, str(BUSYBOX), "sh", "-c", SCRIPT, str(BUSYBOX)),
+        "Pod on": lambda: [
+            *(str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", "exec", "--stdin", pods[node]),
+            *("--", "/busybox", "sh", "-c", SCRIPT, "/busybox"),
+        ],
+    }
+
+    def run(requests: Sequence[Request]) -> list[tuple[Request, str]]:
+        lines = "".join(f"{method} {pod_address} {port} {path}\n" for method, port, path in requests)
+        done = subprocess.run(commands[kind](), input=lines, capture_output=True, text=True, check=True)
+        answered = [line.split(" ", maxsplit=4) for line in done.stdout.splitlines()]
+        assert len(answered) == len(requests), done.stderr
+        return [((method, int(port), path), status) for method, port, path, status, _reason in answered]
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def deleting() -> Iterator[None]:
+    """The registry allows deletion, so that only its write path protects it."""
+    deploy(registry_lose_images=True, registry_delete=True)
+    yield
+    deploy(registry_lose_images=True)
+
+
+def requests_that_write(repository: str, digest: str) -> list[Request]:
+    """Return every request with which the specification has clients write or delete, below every guessed path."""
+    targets = [
+        ("POST", "blobs/uploads/"),
+        ("POST", f"blobs/uploads/?digest={digest}"),
+        ("POST", f"blobs/uploads/?mount={digest}&from=library/other"),
+        ("PATCH", "blobs/uploads/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51"),
+        ("PUT", f"blobs/uploads/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51?digest={digest}"),
+        ("PUT", "manifests/1"),
+        ("PUT", f"manifests/{digest}"),
+        ("DELETE", "manifests/1"),
+        ("DELETE", f"manifests/{digest}"),
+        ("DELETE", f"blobs/{digest}"),
+    ]
+    ports = (WRITE_PORT, READ_ONLY_PORT)
+    return [
+        (method, port, f"{guess}/v2/{repository}/{path}")
+        for port, guess, (method, path) in itertools.product(ports, GUESSES, targets)
+    ]
+
+
+def state_of(repository: str) -> tuple[str, str]:
+    """Return the repositories of the registry and the tags of one, as the read-only port lists them."""
+    proxy = f"/api/v1/namespaces/k8scr/pods/k8scr-0:{READ_ONLY_PORT}/proxy/v2"
+    return kubectl("get", "--raw", f"{proxy}/_catalog"), kubectl("get", "--raw", f"{proxy}/{repository}/tags/list")
+
+
+def test_no_request_without_write_path_writes_or_deletes(
+    deleting: None, task: Task, repository: str, send: Send
+) -> None:
+    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
+    (pushed,) = task("k8scr_push", images=[source])["images"]
+    before = state_of(repository)
+
+    answered = send(requests_that_write(repository, pushed["digest"]))
+
+    # distribution redirects a path that is not clean, and the clean one is not served either.
+    assert {status for _request, status in answered} <= {"301", "307", "308", "400", "404", "405"}
+    assert state_of(repository) == before
+    again = task("k8scr_push", images=[source])
+    assert not again["changed"], again.get("msg")
+
+
+def test_write_port_answers_nothing_but_its_root(task: Task, repository: str, send: Send) -> None:
+    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
+    task("k8scr_push", images=[source])
+    paths = ["/v2/", "/v2/_catalog", f"/v2/{repository}/tags/list", f"/v2/{repository}/manifests/1", "/metrics"]
+
+    answered = send([("GET", WRITE_PORT, f"{guess}{path}") for guess in ("", "/k8scr") for path in paths])
+    root = send([("GET", WRITE_PORT, "/")])
+
+    assert {status for _request, status in answered} == {"404"}
+    assert [status for _request, status in root] == ["200"]
+
+
+def test_read_only_port_serves_pulls(task: Task, repository: str, send: Send) -> None:
+    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
+    task("k8scr_push", images=[source])
+
+    answered = send([("GET", READ_ONLY_PORT, f"/v2/{repository}/manifests/1")])
+
+    assert [status for _request, status in answered] == ["200"]
+
+
+def test_write_path_is_in_no_object_but_its_secret(registry: str) -> None:
+    encoded = kubectl("get", "secret", "k8scr-write", "--namespace=k8scr", "--output=jsonpath={.data.path}")
+    path = base64.b64decode(encoded).decode().strip("/")
+    kinds = "pods,statefulsets,controllerrevisions,configmaps,services,endpointslices,roles,events,secrets"
+
+    found = json.loads(kubectl("get", kinds, "--namespace=k8scr", "--output=json"))["items"]
+
+    assert len(path) == 48
+    holding = [
+        (item["kind"], item["metadata"]["name"])
+        for item in found
+        if path in json.dumps(item) or encoded in json.dumps(item)
+    ]
+    assert holding == [("Secret", "k8scr-write")]
