@@ -272,6 +272,8 @@ def _is_there(copy: ImageCopy) -> bool:
     known = (image.root.digest, image.config_digest)
     if before is None or (before.digest not in known and not _has_config(copy, before)):
         return False
+    if not copy.destination.is_whole(before):
+        return False
     if before.media_type != OCI_CONFIG:
         copy.root = before.digest
     return True
