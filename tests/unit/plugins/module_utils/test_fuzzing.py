@@ -242,7 +242,10 @@ def test_a_pull_from_a_hostile_registry_brings_what_was_asked_for_or_nothing(
     start_anew(server, *told)
     root = digest_of(hostile.root)
     server.blobs["library/app"] = dict(hostile.contents)
-    server.manifests["library/app"] = {digest: (OCI_MANIFEST, content) for digest, content in hostile.contents.items()}
+    server.manifests["library/app"] = {
+        digest: (OCI_INDEX if b'"manifests":' in content else OCI_MANIFEST, content)
+        for digest, content in hostile.contents.items()
+    }
     for reference in ("1", root):
         server.manifests["library/app"][reference] = (OCI_INDEX, hostile.root)
 
