@@ -250,7 +250,8 @@ class DockerArchiveSource:
         if place not in self._compressions:
             self._compressions[place] = self._compression(place)
         suffix, digest = self._compressions[place]
-        self._require_named(path, digest or diff_id)
+        if digest:
+            self._require_named(path, digest)
         if suffix == "+gzip" and self._diff_ids.setdefault(digest, diff_id) != diff_id:
             raise self._damaged(f"the configs say different things of the layer {path}")
         digest = digest or diff_id
