@@ -29,8 +29,9 @@ from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blo
 from .images import Image
 
 _BLOCK = 512 << 10
-_WRITES = ("write", "pwrite", "posix_fallocate")
-_STEPS = (*_WRITES, "ftruncate", "fsync", "replace")
+_WRITES = ("write", "pwrite", "posix_fallocate", "fsync")
+_STEPS = (*_WRITES, "ftruncate", "replace")
+_FAILED = 1
 
 
 @dataclass
@@ -103,12 +104,15 @@ def run_killed_after(steps: int, run: Callable[[], Any]) -> None:
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
+        status = _FAILED
         try:
-            with _after(steps, lambda _function: os._exit(1)):
+            with _after(steps, lambda _function: os._exit(0)):
                 run()
+            status = 0
         finally:
-            os._exit(0)
-    os.waitpid(child, 0)
+            os._exit(status)
+    _child, ended = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(ended) != _FAILED, "the function raised an exception"
 
 
 @contextmanager
