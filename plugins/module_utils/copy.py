@@ -106,7 +106,7 @@ def plan_image(copy: ImageCopy) -> None:
         if _is_there(copy):
             return
     root, here = copy.image.root, copy.destination.repository
-    seen: set[str] = set()
+    seen: set[tuple[str, int]] = set()
     for manifest in walk_manifests(copy.source, root):
         is_root = manifest.descriptor.digest == root.digest
         if is_root:
@@ -115,8 +115,8 @@ def plan_image(copy: ImageCopy) -> None:
             continue
         copy.manifests.append(manifest)
         for blob in manifest.blobs:
-            if blob.digest not in seen and copy.destination.takes(blob, copy.source):
-                seen.add(blob.digest)
+            if (blob.digest, blob.size) not in seen and copy.destination.takes(blob, copy.source):
+                seen.add((blob.digest, blob.size))
                 compressed = _to_compress(copy, blob)
                 copy.blobs.append(BlobCopy(blob, Action.SENT, here, layer=blob if compressed else None))
 
@@ -192,14 +192,15 @@ def share_blobs(copies: Iterable[ImageCopy]) -> None:
     Args:
         copies: The images in the order in which they will be copied.
     """
-    first: dict[tuple[int, str, bool], BlobCopy] = {}
-    here: dict[tuple[int, str, bool, str], BlobCopy] = {}
+    first: dict[tuple[int, str, int, bool], BlobCopy] = {}
+    here: dict[tuple[int, str, int, bool, str], BlobCopy] = {}
     for copy in copies:
         store = id(copy.destination.store)
         for blob in copy.blobs:
-            digest = blob.descriptor.digest
-            # What a layer becomes is another blob than the layer as it is, which may be wanted too.
-            key = (store, digest, blob.unknown)
+            digest, size = blob.descriptor.digest, blob.descriptor.size
+            # What a layer becomes is another blob than the layer as it is, which may be wanted too. Of two sizes for
+            # one digest, one is wrong, and only reading the blob tells which.
+            key = (store, digest, size, blob.unknown)
             same_place = here.setdefault((*key, blob.repository), blob)
             origin = first.setdefault(key, blob)
             if blob.action is Action.PRESENT:
@@ -271,6 +272,8 @@ def _is_there(copy: ImageCopy) -> bool:
     copy.root = image.root.digest
     known = (image.root.digest, image.config_digest)
     if before is None or (before.digest not in known and not _has_config(copy, before)):
+        return False
+    if not copy.destination.is_whole(before):
         return False
     if before.media_type != OCI_CONFIG:
         copy.root = before.digest

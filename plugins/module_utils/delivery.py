@@ -207,7 +207,8 @@ def _commit(store: DestinationStore, orders: Sequence[Order]) -> None:
     try:
         store.commit()
     except K8scrError as error:
-        store.abandon()
+        # A full disk is left as it was; after any other failure the next run need not fetch the blobs again.
+        store.abandon(resumable=not isinstance(error.__cause__, OSError))
         _fail(orders, error)
 
 

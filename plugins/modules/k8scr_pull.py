@@ -15,6 +15,8 @@ description:
   - An image that is there with the same digest costs one request, and nothing is written.
   - Every byte is verified. What is written takes its place only when it is whole; a pull that fails leaves what was
     there. Folders and archives keep the other images that they have.
+  - An existing blob of a folder or an archive is verified before it is used. If it is damaged, it is downloaded again.
+    If another image in an archive is damaged, the archive stays unchanged and the error names that image.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:

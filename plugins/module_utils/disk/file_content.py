@@ -65,6 +65,13 @@ class Content(Protocol):
             SourceError: The file ends before, is damaged, or cannot be read.
         """
 
+    def check_end(self) -> None:
+        """Read on to the end of the file, where gzip has the checksum and the length of the content.
+
+        Raises:
+            SourceError: The file is damaged or truncated.
+        """
+
     def close(self) -> None:
         """Let go of the file."""
 
@@ -110,6 +117,9 @@ class PlainContent:
     def blocks(self, position: int, length: int, what: str) -> Blocks:
         """See :meth:`Content.blocks`."""
         return file_blocks(self._descriptor, position, length, what)
+
+    def check_end(self) -> None:
+        """See :meth:`Content.check_end`; a file as it is has no checksum."""
 
     def close(self) -> None:
         """See :meth:`Content.close`."""
@@ -170,6 +180,11 @@ class GzipContent:
                 raise SourceError(f"{what} is truncated: {length} bytes are missing at its end")
             length -= len(block)
             yield memoryview(block)
+
+    def check_end(self) -> None:
+        """See :meth:`Content.check_end`; zlib compares the checksum and the length of each member."""
+        while self._reader.take(BLOCK_SIZE):
+            pass
 
     def close(self) -> None:
         """See :meth:`Content.close`."""

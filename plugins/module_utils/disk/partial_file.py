@@ -11,6 +11,7 @@ import os
 import stat
 import tempfile
 import time
+from glob import escape
 from itertools import chain
 from pathlib import Path
 
@@ -122,9 +123,14 @@ def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None
         raise
 
 
-def forget_expired(folder: Path) -> None:
-    """Delete the parts that nobody went on with."""
-    for path in folder.glob(f".*{_ENDING}"):
+def forget_expired(folder: Path, name: str | None = None) -> None:
+    """Delete partial files that have expired.
+
+    Args:
+        folder: Where they are.
+        name: The file that they belong to; without it, all partial files in the folder, which must be ours alone.
+    """
+    for path in folder.glob(f".{escape(name)}.*{_ENDING[1:]}" if name else f".*{_ENDING}"):
         try:
             if time.time() - path.stat().st_mtime > _EXPIRES:
                 path.unlink()

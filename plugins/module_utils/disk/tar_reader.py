@@ -114,6 +114,7 @@ class TarFiles:
                 if not position:
                     raise self._damaged("it is empty")
                 self._check_end(end, name)
+                self._content.check_end()
                 return
             self._check_header(header, position)
             kind, name, start = header[156:157], _name(header, extension), position + _BLOCK

@@ -5,7 +5,8 @@
 """Writing tar archives whose entries' lengths are known before: several can be written at once.
 
 The archive grows in a file beside its place and takes that place when it is whole. What a run that was cut has left
-there is gone on with: the entries for which it had made room, whose content may be whole or not.
+there is gone on with: the entries for which it had made room, whose content may be whole or not. Entries that are not
+wanted in the end are removed before the archive is finished.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import errno
 import os
 import tarfile
 import threading
-from itertools import takewhile
+from collections.abc import Collection
 from pathlib import Path
 
 from ..errors import SourceError
 from ..stores.store import Blocks
 from .files import file_blocks, writing
-from .partial_file import Part
+from .partial_file import Part, forget_expired
 from .tar_reader import TarFiles
 
 _BLOCK = 512
@@ -43,9 +44,11 @@ class TarWriter:
     def __init__(self, path: Path, prefix: str) -> None:
         self.path = path
         self._lock = threading.Lock()
+        forget_expired(path.parent, path.name)
         self._part = Part(path)
         self._descriptor = self._part.descriptor
         self.left_over = _left_over(self._part, prefix)
+        self._entries = dict(self.left_over)
         self._end = max((start + _padded(size) for start, size in self.left_over.values()), default=0)
         with writing(path):
             os.ftruncate(self._descriptor, self._end)
@@ -56,17 +59,15 @@ class TarWriter:
         Raises:
             DestinationError: The disk is full.
         """
-        header = tarfile.TarInfo(name)
-        header.size = size
-        header.mode = 0o644
-        content = header.tobuf(tarfile.PAX_FORMAT)
+        header = _header(name, size)
         with self._lock:
             position = self._end
-            start = position + len(content)
-            self._end = start + _padded(size)
+            start = position + len(header)
+            end = start + _padded(size)
             with writing(self.path):
-                _make_room(self._descriptor, position, self._end - position)
-        self.write(position, memoryview(content))
+                _make_room(self._descriptor, position, end - position)
+            self._entries[name], self._end = (start, size), end
+        self.write(position, memoryview(header))
         return start
 
     def write(self, position: int, block: memoryview) -> None:
@@ -87,6 +88,33 @@ class TarWriter:
     def add(self, name: str, content: bytes) -> None:
         """Write a small entry."""
         self.write(self.reserve(name, len(content)), memoryview(content))
+
+    def keep_only(self, names: Collection[str]) -> None:
+        """Remove all entries but these, and close the gaps; nothing may be written to an entry meanwhile.
+
+        Raises:
+            DestinationError: The disk is broken.
+            SourceError: What was written cannot be read.
+        """
+        position = 0
+        for name, (start, size) in sorted(self._entries.items(), key=lambda entry: entry[1]):
+            if name not in names:
+                del self._entries[name]
+                continue
+            header = _header(name, size)
+            moved = position + len(header)
+            if moved != start:
+                self.write(position, memoryview(header))
+                for block in self.read(start, size):
+                    self.write(moved, block)
+                    moved += len(block)
+                self.write(moved, memoryview(bytes(_padded(size) - size)))
+            self._entries[name] = (position + len(header), size)
+            position += len(header) + _padded(size)
+        self.left_over.clear()
+        self._end = position
+        with writing(self.path):
+            os.ftruncate(self._descriptor, position)
 
     def finish(self) -> None:
         """End the archive and put it in its place, whole and on disk.
@@ -112,6 +140,13 @@ def _make_room(descriptor: int, position: int, length: int) -> None:
                 raise
 
 
+def _header(name: str, size: int) -> bytes:
+    header = tarfile.TarInfo(name)
+    header.size = size
+    header.mode = 0o644
+    return header.tobuf(tarfile.PAX_FORMAT)
+
+
 def _padded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
@@ -124,6 +159,12 @@ def _left_over(part: Part, prefix: str) -> dict[str, tuple[int, int]]:
     except SourceError:
         return {}
     files.close()
-    in_order = sorted(files.entries.items(), key=lambda entry: entry[1])
-    # What comes after the first of another kind was written when the archive was about to be whole.
-    return dict(takewhile(lambda entry: entry[0].startswith(prefix), in_order))
+    found: dict[str, tuple[int, int]] = {}
+    end = 0
+    for name, (start, size) in sorted(files.entries.items(), key=lambda entry: entry[1]):
+        # What comes after the first of another kind was written when the archive was about to be whole.
+        if not name.startswith(prefix) or start != end + len(_header(name, size)):
+            break
+        found[name] = (start, size)
+        end = start + _padded(size)
+    return found

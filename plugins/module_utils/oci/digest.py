@@ -67,13 +67,15 @@ def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) ->
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {algorithm}:{hasher.hexdigest()}")
 
 
-def verify_content(content: bytes, digest: str, what: str) -> bytes:
-    """Return ``content`` if it is what ``digest`` names.
+def verify_content(content: bytes, digest: str, what: str, size: int | None = None) -> bytes:
+    """Return ``content`` if it is what ``digest`` names, and has ``size`` bytes where its descriptor says so.
 
     Raises:
-        DigestMismatchError: It is not.
+        DigestMismatchError: It is not, or has not.
     """
     actual = digest_of(content, split_digest(digest)[0])
     if actual != digest:
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {actual}")
+    if size is not None and len(content) != size:
+        raise DigestMismatchError(f"{what} has {len(content)} bytes, and its descriptor says {size}")
     return content

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,7 +24,7 @@ from ..disk.tar_reader import TarFiles
 from ..disk.unpacking import GzipCheck
 from ..errors import DestinationError, InputError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import digest_of, parse_digest
+from ..oci.digest import digest_of, parse_digest, split_digest
 from ..oci.manifest import (
     DOCKER_CONFIG,
     MAXIMUM_SIZE,
@@ -45,6 +46,8 @@ MANIFEST_FILE = "manifest.json"
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 _MOST_PARTS = 60_000
 """Configs and layers that a list names, which take memory each; names as the tools write them leave room for fewer."""
+_NAMED_BY_DIGEST = re.compile(r"(?:blobs/sha256/|sha256:)([0-9a-f]{64})|([0-9a-f]{64})\.json")
+"""Names of configs as Docker, Podman and go-containerregistry write them, and of layers as Docker does since 25."""
 _COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
 
 
@@ -157,9 +160,17 @@ class DockerArchiveSource:
                 # Docker lists platforms in the index that it has not saved, and things that are no images.
                 continue
             found.extend(manifest.manifests)
-            if manifest.config and all(self.files.size(blob_path(b.digest)) == b.size for b in manifest.blobs):
+            if manifest.config and self._has_all(manifest):
                 originals[manifest.config.digest] = manifest
         return originals
+
+    def _has_all(self, manifest: Manifest) -> bool:
+        """Whether the archive has all blobs of a manifest; one of another size than the manifest says is damaged."""
+        sizes = [(blob, self.files.size(blob_path(blob.digest))) for blob in manifest.blobs]
+        for blob, size in sizes:
+            if size not in (None, blob.size):
+                raise self._damaged(f"blob {blob.digest} has {size} bytes, and its manifest says {blob.size}")
+        return all(size is not None for _blob, size in sizes)
 
     def _read_entries(self) -> list[Any]:
         content = read_file(self.files, MANIFEST_FILE, MAXIMUM_SIZE)
@@ -207,6 +218,7 @@ class DockerArchiveSource:
         if place not in self._configs:
             content = read_file(self.files, place, MAXIMUM_SIZE)
             descriptor = Descriptor(OCI_CONFIG, digest_of(content), len(content))
+            self._require_named(path, descriptor.digest)
             self._configs[place] = _Config(descriptor, _diff_ids(content))
         return self._configs[place]
 
@@ -238,6 +250,8 @@ class DockerArchiveSource:
         if place not in self._compressions:
             self._compressions[place] = self._compression(place)
         suffix, digest = self._compressions[place]
+        if digest:
+            self._require_named(path, digest)
         if suffix == "+gzip" and self._diff_ids.setdefault(digest, diff_id) != diff_id:
             raise self._damaged(f"the configs say different things of the layer {path}")
         digest = digest or diff_id
@@ -256,6 +270,12 @@ class DockerArchiveSource:
             for block in blocks:
                 hasher.update(block)
         return suffix, f"sha256:{hasher.hexdigest()}"
+
+    def _require_named(self, path: str, digest: str) -> None:
+        """Do nothing unless the file's name is a digest, and another one than that of its content."""
+        match = _NAMED_BY_DIGEST.fullmatch(path)
+        if match and (match[1] or match[2]) != split_digest(digest)[1]:
+            raise self._damaged(f"the content of {path} has the digest {digest}")
 
     def _damaged(self, why: str) -> SourceError:
         return SourceError(f"{self.description} is not a Docker archive that can be read: {why}")
@@ -281,13 +301,18 @@ class DockerArchiveDestination(OciArchiveDestination):
                 f"Write to oci-archive: or choose one with platforms ({platforms})",
             )
         require_container_image(manifest, "a Docker archive")
+        super().require_support(manifest)
 
     def index_files(self) -> dict[str, bytes]:
         """See :meth:`OciArchiveDestination.index_files`."""
         images: dict[str, dict[str, Any]] = {}
         for entry in self.entries:
-            manifest = self.fetch_manifest(entry)
-            if manifest.config is None:
+            try:
+                manifest = self.fetch_manifest(entry)
+            except SourceError:
+                # The existing archive lacks it, or it is no image.
+                continue
+            if manifest.config is None or not all(map(self.will_have, manifest.blobs)):
                 continue
             image = images.setdefault(entry.digest, _list_image(manifest, manifest.config))
             name = full_name(entry)

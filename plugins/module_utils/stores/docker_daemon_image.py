@@ -172,6 +172,10 @@ class DockerDaemonDestination:
         """See :meth:`ImageDestination.takes`; an engine loads what is whole."""
         return True
 
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; an engine has all of an image or nothing."""
+        return True
+
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`."""
         return False

@@ -12,20 +12,21 @@ from pathlib import Path
 from ..disk.files import alone_in, closed_on_failure, writing
 from ..disk.tar_reader import TarFiles
 from ..disk.tar_writer import TarWriter
-from ..errors import DestinationError, DigestMismatchError, SourceError
+from ..errors import DestinationError, DigestMismatchError, K8scrError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import Manifest, is_foreign
-from .graph import walk_manifests
-from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, find_entry, with_entry, write_index
-from .oci_layout import OciLayoutSource, blob_path
+from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, entry_names, find_entry, with_entry, write_index
+from .oci_layout import OciLayoutSource, VerifiedBlobs, blob_path
+from .reached import reached
 from .store import BlobContent, Blocks, ImageSource
 
 
 class OciArchiveDestination:
     """An OCI archive that images are written to.
 
-    It is written anew beside its place, with what is kept of the old one, and takes that place on commit.
+    It is written anew beside its place, with what is kept of the old one, and takes that place on commit. Everything
+    that an entry of ``index.json`` reaches is kept, and verified while it is copied; what is missing stays missing.
 
     Raises:
         DestinationError: Another kind of file is there.
@@ -41,6 +42,7 @@ class OciArchiveDestination:
         self._lock = threading.Lock()
         self._writer: TarWriter | None = None
         self._written: set[str] = set()
+        self._addable = False
         self._manifests: dict[str, Manifest] = {}
         self._old: OciLayoutSource | None = None
         with writing(path):
@@ -62,6 +64,7 @@ class OciArchiveDestination:
                     f"{path} is there and is not an OCI archive: {error.message}", "Remove it or name another file"
                 ) from error
         self.entries = list(self._old.entries) if self._old else []
+        self._blobs = VerifiedBlobs(self._old.files) if self._old else None
 
     def resolve(self, tag: str) -> Descriptor | None:
         """See :meth:`ImageDestination.resolve`."""
@@ -76,19 +79,31 @@ class OciArchiveDestination:
         return self._old.fetch_manifest(descriptor)
 
     def require_support(self, manifest: Manifest) -> None:
-        """An OCI archive keeps every kind."""
+        """See :meth:`ImageDestination.require_support`.
+
+        Raises:
+            DestinationError: The existing archive is damaged, so that its images cannot be kept.
+        """
+        if not self._addable:
+            self._reached()
+            self._addable = True
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """See :meth:`ImageDestination.takes`; whoever has it may hand it on to himself."""
         return not is_foreign(blob) or source.has_blob(blob)
 
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; an archive may be sparse."""
+        return self._old is not None and self._old.is_whole(root)
+
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`."""
-        return find_entry(self.entries, descriptor.digest) is not None and self.has_blob(descriptor)
+        is_entry = find_entry(self.entries, descriptor.digest) is not None
+        return is_entry and self._old is not None and self._old.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_blob`."""
-        return self._old is not None and self._old.files.size(blob_path(descriptor.digest)) == descriptor.size
+        return self._blobs is not None and self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob`."""
@@ -119,11 +134,13 @@ class OciArchiveDestination:
         """See :meth:`DestinationStore.commit`."""
         if self._manifests:
             writer = self._open_writer()
+            kept = self._reached()
+            # A partial file may also have blobs of other images, whole or not.
+            writer.keep_only([blob_path(digest) for digest in self._written.intersection(kept)])
             for name, content in self.index_files().items():
                 writer.add(name, content)
-            for entry in self.entries:
-                for manifest in walk_manifests(self, entry):
-                    self._keep(writer, manifest)
+            for descriptor in kept.values():
+                self._keep(writer, descriptor)
             with writing(self.path), alone_in(self.path.parent):
                 if self._state() != self._before:
                     raise DestinationError(
@@ -146,6 +163,10 @@ class OciArchiveDestination:
         if self._old:
             self._old.close()
 
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the archive has the blob after the commit, if an image in it needs the blob."""
+        return blob.digest in self._written or (self._old is not None and self._old.has_blob(blob))
+
     def index_files(self) -> dict[str, bytes]:
         """Return the small files that say what is in the archive."""
         return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(self.entries)}
@@ -159,14 +180,36 @@ class OciArchiveDestination:
                 return None
         return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
-    def _keep(self, writer: TarWriter, manifest: Manifest) -> None:
-        if manifest.descriptor.digest not in self._written:
-            writer.add(blob_path(manifest.descriptor.digest), manifest.content)
-            self._written.add(manifest.descriptor.digest)
-        for blob in manifest.blobs:
-            if blob.digest not in self._written and self._old is not None and self.has_blob(blob):
-                with self._old.open_blob(blob) as blocks:
-                    self._write_blob(blob, blocks, writer.reserve(blob_path(blob.digest), blob.size))
+    def _reached(self) -> dict[str, Descriptor]:
+        """Return the descriptors of all that the archive shall have, by digest; some of it may be missing."""
+        try:
+            return reached(self._old, self.entries, self._manifests)
+        except (SourceError, DigestMismatchError) as error:
+            raise DestinationError(
+                f"{self.path} cannot be added to: {error.message}", "Remove it or name another file"
+            ) from error
+
+    def _keep(self, writer: TarWriter, descriptor: Descriptor) -> None:
+        """Write what the existing archive or this run has of a manifest or a blob."""
+        digest, path = descriptor.digest, blob_path(descriptor.digest)
+        if digest in self._manifests:
+            writer.add(path, self._manifests[digest].content)
+        elif digest not in self._written and self._old and self._old.files.size(path) is not None:
+            try:
+                with self._old.open_blob(descriptor) as blocks:
+                    whole = verified(blocks, digest, descriptor.size, f"blob {digest}")
+                    self._write_blob(descriptor, whole, writer.reserve(path, descriptor.size))
+            except (SourceError, DigestMismatchError) as error:
+                raise self._damaged(digest, error) from error
+
+    def _damaged(self, digest: str, error: K8scrError) -> DestinationError:
+        """Return the error for a damaged blob of the existing archive, with the images that need it."""
+        entries = [entry for entry in self.entries if digest in reached(self._old, [entry], self._manifests)]
+        names = ", ".join((*entry_names(entry), entry.digest)[0] for entry in entries)
+        return DestinationError(
+            f"{self.path} cannot be added to because its image {names:.500} is damaged: {error.message}",
+            "Remove it and pull all its images again; the blobs that this run fetched are kept for the next",
+        )
 
     def _write_blob(self, descriptor: Descriptor, blocks: Blocks, position: int) -> None:
         writer = self._open_writer()

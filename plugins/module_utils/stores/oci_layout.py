@@ -7,18 +7,19 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 
 from ..disk.files import Files, Folder, alone_in, read_file, replace_file, writing
 from ..disk.partial_file import forget_expired, write_blob
-from ..errors import DestinationError, InputError, MissingManifestError, SourceError
+from ..errors import DestinationError, DigestMismatchError, InputError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import split_digest, verify_content
+from ..oci.digest import split_digest, verified, verify_content
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_foreign, load_json_object, parse_manifest
 from ..oci.reference import Reference, parse_reference
+from .graph import walk_manifests
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -96,11 +97,26 @@ class OciLayoutSource:
             raise MissingManifestError(*self._missing("manifest", descriptor))
         content = read_file(self.files, path, MAXIMUM_SIZE)
         what = f"manifest {descriptor.digest} in {self.description}"
-        verify_content(content, descriptor.digest, what)
+        verify_content(content, descriptor.digest, what, descriptor.size)
         try:
             return parse_manifest(content, descriptor.media_type, descriptor.digest)
         except InputError as error:
             raise SourceError(f"{what} cannot be used: {error.message}", error.advice) from error
+
+    def is_whole(self, root: Descriptor, has_blob: Callable[[Descriptor], bool] | None = None) -> bool:
+        """Whether the layout has all manifests and all blobs of an image, except layers that are not distributed.
+
+        Args:
+            root: The image's manifest or index.
+            has_blob: Whether a blob exists; by default, whether one of the right size does.
+        """
+        exists = has_blob or self.has_blob
+        try:
+            return all(
+                exists(blob) or is_foreign(blob) for manifest in walk_manifests(self, root) for blob in manifest.blobs
+            )
+        except (SourceError, DigestMismatchError):
+            return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageSource.has_blob`."""
@@ -133,6 +149,40 @@ class OciLayoutSource:
         )
 
 
+class VerifiedBlobs:
+    """The undamaged blobs of a layout; each is read once, when it is first asked for.
+
+    Args:
+        files: The layout's files.
+    """
+
+    def __init__(self, files: Files) -> None:
+        self._files = files
+        self._lock = threading.Lock()
+        self._reading: dict[str, threading.Lock] = {}
+        self._undamaged: set[str] = set()
+
+    def has(self, blob: Descriptor) -> bool:
+        """Whether the layout has the blob, with the size and the content that its descriptor names."""
+        if self._files.size(blob_path(blob.digest)) != blob.size:
+            return False
+        with self._lock:
+            reading = self._reading.setdefault(blob.digest, threading.Lock())
+        with reading:
+            if blob.digest not in self._undamaged and self._is_undamaged(blob):
+                self._undamaged.add(blob.digest)
+        return blob.digest in self._undamaged
+
+    def _is_undamaged(self, blob: Descriptor) -> bool:
+        try:
+            with self._files.open(blob_path(blob.digest)) as blocks:
+                for _block in verified(blocks, blob.digest, blob.size, "the blob"):
+                    pass
+        except (SourceError, DigestMismatchError):
+            return False
+        return True
+
+
 class OciLayoutDestination:
     """An OCI layout folder that images are written to; it is made when the first one is written."""
 
@@ -145,6 +195,7 @@ class OciLayoutDestination:
         self.description = f"the folder {folder}"
         self._lock = threading.Lock()
         self._entries: list[Descriptor] = []
+        self._blobs = VerifiedBlobs(Folder(folder))
         self._begun = False
         self._published: list[tuple[Descriptor, str | None]] = []
         files = Folder(folder)
@@ -175,13 +226,18 @@ class OciLayoutDestination:
         """See :meth:`ImageDestination.takes`; whoever has it may hand it on to himself."""
         return not is_foreign(blob) or source.has_blob(blob)
 
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; a layout may be sparse."""
+        return self._source.is_whole(root)
+
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`; a layout may be sparse, so only what has a name is whole."""
-        return find_entry(self._entries, descriptor.digest) is not None and self.has_blob(descriptor)
+        """See :meth:`ImageDestination.has_manifest`."""
+        is_entry = find_entry(self._entries, descriptor.digest) is not None
+        return is_entry and self._source.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_blob`."""
-        return Folder(self.folder).size(blob_path(descriptor.digest)) == descriptor.size
+        return self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob`."""

@@ -152,13 +152,8 @@ class RegistryRepository:
         let_go(response)
         if response.status_code == 404:
             return None
-        try:
-            found = Descriptor(
-                response.headers.get("Content-Type", "").partition(";")[0].strip(),
-                parse_digest(response.headers.get("Docker-Content-Digest")),
-                int(response.headers.get("Content-Length", "")),
-            )
-        except (InputError, ValueError):
+        found = _described(response)
+        if found is None:
             # The specification does not require the digest of a HEAD answer: then the content tells it.
             return self._get_manifest(tag, tag if ":" in tag else None).descriptor
         if ":" not in tag:
@@ -170,7 +165,7 @@ class RegistryRepository:
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ManifestSource.fetch_manifest`."""
-        return self._get_manifest(descriptor.digest, descriptor.digest)
+        return self._get_manifest(descriptor.digest, descriptor.digest, descriptor.size)
 
     def require_support(self, manifest: Manifest) -> None:
         """A registry says itself what it does not take."""
@@ -179,13 +174,17 @@ class RegistryRepository:
         """See :meth:`ImageDestination.takes`."""
         return not is_foreign(blob)
 
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; a registry refuses manifests whose parts it lacks."""
+        return True
+
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_manifest`."""
-        return self._has(f"manifests/{descriptor.digest}", {"Accept": descriptor.media_type})
+        return self._has(f"manifests/{descriptor.digest}", descriptor.size, {"Accept": descriptor.media_type})
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """See :meth:`ImageDestination.has_blob`."""
-        return self._has(f"blobs/{descriptor.digest}", {})
+        return self._has(f"blobs/{descriptor.digest}", descriptor.size, {})
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
@@ -264,7 +263,7 @@ class RegistryRepository:
                 "Something between changes what is sent, or the registry is at fault",
             )
 
-    def _get_manifest(self, reference: str, digest: str | None = None) -> Manifest:
+    def _get_manifest(self, reference: str, digest: str | None = None, size: int | None = None) -> Manifest:
         what = f"manifest {reference} cannot be read"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
         with self._ask("GET", f"manifests/{reference}", what, (200, 404), headers=headers) as response:
@@ -272,7 +271,7 @@ class RegistryRepository:
                 raise MissingManifestError(f"{self.description} lacks the manifest {reference}")
             content = read_limited(response, MAXIMUM_SIZE)
         if digest and len(content) <= MAXIMUM_SIZE:
-            verify_content(content, digest, f"manifest {digest} from {self.description}")
+            verify_content(content, digest, f"manifest {digest} from {self.description}", size)
         media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
         try:
             return parse_manifest(content, media_type if is_manifest(media_type) else None, digest)
@@ -281,11 +280,23 @@ class RegistryRepository:
                 f"manifest {reference} from {self.description} cannot be used: {error.message}", error.advice
             ) from error
 
-    def _has(self, path: str, headers: dict[str, str]) -> bool:
+    def _has(self, path: str, size: int, headers: dict[str, str]) -> bool:
         what = f"{path} cannot be looked up in {self.repository}"
         response = self._ask("HEAD", path, what, (200, 404), headers=headers)
         let_go(response)
-        return response.status_code == 200
+        # Content of another size is not what the descriptor means; not every registry states the size.
+        return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
 
     def _ask(self, method: str, path: str, what: str, accepted: tuple[int, ...], **options: Any) -> requests.Response:
         return self.store.ask(method, f"/v2/{self.repository}/{path}", what, accepted, **options)
+
+
+def _described(response: requests.Response) -> Descriptor | None:
+    """Return the descriptor of a manifest as a response to HEAD states it; ``None`` if it does not state all of it."""
+    try:
+        size = int(response.headers.get("Content-Length", ""))
+        digest = parse_digest(response.headers.get("Docker-Content-Digest"))
+    except (InputError, ValueError):
+        return None
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    return Descriptor(media_type, digest, size) if size > 0 else None

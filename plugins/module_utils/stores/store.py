@@ -68,7 +68,7 @@ class ManifestSource(Protocol):
 
         Raises:
             SourceError: It is not there.
-            DigestMismatchError: It is not what its digest names.
+            DigestMismatchError: It is not what its digest names, or has another size than its descriptor says.
         """
 
 
@@ -117,11 +117,14 @@ class ImageDestination(ManifestSource, Protocol):
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """Whether a blob of an image is to be copied here: what is not to be distributed may be left where it is."""
 
+    def is_whole(self, root: Descriptor) -> bool:
+        """Whether an image that :meth:`resolve` returned is complete; no layer is read for it."""
+
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """Whether the manifest or index is there, with all that it points to."""
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """Whether the blob is there."""
+        """Whether the blob is there, undamaged; a store that does not check digests reads it to find out."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """Store a blob.

@@ -11,6 +11,7 @@ import hashlib
 import tarfile
 import tracemalloc
 import zlib
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -25,6 +26,10 @@ from unit.plugins.module_utils.support.stores import read_image
 MIB = 1 << 20
 FILES = {f"layer-{number}": hashlib.shake_256(b"%d" % number).digest(number * MIB // 2) for number in range(6)}
 CONTENT = tar(*FILES.items(), ("manifest.json", b"[]"))
+ARCHIVES: dict[str, Callable[[Path, Image], Path]] = {
+    "oci-archive": lambda path, image: write_oci_archive(path, {"app:1": image}),
+    "docker-archive": lambda path, image: write_docker_archive(path, [(["app:1"], image)]),
+}
 
 
 @pytest.fixture
@@ -123,6 +128,21 @@ def test_a_damaged_file_is_told(place: Path) -> None:
 
     with pytest.raises(SourceError, match=r"images\.tar\.gz is damaged: .*Make or copy it again"):
         TarFiles(place)
+
+
+@pytest.mark.parametrize("transport", ARCHIVES)
+@pytest.mark.parametrize(("position", "why"), [(-8, "incorrect data check"), (-1, "incorrect length check")])
+@pytest.mark.parametrize("member", [0, 1])
+def test_compressed_archive_is_refused_with_wrong_trailer(
+    place: Path, tmp_path: Path, image: Image, transport: str, member: int, position: int, why: str
+) -> None:
+    content = ARCHIVES[transport](tmp_path / "plain.tar", image).read_bytes()
+    members = [bytearray(gzip.compress(part)) for part in (content[:700], content[700:])]
+    members[member][position] ^= 1
+    place.write_bytes(b"".join(members))
+
+    with pytest.raises(SourceError, match=rf"images\.tar\.gz is damaged: .*{why}"):
+        open_source(parse_location(f"{transport}:{place}"))
 
 
 def test_what_holds_more_than_an_image_of_its_size_is_not_read_to_its_end(

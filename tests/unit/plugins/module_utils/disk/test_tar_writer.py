@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+import tarfile
 from pathlib import Path
 from typing import NoReturn
 
@@ -115,3 +116,45 @@ def test_the_content_is_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: 
     writer.finish()
 
     assert synced == [((tmp_path / "images.tar").stat().st_ino, False)]
+
+
+def test_writer_removes_entries_that_are_not_kept(tmp_path: Path) -> None:
+    contents = {f"blobs/{number}": bytes([number]) * (number * (1 << 20) + 1) for number in range(4)}
+    writer = TarWriter(tmp_path / "images.tar", "blobs/")
+    for name, content in contents.items():
+        writer.add(name, content)
+
+    writer.keep_only(["blobs/1", "blobs/3"])
+    writer.add("index.json", b"{}")
+    writer.finish()
+
+    kept = {name: contents[name] for name in ("blobs/1", "blobs/3")}
+    assert read_tar(tmp_path / "images.tar") == {**kept, "index.json": b"{}"}
+    with tarfile.open(tmp_path / "images.tar") as archive:
+        assert archive.getnames() == ["blobs/1", "blobs/3", "index.json"]
+
+
+def test_writer_begins_anew_after_partial_file_with_other_headers(tmp_path: Path) -> None:
+    # Entries are moved on the assumption that their headers are as long as our own.
+    with tarfile.open(tmp_path / ".images.tar.partial", "w", format=tarfile.PAX_FORMAT) as archive:
+        header = tarfile.TarInfo("blobs/1")
+        header.mtime = 0.5
+        archive.addfile(header)
+
+    writer = TarWriter(tmp_path / "images.tar", "blobs/")
+
+    assert writer.left_over == {}
+    writer.abandon(keep=False)
+
+
+def test_writer_deletes_partial_files_of_its_archive_after_a_week(tmp_path: Path) -> None:
+    names = [".images.tar.partial", ".images.tar.x1y2.partial", ".other.tar.partial"]
+    for name in names:
+        (tmp_path / name).write_bytes(tarfile.TarInfo("blobs/1").tobuf())
+        os.utime(tmp_path / name, (0, 0))
+
+    writer = TarWriter(tmp_path / "images.tar", "blobs/")
+
+    assert writer.left_over == {}
+    writer.abandon(keep=False)
+    assert [path.name for path in tmp_path.iterdir()] == [".other.tar.partial"]

@@ -244,6 +244,26 @@ def test_a_current_archive_that_is_damaged_is_told(modern: Open, image: Image) -
         modern(**{path: image.contents[image.digest] + b" "})
 
 
+@pytest.mark.parametrize("name", ["{}.json", "sha256:{}", "blobs/sha256/{}"])
+def test_config_is_refused_with_digest_other_than_in_its_name(open_hostile: Open, name: str) -> None:
+    path = name.format(digest_of(CONFIG)[7:])
+    listed = [{"Config": path, "Layers": ["layer"]}]
+
+    open_hostile(listed, layer=b"layer", **{path: CONFIG})
+    with pytest.raises(SourceError, match=rf"the content of {path} has the digest sha256:"):
+        open_hostile(listed, layer=b"layer", **{path: CONFIG + b" "})
+
+
+def test_compressed_layer_is_refused_with_digest_other_than_in_its_name(open_hostile: Open) -> None:
+    compressed = gzip.compress(b"layer", mtime=0)
+    path = f"blobs/sha256/{digest_of(compressed)[7:]}"
+    listed = [{"Config": "config", "Layers": [path]}]
+
+    open_hostile(listed, config=CONFIG, **{path: compressed})
+    with pytest.raises(SourceError, match=rf"the content of {path} has the digest sha256:"):
+        open_hostile(listed, config=CONFIG, **{path: gzip.compress(b"layer", mtime=1)})
+
+
 def test_an_index_of_things_that_are_no_images_does_no_harm(modern: Open, image: Image) -> None:
     thing = encode({"mediaType": "application/vnd.example.thing"})
     entry = {"mediaType": "application/vnd.example.thing", "digest": digest_of(thing), "size": len(thing)}

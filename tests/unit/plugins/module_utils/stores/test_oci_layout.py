@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -159,6 +160,15 @@ def test_a_manifest_that_is_not_what_its_digest_names_is_damaged(write: Write, i
 
     with pytest.raises(DigestMismatchError, match=f"manifest {image.digest} in .* is damaged"):
         source.fetch_manifest(image.root)
+
+
+@pytest.mark.parametrize("delta", [-1, 1])
+def test_manifest_of_size_other_than_declared_is_refused(write: Write, image: Image, delta: int) -> None:
+    source = OciLayoutSource(write(layout_files({"app": image})))
+    size = image.root.size
+
+    with pytest.raises(DigestMismatchError, match=f"has {size} bytes, and its descriptor says {size + delta}"):
+        source.fetch_manifest(replace(image.root, size=size + delta))
 
 
 def test_a_missing_manifest_is_told_with_its_platform(write: Write, multi: Image) -> None:
@@ -427,6 +437,16 @@ def test_a_blob_of_the_wrong_length_counts_as_missing(folder: Path, image: Image
     (folder / f"blobs/{image.layers[0].replace(':', '/')}").write_bytes(b"cut")
 
     assert not open_destination(folder).has_blob(blob(image.layers[0], image.blobs[image.layers[0]]))
+
+
+def test_layout_has_no_damaged_blob(folder: Path, image: Image) -> None:
+    digest = image.layers[0]
+    write_layout(folder, {"app": image})
+    (folder / f"blobs/{digest.replace(':', '/')}").write_bytes(bytes(len(image.blobs[digest])))
+    destination = open_destination(folder)
+
+    assert not destination.has_blob(blob(digest, image.blobs[digest]))
+    assert not destination.has_manifest(image.root)
 
 
 def test_files_are_made_with_the_mode_that_openly_made_files_have(folder: Path, image: Image, tmp_path: Path) -> None:

@@ -195,6 +195,28 @@ def test_what_is_there_is_known_without_reading_it(
     assert server.asked("GET") == []
 
 
+@pytest.mark.parametrize("delta", [-1, 1])
+def test_repository_has_no_content_of_size_other_than_declared(
+    server: RegistryServer, repository: RegistryRepository, image: Image, delta: int
+) -> None:
+    server.fill("team/app", None, image)
+    config = blob(digest_of(image.config), image.config)
+
+    assert not repository.has_blob(replace(config, size=config.size + delta))
+    assert not repository.has_manifest(replace(image.root, size=image.root.size + delta))
+
+
+@pytest.mark.parametrize("stated", ["0", ""])
+def test_repository_is_read_where_registry_does_not_state_sizes(
+    server: RegistryServer, repository: RegistryRepository, image: Image, stated: str
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fail("HEAD", "/", lambda answer: replace(answer, headers={**answer.headers, "Content-Length": stated}))
+
+    assert repository.resolve("1") == image.root
+    assert repository.has_blob(blob(digest_of(image.config), image.config))
+
+
 def test_a_refusal_to_say_what_is_there_is_an_error(server: RegistryServer, repository: RegistryRepository) -> None:
     server.fail("HEAD", "/blobs/", Answer(403))
 

@@ -1,0 +1,84 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The content of an OCI layout that its ``index.json`` reaches, also where the layout is sparse or of unknown kind."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
+
+from ..errors import InputError, MissingManifestError, SourceError
+from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_manifest, load_json_object
+from .oci_layout import OciLayoutSource
+
+
+def reached(
+    layout: OciLayoutSource | None, entries: Iterable[Descriptor], added: Mapping[str, Manifest]
+) -> dict[str, Descriptor]:
+    """Return the descriptors of all content that the entries reach, by digest; some of it may be missing.
+
+    Args:
+        layout: The existing layout, if any.
+        entries: Entries of ``index.json``.
+        added: Manifests that are not in the layout yet, by digest.
+
+    Raises:
+        DigestMismatchError: A manifest is damaged.
+        SourceError: A manifest cannot be read.
+    """
+    found: dict[str, Descriptor] = {}
+    waiting, followed = deque(entries), set[str]()
+    while waiting:
+        descriptor = waiting.popleft()
+        if descriptor.digest in followed:
+            continue
+        followed.add(descriptor.digest)
+        manifest = added.get(descriptor.digest)
+        manifests, blobs = (manifest.manifests, manifest.blobs) if manifest else _parts(layout, descriptor)
+        waiting.extend(manifests)
+        for each in (descriptor, *blobs):
+            found.setdefault(each.digest, each)
+    return found
+
+
+def _parts(layout: OciLayoutSource | None, descriptor: Descriptor) -> tuple[Sequence[Descriptor], Sequence[Descriptor]]:
+    """Return the manifests and the blobs that a manifest, an index or a document of unknown kind points to."""
+    if layout is None:
+        return (), ()
+    try:
+        manifest = layout.fetch_manifest(descriptor)
+    except MissingManifestError:
+        return (), ()
+    except SourceError:
+        parts = _descriptors_in(_read(layout, descriptor))
+        return [part for part in parts if is_manifest(part.media_type)], parts
+    return manifest.manifests, manifest.blobs
+
+
+def _read(layout: OciLayoutSource, descriptor: Descriptor) -> bytes:
+    """Return the content of a document; nothing for what is too large to be one."""
+    if descriptor.size > MAXIMUM_SIZE:
+        return b""
+    what = f"{descriptor.digest} in {layout.description}"
+    with layout.open_blob(descriptor) as blocks:
+        return b"".join(bytes(block) for block in verified(blocks, descriptor.digest, descriptor.size, what))
+
+
+def _descriptors_in(content: bytes) -> list[Descriptor]:
+    """Return the descriptors that are members of a JSON object, whatever their names; none for other content."""
+    try:
+        members = load_json_object(content, "the document").values()
+    except InputError:
+        return []
+    descriptors = []
+    for member in members:
+        for value in member if isinstance(member, list) else [member]:
+            try:
+                descriptors.append(Descriptor.from_json(value))
+            except InputError:
+                continue
+    return descriptors
