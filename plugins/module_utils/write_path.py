@@ -94,8 +94,8 @@ class WritePath:
                     )
                 if used and self._path == used:
                     raise RegistryError(
-                        f"the registry in Pod {self._namespace}/{self._pod} does not serve below its write path at this "
-                        "port",
+                        f"the registry in Pod {self._namespace}/{self._pod} does not serve below its write path at "
+                        "this port",
                         "Use its write port (registry_port, 5000 unless the role was told otherwise); if the path was "
                         "changed, run the role registry again, which restarts the registry",
                         503,

@@ -144,12 +144,11 @@ objects:
 
 from ansible_collections.k8scr.core.plugins.module_utils.apply import run_apply
 from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.objects.definitions import Given
+from ansible_collections.k8scr.core.plugins.module_utils.objects.definitions import read_given, redacted_definition
 
 
 def main() -> None:
     """Run the module."""
-    given = Given()
     argument_spec = {
         "definition": {"type": "raw"},
         "src": {"type": "path"},
@@ -162,8 +161,8 @@ def main() -> None:
     }
     run_module(
         argument_spec,
-        lambda options, check_mode: run_apply(given.objects(options["src"]), options, check_mode),
-        hide=given.take,
+        lambda options, check_mode: run_apply(read_given(options["definition"], options["src"]), options, check_mode),
+        redactions={"definition": redacted_definition},
         mutually_exclusive=[("definition", "src")],
         required_one_of=[("definition", "src")],
     )

@@ -15,7 +15,8 @@ from typing import Any
 from ..errors import ApiServerError, ClusterError
 from ..transport.api_server import translate
 from ..transport.cluster import Cluster
-from .definitions import HIDDEN, describe, secret_values
+from ..transport.redaction import HIDDEN
+from .definitions import describe, secret_values
 
 try:
     from urllib3.exceptions import HTTPError

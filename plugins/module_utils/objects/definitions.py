@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
+from ..transport.redaction import HIDDEN
+from ..vault import refuse_vault
 
 try:
     import yaml
 except ImportError:  # a dependency of the kubernetes library, whose absence is reported
     pass
 
-HIDDEN = "********"
 _BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
@@ -60,11 +61,13 @@ def read_file(path: str) -> list[dict[str, Any]]:
     """
     try:
         with open(path, "rb") as file:
-            return read_definitions(file.read(), path)
+            content = file.read()
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror}", "The file is read on the host that runs the module"
         ) from None
+    refuse_vault(content, path, "definition")
+    return read_definitions(content, path)
 
 
 def _read_text(text: str | bytes, source: str) -> list[dict[str, Any]]:
@@ -132,32 +135,27 @@ def secret_values(item: Mapping[str, Any]) -> set[str]:
     return {str(value) for section in sections if isinstance(section, dict) for value in section.values() if value}
 
 
-class Given:
-    """The ``definition`` option, taken out of the parameters before anything shows or logs them."""
+def redacted_definition(definition: Any) -> Any:
+    """Return the ``definition`` option as it may be shown; of one that cannot be read, nothing."""
+    if definition is None:
+        return None
+    try:
+        return [shown(item) for item in read_definitions(definition)]
+    except InputError:
+        return HIDDEN
 
-    def __init__(self) -> None:
-        self._definition: Any = None
 
-    def take(self, parameters: dict[str, Any]) -> None:
-        """Keep the definition, and leave in its place what may be shown."""
-        self._definition = parameters.get("definition")
-        if self._definition is None:
-            return
-        try:
-            parameters["definition"] = [shown(item) for item in read_definitions(self._definition)]
-        except InputError:
-            parameters["definition"] = HIDDEN
+def read_given(definition: Any, source: str | None) -> list[dict[str, Any]]:
+    """Read the objects of the option ``definition``, or of the file that the option ``src`` names.
 
-    def objects(self, source: str | None) -> list[dict[str, Any]]:
-        """Read the objects from the definition, or from a file.
+    Args:
+        definition: The option ``definition``.
+        source: The file's path, or None.
 
-        Args:
-            source: The file's path, or None.
-
-        Raises:
-            InputError: There are none, or they cannot be read.
-        """
-        found = read_file(source) if source else read_definitions(self._definition)
-        if not found:
-            raise InputError(f"{source or 'definition'} holds no Kubernetes object")
-        return found
+    Raises:
+        InputError: There are none, or they cannot be read.
+    """
+    found = read_file(source) if source else read_definitions(definition)
+    if not found:
+        raise InputError(f"{source or 'definition'} holds no Kubernetes object")
+    return found

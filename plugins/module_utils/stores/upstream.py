@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.cookiejar import DefaultCookiePolicy
 from typing import Any
 
+from ansible.module_utils.common.warnings import warn
+
 from ..distribution.retry import Retries
 from ..errors import InputError, K8scrError, SourceError, UnreachableError
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES, Reference, parse_reference
@@ -168,6 +170,14 @@ class Upstreams:
         session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
         session.adapters.clear()
         settings = self._settings_of(host)
+        if settings.plain_http:
+            warn(
+                f"The connection to {host} is not encrypted: anyone on the network path can read and change everything."
+            )
+        elif not settings.validate_certs:
+            warn(
+                f"The certificate of {host} is not checked: anyone on the network path can read and change everything."
+            )
         scheme = "http" if settings.plain_http else "https"
         url = f"{scheme}://{_DOCKER_HUB_API if host == DOCKER_HUB else host}"
         adapter = UpstreamAdapter(

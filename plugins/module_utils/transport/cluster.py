@@ -15,13 +15,13 @@ from ansible.module_utils.common.warnings import warn
 
 from ..errors import ClusterError
 from .api_server import ApiServerAdapter
-from .cluster_options import CLUSTER_ARGUMENT_SPEC, ClusterModule, secrets_of
+from .cluster_options import CLUSTER_ARGUMENT_SPEC, ClusterModule
 from .credentials import import_kubernetes, load
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
-__all__ = ["CLUSTER_ARGUMENT_SPEC", "Cluster", "ClusterModule", "connect", "secrets_of"]
+__all__ = ["CLUSTER_ARGUMENT_SPEC", "Cluster", "ClusterModule", "connect"]
 
 
 class Cluster:

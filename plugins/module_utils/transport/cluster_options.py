@@ -6,22 +6,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, env_fallback
 
-_SECRET_KEYS = frozenset(
-    (
-        "token",
-        "password",
-        "client-key-data",
-        "access-token",
-        "id-token",
-        "refresh-token",
-        "client-secret",
-    )
-)
+from .redaction import HIDDEN, credentials_of, redacted, redacted_kubeconfig, secrets_of
+
+_SHORTEST_MASKED = 6
+"""Characters. Ansible masks a secret wherever it occurs in a result: shorter ones would mask half of the result."""
+_SHORTEST_MASKED_OF_PLUGINS = 20
+"""The same for arguments and environment variables of credential plugins, most of which are ordinary words."""
 
 
 def _option(*environment: str, **rest: Any) -> dict[str, Any]:
@@ -62,56 +57,60 @@ CLUSTER_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 class ClusterModule(AnsibleModule):
     """An Ansible module that takes :data:`CLUSTER_ARGUMENT_SPEC` beside its own options.
 
-    Secrets inside structured options cannot be marked ``no_log`` without hiding everything around them, so they are
-    dealt with here, before Ansible logs the options: those of a kubeconfig given as a dictionary are masked wherever
-    they would show, and ``hide`` does what else a module needs.
+    Ansible hides an option that is marked ``no_log``, but not before it has validated all options, and not the secrets
+    inside a structured option. This class hides both wherever Ansible logs or returns the options, also where their
+    validation fails, and it hides the values of unknown options: a misspelt one may hold a secret.
 
     Args:
         argument_spec: The module's own options.
-        hide: Is given the parameters, once, and may replace what must not be shown.
+        redactions: For each option that may hold secrets, what returns its value without them.
         **rest: As :class:`AnsibleModule` takes.
     """
 
     def __init__(
-        self, argument_spec: dict[str, Any], hide: Callable[[dict[str, Any]], None] | None = None, **rest: Any
+        self,
+        argument_spec: dict[str, Any],
+        redactions: Mapping[str, Callable[[Any], Any]] | None = None,
+        **rest: Any,
     ) -> None:
-        self._hide = hide
-        self._hidden = False
+        self.params: dict[str, Any] = {}
+        self._redactions = {"kubeconfig": redacted_kubeconfig, **(redactions or {})}
         super().__init__(argument_spec={**CLUSTER_ARGUMENT_SPEC, **argument_spec}, **rest)
-        self._hide_secrets()
 
     def _log_invocation(self) -> None:
-        self._hide_secrets()
-        super()._log_invocation()
+        parameters, self.params = self.params, self._redacted_parameters()
+        try:
+            super()._log_invocation()
+        finally:
+            self.params = parameters
 
-    def _hide_secrets(self) -> None:
-        if self._hidden:
-            return
-        self._hidden = True
-        self.no_log_values.update(secrets_of(self.params.get("kubeconfig")))
-        if self._hide is not None:
-            self._hide(self.params)
+    def _return_formatted(self, kwargs: dict[str, Any]) -> None:
+        # The module ends here: nobody reads the parameters after this.
+        self.params = self._redacted_parameters()
+        super()._return_formatted(kwargs)
 
-
-def secrets_of(kubeconfig: Any) -> set[str]:
-    """The strings of a kubeconfig that must never be shown.
-
-    Args:
-        kubeconfig: The ``kubeconfig`` option; a path has no secrets.
-
-    Returns:
-        Tokens, passwords, private keys and the values of exec plugins' environment variables.
-    """
-    found: set[str] = set()
-    if isinstance(kubeconfig, list):
-        for item in kubeconfig:
-            found |= secrets_of(item)
-    elif isinstance(kubeconfig, dict):
-        for key, value in kubeconfig.items():
-            if key in _SECRET_KEYS and isinstance(value, str):
-                found.add(value)
-            elif key == "env" and isinstance(value, list):
-                found |= {str(item["value"]) for item in value if isinstance(item, dict) and "value" in item}
+    def _redacted_parameters(self) -> dict[str, Any]:
+        kubeconfig = self.params.get("kubeconfig")
+        self.no_log_values.update(secret for secret in credentials_of(kubeconfig) if len(secret) >= _SHORTEST_MASKED)
+        self.no_log_values.update(s for s in secrets_of(kubeconfig) if len(s) >= _SHORTEST_MASKED_OF_PLUGINS)
+        known = {each for name, option in self.argument_spec.items() for each in (name, *option.get("aliases", ()))}
+        secret_names = _secret_names(self.argument_spec)
+        shown: dict[str, Any] = {}
+        for name, value in self.params.items():
+            if name in self._redactions:
+                shown[name] = self._redactions[name](value)
+            elif name in known:
+                shown[name] = redacted({name: value}, secret_names)[name]
             else:
-                found |= secrets_of(value)
-    return {value for value in found if value.strip()}
+                shown[name] = HIDDEN
+        return shown
+
+
+def _secret_names(argument_spec: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """Return the names and aliases of all options that are marked ``no_log``, inside of others too."""
+    found = set()
+    for name, option in argument_spec.items():
+        if option.get("no_log"):
+            found |= {name, *option.get("aliases", ())}
+        found |= _secret_names(option.get("options") or {})
+    return found

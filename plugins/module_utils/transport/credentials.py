@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import ClusterError
 from .api_server import Access
 from .connection import Endpoint, base_url, goes_past_proxy
+from .impersonation import impersonation_headers
 from .kubeconfig import Context, Kubeconfig
 from .static_kubeconfig import forget_files, read_static
 
@@ -69,39 +70,43 @@ def load(options: Mapping[str, Any]) -> Access:
         ClusterError: No cluster is configured, or what is configured cannot be used.
     """
     given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
-    loaded = _find(given)
+    loaded, user = _find(given)
     authorization = _explicit_authorization(given)
     explicit = authorization is not None or "client_cert" in given
     if explicit:
         renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant, asked like a renewed one
     else:
         renewed = _Renewed(loaded) if loaded is not None else lambda: None
-    return Access(_endpoint(given, loaded, explicit), renewed, _impersonation(given), _forget_files)
+    return Access(_endpoint(given, loaded, explicit), renewed, impersonation_headers(given, user), _forget_files)
 
 
-def _find(given: Mapping[str, Any]) -> Any:
-    """The Configuration that was loaded, the official client's or alike; None where the options say everything."""
+def _find(given: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+    """Return the loaded Configuration, the official client's or alike, and the kubeconfig's user.
+
+    Where the options say everything, the Configuration is None.
+    """
     enough = "host" in given and (
         "api_key" in given
         or ("username" in given and "password" in given)
         or ("client_cert" in given and "client_key" in given)
     )
     if enough:
-        return None
+        return None, {}
     named = "kubeconfig" in given or "context" in given
     if not named:
         pod = _service_account()
         if pod is not None:
-            return pod
+            return pod, {}
     kubeconfig = Kubeconfig.find(given.get("kubeconfig"))
     if kubeconfig is None:
         if "host" in given:
-            return None
+            return None, {}
         raise ClusterError(
             "no cluster is configured: no kubeconfig, no host, and this is no Pod with a service account",
             "Set kubeconfig, or host and api_key",
         )
-    return _from_kubeconfig(kubeconfig, given)
+    context = kubeconfig.choose(given.get("context"))
+    return _from_kubeconfig(kubeconfig, context, given), context.user
 
 
 def _service_account() -> Any:
@@ -119,8 +124,7 @@ def _service_account() -> Any:
     return configuration
 
 
-def _from_kubeconfig(kubeconfig: Kubeconfig, given: Mapping[str, Any]) -> Any:
-    context = kubeconfig.choose(given.get("context"))
+def _from_kubeconfig(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, Any]) -> Any:
     try:
         static = read_static(context)
     except (OSError, ValueError) as error:
@@ -261,15 +265,6 @@ def _endpoint(given: Mapping[str, Any], loaded: Any, explicit: bool) -> Endpoint
 def _proxy_headers(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     asked = {name: value for name, value in given.get("proxy_headers", {}).items() if value}
     return tuple(urllib3.util.make_headers(**asked).items()) if asked else ()
-
-
-def _impersonation(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    headers = [("Impersonate-Group", group) for group in given.get("impersonate_groups", [])]
-    if "impersonate_user" in given:
-        headers.insert(0, ("Impersonate-User", given["impersonate_user"]))
-    elif headers:
-        raise ClusterError("impersonate_groups is set without impersonate_user", "Set impersonate_user too")
-    return tuple((header, _sendable(name, header) or "") for header, name in headers)
 
 
 @contextlib.contextmanager

@@ -13,13 +13,15 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError
-from .cluster_options import secrets_of
+from ..vault import refuse_vault
+from .redaction import is_kubeconfig_text, redacted_kubeconfig, secrets_of
 
 try:
     import yaml
 except ImportError:  # a dependency of the kubernetes library, whose absence is reported
     pass
 
+_TEXT = "the kubeconfig given as text"
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 """Of a cluster or a user; in a file they are relative to its folder."""
 
@@ -35,11 +37,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Kubeconfig:
-    """One or several kubeconfig files, or a dictionary in their place.
+    """One or several kubeconfig files, or a dictionary or a text in their place.
 
     Attributes:
         name: How messages name it.
-        path: The files that exist, joined as in ``KUBECONFIG``; None for a dictionary.
+        path: The files that exist, joined as in ``KUBECONFIG``; None for a dictionary or a text.
         documents: Their contents, in order of precedence.
     """
 
@@ -52,14 +54,21 @@ class Kubeconfig:
         """Read the kubeconfig that is meant.
 
         Args:
-            given: The ``kubeconfig`` option: paths, a dictionary, or None for ``KUBECONFIG`` and ``~/.kube/config``.
+            given: The ``kubeconfig`` option: paths, a dictionary, the text of a kubeconfig, or None for ``KUBECONFIG``
+                and ``~/.kube/config``.
 
         Returns:
             None when nothing was named and nothing is at the default place.
 
         Raises:
             ClusterError: What was named is missing or is no kubeconfig.
+            InputError: A file is encrypted by Ansible Vault.
         """
+        if is_kubeconfig_text(given):
+            content = _parsed(given.encode(), _TEXT)
+            if not content:
+                raise ClusterError(f"{_TEXT} is empty")
+            return cls(_TEXT, None, (content,))
         if isinstance(given, dict):
             return cls("the kubeconfig given as a dictionary", None, (given,))
         if given is not None and not isinstance(given, (str, os.PathLike)):
@@ -73,7 +82,7 @@ class Kubeconfig:
                 return None
             source = "" if given is not None else " that KUBECONFIG names"
             raise ClusterError(
-                f"the kubeconfig {named}{source} does not exist",
+                f"the kubeconfig {redacted_kubeconfig(named)}{source} does not exist",
                 "Check the path on the host that runs the module, which is the task's target",
             )
         contents = [(path, _with_full_paths(_read(path), path)) for path in there]
@@ -129,18 +138,25 @@ class Kubeconfig:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        with open(path, encoding="utf-8") as file:
-            content = yaml.safe_load(file)
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ClusterError(f"the kubeconfig {path} cannot be read: {error.strerror}") from None
+    refuse_vault(content, path, "kubeconfig")
+    return _parsed(content, f"the kubeconfig {path}")
+
+
+def _parsed(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(content.decode())
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1})" if mark else ""
-        raise ClusterError(f"the kubeconfig {path} is not YAML{where}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not text"
-        raise ClusterError(f"the kubeconfig {path} cannot be read: {reason}") from None
-    if content is not None and not isinstance(content, dict):
-        raise ClusterError(f"the kubeconfig {path} is not a kubeconfig")
-    return content or {}
+        raise ClusterError(f"{name} is not YAML{where}") from None
+    except UnicodeDecodeError:
+        raise ClusterError(f"{name} cannot be read: it is not text") from None
+    if value is not None and not isinstance(value, dict):
+        raise ClusterError(f"{name} is not a kubeconfig")
+    return value or {}
 
 
 def _with_full_paths(content: dict[str, Any], path: str) -> dict[str, Any]:

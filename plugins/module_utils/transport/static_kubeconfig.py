@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from .impersonation import USER_FIELDS
 from .kubeconfig import Context
 
 _SAID = frozenset(
@@ -31,6 +32,7 @@ _SAID = frozenset(
         "token",
         "tokenFile",
         "username",
+        *USER_FIELDS,
     )
 )
 

@@ -24,6 +24,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
+from ..vault import refuse_vault
 
 _DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
 """What Docker calls its own registry where it keeps credentials."""
@@ -101,11 +102,13 @@ def _files(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        return _parse(path.read_bytes(), str(path))
+        content = path.read_bytes()
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
         raise InputError(f"the credentials in {path} cannot be read: {error.strerror}", "Check its rights") from None
+    refuse_vault(content, path)
+    return _parse(content, str(path))
 
 
 def _parse(content: bytes | str, where: str) -> dict[str, Any]:

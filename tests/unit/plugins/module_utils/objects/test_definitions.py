@@ -12,11 +12,12 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.objects.definitions import (
-    Given,
     describe,
     essence,
     read_definitions,
     read_file,
+    read_given,
+    redacted_definition,
     secret_values,
     shown,
 )
@@ -153,23 +154,23 @@ def test_what_is_no_secret_has_no_values_to_hide() -> None:
     assert secret_values({**config_map("a"), "data": {"x": "y"}}) == set()
 
 
-def test_a_definition_is_kept_and_replaced_by_what_may_be_shown() -> None:
-    given, parameters = Given(), {"definition": [SECRET]}
-
-    given.take(parameters)
-
-    assert "canary" not in str(parameters)
-    assert given.objects(None) == [SECRET]
+def test_definition_is_shown_without_values_of_secrets() -> None:
+    assert "canary" not in str(redacted_definition([SECRET]))
 
 
-def test_a_definition_that_cannot_be_read_is_not_shown_at_all() -> None:
-    given, parameters = Given(), {"definition": "canary: {"}
-
-    given.take(parameters)
-
-    assert parameters == {"definition": "********"}
+def test_definition_that_cannot_be_read_is_not_shown_at_all() -> None:
+    assert redacted_definition("canary: {") == "********"
 
 
 def test_no_object_at_all_is_refused() -> None:
     with pytest.raises(InputError, match="definition holds no Kubernetes object"):
-        Given().objects(None)
+        read_given(None, None)
+
+
+def test_file_that_is_vaulted_is_named_with_the_lookup_that_decrypts_it(tmp_path: Path) -> None:
+    (tmp_path / "secret.yaml").write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+
+    with pytest.raises(InputError, match="is encrypted by Ansible Vault") as caught:
+        read_given(None, str(tmp_path / "secret.yaml"))
+
+    assert f"definition: \"{{{{ lookup('ansible.builtin.file', '{tmp_path}/secret.yaml') }}}}\"" in str(caught.value)

@@ -469,18 +469,6 @@ def test_a_failed_renewal_says_what_the_credential_plugin_says(
         ask({"kubeconfig": kubeconfig(user)})
 
 
-def test_a_user_and_groups_are_impersonated(ask: Ask, api_server: Server, options: dict[str, Any]) -> None:
-    ask({**options, "impersonate_user": "bob", "impersonate_groups": ["devs", "ops"]})
-
-    headers = api_server.requests[0].headers
-    assert (headers["Impersonate-User"], headers.get_all("Impersonate-Group")) == ("bob", ["devs", "ops"])
-
-
-def test_groups_cannot_be_impersonated_without_a_user(ask: Ask, options: dict[str, Any]) -> None:
-    with pytest.raises(ClusterError, match="impersonate_groups is set without impersonate_user"):
-        ask({**options, "impersonate_groups": ["devs"]})
-
-
 @pytest.mark.parametrize("version", ["36.0.0", "36.0.1"])
 def test_a_version_of_kubernetes_that_cannot_authenticate_is_refused(
     ask: Ask, kubeconfig: Kubeconfig, home: Path, monkeypatch: pytest.MonkeyPatch, version: str

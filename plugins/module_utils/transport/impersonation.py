@@ -1,0 +1,66 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Acting as another user (Kubernetes, "User impersonation"), as a kubeconfig or a module's options ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from ..errors import ClusterError
+
+USER_FIELDS = ("as", "as-groups", "as-uid", "as-user-extra")
+"""Fields of a kubeconfig's user."""
+_HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
+"""Characters of a header's name beside letters and digits (RFC 9110, section 5.6.2), without the percent sign."""
+
+
+def impersonation_headers(given: Mapping[str, Any], user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Return the headers that have the API server treat the user as another one; empty if nothing asks for it.
+
+    As in kubectl, the options ``impersonate_user`` and ``impersonate_groups`` each replace what the kubeconfig says.
+
+    Args:
+        given: A module's options that have a value.
+        user: The user of the kubeconfig's context.
+
+    Raises:
+        ClusterError: Groups, a uid or extra fields are given without a user, or a value cannot be sent.
+    """
+    name = given.get("impersonate_user") or user.get("as")
+    headers = list(_other_headers(given, user))
+    if name:
+        headers.insert(0, ("Impersonate-User", str(name)))
+    elif headers:
+        raise ClusterError(
+            "groups, a uid or extra fields to impersonate are set without a user",
+            "Set impersonate_user, or as in the kubeconfig",
+        )
+    for header, value in headers:
+        if not (value.isascii() and value.isprintable()):
+            raise ClusterError(
+                f"{header} has a line break or other characters that cannot be sent", "Check how it is given"
+            )
+    return tuple(headers)
+
+
+def _other_headers(given: Mapping[str, Any], user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    if user.get("as-uid"):
+        yield "Impersonate-Uid", str(user["as-uid"])
+    for group in _list(given.get("impersonate_groups") or user.get("as-groups"), "as-groups"):
+        yield "Impersonate-Group", group
+    extra = user.get("as-user-extra") or {}
+    if not isinstance(extra, Mapping):
+        raise ClusterError("as-user-extra in the kubeconfig is not a dictionary of lists", "Correct the kubeconfig")
+    for key, values in extra.items():
+        for value in _list(values, "as-user-extra"):
+            yield f"Impersonate-Extra-{quote(str(key), safe=_HEADER_CHARACTERS)}", value
+
+
+def _list(value: Any, field: str) -> list[str]:
+    if value is not None and not isinstance(value, list):
+        raise ClusterError(f"{field} in the kubeconfig does not hold lists", "Correct the kubeconfig")
+    return [str(item) for item in value or ()]

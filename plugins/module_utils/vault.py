@@ -1,0 +1,32 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that are encrypted by Ansible Vault: only the controller has the password for them."""
+
+from __future__ import annotations
+
+from .errors import InputError
+
+_BEGIN = b"$ANSIBLE_VAULT;"
+
+
+def refuse_vault(content: bytes, path: object, option: str | None = None) -> None:
+    """Do nothing if a file's content is not encrypted by Ansible Vault.
+
+    Args:
+        content: The content.
+        path: The file's path.
+        option: The option that takes the decrypted content in place of the path, if one does.
+
+    Raises:
+        InputError: The content is encrypted.
+    """
+    if content.lstrip().startswith(_BEGIN):
+        decrypted = f"{option}: \"{{{{ lookup('ansible.builtin.file', '{path}') }}}}\"" if option else None
+        raise InputError(
+            f"{path} is encrypted by Ansible Vault, and the module has no password for it",
+            f"Give its content, which Ansible decrypts on the controller: {decrypted}"
+            if decrypted
+            else "Decrypt the file with ansible-vault, or have the module ansible.builtin.copy write it decrypted",
+        )

@@ -1,0 +1,64 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kubeconfigs that are given as text, or as files that a module cannot read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError, InputError
+
+if TYPE_CHECKING:
+    from unit.plugins.module_utils.transport.conftest import Ask, Kubeconfig
+    from unit.plugins.module_utils.transport.servers import Server
+
+TOKEN = "canary-token-0123456789"
+
+
+@pytest.mark.parametrize("write", [yaml.safe_dump, json.dumps], ids=["YAML", "JSON"])
+def test_text_is_used_as_content_of_kubeconfig(
+    ask: Ask, api_server: Server, kubeconfig: Kubeconfig, write: Callable[[Any], str]
+) -> None:
+    ask({"kubeconfig": write(kubeconfig({"token": TOKEN}))})
+
+    assert api_server.requests[0].credentials == f"Bearer {TOKEN}"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (f"users: [{{token: {TOKEN}\n", "the kubeconfig given as text is not YAML"),
+        (f"- token: {TOKEN}\n", "the kubeconfig given as text is not a kubeconfig"),
+        (f"token: {TOKEN}", "the kubeconfig given as text sets no current context"),
+        ("\n\n", "the kubeconfig given as text is empty"),
+        (TOKEN * 100, r"the kubeconfig \*{8} does not exist"),
+    ],
+    ids=["damaged", "list", "other", "empty", "base64"],
+)
+def test_error_does_not_show_text(ask: Ask, text: str, message: str) -> None:
+    with pytest.raises(ClusterError, match=message) as caught:
+        ask({"kubeconfig": text})
+
+    assert TOKEN not in str(caught.value)
+
+
+def test_error_shows_path_that_does_not_exist(ask: Ask) -> None:
+    with pytest.raises(ClusterError, match="the kubeconfig /nowhere/config does not exist"):
+        ask({"kubeconfig": "/nowhere/config"})
+
+
+def test_vaulted_file_is_named_with_the_lookup_that_decrypts_it(ask: Ask, tmp_path: Path) -> None:
+    path = tmp_path / "config"
+    path.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+
+    with pytest.raises(InputError, match=f"{path} is encrypted by Ansible Vault") as caught:
+        ask({"kubeconfig": str(path)})
+
+    assert f"kubeconfig: \"{{{{ lookup('ansible.builtin.file', '{path}') }}}}\"" in str(caught.value)
