@@ -118,9 +118,7 @@ def refuse_collisions(images: Iterable[Mapping[str, Any]]) -> None:
             same = not set(image["config_digests"]).isdisjoint(other["config_digests"])
         if not same:
             archives = " and ".join(each.get("archive") or each["file"] for each in (other, image))
-            raise InputError(
-                f"{archives} have different images named {image['name']}", "Leave out one of the archives"
-            )
+            raise InputError(f"{archives} have different images named {image['name']}", "Leave out one of the archives")
 
 
 def _with_prefix(path: Path, text: str) -> str:

@@ -278,6 +278,24 @@ def test_a_push_that_was_stopped_goes_on_in_the_next_run(
     assert list((tmp_path / "uploads").iterdir()) == []
 
 
+def test_push_resumes_in_next_run_after_lost_session_and_stop(
+    server: RegistryServer, registry: Registry, tmp_path: Path
+) -> None:
+    records = UploadRecords(tmp_path / "uploads", "cluster")
+    server.fail("PATCH", "/blobs/uploads/", Answer(404), times=1, early=True)
+    server.fail("PATCH", "/blobs/uploads/", Answer(403), early=True)
+    stopped = Registry(registry._session, server.url, retries=Retries(8.0, sleep=lambda _: None), records=records)
+    with pytest.raises(K8scrError):
+        upload(stopped.repository("team/app"))
+    server.faults.clear()
+    server.asked()
+
+    upload(Registry(registry._session, server.url, records=records).repository("team/app"))
+
+    assert verbs(server) == ["GET", "PATCH", "PUT"]
+    assert server.blobs["team/app"] == {BLOB.digest: LARGE}
+
+
 def test_a_session_of_an_earlier_run_that_is_gone_is_begun_anew(
     server: RegistryServer, registry: Registry, tmp_path: Path
 ) -> None:
