@@ -58,7 +58,7 @@ class ActionModule(ActionBase):
         size = os.fstat(source).st_size
         file = {"dest": dest, "size": size, "digest": digest_of_file(source, size, path)}
         there = self._ask(file, task_vars)
-        result = {"dest": dest, "size": size, "sent": 0, "changed": not there["whole"]}
+        result = {"dest": dest, "size": size, "sent": 0, "whole": there["whole"], "changed": not there["whole"]}
         if there["whole"] or self._task.check_mode:
             return result
         begun = int(there["part_size"])

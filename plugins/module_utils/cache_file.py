@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, Callable
+
+from .disk.files import alone_in, replace_file
+from .errors import DestinationError
 
 
 class CacheFile:
@@ -25,6 +27,7 @@ class CacheFile:
         self._path = path
         self._most = most
         self._values = _read(path)
+        self._changes: list[tuple[str, Callable[[Any], Any]]] = []
         self._changed = False
 
     def get(self, key: str) -> Any:
@@ -33,24 +36,36 @@ class CacheFile:
 
     def put(self, key: str, value: Any) -> None:
         """Have a value, which JSON can hold, as the newest."""
+        self.change(key, lambda _before: value)
+
+    def change(self, key: str, change: Callable[[Any], Any]) -> None:
+        """Replace a value, which becomes the newest.
+
+        Args:
+            key: The key of the value.
+            change: Returns the new value, which JSON can hold, for the existing value or None. It is called again on
+                save, with the value that another run may have saved.
+        """
         before = self._values.pop(key, None)
-        self._changed = self._changed or value != before
-        self._values[key] = value
+        self._values[key] = change(before)
+        self._changes.append((key, change))
+        self._changed = self._changed or self._values[key] != before
 
     def save(self) -> None:
-        """Keep them for the next run; what cannot be kept is no harm."""
+        """Keep the changes for the next run, beside those that other runs have saved; errors are ignored."""
         if not self._changed:
             return
-        newest = dict(list(self._values.items())[-self._most :])
-        try:
+        with suppress(OSError, DestinationError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=self._path.parent)
-            with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-                json.dump(newest, file)
-            Path(temporary).replace(self._path)
+            with alone_in(self._path.parent):
+                values = _read(self._path)
+                for key, change in self._changes:
+                    values[key] = change(values.pop(key, None))
+                newest = dict(list(values.items())[-self._most :])
+                replace_file(self._path, json.dumps(newest).encode(), private=True)
+            self._values = values
+            self._changes.clear()
             self._changed = False
-        except OSError:
-            pass
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -16,12 +16,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from .disk.files import replace_file
+from .disk.files import alone_in, replace_file, writing
 from .errors import InputError, SourceError
 from .oci.digest import parse_digest
 from .oci.manifest import MAXIMUM_SIZE
 from .oci.reference import Reference, parse_reference
 from .stores.store import SourceImage
+from .vault import refuse_vault
 
 
 class ImageLock:
@@ -39,7 +40,7 @@ class ImageLock:
         self.enforced = enforced
         self._path = Path(os.path.realpath(path))
         self._before = self._read()
-        self._now = dict(self._before)
+        self._updates: dict[str, str] = {}
 
     def digest_of(self, name: Reference) -> str:
         """Return the digest that a name means.
@@ -78,27 +79,36 @@ class ImageLock:
     def update(self, images: Iterable[tuple[Reference, str]]) -> None:
         """Note which image each name means now; what the file says of others stays."""
         if not self.enforced:
-            self._now.update({_key(name): digest for name, digest in images})
+            self._updates.update({_key(name): digest for name, digest in images})
 
     @property
     def changed(self) -> bool:
-        """Whether there is something to write."""
-        return self._now != self._before
+        """Whether the updates change the file, or after :meth:`save`, whether they have changed it."""
+        return self._after != self._before
 
     @property
     def diff(self) -> dict[str, Any]:
         """What changes, as Ansible shows it."""
-        texts = {"before": _text(self._before) if self._before else "", "after": _text(self._now)}
+        texts = {"before": _text(self._before) if self._before else "", "after": _text(self._after)}
         return {**texts, "before_header": str(self._path), "after_header": str(self._path)}
 
     def save(self) -> None:
-        """Write what has changed.
+        """Write the updates to the file as it is now: another run may have written to it meanwhile.
 
         Raises:
             DestinationError: It cannot be written; what was there before stays.
+            InputError: It is damaged.
         """
-        if self.changed:
-            replace_file(self._path, _text(self._now).encode())
+        if not self._updates:
+            return
+        with writing(self._path), alone_in(self._path.parent):
+            self._before = self._read()
+            if self.changed:
+                replace_file(self._path, _text(self._after).encode())
+
+    @property
+    def _after(self) -> dict[str, str]:
+        return {**self._before, **self._updates}
 
     def _read(self) -> dict[str, str]:
         try:
@@ -116,6 +126,7 @@ class ImageLock:
             return {}
         except OSError as error:
             raise InputError(f"the lock file {self._path} cannot be read: {error.strerror}") from error
+        refuse_vault(content, f"the lock file {self._path}")
         try:
             if len(content) > MAXIMUM_SIZE:
                 raise InputError(f"it has more than {MAXIMUM_SIZE} bytes")

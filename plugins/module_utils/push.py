@@ -311,8 +311,6 @@ def _refuse_collisions(orders: Sequence[Order]) -> None:
 
 def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:
     """Write the lock file, and say so in a result, which stays whatever becomes of the file."""
-    if not lock.changed:
-        return
     if not check_mode:
         try:
             lock.save()
@@ -320,8 +318,9 @@ def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:
             result["msg"] = " ".join([*([result["msg"]] if "msg" in result else []), str(error)])
             result["failed"] = True
             return
-    result["changed"] = True
-    result["diff"] = [result["diff"], lock.diff]
+    if lock.changed:
+        result["changed"] = True
+        result["diff"] = [result["diff"], lock.diff]
 
 
 def _target(repository: str, tag: str) -> str:

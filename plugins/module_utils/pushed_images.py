@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 from .cache_file import CacheFile
 
@@ -32,14 +33,21 @@ class PushedImages:
 
     def repositories(self, digest: str) -> tuple[str, ...]:
         """The repositories that the image with this digest was pushed to, the last first."""
-        known = self._file.get(digest)
-        return tuple(name for name in known if isinstance(name, str)) if isinstance(known, list) else ()
+        return _repositories(self._file.get(digest))
 
     def remember(self, digest: str, repository: str) -> None:
         """Add a push."""
-        others = [other for other in self.repositories(digest) if other != repository]
-        self._file.put(digest, [repository, *others][:_MOST_REPOSITORIES])
+
+        def add(known: Any) -> list[str]:
+            others = [other for other in _repositories(known) if other != repository]
+            return [repository, *others][:_MOST_REPOSITORIES]
+
+        self._file.change(digest, add)
 
     def save(self) -> None:
         """Keep it for the next run."""
         self._file.save()
+
+
+def _repositories(known: Any) -> tuple[str, ...]:
+    return tuple(name for name in known if isinstance(name, str)) if isinstance(known, list) else ()

@@ -68,13 +68,37 @@ images:
       type: list
       elements: str
       sample: [sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982]
+archives:
+  description: One entry for each archive, with a name for it in a folder that has all of them.
+  returned: success
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: The archive.
+      type: str
+      sample: /media/app/registry.tar
+    name:
+      description:
+        - The name. It is the base name, or if several archives have the same base name, the base name after a prefix.
+        - The prefix depends on the path, so that a new version of an archive has the same name.
+      type: str
+      sample: registry.tar
+    other_name:
+      description: The base name with the prefix if RV(archives[].name) is without it, and the other way round.
+      type: str
+      sample: 2f3a1b7c9d0e-registry.tar
+    shared:
+      description: Whether several archives have the same base name.
+      type: bool
+      sample: false
 """
 
 from pathlib import Path
 
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.archives import describe
+from ansible_collections.k8scr.core.plugins.module_utils.node.archives import describe, name_archives
 
 
 def main() -> None:
@@ -82,11 +106,12 @@ def main() -> None:
     module = AnsibleModule(
         {"archives": {"type": "list", "elements": "path", "required": True}}, supports_check_mode=True
     )
+    archives = [Path(archive) for archive in module.params["archives"]]
     try:
-        images = [image for archive in module.params["archives"] for image in describe(Path(archive))]
+        images = [image for archive in archives for image in describe(archive)]
     except K8scrError as error:
         module.fail_json(msg=str(error))
-    module.exit_json(changed=False, images=images)
+    module.exit_json(changed=False, images=images, archives=name_archives(archives))
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ extends_documentation_fragment:
 options:
   images:
     description:
-      - The images, as M(k8scr.core.k8scr_archive_info) returns them.
+      - The images, as M(k8scr.core.k8scr_archive_info) returns them. With O(state=present), different images with the
+        same name are an error.
       - With O(state=absent) none means all that were put into containerd. Podman does not keep account of them.
     type: list
     elements: dict
@@ -153,6 +154,7 @@ lacking:
   sample: [1f42287a87e2-registry.tar]
 """
 
+import errno
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -160,6 +162,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import forget_expired, place_of_part
 from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.node.archives import refuse_collisions
 from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
 
@@ -194,6 +197,8 @@ def main() -> None:
     options = module.params
     images = [Wanted.from_options(image, options["folder"]) for image in options["images"]]
     try:
+        if options["state"] == "present":
+            refuse_collisions(options["images"])
         runtime = open_runtime(module)
         act = runtime.present if options["state"] == "present" else runtime.absent
         done = act(images, module.check_mode)
@@ -216,9 +221,10 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
             (folder / name).unlink(missing_ok=True)
             place_of_part(folder / name).unlink(missing_ok=True)
         forget_expired(folder)
-        if folder.is_dir() and not any(folder.iterdir()):
-            folder.rmdir()
+        folder.rmdir()
     except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY):
+            return
         raise DestinationError(f"the archives in {folder} cannot be deleted: {error.strerror}") from error
 
 

@@ -102,6 +102,9 @@ options:
         line for each image.
       - Without O(locked) it is written - each image that the task delivered is added, or gets its digest of now, and
         what the file says of others stays. The task is changed if the file is. Check mode and C(--diff) show it.
+      - Tasks that run at the same time, on several hosts or from several playbooks, can share the file. It keeps the
+        images of all of them. If two tasks deliver an image under the same name, it has the digest of the task that
+        finished last, as if they had run one after the other.
       - The digest is that of the manifest or index at the source, before O(images[].platforms) reduces it. An image of
         a Docker archive or of an engine has none that is its own, and is locked by its image ID, which is the digest
         of its config; one that is locked so is found again in these kinds of sources. What goes along with an image by

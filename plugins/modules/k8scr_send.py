@@ -67,4 +67,9 @@ sent:
   returned: success
   type: int
   sample: 415498240
+whole:
+  description: Whether the host had the whole file before the task.
+  returned: success
+  type: bool
+  sample: false
 """

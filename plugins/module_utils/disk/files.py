@@ -225,8 +225,13 @@ def write_all(descriptor: int, block: memoryview) -> None:
         block = block[os.write(descriptor, block) :]
 
 
-def replace_file(path: Path, content: bytes) -> None:
+def replace_file(path: Path, content: bytes, private: bool = False) -> None:
     """Write a small file beside its place, in a folder that exists, and put it there when it is whole and on disk.
+
+    Args:
+        path: The file.
+        content: The content.
+        private: Whether only this user can read the file.
 
     Raises:
         DestinationError: It cannot be written; what was there before stays.
@@ -237,7 +242,8 @@ def replace_file(path: Path, content: bytes) -> None:
         with writing(path), os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
-            allow_others(descriptor)
+            if not private:
+                allow_others(descriptor)
             os.fsync(descriptor)
             Path(temporary).replace(path)
     except BaseException:

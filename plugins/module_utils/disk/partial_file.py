@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import fcntl
 import os
-import stat
 import tempfile
-import time
+from contextlib import suppress
 from glob import escape
 from itertools import chain
 from pathlib import Path
@@ -20,6 +19,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..stores.store import BlobContent
 from .files import allow_others, file_blocks, write_all, writing
+from .locked_file import delete_expired, open_locked
 
 _ENDING = ".partial"
 _WORTH_KEEPING = 1 << 20
@@ -31,12 +31,6 @@ _EXPIRES = 7 * 24 * 60 * 60.0
 def place_of_part(path: Path) -> Path:
     """Return where the beginning of a file is until all of it is there."""
     return path.with_name(f".{path.name}{_ENDING}")
-
-
-def is_own(descriptor: int) -> bool:
-    """Whether an open part is this user's: one that another has laid out would stay his, or be some other file."""
-    state = os.fstat(descriptor)
-    return state.st_uid == os.geteuid() and state.st_nlink == 1 and stat.S_ISREG(state.st_mode)
 
 
 class Part:
@@ -57,19 +51,13 @@ class Part:
         self._path = path
         self.place = place_of_part(path)
         with writing(path):
-            self.descriptor = os.open(self.place, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-            if not self._is_ours():
-                os.close(self.descriptor)
-                self.descriptor, part = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
-                self.place = Path(part)
-
-    def _is_ours(self) -> bool:
-        try:
-            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Who had it a moment ago may have put it in its place: then it is no part any more.
-            return is_own(self.descriptor) and os.path.samestat(os.fstat(self.descriptor), self.place.stat())
-        except OSError:
-            return False
+            descriptor = open_locked(self.place)
+            if descriptor is None:
+                descriptor, place = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
+                self.place = Path(place)
+                with suppress(OSError):
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self.descriptor = descriptor
 
     def size(self) -> int:
         """Its bytes so far."""
@@ -130,12 +118,8 @@ def forget_expired(folder: Path, name: str | None = None) -> None:
         folder: Where they are.
         name: The file that they belong to; without it, all partial files in the folder, which must be ours alone.
     """
-    for path in folder.glob(f".{escape(name)}.*{_ENDING[1:]}" if name else f".*{_ENDING}"):
-        try:
-            if time.time() - path.stat().st_mtime > _EXPIRES:
-                path.unlink()
-        except OSError:
-            continue
+    pattern = f".{escape(name)}.*{_ENDING[1:]}" if name else f".*{_ENDING}"
+    delete_expired(folder.glob(pattern), _EXPIRES)
 
 
 def _fill(part: Part, path: Path, descriptor: Descriptor, content: BlobContent, start: int) -> None:

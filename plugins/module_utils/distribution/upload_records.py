@@ -10,16 +10,16 @@ no credential; the registry is asked what it has of it before anything is sent.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
-import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
-_EXPIRES = 24 * 60 * 60.0
-"""Seconds after which a registry may have cleared an upload away (distribution's own limit is a week)."""
+from ..disk.locked_file import delete_expired, open_locked
+
+_EXPIRES = 7 * 24 * 60 * 60.0
+"""Seconds after which distribution deletes an unfinished upload by default."""
 _LONGEST_LOCATION = 8 << 10
 
 
@@ -37,10 +37,10 @@ class UploadRecords:
 
     @contextmanager
     def open(self, repository: str, digest: str) -> Iterator[UploadFile]:
-        """What is remembered of one upload; nothing, where another run is at it or nothing can be kept.
+        """Open the saved state of one upload. It is empty if another run holds it or the cache is not writable.
 
         Args:
-            repository: Where the blob goes to.
+            repository: The repository that the blob is uploaded to.
             digest: The blob.
         """
         if self._folder is None:
@@ -49,57 +49,58 @@ class UploadRecords:
         key = f"{self._registry}\0{repository}\0{digest}"
         path = self._folder / hashlib.sha256(key.encode()).hexdigest()
         descriptor = _open(path)
-        try:
-            yield UploadFile(descriptor, path)
-        finally:
-            if descriptor is not None:
-                os.close(descriptor)
-
-    def forget_expired(self) -> None:
-        """Delete what is too old to be of use."""
-        if self._folder is None:
+        if descriptor is None:
+            yield UploadFile()
             return
         try:
-            old = [path for path in self._folder.iterdir() if time.time() - path.stat().st_mtime > _EXPIRES]
-            for path in old:
-                path.unlink()
-        except OSError:
-            pass
+            yield UploadFile(descriptor)
+        finally:
+            # Not before: until then another session may be saved in it.
+            if not os.fstat(descriptor).st_size:
+                with suppress(OSError):
+                    path.unlink()
+            os.close(descriptor)
+
+    def forget_expired(self) -> None:
+        """Delete the records of uploads that the registry has deleted by now."""
+        if self._folder is not None:
+            with suppress(OSError):
+                delete_expired(self._folder.iterdir(), _EXPIRES)
 
 
 class UploadFile:
-    """What is remembered of one upload.
+    """The saved state of one upload.
 
     Args:
-        descriptor: The open and locked file; None where nothing is kept.
-        path: Its path.
+        descriptor: The open and locked file; None to save nothing.
 
     Attributes:
         location: Path and query of its session, if there is one from an earlier run.
     """
 
-    def __init__(self, descriptor: int | None = None, path: Path = Path()) -> None:
+    def __init__(self, descriptor: int | None = None) -> None:
         self._descriptor = descriptor
-        self._path = path
         self.location = self._read()
 
     def remember(self, location: str) -> None:
-        """Keep where the upload goes on."""
-        if self._descriptor is not None:
-            try:
-                content = location.encode()
-                os.pwrite(self._descriptor, content, 0)
-                os.ftruncate(self._descriptor, len(content))
-            except OSError:
-                self.forget()
+        """Save the session with which the upload resumes."""
+        try:
+            self._write(location.encode())
+        except OSError:
+            self.forget()
 
     def forget(self) -> None:
-        """Keep nothing of it."""
+        """Delete the saved session."""
+        with suppress(OSError):
+            self._write(b"")
+
+    def _write(self, content: bytes) -> None:
         if self._descriptor is not None:
-            self._path.unlink(missing_ok=True)
+            os.pwrite(self._descriptor, content, 0)
+            os.ftruncate(self._descriptor, len(content))
 
     def _read(self) -> str | None:
-        if self._descriptor is None or time.time() - os.fstat(self._descriptor).st_mtime > _EXPIRES:
+        if self._descriptor is None:
             return None
         return os.pread(self._descriptor, _LONGEST_LOCATION, 0).decode("ascii", "replace") or None
 
@@ -108,15 +109,8 @@ NO_RECORDS = UploadRecords(None, "")
 
 
 def _open(path: Path) -> int | None:
-    """Open and lock a file for this user alone; None where that cannot be, or where another run has it."""
     try:
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        return open_locked(path)
     except OSError:
         return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(descriptor)
-        return None
-    return descriptor

@@ -6,14 +6,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import digest_of
+from ..oci.digest import digest_of, split_digest
 from ..stores.location import Location, open_source
 from ..stores.store import ManifestSource
 
@@ -70,8 +71,7 @@ def describe(path: Path) -> list[dict[str, Any]]:
         K8scrError: As :func:`read_archive`.
     """
     images = read_archive(path)
-    identity = digest_of("".join(sorted(f"{image.digest}{image.config_digests}" for image in images)).encode())
-    file = f"{identity.partition(':')[2][:12]}-{path.name}"
+    file = _with_prefix(path, "".join(sorted(f"{image.name}{image.digest}{image.config_digests}" for image in images)))
     return [
         {
             "archive": str(path),
@@ -82,6 +82,48 @@ def describe(path: Path) -> list[dict[str, Any]]:
         }
         for image in images
     ]
+
+
+def name_archives(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return an entry of a module's result for each archive, with its name in a folder that has all of them.
+
+    Archives with the same base name would replace each other in the folder: their names have a prefix. It depends on
+    the path, so that a new version of an archive replaces the previous one.
+    """
+    unique = list(dict.fromkeys(paths))
+    base_names = Counter(path.name for path in unique)
+    entries = []
+    for path in unique:
+        shared = base_names[path.name] > 1
+        names = [path.name, _with_prefix(path, str(path))]
+        entries.append({"path": str(path), "name": names[shared], "other_name": names[not shared], "shared": shared})
+    return entries
+
+
+def refuse_collisions(images: Iterable[Mapping[str, Any]]) -> None:
+    """Refuse entries of different images with the same name: each run would replace one with the other.
+
+    Args:
+        images: Entries as :func:`describe` returns them.
+
+    Raises:
+        InputError: There are such entries.
+    """
+    known: dict[str, Mapping[str, Any]] = {}
+    for image in images:
+        other = known.setdefault(image["name"], image)
+        if image["digest"] and other["digest"]:
+            same = image["digest"] == other["digest"]
+        else:
+            same = not set(image["config_digests"]).isdisjoint(other["config_digests"])
+        if not same:
+            archives = " and ".join(each.get("archive") or each["file"] for each in (other, image))
+            raise InputError(f"{archives} have different images named {image['name']}", "Leave out one of the archives")
+
+
+def _with_prefix(path: Path, text: str) -> str:
+    """Return the base name of an archive after a prefix that depends on a text."""
+    return f"{split_digest(digest_of(text.encode()))[1][:12]}-{path.name}"
 
 
 def _configs(source: ManifestSource, root: Descriptor, depth: int = 0) -> Iterator[str]:

@@ -10,17 +10,17 @@ taken back: pieces of the same file are the same bytes at the same places, whoev
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
 from ..disk.files import file_blocks, open_regular, reading, write_all, writing
-from ..disk.partial_file import is_own, place_of_part
+from ..disk.locked_file import open_locked
+from ..disk.partial_file import place_of_part
 from ..errors import DestinationError, SourceError
 
 
@@ -144,33 +144,19 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
 
 @contextmanager
 def _part(path: Path) -> Iterator[int]:
-    """Open the part of a file, alone as far as its file system can tell, and make it if it is not there."""
+    """Open and lock the partial file of a file; it is created if it is missing."""
     place = place_of_part(path)
-    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW
-    while True:
-        with writing(place):
-            part = os.open(place, flags, 0o600)
-        try:
-            if not is_own(part):
-                raise DestinationError(
-                    f"{place} is not a file of this user's own, as what was sent so far must be",
-                    "See whose it is, and delete it",
-                )
-            with suppress(OSError):
-                fcntl.flock(part, fcntl.LOCK_EX)
-            if _is_at(place, part):
-                yield part
-                return
-        finally:
-            os.close(part)
-
-
-def _is_at(place: Path, part: int) -> bool:
-    """Whether it is still there: who had it a moment ago may have put it in its place."""
+    with writing(place):
+        part = open_locked(place, wait=True)
+    if part is None:
+        raise DestinationError(
+            f"{place} is not a file of this user's own, as what was sent so far must be",
+            "See whose it is, and delete it",
+        )
     try:
-        return os.path.samestat(os.fstat(part), place.stat())
-    except FileNotFoundError:
-        return False
+        yield part
+    finally:
+        os.close(part)
 
 
 def _is_whole(path: Path, size: int, digest: str) -> bool:

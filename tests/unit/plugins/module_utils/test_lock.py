@@ -22,7 +22,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
     write_oci_archive,
 )
-from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
 
 Push = Callable[..., dict[str, Any]]
 
@@ -40,6 +40,20 @@ def upstream() -> Iterator[RegistryServer]:
     """Another registry, which images come from."""
     with RegistryServer().running() as running:
         yield running
+
+
+@pytest.fixture
+def write_meanwhile(server: RegistryServer, lock: Path) -> Callable[[str], None]:
+    """Sets what another run writes to the lock file during the push."""
+
+    def write(content: str) -> None:
+        def before_answer(answer: Answer) -> Answer:
+            lock.write_text(content)
+            return answer
+
+        server.fail("PUT", "/manifests/", before_answer)
+
+    return write
 
 
 def host(upstream: RegistryServer) -> str:
@@ -295,3 +309,70 @@ def test_a_lock_file_that_cannot_be_written_stays_as_it_was_and_the_images_are_t
     assert result["images"][0]["digest"] == server.digest_of("team/app", "1") == image.digest
     assert read(lock) == before
     assert not list(tmp_path.glob(".*lock*"))
+
+
+def test_lock_file_keeps_entry_of_run_that_wrote_it_meanwhile(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    other = {"docker.io/team/other:1": digest_of(b"other")}
+    write_meanwhile(json.dumps(other))
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert read(lock) == {**other, NAME: image.digest}
+    assert json.loads(result["diff"][1]["before"]) == other
+
+
+def test_lock_file_has_digest_of_last_run_after_two_deliver_same_name(
+    push: Push,
+    server: RegistryServer,
+    tmp_path: Path,
+    lock: Path,
+    image: Image,
+    write_meanwhile: Callable[[str], None],
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    push(f"oci:{tmp_path}/layout", lock=lock)
+    server.manifests.clear()
+    other = {NAME: digest_of(b"other")}
+    write_meanwhile(json.dumps(other))
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["changed"]
+    assert read(lock) == {NAME: image.digest}
+
+
+def test_lock_file_is_unchanged_if_another_run_wrote_same_entry_meanwhile(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    written = json.dumps({NAME: image.digest})
+    write_meanwhile(written)
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert lock.read_text() == written
+    assert isinstance(result["diff"], dict)
+
+
+def test_lock_file_damaged_meanwhile_fails_and_stays_as_it_is(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    write_meanwhile("<<<<<<< HEAD")
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["failed"]
+    assert f"the lock file {lock} is damaged: it is not JSON" in result["msg"]
+    assert lock.read_text() == "<<<<<<< HEAD"
+
+
+def test_lock_file_that_is_vaulted_is_named(push: Push, lock: Path, tmp_path: Path, image: Image) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    lock.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+
+    with pytest.raises(InputError, match=f"the lock file {lock} is encrypted by Ansible Vault"):
+        push(f"oci:{tmp_path}/layout", lock=lock)

@@ -12,7 +12,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import forget_expired, write_blob
+from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import (
+    Part,
+    forget_expired,
+    write_blob,
+)
 from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     ConnectionLostError,
     DestinationError,
@@ -174,3 +178,24 @@ def test_parts_that_nobody_went_on_with_are_deleted_after_a_week(place: Path) ->
     forget_expired(place.parent)
 
     assert list(place.parent.iterdir()) == [young]
+
+
+def test_partial_file_in_use_never_expires(place: Path) -> None:
+    part = Part(place)
+    os.utime(part.place, (0, 0))
+
+    forget_expired(place.parent)
+    part.finish()
+
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_partial_file_of_second_run_in_use_never_expires(place: Path) -> None:
+    first, second = Part(place), Part(place)
+    os.utime(second.place, (0, 0))
+
+    forget_expired(place.parent)
+    second.finish()
+    first.abandon(keep=False)
+
+    assert list(place.parent.iterdir()) == [place]

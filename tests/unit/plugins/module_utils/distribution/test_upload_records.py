@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import os
 import stat
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.distribution.upload_records import UploadRecords
 
 DIGEST = "sha256:" + "0" * 64
+DAY = 24 * 60 * 60
 
 
 @pytest.fixture
@@ -58,17 +60,62 @@ def test_two_runs_do_not_share_an_upload(records: UploadRecords) -> None:
         assert third.location == "/v2/team/app/blobs/uploads/1"
 
 
-def test_what_is_old_is_forgotten(records: UploadRecords, tmp_path: Path) -> None:
+def test_upload_record_keeps_new_session_after_lost_one(records: UploadRecords) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+        record.forget()
+        record.remember("/v2/team/app/blobs/uploads/2")
+
+    with records.open("team/app", DIGEST) as record:
+        assert record.location == "/v2/team/app/blobs/uploads/2"
+
+
+@pytest.mark.parametrize("sessions", [0, 1])
+def test_upload_record_leaves_no_file_after_upload(records: UploadRecords, tmp_path: Path, sessions: int) -> None:
+    with records.open("team/app", DIGEST) as record:
+        for session in range(sessions):
+            record.remember(f"/v2/team/app/blobs/uploads/{session}")
+            record.forget()
+
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_upload_record_expires_after_a_week(records: UploadRecords, tmp_path: Path) -> None:
     with records.open("team/app", DIGEST) as record:
         record.remember("/v2/team/app/blobs/uploads/1")
     (file,) = (tmp_path / "uploads").iterdir()
-    os.utime(file, (0, 0))
+    week_ago = time.time() - 7 * DAY - 1
+    os.utime(file, (week_ago, week_ago))
 
-    with records.open("team/app", DIGEST) as record:
-        assert record.location is None
     records.forget_expired()
 
     assert not file.exists()
+
+
+def test_upload_record_survives_until_registry_deletes_upload(records: UploadRecords, tmp_path: Path) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+    (file,) = (tmp_path / "uploads").iterdir()
+    six_days_ago = time.time() - 6 * DAY
+    os.utime(file, (six_days_ago, six_days_ago))
+
+    records.forget_expired()
+
+    with records.open("team/app", DIGEST) as record:
+        assert record.location == "/v2/team/app/blobs/uploads/1"
+
+
+def test_upload_record_in_use_never_expires(records: UploadRecords, tmp_path: Path) -> None:
+    with records.open("team/app", DIGEST) as record:
+        record.remember("/v2/team/app/blobs/uploads/1")
+        (file,) = (tmp_path / "uploads").iterdir()
+        os.utime(file, (0, 0))
+
+        UploadRecords(tmp_path / "uploads", "other").forget_expired()
+        record.remember("/v2/team/app/blobs/uploads/2")
+
+    with records.open("team/app", DIGEST) as record:
+        assert record.location == "/v2/team/app/blobs/uploads/2"
 
 
 def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:

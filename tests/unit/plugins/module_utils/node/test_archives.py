@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.node.archives import describe
+from ansible_collections.k8scr.core.plugins.module_utils.node.archives import (
+    describe,
+    name_archives,
+    refuse_collisions,
+)
 from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
 from unit.plugins.module_utils.support.images import (
     make_image,
@@ -19,6 +23,7 @@ from unit.plugins.module_utils.support.images import (
 )
 
 NAME = "docker.io/library/app:1"
+ONE, TWO = (f"sha256:{digit * 64}" for digit in "12")
 
 
 def test_an_image_of_an_oci_archive_is_known_by_its_digest(tmp_path: Path) -> None:
@@ -67,3 +72,74 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 def test_an_archive_that_is_not_there_is_told(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="does not exist"):
         describe(tmp_path / "missing.tar")
+
+
+def test_archives_with_same_images_under_different_names_are_staged_separately(tmp_path: Path) -> None:
+    image = make_image()
+    (first,) = describe(write_oci_archive(tmp_path / "app.tar", {"docker.io/library/app:1": image}))
+    (other,) = describe(write_oci_archive(tmp_path / "app.tar", {"docker.io/library/app:2": image}))
+
+    assert first["file"] != other["file"]
+
+
+def test_archive_keeps_its_base_name_if_no_other_has_it() -> None:
+    entries = name_archives([Path("/media/a/app.tar"), Path("/media/a/registry.tar")])
+
+    assert [entry["name"] for entry in entries] == ["app.tar", "registry.tar"]
+    assert [entry["shared"] for entry in entries] == [False, False]
+
+
+def test_archives_with_same_base_name_get_different_names() -> None:
+    entries = name_archives([Path("/media/a/app.tar"), Path("/media/b/app.tar"), Path("/media/a/registry.tar")])
+
+    names = [entry["name"] for entry in entries]
+    assert len({*names, "app.tar"}) == 4
+    assert all(name.endswith("-app.tar") for name in names[:2])
+    assert [entry["other_name"] for entry in entries[:2]] == ["app.tar", "app.tar"]
+    assert [entry["shared"] for entry in entries] == [True, True, False]
+
+
+def test_archive_is_found_under_its_other_name_after_list_changed() -> None:
+    shared, _other = name_archives([Path("/media/a/app.tar"), Path("/media/b/app.tar")])
+
+    (alone,) = name_archives([Path("/media/a/app.tar")])
+
+    assert (alone["name"], alone["other_name"]) == (shared["other_name"], shared["name"])
+
+
+def test_archive_named_twice_does_not_share_its_base_name() -> None:
+    assert [entry["name"] for entry in name_archives([Path("/media/app.tar")] * 2)] == ["app.tar"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"digest": ONE, "config_digests": [ONE]}, {"digest": TWO, "config_digests": [ONE]}),
+        ({"digest": "", "config_digests": [ONE]}, {"digest": "", "config_digests": [TWO]}),
+        ({"digest": ONE, "config_digests": [ONE]}, {"digest": "", "config_digests": [TWO]}),
+    ],
+)
+def test_archives_with_different_images_under_one_name_are_refused(
+    first: dict[str, object], second: dict[str, object]
+) -> None:
+    images = [
+        {**first, "name": NAME, "archive": "/media/a/app.tar", "file": "1-app.tar"},
+        {**second, "name": NAME, "archive": "/media/b/app.tar", "file": "2-app.tar"},
+    ]
+
+    with pytest.raises(InputError, match=f"/media/a/app.tar and /media/b/app.tar have different images named {NAME}"):
+        refuse_collisions(images)
+
+
+@pytest.mark.parametrize(
+    "second",
+    [
+        {"name": NAME, "digest": ONE, "config_digests": [TWO], "archive": None, "file": "2-app.tar"},
+        {"name": NAME, "digest": "", "config_digests": [TWO], "archive": None, "file": "2-app.tar"},
+        {"name": f"{NAME}.1", "digest": TWO, "config_digests": [ONE], "archive": None, "file": "2-app.tar"},
+    ],
+)
+def test_archives_with_same_image_or_different_names_are_accepted(second: dict[str, object]) -> None:
+    first = {"name": NAME, "digest": ONE, "config_digests": [ONE, TWO], "archive": None, "file": "1-app.tar"}
+
+    refuse_collisions([first, second])

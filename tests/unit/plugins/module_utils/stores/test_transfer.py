@@ -260,22 +260,38 @@ def test_a_registry_that_wants_to_be_left_alone_is_left_alone(server: RegistrySe
     assert slept == [7.0]
 
 
-def test_a_push_that_was_stopped_goes_on_in_the_next_run(
-    server: RegistryServer, registry: Registry, tmp_path: Path
-) -> None:
-    records = UploadRecords(tmp_path / "uploads", "cluster")
-    server.cut("PATCH", "/blobs/uploads/", after=4 * MIB, times=1_000)
-    stopped = Registry(registry._session, server.url, retries=Retries(0.0), records=records)
+def stop_and_push_again(server: RegistryServer, registry: Registry, folder: Path, retries: Retries) -> None:
+    """Push a blob while the registry has its faults, which stops the push, and once more without them."""
+    records = UploadRecords(folder, "cluster")
+    stopped = Registry(registry._session, server.url, retries=retries, records=records)
     with pytest.raises(K8scrError):
         upload(stopped.repository("team/app"))
     server.faults.clear()
     server.asked()
-
     upload(Registry(registry._session, server.url, records=records).repository("team/app"))
+
+
+def test_a_push_that_was_stopped_goes_on_in_the_next_run(
+    server: RegistryServer, registry: Registry, tmp_path: Path
+) -> None:
+    server.cut("PATCH", "/blobs/uploads/", after=4 * MIB, times=1_000)
+
+    stop_and_push_again(server, registry, tmp_path / "uploads", Retries(0.0))
 
     assert verbs(server) == ["GET", "PATCH", "PUT"]
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
     assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_push_resumes_in_next_run_after_lost_session_and_stop(
+    server: RegistryServer, registry: Registry, tmp_path: Path
+) -> None:
+    server.fail("PATCH", "/blobs/uploads/", Answer(404), times=1, early=True)
+    server.fail("PATCH", "/blobs/uploads/", Answer(403), early=True)
+
+    stop_and_push_again(server, registry, tmp_path / "uploads", Retries(8.0, sleep=lambda _: None))
+
+    assert verbs(server) == ["GET", "PATCH", "PUT"]
 
 
 def test_a_session_of_an_earlier_run_that_is_gone_is_begun_anew(

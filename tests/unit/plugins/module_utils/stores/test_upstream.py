@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible.module_utils.common.warnings import get_warning_messages
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.oci.reference import parse_reference
 from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import Upstreams
@@ -31,6 +32,7 @@ from unit.plugins.module_utils.support.upstream_servers import (
 )
 
 Push = Callable[..., dict[str, Any]]
+INSECURE = "anyone on the network path can read and change everything."
 
 
 @pytest.fixture(autouse=True)
@@ -540,6 +542,27 @@ def test_a_registry_with_tls_does_not_redirect_to_what_has_none(tmp_path: Path) 
 
         with pytest.raises(K8scrError, match=r"redirects to storage\.example\.com without TLS"):
             find(upstream, {"host": host(upstream), "ca_cert": str(tmp_path / "cert.pem")})
+
+
+@pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
+def test_upstream_whose_certificate_is_not_checked_causes_warning(tmp_path: Path, image: Image) -> None:
+    with tls_registry(tmp_path) as upstream:
+        upstream.fill("team/app", "1", image)
+
+        find(upstream, {"host": host(upstream), "validate_certs": False})
+
+        assert warnings_about(upstream) == [f"The certificate of {host(upstream)} is not checked: {INSECURE}"]
+
+
+def test_upstream_without_tls_causes_warning(upstream: RegistryServer) -> None:
+    find(upstream, *settings(upstream))
+
+    assert warnings_about(upstream) == [f"The connection to {host(upstream)} is not encrypted: {INSECURE}"]
+
+
+def warnings_about(server: RegistryServer) -> list[str]:
+    """Return the warnings of this process that name a registry."""
+    return [text for text in map(str, get_warning_messages()) if host(server) in text]
 
 
 def test_plain_http_is_spoken_only_when_that_is_asked_for(upstream: RegistryServer) -> None:

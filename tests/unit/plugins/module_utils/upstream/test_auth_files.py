@@ -247,3 +247,12 @@ def test_secrets_are_not_in_what_python_shows_of_credentials() -> None:
 
     assert "me" in shown
     assert "secret" not in shown
+
+
+def test_file_of_credentials_that_is_vaulted_is_named(home: Path) -> None:
+    path = home / ".docker/config.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+
+    with pytest.raises(InputError, match=f"{path} is encrypted by Ansible Vault"):
+        find_credentials("registry.example.com", "team/api")
