@@ -12,8 +12,12 @@ version_added: 0.1.0
 description:
   - Sets C(config_path) in containerd's configuration where it is not set, so that containerd looks for C(hosts.toml)
     files, and finds out where it looks for them where it is.
-  - What administrators wrote stays, is copied before the file is changed for the first time, and is what remains with
-    O(state=absent).
+  - What administrators wrote stays, and is what remains with O(state=absent).
+  - A configuration with lines of administrators is backed up before each change. The backup is a new file beside it, with
+    its owner and mode.
+  - containerd parses a temporary copy of the new configuration before the file is replaced. If other settings than
+    C(config_path) would change, the task fails and changes nothing.
+  - A symbolic link to the configuration is followed, as with M(k8scr.core.k8scr_mirror).
   - containerd reads its configuration when it starts. This module does not restart it, it says that it has to be.
 author:
   - k8scr.core contributors (@k8scr)
@@ -33,7 +37,9 @@ options:
     type: path
     default: /etc/containerd/certs.d
   state:
-    description: With V(absent) what an earlier task has set is taken back.
+    description:
+      - With V(absent) what an earlier task has set is taken back. This needs no valid configuration.
+      - It does not need containerd either, if Python on the node can parse TOML, as with M(k8scr.core.k8scr_mirror).
     type: str
     choices: [present, absent]
     default: present
@@ -61,7 +67,7 @@ certs_d:
   type: str
   sample: /etc/containerd/certs.d
 backups:
-  description: Copies of the configuration as it was before.
+  description: The backup of the configuration, if it was changed and has lines of administrators.
   returned: success
   type: list
   elements: str

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import InputError
 from .own_lines import Marked, has_entries, own_part, read_marked, taken_back
@@ -29,8 +29,8 @@ class Format:
     """The format of a configuration file.
 
     Attributes:
-        parse: Returns the meaning of a file. It raises :class:`UnparsableError` where the file is not valid, and another
-            :class:`InputError` where the node has no parser.
+        parse: Returns the meaning of a file. It raises :class:`UnparsableError` if the file is not valid, and another
+            :class:`InputError` if the node has no parser.
         own_paths: Returns the entries that the managed block of a file sets or replaces.
     """
 
@@ -74,7 +74,7 @@ def edited(file: object, before: str, after: str, kind: Format) -> str:
     return after
 
 
-def removed(file: object, text: Optional[str], kind: Format) -> Optional[str]:
+def removed(file: object, text: str | None, kind: Format) -> str | None:
     """Return a file without the managed block; None if nothing else is in it.
 
     Raises:
@@ -102,7 +102,7 @@ def compare(file: object, before: Meaning, after: Meaning, ours: Iterable[KeyPat
         if not any(_belongs(entry, path) for path in ours):
             # The last key is the value, which may be a password.
             raise InputError(
-                f"{file} is not changed: the change would affect {'.'.join(entry[:-1])}, which k8scr.core did not write",
+                f"{file} is not changed: the change would affect {'.'.join(entry[:-1])}, an entry of the administrator",
                 "Move entries that follow the managed block before it, or write them in another form",
             )
 

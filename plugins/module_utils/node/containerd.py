@@ -155,11 +155,12 @@ def _dump(containerd: Containerd, config: Path, text: str | None) -> str:
 
 def _folder(containerd: Containerd, text: str | None) -> str:
     """Return where containerd looks, also where the file is not valid; empty if that cannot be told."""
-    for read in (lambda: containerd.dump(text), lambda: text or ""):
-        try:
-            folders = config_toml.configured_folders(read())
-        except K8scrError:
-            continue
-        if folders:
-            return folders[0]
-    return ""
+    try:
+        dump = containerd.dump(text)
+    except K8scrError:
+        dump = text or ""
+    try:
+        return next(iter(config_toml.configured_folders(dump)), "")
+    except InputError:
+        # Mirrors in the configuration itself, so it has no folder.
+        return ""

@@ -30,7 +30,7 @@ def real_path(path: Path) -> Path:
         if not place.is_symlink():
             break
         _check_owner(place)
-        place = place.parent / os.readlink(place)
+        place = place.parent / place.readlink()
     else:
         raise SourceError(f"{path} is a symbolic link that leads in a circle", "Delete it")
     if place != path and not place.is_file():

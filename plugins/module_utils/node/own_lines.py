@@ -4,8 +4,8 @@
 
 """The managed block of a file that administrators own: marked, so that it can be replaced and removed.
 
-Lines end with LF or CRLF and with nothing else, as in TOML: what ``str.splitlines`` also takes for line breaks may stand
-in comments and strings. Every byte outside the block stays as it is.
+Lines end with LF or CRLF alone, as in TOML: other line breaks of Unicode, at which ``str.splitlines`` splits too, may
+stand in comments and strings. Every byte outside the block stays as it is.
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from . import hosts_toml, registries_conf, registries_yaml
 from .checked_edit import edited, removed
 from .files import Change, read_managed, read_text
 from .mirror import ALL, Mirror, check_upstreams
+from .own_lines import has_entries, taken_back
 from .registries_yaml import YAML
 from .toml_format import TOML
 
@@ -68,9 +69,20 @@ def _containerd(certs_d: Path, upstreams: list[str], mirror: Mirror | None) -> t
                 )
         if folder in wanted or before != after:
             changes.append(Change(file, before, after, folder=True))
+    if mirror is not None:
+        warnings += _default_replaced(certs_d, changes)
     if ALL in wanted.values():
         warnings += _not_reached(certs_d, wanted)
     return changes, warnings
+
+
+def _default_replaced(certs_d: Path, changes: list[Change]) -> list[str]:
+    """Return a warning if an administrator's hosts for all registries do not apply to those that get a file now."""
+    default = certs_d / "_default" / _HOSTS_TOML
+    names = [change.path.parent.name for change in changes if change.before is None and change.path != default]
+    if not names or not has_entries(taken_back(read_managed(default) or "")):
+        return []
+    return [f"{default} does not apply to {', '.join(names)} any more; write its hosts into their {_HOSTS_TOML} too"]
 
 
 def _has_certificates(folder: Path) -> bool:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import InputError
-from .checked_edit import UnparsableError, compare
+from .checked_edit import KeyPath, UnparsableError, compare
 from .mirror import ALL, Mirror
 from .own_lines import split_lines
 from .toml_format import parse
@@ -123,8 +123,8 @@ def _entries_of(file: str, text: str) -> list[_Entry]:
     return [_Entry(file, str(table.get("prefix") or table.get("location") or ""), table) for table in tables]
 
 
-def _entry_of(upstream: str, written: Mapping[str, _Entry]) -> Optional[_Entry]:
-    """Return the entry that counts for a registry as long as we have none: its own, or that with the longest wildcard."""
+def _entry_of(upstream: str, written: Mapping[str, _Entry]) -> _Entry | None:
+    """Return the entry that counts for a registry without the drop-in: its own, or that with the longest wildcard."""
     wildcards = [entry for entry in written.values() if entry.is_for_subdomain(upstream)]
     entry = written.get(upstream) or max(wildcards, key=lambda entry: len(entry.prefix), default=None)
     for setting in _NO_MIRROR:
@@ -143,7 +143,7 @@ def _place(upstream: str, mirror: Mirror) -> dict[str, Any]:
     return {**place, "insecure": True} if mirror.scheme == "http" else place
 
 
-def _described(upstream: str, mirror: Mirror, entry: Optional[_Entry]) -> dict[str, Any]:
+def _described(upstream: str, mirror: Mirror, entry: _Entry | None) -> dict[str, Any]:
     mirrors = entry.mirrors if entry else []
     if not mirror.fallback:
         return {"prefix": upstream, **_place(upstream, mirror), "mirror": mirrors}
@@ -161,10 +161,10 @@ def _check(text: str, mirror: Mirror, kept: Mapping[str, _Entry]) -> None:
         for upstream, entry in kept.items()
     }
     after = {table["prefix"]: table for table in parse(text)[_ENTRY]}
-    ours = [(upstream, "mirror", repr(_place(upstream, mirror))) for upstream in kept]
+    ours: list[KeyPath] = [(upstream, "mirror", repr(_place(upstream, mirror))) for upstream in kept]
     if not mirror.fallback:
-        # What describes the upstream gives way to the mirror, which takes its place.
-        ours = [(upstream, key) for upstream, table in before.items() for key in (*table, "insecure") if key != "mirror"]
+        # The mirror replaces the upstream, with all its settings but its mirrors.
+        ours = [(upstream, key) for upstream in kept for key in (*before[upstream], "insecure") if key != "mirror"]
     compare(DROP_IN, before, {upstream: after[upstream] for upstream in kept}, ours)
 
 

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import InputError
 from .checked_edit import Format, KeyPath, UnparsableError, entries_of
@@ -55,9 +55,10 @@ def parse(text: str) -> Any:
         UnparsableError: It is not valid.
         InputError: PyYAML is missing.
     """
-    _refuse_duplicates(_root(text))
+    root = _root(text)
+    _refuse_duplicates(root)
     try:
-        return yaml.load(text, Loader=_loader())
+        return None if root is None else yaml.SafeLoader("").construct_document(root)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnparsableError(f"not valid YAML{_reason(error)}") from error
 
@@ -113,8 +114,13 @@ def _in_block(text: str, root: Any, entries: Sequence[str], configs: dict[str, A
     sections = [_lines_of(text, *pair) for pair in (_pair(root, key) for key in keys) if pair]
     aside = {number for section in sections for number in section}
     document = _lines_of(text, root, root)
-    # A line break after the last line could become part of the text that it ends.
-    place = max(aside) + 1 if aside else document.stop if lines[document.stop - 1].endswith("\n") else document.start
+    if aside:
+        place = max(aside) + 1
+    elif lines[document.stop - 1].endswith("\n"):
+        place = document.stop
+    else:
+        # A line break after the last line could become part of a text that ends there.
+        place = document.start
     return with_block(lines, place, _block_style(entries, configs, " " * root.start_mark.column), aside)
 
 
@@ -144,14 +150,10 @@ def _root(text: str) -> Any:
             "Install PyYAML on the node",
         )
     try:
-        return yaml.compose(text, Loader=_loader())
+        # libyaml reads JSON with tabs, as the library of k3s does, which is made after it.
+        return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError) as error:
         raise UnparsableError(f"not valid YAML{_reason(error)}") from error
-
-
-def _loader() -> Any:
-    # libyaml reads JSON with tabs, as the library of k3s does, which is made after it.
-    return getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def _refuse_duplicates(root: Any) -> None:
@@ -178,7 +180,7 @@ def _reason(error: BaseException) -> str:
     return f"{line}: {getattr(error, 'problem', None) or type(error).__name__}"
 
 
-def _pair(root: Any, key: str) -> Optional[tuple[Any, Any]]:
+def _pair(root: Any, key: str) -> tuple[Any, Any] | None:
     """Return the nodes of a key and its value; None where it is missing."""
     return next(((name, value) for name, value in root.value if name.value == key), None)
 

@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""TOML files, parsed: by Python's own parser from 3.11 on, else by tomli or the copy of it that pip or setuptools has."""
+"""The format TOML, parsed by Python 3.11 and newer, or by tomli or the copy of it in pip or setuptools."""
 
 from __future__ import annotations
 
 import importlib
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import InputError
 from .checked_edit import Format, KeyPath, UnparsableError
@@ -20,7 +20,7 @@ _PARSERS = ("tomllib", "tomli", "pip._vendor.tomli", "setuptools._vendor.tomli")
 _Loads = Callable[[str], dict[str, Any]]
 
 
-def _find_parser() -> Optional[_Loads]:
+def _find_parser() -> _Loads | None:
     for name in _PARSERS:
         try:
             loads: _Loads = importlib.import_module(name).loads

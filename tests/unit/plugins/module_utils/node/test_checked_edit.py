@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +74,7 @@ def _other_mirrors(meaning: dict[str, Any] | None) -> object:
     return _pruned(meaning)
 
 
+ANY_TEXTS = st.lists(st.sampled_from([*"ab=[]{}:\"'#.\n\r\x0b\x0c\x85\u2028\u2029", "\r\n"])).map("".join)
 ODD_COMMENT = "# Petra\u2028asks\u2029before\x85noon\n"
 HOSTS = (
     ("", ODD_COMMENT, "\n"),
@@ -93,7 +93,7 @@ CONFIG = (
         f'[plugins."{CRI}"]\n  registry.config_path = ""\n',
         f'[plugins."{CRI}"]\n  registry . "config_path" = "" # none\n  sandbox_image = "a"\n',
         f"[plugins.'{CRI}']\n  registry.max = 1\n",
-        f'[plugins]\n  "{CRI}".registry.config_path = \'\'\n',
+        f"[plugins]\n  \"{CRI}\".registry.config_path = ''\n",
         f'[plugins]\n  "{CRI}".sandbox_image = "a"\n',
         f'["plugins" . "{CRI}" . registry]\n',
         f'[plugins."{CRI}".registry]\n  config_path = ""\n  max = 1\n',
@@ -178,7 +178,7 @@ def test_taken_back_restores_every_byte_of_every_kind_of_file(name: str) -> None
     kind = KINDS[name]
 
     @settings(max_examples=60, deadline=None)
-    @given(_texts(kind) | st.lists(st.sampled_from([*"ab=[]{}:\"'#.\n\r\x0b\x0c\x85\u2028\u2029", "\r\n"])).map("".join))
+    @given(_texts(kind) | ANY_TEXTS)
     def check(text: str) -> None:
         try:
             once = kind.add(text)
@@ -234,7 +234,7 @@ def without_parser(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_parser")
 def test_edited_names_tomli_where_administrators_have_entries() -> None:
     after = hosts_toml.with_mirror(HOSTS_TOML, "docker.io", MIRROR)
-    with pytest.raises(InputError, match="tomli is missing for .*Install tomli on the node"):
+    with pytest.raises(InputError, match=r"tomli is missing for .*Install tomli on the node"):
         edited("hosts", HOSTS_TOML, after, toml_format.TOML)
 
 

@@ -50,7 +50,9 @@ FORMS = {
 
 @pytest.mark.parametrize(("version", "plugin"), [(2, CRI_1), (3, CRI_2), (4, CRI_2)])
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize(("header", "prefix"), [("[plugins.'{0}']", ""), ("[plugins]", '"{0}".'), ("", "plugins.'{0}'.")])
+@pytest.mark.parametrize(
+    ("header", "prefix"), [("[plugins.'{0}']", ""), ("[plugins]", '"{0}".'), ("", "plugins.'{0}'.")]
+)
 def test_with_folder_defines_no_table_twice_with_dotted_keys(
     version: int, plugin: str, form: str, header: str, prefix: str
 ) -> None:
@@ -77,7 +79,8 @@ def test_with_folder_keeps_comment_with_unicode_line_break_in_one_line(odd: str)
 
 def test_meaning_of_dump_has_each_setting_under_its_table() -> None:
     dump = "version = 3\n[a]\n  b = [\n    'c'\n  ]\n  [a.'d.e']\n    f.g = ''\n"
-    assert meaning_of(dump) == {"version": "version = 3", "a": {"b": "b = [\n    'c'\n  ]", "d.e": {"f": {"g": "f.g = ''"}}}}
+    table = {"b": "b = [\n    'c'\n  ]", "d.e": {"f": {"g": "f.g = ''"}}}
+    assert meaning_of(dump) == {"version": "version = 3", "a": table}
 
 
 def test_a_file_of_version_1_is_refused() -> None:

@@ -4,12 +4,12 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils.node import toml_format
 from ansible_collections.k8scr.core.plugins.module_utils.node.containerd import plan_containerd
@@ -95,7 +95,7 @@ def test_plan_containerd_says_why_containerd_cannot_read_the_file(containerd: Fa
 
 def test_plan_containerd_refuses_setting_that_an_imported_file_resets(containerd: FakeContainerd) -> None:
     containerd.reset = True
-    with pytest.raises(InputError, match="containerd would not look into /etc/certs.d"):
+    with pytest.raises(InputError, match=r"containerd would not look into /etc/certs\.d"):
         _plan(containerd, "version = 2\n[grpc]\naddress = ''\n")
 
 
@@ -137,7 +137,7 @@ def test_plan_containerd_removes_block_without_containerd(containerd: FakeContai
 
 def test_plan_containerd_names_missing_program(containerd: FakeContainerd) -> None:
     containerd.missing = True
-    with pytest.raises(SourceError, match="containerd cannot be run: No such file.*Install containerd"):
+    with pytest.raises(SourceError, match=r"containerd cannot be run: No such file.*Install containerd"):
         _plan(containerd, "version = 2\n")
 
 

@@ -154,6 +154,16 @@ def test_folders_that_the_default_does_not_reach_are_named(tmp_path: Path) -> No
     assert _plan(tmp_path, upstreams=["*", "quay.io"])[1] == []
 
 
+def test_plan_mirror_warns_where_hosts_for_all_registries_apply_no_longer(tmp_path: Path) -> None:
+    default = tmp_path / "_default/hosts.toml"
+    default.parent.mkdir()
+    default.write_text('[host."https://cache.example.com"]\n')
+    _changes, warnings = _plan(tmp_path)
+    assert warnings == [f"{default} does not apply to docker.io any more; write its hosts into their hosts.toml too"]
+    _do(tmp_path)
+    assert _plan(tmp_path)[1] == []
+
+
 def test_certificates_that_would_no_longer_be_found_are_told(tmp_path: Path) -> None:
     (tmp_path / "docker.io").mkdir()
     (tmp_path / "docker.io/ca.crt").touch()

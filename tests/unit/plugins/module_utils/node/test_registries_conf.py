@@ -94,7 +94,8 @@ def test_drop_in_ignores_settings_of_other_registries(setting: str, prefix: str)
 
 
 def test_drop_in_keeps_settings_of_wildcard() -> None:
-    text = '[[registry]]\nprefix = "*.example.com"\ninsecure = true\n[[registry.mirror]]\nlocation = "cache.example.com"\n'
+    mirror = '[[registry.mirror]]\nlocation = "cache.example.com"\n'
+    text = f'[[registry]]\nprefix = "*.example.com"\ninsecure = true\n{mirror}'
     (registry,) = _registries(drop_in(["registry.example.com"], MIRROR, {"a.conf": text}))
     assert registry == {
         "prefix": "registry.example.com",
@@ -115,8 +116,8 @@ def test_drop_in_refuses_wildcard_that_blocks_the_registry() -> None:
     [
         "[[registry]]\nlocation = 'quay.io'\nmirror = [{location = 'first.example.com', pull-from-mirror = 'all'}]\n",
         "registry = [{location = 'quay.io', mirror = [{location = 'first.example.com', pull-from-mirror = 'all'}]}]",
-        "[[ registry ]] # \u2028[\r\n'location' = 'quay.io'\r\n[[registry . mirror]]\r\nlocation = 'first.example.com'\r\n"
-        "pull-from-mirror = 'all'",
+        """[[ registry ]] # \u2028[\r\n'location' = 'quay.io'\r\n[[registry . mirror]]\r\nlocation = "first.example.com"
+        pull-from-mirror = 'all'""",
     ],
 )
 def test_drop_in_keeps_mirrors_in_every_form_of_toml(form: str) -> None:
@@ -131,7 +132,8 @@ def test_drop_in_refuses_file_that_is_not_valid() -> None:
 
 def test_drop_in_needs_no_parser_for_files_without_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(toml_format, "_LOADS", None)
-    others = {"registries.conf": 'unqualified-search-registries = ["docker.io"]\n', "short.conf": '[aliases]\n"a" = "b"\n'}
+    search, aliases = 'unqualified-search-registries = ["docker.io"]\n', '[aliases]\n"a" = "b"\n'
+    others = {"registries.conf": search, "short.conf": aliases}
     assert drop_in(["docker.io"], MIRROR, others) == drop_in(["docker.io"], MIRROR, {})
     with pytest.raises(InputError, match="Install tomli"):
         drop_in(["docker.io"], MIRROR, {"a.conf": MAIN})
@@ -165,11 +167,19 @@ def test_shadows_are_not_reported_for_entries_without_precedence(case: str) -> N
     assert shadows([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'}) == []
 
 
+def _inline(value: Any) -> str:
+    """Return a TOML value, in which tables are inline."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_inline(each)}' for key, each in value.items())}}}"
+    return f"[{', '.join(map(_inline, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
 @st.composite
 def _entry(draw: st.DrawFn) -> dict[str, Any]:
     names = st.sampled_from(["a.example.com", "b.example.com/c"])
     entry: dict[str, Any] = {"prefix": draw(st.sampled_from(["docker.io", "*.io", "quay.io", "docker.io/library"]))}
-    entry.update(draw(st.dictionaries(st.sampled_from(["insecure", "blocked", "mirror-by-digest-only"]), st.just(False))))
+    keys = st.sampled_from(["insecure", "blocked", "mirror-by-digest-only"])
+    entry.update(draw(st.dictionaries(keys, st.just(False))))
     entry.update(draw(st.dictionaries(st.just("location"), names)))
     pulls = st.sampled_from(["all", "tag-only"])
     mirror = st.fixed_dictionaries({"location": names}, optional={"insecure": st.booleans(), "pull-from-mirror": pulls})
@@ -179,12 +189,7 @@ def _entry(draw: st.DrawFn) -> dict[str, Any]:
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_entry(), max_size=3, unique_by=lambda entry: str(entry["prefix"])))
 def test_drop_in_adds_only_our_mirror_to_existing_entry(entries: list[dict[str, Any]]) -> None:
-    tables = (", ".join(f"{key} = {json.dumps(value)}" for key, value in entry.items() if key != "mirror") for entry in entries)
-    mirrors = (
-        ", ".join("{%s}" % ", ".join(f"{key} = {json.dumps(value)}" for key, value in mirror.items()) for mirror in entry["mirror"])
-        for entry in entries
-    )
-    text = "registry = [%s]" % ", ".join("{%s, mirror = [%s]}" % each for each in zip(tables, mirrors))
+    text = f"registry = {_inline(entries)}"
     found = {entry["prefix"]: entry for entry in entries}
     expected = found.get("docker.io") or found.get("*.io") or {"mirror": []}
     (after,) = _registries(drop_in(["docker.io"], MIRROR, {"a.conf": text}))

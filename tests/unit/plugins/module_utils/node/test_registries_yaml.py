@@ -107,7 +107,7 @@ def test_with_mirrors_needs_no_pyyaml_without_entries_of_administrators(text: st
 
 @pytest.mark.usefixtures("without_pyyaml")
 def test_with_mirrors_names_pyyaml_where_administrators_have_entries() -> None:
-    with pytest.raises(InputError, match="PyYAML is missing.*Install PyYAML on the node"):
+    with pytest.raises(InputError, match=r"PyYAML is missing.*Install PyYAML on the node"):
         with_mirrors("configs: {}\n", ["docker.io"], MIRROR)
 
 
@@ -205,5 +205,5 @@ def test_edited_refuses_to_drop_endpoint_of_administrator() -> None:
 
 def test_edited_refuses_to_remove_block_that_entries_of_administrators_continue() -> None:
     before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR) + "  ghcr.io: {}\n"
-    with pytest.raises(InputError, match="registries.yaml is not changed"):
+    with pytest.raises(InputError, match=r"registries\.yaml is not changed"):
         edited("registries.yaml", before, taken_back(before), YAML)
