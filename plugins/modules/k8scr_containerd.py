@@ -13,8 +13,8 @@ description:
   - Sets C(config_path) in containerd's configuration where it is not set, so that containerd looks for C(hosts.toml)
     files, and finds out where it looks for them where it is.
   - What administrators wrote stays, and is what remains with O(state=absent).
-  - A configuration with lines of administrators is backed up before each change. The backup is a new file beside it, with
-    its owner and mode.
+  - A configuration with lines of administrators is backed up before each change. The backup is a new file beside it,
+    with its owner and mode.
   - containerd parses a temporary copy of the new configuration before the file is replaced. If other settings than
     C(config_path) would change, the task fails and changes nothing.
   - A symbolic link to the configuration is followed, as with M(k8scr.core.k8scr_mirror).
