@@ -18,6 +18,7 @@ from . import config_toml, toml_format
 from .checked_edit import Format, Meaning, UnparsableError, edited, removed
 from .files import Change, read_managed
 from .links import real_path
+from .own_lines import taken_back
 
 
 class Runner(Protocol):
@@ -133,7 +134,11 @@ def plan_containerd(options: Mapping[str, Any], runner: Runner) -> tuple[Change,
     if options["state"] == "absent":
         after = removed(config, before, containerd.format)
         return Change(config, before, after), _folder(containerd, before) or folder
-    dump = _dump(containerd, config, before)
+    try:
+        dump = containerd.dump(before)
+    except UnparsableError:
+        # Without the managed block it may be valid.
+        dump = _dump(containerd, config, taken_back(before or ""))
     configured = config_toml.configured_folders(dump)
     if configured:
         return Change(config, before, before), configured[0]

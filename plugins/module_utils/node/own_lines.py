@@ -10,6 +10,7 @@ stand in comments and strings. Every byte outside the block stays as it is.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +21,7 @@ BEGIN_JOINED = "# BEGIN k8scr.core (this line break and these lines are written 
 """Begins a block within a line, or after a last line without a line break: the one before the marker is ours."""
 END = "# END k8scr.core"
 SET_ASIDE = "# set aside by k8scr.core: "
+_BREAKS = r"[\n\r\x85\u2028\u2029]"
 _BEGIN_MARK = "# BEGIN k8scr.core"
 
 
@@ -49,8 +51,8 @@ def split_lines(text: str) -> list[str]:
 
 
 def has_entries(text: str) -> bool:
-    """Whether a file has more than comments and blank lines."""
-    return any(line.strip() and not line.lstrip().startswith("#") for line in split_lines(text))
+    """Whether a file has more than comments and blank lines, also where lines end as in YAML 1.1."""
+    return any(line.strip() and not line.lstrip().startswith("#") for line in re.split(_BREAKS, text))
 
 
 def read_marked(text: str, file: object = "the file") -> Marked:

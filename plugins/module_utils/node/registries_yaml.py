@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 
 from ..errors import InputError
@@ -68,10 +69,12 @@ def own_paths(marked: Marked) -> Iterator[KeyPath]:
     lines = split_lines(marked.text)
     for number in marked.block:
         entry, configs = _ENTRY.fullmatch(lines[number]), _CONFIGS.fullmatch(lines[number])
-        if configs:
-            yield from entries_of({"configs": json.loads(configs.group(1))})
-        elif entry:
-            yield from entries_of({"mirrors": {json.loads(entry.group(1)): json.loads(entry.group(2))}})
+        # Lines that somebody changed within the block are not ours.
+        with suppress(ValueError):
+            if configs:
+                yield from entries_of({"configs": json.loads(configs.group(1))})
+            elif entry:
+                yield from entries_of({"mirrors": {json.loads(entry.group(1)): json.loads(entry.group(2))}})
 
 
 YAML = Format(parse, own_paths)

@@ -120,6 +120,14 @@ def test_plan_containerd_removes_block_from_configuration_that_is_not_valid(cont
     assert folder == "/etc/certs.d"
 
 
+def test_plan_containerd_replaces_block_with_which_the_configuration_is_not_valid(containerd: FakeContainerd) -> None:
+    valid = f'version = 2\n[plugins."{CRI}"]\n  registry.max = 1\n'
+    change, _folder = _plan(containerd, f"{valid}# BEGIN k8scr.core\n{SETTING}# END k8scr.core\n")
+    assert taken_back(change.after or "") == valid
+    registry = tomllib.loads(change.after or "")["plugins"][CRI]["registry"]
+    assert registry == {"max": 1, "config_path": "/etc/certs.d"}
+
+
 @pytest.mark.parametrize("text", ["version = 2\n", "version = \n"])
 def test_plan_containerd_leaves_configuration_without_block_when_absent(containerd: FakeContainerd, text: str) -> None:
     change, folder = _plan(containerd, text, "absent")

@@ -203,6 +203,19 @@ def test_edited_refuses_to_drop_endpoint_of_administrator() -> None:
         edited("registries.yaml", after, damaged, YAML)
 
 
+def test_edited_refuses_entries_that_only_yaml_sees_in_a_comment() -> None:
+    text = "# a\x85mirrors: {docker.io: {}}\n"
+    with pytest.raises(InputError, match="the key mirrors stands twice"):
+        edited("registries.yaml", text, with_mirrors(text, ["docker.io"], MIRROR), YAML)
+
+
+def test_edited_refuses_to_replace_lines_that_others_wrote_into_the_block() -> None:
+    before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR)
+    before = before.replace("# END", '  "ghcr.io": {endpoint: [https://a]}\n# END')
+    with pytest.raises(InputError, match=r"would affect mirrors\.ghcr\.io\.endpoint"):
+        edited("registries.yaml", before, with_mirrors(before, ["docker.io"], MIRROR), YAML)
+
+
 def test_edited_refuses_to_remove_block_that_entries_of_administrators_continue() -> None:
     before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR) + "  ghcr.io: {}\n"
     with pytest.raises(InputError, match=r"registries\.yaml is not changed"):
