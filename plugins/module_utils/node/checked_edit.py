@@ -129,4 +129,4 @@ def _parse(text: str, kind: Format, problem: str, advice: str) -> Meaning:
     try:
         return kind.parse(text)
     except UnparsableError as error:
-        raise InputError(f"{problem}: {error.message}", advice) from error
+        raise InputError(f"{problem}: {error.message}", advice) from None
