@@ -12,8 +12,12 @@ version_added: 0.1.0
 description:
   - Sets C(config_path) in containerd's configuration where it is not set, so that containerd looks for C(hosts.toml)
     files, and finds out where it looks for them where it is.
-  - What administrators wrote stays, is copied before the file is changed for the first time, and is what remains with
-    O(state=absent).
+  - What administrators wrote stays, and is what remains with O(state=absent).
+  - A configuration with lines of administrators is backed up before each change. The backup is a new file beside it,
+    with its owner and mode.
+  - containerd parses a temporary copy of the new configuration before the file is replaced. If other settings than
+    C(config_path) would change, the task fails and changes nothing.
+  - A symbolic link to the configuration is followed, as with M(k8scr.core.k8scr_mirror).
   - containerd reads its configuration when it starts. This module does not restart it, it says that it has to be.
 author:
   - k8scr.core contributors (@k8scr)
@@ -33,7 +37,9 @@ options:
     type: path
     default: /etc/containerd/certs.d
   state:
-    description: With V(absent) what an earlier task has set is taken back.
+    description:
+      - With V(absent) what an earlier task has set is taken back. This needs no valid configuration.
+      - It does not need containerd either, if Python on the node can parse TOML, as with M(k8scr.core.k8scr_mirror).
     type: str
     choices: [present, absent]
     default: present
@@ -61,20 +67,17 @@ certs_d:
   type: str
   sample: /etc/containerd/certs.d
 backups:
-  description: Copies of the configuration as it was before.
+  description: The backup of the configuration, if it was changed and has lines of administrators.
   returned: success
   type: list
   elements: str
   sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
 """
 
-from pathlib import Path
-
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import configured_folders, with_folder
-from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change, carry_out, read_text
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import own_part, taken_back
+from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils.node.containerd import plan_containerd
+from ansible_collections.k8scr.core.plugins.module_utils.node.files import carry_out
 
 
 def main() -> None:
@@ -89,35 +92,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     try:
-        change, folder = plan(module)
+        change, folder = plan_containerd(module.params, module)
         backups = [] if module.check_mode else carry_out([change], module, backup=True)
     except K8scrError as error:
         module.fail_json(msg=str(error))
     module.exit_json(
         changed=change.changed, certs_d=folder, diff=[change.diff] if change.changed else [], backups=backups
     )
-
-
-def plan(module: AnsibleModule) -> tuple[Change, str]:
-    """Return what has to change, and where containerd looks for hosts.toml files then."""
-    config, folder = Path(module.params["config"]), module.params["certs_d"]
-    before = read_text(config)
-    dump = _dump(module)
-    configured = configured_folders(dump)
-    if module.params["state"] == "absent":
-        after = before if not before or not own_part(before) else taken_back(before) or None
-        return Change(config, before, after), configured[0] if configured else folder
-    if configured:
-        return Change(config, before, before), configured[0]
-    return Change(config, before, with_folder(before or "", folder, dump)), folder
-
-
-def _dump(module: AnsibleModule) -> str:
-    command = [module.params["program"], "--config", module.params["config"], "config", "dump"]
-    status, printed, said = module.run_command(command, environ_update={"LC_ALL": "C"})
-    if status:
-        raise SourceError(f"containerd cannot read {module.params['config']}: {said.strip()[-500:]}")
-    return str(printed)
 
 
 if __name__ == "__main__":

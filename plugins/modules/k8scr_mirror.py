@@ -12,12 +12,18 @@ version_added: 0.1.0
 description:
   - Writes into the configuration files of a container runtime that a registry is to be asked first for the images of
     other registries, under their original names.
-  - What administrators wrote into these files stays in effect, is copied before a file is changed for the first time,
-    and is what remains with O(state=absent).
-  - This is what the role P(k8scr.core.node_mirror#role) uses. It speaks to no cluster, and needs no library on the
-    node but for PyYAML where a C(registries.yaml) names mirrors already.
+  - What administrators wrote into these files stays in effect, and is what remains with O(state=absent).
+  - Each file in which administrators have entries is parsed before and after the change. If other entries than those of
+    this module would change, the task fails and changes nothing.
+  - Symbolic links to files are followed if they belong to root or to the user of the task, in a folder that not all
+    users can write to. A link that leads nowhere is an error.
+  - This is what the role P(k8scr.core.node_mirror#role) uses. It speaks to no cluster.
 author:
   - k8scr.core contributors (@k8scr)
+requirements:
+  - PyYAML on the node, to change a C(registries.yaml) in which administrators have entries
+  - Python 3.11 or newer on the node, or the library tomli or a pip or setuptools that ships it, to change a
+    C(hosts.toml), or to use a C(registries.conf), in which administrators have entries
 extends_documentation_fragment:
   - k8scr.core.attributes
 options:
@@ -63,7 +69,9 @@ options:
     type: bool
     default: true
   backup:
-    description: Whether a file that others wrote is copied before lines are added to it.
+    description:
+      - Whether to back up each file with lines of administrators before it is changed.
+      - The backup is a new file beside the real one, with its owner and mode. A task that changes nothing makes none.
     type: bool
     default: true
   state:
@@ -118,7 +126,7 @@ files:
       type: str
       sample: created
 backups:
-  description: Copies of files that others wrote, as they were before.
+  description: The backups of changed files with lines of administrators.
   returned: success
   type: list
   elements: str

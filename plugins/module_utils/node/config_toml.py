@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import InputError
-from .own_lines import taken_back, with_block
-from .toml_text import Statement, quote, read_statements
+from .own_lines import Marked, split_lines, taken_back, with_block
+from .toml_text import Statement, dotted, quote, read_statements
 
 _REGISTRY = {
     1: ("plugins", "io.containerd.grpc.v1.cri", "registry"),
@@ -20,6 +22,7 @@ _IMAGES = (
     ("plugins", "io.containerd.cri.v1.images"),
 )
 """The table that names the snapshotter, in the same two."""
+_KEY = "config_path"
 
 
 def configured_folders(dump: str) -> list[str]:
@@ -28,9 +31,9 @@ def configured_folders(dump: str) -> list[str]:
     Raises:
         InputError: It is configured in the old way, which cannot be had together with these files.
     """
-    statements = read_statements(dump.splitlines())
+    statements = read_statements(split_lines(dump))
     for statement in statements:
-        if statement.table in _REGISTRY.values() and statement.key == ("config_path",) and statement.string:
+        if statement.table in _REGISTRY.values() and statement.key == (_KEY,) and statement.string:
             return [folder for folder in statement.string.split(":") if folder]
     for statement in statements:
         for registry in _REGISTRY.values():
@@ -45,7 +48,7 @@ def configured_folders(dump: str) -> list[str]:
 
 def snapshotter(dump: str) -> str:
     """Return what unpacks Kubernetes' images, from what ``containerd config dump`` prints; empty if it does not say."""
-    for statement in read_statements(dump.splitlines()):
+    for statement in read_statements(split_lines(dump)):
         if statement.table in _IMAGES and statement.key == ("snapshotter",) and statement.string:
             return statement.string
     return ""
@@ -62,32 +65,55 @@ def with_folder(text: str, folder: str, dump: str) -> str:
     Raises:
         InputError: The file is of a version that has no such setting.
     """
-    lines = taken_back(text).splitlines()
+    lines = split_lines(taken_back(text))
     statements = read_statements(lines)
-    said = _version(lines, statements)
+    version = _version(lines, statements)
     block = []
     if not statements:
-        dumped = dump.splitlines()
-        said = _version(dumped, read_statements(dumped))
-        block.append(f"version = {said}")
-    if said < 2:
+        dumped = split_lines(dump)
+        version = _version(dumped, read_statements(dumped))
+        block.append(f"version = {version}")
+    if version < 2:
         raise InputError(
             "containerd's configuration is of version 1, which has no config_path",
             "Bring it to version 2 with: containerd config migrate",
         )
-    table = _REGISTRY[1 if said == 2 else 2]
-    setting = f"config_path = {quote(folder)}"
-    header = next((each for each in statements if each.header and each.table == table), None)
-    if header is None:
-        name = ".".join(part if part.isalnum() else quote(part) for part in table)
-        return with_block(lines, len(lines), [*block, f"[{name}]", f"  {setting}"])
-    aside = [
-        line
-        for statement in statements
-        if statement.table == table and statement.key == ("config_path",)
-        for line in range(statement.start, statement.end)
-    ]
-    return with_block(lines, header.end, [f"  {setting}"], aside)
+    table = _REGISTRY[1 if version == 2 else 2]
+    setting = quote(folder)
+    for each in statements:
+        if each.path == (*table, _KEY) and not each.header:
+            return with_block(lines, each.end, [f"{each.name} = {setting}"], range(each.start, each.end))
+    for each in statements:
+        if each.header == 1 and each.table == table:
+            return with_block(lines, each.end, [f"  {_KEY} = {setting}"])
+        if not each.header and len(each.table) < len(table) < len(each.path) and each.path[: len(table)] == table:
+            # The table is defined by dotted keys, so it cannot have a header.
+            key = dotted((*table[len(each.table) :], _KEY))
+            return with_block(lines, each.end, [f"  {key} = {setting}"])
+        if not each.header and each.path == table[: len(each.path)]:
+            raise InputError(
+                f"containerd's configuration has {dotted(each.path)} as an inline table, in line {each.start + 1}",
+                f"Write it as [{dotted(each.path)}], with each of its keys in a line below",
+            )
+    return with_block(lines, len(lines), [*block, f"[{dotted(table)}]", f"  {_KEY} = {setting}"])
+
+
+def meaning_of(dump: str) -> dict[str, Any]:
+    """Return the meaning of a configuration, from what ``containerd config dump`` prints: each setting in a line."""
+    lines = split_lines(dump)
+    found: dict[str, Any] = {}
+    for statement in read_statements(lines):
+        entries = found
+        for key in statement.table if statement.header else (*statement.table, *statement.key[:-1]):
+            entries = entries.setdefault(key, {})
+        if not statement.header:
+            entries[statement.key[-1]] = "".join(lines[statement.start : statement.end]).strip()
+    return found
+
+
+def own_paths(_marked: Marked) -> list[tuple[str, ...]]:
+    """Return the one setting of ours; containerd prints it where its own version has it."""
+    return [(*table, _KEY) for table in _REGISTRY.values()]
 
 
 def _version(lines: list[str], statements: list[Statement]) -> int:

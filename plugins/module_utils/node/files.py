@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import DestinationError, SourceError
-from .own_lines import own_part
+from .links import real_path
+from .own_lines import own_part, read_marked, taken_back
 
 
 class FileKeeper(Protocol):
@@ -38,6 +39,7 @@ class Change:
         after: What shall be in it; None where it shall not be there.
         whole: Whether all of it is ours, so that there is nothing of others to back up.
         folder: Whether its folder goes with it, if nothing else is in it.
+        mode: The mode of a new file; an existing one keeps its own.
     """
 
     path: Path
@@ -45,18 +47,20 @@ class Change:
     after: str | None
     whole: bool = False
     folder: bool = False
+    mode: int = 0o644
 
     @property
     def changed(self) -> bool:
         """Whether there is a difference."""
-        return self.before != self.after
+        return self.before != self.after and not (self.before == "" and self.after is None)
 
     @property
     def result(self) -> dict[str, Any]:
         """The entry of a module's result."""
         action = "unchanged"
         if self.changed:
-            action = "created" if self.before is None else "deleted" if self.after is None else "updated"
+            deleted = self.after is None and not self.path.is_symlink()
+            action = "created" if self.before is None else "deleted" if deleted else "updated"
         return {"path": str(self.path), "action": action}
 
     @property
@@ -77,15 +81,29 @@ def read_text(path: Path) -> str | None:
     """Return what is in a file, or None if there is none.
 
     Raises:
-        SourceError: It is there and cannot be read.
+        SourceError: It is there and cannot be read, or is a symbolic link that is not followed.
     """
     try:
-        with path.open(encoding="utf-8", newline="") as file:
+        descriptor = os.open(real_path(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, encoding="utf-8", newline="") as file:
             return file.read()
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
         raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def read_managed(path: Path) -> str | None:
+    """Return what is in a file that may have a managed block, or None if there is none.
+
+    Raises:
+        SourceError: It is there and cannot be read, or is a symbolic link that is not followed.
+        InputError: The markers of the block are damaged.
+    """
+    text = read_text(path)
+    if text is not None:
+        read_marked(text, path)
+    return text
 
 
 def carry_out(changes: Sequence[Change], keeper: FileKeeper, backup: bool) -> list[str]:
@@ -94,7 +112,7 @@ def carry_out(changes: Sequence[Change], keeper: FileKeeper, backup: bool) -> li
     Args:
         changes: The files.
         keeper: The module.
-        backup: Whether a file of others is copied before it gets lines of ours.
+        backup: Whether a file that has lines of others is copied before each change.
 
     Returns:
         The paths of the copies.
@@ -107,27 +125,56 @@ def carry_out(changes: Sequence[Change], keeper: FileKeeper, backup: bool) -> li
         if not change.changed:
             continue
         with _writing(change.path):
-            if backup and change.before and not change.whole and not own_part(change.before):
-                copies.append(keeper.backup_local(str(change.path)))
-            if change.after is None:
+            real = real_path(change.path)
+            if backup and change.before and not change.whole and taken_back(change.before).strip():
+                copies.append(_back_up(real, keeper))
+            if change.after is None and real == change.path:
                 change.path.unlink()
                 if change.folder:
                     _delete_if_empty(change.path.parent)
             else:
-                _write(change.path, change.after, keeper)
+                # A link stays, and so does its file.
+                _write(real, change.after or "", change.mode, keeper)
     return copies
 
 
-def _write(path: Path, text: str, keeper: FileKeeper) -> None:
+def _back_up(path: Path, keeper: FileKeeper) -> str:
+    # The copy gets the mode of the file when it is complete, and must not be readable for others before.
+    umask = os.umask(0o077)
+    try:
+        return keeper.backup_local(str(path))
+    finally:
+        os.umask(umask)
+
+
+def _write(path: Path, text: str, mode: int, keeper: FileKeeper) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(prefix=".k8scr-", dir=path.parent)
     try:
         with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
-            os.fchmod(descriptor, 0o644)
-        keeper.atomic_move(temporary, str(path))
+        with _created(path, mode):
+            # It takes over the mode and the owner of the file that it replaces.
+            keeper.atomic_move(temporary, str(path))
     finally:
         Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def _created(path: Path, mode: int) -> Iterator[None]:
+    """Create an empty file with a mode, unless it exists; delete it after an error."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        yield
+        return
+    os.fchmod(descriptor, mode)
+    os.close(descriptor)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _delete_if_empty(folder: Path) -> None:

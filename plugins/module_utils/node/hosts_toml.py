@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .mirror import ALL, Mirror
-from .own_lines import taken_back, with_block
+from .own_lines import split_lines, taken_back, with_block
 from .toml_text import quote, read_statements
 
 _OF_THE_SERVER = (("server",), ("override_path",), ("capabilities",), ("ca",))
@@ -35,7 +35,7 @@ def folder_of(certs_d: Path, upstream: str) -> Path:
 
 def with_mirror(text: str, upstream: str, mirror: Mirror) -> str:
     """Return a ``hosts.toml`` in which the mirror is asked first, and all else is as it was."""
-    lines = taken_back(text).splitlines()
+    lines = split_lines(taken_back(text))
     statements = read_statements(lines)
     prefix = mirror.prefix(upstream)
     url = f"{mirror.url}/v2/{prefix}" if prefix else mirror.url

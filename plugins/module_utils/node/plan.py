@@ -12,9 +12,12 @@ from typing import Any
 
 from ..errors import SourceError
 from . import hosts_toml, registries_conf, registries_yaml
-from .files import Change, read_text
+from .checked_edit import edited, removed
+from .files import Change, read_managed, read_text
 from .mirror import ALL, Mirror, check_upstreams
-from .own_lines import own_part, taken_back
+from .own_lines import has_entries, taken_back
+from .registries_yaml import YAML
+from .toml_format import TOML
 
 _PATHS = {
     "containerd": "/etc/containerd/certs.d",
@@ -42,7 +45,8 @@ def plan_mirror(options: Mapping[str, Any]) -> tuple[list[Change], list[str]]:
     if options["runtime"] == "containerd":
         return _containerd(path, upstreams, mirror)
     if options["runtime"] == "containers":
-        return [_containers(path, upstreams, mirror), *_containers_certificates(path, mirror)], []
+        change, warnings = _containers(path, upstreams, mirror)
+        return [change, *_containers_certificates(path, mirror)], warnings
     return [_k3s(path, upstreams, mirror)], []
 
 
@@ -54,10 +58,10 @@ def _containerd(certs_d: Path, upstreams: list[str], mirror: Mirror | None) -> t
     there = {file.parent for file in certs_d.glob(f"*/{_HOSTS_TOML}")}
     for folder in [*wanted, *sorted(there - set(wanted))]:
         file = folder / _HOSTS_TOML
-        before = read_text(file)
-        after = _taken_back(before)
+        before = read_managed(file)
+        after = removed(file, before, TOML)
         if mirror is not None and folder in wanted:
-            after = hosts_toml.with_mirror(before or "", wanted[folder], mirror)
+            after = edited(file, before or "", hosts_toml.with_mirror(before or "", wanted[folder], mirror), TOML)
             if before is None and _has_certificates(folder):
                 warnings.append(
                     f"{folder} has certificates, which containerd looks for only where there is no {_HOSTS_TOML};"
@@ -65,15 +69,20 @@ def _containerd(certs_d: Path, upstreams: list[str], mirror: Mirror | None) -> t
                 )
         if folder in wanted or before != after:
             changes.append(Change(file, before, after, folder=True))
+    if mirror is not None:
+        warnings += _default_replaced(certs_d, changes)
     if ALL in wanted.values():
         warnings += _not_reached(certs_d, wanted)
     return changes, warnings
 
 
-def _taken_back(text: str | None) -> str | None:
-    if text is None or own_part(text) == "":
-        return text
-    return taken_back(text) or None
+def _default_replaced(certs_d: Path, changes: list[Change]) -> list[str]:
+    """Return a warning if an administrator's hosts for all registries do not apply to those that get a file now."""
+    default = certs_d / "_default" / _HOSTS_TOML
+    names = [change.path.parent.name for change in changes if change.before is None and change.path != default]
+    if not names or not has_entries(taken_back(read_managed(default) or "")):
+        return []
+    return [f"{default} does not apply to {', '.join(names)} any more; write its hosts into their {_HOSTS_TOML} too"]
 
 
 def _has_certificates(folder: Path) -> bool:
@@ -88,14 +97,15 @@ def _not_reached(certs_d: Path, wanted: Iterable[Path]) -> list[str]:
     return [f"{certs_d} has folders for {own}, for which '*' does not count; name them among the upstreams too"]
 
 
-def _containers(folder: Path, upstreams: list[str], mirror: Mirror | None) -> Change:
+def _containers(folder: Path, upstreams: list[str], mirror: Mirror | None) -> tuple[Change, list[str]]:
     own = folder / registries_conf.DROP_IN
     before = read_text(own)
     if mirror is None:
-        return Change(own, before, None, whole=True)
+        return Change(own, before, None, whole=True), []
     files = [folder.parent / "registries.conf", *sorted(folder.glob("*.conf"))]
     others = {str(file): read_text(file) or "" for file in files if file != own}
-    return Change(own, before, registries_conf.drop_in(upstreams, mirror, others), whole=True)
+    after = registries_conf.drop_in(upstreams, mirror, others)
+    return Change(own, before, after, whole=True), registries_conf.shadows(upstreams, others)
 
 
 def _containers_certificates(folder: Path, mirror: Mirror | None) -> list[Change]:
@@ -113,7 +123,10 @@ def _containers_certificates(folder: Path, mirror: Mirror | None) -> list[Change
 
 
 def _k3s(path: Path, upstreams: list[str], mirror: Mirror | None) -> Change:
-    before = read_text(path)
+    before = read_managed(path)
     if mirror is None:
-        return Change(path, before, _taken_back(before))
-    return Change(path, before, registries_yaml.with_mirrors(before or "", upstreams, mirror))
+        after = removed(path, before, YAML)
+    else:
+        after = edited(path, before or "", registries_yaml.with_mirrors(before or "", upstreams, mirror), YAML)
+    # It holds passwords (k3s, "Private Registry Configuration").
+    return Change(path, before, after, mode=0o600)

@@ -13,8 +13,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-_KEY = re.compile(r"""\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))\s*(\.)?""")
-_STRING = re.compile(r"""=\s*(?:"((?:[^"\\]|\\.)*)"|'([^']*)')""")
+_KEY = re.compile(r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))(?:[ \t]*(\.))?""")
+_STRING = re.compile(r"""[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)')""")
+_BARE = re.compile(r"[A-Za-z0-9_-]+")
 _ESCAPE = re.compile(r"\\(.)")
 
 
@@ -29,6 +30,7 @@ class Statement:
         table: The table that it is in, or whose header it is.
         header: How many brackets its header has; 0 for a key.
         string: Its value, if that is a string of one line.
+        name: Its key as it is written, with the white space before it; empty for a header.
     """
 
     start: int
@@ -37,26 +39,38 @@ class Statement:
     table: tuple[str, ...]
     header: int
     string: str | None
+    name: str = ""
+
+    @property
+    def path(self) -> tuple[str, ...]:
+        """The keys that lead to it from the root of the file."""
+        return self.table if self.header else (*self.table, *self.key)
 
 
 def read_statements(lines: Sequence[str]) -> list[Statement]:
-    """Return the statements of a TOML file in order; comments and blank lines are none."""
+    """Return the statements of a TOML file in order; comments and blank lines are none.
+
+    Args:
+        lines: Its lines, which end with LF or CRLF (``own_lines.split_lines``).
+    """
     found: list[Statement] = []
     table: tuple[str, ...] = ()
     place = 0
     while place < len(lines):
-        start, text = place, lines[place].strip()
+        start, text = place, lines[place].rstrip("\r\n")
         place += 1
-        if not text or text.startswith("#"):
+        shown = text.strip(" \t")
+        if not shown or shown.startswith("#"):
             continue
-        if text.startswith("["):
-            brackets = 2 if text.startswith("[[") else 1
-            table = _key(text[brackets:])
+        if shown.startswith("["):
+            brackets = 2 if shown.startswith("[[") else 1
+            table, _end_of_key = _key(shown[brackets:])
             found.append(Statement(start, place, table, table, brackets, None))
             continue
         place = _end(lines, start)
-        match = _STRING.search(text)
-        found.append(Statement(start, place, _key(text), table, 0, _unquote(*match.groups()) if match else None))
+        key, end = _key(text)
+        match = _STRING.match(text, end)
+        found.append(Statement(start, place, key, table, 0, _unquote(*match.groups()) if match else None, text[:end]))
     return found
 
 
@@ -65,22 +79,28 @@ def quote(text: str) -> str:
     return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
+def dotted(path: Sequence[str]) -> str:
+    """Return a TOML key of several parts."""
+    return ".".join(part if _BARE.fullmatch(part) else quote(part) for part in path)
+
+
 def _unquote(basic: str | None, literal: str | None) -> str:
     return literal or "" if basic is None else _ESCAPE.sub(r"\1", basic)
 
 
-def _key(text: str) -> tuple[str, ...]:
+def _key(text: str) -> tuple[tuple[str, ...], int]:
+    """Return the parts of the key that a text begins with, and the offset after it."""
     parts: list[str] = []
     place = 0
     while True:
         match = _KEY.match(text, place)
         if not match:
-            return tuple(parts)
+            return tuple(parts), place
         basic, literal, bare, dot = match.groups()
         parts.append(bare or _unquote(basic, literal))
-        if not dot:
-            return tuple(parts)
         place = match.end()
+        if not dot:
+            return tuple(parts), place
 
 
 def _end(lines: Sequence[str], start: int) -> int:

@@ -9,6 +9,7 @@ import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import (
     configured_folders,
+    meaning_of,
     snapshotter,
     with_folder,
 )
@@ -37,6 +38,49 @@ def test_the_folder_is_set_in_the_table_of_the_version_and_can_be_taken_back(
 def test_a_missing_file_is_made_with_the_version_that_containerd_writes() -> None:
     after = tomllib.loads(with_folder("", FOLDER, "version = 3\nroot = '/var/lib/containerd'\n"))
     assert after == {"version": 3, "plugins": {CRI_2: {"registry": {"config_path": FOLDER}}}}
+
+
+FORMS = {
+    "dotted": 'registry.config_path = ""',
+    "dotted-literal": "'registry'.\"config_path\" = ''  # none",
+    "dotted-other-key": "registry.max = 1",
+    "dotted-deeper-key": 'registry.headers.a = ["b"]',
+}
+
+
+@pytest.mark.parametrize(("version", "plugin"), [(2, CRI_1), (3, CRI_2), (4, CRI_2)])
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize(
+    ("header", "prefix"), [("[plugins.'{0}']", ""), ("[plugins]", '"{0}".'), ("", "plugins.'{0}'.")]
+)
+def test_with_folder_defines_no_table_twice_with_dotted_keys(
+    version: int, plugin: str, form: str, header: str, prefix: str
+) -> None:
+    text = f"version = {version}\n{header.format(plugin)}\n  {prefix.format(plugin)}{FORMS[form]}"
+    after = with_folder(text, FOLDER, "")
+    assert tomllib.loads(after)["plugins"][plugin]["registry"]["config_path"] == FOLDER
+    assert with_folder(after, FOLDER, "") == after
+    assert taken_back(after) == text
+
+
+@pytest.mark.parametrize("line", ["registry = {}", "registry = { config_path = '' } # none"])
+def test_with_folder_names_line_of_inline_table(line: str) -> None:
+    with pytest.raises(InputError, match="registry as an inline table, in line 4"):
+        with_folder(f"version = 2\n\n[plugins.'{CRI_1}']\n{line}\n", FOLDER, "")
+
+
+@pytest.mark.parametrize("odd", ["\x85", "\u2028", "\u2029"])
+def test_with_folder_keeps_comment_with_unicode_line_break_in_one_line(odd: str) -> None:
+    text = f'version = 2\n# Ask Petra{odd}before\n[grpc]\n  address = "a{odd}b" # c{odd}d\n'
+    after = with_folder(text, FOLDER, "")
+    assert tomllib.loads(after)["grpc"] == {"address": f"a{odd}b"}
+    assert taken_back(after) == text
+
+
+def test_meaning_of_dump_has_each_setting_under_its_table() -> None:
+    dump = "version = 3\n[a]\n  b = [\n    'c'\n  ]\n  [a.'d.e']\n    f.g = ''\n"
+    table = {"b": "b = [\n    'c'\n  ]", "d.e": {"f": {"g": "f.g = ''"}}}
+    assert meaning_of(dump) == {"version": "version = 3", "a": table}
 
 
 def test_a_file_of_version_1_is_refused() -> None:

@@ -74,15 +74,66 @@ def test_registries_that_are_no_longer_named_are_as_they_were(tmp_path: Path) ->
     assert not (tmp_path / "ghcr.io").exists()
 
 
-def test_only_files_in_which_others_wrote_are_backed_up_and_only_the_first_time(tmp_path: Path) -> None:
+def test_only_changed_files_in_which_others_wrote_are_backed_up(tmp_path: Path) -> None:
     file = tmp_path / "docker.io/hosts.toml"
     file.parent.mkdir()
     file.write_text("# mine\n")
     changes, _warnings = _plan(tmp_path, upstreams=["docker.io", "quay.io"])
     assert carry_out(changes, Keeper(), backup=True) == [f"{file}.backup"]
     assert Path(f"{file}.backup").read_text() == "# mine\n"
-    changes, _warnings = _plan(tmp_path, upstreams=["docker.io", "quay.io"], fallback=False)
+    changes, _warnings = _plan(tmp_path, upstreams=["docker.io", "quay.io"])
     assert carry_out(changes, Keeper(), backup=True) == []
+
+
+def test_plan_mirror_names_file_with_block_without_end_in_either_state(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text("# BEGIN k8scr.core\n[host]\n")
+    for state in ("present", "absent"):
+        with pytest.raises(InputError, match=r"docker\.io/hosts\.toml is damaged: line 1"):
+            _plan(tmp_path, state=state)
+
+
+def test_plan_mirror_changes_nothing_where_result_would_not_be_valid(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text('host = {"https://a" = {}}\n')
+    with pytest.raises(InputError, match=r"hosts\.toml is not changed: it would no longer be valid"):
+        _plan(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "file", "text"),
+    [
+        ("containerd", "certs.d/docker.io/hosts.toml", 'server = "https://registry-1.docker.io"\n'),
+        ("k3s", "registries.yaml", "mirrors: {}\n"),
+        ("containers", "conf.d/zz-k8scr-core.conf", "# Written by k8scr.core\n"),
+    ],
+)
+def test_plan_mirror_follows_link_in_place_of_file(tmp_path: Path, runtime: str, file: str, text: str) -> None:
+    real, link = tmp_path / "real", tmp_path / file
+    real.write_text(text)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(real)
+    path = {"containerd": tmp_path / "certs.d", "k3s": link, "containers": link.parent}[runtime]
+
+    _do(path, runtime)
+    assert URL.partition("//")[2] in real.read_text()
+    _do(path, runtime, state="absent")
+    assert real.read_text() == ("" if runtime == "containers" else text)
+    assert link.is_symlink()
+
+
+def test_plan_mirror_makes_registries_yaml_private(tmp_path: Path) -> None:
+    (change,) = _do(tmp_path / "registries.yaml", "k3s")
+    assert change.mode == 0o600
+
+
+def test_plan_mirror_warns_of_entries_that_take_precedence(tmp_path: Path) -> None:
+    (tmp_path / "registries.conf").write_text('[[registry]]\nprefix = "docker.io/library"\n')
+    _changes, warnings = _plan(tmp_path / "registries.conf.d", "containers")
+    assert len(warnings) == 1
+    assert "docker.io/library, which takes precedence over the one for docker.io" in warnings[0]
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
@@ -101,6 +152,16 @@ def test_folders_that_the_default_does_not_reach_are_named(tmp_path: Path) -> No
         f"{tmp_path} has folders for quay.io, for which '*' does not count; name them among the upstreams too"
     ]
     assert _plan(tmp_path, upstreams=["*", "quay.io"])[1] == []
+
+
+def test_plan_mirror_warns_where_hosts_for_all_registries_apply_no_longer(tmp_path: Path) -> None:
+    default = tmp_path / "_default/hosts.toml"
+    default.parent.mkdir()
+    default.write_text('[host."https://cache.example.com"]\n')
+    _changes, warnings = _plan(tmp_path)
+    assert warnings == [f"{default} does not apply to docker.io any more; write its hosts into their hosts.toml too"]
+    _do(tmp_path)
+    assert _plan(tmp_path)[1] == []
 
 
 def test_certificates_that_would_no_longer_be_found_are_told(tmp_path: Path) -> None:

@@ -4,13 +4,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.node import toml_format
 from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import Mirror
-from ansible_collections.k8scr.core.plugins.module_utils.node.registries_conf import drop_in
+from ansible_collections.k8scr.core.plugins.module_utils.node.registries_conf import drop_in, shadows
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
 MAIN = """\
@@ -80,3 +84,116 @@ def test_settings_that_would_make_the_mirror_useless_are_refused(setting: str) -
     text = f'[[registry]]\nlocation = "docker.io"\n{setting} = true\n'
     with pytest.raises(InputError, match=f"a.conf has {setting} = true"):
         drop_in(["docker.io"], MIRROR, {"a.conf": text})
+
+
+@pytest.mark.parametrize("setting", ["blocked", "mirror-by-digest-only"])
+@pytest.mark.parametrize("prefix", ["evil.example.net", "docker.io/library", "*.docker.io"])
+def test_drop_in_ignores_settings_of_other_registries(setting: str, prefix: str) -> None:
+    text = f'[[registry]]\nprefix = "{prefix}"\nlocation = "a.example.com"\n{setting} = true\n'
+    assert drop_in(["docker.io"], MIRROR, {"a.conf": text}) == drop_in(["docker.io"], MIRROR, {})
+
+
+def test_drop_in_keeps_settings_of_wildcard() -> None:
+    mirror = '[[registry.mirror]]\nlocation = "cache.example.com"\n'
+    text = f'[[registry]]\nprefix = "*.example.com"\ninsecure = true\n{mirror}'
+    (registry,) = _registries(drop_in(["registry.example.com"], MIRROR, {"a.conf": text}))
+    assert registry == {
+        "prefix": "registry.example.com",
+        "location": "registry.example.com",
+        "insecure": True,
+        "mirror": [{"location": "10.0.0.1:5001", "insecure": True}, {"location": "cache.example.com"}],
+    }
+
+
+def test_drop_in_refuses_wildcard_that_blocks_the_registry() -> None:
+    text = '[[registry]]\nprefix = "*.example.com"\nblocked = true\n'
+    with pytest.raises(InputError, match=r"blocked = true for \*\.example\.com"):
+        drop_in(["registry.example.com"], MIRROR, {"a.conf": text})
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "[[registry]]\nlocation = 'quay.io'\nmirror = [{location = 'first.example.com', pull-from-mirror = 'all'}]\n",
+        "registry = [{location = 'quay.io', mirror = [{location = 'first.example.com', pull-from-mirror = 'all'}]}]",
+        """[[ registry ]] # \u2028[\r\n'location' = 'quay.io'\r\n[[registry . mirror]]\r\nlocation = "first.example.com"
+        pull-from-mirror = 'all'""",
+    ],
+)
+def test_drop_in_keeps_mirrors_in_every_form_of_toml(form: str) -> None:
+    (quay,) = _registries(drop_in(["quay.io"], MIRROR, {"a.conf": form}))
+    assert quay["mirror"][1:] == [{"location": "first.example.com", "pull-from-mirror": "all"}]
+
+
+def test_drop_in_refuses_file_that_is_not_valid() -> None:
+    with pytest.raises(InputError, match=r"a\.conf is not valid TOML"):
+        drop_in(["quay.io"], MIRROR, {"a.conf": "[[registry]]\nlocation = \n"})
+
+
+def test_drop_in_needs_no_parser_for_files_without_registries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toml_format, "_LOADS", None)
+    search, aliases = 'unqualified-search-registries = ["docker.io"]\n', '[aliases]\n"a" = "b"\n'
+    others = {"registries.conf": search, "short.conf": aliases}
+    assert drop_in(["docker.io"], MIRROR, others) == drop_in(["docker.io"], MIRROR, {})
+    with pytest.raises(InputError, match="Install tomli"):
+        drop_in(["docker.io"], MIRROR, {"a.conf": MAIN})
+
+
+SHADOWS = {
+    "longer-prefix": ("docker.io", "docker.io/library", "a.conf"),
+    "repository": ("docker.io", "docker.io/library/busybox", "a.conf"),
+    "wildcard-as-long-as-the-name": ("a.example.com", "*.example.com", "a.conf"),
+    "later-file": ("docker.io", "docker.io", "zzz.conf"),
+}
+NO_SHADOWS = {
+    "itself": ("docker.io", "docker.io", "a.conf"),
+    "other-registry": ("docker.io", "docker.io.example.com/library", "a.conf"),
+    "other-port": ("docker.io", "docker.io:5000", "a.conf"),
+    "shorter-wildcard": ("registry.example.com", "*.example.com", "a.conf"),
+    "domain-of-wildcard": ("example.com", "*.example.com", "a.conf"),
+}
+
+
+@pytest.mark.parametrize("case", SHADOWS)
+def test_shadows_names_entry_that_takes_precedence(case: str) -> None:
+    upstream, prefix, file = SHADOWS[case]
+    (warning,) = shadows([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'})
+    assert warning.startswith(f"{file} has an entry for {prefix}, which takes precedence over the one for {upstream}")
+
+
+@pytest.mark.parametrize("case", NO_SHADOWS)
+def test_shadows_are_not_reported_for_entries_without_precedence(case: str) -> None:
+    upstream, prefix, file = NO_SHADOWS[case]
+    assert shadows([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'}) == []
+
+
+def _inline(value: Any) -> str:
+    """Return a TOML value, in which tables are inline."""
+    if isinstance(value, dict):
+        return f"{{{', '.join(f'{key} = {_inline(each)}' for key, each in value.items())}}}"
+    return f"[{', '.join(map(_inline, value))}]" if isinstance(value, list) else json.dumps(value)
+
+
+@st.composite
+def _entry(draw: st.DrawFn) -> dict[str, Any]:
+    names = st.sampled_from(["a.example.com", "b.example.com/c"])
+    entry: dict[str, Any] = {"prefix": draw(st.sampled_from(["docker.io", "*.io", "quay.io", "docker.io/library"]))}
+    keys = st.sampled_from(["insecure", "blocked", "mirror-by-digest-only"])
+    entry.update(draw(st.dictionaries(keys, st.just(False))))
+    entry.update(draw(st.dictionaries(st.just("location"), names)))
+    pulls = st.sampled_from(["all", "tag-only"])
+    mirror = st.fixed_dictionaries({"location": names}, optional={"insecure": st.booleans(), "pull-from-mirror": pulls})
+    return {**entry, "mirror": draw(st.lists(mirror, max_size=3))}
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(_entry(), max_size=3, unique_by=lambda entry: str(entry["prefix"])))
+def test_drop_in_adds_only_our_mirror_to_existing_entry(entries: list[dict[str, Any]]) -> None:
+    text = f"registry = {_inline(entries)}"
+    found = {entry["prefix"]: entry for entry in entries}
+    expected = found.get("docker.io") or found.get("*.io") or {"mirror": []}
+    (after,) = _registries(drop_in(["docker.io"], MIRROR, {"a.conf": text}))
+    assert after["mirror"].pop(0)["location"] == MIRROR.address
+    assert after == {"location": "docker.io", **expected, "prefix": "docker.io"} | (
+        {} if after["mirror"] else {"mirror": []}
+    )

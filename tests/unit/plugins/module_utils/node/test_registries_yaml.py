@@ -4,15 +4,17 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 import yaml
 from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils.node import registries_yaml
+from ansible_collections.k8scr.core.plugins.module_utils.node.checked_edit import edited
 from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import Mirror
 from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import own_part, taken_back
-from ansible_collections.k8scr.core.plugins.module_utils.node.registries_yaml import with_mirrors
+from ansible_collections.k8scr.core.plugins.module_utils.node.registries_yaml import YAML, with_mirrors
 
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
@@ -85,12 +87,136 @@ def test_a_rewrite_that_would_hit_other_endpoints_is_refused() -> None:
 
 
 def test_what_is_not_yaml_is_refused() -> None:
-    with pytest.raises(InputError, match="are not YAML"):
+    with pytest.raises(InputError, match="not valid YAML in line 3"):
         with_mirrors("mirrors: {\n  a\n", ["docker.io"], MIRROR)
 
 
-def test_pyyaml_is_asked_for_only_where_there_is_something_to_read(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def without_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node without PyYAML."""
     monkeypatch.setattr(registries_yaml, "HAS_YAML", False)
-    assert _mirrors(with_mirrors("configs: {}\n", ["docker.io"], MIRROR)) == {"docker.io": {"endpoint": [URL]}}
-    with pytest.raises(InputError, match="Install PyYAML"):
-        with_mirrors(ADMINISTRATORS, ["docker.io"], MIRROR)
+
+
+@pytest.mark.usefixtures("without_pyyaml")
+@pytest.mark.parametrize("text", ["", "# The office's.\r\n", "\n"])
+def test_with_mirrors_needs_no_pyyaml_without_entries_of_administrators(text: str) -> None:
+    after = with_mirrors(text, ["docker.io"], MIRROR)
+    assert _mirrors(after) == {"docker.io": {"endpoint": [URL]}}
+    assert edited("registries.yaml", text, after, YAML) == after
+
+
+@pytest.mark.usefixtures("without_pyyaml")
+def test_with_mirrors_names_pyyaml_where_administrators_have_entries() -> None:
+    with pytest.raises(InputError, match=r"PyYAML is missing.*Install PyYAML on the node"):
+        with_mirrors("configs: {}\n", ["docker.io"], MIRROR)
+
+
+RANCHER = {
+    "mirrors": {"docker.io": {"endpoint": ["https://mirror.example.com"]}},
+    "configs": {"mirror.example.com": {"auth": {"username": "puller", "password": "secret"}}},
+}
+STYLES = {
+    "json": json.dumps(RANCHER),
+    "json-lines": json.dumps(RANCHER, indent=2) + "\n",
+    "json-tabs": json.dumps(RANCHER, indent="\t") + "\n",
+    "json-crlf": json.dumps(RANCHER, indent=2).replace("\n", "\r\n") + "\r\n",
+    "json-configs-first": json.dumps({key: RANCHER[key] for key in ("configs", "mirrors")}),
+    "flow": "{mirrors: {docker.io: {endpoint: [https://mirror.example.com]}}} # by hand\n",
+    "flow-without-mirrors": "{configs: {a: {auth: {password: secret}}}}",
+    "flow-empty": "{}\n",
+    "flow-null": "{mirrors: }\n",
+    "single-quotes": "---\n'mirrors':\n  docker.io:\n    endpoint:\n    - https://mirror.example.com\n",
+    "document-marks": "---\nmirrors:\n  docker.io:\n    endpoint: [https://mirror.example.com]\n...\n",
+    "document-mark-alone": "# Nothing yet.\n---\n",
+    "indented": "  mirrors:\n    docker.io:\n      endpoint: [https://mirror.example.com]\n  configs: {a: {}}",
+    "other-key-last": "mirrors:\n  docker.io: {}\n\n# Passwords.\nconfigs:\n  a:\n    auth: {password: secret}\n...\n",
+    "anchors": "configs: &all\n  a: &a {auth: {password: secret}}\n  b: *a\nmirrors:\n",
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_with_mirrors_changes_only_mirrors_in_every_style(style: str) -> None:
+    before = yaml.load(STYLES[style], yaml.CSafeLoader) or {}
+    after_text = with_mirrors(STYLES[style], ["docker.io", "quay.io"], MIRROR)
+    after = yaml.load(after_text, yaml.CSafeLoader)
+
+    existing = ((before.pop("mirrors", None) or {}).get("docker.io") or {}).get("endpoint", [])
+    assert after.pop("mirrors") == {"docker.io": {"endpoint": [URL, *existing]}, "quay.io": {"endpoint": [URL]}}
+    assert after == before
+    assert edited("registries.yaml", STYLES[style], after_text, YAML) == after_text
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_taken_back_restores_every_byte_in_every_style(style: str) -> None:
+    once = with_mirrors(STYLES[style], ["docker.io"], MIRROR)
+    assert with_mirrors(once, ["docker.io"], MIRROR) == once
+    assert taken_back(once) == STYLES[style]
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_own_part_has_no_passwords_in_any_style(style: str) -> None:
+    assert "secret" not in own_part(with_mirrors(STYLES[style], ["docker.io"], MIRROR))
+
+
+@pytest.mark.parametrize("text", ["{}", "{mirrors: {}}", "---\n", "mirrors: {}\n"])
+def test_with_mirrors_adds_certificates_in_every_style(text: str) -> None:
+    after = with_mirrors(text, ["docker.io"], PRIVATE)
+    assert yaml.safe_load(after)["configs"] == {"mirror.example.com": {"tls": {"ca_file": "/etc/ssl/ca.pem"}}}
+    assert edited("registries.yaml", text, after, YAML) == after
+    assert taken_back(after) == text
+
+
+def test_with_mirrors_keeps_endpoints_for_all_registries_for_those_that_it_names() -> None:
+    text = 'mirrors:\n  "*":\n    endpoint: [https://all.example.com]\n'
+    after = _mirrors(with_mirrors(text, ["docker.io"], MIRROR))
+    assert after["docker.io"] == {"endpoint": [URL, "https://all.example.com"]}
+    assert after["*"] == {"endpoint": ["https://all.example.com"]}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("mirrors: {}\nmirrors: {}\n", "the key mirrors stands twice"),
+        ("mirrors: {}\n---\nmirrors: {}\n", "not valid YAML"),
+        ("- mirrors\n", "not a mapping"),
+        ("mirrors: [a]\n", "mirrors are not a mapping"),
+        ("mirrors:\n  docker.io: {}  # old\u2028until May\n", "not valid YAML"),
+    ],
+)
+def test_with_mirrors_refuses_file_that_k3s_cannot_read(text: str, reason: str) -> None:
+    with pytest.raises(InputError, match=reason):
+        with_mirrors(text, ["docker.io"], MIRROR)
+
+
+def test_with_mirrors_does_not_show_contents_of_invalid_file() -> None:
+    with pytest.raises(InputError) as caught:
+        with_mirrors("configs: {a: {auth: {password: secret}}\n", ["docker.io"], MIRROR)
+    assert "secret" not in str(caught.value)
+
+
+def test_edited_refuses_to_drop_endpoint_of_administrator() -> None:
+    after = with_mirrors(ADMINISTRATORS, ["docker.io"], MIRROR)
+    damaged = after.replace(', "https://mirror.example.com"', "")
+    with pytest.raises(InputError, match=r"would affect mirrors\.docker\.io\.endpoint"):
+        edited("registries.yaml", ADMINISTRATORS, damaged, YAML)
+    with pytest.raises(InputError, match=r"would affect mirrors\.docker\.io\.endpoint"):
+        edited("registries.yaml", after, damaged, YAML)
+
+
+def test_edited_refuses_entries_that_only_yaml_sees_in_a_comment() -> None:
+    text = "# a\x85mirrors: {docker.io: {}}\n"
+    with pytest.raises(InputError, match="the key mirrors stands twice"):
+        edited("registries.yaml", text, with_mirrors(text, ["docker.io"], MIRROR), YAML)
+
+
+def test_edited_refuses_to_replace_lines_that_others_wrote_into_the_block() -> None:
+    before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR)
+    before = before.replace("# END", '  "ghcr.io": {endpoint: [https://a]}\n# END')
+    with pytest.raises(InputError, match=r"would affect mirrors\.ghcr\.io\.endpoint"):
+        edited("registries.yaml", before, with_mirrors(before, ["docker.io"], MIRROR), YAML)
+
+
+def test_edited_refuses_to_remove_block_that_entries_of_administrators_continue() -> None:
+    before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR) + "  ghcr.io: {}\n"
+    with pytest.raises(InputError, match=r"registries\.yaml is not changed"):
+        edited("registries.yaml", before, taken_back(before), YAML)

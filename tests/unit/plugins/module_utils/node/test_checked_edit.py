@@ -1,0 +1,247 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils.node import (
+    config_toml,
+    hosts_toml,
+    registries_yaml,
+    toml_format,
+)
+from ansible_collections.k8scr.core.plugins.module_utils.node.checked_edit import Format, edited, removed
+from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import Mirror
+from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import taken_back
+from hypothesis import event, given, settings
+from hypothesis import strategies as st
+
+URL = "http://10.0.0.1:5001"
+FOLDER = "/etc/containerd/certs.d"
+MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
+ALONE = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=False)
+CRI = "io.containerd.grpc.v1.cri"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of node file.
+
+    Attributes:
+        add: Adds the managed block.
+        format: Its format.
+        others: Removes our entries from its meaning.
+        fragments: Sets of parts of files, of which one of each set is drawn.
+    """
+
+    add: Callable[[str], str]
+    format: Format
+    others: Callable[[dict[str, Any]], object]
+    fragments: tuple[tuple[str, ...], ...]
+
+
+def _pruned(meaning: Any) -> Any:
+    if not isinstance(meaning, dict):
+        return meaning
+    kept = {key: _pruned(value) for key, value in meaning.items()}
+    return {key: value for key, value in kept.items() if value not in ({}, None)}
+
+
+def _other_hosts(meaning: dict[str, Any]) -> object:
+    meaning.get("host", {}).pop(URL, None)
+    return _pruned(meaning)
+
+
+def _other_hosts_alone(meaning: dict[str, Any]) -> object:
+    return _other_hosts({key: value for key, value in meaning.items() if key not in ("server", "capabilities", "ca")})
+
+
+def _other_settings(meaning: dict[str, Any]) -> object:
+    meaning.get("plugins", {}).get(CRI, {}).get("registry", {}).pop("config_path", None)
+    return _pruned(meaning)
+
+
+def _other_mirrors(meaning: dict[str, Any] | None) -> object:
+    meaning = meaning or {}
+    for entry in (meaning.get("mirrors") or {}).values():
+        entry["endpoint"] = [endpoint for endpoint in entry.get("endpoint", ()) if endpoint != URL] or None
+    return _pruned(meaning)
+
+
+ANY_TEXTS = st.lists(st.sampled_from([*"ab=[]{}:\"'#.\n\r\x0b\x0c\x85\u2028\u2029", "\r\n"])).map("".join)
+ODD_COMMENT = "# Petra\u2028asks\u2029before\x85noon\n"
+HOSTS = (
+    ("", ODD_COMMENT, "\n"),
+    ("", 'server = "https://registry-1.docker.io"\n', "'server' = '''\nhttps://a#b'''\n"),
+    ("", 'capabilities = [\n  "pull", # [\n  "resolve",\n]\n'),
+    ("", '# Frankfurt.\n[host."https://a"]\n', '[host."https://a".header]\n  authorization = "Basic \u2028=\x85"\n'),
+    ("", "[host]\n  \"https://b\" = { capabilities = ['pull'] }\n", "[ host . 'https://b' ] # b\n"),
+    ("", ODD_COMMENT, "# The end."),
+)
+CONFIG = (
+    ("version = 2\n", "'version' = 2 # two\n"),
+    ("", ODD_COMMENT, '[grpc]\n  address = "/run/\u2028"\n'),
+    (
+        "",
+        f'[plugins."{CRI}"]\n  sandbox_image = "a"\n',
+        f'[plugins."{CRI}"]\n  registry.config_path = ""\n',
+        f'[plugins."{CRI}"]\n  registry . "config_path" = "" # none\n  sandbox_image = "a"\n',
+        f"[plugins.'{CRI}']\n  registry.max = 1\n",
+        f"[plugins]\n  \"{CRI}\".registry.config_path = ''\n",
+        f'[plugins]\n  "{CRI}".sandbox_image = "a"\n',
+        f'["plugins" . "{CRI}" . registry]\n',
+        f'[plugins."{CRI}".registry]\n  config_path = ""\n  max = 1\n',
+        f'[plugins."{CRI}".registry.headers]\n  a = [ "b",\n "[c]" ]\n',
+    ),
+    ("", '[stream_processors]\n[[a]]\nb = """\n[c] = #\n"""\n', "[cgroup]\n  path = ''"),
+)
+DOCKER = "docker.io: {endpoint: [https://a]}"
+YAML = (
+    ("", "# The office's.\n", "---\n"),
+    ("", "configs:\n  a:\n    auth: {password: 'x\u2028y'}\n", '"configs": {\n}\n'),
+    (
+        "",
+        f"mirrors:\n  {DOCKER}  # a\n  quay.io: {{}}\n",
+        "'mirrors':\n  \"docker.io\":\n    endpoint:\n    - https://a\n\n",
+        f"mirrors: {{\n  {DOCKER}\n}}\n",
+        "mirrors:\n",
+    ),
+    ("", "# The end.", "other: |\n  text\n  mirrors\n"),
+)
+FLOW = (
+    ("", "---\n", "# Rancher's.\n"),
+    ("{", "{\n", '{"configs": {"a": {"auth": {"password": "b"}}},', "{ configs: {}, "),
+    (f"mirrors: {{{DOCKER}}}", '"mirrors":{"docker.io": {"endpoint":\n["https://a"]}}\n', "'other': 1", "\tmirrors: "),
+    ("}", "\n}\n", "} # the end", "}\n...\n"),
+)
+KINDS = {
+    "hosts.toml": Kind(
+        lambda text: hosts_toml.with_mirror(text, "docker.io", MIRROR), toml_format.TOML, _other_hosts, HOSTS
+    ),
+    "hosts.toml without fallback": Kind(
+        lambda text: hosts_toml.with_mirror(text, "docker.io", ALONE), toml_format.TOML, _other_hosts_alone, HOSTS
+    ),
+    "config.toml": Kind(
+        lambda text: config_toml.with_folder(text, FOLDER, ""),
+        Format(toml_format.parse, config_toml.own_paths),
+        _other_settings,
+        CONFIG,
+    ),
+    "registries.yaml": Kind(
+        lambda text: registries_yaml.with_mirrors(text, ["docker.io", "ghcr.io"], MIRROR),
+        registries_yaml.YAML,
+        _other_mirrors,
+        YAML,
+    ),
+    "registries.yaml in flow style": Kind(
+        lambda text: registries_yaml.with_mirrors(text, ["docker.io", "ghcr.io"], MIRROR),
+        registries_yaml.YAML,
+        _other_mirrors,
+        FLOW,
+    ),
+}
+
+
+@st.composite
+def _texts(draw: st.DrawFn, kind: Kind) -> str:
+    """Draw a valid file, with line breaks of either kind or both, and with or without one at its end."""
+    text = "".join(draw(st.sampled_from(fragments)) for fragments in kind.fragments)
+    breaks = draw(st.sampled_from([("\n",), ("\r\n",), ("\n", "\r\n")]))
+    lines = text.split("\n")
+    text = "".join(f"{line}{draw(st.sampled_from(breaks))}" for line in lines[:-1]) + lines[-1]
+    return text.rstrip("\r\n") if draw(st.booleans()) else text
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_edited_changes_only_our_entries_of_every_kind_of_file(name: str) -> None:
+    kind = KINDS[name]
+    parse = kind.format.parse
+
+    @settings(max_examples=60, deadline=None)
+    @given(_texts(kind))
+    def check(text: str) -> None:
+        after = edited("file", text, kind.add(text), kind.format)
+        assert kind.others(parse(after)) == kind.others(parse(text) or {})
+        assert removed("file", after, kind.format) == (text or None)
+
+    check()
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_taken_back_restores_every_byte_of_every_kind_of_file(name: str) -> None:
+    kind = KINDS[name]
+
+    @settings(max_examples=60, deadline=None)
+    @given(_texts(kind) | ANY_TEXTS)
+    def check(text: str) -> None:
+        try:
+            once = kind.add(text)
+        except InputError as error:
+            event(f"refused: {error.message[:40]}")
+            return
+        assert taken_back(once) == text
+        assert kind.add(once) == once
+
+    check()
+
+
+HOSTS_TOML = 'server = "https://a"\n[host."https://b".header]\n  authorization = "Basic secret"\n'
+
+
+def test_edited_refuses_change_of_other_entries_without_showing_their_values() -> None:
+    after = hosts_toml.with_mirror(HOSTS_TOML, "docker.io", MIRROR)
+    with pytest.raises(InputError, match=r"^hosts is not changed: .*host\.https://b\.header\.authorization") as caught:
+        edited("hosts", HOSTS_TOML, after.replace("Basic secret", "Basic other"), toml_format.TOML)
+    assert "Basic" not in str(caught.value)
+
+
+def test_edited_refuses_result_that_is_not_valid() -> None:
+    with pytest.raises(InputError, match="hosts is not changed: it would no longer be valid: not valid TOML"):
+        edited("hosts", HOSTS_TOML, f"{HOSTS_TOML}server = \n", toml_format.TOML)
+
+
+def test_edited_refuses_file_that_is_not_valid() -> None:
+    text = "server = \n"
+    with pytest.raises(InputError, match="hosts is not changed: it is not valid: not valid TOML"):
+        edited("hosts", text, hosts_toml.with_mirror(text, "docker.io", MIRROR), toml_format.TOML)
+
+
+def test_removed_needs_no_valid_file() -> None:
+    text = f'version = 2\n[plugins."{CRI}".registry]\n'
+    duplicate = config_toml.with_folder(text, FOLDER, "") + f'[plugins."{CRI}".registry]\n'
+    kind = Format(toml_format.parse, config_toml.own_paths)
+    assert removed("config", duplicate, kind) == f'{text}[plugins."{CRI}".registry]\n'
+
+
+def test_removed_refuses_to_move_entries_that_follow_the_block_into_another_table() -> None:
+    before = hosts_toml.with_mirror("", "docker.io", MIRROR) + "  skip_verify = true\n"
+    with pytest.raises(InputError, match=r"host\.http://10\.0\.0\.1:5001\.skip_verify"):
+        removed("hosts", before, toml_format.TOML)
+
+
+@pytest.fixture
+def without_parser(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A node whose Python has no TOML parser."""
+    monkeypatch.setattr(toml_format, "_LOADS", None)
+
+
+@pytest.mark.usefixtures("without_parser")
+def test_edited_names_tomli_where_administrators_have_entries() -> None:
+    after = hosts_toml.with_mirror(HOSTS_TOML, "docker.io", MIRROR)
+    with pytest.raises(InputError, match=r"tomli is missing for .*Install tomli on the node"):
+        edited("hosts", HOSTS_TOML, after, toml_format.TOML)
+
+
+@pytest.mark.usefixtures("without_parser")
+@pytest.mark.parametrize("text", ["", "# A comment.\n"])
+def test_edited_needs_no_parser_without_entries_of_administrators(text: str) -> None:
+    once = edited("hosts", text, hosts_toml.with_mirror(text, "docker.io", MIRROR), toml_format.TOML)
+    again = hosts_toml.with_mirror(once, "docker.io", ALONE)
+    assert edited("hosts", once, again, toml_format.TOML) == again
+    assert removed("hosts", again, toml_format.TOML) == (text or None)
