@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -162,14 +161,6 @@ def place_pod(address: str, name: str) -> None:
     status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
     where = (f"--namespace={NAMESPACE}", "pod", name)
     kubectl("patch", *where, "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
-
-
-def install_distribution_2() -> None:
-    """Install Debian's registry where it is missing."""
-    if not shutil.which("docker-registry"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "docker-registry"]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def _free_port() -> int:
