@@ -76,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("programs", help="make sure that programs are there; prints their paths")
     verb.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(catalogue.PROGRAMS)}")
     verb.set_defaults(carry_out=_programs)
-    verb = verbs.add_parser("packages", help="install the Debian packages that the cluster, the images and the tests need")
+    verb = verbs.add_parser("packages", help="install the Debian packages of the cluster, the images and the tests")
     verb.add_argument("--remove", action="store_true", help="remove them instead, in CI only")
     verb.set_defaults(carry_out=_packages)
     verb = verbs.add_parser("selftest", help="take it down, and try hard to make `up` and `down` fail")

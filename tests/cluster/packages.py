@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The Debian packages of the cluster, the images and the tests: the only list, and the only place that installs them."""
+"""The Debian packages of the cluster, the images and the tests: the only list, and the only installer."""
 
 from __future__ import annotations
 

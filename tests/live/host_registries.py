@@ -110,6 +110,9 @@ class HostRegistry:
         )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
+            # Another program may listen on the port that it was told to take.
+            ended = self._process.poll() is not None
+            assert not ended, f"{self.make} ended with {self._process.returncode}: is {self.address} in use?"
             try:
                 socket.create_connection((layout.HOST_ADDRESS, self.port), timeout=1).close()
                 return

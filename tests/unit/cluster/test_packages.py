@@ -125,7 +125,7 @@ def test_ensure_updates_the_package_lists_if_the_installation_fails(machine: Mac
 
 
 def test_ensure_names_the_packages_that_are_still_missing(machine: Machine) -> None:
-    with pytest.raises(ClusterError, match="missing on this machine, install: umoci$"):
+    with pytest.raises(ClusterError, match=r"missing on this machine, install: umoci$"):
         packages.ensure({"runc": "runc", "umoci": "umoci"})
 
     assert machine.calls
