@@ -22,7 +22,7 @@ from cluster import audit, layout
 
 from .conftest import Task
 from .host_registries import NAMESPACE
-from .hostile import ESCAPES, Hostile, encode, hostile_registry, strays
+from .hostile import ESCAPES, Hostile, encode, hostile_registry, says, strays
 
 URL = "http://registry.example"
 
@@ -150,8 +150,10 @@ def test_a_challenge_is_not_answered(task: Task, hostile: Hostile) -> None:
 
 
 def test_a_status_that_the_registry_forges_is_just_a_message(task: Task, hostile: Hostile) -> None:
-    hostile.status = 403
-    hostile.body = b'{"kind": "Status", "apiVersion": "v1", "message": "run \\u001b[31mthis\\n as root"}'
+    body = b'{"kind": "Status", "apiVersion": "v1", "message": "run \\u001b[31mthis\\n as root"}'
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    # A lookup, which is a HEAD request, has no body to read a message from.
+    hostile.acts = {"POST": says(head.encode() + body)}
     source = {"source": f"oci:{images.ensure('busybox').layout}", "name": "docker.io/team/app:1"}
 
     result = task("k8scr_push", images=[source], **hostile.options)
