@@ -133,6 +133,9 @@ def _removable() -> list[str]:
         for package in _installed() & set(ALL.values()) - _NEVER_REMOVED
         if not running.intersection(_output("dpkg-query", "--listfiles", package))
     }
+    # Together first: a package that only replaces another one of the list is then not installed.
+    if _changes_of_removing(*candidates) <= candidates:
+        return sorted(candidates)
     return sorted(package for package in candidates if _changes_of_removing(package) <= candidates)
 
 
@@ -141,11 +144,11 @@ def _installed() -> set[str]:
     return {package for status, package in zip(words[::2], words[1::2]) if status == "installed"}
 
 
-def _changes_of_removing(package: str) -> set[str]:
-    """Return the packages that apt-get would remove, or install instead, if the package were removed."""
-    result = _apt_get("remove", "--simulate", package)
+def _changes_of_removing(*packages: str) -> set[str]:
+    """Return the packages that apt-get would remove, or install instead, if the packages were removed."""
+    result = _apt_get("remove", "--simulate", *packages)
     if result.returncode:
-        raise ClusterError(f"apt-get cannot plan the removal of {package}: {result.stderr.strip()}")
+        raise ClusterError(f"apt-get cannot plan the removal of {' '.join(packages)}: {result.stderr.strip()}")
     return set(re.findall(r"^(?:Remv|Purg|Inst) ([^ :]+)", result.stdout, re.MULTILINE))
 
 

@@ -33,9 +33,11 @@ APT_GET = """#!/bin/sh
 echo "$*" >> {folder}/calls
 case "$*" in
   *"remove --simulate"*)
-    for package; do :; done
-    echo "Remv $package [1.0]"
-    cat {folder}/removed-with-$package 2>/dev/null
+    for package; do
+      case $package in -*|DPkg*|remove) continue ;; esac
+      echo "Remv $package [1.0]"
+      cat {folder}/removed-with-$package 2>/dev/null
+    done
     exit 0 ;;
   *install*)
     [ -e {folder}/installable ] || {{ echo "E: no such package" >&2; exit 100; }}
