@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo test lint sanity unit integration live bench chaos cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo packages test lint sanity unit integration live bench chaos cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -17,7 +17,10 @@ help:  ## List these targets
 demo:  ## Bring a cluster up, deliver images into it, and run one of them
 	@$(DEV) demo
 
-test:  ## Check everything, on a real cluster
+packages:  ## Install the Debian packages that the tests need
+	@$(CLUSTER) packages
+
+test: packages  ## Check everything, on a real cluster
 	@$(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips)
 
 lint:  ## Format, lint and types
@@ -29,16 +32,16 @@ sanity:  ## ansible-test sanity
 unit:  ## Tests without a cluster
 	@$(TEST) unit
 
-integration: cluster-up  ## ansible-test integration, on the cluster
+integration: packages cluster-up  ## ansible-test integration, on the cluster
 	@$(TEST) integration
 
-live: cluster-up  ## pytest, on the cluster
+live: packages cluster-up  ## pytest, on the cluster
 	@$(TEST) live
 
-bench: cluster-up  ## Measure, side by side with other ways: make bench ARGS='--quick --output docs/benchmark'
+bench: packages cluster-up  ## Measure, side by side with other ways: make bench ARGS='--quick --output docs/benchmark'
 	@$(DEV) bench --pass-on='$(ARGS)'
 
-chaos: cluster-up  ## A thousand deliveries with faults: make chaos ARGS='--seed 7 --only 417'
+chaos: packages cluster-up  ## A thousand deliveries with faults: make chaos ARGS='--seed 7 --only 417'
 	@$(DEV) chaos --pass-on='$(ARGS)'
 
 cluster-up:  ## Bring the test cluster up, or bring back what is missing of it

@@ -19,7 +19,6 @@ from pathlib import Path
 import images
 from cluster import cluster, layout, programs
 from cluster.errors import ClusterError
-from images.tools import require
 
 from . import bars, report
 from .comparisons import COMPARISONS
@@ -48,14 +47,16 @@ def main() -> int:
     results = Results(options.output / "results.json", options.scale)
     started = time.monotonic()
     try:
-        _measure(_wanted(options), options.rounds, options.scale, results)
+        failed = _measure(_wanted(options), options.rounds, options.scale, results)
     except (Failed, ClusterError, images.Failed) as problem:
         say(f"error: {problem}")
         return 1
     finally:
         print(report.write(results, options.output))
     say(f"measured in {time.monotonic() - started:.0f} s; the report is in {options.output}")
-    return 0
+    if failed:
+        say(f"error: not measured: {', '.join(failed)}")
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -91,10 +92,11 @@ def _wanted(options: argparse.Namespace) -> Mapping[str, set[str]]:
     return {name: set(COMPARISONS[name].ways) if name in COMPARISONS else set() for name in names}
 
 
-def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results: Results) -> None:
+def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results: Results) -> list[str]:
+    """Measure, and return the names of what could not be measured."""
+    failed = []
     cluster.up()
     programs.ensure(["crane", "regctl", "oras", "seed", "seed-today", "toxiproxy"])
-    require("skopeo")
     layout.CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-", dir=layout.CACHE)))
@@ -111,3 +113,5 @@ def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results:
                 results.keep(name, works.get(comparison.work).size, figures)
             except Exception as problem:  # noqa: BLE001 - whatever becomes of one, the others are still measured
                 say(f"  {name}: {problem}")
+                failed.append(name)
+    return failed

@@ -56,6 +56,9 @@ def main() -> int:
     print(
         f"\n{len(outcomes)} deliveries in {seconds:.0f} s with seed {options.seed}: {len(wrong)} not as they must be."
     )
+    if not any(outcome.faults for outcome in outcomes):
+        print("No fault struck in any delivery: nothing was tested.", file=sys.stderr, flush=True)
+        return 1
     if options.json:
         about = {"seed": options.seed, "seconds": round(seconds), "date": time.strftime("%Y-%m-%d", time.gmtime())}
         report.write(options.json, outcomes, rows, about)

@@ -112,11 +112,17 @@ class World:
         return sum(path.stat().st_size for path in self.registry.storage.rglob("data") if path.is_file())
 
     def collect_garbage(self) -> None:
-        """Have the registry delete the blobs that no manifest names."""
+        """Have the registry delete the blobs that no manifest names.
+
+        Raises:
+            RuntimeError: It did not begin. It may end early, as when images are pushed meanwhile.
+        """
         command = [str(layout.BIN / "registry"), "garbage-collect", "--delete-untagged"]
         command.append(str(self.server_disk / "config.yml"))
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
-        subprocess.run(command, env=environment, check=False, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode and "failed to garbage collect" not in done.stderr:
+            raise RuntimeError(f"garbage collection did not begin: {done.stderr.strip()}")
 
     def bind(self, allowed: bool) -> None:
         """Let the user push and pull, or not."""

@@ -10,6 +10,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from . import layout
+from .errors import ClusterError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,12 +55,18 @@ def proxy_events(since: int = 0) -> Iterator[dict[str, Any]]:
             yield event
 
 
-def settle(timeout: float = 5) -> None:
-    """Wait until the log is quiet: an answer may reach its client before its line is written."""
+def settle(timeout: float = 30) -> None:
+    """Wait until the log is quiet: an answer may reach its client before its line is written.
+
+    Raises:
+        ClusterError: It is not quiet in time, so that lines may still be missing.
+    """
     deadline = time.monotonic() + timeout
     size = position()
     quiet_since = time.monotonic()
-    while time.monotonic() - quiet_since < QUIET and time.monotonic() < deadline:
+    while time.monotonic() - quiet_since < QUIET:
+        if time.monotonic() > deadline:
+            raise ClusterError(f"the audit log still grows after {timeout:g} s: another client uses the cluster")
         time.sleep(0.02)
         if position() != size:
             size, quiet_since = position(), time.monotonic()

@@ -13,7 +13,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from . import audit, catalogue, cluster, layout, programs, selftest, status, users
+from . import audit, catalogue, cluster, layout, newer_debian, packages, programs, selftest, status, users
 from .errors import ClusterError, say
 
 if TYPE_CHECKING:
@@ -76,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     verb = verbs.add_parser("programs", help="make sure that programs are there; prints their paths")
     verb.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(catalogue.PROGRAMS)}")
     verb.set_defaults(carry_out=_programs)
+    verb = verbs.add_parser("packages", help="install the Debian packages of the cluster, the images and the tests")
+    verb.add_argument("--remove", action="store_true", help="remove them instead, in CI only")
+    verb.set_defaults(carry_out=_packages)
     verb = verbs.add_parser("selftest", help="take it down, and try hard to make `up` and `down` fail")
     verb.set_defaults(carry_out=_selftest)
     return parser
@@ -144,6 +147,15 @@ def _programs(options: argparse.Namespace) -> int:
     names = options.names or [program.name for program in catalogue.NEEDED]
     for path in programs.ensure(names).values():
         print(path)
+    return 0
+
+
+def _packages(options: argparse.Namespace) -> int:
+    if options.remove:
+        packages.remove()
+    else:
+        packages.ensure(packages.ALL)
+        newer_debian.ensure(packages.NEWER)
     return 0
 
 

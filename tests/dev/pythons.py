@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
-from .commands import Failed, say
+from cluster import packages
+
+from .commands import Failed
 
 # Newest first. What the pinned ansible-core runs on, and what modules must run on as well.
 CONTROLLER = ("3.14", "3.13", "3.12")
@@ -63,13 +65,9 @@ def _candidates(version: str) -> Iterator[str]:
 
 def _installed(version: str) -> Path | None:
     """The Python of that version, from the machine's package manager."""
-    if not shutil.which("apt-get") or os.geteuid() != 0:
+    package = packages.PYTHON.format(version=version)
+    if not packages.is_offered(package):
         return None
-    package = f"python{version}-venv"
-    if subprocess.run(["apt-cache", "show", package], capture_output=True, check=False).returncode:
-        return None
-    say(f"installing {package} with apt-get")
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    subprocess.run(["apt-get", "install", "-qq", package], env=environment, stdout=subprocess.DEVNULL, check=True)
+    packages.install([package])
     _found.cache_clear()
     return _found(version)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
-from . import ansible_test, collection, demo, junit, pythons, venv
+from . import ansible_test, collection, junit, pythons, venv
 from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, run_aloud, say, told
 
 RESULTS = BUILD / "results"
@@ -100,10 +100,6 @@ def _chaos(context: Context) -> None:
     few.run("python", "tests/chaos")
 
 
-def _demo(_context: Context) -> None:
-    demo.run_demo()
-
-
 def _pytest(context: Context, folder: str, kubeconfig: str = "") -> None:
     report = RESULTS / f"{folder}.xml"
     context.run("pytest", f"tests/{folder}", f"--junitxml={report}", kubeconfig=kubeconfig)
@@ -148,7 +144,6 @@ STAGES: dict[str, Callable[[Context], None]] = {
     "integration": _integration,
     "live": _live,
     "chaos": _chaos,
-    "demo": _demo,
 }
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 

@@ -11,18 +11,11 @@ import shlex
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-# Programs and the Debian packages they come in. What is not listed is never installed, only asked for.
-PACKAGES = {
-    "busybox": "busybox-static",
-    "debootstrap": "debootstrap",
-    "podman": "podman",
-    "skopeo": "skopeo",
-    "umoci": "umoci",
-}
+from cluster import packages
+from cluster.errors import ClusterError
 
 # debootstrap is in sbin, which not every root shell searches.
 ENVIRONMENT = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin", "LC_ALL": "C"}
@@ -84,34 +77,18 @@ def missing(programs: Sequence[str]) -> list[str]:
 
 
 def require(*programs: str) -> None:
-    """Have the programs, from the machine's package manager where they are not there yet."""
+    """Have the programs; those in the list of packages are installed.
+
+    Raises:
+        Failed: Some are missing.
+    """
+    try:
+        packages.ensure({program: packages.IMAGES[program] for program in programs if program in packages.IMAGES})
+    except ClusterError as error:
+        raise Failed(str(error)) from error
     absent = missing(programs)
-    packages = [PACKAGES[program] for program in absent if program in PACKAGES]
-    if packages and shutil.which("apt-get"):
-        _install(packages)
-        absent = missing(programs)
     if absent:
-        names = ", ".join(f"{name} (Debian: {PACKAGES[name]})" if name in PACKAGES else name for name in absent)
-        raise Failed(f"missing programs, please install them: {names}")
-
-
-def _install(packages: Sequence[str]) -> None:
-    say(f"installing {' '.join(packages)} with apt-get")
-    apt = ("apt-get", "-q", "-y", "-o", "DPkg::Lock::Timeout=300")
-    install = (*apt, "install", "--no-install-recommends", *packages)
-    # The package lists may be missing or old, or another apt-get may hold them for a moment.
-    for pause in (0, 5, 15):
-        try:
-            run(*install, env={"DEBIAN_FRONTEND": "noninteractive"})
-            return
-        except Failed as error:
-            problem = error
-        try:
-            time.sleep(pause)
-            run(*apt, "update")
-        except Failed as error:
-            problem = error
-    raise Failed(f"apt-get cannot install {' '.join(packages)}: {problem}")
+        raise Failed(f"missing programs, please install them: {', '.join(absent)}")
 
 
 def cluster_program(name: str) -> Path:

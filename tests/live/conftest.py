@@ -32,10 +32,20 @@ def kubectl(*arguments: str, stdin: str | None = None) -> str:
     return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def wait_until(happened: Callable[[], bool]) -> None:
-    """Wait for what happens in a moment, and on a busy machine in two."""
-    deadline = time.monotonic() + 60
-    while not happened() and time.monotonic() < deadline:
+def wait_until(happened: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    """Wait for something that happens soon.
+
+    Args:
+        happened: Returns whether it happened.
+        what: The condition, for the message.
+        timeout: Seconds to wait.
+
+    Raises:
+        AssertionError: It did not happen in time.
+    """
+    deadline = time.monotonic() + timeout
+    while not happened():
+        assert time.monotonic() < deadline, f"timed out after {timeout:g} s: {what}"
         time.sleep(0.02)
 
 

@@ -17,9 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster import newer_debian
 from cluster.certificates import CA, Pair, signed
-
-from . import debian
 
 DOCKER = "/usr/bin/docker"
 _STARTS_WITHIN = 60.0
@@ -62,7 +61,6 @@ def docker_engine(*options: str) -> Iterator[Engine]:
     Args:
         options: More options of dockerd.
     """
-    _install("dockerd", "docker.io")
     with _running_docker("dockerd", "vfs", {}, *options) as engine:
         yield engine
 
@@ -74,9 +72,8 @@ def newer_docker_engine(containerd: bool = False) -> Iterator[Engine]:
     Args:
         containerd: Whether images are kept by containerd, with their manifests, as new installations do since 29.
     """
-    # Its client and its containerd may be older.
-    _install("dockerd", "docker.io")
-    program = str(debian.program("docker.io", "usr/sbin/dockerd"))
+    # Its client and its containerd are those of this machine's Debian, and may be older.
+    program = str(newer_debian.program("docker.io"))
     driver = "native" if containerd else "vfs"
     with _running_docker(program, driver, {"containerd-snapshotter": containerd}) as engine:
         yield engine
@@ -85,8 +82,6 @@ def newer_docker_engine(containerd: bool = False) -> Iterator[Engine]:
 @contextmanager
 def podman_engine() -> Iterator[Engine]:
     """Podman's engine until the end of the block."""
-    _install("dockerd", "docker.io")
-    _install("podman", "podman")
     with _folder() as folder:
         command = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver=vfs"]
         command += ["system", "service", "--time=0", f"unix://{folder}/engine.sock"]
@@ -101,7 +96,6 @@ def ssh_server(folder: Path) -> Iterator[Path]:
     Returns:
         A folder for PATH, whose ``ssh`` finds the server under the name ``engine``.
     """
-    _install("sshd", "openssh-server")
     port = free_port()
     for key in ("host", "user"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
@@ -144,14 +138,6 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
-
-
-def _install(program: str, package: str) -> None:
-    if not shutil.which(program):
-        # Nothing of it is to be started as a service: RUNLEVEL has the packages' scripts believe that it is not time.
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive", "RUNLEVEL": "1"}
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", package]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 @contextmanager

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -112,6 +111,9 @@ class HostRegistry:
         )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
+            # Another program may listen on the port that it was told to take.
+            ended = self._process.poll() is not None
+            assert not ended, f"{self.make} ended with {self._process.returncode}: is {self.address} in use?"
             try:
                 socket.create_connection((layout.HOST_ADDRESS, self.port), timeout=1).close()
                 return
@@ -163,14 +165,6 @@ def place_pod(address: str, name: str) -> None:
     status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
     where = (f"--namespace={NAMESPACE}", "pod", name)
     kubectl("patch", *where, "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
-
-
-def install_distribution_2() -> None:
-    """Install Debian's registry where it is missing."""
-    if not shutil.which("docker-registry"):
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        command = ["apt-get", "install", "-y", "-q", "--no-install-recommends", "docker-registry"]
-        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=True)
 
 
 def _free_port() -> int:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -137,6 +139,21 @@ def hostile_registry() -> Iterator[Hostile]:
         finally:
             server.shutdown()
             thread.join()
+
+
+def says(answer: bytes) -> Act:
+    """Says these bytes, takes no body and closes as servers do: first its own side, later the other."""
+
+    def act(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(answer)
+        handler.connection.shutdown(socket.SHUT_WR)
+        deadline = time.monotonic() + 0.5
+        handler.connection.settimeout(0.5)
+        with contextlib.suppress(OSError):
+            while time.monotonic() < deadline and handler.connection.recv(1 << 16):
+                pass
+
+    return act
 
 
 def encode(value: object) -> bytes:

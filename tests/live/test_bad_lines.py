@@ -195,9 +195,7 @@ def test_a_reader_never_sees_a_tag_whose_image_is_not_whole(
             task("k8scr_push", **push_options(host, pushed, repository), bandwidth="24M")
             for pushed in (image, other, image, other)
         ]
-        deadline = time.monotonic() + 5
-        while len(seen) < 2 and time.monotonic() < deadline:
-            time.sleep(0.02)
+        wait_until(lambda: len(seen) == 2, "the reader saw both images", timeout=5)
     finally:
         over.set()
         for thread in threads:
@@ -248,8 +246,10 @@ def kill_a_pull(options: dict[str, Any], enough: Callable[[], bool]) -> None:
         assert process.stdin is not None
         process.stdin.write(json.dumps(slowly).encode())
         process.stdin.close()
-        wait_until(enough)
-        process.kill()
+        try:
+            wait_until(enough, "enough was pulled")
+        finally:
+            process.kill()
 
 
 def test_a_pull_that_was_killed_goes_on_in_the_next_run(

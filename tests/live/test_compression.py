@@ -19,7 +19,7 @@ import images
 import pytest
 
 from .conftest import Task
-from .host_registries import MAKES, HostRegistry, host_registry, install_distribution_2
+from .host_registries import MAKES, HostRegistry, host_registry
 from .memory import MEMORY, memory_of
 
 MIB = 1 << 20
@@ -28,7 +28,6 @@ MIB = 1 << 20
 @pytest.fixture(scope="module", params=MAKES)
 def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
     """A registry of each make."""
-    install_distribution_2()
     with host_registry(request.param, tmp_path_factory.mktemp("registry"), "makes") as registry:
         yield registry
 

@@ -74,7 +74,7 @@ def test_a_push_outlives_its_token(task: Task, robot: str, repository: str, tmp_
     wanted = [{"source": f"oci:{large.layout}", "name": f"docker.io/{repository}:1"}]
 
     def end_the_first() -> None:
-        wait_until(lambda: sum(moved) > 0)
+        wait_until(lambda: sum(moved) > 0, "the push sends a blob")
         token.write_text(second)
         kubectl("delete", NAMESPACE, "pod", f"bound-{repository.rpartition('/')[2]}-1", "--now")
 

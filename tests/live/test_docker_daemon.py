@@ -151,7 +151,11 @@ def test_an_image_has_in_the_cluster_the_id_that_the_engine_gave_it(
 def test_check_mode_and_the_push_say_the_same(engine: Engine, push: Delivered, name: str) -> None:
     load(engine, name)
 
-    assert push(name, check_mode=True, compression="none") == push(name, compression="none")
+    planned = push(name, check_mode=True, compression="none")
+    pushed = push(name, compression="none")
+
+    assert pushed["changed"], pushed.get("error")
+    assert planned == pushed
 
 
 def test_an_image_that_is_there_is_not_exported(engine: Engine, push: Delivered, name: str) -> None:

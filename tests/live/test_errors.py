@@ -210,8 +210,9 @@ def test_an_archive_that_is_there_survives_a_pull_that_fails(task: Task, reposit
     task("k8scr_pull", images=[{"name": f"docker.io/{repository}/layers:1", "dest": dest}])
     before = (small_disk / "images.tar").read_bytes()
 
-    task("k8scr_pull", images=[{"name": f"docker.io/{repository}/debian:1", "dest": dest}])
+    failed = task("k8scr_pull", images=[{"name": f"docker.io/{repository}/debian:1", "dest": dest}])
 
+    assert "No space left on device" in failed["msg"]
     assert (small_disk / "images.tar").read_bytes() == before
     assert [path.name for path in small_disk.iterdir()] == ["images.tar"]
 

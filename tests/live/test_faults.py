@@ -54,7 +54,7 @@ def once(happened: Callable[[], bool], act: Callable[[], object]) -> threading.T
     """Do something while the test goes on, when something else has happened."""
 
     def wait_and_act() -> None:
-        wait_until(happened)
+        wait_until(happened, "the transfer is under way")
         act()
 
     thread = threading.Thread(target=wait_and_act)
@@ -153,8 +153,10 @@ def test_a_push_that_was_killed_goes_on_in_the_next_run(
         assert first.stdin is not None
         first.stdin.write(json.dumps(options).encode())
         first.stdin.close()
-        wait_until(lambda: uploaded_to(host) > SIZE // 4)
-        first.kill()
+        try:
+            wait_until(lambda: uploaded_to(host) > SIZE // 4, "a quarter of the image was uploaded")
+        finally:
+            first.kill()
     uploaded = uploaded_to(host)
     position = audit.position()
 

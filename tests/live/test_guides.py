@@ -127,7 +127,9 @@ class Machine:
         done = subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
         self.printed = done.stdout + done.stderr
         assert (done.returncode != 0) == fails, self.printed
-        return {host: int(changed) for host, changed, failed in RECAP.findall(done.stdout) if failed == "0"}
+        changes = {host: int(changed) for host, changed, failed in RECAP.findall(done.stdout) if failed == "0"}
+        assert changes or words[0] != "ansible-playbook", self.printed
+        return changes
 
     def clean(self) -> None:
         """Take away what was delivered."""

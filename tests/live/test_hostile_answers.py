@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -25,7 +23,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy imp
 
 from .conftest import Task
 from .host_registries import NAMESPACE
-from .hostile import Act, Hostile, hostile_registry
+from .hostile import Hostile, hostile_registry, says
 
 DIGEST = digest_of(b"a manifest that nobody has")
 UPLOAD = {"Location": "/v2/team/app/blobs/uploads/1"}
@@ -60,21 +58,6 @@ class Endless:
                 self.taken += 0x10000
         finally:
             self.hung_up.set()
-
-
-def says(answer: bytes) -> Act:
-    """Says these bytes, takes no body and closes as servers do: first its own side, later the other."""
-
-    def act(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(answer)
-        handler.connection.shutdown(socket.SHUT_WR)
-        deadline = time.monotonic() + 0.5
-        handler.connection.settimeout(0.5)
-        with contextlib.suppress(OSError):
-            while time.monotonic() < deadline and handler.connection.recv(1 << 16):
-                pass
-
-    return act
 
 
 def push(task: Task, hostile: Hostile, layout: Path) -> str:

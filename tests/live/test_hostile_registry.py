@@ -22,7 +22,7 @@ from cluster import audit, layout
 
 from .conftest import Task
 from .host_registries import NAMESPACE
-from .hostile import ESCAPES, Hostile, encode, hostile_registry, strays
+from .hostile import ESCAPES, Hostile, encode, hostile_registry, says, strays
 
 URL = "http://registry.example"
 
@@ -67,6 +67,7 @@ def test_a_pull_is_not_redirected(task: Task, hostile: Hostile, tmp_path: Path, 
     result = task("k8scr_pull", images=wanted, **hostile.options)
 
     assert result["failed"]
+    assert "Pod hostile" in result["msg"] or "Pod default/hostile" in result["msg"]
     assert strays(position) == []
 
 
@@ -91,7 +92,7 @@ def test_a_client_that_follows_links_stays_in_the_pod(hostile: Hostile, foreign:
     position = audit.position()
     hostile.status, hostile.body = 200, b"{}"
 
-    for location in ESCAPES:
+    for location in ("/v2/team/app/tags/list?last=1", *ESCAPES):
         hostile.headers = {"Link": f'<{location}>; rel="next"'}
         with contextlib.suppress(K8scrError):
             page = foreign.get(f"{URL}/v2/team/app/tags/list")
@@ -99,6 +100,8 @@ def test_a_client_that_follows_links_stays_in_the_pod(hostile: Hostile, foreign:
                 assert page.links["next"]["url"].startswith(f"{URL}/")
                 foreign.get(page.links["next"]["url"])
 
+    # The one link that does not lead away was followed.
+    assert "/v2/team/app/tags/list?last=1" in hostile.asked
     assert strays(position) == []
 
 
@@ -141,17 +144,22 @@ def test_a_challenge_is_not_answered(task: Task, hostile: Hostile) -> None:
     result = task("k8scr_push", images=[source], **hostile.options)
 
     assert "wants credentials of its own" in result["msg"]
-    assert [uri for uri in strays(position) if "token" in uri] == []
+    # The realm is the registry's own address, which no request through the API server has.
+    assert [path for path in hostile.asked if path.startswith("/token")] == []
+    assert strays(position) == []
 
 
 def test_a_status_that_the_registry_forges_is_just_a_message(task: Task, hostile: Hostile) -> None:
-    hostile.status = 403
-    hostile.body = b'{"kind": "Status", "apiVersion": "v1", "message": "run \\u001b[31mthis\\n as root"}'
+    body = b'{"kind": "Status", "apiVersion": "v1", "message": "run \\u001b[31mthis\\n as root"}'
+    head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+    # A lookup, which is a HEAD request, has no body to read a message from.
+    hostile.acts = {"POST": says(head.encode() + body)}
     source = {"source": f"oci:{images.ensure('busybox').layout}", "name": "docker.io/team/app:1"}
 
     result = task("k8scr_push", images=[source], **hostile.options)
 
     assert result["failed"]
+    assert "as root" in result["msg"]
     assert result["msg"].isprintable()
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -193,18 +194,29 @@ def test_podman_loads_a_pulled_docker_archive(task: Task, repository: str, tmp_p
     assert found == busybox.config_digest
 
 
-def test_containerd_runs_a_pushed_image_under_its_original_name(task: Task, repository: str) -> None:
-    name = f"docker.io/{repository}:1"
-    push(task, f"oci:{images.ensure('busybox').layout}", name)
+@pytest.fixture
+def host(repository: str) -> Iterator[str]:
+    """A host of which the nodes pull from the registry: no other test, and no user, has its images or its file."""
+    host = f"{repository.rpartition('/')[2]}.example.net"
     service = kubectl("get", "service", "k8scr", "--namespace=k8scr", "--output=jsonpath={.spec.clusterIP}")
-    for node in layout.NODES:
-        hosts = node.certs_d / "docker.io/hosts.toml"
-        hosts.parent.mkdir(parents=True, exist_ok=True)
-        hosts.write_text(f'[host."http://{service}:5001"]\n  capabilities = ["pull", "resolve"]\n')
+    folders = [node.certs_d / host for node in layout.NODES]
+    for folder in folders:
+        folder.mkdir()
+        (folder / "hosts.toml").write_text(f'[host."http://{service}:5001"]\n  capabilities = ["pull", "resolve"]\n')
+    yield host
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+def test_containerd_runs_a_pushed_image_under_its_original_name(task: Task, repository: str, host: str) -> None:
+    name = f"{host}/{repository}:1"
+    push(task, f"oci:{images.ensure('busybox').layout}", name)
     pod = f"runs-{repository.rpartition('/')[2]}"
 
     kubectl("run", pod, f"--image={name}", "--restart=Never", "--command", "--", "echo", "it runs")
 
-    kubectl("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
-    assert kubectl("logs", pod) == "it runs\n"
-    kubectl("delete", "pod", pod, "--now")
+    try:
+        kubectl("wait", f"pod/{pod}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
+        assert kubectl("logs", pod) == "it runs\n"
+    finally:
+        kubectl("delete", "pod", pod, "--now")

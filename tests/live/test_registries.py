@@ -14,14 +14,13 @@ import images
 import pytest
 
 from .conftest import Task
-from .host_registries import MAKES, HostRegistry, host_registry, install_distribution_2
+from .host_registries import MAKES, HostRegistry, host_registry
 from .layout_writer import MEBIBYTE, LayoutWriter
 
 
 @pytest.fixture(scope="module", params=MAKES)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
     """A registry of each make."""
-    install_distribution_2()
     folder = tmp_path_factory.mktemp("registry")
     with host_registry(request.param, folder, re.sub(r"[. ]", "-", request.param)) as registry:
         yield registry

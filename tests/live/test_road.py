@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy imp
 from cluster import layout
 
 from .base_path import base_path
-from .host_registries import MAKES, NAMESPACE, HostRegistry, host_registry, install_distribution_2
+from .host_registries import MAKES, NAMESPACE, HostRegistry, host_registry
 
 REGISTRY = "registry.example"
 URL = f"http://{REGISTRY}"
@@ -31,7 +31,6 @@ DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 @pytest.fixture(scope="module", params=MAKES)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
     """A registry of each make."""
-    install_distribution_2()
     with host_registry(request.param, tmp_path_factory.mktemp("road"), "road") as registry:
         yield registry
 

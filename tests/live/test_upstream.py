@@ -17,7 +17,7 @@ import images
 import pytest
 
 from .conftest import Task
-from .host_registries import HostRegistry, install_distribution_2
+from .host_registries import HostRegistry
 from .upstream_registries import (
     PASSWORD,
     USER,
@@ -33,7 +33,6 @@ MAKES = ["distribution-3", "distribution-2.8"]
 @pytest.fixture(params=MAKES)
 def make(request: pytest.FixtureRequest) -> str:
     """Each make of registry that can be told to ask who is there."""
-    install_distribution_2()
     return str(request.param)
 
 

@@ -50,9 +50,11 @@ class PrunedMeanwhile(Fault):
         if scene.old:
             url = f"{world.registry.write_url}/v2/{scene.repository}/manifests/{scene.old}"
             try:
-                requests.delete(url, timeout=5)
+                answer = requests.delete(url, timeout=5)
             except requests.ConnectionError:
                 return
+            if answer.status_code not in (202, 404):
+                raise RuntimeError(f"{url} cannot be deleted: {answer.status_code} {answer.text}")
         world.collect_garbage()
         # Others may have arrived meanwhile.
         scene.destroyed += sum(

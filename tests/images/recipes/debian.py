@@ -10,7 +10,9 @@ import os
 import shutil
 from pathlib import Path
 
-from ..tools import Podman, Umoci, require, run, run_private, skopeo
+from cluster import packages
+
+from ..tools import Podman, Umoci, require, run_private, skopeo
 
 SUMMARY = "a Debian root filesystem and three changes to it, with debootstrap (about a minute)"
 SUITE = "bookworm"
@@ -51,10 +53,7 @@ def make(folder: Path, scratch: Path) -> None:
 
 def _mirror() -> list[str]:
     # The one that this machine's own packages come from, if it is a Debian of the same release.
-    if not shutil.which("apt-get"):
-        return []
-    wanted = (f"Codename: {SUITE}", "Component: main", "Created-By: Packages")
-    return run("apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted).split()[:1]
+    return packages.mirrors(f"Codename: {SUITE}")[:1]
 
 
 def _inside(rootfs: Path, *command: str) -> None:

@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 
 import pytest
 from cluster import audit, layout
+from cluster.errors import ClusterError
 
 PROXY = {"resource": "pods", "subresource": "proxy", "name": "k8scr-0:5000"}
 
@@ -52,3 +54,11 @@ def test_a_test_sees_what_came_after_its_position(log: Path) -> None:
 def test_a_line_that_is_still_being_written_waits_for_the_next_look(log: Path) -> None:
     log.write_text(event("get", PROXY) + event("update", PROXY)[:20], encoding="utf-8")
     assert verbs() == ["get"]
+
+
+def test_settle_fails_while_the_log_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes = itertools.count()
+    monkeypatch.setattr(audit, "position", lambda: next(sizes))
+
+    with pytest.raises(ClusterError, match=r"the audit log still grows after 0.3 s"):
+        audit.settle(timeout=0.3)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import random
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -60,28 +61,50 @@ def test_results_come_in_the_order_asked(push: Push, many: tuple[str, list[Image
     assert [each["digest"] for each in result["images"]] == [image.digest for image in images]
 
 
-def test_no_more_requests_are_under_way_than_allowed(
-    push: Push, server: RegistryServer, many: tuple[str, list[Image]]
+@pytest.fixture
+def under_way(server: RegistryServer) -> list[list[str]]:
+    """The paths that the registry is asked for at once: an entry for each request, in the order in which they came."""
+    lock, now, seen = threading.Lock(), list[str](), list[list[str]]()
+
+    def watch(path: str, _headers: Mapping[str, str]) -> None:
+        with lock:
+            now.append(path)
+            seen.append([*now])
+        # Manifests, which wait for their blobs, are to come faster than they are answered.
+        time.sleep(0.1 if "/manifests/" in path else 0.01)
+        with lock:
+            now.remove(path)
+
+    server.guard = watch
+    return seen
+
+
+def most(under_way: list[list[str]], kind: str = "") -> int:
+    """The most requests at once that have something in their paths."""
+    return max(sum(kind in path for path in paths) for paths in under_way)
+
+
+@pytest.mark.parametrize("kind", ["/blobs/", "/manifests/"])
+def test_push_keeps_requests_of_each_kind_within_connections(
+    push: Push, many: tuple[str, list[Image]], under_way: list[list[str]], kind: str
 ) -> None:
-    under_way: list[int] = []
-    lock, now = threading.Lock(), [0]
-    everyone = threading.Barrier(2)
+    result = push(many[0], connections=2)
 
-    def wait(answer: Answer) -> Answer:
-        with lock:
-            now[0] += 1
-            under_way.append(now[0])
-        everyone.wait(2)
-        with lock:
-            now[0] -= 1
-        everyone.wait(2)
-        return answer
+    assert not result.get("failed"), result.get("msg")
+    assert most(under_way, kind) == 2
 
-    server.fail("PUT", "/blobs/uploads/", wait)
 
-    push(many[0], connections=2)
+def test_pull_keeps_requests_of_all_kinds_within_connections(
+    pull: Push, server: RegistryServer, many: tuple[str, list[Image]], under_way: list[list[str]], tmp_path: Path
+) -> None:
+    names = [f"docker.io/team/app-{number}:1" for number in range(10)]
+    for number, image in enumerate(many[1]):
+        server.fill(f"team/app-{number}", "1", image)
 
-    assert max(under_way) == 2
+    result = pull(*({"name": name, "dest": f"oci:{tmp_path}/pulled"} for name in names), connections=2)
+
+    assert not result.get("failed"), result.get("msg")
+    assert most(under_way) == 2
 
 
 def test_the_blobs_of_one_image_are_looked_up_side_by_side(

@@ -2,39 +2,52 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Programs of a newer Debian than this machine's, beside its own: nothing of them is installed."""
+"""Programs of a newer Debian than this machine's, unpacked in the cache: none of them is installed."""
 
 from __future__ import annotations
 
 import subprocess
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
-from cluster import layout
+from . import layout, packages
+from .errors import ClusterError
 
 RELEASE = "trixie"
+_FOLDER = layout.CACHE / "debian" / RELEASE
 _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
-def program(package: str, path: str) -> Path:
-    """A program out of a package, which is fetched once; what it depends on must be on this machine.
+def program(package: str) -> Path:
+    """Return the program of a fetched package; what it depends on must be installed on this machine.
 
     Args:
-        package: The package's name.
-        path: The program's path in the package.
+        package: A name of :data:`packages.NEWER`.
+
+    Raises:
+        ClusterError: The package was not fetched.
     """
-    unpacked = layout.CACHE / "debian" / RELEASE / package
-    if not unpacked.exists():
-        unpacked.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=unpacked.parent) as scratch:
+    path = _FOLDER / package / packages.NEWER[package]
+    if not path.exists():
+        raise ClusterError(f"{package} of Debian {RELEASE} was not fetched: run `make packages`")
+    return path
+
+
+def ensure(names: Iterable[str]) -> None:
+    """Fetch those packages that are not in the cache."""
+    _FOLDER.mkdir(parents=True, exist_ok=True)
+    for package in names:
+        if (_FOLDER / package).exists():
+            continue
+        with tempfile.TemporaryDirectory(dir=_FOLDER) as scratch:
             fetched = _fetch(package, Path(scratch))
             try:
-                fetched.rename(unpacked)
+                fetched.rename(_FOLDER / package)
             except OSError:
                 # Unless another run was first.
-                if not unpacked.exists():
+                if not (_FOLDER / package).exists():
                     raise
-    return unpacked / path
 
 
 def _fetch(package: str, folder: Path) -> Path:
@@ -62,15 +75,11 @@ def _fetch(package: str, folder: Path) -> Path:
 
 
 def _mirror() -> str:
-    """Where this machine's own packages of Debian come from."""
-    wanted = ("Origin: Debian", "Label: Debian", "Component: main", "Created-By: Packages")
-    command = ["apt-get", "indextargets", "--format", "$(REPO_URI)", *wanted]
-    if not (found := _printed(command)):
-        # Of a machine whose lists of packages were never fetched nothing is told.
+    criteria = ("Origin: Debian", "Label: Debian")
+    if not (found := packages.mirrors(*criteria)):
+        # apt-get names no address before the package lists were fetched once.
         subprocess.run(["apt-get", "-q", "update"], check=True, stdout=subprocess.DEVNULL)
-        found = _printed(command)
+        found = packages.mirrors(*criteria)
+    if not found:
+        raise ClusterError(f"no address of Debian's packages is configured: cannot fetch those of {RELEASE}")
     return found[0]
-
-
-def _printed(command: list[str]) -> list[str]:
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.split()

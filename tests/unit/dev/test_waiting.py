@@ -1,0 +1,24 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+"""What the tests on the cluster wait with."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+from live.conftest import wait_until
+
+
+def test_wait_until_returns_when_the_condition_is_met() -> None:
+    calls = itertools.count()
+
+    wait_until(lambda: next(calls) == 3, "the third look", timeout=60)
+
+    assert next(calls) == 4
+
+
+def test_wait_until_names_the_condition_that_is_not_met_in_time() -> None:
+    with pytest.raises(AssertionError, match=r"timed out after 0.05 s: the push begins"):
+        wait_until(lambda: False, "the push begins", timeout=0.05)
