@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .cluster_registry import pod_adapter
-from .errors import ClusterError, K8scrError, RegistryError
+from .errors import ApiServerError, ClusterError, K8scrError, RegistryError
 from .objects.client import ObjectClient
 from .objects.readiness import Explainer
 from .transport.cluster import Cluster, connect
@@ -23,6 +23,8 @@ except ImportError:  # reported by the module
     pass
 
 _POLL = 1.0
+_MISSING_FOR = 5.0
+"""Seconds that a Pod may be missing, as while it moves to another node; a wrong name never gets there."""
 _CONNECT_TIMEOUT = 10.0
 
 
@@ -48,7 +50,8 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
             problem = _ask(road, max(deadline - time.monotonic(), _POLL))
             if problem is None:
                 return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
-            if not problem.transient:
+            is_missing = isinstance(problem, ApiServerError) and problem.status == 404
+            if not problem.transient or (is_missing and time.monotonic() - begin > _MISSING_FOR):
                 raise problem
             if time.monotonic() >= deadline:
                 why = _why(cluster, namespace, pod)

@@ -11,8 +11,8 @@ short_description: Wait until a registry answers through the API server
 version_added: 0.1.0
 description:
   - Asks a registry in the cluster, by the way that pushes and pulls take, until it answers.
-  - When it does not, the message says why in the cluster's own words. What waiting does not help, as a right that is
-    missing, is said at once.
+  - When it does not, the message says why in the cluster's own words. The module fails at once where
+    waiting does not help, as without permission, and after a few seconds where there is no such Pod.
   - It changes nothing. In check mode nothing is waited for.
 author:
   - k8scr.core contributors (@k8scr)

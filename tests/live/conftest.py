@@ -71,7 +71,6 @@ def task(capsys: pytest.CaptureFixture[str]) -> Task:
         with patch_module_args(arguments), pytest.raises(SystemExit):
             import_module(f"{MODULES}.{module}").main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)
-        result.pop("invocation", None)
         return result
 
     return run

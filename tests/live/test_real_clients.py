@@ -82,35 +82,37 @@ def test_skopeo_copies_a_pulled_archive(task: Task, repository: str, tmp_path: P
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostRegistry]:
+def writable(tmp_path: Path) -> Iterator[HostRegistry]:
     """A registry that clients on this machine can write to."""
     with host_registry("distribution-3", tmp_path / "registry", "real-clients") as registry:
         yield registry
 
 
 def test_oras_finds_what_refers_to_an_image_where_it_was_pulled_to_and_pushed_again(
-    task: Task, repository: str, host: HostRegistry, tmp_path: Path
+    task: Task, repository: str, writable: HostRegistry, tmp_path: Path
 ) -> None:
     busybox = images.ensure("busybox")
     task(
-        "k8scr_push", images=[{"source": f"oci:{busybox.layout}", "name": f"docker.io/{repository}:1"}], **host.options
+        "k8scr_push",
+        images=[{"source": f"oci:{busybox.layout}", "name": f"docker.io/{repository}:1"}],
+        **writable.options,
     )
     (tmp_path / "sbom.json").write_text("{}")
     oras = programs.ensure(["oras"])["oras"]
     attach = ("attach", "--plain-http", "--disable-path-validation", "--artifact-type=application/vnd.example.sbom")
-    output_of(oras, *attach, f"{host.address}/{repository}:1", f"{tmp_path}/sbom.json:application/json")
+    output_of(oras, *attach, f"{writable.address}/{repository}:1", f"{tmp_path}/sbom.json:application/json")
     place = f"oci:{tmp_path}/layout"
 
     wanted = {"name": f"docker.io/{repository}:1", "dest": place, "referrers": True}
-    pulled = task("k8scr_pull", images=[wanted], **host.options)
+    pulled = task("k8scr_pull", images=[wanted], **writable.options)
     source = {"source": f"{place}:docker.io/{repository}:1", "name": f"docker.io/{repository}/again:1"}
-    pushed = task("k8scr_push", images=[{**source, "referrers": True}], **host.options)
+    pushed = task("k8scr_push", images=[{**source, "referrers": True}], **writable.options)
 
     found = [
         output_of(oras, "discover", "--format=json", *where)
         for where in (
             ("--oci-layout", f"{tmp_path}/layout@{busybox.digest}"),
-            ("--plain-http", f"{host.address}/{repository}/again:1"),
+            ("--plain-http", f"{writable.address}/{repository}/again:1"),
         )
     ]
     assert pulled["images"][1]["subject"] == busybox.digest, pulled.get("msg")

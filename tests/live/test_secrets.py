@@ -65,6 +65,8 @@ def push(folder: Path, name: str, options: dict[str, Any], *flags: str) -> tuple
     (folder / "play.yml").write_text(json.dumps([play]))
     (folder / "log").touch()
     environment = {**os.environ, "ANSIBLE_LOG_PATH": str(folder / "log"), "ANSIBLE_NOCOLOR": "1"}
+    # Releases of ansible-core before 2.21 always have a module return its options.
+    environment["ANSIBLE_INJECT_INVOCATION"] = "1"
     command = ["ansible-playbook", "-vvvv", *flags, str(folder / "play.yml")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     return done.returncode, done.stdout + done.stderr + (folder / "log").read_text()

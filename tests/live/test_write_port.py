@@ -161,7 +161,7 @@ def test_read_only_port_serves_pulls(task: Task, repository: str, send: Send) ->
     source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
     task("k8scr_push", images=[source])
 
-    answered = send([("GET", READ_ONLY_PORT, f"/v2/{repository}/manifests/1")])
+    answered = send([("GET", READ_ONLY_PORT, f"/v2/{repository}/tags/list")])
 
     assert [status for _request, status in answered] == ["200"]
 

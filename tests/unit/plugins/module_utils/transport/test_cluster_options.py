@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.k8scr.core.plugins.doc_fragments.auth import ModuleDocFragment
 from ansible_collections.k8scr.core.plugins.module_utils.transport.cluster_options import (
     CLUSTER_ARGUMENT_SPEC,
     ClusterModule,
 )
 from ansible_collections.k8scr.core.plugins.module_utils.transport.redaction import secrets_of
+from unit.plugins.module_utils.support.arguments import patch_module_args
 
 NAMES = {
     "kubeconfig": "KUBECONFIG",

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible.module_utils.testing import patch_module_args
 from ansible_collections.k8scr.core.plugins.module_utils.transport.cluster_options import ClusterModule
 from ansible_collections.k8scr.core.plugins.module_utils.transport.redaction import (
     is_kubeconfig_text,
     redacted_kubeconfig,
     secrets_of,
 )
+from unit.plugins.module_utils.support.arguments import patch_module_args
 
 MODULES = "ansible_collections.k8scr.core.plugins.modules"
 CANARY = "canary-0123456789-abcdefghij"
