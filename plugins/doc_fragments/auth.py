@@ -16,8 +16,10 @@ options:
     description:
       - Path of the kubeconfig to use, on the host that runs the module. Several paths can be joined with C(:), as in
         the environment variable E(KUBECONFIG); the first one that sets a value decides.
-      - A dictionary with a kubeconfig's content is taken too; its tokens, passwords and keys are masked in everything
-        that Ansible shows or logs.
+      - The content of a kubeconfig is accepted too, as a dictionary or as text, for example from the lookup
+        P(ansible.builtin.file#lookup), which decrypts a file that is encrypted by Ansible Vault. Its tokens, passwords
+        and keys, and the arguments and environment variables of credential plugins, are hidden in everything that the
+        module returns or logs.
       - Without it, and without O(context) or O(host), the service account is used when the module runs in a Pod, and
         else E(KUBECONFIG) or C(~/.kube/config).
       - Can also be set with E(K8S_AUTH_KUBECONFIG).
@@ -122,16 +124,19 @@ options:
     type: bool
   impersonate_user:
     description:
-      - The user to act as.
+      - The user to act as. It replaces C(as) in the kubeconfig's user.
       - Can also be set with E(K8S_AUTH_IMPERSONATE_USER).
     type: str
   impersonate_groups:
     description:
-      - The groups to act as a member of, together with O(impersonate_user).
+      - The groups to act as a member of, together with O(impersonate_user) or C(as) in the kubeconfig's user. They
+        replace C(as-groups) there.
       - Can also be set with E(K8S_AUTH_IMPERSONATE_GROUPS), separated by commas.
     type: list
     elements: str
 notes:
+  - As in C(kubectl), C(as), C(as-groups), C(as-uid) and C(as-user-extra) of the kubeconfig's user impersonate another
+    user.
   - Exec plugins, token files and other credentials that end while the module works are renewed on the way.
   - Only the options above and the kubeconfig decide about TLS, proxies and credentials. C(REQUESTS_CA_BUNDLE),
     C(HTTPS_PROXY), C(~/.netrc) and their like have no say.
