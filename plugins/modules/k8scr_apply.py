@@ -162,7 +162,7 @@ def main() -> None:
     run_module(
         argument_spec,
         lambda options, check_mode: run_apply(read_given(options["definition"], options["src"]), options, check_mode),
-        redactions={"definition": redacted_definition},
+        redact={"definition": redacted_definition},
         mutually_exclusive=[("definition", "src")],
         required_one_of=[("definition", "src")],
     )

@@ -96,14 +96,14 @@ archives:
 
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.archives import describe, name_archives
+from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = RedactingModule(
         {"archives": {"type": "list", "elements": "path", "required": True}}, supports_check_mode=True
     )
     archives = [Path(archive) for archive in module.params["archives"]]

@@ -74,15 +74,15 @@ backups:
   sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
 """
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.containerd import plan_containerd
 from ansible_collections.k8scr.core.plugins.module_utils.node.files import carry_out
+from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = RedactingModule(
         {
             "config": {"type": "path", "default": "/etc/containerd/config.toml"},
             "program": {"type": "str", "default": "containerd"},

@@ -135,15 +135,15 @@ backups:
 
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.files import carry_out
 from ansible_collections.k8scr.core.plugins.module_utils.node.plan import plan_mirror
+from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = RedactingModule(
         {
             "runtime": {"type": "str", "choices": ["containerd", "containers", "k3s"], "required": True},
             "path": {"type": "path"},

@@ -165,6 +165,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import Destinati
 from ansible_collections.k8scr.core.plugins.module_utils.node.archives import refuse_collisions
 from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
+from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
 
 IMAGE = {
     "name": {"type": "str", "required": True},
@@ -177,7 +178,7 @@ IMAGE = {
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = RedactingModule(
         {
             "images": {"type": "list", "elements": "dict", "default": [], "options": IMAGE},
             "folder": {"type": "path", "default": "/var/lib/k8scr"},

@@ -84,14 +84,14 @@ part_digest:
 from dataclasses import asdict
 from pathlib import Path
 
-from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils.node.parts import append, look
+from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
 
 
 def main() -> None:
     """Run the module."""
-    module = AnsibleModule(
+    module = RedactingModule(
         {
             "dest": {"type": "path", "required": True},
             "size": {"type": "int", "required": True},

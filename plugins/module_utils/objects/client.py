@@ -13,9 +13,9 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError
+from ..redaction import HIDDEN
 from ..transport.api_server import translate
 from ..transport.cluster import Cluster
-from ..transport.redaction import HIDDEN
 from .definitions import describe, secret_values
 
 try:

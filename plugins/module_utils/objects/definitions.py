@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
-from ..transport.redaction import HIDDEN
+from ..redaction import HIDDEN
 from ..vault import refuse_vault
 
 try:
@@ -111,7 +111,7 @@ def shown(item: Mapping[str, Any], other: Mapping[str, Any] | None = None, side:
         side: Is added to a hidden value that differs from the other version's, so that a diff shows that it does.
     """
     result = copy.deepcopy(dict(item))
-    if result.get("kind") != "Secret":
+    if not _is_secret(result):
         return result
     for section in ("data", "stringData"):
         values = result.get(section)
@@ -127,9 +127,14 @@ def shown(item: Mapping[str, Any], other: Mapping[str, Any] | None = None, side:
     return result
 
 
+def _is_secret(item: Mapping[str, Any]) -> bool:
+    """Return whether an object is a Secret, also one whose kind is misspelt in lower case."""
+    return str(item.get("kind")).lower() == "secret"
+
+
 def secret_values(item: Mapping[str, Any]) -> set[str]:
     """A Secret's values, to keep them out of other people's messages."""
-    if item.get("kind") != "Secret":
+    if not _is_secret(item):
         return set()
     sections = (item.get(section) for section in ("data", "stringData"))
     return {str(value) for section in sections if isinstance(section, dict) for value in section.values() if value}

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ClusterError
 from ..vault import refuse_vault
-from .redaction import is_kubeconfig_text, redacted_kubeconfig, secrets_of
+from .kubeconfig_secrets import is_content, secrets_of, shown_kubeconfig
 
 try:
     import yaml
@@ -64,7 +64,7 @@ class Kubeconfig:
             ClusterError: What was named is missing or is no kubeconfig.
             InputError: A file is encrypted by Ansible Vault.
         """
-        if is_kubeconfig_text(given):
+        if isinstance(given, str) and is_content(given):
             content = _parsed(given.encode(), _TEXT)
             if not content:
                 raise ClusterError(f"{_TEXT} is empty")
@@ -82,7 +82,7 @@ class Kubeconfig:
                 return None
             source = "" if given is not None else " that KUBECONFIG names"
             raise ClusterError(
-                f"the kubeconfig {redacted_kubeconfig(named)}{source} does not exist",
+                f"the kubeconfig {shown_kubeconfig(named)}{source} does not exist",
                 "Check the path on the host that runs the module, which is the task's target",
             )
         contents = [(path, _with_full_paths(_read(path), path)) for path in there]

@@ -16,7 +16,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.transport.cluster_optio
     CLUSTER_ARGUMENT_SPEC,
     ClusterModule,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.transport.redaction import secrets_of
+from ansible_collections.k8scr.core.plugins.module_utils.transport.kubeconfig_secrets import secrets_of
 from unit.plugins.module_utils.support.arguments import patch_module_args
 
 NAMES = {
@@ -115,11 +115,11 @@ def test_the_documentation_names_every_option_with_its_type_and_aliases() -> Non
 
 
 def test_the_secrets_of_a_kubeconfig_dictionary_are_masked(module: Module) -> None:
-    user = {"token": "canary-token", "exec": {"env": [{"name": "KEY", "value": "canary-env-that-is-long"}]}}
+    user = {"token": "canary-token", "client-key-data": "canary-data"}
 
     made = module(kubeconfig={"users": [{"name": "me", "user": user}]}, api_key="canary-key")
 
-    assert {"canary-token", "canary-env-that-is-long", "canary-key"} <= made.no_log_values
+    assert {"canary-token", "canary-data", "canary-key"} <= made.no_log_values
 
 
 def test_the_secrets_of_a_kubeconfig_are_masked_before_the_options_are_logged(
@@ -140,7 +140,7 @@ def test_what_else_must_not_be_shown_is_hidden_before_the_options_are_logged(mon
     monkeypatch.setattr(ClusterModule, "log", lambda _module, text, **_rest: logged.append(str(text)))
 
     with patch_module_args({"definition": "canary"}):
-        ClusterModule({"definition": {"type": "raw"}}, redactions={"definition": lambda _value: "hidden"})
+        ClusterModule({"definition": {"type": "raw"}}, redact={"definition": lambda _value: "hidden"})
 
     assert "hidden" in "".join(logged)
     assert "canary" not in "".join(logged)

@@ -1,0 +1,110 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The secrets of a kubeconfig, and the distinction between its content and a path."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..redaction import HIDDEN, texts_of
+
+try:
+    import yaml
+except ImportError:  # a dependency of the kubernetes library, whose absence is reported
+    yaml = None  # type: ignore[assignment]
+
+_PUBLIC = frozenset(
+    (
+        "apiVersion",
+        "as",
+        "as-groups",
+        "as-uid",
+        "as-user-extra",
+        "client-certificate",
+        "client-certificate-data",
+        "client-key",
+        "command",
+        "installHint",
+        "interactiveMode",
+        "name",
+        "provideClusterInfo",
+        "tokenFile",
+        "username",
+    )
+)
+"""Keys of a user, its exec plugin or its login provider that hold no secret."""
+_LOW_ENTROPY = frozenset(("args", "env"))
+"""Keys of an exec plugin. Most of their values are ordinary words, which also occur in results."""
+_LONGEST_PATH = 255
+_SHORTEST_MASKED = 8
+"""Characters of the shortest secret that is masked in results: a shorter one may be part of a name or a number."""
+
+
+def is_content(kubeconfig: str) -> bool:
+    """Return whether the option ``kubeconfig`` holds a kubeconfig's text instead of paths."""
+    if "\n" in kubeconfig or kubeconfig.lstrip().startswith("{"):
+        return True
+    return ": " in kubeconfig and not os.path.exists(kubeconfig)
+
+
+def parse(text: str) -> Any:
+    """Return the YAML value of a text; None if it has none."""
+    if yaml is None:
+        return None
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        return None
+
+
+def shown_kubeconfig(kubeconfig: Any) -> Any:
+    """Return what may be shown of the option ``kubeconfig``: paths, and nothing of a kubeconfig's content."""
+    if not isinstance(kubeconfig, (str, os.PathLike)):
+        return HIDDEN
+    given = os.fspath(kubeconfig)
+    # A longer path is hardly one; encoded content, such as base64, is a single line too.
+    too_long = any(len(path) > _LONGEST_PATH for path in given.split(os.pathsep))
+    return HIDDEN if too_long or is_content(given) else given
+
+
+def secrets_of(kubeconfig: Any) -> set[str]:
+    """Return the texts of a kubeconfig that must never be shown.
+
+    Args:
+        kubeconfig: The ``kubeconfig`` option, or a list of kubeconfigs; a path has no secrets.
+
+    Returns:
+        Tokens, passwords and private keys, and the arguments and environment variables of exec plugins.
+    """
+    return set(_secrets(kubeconfig, frozenset()))
+
+
+def masked_secrets_of(kubeconfig: Any) -> set[str]:
+    """Return those of the secrets that can be masked in results without changing other values."""
+    return {text for text in _secrets(kubeconfig, _LOW_ENTROPY) if len(text) >= _SHORTEST_MASKED}
+
+
+def _secrets(kubeconfig: Any, skipped: frozenset[str]) -> Iterator[str]:
+    if isinstance(kubeconfig, str) and is_content(kubeconfig):
+        kubeconfig = parse(kubeconfig)
+    for document in kubeconfig if isinstance(kubeconfig, list) else [kubeconfig]:
+        users = document.get("users") if isinstance(document, Mapping) else None
+        for entry in users if isinstance(users, list) else ():
+            user = entry.get("user") if isinstance(entry, Mapping) else None
+            yield from (text for text in _private_texts(user, skipped) if text.strip())
+
+
+def _private_texts(value: Any, skipped: frozenset[str]) -> Iterator[str]:
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            if key not in _PUBLIC and key not in skipped:
+                yield from _private_texts(item, skipped)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _private_texts(item, skipped)
+    else:
+        yield from texts_of(value)
