@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from .errors import InputError
 
 _BEGIN = b"$ANSIBLE_VAULT;"
@@ -30,3 +32,21 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
             if decrypted
             else "Decrypt the file with ansible-vault, or have the module ansible.builtin.copy write it decrypted",
         )
+
+
+def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
+    """Do nothing if none of the files is encrypted by Ansible Vault; a file that cannot be read is passed over.
+
+    Args:
+        paths: The files' paths; None for no file.
+
+    Raises:
+        InputError: The content of one is encrypted.
+    """
+    for path in paths:
+        try:
+            with open(path or "", "rb") as file:
+                beginning = file.read(64)
+        except OSError:
+            continue
+        refuse_vault(beginning, path)

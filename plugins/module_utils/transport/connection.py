@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ClusterError
+from ..vault import refuse_vaulted_files
 from .patient_connection import patient, socket_options
 
 try:
@@ -201,6 +202,7 @@ def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
 
 def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     try:
+        refuse_vaulted_files((endpoint.ca_file, endpoint.client_cert, endpoint.client_key))
         context = ssl.create_default_context(cafile=endpoint.ca_file)
     except FileNotFoundError:
         raise ClusterError(f"the CA file {endpoint.ca_file} does not exist", "Check ca_cert") from None

@@ -68,7 +68,8 @@ def read_static(context: Context) -> StaticConfiguration | None:
         ssl_ca_cert=_file(cluster, "certificate-authority"),
         cert_file=_file(user, "client-certificate"),
         key_file=_file(user, "client-key"),
-        verify_ssl=not cluster.get("insecure-skip-tls-verify"),
+        # A quoted "false" is no reason to trust everybody.
+        verify_ssl=cluster.get("insecure-skip-tls-verify") is not True,
         tls_server_name=cluster.get("tls-server-name"),
         proxy=cluster.get("proxy-url"),
         api_key={"authorization": authorization} if authorization else {},

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
+from ..vault import refuse_vaulted_files
 
 _FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 _USERS_FOLDER = ".config/containers/certs.d"
@@ -36,6 +37,7 @@ class TlsFiles:
         Raises:
             InputError: A file cannot be used.
         """
+        refuse_vaulted_files(self.authorities)
         for path in self.authorities:
             try:
                 context.load_verify_locations(path)
@@ -51,6 +53,7 @@ class TlsFiles:
             InputError: A file cannot be used.
         """
         for certificate, key in self.certificates:
+            refuse_vaulted_files((certificate, key))
             try:
                 # With a password that opens nothing, for without one a key that has one is asked for at the terminal.
                 context.load_cert_chain(certificate, key, password="")

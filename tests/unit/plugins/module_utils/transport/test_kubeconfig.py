@@ -62,3 +62,19 @@ def test_vaulted_file_is_named_with_the_lookup_that_decrypts_it(ask: Ask, tmp_pa
         ask({"kubeconfig": str(path)})
 
     assert f"kubeconfig: \"{{{{ lookup('ansible.builtin.file', '{path}') }}}}\"" in str(caught.value)
+
+
+@pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
+def test_vaulted_certificate_or_key_is_named(ask: Ask, options: dict[str, Any], tmp_path: Path, option: str) -> None:
+    path = tmp_path / "file.pem"
+    path.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+
+    with pytest.raises(InputError, match=f"{path} is encrypted by Ansible Vault"):
+        ask({**options, option: str(path)})
+
+
+def test_text_in_place_of_true_does_not_switch_verification_off(ask: Ask, kubeconfig: Kubeconfig) -> None:
+    untrusted = kubeconfig({"token": "t"}, **{"certificate-authority": None, "insecure-skip-tls-verify": "false"})
+
+    with pytest.raises(ClusterError, match="is not trusted"):
+        ask({"kubeconfig": untrusted})
