@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
@@ -17,13 +18,26 @@ from .copy import ImageCopy
 from .delivery import Delivery, Order
 from .disk.files import Folder, writing
 from .distribution.listing import repositories, tags
-from .errors import SourceError
+from .errors import ApiServerError, SourceError
 from .oci.descriptor import Descriptor
-from .oci.digest import digest_of
+from .oci.manifest import Manifest
 from .stores.oci_index import INDEX_FILE, entry_names
 from .stores.oci_layout import OciLayoutDestination, OciLayoutSource
-from .stores.registry import Registry
+from .stores.registry import Registry, RegistryRepository
 from .stores.store import SourceImage
+from .transport.api_server import CONNECT_TIMEOUT, SILENCE_TIMEOUT
+from .transport.cluster import Cluster, connect
+
+_UID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+class _UntaggedRepository(RegistryRepository):
+    """A repository in which a tag that has an image keeps it, because it was pushed after the images were saved."""
+
+    def publish(self, root: Manifest, tag: str | None) -> None:
+        """See :meth:`ImageDestination.publish`."""
+        if tag is None or self.resolve(tag) is None:
+            super().publish(root, tag)
 
 
 def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -41,16 +55,31 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     defaults = {name: option.get("default") for name, option in REGISTRY_ARGUMENT_SPEC.items()}
     saves = options["state"] == "saved"
     delivery = Delivery(defaults["connections"], check_mode, fail_fast=False)
+    with connect(options) as cluster:
+        folder = cache_folder() / "carried" / _uid_of_stateful_set(cluster, options["namespace"], options["registry"])
     with connect_registry({**defaults, **options}, writes=not saves) as registry:
-        folder = _folder_of(registry)
         result = (save_images if saves else restore_images)(registry, folder, delivery)
     return {**result, "path": str(folder)}
 
 
-def _folder_of(registry: Registry) -> Path:
-    """Return the folder for the images of one registry, whichever of its ports is used."""
-    pod, _colon, _port = registry.identity.rpartition(":")
-    return cache_folder() / "carried" / digest_of(pod.encode()).partition(":")[2][:16]
+def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str:
+    """Return what tells a registry from all others, also from one of the same name in another cluster.
+
+    Raises:
+        ApiServerError: The API server does not return the StatefulSet.
+    """
+    name = pod.rpartition("-")[0]
+    path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
+    code, value = cluster.adapter.read_object(path, (CONNECT_TIMEOUT, SILENCE_TIMEOUT))
+    metadata = value.get("metadata")
+    uid = metadata.get("uid") if code == 200 and isinstance(metadata, dict) else None
+    if not isinstance(uid, str) or not _UID.fullmatch(uid):
+        raise ApiServerError(
+            f"the API server does not return the StatefulSet {name} in namespace {namespace}: "
+            f"{value.get('message') or code}",
+            status=code,
+        )
+    return uid
 
 
 def save_images(registry: Registry, folder: Path, delivery: Delivery) -> dict[str, Any]:
@@ -64,8 +93,10 @@ def save_images(registry: Registry, folder: Path, delivery: Delivery) -> dict[st
     Raises:
         K8scrError: The registry does not list its images, or the folder cannot be written.
     """
-    with writing(folder):
-        folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not delivery.check_mode:
+        with writing(folder):
+            folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.rmtree(_restored(folder), ignore_errors=True)
     with closing(OciLayoutDestination(folder)) as layout:
         return delivery.run(list(_orders_to(layout, registry)))
 
@@ -109,15 +140,21 @@ def restore_images(registry: Registry, folder: Path, delivery: Delivery) -> dict
     if result.get("failed"):
         result["msg"] += f" The images stay in {folder}; run again to restore them."
     elif not delivery.check_mode:
+        # A folder that is deleted half is no layout, and the next run would not find it.
         with writing(folder):
-            shutil.rmtree(folder)
+            folder.rename(_restored(folder))
+            shutil.rmtree(_restored(folder))
     return result
+
+
+def _restored(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.restored")
 
 
 def _restoring(layout: OciLayoutSource, entry: Descriptor, name: str, registry: Registry) -> Order | None:
     """Return the order for one saved image, or ``None`` if the registry has an image under its tag."""
     repository, _colon, tag = name.rpartition(":")
-    destination = registry.repository(repository)
+    destination = _UntaggedRepository(registry, repository)
     if destination.resolve(tag) is not None:
         return None
     copy = ImageCopy(layout, SourceImage(entry), destination, tag)

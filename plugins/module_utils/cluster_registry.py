@@ -18,9 +18,10 @@ from .distribution.retry import Retries
 from .distribution.upload import ChunkSize
 from .distribution.upload_records import UploadRecords
 from .stores.registry import Registry
+from .transport.base_path import BasePath
 from .transport.cluster import Cluster, connect
 from .transport.pod_proxy import PodProxyAdapter
-from .write_path import WritePath
+from .write_path import ReadOnlyPort, WritePath
 
 try:
     import requests
@@ -68,9 +69,10 @@ def connect_registry(options: Mapping[str, Any], writes: bool) -> Iterator[Regis
     session.adapters.clear()
     pod, namespace = options["registry"], options["namespace"]
     cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
-    road = pod_adapter(cluster, options, writes)
-    session.mount(f"{_URL}/", road)
-    identity = f"{cluster.adapter.base_url} {namespace} {road.target}"
+    base_path = WritePath(cluster.adapter, namespace, pod) if writes else ReadOnlyPort(pod)
+    transport = pod_adapter(cluster, options, base_path)
+    session.mount(f"{_URL}/", transport)
+    identity = f"{cluster.adapter.base_url} {namespace} {transport.target}"
     records = UploadRecords(cache_folder() / "uploads", identity)
     records.forget_expired()
     with session:
@@ -87,18 +89,18 @@ def connect_registry(options: Mapping[str, Any], writes: bool) -> Iterator[Regis
         )
 
 
-def pod_adapter(cluster: Cluster, options: Mapping[str, Any], writes: bool) -> PodProxyAdapter:
+def pod_adapter(cluster: Cluster, options: Mapping[str, Any], base_path: BasePath) -> PodProxyAdapter:
     """Return the adapter that sends requests to the registry's Pod.
 
     Args:
         cluster: The connection to the cluster.
         options: A module's parameters with :data:`REGISTRY_POD_ARGUMENT_SPEC`.
-        writes: Whether the module writes to the registry.
+        base_path: The path that the registry serves below.
     """
     namespace, pod = options["namespace"], options["registry"]
-    port, scheme = options["registry_port"], options["registry_scheme"]
-    write_path = WritePath(cluster.adapter, namespace, pod, writes)
-    return PodProxyAdapter(cluster.adapter, namespace, pod, port, scheme, write_path)
+    return PodProxyAdapter(
+        cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"], base_path
+    )
 
 
 def cache_folder() -> Path:

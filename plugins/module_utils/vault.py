@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 from .errors import InputError
 
@@ -35,7 +36,7 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
 
 
 def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
-    """Do nothing if none of the files is encrypted by Ansible Vault; a file that cannot be read is passed over.
+    """Do nothing if none of the files is encrypted by Ansible Vault; what is no readable, regular file is skipped.
 
     Args:
         paths: The files' paths; None for no file.
@@ -44,8 +45,10 @@ def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
         InputError: The content of one is encrypted.
     """
     for path in paths:
+        if not path or not Path(path).is_file():
+            continue
         try:
-            with open(path or "", "rb") as file:
+            with open(path, "rb") as file:
                 beginning = file.read(64)
         except OSError:
             continue

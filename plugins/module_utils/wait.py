@@ -16,6 +16,7 @@ from .objects.client import ObjectClient
 from .objects.readiness import Explainer
 from .transport.cluster import Cluster, connect
 from .transport.pod_proxy import PodProxyAdapter
+from .write_path import WritePath
 
 try:
     import requests
@@ -45,7 +46,8 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
     begin = time.monotonic()
     deadline = begin + options["wait_timeout"]
     with connect(options) as cluster:
-        road = pod_adapter(cluster, options, writes=True)
+        # The port may be the one for pulls or the one for pushes.
+        road = pod_adapter(cluster, options, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
             problem = _ask(road, max(deadline - time.monotonic(), _POLL))
             if problem is None:

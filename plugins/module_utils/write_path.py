@@ -23,17 +23,12 @@ from .transport.api_server import CONNECT_TIMEOUT
 if TYPE_CHECKING:
     from .transport.api_server import ApiServerAdapter
 
-try:
-    import requests
-except ImportError:
-    # The module reports what is missing.
-    pass
-
 _POD_OF_STATEFUL_SET = re.compile(r"(.+)-[0-9]+")
 _KEY = "path"
 _PATH = re.compile(r"(/[A-Za-z0-9]{16,128})/")
-_ANSWER_TIMEOUT = 60.0
+_RESPONSE_TIMEOUT = 60.0
 """Seconds that the API server may take to return the Secret."""
+_READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 unless the role was told otherwise)"
 
 
 class WritePath:
@@ -46,18 +41,17 @@ class WritePath:
         api_server: The connection to the API server.
         namespace: The Pod's namespace.
         pod: The Pod's name.
-        writes: Whether the caller writes. A caller that only reads uses the read-only port, which serves at its root:
-            it reads the Secret only where the Pod does not serve the requested path.
+        ahead: Whether to read the Secret before the first request, or only if the Pod does not serve at its root.
     """
 
-    def __init__(self, api_server: ApiServerAdapter, namespace: str, pod: str, writes: bool) -> None:
+    def __init__(self, api_server: ApiServerAdapter, namespace: str, pod: str, ahead: bool = True) -> None:
         self._api_server = api_server
         self._namespace = namespace
         self._pod = pod
         stateful_set = _POD_OF_STATEFUL_SET.fullmatch(pod)
         self._secret = f"{stateful_set[1]}-write" if stateful_set else ""
         self._lock = threading.Lock()
-        self._known = not (writes and self._secret)
+        self._known = not (ahead and self._secret)
         self._path = ""
         self._forbidden = ""
 
@@ -66,7 +60,7 @@ class WritePath:
 
         Raises:
             ClusterError: The API server cannot be reached.
-            ApiServerError: The API server cannot return the Secret for a reason that a retry may remove.
+            ApiServerError: The API server cannot return the Secret, or the Secret holds no path.
         """
         with self._lock:
             if not self._known:
@@ -79,7 +73,7 @@ class WritePath:
         Raises:
             ClusterError: The API server cannot be reached.
             ApiServerError: The user may not read the Secret, or the API server cannot return it.
-            RegistryError: The registry was not restarted since the path changed.
+            RegistryError: The port is not the write port, or the registry was not restarted since the path changed.
         """
         with self._lock:
             if self._path == used and self._secret:
@@ -88,8 +82,8 @@ class WritePath:
                     raise ApiServerError(
                         "the registry serves only below its write path at this port, and the API server forbids "
                         f"reading that path: {self._forbidden:.500}",
-                        "To pull, use the registry's read-only port (registry_port, 5001 unless the role was told "
-                        f"otherwise); to push, allow get on the Secret {self._secret} in namespace {self._namespace}",
+                        f"To pull, {_READ_ONLY_PORT}; to push, allow get on the Secret {self._secret} in namespace "
+                        f"{self._namespace}",
                         403,
                     )
                 if used and self._path == used:
@@ -103,35 +97,62 @@ class WritePath:
             return self._path != used
 
     def _look_up(self) -> None:
-        address = f"{self._api_server.base_url}/api/v1/namespaces/{self._namespace}/secrets/{self._secret}"
-        question = requests.Request("GET", address).prepare()
-        with self._api_server.send(question, timeout=(CONNECT_TIMEOUT, _ANSWER_TIMEOUT)) as response:
-            code, value = response.status_code, _parsed(response)
-        said = str(value.get("message") or response.reason or code)
+        path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._secret}"
+        code, value = self._api_server.read_object(path, (CONNECT_TIMEOUT, _RESPONSE_TIMEOUT))
+        said = str(value.get("message") or value.get("reason") or code)
         if code not in (200, 403, 404):
             raise ApiServerError(
                 f"the API server does not return the Secret {self._secret} in namespace {self._namespace}: {said:.500}",
                 "Log in again or renew the token" if code == 401 else None,
                 code,
             )
+        self._path = self._path_in(value) if code == 200 else ""
+        self._forbidden = said if code == 403 else ""
         self._known = True
-        self._path, self._forbidden = _path_in(value) if code == 200 else "", said if code == 403 else ""
+
+    def _path_in(self, secret: dict[str, object]) -> str:
+        """Return the path that a Secret holds; empty where it is a Secret for something else.
+
+        Raises:
+            ApiServerError: The Secret holds something else in the place of a path. Its registry may be open to all.
+        """
+        data = secret.get("data")
+        if not isinstance(data, dict) or _KEY not in data:
+            return ""
+        try:
+            path = _PATH.fullmatch(base64.b64decode(str(data[_KEY]), validate=True).decode())
+        except (binascii.Error, UnicodeDecodeError):
+            path = None
+        if path is None:
+            raise ApiServerError(
+                f"the Secret {self._secret} in namespace {self._namespace} holds no usable write path",
+                "Run the role registry with registry_rotate_write_path, which makes another one",
+            )
+        return path[1]
 
 
-def _parsed(response: requests.Response) -> dict[str, object]:
-    try:
-        value = response.json()
-    except ValueError:
-        value = None
-    return value if isinstance(value, dict) else {}
+class ReadOnlyPort:
+    """The base path of a registry's port for pulls, which is its root; see :class:`..transport.base_path.BasePath`.
 
+    Args:
+        pod: The Pod's name.
+    """
 
-def _path_in(secret: dict[str, object]) -> str:
-    """Return the path that a Secret holds; empty where it is another kind of Secret."""
-    data = secret.get("data")
-    try:
-        value = base64.b64decode(str(data.get(_KEY, "")) if isinstance(data, dict) else "", validate=True).decode()
-    except (binascii.Error, UnicodeDecodeError):
+    def __init__(self, pod: str) -> None:
+        self._pod = pod
+
+    def current(self) -> str:
+        """See :meth:`BasePath.current`."""
         return ""
-    path = _PATH.fullmatch(value)
-    return path[1] if path else ""
+
+    def missed(self, used: str) -> bool:
+        """See :meth:`BasePath.missed`.
+
+        Raises:
+            RegistryError: Always, for there is no other path.
+        """
+        raise RegistryError(
+            f"Pod {self._pod} serves no registry at the root of this port",
+            f"To pull, {_READ_ONLY_PORT}",
+            404,
+        )

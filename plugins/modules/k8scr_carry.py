@@ -16,6 +16,7 @@ description:
   - The folder is an OCI layout in the user's cache, one for each registry. An interrupted run is resumed by the next
     one.
   - Images without a tag are not saved, because registries do not list them.
+  - It needs C(get) on the StatefulSet, and the permissions to pull for V(saved) or to push for V(restored).
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -66,7 +67,7 @@ path:
   description: The folder of the saved images.
   returned: success or failure of an image
   type: str
-  sample: /root/.cache/k8scr/carried/3f1c0a9be2d4871f
+  sample: /root/.cache/k8scr/carried/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils.carry import run_carry

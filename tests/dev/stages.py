@@ -121,6 +121,7 @@ def _integration_variables() -> dict[str, Any]:
         "k8scr_images": images,
         "k8scr_nodes": status["nodes"],
         "k8scr_programs": status["bin"],
+        "k8scr_tests": str(collection.COPY / "tests"),
         "registry_image": status["registry_image"],
     }
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,6 +15,7 @@ from ..errors import ApiServerError
 from .client import ObjectClient
 
 _MAX_REASONS = 4
+_REQUESTED = re.compile(r"(\buri=\"?)[^\s\"]+")
 
 
 @dataclass(frozen=True)
@@ -201,7 +203,9 @@ class Explainer:
 
     def _log(self, metadata: Mapping[str, Any], container: str, previous: bool) -> str:
         try:
-            return self._client.log(metadata["namespace"], metadata["name"], container, previous)
+            said = self._client.log(metadata["namespace"], metadata["name"], container, previous)
+            # The path of a request to a registry may be its secret write path.
+            return _REQUESTED.sub(r"\1********", said)
         except ApiServerError:
             return ""
 

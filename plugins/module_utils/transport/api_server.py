@@ -18,6 +18,7 @@ from .connection import Endpoint, open_pool, request_target
 from .failures import NETWORK_ERRORS, translate
 
 try:
+    import requests
     import urllib3
     from requests.adapters import HTTPAdapter
     from urllib3._collections import HTTPHeaderDict
@@ -26,7 +27,6 @@ except ImportError:  # reported by cluster.connect(); the class below must still
         HTTPAdapter = object
 
 if TYPE_CHECKING:
-    import requests
     from urllib3.connectionpool import HTTPConnectionPool
 
 __all__ = ["Access", "ApiServerAdapter", "ConnectionLostError", "UnreachableError", "translate"]
@@ -142,6 +142,27 @@ class ApiServerAdapter(HTTPAdapter):
             response.content  # noqa: B018 - reading it is the point
         except NETWORK_ERRORS as error:
             raise translate(error, self.server_name) from error
+
+    def read_object(self, path: str, timeout: tuple[float, float]) -> tuple[int, dict[str, Any]]:
+        """Read a Kubernetes object, or the Status that the API server returns in its place.
+
+        Args:
+            path: The object's path below :attr:`base_url`.
+            timeout: Seconds to connect and to wait for the response.
+
+        Returns:
+            The status code, and what the response holds; empty if it is no object.
+
+        Raises:
+            ClusterError: The API server cannot be reached.
+        """
+        question = requests.Request("GET", f"{self.base_url}{path}").prepare()
+        with self.send(question, timeout=timeout) as response:
+            try:
+                value = response.json()
+            except ValueError:
+                value = None
+            return response.status_code, value if isinstance(value, dict) else {}
 
     def open(
         self,

@@ -22,7 +22,7 @@ class BasePath(Protocol):
     def missed(self, used: str) -> bool:
         """Return whether a request is worth repeating below the current path.
 
-        The adapter calls it after a response that says that the Pod serves nothing at the requested path.
+        The adapter calls it when the Pod serves nothing below the path that it used.
 
         Args:
             used: The path that :meth:`current` returned for that request.

@@ -31,6 +31,8 @@ def impersonation_headers(given: Mapping[str, Any], user: Mapping[str, Any]) -> 
         ClusterError: Groups, a uid or extra fields are given without a user, or a value cannot be sent.
     """
     name = given.get("impersonate_user") or user.get("as")
+    if isinstance(name, (list, dict)) or isinstance(user.get("as-uid"), (list, dict)):
+        raise ClusterError("as or as-uid in the kubeconfig is not a name", "Correct the kubeconfig")
     headers = list(_other_headers(given, user))
     if name:
         headers.insert(0, ("Impersonate-User", str(name)))

@@ -20,7 +20,7 @@ import io
 import json
 import re
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
 from .base_path import BasePath, RootPath
@@ -69,8 +69,8 @@ class PodProxyAdapter(BaseAdapter):
         pod: The Pod's name.
         port: The port of the Pod.
         scheme: ``http`` or ``https``: what the Pod speaks there.
-        base_path: The path that the Pod serves below. It is a credential: no error, header or body that the adapter
-            returns contains it.
+        base_path: The path that the Pod serves below. It is a credential, and is in no error that the adapter
+            raises, and in no header and no error body that it returns.
     """
 
     def __init__(
@@ -91,6 +91,7 @@ class PodProxyAdapter(BaseAdapter):
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"
         self._base_path = base_path or RootPath()
+        self._served: set[str] = set()
         self._allowed: set[str] = set()
 
     def send(
@@ -114,8 +115,8 @@ class PodProxyAdapter(BaseAdapter):
             RegistryError: The Pod's answer tries to lead out of it.
         """
         used = self._base_path.current()
-        response, serves_path = self._exchange(request, used, stream, timeout)
-        if serves_path or not self._base_path.missed(used):
+        response, has_route = self._exchange(request, used, stream, timeout)
+        if has_route or self._serves(used, request, timeout) or not self._base_path.missed(used):
             return response
         if not isinstance(request.body, (bytes, str, type(None))):
             raise ConnectionLostError(f"the path that Pod {self.pod} serves below changed during a request")
@@ -124,25 +125,40 @@ class PodProxyAdapter(BaseAdapter):
     def _exchange(
         self, request: requests.PreparedRequest, base: str, stream: bool, timeout: Any
     ) -> tuple[requests.Response, bool]:
-        """Send a request to a path below ``base``; return the response, and whether the Pod serves that path."""
+        """Send a request to a path below ``base``; return the response, and whether the Pod has a route for it."""
         response = self._forward(request, base, timeout)
-        serves_path = True
+        has_route = True
         try:
             if response.status_code >= 400:
-                response, serves_path = self._ask_who_refuses(response, request, base, timeout)
+                response, has_route = self._ask_who_refuses(response, request, base, timeout)
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
             # The API server keeps Authorization for itself, so no challenge of the Pod can be met on this way.
             response.headers.pop("WWW-Authenticate", None)
             for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
                 if header in response.headers:
                     response.headers[header] = translated(request, base, response.headers[header])
+            if base:
+                response.reason = _without(base, response.reason or "")
+                response.headers.update({name: _without(base, value) for name, value in response.headers.items()})
             # What has no body is read at once: closing it unread would close its connection too.
             if not stream or request.method == "HEAD" or response.headers.get("Content-Length") == "0":
                 self._api_server.read(response)
         except BaseException:
             response.close()
             raise
-        return response, serves_path
+        return response, has_route
+
+    def _serves(self, base: str, request: requests.PreparedRequest, timeout: Any) -> bool:
+        """Return whether the Pod's registry serves below ``base``; it may lack a route there, as for referrers."""
+        if base not in self._served and not isinstance(self._base_path, RootPath):
+            probe = request.copy()
+            probe.prepare(method="GET", url=str(urljoin(request.url or "", "/v2/")))
+            response, has_route = self._exchange(probe, base, stream=False, timeout=timeout)
+            response.close()
+            if has_route:
+                self._served.add(base)
+            return has_route
+        return True
 
     def close(self) -> None:
         """Close the connections."""
@@ -168,8 +184,8 @@ class PodProxyAdapter(BaseAdapter):
     def _ask_who_refuses(
         self, response: requests.Response, request: requests.PreparedRequest, base: str, timeout: Any
     ) -> tuple[requests.Response, bool]:
-        """Raise what the API server itself says; return what the Pod says, and whether it serves the path."""
-        serves_path = True
+        """Raise what the API server itself says; return what the Pod says, and whether it has a route for the path."""
+        has_route = True
         if request.method != "HEAD":
             return self._raise_refusal(response, base)
         if _REGISTRY_HEADER not in response.headers or _is_text(response):
@@ -180,10 +196,10 @@ class PodProxyAdapter(BaseAdapter):
             question.method = "GET"
             with self._forward(question, base, timeout) as told:
                 if told.status_code >= 400:
-                    _, serves_path = self._raise_refusal(told, base)
+                    _, has_route = self._raise_refusal(told, base)
             # A Pod may have come, or gone, between the two: the later answer is the one whose sender is known.
             response.status_code, response.reason, response.headers = told.status_code, told.reason, told.headers
-        return response, serves_path
+        return response, has_route
 
     def _raise_refusal(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
         body = bytearray()
@@ -193,9 +209,7 @@ class PodProxyAdapter(BaseAdapter):
                 body += block
                 if len(body) > _MAXIMUM_ERROR_BODY:
                     break
-        said = bytes(body[:_MAXIMUM_ERROR_BODY])
-        if base:
-            said = said.replace(base.encode(), b"")
+        said = _without(base, body[:_MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
         status = _status_of(said)
         if status is not None:
             refused = self._explain(response.request.method or "", response.status_code, status)
@@ -256,14 +270,11 @@ class PodProxyAdapter(BaseAdapter):
 
     def _pod_state(self) -> str | None:
         """Return what is known of the Pod; a user who may only use its proxy may not look at it."""
-        address = f"{self._api_server.base_url}{self._pod_path}/{self.pod}"
-        question = requests.Request("GET", address).prepare()
         try:
-            response = self._api_server.send(question, timeout=(10, 10))
-            pod = response.json() if response.status_code == 200 else None
-        except (K8scrError, ValueError):
-            pod = None
-        status = pod.get("status") if isinstance(pod, dict) else None
+            code, pod = self._api_server.read_object(f"{self._pod_path}/{self.pod}", (10, 10))
+        except K8scrError:
+            return None
+        status = pod.get("status") if code == 200 else None
         if not isinstance(status, dict):
             return None
         ready = {c.get("type"): c.get("status") for c in status.get("conditions", [])}.get("Ready") == "True"
@@ -348,6 +359,11 @@ def _is_safe_path(path: str) -> bool:
             for place, segment in enumerate(segments[1:])
         )
     )
+
+
+def _without(base: str, text: str) -> str:
+    """Return a text without the base path's segments, however the slashes around them are written."""
+    return text.replace(base.strip("/"), "") if base else text
 
 
 def _is_text(response: requests.Response) -> bool:

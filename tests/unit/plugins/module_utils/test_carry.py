@@ -58,6 +58,24 @@ def test_carry_keeps_tag_that_was_pushed_after_images_were_saved(
     assert server.digest_of("team/app", "1") == other_image.digest
 
 
+def test_carry_keeps_tag_that_is_pushed_while_images_are_restored(
+    registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    save_images(registry, tmp_path / "saved", RUN)
+    lose_images(server)
+
+    def push_meanwhile(answer: Answer) -> Answer:
+        server.fill("team/app", "1", other_image)
+        return answer
+
+    server.fail("PUT", "/blobs/uploads/", push_meanwhile, times=1)
+
+    restore_images(registry, tmp_path / "saved", RUN)
+
+    assert server.digest_of("team/app", "1") == other_image.digest
+
+
 def test_carry_keeps_saved_images_where_one_cannot_be_restored(
     registry: Registry, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
@@ -87,9 +105,9 @@ def test_carry_copies_nothing_in_check_mode(
 ) -> None:
     server.fill("team/app", "1", image)
 
-    result = save_images(registry, tmp_path / "saved", Delivery(4, check_mode=True, fail_fast=False))
+    result = save_images(registry, tmp_path / "carried/saved", Delivery(4, check_mode=True, fail_fast=False))
 
-    assert (result["changed"], (tmp_path / "saved").exists()) == (True, False)
+    assert (result["changed"], list(tmp_path.iterdir())) == (True, [])
 
 
 @pytest.mark.parametrize("page", [1, 2, 7, 1000])

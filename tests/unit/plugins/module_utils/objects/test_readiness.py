@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.objects.readiness import State, state_of
+from ansible_collections.k8scr.core.plugins.module_utils.objects.readiness import Explainer, State, state_of
 
 
 def item(kind: str, spec: Any = None, status: Any = None, generation: int = 1) -> dict[str, Any]:
@@ -139,3 +140,17 @@ HOPELESS = {
 @pytest.mark.parametrize(("found", "progress"), HOPELESS.values(), ids=HOPELESS)
 def test_will_not_get_ready_by_waiting(found: dict[str, Any], progress: str) -> None:
     assert state_of(found) == State(False, progress, hopeless=True)
+
+
+@pytest.mark.parametrize("uri", ["/canary/v2/a/blobs/1", '"/canary/v2/a/blobs/1?x=y z"'])
+def test_reason_does_not_show_path_of_request_in_log_of_container(uri: str) -> None:
+    client = Mock()
+    client.log.return_value = f'level=error msg="response completed" http.request.uri={uri} http.response.status=500'
+    ended = {"name": "registry", "state": {"terminated": {"exitCode": 137, "reason": "OOMKilled"}}}
+    pod = {"kind": "Pod", "metadata": {"name": "p", "namespace": "n"}, "status": {"containerStatuses": [ended]}}
+
+    reason = Explainer(client).why(pod)
+
+    assert "OOMKilled" in reason
+    assert "http.request.uri=" in reason
+    assert "canary" not in reason

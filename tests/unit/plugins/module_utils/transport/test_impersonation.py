@@ -109,6 +109,7 @@ def test_options_cannot_impersonate_groups_without_user(ask: Ask, options: dict[
         ({"as-groups": ["devs"]}, "to impersonate are set without a user"),
         ({"as-uid": "1"}, "to impersonate are set without a user"),
         ({"as": "bob\nX: y"}, "Impersonate-User has a line break"),
+        ({"as": ["bob"]}, "as or as-uid in the kubeconfig is not a name"),
         ({"as": "bob", "as-groups": "devs"}, "as-groups in the kubeconfig does not hold lists"),
         ({"as": "bob", "as-user-extra": ["a"]}, "as-user-extra in the kubeconfig is not a dictionary of lists"),
         ({"as": "bob", "as-user-extra": {"a": "b"}}, "as-user-extra in the kubeconfig does not hold lists"),

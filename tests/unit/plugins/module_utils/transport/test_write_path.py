@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -20,7 +21,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.errors import (
     RegistryError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy import PodProxyAdapter
-from ansible_collections.k8scr.core.plugins.module_utils.write_path import WritePath
+from ansible_collections.k8scr.core.plugins.module_utils.write_path import ReadOnlyPort, WritePath
 from unit.plugins.module_utils.transport.servers import Request, Server, answer
 
 if TYPE_CHECKING:
@@ -81,29 +82,28 @@ def registry(api_server: Server) -> RegistryBelowPath:
     return RegistryBelowPath(api_server)
 
 
+Open = Callable[..., requests.Session]
+
+
 @pytest.fixture
-def connect_to(cluster_of: Connect, options: dict[str, Any]) -> Iterator[Any]:
-    """Connects to the registry in a Pod, for reading or for writing."""
-    sessions = []
+def open_session(cluster_of: Connect, options: dict[str, Any]) -> Iterator[Open]:
+    """Opens sessions to the registry in a Pod: as pushes do, as the module that waits does, or as pulls do."""
+    with ExitStack() as opened:
 
-    def run(writes: bool, pod: str = "k8scr-0") -> requests.Session:
-        adapter = cluster_of(options).adapter
-        session = requests.Session()
-        session.mount(
-            f"{URL}/", PodProxyAdapter(adapter, "k8scr", pod, 5000, "http", WritePath(adapter, "k8scr", pod, writes))
-        )
-        sessions.append(session)
-        return session
+        def run(use: str = "push", pod: str = "k8scr-0") -> requests.Session:
+            adapter = cluster_of(options).adapter
+            base_path = ReadOnlyPort(pod) if use == "pull" else WritePath(adapter, "k8scr", pod, ahead=use == "push")
+            session = opened.enter_context(requests.Session())
+            session.mount(f"{URL}/", PodProxyAdapter(adapter, "k8scr", pod, 5000, base_path=base_path))
+            return session
 
-    yield run
-    for session in sessions:
-        session.close()
+        yield run
 
 
 def test_writer_reads_secret_once_and_sends_requests_below_its_path(
-    registry: RegistryBelowPath, connect_to: Any
+    registry: RegistryBelowPath, open_session: Open
 ) -> None:
-    session = connect_to(writes=True)
+    session = open_session()
 
     session.get(f"{URL}/v2/")
     session.post(f"{URL}/v2/a/blobs/uploads/?x=1")
@@ -111,28 +111,28 @@ def test_writer_reads_secret_once_and_sends_requests_below_its_path(
     assert registry.requested() == [f"GET {SECRET}", f"GET /{PATH}/v2/", f"POST /{PATH}/v2/a/blobs/uploads/?x=1"]
 
 
-def test_reader_does_not_read_secret_where_registry_serves_at_root(
-    registry: RegistryBelowPath, api_server: Server, connect_to: Any
+def test_waiting_client_does_not_read_secret_where_registry_serves_at_root(
+    registry: RegistryBelowPath, api_server: Server, open_session: Open
 ) -> None:
     api_server.reply(answer(200, {}, b"{}"))
 
-    connect_to(writes=False).get(f"{URL}/v2/")
+    open_session("wait").get(f"{URL}/v2/")
 
     assert registry.requested() == ["GET /v2/"]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-def test_reader_reads_secret_where_registry_serves_nothing_at_root(
-    registry: RegistryBelowPath, connect_to: Any, method: str
+def test_waiting_client_reads_secret_where_registry_serves_nothing_at_root(
+    registry: RegistryBelowPath, open_session: Open, method: str
 ) -> None:
-    response = connect_to(writes=False).request(method, f"{URL}/v2/a/manifests/1")
+    response = open_session("wait").request(method, f"{URL}/v2/a/manifests/1")
 
     assert response.status_code == 200
     assert registry.requested()[-2:] == [f"GET {SECRET}", f"{method} /{PATH}/v2/a/manifests/1"]
 
 
-def test_registry_of_classic_pod_is_asked_without_a_look_at_any_secret(api_server: Server, connect_to: Any) -> None:
-    connect_to(writes=True, pod="k8scr").get(f"{URL}/v2/")
+def test_registry_of_classic_pod_is_asked_without_a_look_at_any_secret(api_server: Server, open_session: Open) -> None:
+    open_session(pod="k8scr").get(f"{URL}/v2/")
 
     assert [request.target for request in api_server.requests] == ["/api/v1/namespaces/k8scr/pods/k8scr:5000/proxy/v2/"]
 
@@ -142,41 +142,94 @@ def test_registry_of_classic_pod_is_asked_without_a_look_at_any_secret(api_serve
     [
         refusal(404, 'secrets "k8scr-write" not found'),
         refusal(403, 'secrets "k8scr-write" is forbidden'),
-        secret("/short/"),
-        secret("no slashes but long enough"),
-        secret(f"/{PATH}/../{PATH}/"),
-        answer(200, {}, b'{"data": {"path": "%%%"}}'),
+        answer(200, {}, b'{"data": {"password": "eA=="}}'),
         answer(200, {}, b'{"data": null}'),
         answer(200, {}, b"not JSON"),
     ],
-    ids=["missing", "forbidden", "short", "words", "two", "no base64", "no data", "no JSON"],
+    ids=["missing", "forbidden", "other", "no data", "no JSON"],
 )
 def test_foreign_registry_is_used_at_its_root_without_a_usable_secret(
-    registry: RegistryBelowPath, api_server: Server, connect_to: Any, response: bytes
+    registry: RegistryBelowPath, api_server: Server, open_session: Open, response: bytes
 ) -> None:
     api_server.reply(lambda request: response if request.target == SECRET else registry.served)
 
-    assert connect_to(writes=True).get(f"{URL}/v2/").status_code == 200
+    assert open_session().get(f"{URL}/v2/").status_code == 200
     assert registry.requested() == [f"GET {SECRET}", "GET /v2/"]
 
 
-def test_not_found_of_foreign_registry_is_returned_as_it_is(api_server: Server, connect_to: Any) -> None:
+@pytest.mark.parametrize(
+    "response",
+    [
+        secret("/short/"),
+        secret("/"),
+        secret(""),
+        secret("no slashes but long enough"),
+        secret(f"/{PATH}/../{PATH}/"),
+        answer(200, {}, b'{"data": {"path": "%%%"}}'),
+    ],
+    ids=["short", "root", "empty", "words", "two", "no base64"],
+)
+def test_secret_without_usable_path_is_refused(
+    registry: RegistryBelowPath, open_session: Open, response: bytes
+) -> None:
+    registry.secret = response
+
+    with pytest.raises(ApiServerError, match="the Secret k8scr-write in namespace k8scr holds no usable write path"):
+        open_session().get(f"{URL}/v2/")
+
+
+@pytest.mark.parametrize("use", ["push", "wait", "pull"])
+def test_missing_route_of_registry_is_returned_as_it_is(
+    registry: RegistryBelowPath, api_server: Server, open_session: Open, use: str
+) -> None:
+    # As distribution answers a request for referrers.
+    base = f"/{PATH}" if use == "push" else ""
+    api_server.reply(
+        lambda request: (
+            registry.secret
+            if request.target == SECRET
+            else registry.served
+            if request.target == f"{PROXY}{base}/v2/"
+            else NO_SUCH_PATH
+        )
+    )
+    session = open_session(use)
+
+    for _attempt in range(2):
+        response = session.get(f"{URL}/v2/a/referrers/sha256:0")
+        assert (response.status_code, response.text) == (404, "404 page not found\n")
+
+    probes = [request for request in registry.requested() if request.endswith(f"{base}/v2/")]
+    assert len(probes) == 1
+
+
+def test_pull_from_write_port_names_read_only_port_and_reads_no_secret(
+    registry: RegistryBelowPath, open_session: Open
+) -> None:
+    with pytest.raises(RegistryError, match="serves no registry at the root of this port") as caught:
+        open_session("pull").get(f"{URL}/v2/a/manifests/1")
+
+    assert "use the registry's read-only port (registry_port, 5001" in str(caught.value)
+    assert not [request for request in registry.requested() if SECRET in request]
+
+
+def test_not_found_of_foreign_registry_is_returned_as_it_is(api_server: Server, open_session: Open) -> None:
     missing = answer(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
     api_server.reply(lambda request: refusal(403, "no") if request.target == SECRET else missing)
 
-    response = connect_to(writes=True).get(f"{URL}/v2/a/manifests/1")
+    response = open_session().get(f"{URL}/v2/a/manifests/1")
 
     assert (response.status_code, response.json()["errors"][0]["code"]) == (404, "MANIFEST_UNKNOWN")
 
 
-@pytest.mark.parametrize("writes", [True, False])
+@pytest.mark.parametrize("use", ["push", "wait"])
 def test_error_names_secret_and_read_only_port_where_path_is_forbidden(
-    registry: RegistryBelowPath, connect_to: Any, writes: bool
+    registry: RegistryBelowPath, open_session: Open, use: str
 ) -> None:
     registry.secret = refusal(403, 'User "jane" cannot get secrets')
 
     with pytest.raises(ApiServerError) as caught:
-        connect_to(writes).get(f"{URL}/v2/")
+        open_session(use).get(f"{URL}/v2/")
 
     assert 'User "jane" cannot get secrets' in str(caught.value)
     assert "get on the Secret k8scr-write in namespace k8scr" in str(caught.value)
@@ -185,10 +238,10 @@ def test_error_names_secret_and_read_only_port_where_path_is_forbidden(
 
 @pytest.mark.parametrize(("status", "transient"), [(503, True), (429, True), (401, False)])
 def test_error_of_secret_request_is_transient_as_that_of_any_request(
-    registry: RegistryBelowPath, connect_to: Any, status: int, transient: bool
+    registry: RegistryBelowPath, open_session: Open, status: int, transient: bool
 ) -> None:
     registry.secret = refusal(status, "not now")
-    session = connect_to(writes=True)
+    session = open_session()
 
     with pytest.raises(ApiServerError, match="not now") as caught:
         session.get(f"{URL}/v2/")
@@ -198,8 +251,8 @@ def test_error_of_secret_request_is_transient_as_that_of_any_request(
     assert session.get(f"{URL}/v2/").status_code == 200
 
 
-def test_request_is_repeated_below_new_path_after_path_changed(registry: RegistryBelowPath, connect_to: Any) -> None:
-    session = connect_to(writes=True)
+def test_request_is_repeated_below_new_path_after_path_changed(registry: RegistryBelowPath, open_session: Open) -> None:
+    session = open_session()
     session.get(f"{URL}/v2/")
     registry.path = "another0Another1Another2"
     registry.secret = secret(f"/{registry.path}/")
@@ -210,8 +263,8 @@ def test_request_is_repeated_below_new_path_after_path_changed(registry: Registr
     assert registry.requested()[-1] == f"PUT /{registry.path}/v2/a/manifests/1"
 
 
-def test_streamed_body_is_left_to_its_sender_after_path_changed(registry: RegistryBelowPath, connect_to: Any) -> None:
-    session = connect_to(writes=True)
+def test_streamed_body_is_not_repeated_after_path_changed(registry: RegistryBelowPath, open_session: Open) -> None:
+    session = open_session()
     session.get(f"{URL}/v2/")
     registry.path = "another0Another1Another2"
     registry.secret = secret(f"/{registry.path}/")
@@ -221,34 +274,34 @@ def test_streamed_body_is_left_to_its_sender_after_path_changed(registry: Regist
 
 
 def test_error_is_transient_where_registry_was_not_restarted_with_its_path(
-    registry: RegistryBelowPath, connect_to: Any
+    registry: RegistryBelowPath, open_session: Open
 ) -> None:
     registry.path = "another0Another1Another2"
 
     with pytest.raises(RegistryError, match="does not serve below its write path") as caught:
-        connect_to(writes=True).get(f"{URL}/v2/")
+        open_session().get(f"{URL}/v2/")
 
     assert caught.value.transient
 
 
 @pytest.mark.parametrize("header", ["Location", "Link"])
-def test_path_is_removed_from_header_of_response(registry: RegistryBelowPath, connect_to: Any, header: str) -> None:
+def test_path_is_removed_from_header_of_response(registry: RegistryBelowPath, open_session: Open, header: str) -> None:
     inner = f"/{PATH}/v2/a/blobs/uploads/1?_state=x"
     value = f"{PROXY}{inner}" if header == "Location" else f'<{inner}>; rel="next"'
     registry.served = answer(202, {header: value})
 
-    response = connect_to(writes=True).post(f"{URL}/v2/a/blobs/uploads/")
+    response = open_session().post(f"{URL}/v2/a/blobs/uploads/")
 
     assert PATH not in str(response.headers)
     assert f"{URL}/v2/a/blobs/uploads/1?_state=x" in response.headers[header]
 
 
 @pytest.mark.parametrize("location", [f"{PROXY}/v2/a/blobs/uploads/1", f"{PROXY}/{PATH}v2/a", f"{PROXY}/{PATH}"])
-def test_location_outside_of_path_is_rejected(registry: RegistryBelowPath, connect_to: Any, location: str) -> None:
+def test_location_outside_of_path_is_rejected(registry: RegistryBelowPath, open_session: Open, location: str) -> None:
     registry.served = answer(202, {"Location": location})
 
     with pytest.raises(RegistryError, match="leads out of it"):
-        connect_to(writes=True).post(f"{URL}/v2/a/blobs/uploads/")
+        open_session().post(f"{URL}/v2/a/blobs/uploads/")
 
 
 def _failures() -> dict[str, bytes]:
@@ -259,6 +312,9 @@ def _failures() -> dict[str, bytes]:
         "the registry": answer(
             500, {"Content-Type": "application/json"}, json.dumps({"errors": [{"message": said}]}).encode()
         ),
+        "a login page": answer(403, {"Content-Type": "text/html"}, f"<a href='?rd=%2Fx%2F{PATH}%2Fv2%2F'>".encode()),
+        "a header": answer(404, {"X-Requested": f"/{PATH}/v2/", "Content-Type": "application/json"}, b"{}"),
+        "a reason": f"HTTP/1.1 404 no {PATH}\r\nContent-Length: 0\r\n\r\n".encode(),
         "something else": answer(502, {"Content-Type": "text/html"}, f"<html>{said}</html>".encode()),
         "no HTTP": b"HTTP/1.1 \xff\xff /" + PATH.encode() + b"\r\n\r\n",
         "an interim answer": answer(103, {"Link": f"</{PATH}/v2/>"}),
@@ -268,14 +324,14 @@ def _failures() -> dict[str, bytes]:
 
 @pytest.mark.parametrize("failure", _failures())
 def test_path_is_in_no_error_and_no_body_of_failed_request(
-    registry: RegistryBelowPath, connect_to: Any, failure: str
+    registry: RegistryBelowPath, open_session: Open, failure: str
 ) -> None:
     registry.served = _failures()[failure]
-    session = connect_to(writes=True)
+    session = open_session()
 
     try:
         response = session.get(f"{URL}/v2/")
-        shown = f"{response.text} {response.headers} {response.url} {response.request.url}"
+        shown = f"{response.text} {response.headers} {response.url} {response.request.url} {response.reason}"
     except K8scrError as error:
         shown = f"{error} {error.message} {error.advice} {error!r} {vars(error)}"
 
