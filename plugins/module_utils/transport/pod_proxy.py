@@ -196,7 +196,7 @@ class PodProxyAdapter(BaseAdapter):
             question.method = "GET"
             with self._forward(question, base, timeout) as told:
                 if told.status_code >= 400:
-                    _, has_route = self._raise_refusal(told, base)
+                    has_route = self._raise_refusal(told, base)[1]
             # A Pod may have come, or gone, between the two: the later answer is the one whose sender is known.
             response.status_code, response.reason, response.headers = told.status_code, told.reason, told.headers
         return response, has_route
