@@ -56,14 +56,20 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     saves = options["state"] == "saved"
     delivery = Delivery(defaults["connections"], check_mode, fail_fast=False)
     with connect(options) as cluster:
-        folder = cache_folder() / "carried" / _uid_of_stateful_set(cluster, options["namespace"], options["registry"])
+        uid = _uid_of_stateful_set(cluster, options["namespace"], options["registry"])
+    if uid is None:
+        return {**delivery.run([]), "path": ""}
+    folder = cache_folder() / "carried" / uid
     with connect_registry({**defaults, **options}, writes=not saves) as registry:
         result = (save_images if saves else restore_images)(registry, folder, delivery)
     return {**result, "path": str(folder)}
 
 
-def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str:
+def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | None:
     """Return what tells a registry from all others, also from one of the same name in another cluster.
+
+    Returns:
+        None if there is no registry, as in check mode before it is deployed.
 
     Raises:
         ApiServerError: The API server does not return the StatefulSet.
@@ -71,6 +77,8 @@ def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str:
     name = pod.rpartition("-")[0]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     code, value = cluster.adapter.read_object(path, (CONNECT_TIMEOUT, SILENCE_TIMEOUT))
+    if code == 404:
+        return None
     metadata = value.get("metadata")
     uid = metadata.get("uid") if code == 200 and isinstance(metadata, dict) else None
     if not isinstance(uid, str) or not _UID.fullmatch(uid):

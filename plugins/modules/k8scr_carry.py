@@ -64,7 +64,7 @@ images:
       digest: sha256:4bcf63d4d5d4f8d1d1a2c8c7fcd4eb8aaa5e7b1e0b6e4ad8b0e0a1ff2c7f4b11
       digest_before:
 path:
-  description: The folder of the saved images.
+  description: The folder of the saved images; empty if there is no registry.
   returned: success or failure of an image
   type: str
   sample: /root/.cache/k8scr/carried/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51
