@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from .errors import ApiServerError, RegistryError
 from .transport.api_server import CONNECT_TIMEOUT
+from .transport.failures import unauthorized
 
 if TYPE_CHECKING:
     from .transport.api_server import ApiServerAdapter
@@ -100,11 +101,12 @@ class WritePath:
         path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._secret}"
         code, value = self._api_server.read_object(path, (CONNECT_TIMEOUT, _RESPONSE_TIMEOUT))
         said = str(value.get("message") or value.get("reason") or code)
+        if code == 401:
+            raise unauthorized(said)
         if code not in (200, 403, 404):
             raise ApiServerError(
                 f"the API server does not return the Secret {self._secret} in namespace {self._namespace}: {said:.500}",
-                "Log in again or renew the token" if code == 401 else None,
-                code,
+                status=code,
             )
         self._path = self._path_in(value) if code == 200 else ""
         self._forbidden = said if code == 403 else ""

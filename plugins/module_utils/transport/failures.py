@@ -15,7 +15,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from ..errors import ClusterError, ConnectionLostError, UnreachableError, UnreadableAnswerError
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, UnreachableError, UnreadableAnswerError
 
 try:
     from urllib3 import exceptions as urllib3_errors
@@ -24,6 +24,17 @@ except ImportError:  # reported by whoever opens a connection
 else:
     NETWORK_ERRORS = (OSError, http.client.HTTPException, urllib3_errors.HTTPError)
 """What the libraries raise when the network fails them; requests' own errors are OSErrors."""
+
+
+def unauthorized(said: str) -> ApiServerError:
+    """Return the error for credentials that the API server does not accept.
+
+    Args:
+        said: The API server's message.
+    """
+    return ApiServerError(
+        f"the API server does not accept the credentials: {said:.300}", "Log in again or renew the token", 401
+    )
 
 
 def translate(error: BaseException, server: str = "the API server") -> ClusterError:

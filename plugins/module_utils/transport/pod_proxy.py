@@ -24,7 +24,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
 from .base_path import BasePath, RootPath
-from .failures import NETWORK_ERRORS
+from .failures import NETWORK_ERRORS, unauthorized
 
 if TYPE_CHECKING:
     from .api_server import ApiServerAdapter
@@ -231,9 +231,7 @@ class PodProxyAdapter(BaseAdapter):
         said = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
-            return ApiServerError(
-                f"the API server does not accept the credentials: {said:.300}", "Log in again or renew the token", code
-            )
+            return unauthorized(said)
         if code == 403:
             forbidden = ApiServerError(
                 f"the API server forbids the way to {where}: {said:.500}",
