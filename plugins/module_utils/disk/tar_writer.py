@@ -4,8 +4,8 @@
 
 """Writing tar archives whose entries' lengths are known before: several can be written at once.
 
-The archive grows in a file beside its place and takes that place when it is whole. What a run that was cut has left
-there is gone on with: the entries for which it had made room, whose content may be whole or not. Entries that are not
+The archive grows in a file beside its place and takes that place when it is whole. The next run
+resumes the entries that an interrupted run reserved there; their content may be whole or not. Entries that are not
 wanted in the end are removed before the archive is finished.
 """
 

@@ -112,7 +112,7 @@ def meaning_of(dump: str) -> dict[str, Any]:
 
 
 def own_paths(_marked: Marked) -> list[tuple[str, ...]]:
-    """Return the one setting of ours; containerd prints it where its own version has it."""
+    """Return the one setting that the role changes; containerd prints it where its own version has it."""
     return [(*table, _KEY) for table in _REGISTRY.values()]
 
 

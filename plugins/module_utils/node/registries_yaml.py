@@ -87,7 +87,7 @@ def _added_configs(configs: dict[str, Any], mirror: Mirror) -> dict[str, Any]:
     if not configs:
         return tls
     if not _is_trusted(configs.get(mirror.address)):
-        # They may hold passwords, and are not repeated in lines of ours.
+        # They may hold passwords, and are not repeated in the managed block.
         raise InputError(
             f"registries.yaml has configs, and none that says with ca_file whom to trust for {mirror.address}",
             f"Add to them: {json.dumps(tls)}",
