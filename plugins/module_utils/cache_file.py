@@ -7,9 +7,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Callable
+from typing import Any
 
 from .disk.files import alone_in, replace_file
 from .errors import DestinationError

@@ -60,6 +60,9 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if uid is None:
         return {**delivery.run([]), "path": ""}
     folder = cache_folder() / "carried" / uid
+    # A connection reads the kubeconfig again, and may run its credential plugin.
+    if not saves and not folder.is_dir():
+        return {**delivery.run([]), "path": str(folder)}
     with connect_registry({**defaults, **options}, writes=not saves) as registry:
         result = (save_images if saves else restore_images)(registry, folder, delivery)
     return {**result, "path": str(folder)}
@@ -104,7 +107,7 @@ def save_images(registry: Registry, folder: Path, delivery: Delivery) -> dict[st
     if not delivery.check_mode:
         with writing(folder):
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    shutil.rmtree(_restored(folder), ignore_errors=True)
+        shutil.rmtree(_restored(folder), ignore_errors=True)
     with closing(OciLayoutDestination(folder)) as layout:
         return delivery.run(list(_orders_to(layout, registry)))
 

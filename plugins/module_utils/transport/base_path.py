@@ -30,15 +30,3 @@ class BasePath(Protocol):
         Raises:
             K8scrError: The path cannot be looked up, or the user may not read it.
         """
-
-
-class RootPath:
-    """The base path of a Pod that serves at its root."""
-
-    def current(self) -> str:
-        """See :meth:`BasePath.current`."""
-        return ""
-
-    def missed(self, used: str) -> bool:
-        """See :meth:`BasePath.missed`."""
-        return False

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
 from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
-from .base_path import BasePath, RootPath
+from .base_path import BasePath
 from .failures import NETWORK_ERRORS, unauthorized
 
 if TYPE_CHECKING:
@@ -69,8 +69,8 @@ class PodProxyAdapter(BaseAdapter):
         pod: The Pod's name.
         port: The port of the Pod.
         scheme: ``http`` or ``https``: what the Pod speaks there.
-        base_path: The path that the Pod serves below. It is a credential, and is in no error that the adapter
-            raises, and in no header and no error body that it returns.
+        base_path: The path that the Pod serves below, where that is not its root. It is a credential, and is in no
+            error that the adapter raises, and in no header and no error body that it returns.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class PodProxyAdapter(BaseAdapter):
         self._api_server = api_server
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"
-        self._base_path = base_path or RootPath()
+        self._base_path = base_path
         self._served: set[str] = set()
         self._allowed: set[str] = set()
 
@@ -114,13 +114,14 @@ class PodProxyAdapter(BaseAdapter):
             ApiServerError: The API server refuses, or cannot reach the Pod.
             RegistryError: The Pod's answer tries to lead out of it.
         """
-        used = self._base_path.current()
+        base_path = self._base_path
+        used = base_path.current() if base_path else ""
         response, has_route = self._exchange(request, used, stream, timeout)
-        if has_route or self._serves(used, request, timeout) or not self._base_path.missed(used):
+        if has_route or not base_path or self._serves(used, request, timeout) or not base_path.missed(used):
             return response
         if not isinstance(request.body, (bytes, str, type(None))):
             raise ConnectionLostError(f"the path that Pod {self.pod} serves below changed during a request")
-        return self._exchange(request, self._base_path.current(), stream, timeout)[0]
+        return self._exchange(request, base_path.current(), stream, timeout)[0]
 
     def _exchange(
         self, request: requests.PreparedRequest, base: str, stream: bool, timeout: Any
@@ -150,15 +151,14 @@ class PodProxyAdapter(BaseAdapter):
 
     def _serves(self, base: str, request: requests.PreparedRequest, timeout: Any) -> bool:
         """Return whether the Pod's registry serves below ``base``; it may lack a route there, as for referrers."""
-        if base not in self._served and not isinstance(self._base_path, RootPath):
+        if base not in self._served:
             probe = request.copy()
             probe.prepare(method="GET", url=str(urljoin(request.url or "", "/v2/")))
             response, has_route = self._exchange(probe, base, stream=False, timeout=timeout)
             response.close()
             if has_route:
                 self._served.add(base)
-            return has_route
-        return True
+        return base in self._served
 
     def close(self) -> None:
         """Close the connections."""
