@@ -14,9 +14,9 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
-from ansible_collections.k8scr.core.plugins.module_utils.disk.files import open_regular, reading, writing
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.parts import copy_piece, digest_of_file
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import open_regular, reading, writing
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import copy_piece, digest_of_file
 
 _FIRST_PIECE = 4 << 20
 _SMALLEST_PIECE = 1 << 20

@@ -142,9 +142,12 @@ objects:
           name: apps
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.apply import run_apply
-from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.objects.definitions import read_given, redacted_definition
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import run_apply
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import (
+    read_given,
+    redacted_definition,
+)
 
 
 def main() -> None:

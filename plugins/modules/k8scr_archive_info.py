@@ -96,9 +96,9 @@ archives:
 
 from pathlib import Path
 
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.archives import describe, name_archives
-from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import describe, name_archives
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 
 
 def main() -> None:

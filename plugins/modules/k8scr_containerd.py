@@ -74,10 +74,10 @@ backups:
   sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.containerd import plan_containerd
-from ansible_collections.k8scr.core.plugins.module_utils.node.files import carry_out
-from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.containerd import plan_containerd
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import carry_out
 
 
 def main() -> None:

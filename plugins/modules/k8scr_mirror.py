@@ -135,10 +135,10 @@ backups:
 
 from typing import Any
 
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.files import carry_out
-from ansible_collections.k8scr.core.plugins.module_utils.node.plan import plan_mirror
-from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import carry_out
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.plan import plan_mirror
 
 
 def main() -> None:

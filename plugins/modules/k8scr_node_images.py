@@ -160,12 +160,12 @@ from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import forget_expired, place_of_part
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.archives import refuse_collisions
-from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import snapshotter
-from ansible_collections.k8scr.core.plugins.module_utils.node.images import Containerd, Podman, Runtime, Wanted
-from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import refuse_collisions
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import forget_expired, place_of_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import snapshotter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.images import Containerd, Podman, Runtime, Wanted
 
 IMAGE = {
     "name": {"type": "str", "required": True},

@@ -210,10 +210,13 @@ retries:
       times: 1
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.pull import run_pull
-from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import run_pull
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import (
+    READ_ONLY_PORT,
+    REGISTRY_ARGUMENT_SPEC,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
 
 
 def main() -> None:

@@ -408,11 +408,11 @@ retries:
       times: 1
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.push import run_push
-from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import UPSTREAMS_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import run_push
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import UPSTREAMS_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
 
 
 def main() -> None:

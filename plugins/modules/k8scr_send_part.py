@@ -84,9 +84,9 @@ part_digest:
 from dataclasses import asdict
 from pathlib import Path
 
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.node.parts import append, look
-from ansible_collections.k8scr.core.plugins.module_utils.redaction import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import append, look
 
 
 def main() -> None:

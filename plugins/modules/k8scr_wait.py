@@ -53,9 +53,9 @@ elapsed:
   sample: 2.3
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils.cluster_registry import REGISTRY_POD_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils.module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils.wait import run_wait
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import run_wait
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_POD_ARGUMENT_SPEC
 
 
 def main() -> None:

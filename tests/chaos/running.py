@@ -26,9 +26,9 @@ import kubernetes.client
 import kubernetes.config
 import requests
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.k8scr.core.plugins.module_utils.distribution.upload import RequestBody
-from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
-from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import RequestBody
 from ansible_collections.k8scr.core.plugins.modules import k8scr_pull, k8scr_push
 
 MODULES = {"push": k8scr_push, "pull": k8scr_pull}

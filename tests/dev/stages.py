@@ -60,6 +60,10 @@ def _mypy(context: Context) -> None:
     context.run("mypy", configuration, folder / "plugins", folder / "tests", cwd=collection.SOURCE_ROOT)
 
 
+def _imports(context: Context) -> None:
+    context.run("lint-imports", context.copy / ".importlinter", "--no-cache", cwd=collection.SOURCE_ROOT)
+
+
 def _sanity(context: Context) -> None:
     with ansible_test.results(context.copy) as results:
         context.run("ansible-test", "sanity", "--junit", *ansible_test.pythons(context.programs))
@@ -132,6 +136,7 @@ LINT: dict[str, Callable[[Context], None]] = {
     "format": _lint("ruff", "format", "--check", "--diff", "--quiet", "."),
     "ruff": _lint("ruff", "check", "--quiet", "--output-format=concise", "."),
     "mypy": _mypy,
+    "imports": _imports,
     "yamllint": _lint("yamllint", "--strict", "."),
     "ansible-lint": _lint("ansible-lint", "-q"),
     "docs": _lint("antsibull-docs", "lint-collection-docs", *DOCUMENTED),

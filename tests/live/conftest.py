@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.testing import patch_module_args
-from ansible_collections.k8scr.core.plugins.module_utils.distribution.bandwidth import Bandwidth
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.bandwidth import Bandwidth
 from cluster import layout
 
 from .registry_role import deploy

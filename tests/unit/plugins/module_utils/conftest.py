@@ -14,15 +14,15 @@ from typing import Any
 
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery
-from ansible_collections.k8scr.core.plugins.module_utils.distribution.retry import Retries
-from ansible_collections.k8scr.core.plugins.module_utils.pull import PullOrders
-from ansible_collections.k8scr.core.plugins.module_utils.push import push_images
-from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_daemon import DockerDaemon
-from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
-from ansible_collections.k8scr.core.plugins.module_utils.stores.upstream import Upstreams
-from ansible_collections.k8scr.core.plugins.module_utils.transport.api_server import Access, ApiServerAdapter
-from ansible_collections.k8scr.core.plugins.module_utils.transport.connection import Endpoint
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import PullOrders
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DockerDaemon
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
     Image,
     layer,

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, K8scrError, RegistryError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, K8scrError, RegistryError
 
 
 def test_an_error_says_what_failed_and_what_to_do() -> None:

@@ -18,24 +18,25 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of, verified
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_INDEX, OCI_MANIFEST
-from ansible_collections.k8scr.core.plugins.module_utils.oci.platform import Platform
-from ansible_collections.k8scr.core.plugins.module_utils.stores.graph import walk_manifests
-from ansible_collections.k8scr.core.plugins.module_utils.stores.location import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of, verified
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph import walk_manifests
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageSource, SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX, OCI_MANIFEST
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform import Platform
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import (
     Location,
     open_destination,
     open_source,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_index import entry_names
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
-from ansible_collections.k8scr.core.plugins.module_utils.stores.platforms import PlatformSource
-from ansible_collections.k8scr.core.plugins.module_utils.stores.referrers import attached_to, referrers_in
-from ansible_collections.k8scr.core.plugins.module_utils.stores.registry import Registry
-from ansible_collections.k8scr.core.plugins.module_utils.stores.store import ImageSource, SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_index import entry_names
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.platforms import PlatformSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.referrers import attached_to, referrers_in
 from hypothesis import example, given
 from hypothesis import strategies as st
 from unit.plugins.module_utils.support.fuzzing import (
@@ -315,7 +316,7 @@ def test_a_hostile_list_of_referrers_is_read_or_refused(
     headers = {"Content-Type": OCI_INDEX}
     listing = Lie("GET", "/referrers/", 200, headers, document, 1_000_000)
     server.faults[:] = [Fault(lie.method, lie.path, lie.tell, lie.times) for lie in (*told, listing)]
-    repository = registry.repository("app")
+    repository = Repository(registry, "app")
 
     with bounds(not told and document == as_document(REFERRERS)):
         list(attached_to(repository, referrers_in(repository), image.root))

@@ -13,10 +13,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.engine.client import Engine
-from ansible_collections.k8scr.core.plugins.module_utils.engine.connection import ssh_command
-from ansible_collections.k8scr.core.plugins.module_utils.engine.context import EngineEndpoint, EngineTls
-from ansible_collections.k8scr.core.plugins.module_utils.errors import EngineError, InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.client import Engine
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.connection import ssh_command
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.context import EngineEndpoint, EngineTls
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import EngineError, InputError
 from unit.plugins.module_utils.support.engine_server import EngineServer, classic
 from unit.plugins.module_utils.support.images import Image
 

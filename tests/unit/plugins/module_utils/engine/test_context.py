@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.engine.context import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.context import (
     DEFAULT_HOST,
     EngineEndpoint,
     EngineTls,
     find_endpoint,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 
 ELSEWHERE = "tcp://engine.example.com:2376"
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.node import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import (
     config_toml,
     hosts_toml,
     registries_yaml,
     toml_format,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.node.checked_edit import Format, edited, removed
-from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import Mirror
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edit import Format, edited, removed
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 

@@ -6,14 +6,14 @@ from __future__ import annotations
 
 import pytest
 import tomllib
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.node.config_toml import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import (
     configured_folders,
     meaning_of,
     snapshotter,
     with_folder,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import taken_back
 
 FOLDER = "/etc/containerd/certs.d"
 CRI_1 = "io.containerd.grpc.v1.cri"

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import tomllib
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.node import toml_format
-from ansible_collections.k8scr.core.plugins.module_utils.node.containerd import plan_containerd
-from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import toml_format
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.containerd import plan_containerd
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import Change
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import taken_back
 
 CRI = "io.containerd.grpc.v1.cri"
 DEFAULT = f"version = 2\n[plugins.'{CRI}'.registry]\nconfig_path = ''\n"

@@ -10,9 +10,14 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change, carry_out, read_managed, read_text
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import with_block
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import (
+    Change,
+    carry_out,
+    read_managed,
+    read_text,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import with_block
 
 
 class Keeper:

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 import tomllib
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.node.hosts_toml import folder_of, with_mirror
-from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import ALL, Mirror
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import own_part, taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.hosts_toml import folder_of, with_mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import own_part, taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import ALL, Mirror
 
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)

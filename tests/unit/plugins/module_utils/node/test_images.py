@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError
-from ansible_collections.k8scr.core.plugins.module_utils.node.images import OURS, PINNED, Containerd, Wanted
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.images import OURS, PINNED, Containerd, Wanted
 
 ONE, TWO, CONFIG = (f"sha256:{digit * 64}" for digit in "123")
 A = Wanted("example.com/a:1", ONE, frozenset(), "/archives/one.tar")

@@ -9,10 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.disk.partial_file import place_of_part
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.node.parts import Beginning, append, look
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import place_of_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import Beginning, append, look
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 
 CONTENT = bytes(range(256)) * (3 << 12)
 SIZE = len(CONTENT)

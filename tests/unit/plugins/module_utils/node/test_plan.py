@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, InputError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.node.files import Change, carry_out
-from ansible_collections.k8scr.core.plugins.module_utils.node.plan import plan_mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import Change, carry_out
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.plan import plan_mirror
 
 URL = "http://10.0.0.1:5001"
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 import tomllib
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.node import toml_format
-from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import Mirror
-from ansible_collections.k8scr.core.plugins.module_utils.node.registries_conf import drop_in, shadows
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import toml_format
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.registries_conf import drop_in, shadows
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

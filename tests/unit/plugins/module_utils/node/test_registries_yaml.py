@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.node import registries_yaml
-from ansible_collections.k8scr.core.plugins.module_utils.node.checked_edit import edited
-from ansible_collections.k8scr.core.plugins.module_utils.node.mirror import Mirror
-from ansible_collections.k8scr.core.plugins.module_utils.node.own_lines import own_part, taken_back
-from ansible_collections.k8scr.core.plugins.module_utils.node.registries_yaml import YAML, with_mirrors
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import registries_yaml
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edit import edited
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import own_part, taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.registries_yaml import YAML, with_mirrors
 
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)

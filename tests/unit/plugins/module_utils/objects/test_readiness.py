@@ -10,7 +10,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.objects.readiness import Explainer, State, state_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.readiness import Explainer, State, state_of
 
 
 def item(kind: str, spec: Any = None, status: Any = None, generation: int = 1) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DigestMismatchError, InputError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DigestMismatchError, InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import (
     digest_of,
     parse_digest,
     split_digest,

@@ -10,9 +10,9 @@ import json
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import (
     DOCKER_INDEX,
     DOCKER_MANIFEST,
     MAXIMUM_SIZE,

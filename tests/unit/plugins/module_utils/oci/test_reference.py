@@ -7,8 +7,8 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.reference import Reference, parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import Reference, parse_reference
 
 DIGEST = "sha256:" + "a" * 64
 

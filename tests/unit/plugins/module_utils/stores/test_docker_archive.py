@@ -14,22 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
-from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     DestinationError,
     DigestMismatchError,
     K8scrError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
-from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import parse_manifest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_archive import (
     DockerArchiveDestination,
     DockerArchiveSource,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
-from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from unit.plugins.module_utils.support.images import (
     Image,
     encode,

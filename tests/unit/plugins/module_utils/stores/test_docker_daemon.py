@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from unit.plugins.module_utils.support.engine_server import (
     EngineServer,
     Exported,

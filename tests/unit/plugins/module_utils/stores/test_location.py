@@ -12,19 +12,23 @@ import sys
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, InputError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils.stores.docker_archive import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores import location as stores_location
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_archive import (
     DockerArchiveDestination,
     DockerArchiveSource,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.stores.location import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import (
     Location,
     open_destination,
     open_source,
     parse_location,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutDestination, OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import (
+    OciLayoutDestination,
+    OciLayoutSource,
+)
 from unit.plugins.module_utils.support.images import (
     Image,
     tar,
@@ -183,10 +187,10 @@ def test_a_task_with_a_layout_imports_nothing_that_only_other_kinds_of_places_ne
 ) -> None:
     write_layout(tmp_path, {"example.com/team/app:1": image})
     program = (
-        "import sys; from ansible_collections.k8scr.core.plugins.module_utils.stores import location\n"
+        "import sys; from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores import location\n"
         f"from ansible_collections.k8scr.core.plugins.modules import {module}\n"
         f"location.{opens}(location.parse_location(sys.argv[1])).close()\n"
-        "print(*(name.partition('module_utils.')[2] for name in sys.modules if 'k8scr.core' in name))"
+        "print(*(name.partition('_k8scr.')[2] for name in sys.modules if 'k8scr.core' in name))"
     )
 
     done = subprocess.run(
@@ -195,5 +199,17 @@ def test_a_task_with_a_layout_imports_nothing_that_only_other_kinds_of_places_ne
 
     imported = set(done.stdout.split())
     assert "stores.oci_layout" in imported
-    assert not imported & {f"stores.{name}" for name in ("docker_archive", "oci_archive", "platforms", "referrers")}
-    assert not imported & {"disk.tar_reader", "engine.client", "lock", "upstream.adapter", "upstream.auth"}
+    unwanted = {
+        "engine.client",
+        "files.tar_reader",
+        "registry.auth",
+        "registry.referrers",
+        "registry.upstream_adapter",
+        "stores.docker_archive",
+        "stores.oci_archive",
+        "transfer.lock",
+        "transfer.platforms",
+    }
+    folder = Path(stores_location.__file__).parents[1]
+    assert all((folder / f"{name.replace('.', '/')}.py").exists() for name in unwanted)
+    assert not imported & unwanted

@@ -11,11 +11,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
-from ansible_collections.k8scr.core.plugins.module_utils.errors import DestinationError, DigestMismatchError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_archive import OciArchiveDestination
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, DigestMismatchError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from unit.plugins.module_utils.support.images import (
     Image,
     layout_files,

@@ -13,18 +13,25 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.disk.files import Files, Folder
-from ansible_collections.k8scr.core.plugins.module_utils.disk.tar_reader import TarFiles
-from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     DestinationError,
     DigestMismatchError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import MAXIMUM_SIZE, OCI_MANIFEST, parse_manifest
-from ansible_collections.k8scr.core.plugins.module_utils.oci.reference import parse_reference
-from ansible_collections.k8scr.core.plugins.module_utils.stores.oci_layout import OciLayoutDestination, OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Files, Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import (
+    MAXIMUM_SIZE,
+    OCI_MANIFEST,
+    parse_manifest,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import (
+    OciLayoutDestination,
+    OciLayoutSource,
+)
 from unit.plugins.module_utils.support.images import (
     REFERENCE_NAME,
     Image,
@@ -311,7 +318,7 @@ def test_manifests_of_more_bytes_than_an_image_has_are_refused(write: Write, mon
         f"linux/{number}": make_image(architecture=str(number), annotations={"a": "x" * 500}) for number in range(9)
     }
     source = OciLayoutSource(write(layout_files({"app": make_index(parts)})))
-    monkeypatch.setattr("ansible_collections.k8scr.core.plugins.module_utils.stores.graph._MAXIMUM_BYTES", 5000)
+    monkeypatch.setattr("ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph._MAXIMUM_BYTES", 5000)
 
     with pytest.raises(SourceError, match=r"more than 5000 bytes of them"):
         read_image(source, source.entries[0])

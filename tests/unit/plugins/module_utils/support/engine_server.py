@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 
 from .images import Image, encode, layout_files, read_tar, tar, write_docker_archive
 

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from ansible_collections.k8scr.core.plugins.module_utils.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 

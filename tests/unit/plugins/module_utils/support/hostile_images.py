@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ansible_collections.k8scr.core.plugins.module_utils.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from ansible_collections.k8scr.core.plugins.module_utils.stores.graph import MAXIMUM_DEPTH
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph import MAXIMUM_DEPTH
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
 from hypothesis import strategies as st
 
 from .images import OCI_LAYER_GZIP, REFERENCE_NAME, describe, make_image, tar

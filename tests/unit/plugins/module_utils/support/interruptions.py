@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from ansible_collections.k8scr.core.plugins.module_utils.copy import ImageCopy
-from ansible_collections.k8scr.core.plugins.module_utils.delivery import Delivery, Order
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ConnectionLostError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import Manifest, parse_manifest
-from ansible_collections.k8scr.core.plugins.module_utils.stores.location import Location, open_destination
-from ansible_collections.k8scr.core.plugins.module_utils.stores.store import Blocks, SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ConnectionLostError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import Manifest, parse_manifest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import Location, open_destination
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery, Order
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import ImageCopy
 
 from .images import Image
 
@@ -43,6 +44,8 @@ class MemorySource:
         cut_after: Bytes of blobs after which the connection is lost, once; ``None`` for never.
         fetched: The digests of the blobs that were opened, in order.
     """
+
+    referrers = None
 
     image: Image
     cut_after: int | None = None

@@ -9,17 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from ansible_collections.k8scr.core.plugins.module_utils.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils.oci.manifest import parse_manifest
-from ansible_collections.k8scr.core.plugins.module_utils.stores.graph import walk_manifests
-from ansible_collections.k8scr.core.plugins.module_utils.stores.store import (
-    BLOCK_SIZE,
-    BlobContent,
-    Blocks,
-    ImageDestination,
-    ImageSource,
-)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import BLOCK_SIZE, BlobContent, Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph import walk_manifests
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, ImageSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import parse_manifest
 
 from .images import Image
 

@@ -16,12 +16,12 @@ import kubernetes
 import pytest
 import requests
 from ansible.module_utils.common.warnings import get_warning_messages
-from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ClusterError,
     ConnectionLostError,
     UnreachableError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.transport import connection
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import connection
 from unit.plugins.module_utils.transport.servers import Server, answer
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from dxf import DXF
 from oras.client import OrasClient
 from unit.plugins.module_utils.transport.servers import Registry, Server

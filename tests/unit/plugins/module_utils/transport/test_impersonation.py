@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import kubernetes
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
 from unit.plugins.module_utils.transport.servers import Request, Server
 
 if TYPE_CHECKING:

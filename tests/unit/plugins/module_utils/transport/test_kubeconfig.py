@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError, InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError, InputError
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Ask, Kubeconfig

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.transport.kubeconfig_secrets import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.kubeconfig_secrets import (
     is_content,
     masked_secrets_of,
     secrets_of,

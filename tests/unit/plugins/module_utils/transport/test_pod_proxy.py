@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ApiServerError,
     ClusterError,
     ConnectionLostError,
     K8scrError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from unit.plugins.module_utils.transport.servers import Server, answer
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils.errors import ClusterError, UnreachableError
-from ansible_collections.k8scr.core.plugins.module_utils.transport import connection
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError, UnreachableError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import connection
 from unit.plugins.module_utils.transport.servers import Proxy, Server, SocksProxy
 
 if TYPE_CHECKING:

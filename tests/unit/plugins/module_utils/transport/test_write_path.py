@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils.errors import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ApiServerError,
     ConnectionLostError,
     K8scrError,
     RegistryError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils.transport.pod_proxy import PodProxyAdapter
-from ansible_collections.k8scr.core.plugins.module_utils.write_path import ReadOnlyPort, WritePath
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.write_path import ReadOnlyPort, WritePath
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from unit.plugins.module_utils.transport.servers import Request, Server, answer
 
 if TYPE_CHECKING:

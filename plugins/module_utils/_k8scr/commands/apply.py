@@ -1,0 +1,321 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make a cluster have the objects that someone asks for, and say exactly what that changed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import ApiServerError, ClusterError, InputError, K8scrError
+from ..objects.client import ObjectClient
+from ..objects.definitions import describe, essence, shown
+from ..objects.readiness import Explainer, state_of
+from ..transport.cluster import connect
+
+_POLL = 1.0
+"""Seconds between two looks at an object that is not ready."""
+_KIND_PATIENCE = 30.0
+"""Seconds that the API server may take to serve a kind whose definition was applied a moment ago."""
+
+
+def run_apply(definitions: Sequence[Mapping[str, Any]], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+    """Apply or delete objects and return the module's result.
+
+    Args:
+        definitions: The objects, in the order in which they depend on each other.
+        options: The parameters of ``k8scr_apply``.
+        check_mode: Whether to only say what would happen.
+
+    Returns:
+        ``changed``, ``objects`` and ``diff``; ``failed`` and ``msg`` too when an object failed, with what had become
+        of those before it.
+
+    Raises:
+        ClusterError: The options lead to no cluster.
+    """
+    with connect(options) as cluster:
+        client = ObjectClient(cluster)
+        applier = Applier(client, check_mode, options["namespace"], options["force"], options["keep_existing"])
+        return _run(applier, definitions, options, check_mode)
+
+
+def _run(
+    applier: Applier, definitions: Sequence[Mapping[str, Any]], options: Mapping[str, Any], check_mode: bool
+) -> dict[str, Any]:
+    present = options["state"] == "present"
+    act, wait = (applier.apply, applier.wait_ready) if present else (applier.delete, applier.wait_gone)
+    outcomes: list[Outcome] = []
+    failure: dict[str, Any] = {}
+    try:
+        for definition in definitions if present else reversed(definitions):
+            outcomes.append(act(definition))
+        if options["wait"] and not check_mode:
+            wait(outcomes, options["wait_timeout"])
+    except K8scrError as error:
+        failure = {"failed": True, "msg": str(error)}
+    return {
+        "changed": any(outcome.changed for outcome in outcomes),
+        "objects": [outcome.result for outcome in outcomes],
+        "diff": [outcome.diff for outcome in outcomes if outcome.changed],
+        **failure,
+    }
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one object.
+
+    Attributes:
+        action: ``created``, ``updated``, ``unchanged`` or ``deleted``; in check mode what would be.
+        definition: The object as it was asked for.
+        namespace: Its namespace, or None where it has none.
+        before: The object as it was, empty if it was not.
+        after: The object as it is, empty if it is not any more.
+    """
+
+    action: str
+    definition: Mapping[str, Any]
+    namespace: str | None
+    before: Mapping[str, Any]
+    after: Mapping[str, Any]
+
+    @property
+    def changed(self) -> bool:
+        """Whether something changed."""
+        return self.action != "unchanged"
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The entry of a module's result; no secrets."""
+        return {
+            "api_version": self.definition["apiVersion"],
+            "kind": self.definition["kind"],
+            "name": self.definition["metadata"]["name"],
+            "namespace": self.namespace,
+            "action": self.action,
+            "object": shown(essence(self.after or self.before)),
+        }
+
+    @property
+    def diff(self) -> dict[str, Any]:
+        """What ``--diff`` shows."""
+        before, after = essence(self.before), essence(self.after)
+        name = describe(self.definition, self.namespace)
+        return {
+            "before_header": name,
+            "after_header": name,
+            "before": shown(before, after, "before"),
+            "after": shown(after, before, "after"),
+        }
+
+
+class Applier:
+    """Applies or deletes objects, one after the other.
+
+    Args:
+        client: The cluster's objects.
+        check_mode: Whether to only say what would happen; the API server is asked to try it (dry run).
+        namespace: For objects that need a namespace and name none.
+        force: Whether to take over fields that others manage.
+        keep_existing: Whether an object that exists is left as it is.
+    """
+
+    def __init__(
+        self,
+        client: ObjectClient,
+        check_mode: bool = False,
+        namespace: str = "default",
+        force: bool = False,
+        keep_existing: bool = False,
+    ) -> None:
+        self._client = client
+        self._check_mode = check_mode
+        self._namespace = namespace
+        self._force = force
+        self._keep_existing = keep_existing
+        self._promised: dict[tuple[str, str], bool] = {}
+
+    def apply(self, definition: Mapping[str, Any]) -> Outcome:
+        """Make one object be as its definition says.
+
+        Raises:
+            ApiServerError: The API server refuses it.
+            InputError: The cluster does not know its kind.
+        """
+        kind = self._kind(definition)
+        if kind is None:
+            namespaced = self._promised[_group_kind(definition)]
+            return Outcome("created", definition, self._place(definition, namespaced), {}, definition)
+        namespace = self._place(definition, kind.namespaced)
+        name = definition["metadata"]["name"]
+        before = self._client.get(kind, name, namespace)
+        if before is not None and self._keep_existing:
+            outcome = Outcome("unchanged", definition, namespace, before, before)
+        elif before is None and self._keep_existing:
+            outcome = self._create(kind, definition, namespace)
+        else:
+            outcome = self._apply(kind, definition, namespace, before)
+        self._remember(definition)
+        return outcome
+
+    def delete(self, definition: Mapping[str, Any]) -> Outcome:
+        """Make one object not be there.
+
+        Raises:
+            ApiServerError: The API server refuses it.
+        """
+        kind = self._client.kind(definition["apiVersion"], definition["kind"])
+        if kind is None:
+            return Outcome("unchanged", definition, None, {}, {})
+        namespace = self._place(definition, kind.namespaced)
+        name = definition["metadata"]["name"]
+        before = self._client.get(kind, name, namespace)
+        if before is None:
+            return Outcome("unchanged", definition, namespace, {}, {})
+        self._client.delete(kind, name, namespace, self._check_mode)
+        return Outcome("deleted", definition, namespace, before, {})
+
+    def wait_ready(self, outcomes: Sequence[Outcome], timeout: float) -> None:
+        """Wait until applied objects do what they are there for.
+
+        Args:
+            outcomes: What :meth:`apply` returned.
+            timeout: Seconds for all of them together.
+
+        Raises:
+            ClusterError: One does not get ready; the message holds the cluster's reasons.
+        """
+        deadline = time.monotonic() + timeout
+        for outcome in outcomes:
+            self._wait_ready(outcome, deadline, timeout)
+
+    def wait_gone(self, outcomes: Sequence[Outcome], timeout: float) -> None:
+        """Wait until deleted objects are no longer there.
+
+        Args:
+            outcomes: What :meth:`delete` returned.
+            timeout: Seconds for all of them together.
+
+        Raises:
+            ClusterError: One stays.
+        """
+        deadline = time.monotonic() + timeout
+        for outcome in outcomes:
+            if outcome.action != "deleted":
+                continue
+            while True:
+                item = self._look(outcome)
+                if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
+                    break
+                if time.monotonic() >= deadline:
+                    finalizers = ", ".join(item["metadata"].get("finalizers") or [])
+                    because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
+                    name = describe(outcome.definition, outcome.namespace)
+                    raise ClusterError(f"{name} is still there after {timeout:g} s{because}")
+                time.sleep(_POLL)
+
+    def _apply(
+        self, kind: Any, definition: Mapping[str, Any], namespace: str | None, before: Mapping[str, Any] | None
+    ) -> Outcome:
+        try:
+            after = self._client.apply(kind, definition, namespace, self._check_mode, self._force)
+        except ApiServerError as error:
+            if not self._would_exist(error, namespace):
+                raise
+            after = dict(definition)
+        if before is None:
+            action = "created"
+        else:
+            action = "unchanged" if essence(before) == essence(after) else "updated"
+        return Outcome(action, definition, namespace, before or {}, after)
+
+    def _create(self, kind: Any, definition: Mapping[str, Any], namespace: str | None) -> Outcome:
+        try:
+            after = self._client.create(kind, definition, namespace, self._check_mode)
+        except ApiServerError as error:
+            if not self._would_exist(error, namespace):
+                raise
+            after = dict(definition)
+        if after is None:
+            existing = self._client.get(kind, definition["metadata"]["name"], namespace) or {}
+            return Outcome("unchanged", definition, namespace, existing, existing)
+        return Outcome("created", definition, namespace, {}, after)
+
+    def _would_exist(self, error: ApiServerError, namespace: str | None) -> bool:
+        """Whether a dry run failed only because nothing makes the namespace in check mode."""
+        if not self._check_mode or error.status != 404 or namespace is None:
+            return False
+        namespaces = self._client.kind("v1", "Namespace")
+        return self._client.get(namespaces, namespace, None) is None
+
+    def _kind(self, definition: Mapping[str, Any]) -> Any | None:
+        """How the cluster serves the definition's kind; None for one that only a real run would have made."""
+        deadline = time.monotonic() + _KIND_PATIENCE
+        while True:
+            kind = self._client.kind(definition["apiVersion"], definition["kind"])
+            if kind is not None:
+                return kind
+            promised = _group_kind(definition) in self._promised
+            if promised and self._check_mode:
+                return None
+            if not promised or time.monotonic() >= deadline:
+                raise InputError(
+                    f"the cluster does not know the kind {definition['kind']} of {definition['apiVersion']}",
+                    "Check both, and apply the CustomResourceDefinition first",
+                )
+            time.sleep(_POLL)
+
+    def _remember(self, definition: Mapping[str, Any]) -> None:
+        if definition["kind"] == "CustomResourceDefinition":
+            spec = definition.get("spec") or {}
+            kind = (spec.get("names") or {}).get("kind", "")
+            self._promised[spec.get("group", ""), kind] = spec.get("scope") == "Namespaced"
+
+    def _place(self, definition: Mapping[str, Any], namespaced: bool) -> str | None:
+        if not namespaced:
+            return None
+        return definition["metadata"].get("namespace") or self._namespace
+
+    def _wait_ready(self, outcome: Outcome, deadline: float, timeout: float) -> None:
+        name = describe(outcome.definition, outcome.namespace)
+        while True:
+            item = self._look(outcome)
+            if item is None:
+                raise ClusterError(f"{name} was deleted by someone else while it was getting ready")
+            state = state_of(item)
+            if state.ready or self._binds_later(item):
+                return
+            if state.hopeless or time.monotonic() >= deadline:
+                why = Explainer(self._client).why(item)
+                within = "" if state.hopeless else f" within {timeout:g} s"
+                said = f". The cluster says: {why}" if why else ""
+                raise ClusterError(f"{name} did not get ready{within}: {state.progress}{said}")
+            time.sleep(_POLL)
+
+    def _look(self, outcome: Outcome) -> dict[str, Any] | None:
+        kind = self._client.kind(outcome.definition["apiVersion"], outcome.definition["kind"])
+        if kind is None:
+            return None
+        return self._client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
+
+    def _binds_later(self, item: Mapping[str, Any]) -> bool:
+        """Whether this is a volume claim that gets its volume with the first Pod that uses it."""
+        storage_class = (item.get("spec") or {}).get("storageClassName")
+        if item.get("kind") != "PersistentVolumeClaim" or not storage_class:
+            return False
+        kind = self._client.kind("storage.k8s.io/v1", "StorageClass")
+        try:
+            found = self._client.get(kind, storage_class, None)
+        except ApiServerError:
+            return False
+        return (found or {}).get("volumeBindingMode") == "WaitForFirstConsumer"
+
+
+def _group_kind(definition: Mapping[str, Any]) -> tuple[str, str]:
+    group, slash, _version = definition["apiVersion"].partition("/")
+    return (group if slash else "", definition["kind"])

@@ -1,0 +1,68 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The options that say which cluster and as whom, with the names every user of kubernetes.core types."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ansible.module_utils.basic import env_fallback
+
+from ..transport.kubeconfig_secrets import masked_secrets_of, shown_kubeconfig
+from .redacting_module import RedactingModule
+
+
+def _option(*environment: str, **rest: Any) -> dict[str, Any]:
+    names = [f"K8S_AUTH_{name}" for name in environment]
+    return {**rest, "fallback": (env_fallback, names)}
+
+
+CLUSTER_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
+    "kubeconfig": _option("KUBECONFIG", type="raw"),
+    "context": _option("CONTEXT", type="str"),
+    "host": _option("HOST", type="str"),
+    "api_key": _option("API_KEY", type="str", no_log=True),
+    "username": _option("USERNAME", type="str"),
+    "password": _option("PASSWORD", type="str", no_log=True),
+    "validate_certs": _option("VALIDATE_CERTS", "VERIFY_SSL", type="bool", aliases=["verify_ssl"]),
+    "ca_cert": _option("CA_CERT", "SSL_CA_CERT", type="path", aliases=["ssl_ca_cert"]),
+    "client_cert": _option("CLIENT_CERT", "CERT_FILE", type="path", aliases=["cert_file"]),
+    "client_key": _option("CLIENT_KEY", "KEY_FILE", type="path", aliases=["key_file"], no_log=False),
+    "tls_server_name": _option("TLS_SERVER_NAME", type="str"),
+    "proxy": _option("PROXY", type="str"),
+    "no_proxy": _option("NO_PROXY", type="str"),
+    "proxy_headers": {
+        "type": "dict",
+        "apply_defaults": True,
+        "options": {
+            "proxy_basic_auth": _option("PROXY_HEADERS_PROXY_BASIC_AUTH", type="str", no_log=True),
+            "basic_auth": _option("PROXY_HEADERS_BASIC_AUTH", type="str", no_log=True),
+            "user_agent": _option("PROXY_HEADERS_USER_AGENT", type="str"),
+        },
+    },
+    "persist_config": _option("PERSIST_CONFIG", type="bool"),
+    "impersonate_user": _option("IMPERSONATE_USER", type="str"),
+    "impersonate_groups": _option("IMPERSONATE_GROUPS", type="list", elements="str"),
+}
+"""Argument spec of the cluster's options; documented in the fragment ``k8scr.core.auth``."""
+
+
+class ClusterModule(RedactingModule):
+    """An Ansible module that takes :data:`CLUSTER_ARGUMENT_SPEC` beside its own options.
+
+    Args:
+        argument_spec: The module's own options.
+        redact: For each of them that is structured and has secrets, a function that returns what may be shown of it.
+        **rest: As :class:`AnsibleModule` takes.
+    """
+
+    def __init__(
+        self, argument_spec: dict[str, Any], redact: Mapping[str, Callable[[Any], Any]] | None = None, **rest: Any
+    ) -> None:
+        super().__init__(
+            {**CLUSTER_ARGUMENT_SPEC, **argument_spec}, {"kubeconfig": shown_kubeconfig, **(redact or {})}, **rest
+        )
+        self.no_log_values.update(masked_secrets_of(self.params.get("kubeconfig")))

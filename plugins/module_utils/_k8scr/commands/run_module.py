@@ -1,0 +1,42 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The frame of every module: options in, one call, results out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+from ansible.module_utils.basic import missing_required_lib
+
+from ..errors import K8scrError
+from .cluster_options import ClusterModule
+
+_LIBRARIES = ("requests", "kubernetes")
+
+
+def run_module(
+    argument_spec: dict[str, Any], body: Callable[[Mapping[str, Any], bool], dict[str, Any]], **frame: Any
+) -> None:
+    """Run a module and exit.
+
+    Args:
+        argument_spec: Its options, beside those that say which cluster.
+        body: Takes the options and whether this is check mode, and returns the result; ``failed`` in it
+            makes the module fail.
+        frame: What else AnsibleModule takes.
+    """
+    module = ClusterModule(argument_spec, supports_check_mode=True, **frame)
+    for library in _LIBRARIES:
+        if find_spec(library) is None:
+            module.fail_json(msg=missing_required_lib(library))
+    try:
+        result = body(module.params, module.check_mode)
+    except K8scrError as error:
+        module.fail_json(msg=str(error))
+    if result.pop("failed", False):
+        module.fail_json(**result)
+    module.exit_json(**result)

@@ -1,0 +1,229 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Reading tar archives in place: where each file's content lies, with bounds on what a header may claim.
+
+The headers are read here and not by ``tarfile``: that one follows a negative size into an endless loop and reads
+a long name of any claimed length into memory, and these archives may come from anywhere.
+Formats: POSIX.1-2001 (pax), ustar, and GNU's long names and large sizes.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from ..errors import SourceError
+from ..oci.content import Blocks
+from .file_content import open_content
+
+_BLOCK = 512
+_MAXIMUM_ENTRIES = 100_000
+_MAXIMUM_EXTENSION = 64 << 10
+_MAXIMUM_NAMES = 32 << 20
+"""Characters of all names and links together, which are kept."""
+_MAXIMUM_LINKS = 8
+_MAXIMUM_NUMBER = 1 << 63
+_REGULAR = (b"0", b"\0", b"7")
+_HARD_LINK, _SYMBOLIC_LINK, _FOLDER = b"1", b"2", b"5"
+_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
+_SPARSE = "GNU.sparse"
+_PAX_RECORD = re.compile(rb"([0-9]{1,5}) ([^=\n]+)=")
+_DECIMAL = re.compile(r"[0-9]{1,19}", re.ASCII)
+_OCTAL = re.compile(rb"[0-7]*")
+
+
+class TarFiles:
+    """The files of a tar archive, also of one that gzip has made smaller; nothing is ever extracted.
+
+    Args:
+        path: The archive.
+        description: What it is, for people, where its path says nothing.
+
+    Raises:
+        SourceError: It cannot be read, is no tar archive, is truncated, or holds an entry that no image
+            archive has (a device, a sparse file, a name or a link that leads out of it).
+    """
+
+    def __init__(self, path: Path, description: str | None = None) -> None:
+        self.path = path
+        self.description = description or f"the archive {path}"
+        self._content = open_content(path, self.description)
+        self._entries: dict[str, tuple[int, int]] = {}
+        self._links: dict[str, str] = {}
+        try:
+            self._index()
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Close the archive."""
+        self._content.close()
+
+    @property
+    def is_compressed(self) -> bool:
+        """Whether the archive as a whole is compressed."""
+        return self._content.compressed
+
+    @property
+    def entries(self) -> dict[str, tuple[int, int]]:
+        """Where each regular file's content begins and how long it is, in bytes, by its name."""
+        return dict(self._entries)
+
+    def size(self, name: str) -> int | None:
+        """See :meth:`Files.size`."""
+        place = self.place(name)
+        return self._entries[place][1] if place else None
+
+    @contextmanager
+    def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
+        """See :meth:`Files.open`."""
+        place = self.place(name)
+        if place is None:
+            raise SourceError(f"{self.description} has no entry {name}")
+        start, size = self._entries[place]
+        yield self._content.blocks(start + offset, size - offset, f"{name} in {self.description}")
+
+    def place(self, name: str) -> str | None:
+        """Return the name of the file that a name means in the end, or ``None`` if there is no such file.
+
+        Raises:
+            SourceError: The name is a link that leads in a circle.
+        """
+        name = posixpath.normpath(name)
+        for _hop in range(_MAXIMUM_LINKS):
+            if name in self._entries:
+                return name
+            if name not in self._links:
+                return None
+            name = self._links[name]
+        raise SourceError(f"the link {name} in {self.description} leads in a circle")
+
+    def _index(self) -> None:
+        position = names = end = 0
+        name = ""
+        extension: dict[str, str] = {}
+        for _count in range(_MAXIMUM_ENTRIES):
+            header = self._content.read(position, _BLOCK)
+            if not header.strip(b"\0"):
+                if not position:
+                    raise self._damaged("it is empty")
+                self._check_end(end, name)
+                self._content.check_end()
+                return
+            self._check_header(header, position)
+            kind, name, start = header[156:157], _name(header, extension), position + _BLOCK
+            size = self._number(extension.pop("size", None), header[124:136], name)
+            if kind not in (*_REGULAR, _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
+                size = 0
+            position = start + -(-size // _BLOCK) * _BLOCK
+            end = start + size
+            self._check_end(end, name)
+            if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL):
+                extension.update(self._read_extension(kind, name, start, size))
+                continue
+            names += len(name) + len(extension.get("linkpath", ""))
+            if names > _MAXIMUM_NAMES:
+                raise self._damaged(f"the names of its entries have more than {_MAXIMUM_NAMES} characters")
+            self._add(kind, name, header, extension, start, size)
+            extension = {}
+        raise self._damaged(f"it has more than {_MAXIMUM_ENTRIES} entries")
+
+    def _add(self, kind: bytes, name: str, header: bytes, extension: dict[str, str], start: int, size: int) -> None:
+        place = self._inside(name, name)
+        if _SPARSE in extension:
+            raise self._damaged(f"its entry {name!r:.200} is a sparse file, which no image archive has")
+        if kind in _REGULAR:
+            self._entries[place] = (start, size)
+            self._links.pop(place, None)
+        elif kind in (_HARD_LINK, _SYMBOLIC_LINK):
+            target = extension.get("linkpath") or _text(header[157:257])
+            base = posixpath.dirname(place) if kind == _SYMBOLIC_LINK else ""
+            self._links[place] = self._inside(posixpath.join(base, target), name)
+            self._entries.pop(place, None)
+        elif kind != _FOLDER:
+            raise self._damaged(f"its entry {name!r:.200} is a device or another thing that no image archive has")
+
+    def _inside(self, name: str, entry: str) -> str:
+        place = posixpath.normpath(name)
+        if name.startswith("/") or place == ".." or place.startswith("../") or "\0" in name:
+            raise self._damaged(f"its entry {entry!r:.200} leads out of it")
+        return place
+
+    def _read_extension(self, kind: bytes, name: str, start: int, size: int) -> dict[str, str]:
+        if size > _MAXIMUM_EXTENSION:
+            raise self._damaged(f"a name or extended header in it, {name!r:.200}, claims {size} bytes")
+        content = self._content.read(start, size)
+        if kind == _PAX_GLOBAL:
+            return {}
+        if kind in (_GNU_LONG_NAME, _GNU_LONG_LINK):
+            return {"path" if kind == _GNU_LONG_NAME else "linkpath": _text(content)}
+        return self._pax_records(content, name)
+
+    def _pax_records(self, content: bytes, name: str) -> dict[str, str]:
+        records = {}
+        position, end = 0, len(content.rstrip(b"\0"))
+        while position < end:
+            record = _PAX_RECORD.match(content, position)
+            length = int(record[1]) if record else 0
+            after = position + length
+            if record is None or after <= record.end() or content[after - 1 : after] != b"\n":
+                raise self._damaged(f"the extended header {name!r:.200} in it is malformed")
+            key = record[2].decode("ascii", "replace")
+            if key in ("path", "linkpath", "size"):
+                records[key] = content[record.end() : after - 1].decode("utf-8", "surrogateescape")
+            elif key.startswith(_SPARSE):
+                records[_SPARSE] = ""
+            position = after
+        return records
+
+    def _check_header(self, header: bytes, position: int) -> None:
+        if len(header) < _BLOCK:
+            if position:
+                raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
+            raise self._damaged("it is shorter than one header")
+        # The checksum is taken with its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
+        if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 0x20:
+            raise self._damaged(f"there is no valid header at byte {position}")
+
+    def _check_end(self, end: int, name: str) -> None:
+        length = self._content.length
+        if length is not None and end > length:
+            raise SourceError(
+                f"{self.description} is truncated: it has {length} bytes, its entry {name!r:.200} ends at {end}",
+                "It was not copied whole; copy it again",
+            )
+
+    def _number(self, text: str | None, field: bytes, name: str) -> int:
+        if text is not None:
+            number = int(text) if _DECIMAL.fullmatch(text) else -1
+        elif field[0] == 0x80:
+            number = int.from_bytes(field[1:], "big")
+        else:
+            number = _octal(field)
+        if not 0 <= number < _MAXIMUM_NUMBER:
+            raise self._damaged(f"its entry {name!r:.200} has the number {text or field!r:.60}")
+        return number
+
+    def _damaged(self, why: str) -> SourceError:
+        return SourceError(f"{self.description} is not a tar archive that can be read: {why}")
+
+
+def _name(header: bytes, extension: dict[str, str]) -> str:
+    prefix = _text(header[345:500]) if header[257:263] == b"ustar\0" else ""
+    return extension.get("path") or posixpath.join(prefix, _text(header[:100]))
+
+
+def _octal(field: bytes) -> int:
+    """The number in a header's field, or -1 for what is none; an empty one is 0."""
+    digits = field.strip(b" \0")
+    return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else -1
+
+
+def _text(field: bytes) -> str:
+    return field.partition(b"\0")[0].decode("utf-8", "surrogateescape")

@@ -1,0 +1,55 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Files that are encrypted by Ansible Vault: only the controller has the password for them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from ..errors import InputError
+
+_BEGIN = b"$ANSIBLE_VAULT;"
+
+
+def refuse_vault(content: bytes, path: object, option: str | None = None) -> None:
+    """Do nothing if a file's content is not encrypted by Ansible Vault.
+
+    Args:
+        content: The content.
+        path: The file's path.
+        option: The option that takes the decrypted content in place of the path, if one does.
+
+    Raises:
+        InputError: The content is encrypted.
+    """
+    if content.lstrip().startswith(_BEGIN):
+        decrypted = f"{option}: \"{{{{ lookup('ansible.builtin.file', '{path}') }}}}\"" if option else None
+        raise InputError(
+            f"{path} is encrypted by Ansible Vault, and the module has no password for it",
+            f"Give its content, which Ansible decrypts on the controller: {decrypted}"
+            if decrypted
+            else "Decrypt the file with ansible-vault, or have the module ansible.builtin.copy write it decrypted",
+        )
+
+
+def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
+    """Do nothing if none of the files is encrypted by Ansible Vault; what is no readable, regular file is skipped.
+
+    Args:
+        paths: The files' paths; None for no file.
+
+    Raises:
+        InputError: The content of one is encrypted.
+    """
+    for path in paths:
+        if not path or not Path(path).is_file():
+            continue
+        try:
+            with open(path, "rb") as file:
+                beginning = file.read(64)
+        except OSError:
+            continue
+        refuse_vault(beginning, path)

@@ -1,0 +1,68 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Lists of referrers: artifacts such as signatures, attestations and SBOMs, with the manifests that they refer to.
+
+OCI distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import InputError, SourceError
+from .descriptor import Descriptor
+from .digest import split_digest
+from .manifest import Manifest, load_json_object
+
+
+def fallback_tag(digest: str) -> str:
+    """Return the tag of the index that lists a manifest's referrers in a registry without the referrers API."""
+    algorithm, encoded = split_digest(digest)
+    return f"{algorithm[:32]}-{encoded[:64]}"
+
+
+def describe_referrer(manifest: Manifest) -> dict[str, Any]:
+    """Return a referrer's entry in a list: its descriptor, artifact type and annotations."""
+    value = load_json_object(manifest.content, "the manifest")
+    kind = value.get("artifactType") or (manifest.config.media_type if manifest.config else None)
+    descriptor = manifest.descriptor
+    entry = {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}
+    more = {"artifactType": kind, "annotations": value.get("annotations")}
+    return {**entry, **{key: text for key, text in more.items() if text}}
+
+
+def with_entries(entries: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the entries, followed by those of ``more`` with other digests."""
+    known = {entry["digest"] for entry in entries}
+    return [*entries, *(entry for entry in more if entry["digest"] not in known)]
+
+
+def entries_of(index: Manifest) -> list[dict[str, Any]]:
+    """Return the entries of the index with the fallback tag.
+
+    Raises:
+        SourceError: An entry is not a descriptor.
+    """
+    # An image manifest under this tag is a user's image, not a list.
+    return read_entries(index.content, "the list of referrers") if index.manifests else []
+
+
+def read_entries(content: bytes, what: str) -> list[dict[str, Any]]:
+    """Return the entries of a list of referrers.
+
+    Args:
+        content: The index, as JSON.
+        what: The name of the list in error messages.
+
+    Raises:
+        SourceError: It is not an index, or an entry is not a descriptor.
+    """
+    try:
+        entries = load_json_object(content, what).get("manifests") or []
+        for entry in entries:
+            Descriptor.from_json(entry)
+    except (InputError, TypeError) as error:
+        raise SourceError(f"{what} cannot be used: {error}") from error
+    return list(entries)

@@ -1,0 +1,84 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An Ansible module that shows no secret among its options, also when the options are not valid."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+HIDDEN = "********"
+SHORTEST = 4
+"""Characters of the shortest value that is masked in messages: a shorter one occurs in many words and numbers."""
+
+_PASSWORD_IN_URL = re.compile(r"(?<=//)([^\s/@:]*):[^\s/@]*@")
+
+
+def redacted(
+    options: Mapping[str, Any], spec: Mapping[str, Any], redact: Mapping[str, Callable[[Any], Any]]
+) -> dict[str, Any]:
+    """Return what may be shown of a module's options.
+
+    Args:
+        options: The options as given, valid or not.
+        spec: Their argument spec.
+        redact: For each structured option with secrets, a function that returns what may be shown of its value.
+    """
+    names = {alias: name for name, option in spec.items() for alias in (name, *option.get("aliases", ()))}
+    return {key: _shown(value, names.get(key), spec, redact) for key, value in options.items()}
+
+
+def without_passwords(value: Any) -> Any:
+    """Return a value in which passwords in URLs are hidden."""
+    if isinstance(value, str):
+        return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", value)
+    if isinstance(value, Mapping):
+        return {key: without_passwords(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [without_passwords(item) for item in value]
+    return value
+
+
+def texts_of(value: Any) -> Iterator[str]:
+    """Yield the texts and numbers in a value, each line of a text by itself, as they may occur in a message."""
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, (list, tuple, set)):
+        for item in value:
+            yield from texts_of(item)
+    elif value is not None and not isinstance(value, bool):
+        text = str(value)
+        yield from {text, *(line.strip() for line in text.splitlines())} - {""}
+
+
+def _shown(value: Any, name: str | None, spec: Mapping[str, Any], redact: Mapping[str, Callable[[Any], Any]]) -> Any:
+    if value is None or (name is not None and value == spec[name].get("default")):
+        return value
+    if name is None or spec[name].get("no_log"):
+        return HIDDEN
+    if name in redact:
+        return redact[name](value)
+    inner = spec[name].get("options")
+    if not inner:
+        return without_passwords(value)
+    if isinstance(value, Mapping):
+        return redacted(value, inner, {})
+    if isinstance(value, list):
+        return [_shown(item, name, spec, redact) for item in value]
+    secret = any(option.get("no_log") for option in inner.values())
+    return HIDDEN if secret else without_passwords(value)
+
+
+def hidden_values(value: Any, shown: Any) -> Iterator[str]:
+    """Yield the texts of a value that are not shown."""
+    if isinstance(value, Mapping) and isinstance(shown, Mapping):
+        for key, item in value.items():
+            yield from hidden_values(item, shown.get(key))
+    elif isinstance(value, (list, tuple)) and isinstance(shown, list) and len(value) == len(shown):
+        for item, other in zip(value, shown):
+            yield from hidden_values(item, other)
+    elif value != shown:
+        yield from texts_of(value)

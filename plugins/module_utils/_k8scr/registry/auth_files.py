@@ -1,0 +1,210 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Credentials for registries where the tools of the field keep them.
+
+The files are those of ``docker login`` (config.json) and ``podman login`` (containers-auth.json(5)), the programs
+those of the docker-credential-helpers protocol. What is found is read when a registry asks for it, and never shown.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import os
+import re
+import subprocess
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError
+from ..files.vault import refuse_vault
+from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
+
+_DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
+"""What Docker calls its own registry where it keeps credentials."""
+
+_VARIABLE = "DOCKER_AUTH_CONFIG"
+_HELPER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+_HELPER_TIMEOUT = 60.0
+_NOT_FOUND = "credentials not found"
+_TOKEN_USER = "<token>"  # noqa: S105 - the name that says that what follows is an identity token
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What a registry or its token server is told about who asks.
+
+    Attributes:
+        username: The user,
+        password: and the password or an access token that stands for one.
+        identity_token: A refresh token for the token server, in the place of both.
+        registry_token: A bearer token for the registry itself, in the place of all.
+        origin: Where they were found, for people.
+    """
+
+    username: str = ""
+    password: str = field(default="", repr=False)
+    identity_token: str = field(default="", repr=False)
+    registry_token: str = field(default="", repr=False)
+    origin: str = ""
+
+
+def find_credentials(host: str, repository: str, environment: Mapping[str, str] | None = None) -> Credentials | None:
+    """Return the credentials that this user has for a repository, or ``None``.
+
+    ``DOCKER_AUTH_CONFIG`` counts first, which has the content of such a file. ``REGISTRY_AUTH_FILE`` is the one file
+    where it is set. Otherwise the first of these that knows the registry counts:
+    ``$XDG_RUNTIME_DIR/containers/auth.json``, ``$XDG_CONFIG_HOME/containers/auth.json``,
+    ``$DOCKER_CONFIG/config.json`` (``~/.docker``).
+
+    Args:
+        host: The registry as references name it, as in ``docker.io`` or ``registry.example.com:5000``.
+        repository: The repository there; auth.json may have credentials for a part of a registry.
+        environment: The environment variables; those of the process by default.
+
+    Raises:
+        InputError: A file is damaged or cannot be read, or a credential helper fails.
+    """
+    variables = os.environ if environment is None else environment
+    given = variables.get(_VARIABLE)
+    if given:
+        # Docker takes nothing else from there, and whoever can set a variable need not say which programs to run.
+        entry = _look_up(_mapping(_parse(given, _VARIABLE).get("auths")), list(_keys(host, repository)))
+        found = _read_entry(entry, _VARIABLE) if isinstance(entry, Mapping) else None
+        if found:
+            return found
+    for path in _files(variables):
+        found = _find(path, _read(path), host, repository)
+        if found:
+            return found
+    return None
+
+
+def _files(environment: Mapping[str, str]) -> Iterator[Path]:
+    named = environment.get("REGISTRY_AUTH_FILE")
+    if named:
+        if not Path(named).exists():
+            raise InputError(f"REGISTRY_AUTH_FILE names {named}, which does not exist", "Correct it or unset it")
+        yield Path(named)
+        return
+    home = Path(environment.get("HOME") or os.path.expanduser("~"))
+    runtime = environment.get("XDG_RUNTIME_DIR")
+    yield Path(runtime or f"/run/containers/{os.getuid()}", *(("containers",) if runtime else ()), "auth.json")
+    yield Path(environment.get("XDG_CONFIG_HOME") or home / ".config", "containers", "auth.json")
+    yield Path(environment.get("DOCKER_CONFIG") or home / ".docker", "config.json")
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = path.read_bytes()
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except OSError as error:
+        raise InputError(f"the credentials in {path} cannot be read: {error.strerror}", "Check its rights") from None
+    refuse_vault(content, path)
+    return _parse(content, str(path))
+
+
+def _parse(content: bytes | str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        # Without the cause: it shows the text around the fault.
+        raise InputError(f"the credentials in {where} cannot be read: it is not JSON", "Log in again") from None
+    if not isinstance(value, dict):
+        raise InputError(f"the credentials in {where} cannot be read: it is not a JSON object", "Log in again")
+    return value
+
+
+def _find(path: Path, value: Mapping[str, Any], host: str, repository: str) -> Credentials | None:
+    keys = list(_keys(host, repository))
+    helper = _look_up(_mapping(value.get("credHelpers")), keys) or value.get("credsStore")
+    if helper:
+        for server in (_DOCKER_HUB_SERVER, DOCKER_HUB) if host == DOCKER_HUB else (host,):
+            found = _ask_helper(str(helper), server, path)
+            if found:
+                return found
+    entry = _look_up(_mapping(value.get("auths")), keys)
+    return _read_entry(entry, str(path)) if isinstance(entry, Mapping) else None
+
+
+def _keys(host: str, repository: str) -> Iterator[str]:
+    """What the credentials may be called, the most specific first."""
+    parts = [host, *repository.split("/")]
+    for length in range(len(parts), 0, -1):
+        yield "/".join(parts[:length])
+
+
+def _look_up(entries: Mapping[str, Any], keys: list[str]) -> Any:
+    names = {_plain(name): entry for name, entry in entries.items()}
+    # A key as it is written goes before one that only means the same.
+    names.update({name: entry for name, entry in entries.items() if "://" not in name})
+    return next((names[key] for key in keys if key in names), None)
+
+
+def _plain(name: str) -> str:
+    """Return a key without what Docker has put around hosts over the years: a scheme, and a path behind it."""
+    _scheme, found, rest = name.partition("://")
+    host, slash, path = (rest if found else name).partition("/")
+    if host in DOCKER_HUB_ALIASES:
+        host = DOCKER_HUB
+    return host if found else f"{host}{slash}{path}"
+
+
+def _read_entry(entry: Mapping[str, Any], where: str) -> Credentials | None:
+    texts = {key: text for key, text in entry.items() if isinstance(text, str)}
+    username, password = texts.get("username", ""), texts.get("password", "")
+    if texts.get("auth"):
+        try:
+            decoded = base64.b64decode(texts["auth"]).decode()
+        except (binascii.Error, UnicodeDecodeError):
+            raise InputError(f"the credentials in {where} cannot be read: auth is not base64", "Log in again") from None
+        username, _colon, password = decoded.partition(":")
+        password = password.strip("\0")
+    found = Credentials(username, password, texts.get("identitytoken", ""), texts.get("registrytoken", ""), where)
+    return found if username or found.identity_token or found.registry_token else None
+
+
+# A helper may ask a server of its own, and every repository of a registry gets the same answer.
+@cache
+def _ask_helper(name: str, server: str, path: Path) -> Credentials | None:
+    program = f"docker-credential-{name}"
+    if not _HELPER.fullmatch(name):
+        raise InputError(f"{path} names the credential helper {name!r:.100}, which is not a name", "Correct it")
+    try:
+        # Not the module's run_command: stores know nothing of modules, and an input with a secret is logged nowhere.
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
+            [program, "get"], input=server.encode(), capture_output=True, timeout=_HELPER_TIMEOUT, check=False
+        )
+    except OSError as error:
+        raise InputError(
+            f"{program}, which {path} names, cannot be run: {error.strerror}",
+            f"Install it, or give the credentials for {server} in upstreams",
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise InputError(
+            f"{program} did not answer for {_HELPER_TIMEOUT:.0f} seconds", "See what it waits for"
+        ) from None
+    if done.returncode and _NOT_FOUND in done.stdout.decode(errors="replace"):
+        return None
+    try:
+        value = {} if done.returncode else json.loads(done.stdout)
+        username, secret = value["Username"], value["Secret"]
+    except (ValueError, KeyError, TypeError):
+        # What it printed may be a secret, so it is not repeated.
+        raise InputError(
+            f"{program} gave no credentials for {server}", f"See why with: echo {server} | {program} get"
+        ) from None
+    if username == _TOKEN_USER:
+        return Credentials(identity_token=str(secret), origin=program)
+    return Credentials(str(username), str(secret), origin=program)
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}

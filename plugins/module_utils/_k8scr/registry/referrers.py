@@ -1,0 +1,72 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Referrers of a repository's manifests (OCI distribution specification 1.1, "Listing Referrers")."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
+
+from ..errors import SourceError
+from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
+from ..oci.referrers import entries_of, fallback_tag, read_entries
+from .error_responses import read_limited
+
+if TYPE_CHECKING:
+    from ..oci.descriptor import Descriptor
+    from .repository import Repository
+
+_WITHOUT_API = (400, 404, 405, 406, 501)
+"""Status codes with which registries without the referrers API respond."""
+_MOST_PAGES = 100
+_MOST_ENTRIES = 1000
+
+
+class RegistryReferrers:
+    """Referrers from the referrers API, or from the index with the fallback tag; see :class:`Referrers`."""
+
+    def __init__(self, repository: Repository) -> None:
+        self._repository = repository
+
+    def of(self, digest: str) -> list[dict[str, Any]]:
+        """See :meth:`Referrers.of`."""
+        listed = self.listed(digest)
+        if listed is not None:
+            return listed
+        root = self.tagged(fallback_tag(digest))
+        return entries_of(self._repository.fetch_manifest(root)) if root else []
+
+    def tagged(self, tag: str) -> Descriptor | None:
+        """See :meth:`Referrers.tagged`."""
+        return self._repository.resolve(tag)
+
+    def listed(self, digest: str) -> list[dict[str, Any]] | None:
+        """Return the list of the referrers API; ``None`` if the registry does not have the API.
+
+        Raises:
+            K8scrError: The registry does not return the list.
+        """
+        registry, begin = self._repository.store, f"/v2/{self._repository.repository}/referrers/{digest}"
+        what = f"what refers to {digest} cannot be listed"
+        path, entries = begin, []
+        for _page in range(_MOST_PAGES):
+            response = registry.ask("GET", path, what, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
+            with response:
+                content = read_limited(response, MAXIMUM_SIZE)
+            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+            if response.status_code != 200 or media_type != OCI_INDEX:
+                return None
+            entries += read_entries(content, f"{what}: the answer of {registry.description}")
+            if len(entries) > _MOST_ENTRIES:
+                break
+            link = response.links.get("next", {}).get("url")
+            if not link:
+                return entries
+            # Only further pages of this list are requested, wherever the link leads.
+            next_page = urlsplit(urljoin(path, link))
+            if next_page.path != begin or next_page.netloc:
+                break
+            path = f"{next_page.path}?{next_page.query}"
+        raise SourceError(f"{what}: {registry.description} has a list without end, or with a page elsewhere")

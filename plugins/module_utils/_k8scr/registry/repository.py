@@ -1,0 +1,215 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A registry, over any requests session (OCI distribution specification 1.1)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from ..errors import InputError, MissingManifestError, RegistryError, SourceError
+from ..files.compression import CompressedContent
+from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
+from ..oci.descriptor import Descriptor
+from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
+from ..oci.interfaces import Capabilities, ImageSource
+from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_foreign, is_manifest, parse_manifest
+from .client import Registry
+from .compressed_upload import CompressedUpload
+from .download import download_blob
+from .error_responses import let_go, read_limited
+from .upload import BlobUpload
+from .upload_state import NO_RECORDS
+
+if TYPE_CHECKING:
+    import requests
+
+    from .referrers import RegistryReferrers
+
+
+class Repository:
+    """A repository of a registry: images are read from it and written to it."""
+
+    capabilities = Capabilities(verifies_digests=True, referrers=True)
+
+    def __init__(self, registry: Registry, name: str) -> None:
+        self.store = registry
+        self.repository = name
+        self.description = f"repository {name} in {registry.description}"
+
+    @cached_property
+    def referrers(self) -> RegistryReferrers:
+        """See :class:`ImageSource`."""
+        from .referrers import RegistryReferrers
+
+        return RegistryReferrers(self)
+
+    def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
+        """See :meth:`ImageDestination.fallback_referrers`."""
+        return None if self.referrers.listed(subject) is not None else self.referrers.of(subject)
+
+    def resolve(self, tag: str) -> Descriptor | None:
+        """Return the manifest or index that has this tag or digest, or ``None``, in one request.
+
+        Raises:
+            RegistryError: The registry refuses to tell, or has other content under this digest.
+        """
+        what = f"image {self.repository}:{tag} cannot be looked up"
+        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
+        response = self._ask("HEAD", f"manifests/{tag}", what, (200, 404), headers=headers)
+        let_go(response)
+        if response.status_code == 404:
+            return None
+        found = _described(response)
+        if found is None:
+            # The specification does not require the digest of a HEAD answer: then the content tells it.
+            return self._get_manifest(tag, tag if ":" in tag else None).descriptor
+        if ":" not in tag:
+            return found
+        if split_digest(found.digest)[0] == split_digest(tag)[0] and found.digest != tag:
+            raise RegistryError(f"{self.description} has {found.digest} under the digest {tag}")
+        # Registries may know by its sha256 what they were asked for by its sha512; whoever reads it verifies it.
+        return replace(found, digest=tag)
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ManifestSource.fetch_manifest`."""
+        return self._get_manifest(descriptor.digest, descriptor.digest, descriptor.size)
+
+    def require_support(self, manifest: Manifest) -> None:
+        """A registry says itself what it does not take."""
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`."""
+        return not is_foreign(blob)
+
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; a registry refuses manifests whose parts it lacks."""
+        return True
+
+    def has_manifest(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_manifest`."""
+        return self._has(f"manifests/{descriptor.digest}", descriptor.size, {"Accept": descriptor.media_type})
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_blob`."""
+        return self._has(f"blobs/{descriptor.digest}", descriptor.size, {})
+
+    @contextmanager
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
+        """See :meth:`ImageSource.open_blob`."""
+        attempts = self.store.retries.begin(f"blob {descriptor.digest} from {self.repository}")
+        blocks = download_blob(self.store, self.repository, descriptor, offset, attempts)
+        with closing(blocks):
+            yield blocks
+
+    def close(self) -> None:
+        """See :meth:`ImageSource.close`."""
+
+    def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
+        """See :meth:`ImageDestination.put_blob` (specification, "Pushing blobs", "Mounting a blob").
+
+        Raises:
+            RegistryError: The registry refuses it.
+        """
+        attempts = self.store.retries.begin(f"blob {descriptor.digest} to {self.repository}")
+        # What is small is sent again sooner than it is asked for.
+        records = self.store.records if descriptor.size > BLOCK_SIZE else NO_RECORDS
+        with records.open(self.repository, descriptor.digest) as record:
+            upload = BlobUpload(self.store, self.repository, descriptor, content, self.store.chunks, attempts, record)
+            return upload.run(mount_from)
+
+    def put_compressed(
+        self, expected: Descriptor, content: CompressedContent, mount_from: str | None = None
+    ) -> tuple[Descriptor, bool]:
+        """Store a layer that is compressed on the way.
+
+        Args:
+            expected: What it is where it is there already; where it is mounted from, that.
+            content: Opens what it becomes.
+            mount_from: Another repository of this registry that has it.
+
+        Returns:
+            What it is here, and whether it was mounted, so that no content was needed.
+
+        Raises:
+            RegistryError: The registry refuses it.
+        """
+        attempts = self.store.retries.begin(f"layer {expected.digest} to {self.repository}")
+        with self.store.records.open(self.repository, content.key) as record:
+            upload = CompressedUpload(
+                self.store, self.repository, expected, content, self.store.chunks, attempts, record
+            )
+            mounted = upload.run(mount_from)
+        return upload.descriptor, mounted
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.put_manifest`."""
+        self._put_manifest(manifest, manifest.descriptor.digest)
+
+    def publish(self, root: Manifest, tag: str | None) -> None:
+        """See :meth:`ImageDestination.publish`."""
+        self._put_manifest(root, tag or root.descriptor.digest)
+
+    def _put_manifest(self, manifest: Manifest, reference: str) -> None:
+        what = f"manifest {manifest.descriptor.digest} cannot be put at {reference}"
+        headers = {"Content-Type": manifest.descriptor.media_type}
+        digest = manifest.descriptor.digest
+        try:
+            response = self._ask("PUT", f"manifests/{reference}", what, (201,), data=manifest.content, headers=headers)
+        except RegistryError as error:
+            if "DIGEST_INVALID" in error.codes and not digest.startswith("sha256:"):
+                error.advice = (
+                    "The registry may know manifests by their sha256 alone; an image by its tag can be put there, an"
+                    " index of such manifests cannot"
+                )
+            raise
+        let_go(response)
+        stored = response.headers.get("Docker-Content-Digest", digest)
+        if stored not in (digest, digest_of(manifest.content)):
+            raise RegistryError(
+                f"{self.description} stored manifest {manifest.descriptor.digest} as {stored:.100}",
+                "Something between changes what is sent, or the registry is at fault",
+            )
+
+    def _get_manifest(self, reference: str, digest: str | None = None, size: int | None = None) -> Manifest:
+        what = f"manifest {reference} cannot be read"
+        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
+        with self._ask("GET", f"manifests/{reference}", what, (200, 404), headers=headers) as response:
+            if response.status_code == 404:
+                raise MissingManifestError(f"{self.description} lacks the manifest {reference}")
+            content = read_limited(response, MAXIMUM_SIZE)
+        if digest and len(content) <= MAXIMUM_SIZE:
+            verify_content(content, digest, f"manifest {digest} from {self.description}", size)
+        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        try:
+            return parse_manifest(content, media_type if is_manifest(media_type) else None, digest)
+        except InputError as error:
+            raise SourceError(
+                f"manifest {reference} from {self.description} cannot be used: {error.message}", error.advice
+            ) from error
+
+    def _has(self, path: str, size: int, headers: dict[str, str]) -> bool:
+        what = f"{path} cannot be looked up in {self.repository}"
+        response = self._ask("HEAD", path, what, (200, 404), headers=headers)
+        let_go(response)
+        # Content of another size is not what the descriptor means; not every registry states the size.
+        return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
+
+    def _ask(self, method: str, path: str, what: str, accepted: tuple[int, ...], **options: Any) -> requests.Response:
+        return self.store.ask(method, f"/v2/{self.repository}/{path}", what, accepted, **options)
+
+
+def _described(response: requests.Response) -> Descriptor | None:
+    """Return the descriptor of a manifest as a response to HEAD states it; ``None`` if it does not state all of it."""
+    try:
+        size = int(response.headers.get("Content-Length", ""))
+        digest = parse_digest(response.headers.get("Docker-Content-Digest"))
+    except (InputError, ValueError):
+        return None
+    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    return Descriptor(media_type, digest, size) if size > 0 else None

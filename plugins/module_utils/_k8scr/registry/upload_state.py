@@ -1,0 +1,116 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What is remembered of uploads from run to run, so that a push which was killed goes on where it was.
+
+A file for each upload, in the user's cache folder and for the user alone. It holds where the upload's session is and
+no credential; the registry is asked what it has of it before anything is sent.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from ..files.locked_file import delete_expired, open_locked
+
+_EXPIRES = 7 * 24 * 60 * 60.0
+"""Seconds after which distribution deletes an unfinished upload by default."""
+_LONGEST_LOCATION = 8 << 10
+
+
+class UploadRecords:
+    """The uploads to one registry.
+
+    Args:
+        folder: Where the files are; it is made when there is something to remember. None to remember nothing.
+        registry: Tells this registry from all others.
+    """
+
+    def __init__(self, folder: Path | None, registry: str) -> None:
+        self._folder = folder
+        self._registry = registry
+
+    @contextmanager
+    def open(self, repository: str, digest: str) -> Iterator[UploadFile]:
+        """Open the saved state of one upload. It is empty if another run holds it or the cache is not writable.
+
+        Args:
+            repository: The repository that the blob is uploaded to.
+            digest: The blob.
+        """
+        if self._folder is None:
+            yield UploadFile()
+            return
+        key = f"{self._registry}\0{repository}\0{digest}"
+        path = self._folder / hashlib.sha256(key.encode()).hexdigest()
+        descriptor = _open(path)
+        if descriptor is None:
+            yield UploadFile()
+            return
+        try:
+            yield UploadFile(descriptor)
+        finally:
+            # Not before: until then another session may be saved in it.
+            if not os.fstat(descriptor).st_size:
+                with suppress(OSError):
+                    path.unlink()
+            os.close(descriptor)
+
+    def forget_expired(self) -> None:
+        """Delete the records of uploads that the registry has deleted by now."""
+        if self._folder is not None:
+            with suppress(OSError):
+                delete_expired(self._folder.iterdir(), _EXPIRES)
+
+
+class UploadFile:
+    """The saved state of one upload.
+
+    Args:
+        descriptor: The open and locked file; None to save nothing.
+
+    Attributes:
+        location: Path and query of its session, if there is one from an earlier run.
+    """
+
+    def __init__(self, descriptor: int | None = None) -> None:
+        self._descriptor = descriptor
+        self.location = self._read()
+
+    def remember(self, location: str) -> None:
+        """Save the session with which the upload resumes."""
+        try:
+            self._write(location.encode())
+        except OSError:
+            self.forget()
+
+    def forget(self) -> None:
+        """Delete the saved session."""
+        with suppress(OSError):
+            self._write(b"")
+
+    def _write(self, content: bytes) -> None:
+        if self._descriptor is not None:
+            os.pwrite(self._descriptor, content, 0)
+            os.ftruncate(self._descriptor, len(content))
+
+    def _read(self) -> str | None:
+        if self._descriptor is None:
+            return None
+        return os.pread(self._descriptor, _LONGEST_LOCATION, 0).decode("ascii", "replace") or None
+
+
+NO_RECORDS = UploadRecords(None, "")
+
+
+def _open(path: Path) -> int | None:
+    try:
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return open_locked(path)
+    except OSError:
+        return None

@@ -1,0 +1,160 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The secret path below which a registry of the role ``registry`` accepts writes.
+
+Every Pod of a cluster reaches the registry's write port, unless the cluster's network enforces a policy. The API
+server does not pass a client's ``Authorization`` header on, so the registry cannot ask for a password. Instead, it
+serves below a path that nobody can guess. The path is in a Secret that users with the right to push may read.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import threading
+from typing import TYPE_CHECKING
+
+from ..errors import ApiServerError, RegistryError
+from ..transport.api_server import CONNECT_TIMEOUT
+from ..transport.failures import unauthorized
+
+if TYPE_CHECKING:
+    from ..transport.api_server import ApiServerAdapter
+
+_POD_OF_STATEFUL_SET = re.compile(r"(.+)-[0-9]+")
+_KEY = "path"
+_PATH = re.compile(r"(/[A-Za-z0-9]{16,128})/")
+_RESPONSE_TIMEOUT = 60.0
+"""Seconds that the API server may take to return the Secret."""
+_READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 unless the role was told otherwise)"
+
+
+class WritePath:
+    """The base path of the registry in a Pod; see :class:`..transport.base_path.BasePath`.
+
+    The role ``registry`` keeps it in the Secret ``NAME-write``, where the StatefulSet is called ``NAME``. Other
+    registries have no such Secret and serve at their root. The Secret is read at the first request and not before.
+
+    Args:
+        api_server: The connection to the API server.
+        namespace: The Pod's namespace.
+        pod: The Pod's name.
+        ahead: Whether to read the Secret before the first request, or only if the Pod does not serve at its root.
+    """
+
+    def __init__(self, api_server: ApiServerAdapter, namespace: str, pod: str, ahead: bool = True) -> None:
+        self._api_server = api_server
+        self._namespace = namespace
+        self._pod = pod
+        stateful_set = _POD_OF_STATEFUL_SET.fullmatch(pod)
+        self._secret = f"{stateful_set[1]}-write" if stateful_set else ""
+        self._lock = threading.Lock()
+        self._known = not (ahead and self._secret)
+        self._path = ""
+        self._forbidden = ""
+
+    def current(self) -> str:
+        """See :meth:`BasePath.current`.
+
+        Raises:
+            ClusterError: The API server cannot be reached.
+            ApiServerError: The API server cannot return the Secret, or the Secret holds no path.
+        """
+        with self._lock:
+            if not self._known:
+                self._look_up()
+            return self._path
+
+    def missed(self, used: str) -> bool:
+        """See :meth:`BasePath.missed`.
+
+        Raises:
+            ClusterError: The API server cannot be reached.
+            ApiServerError: The user may not read the Secret, or the API server cannot return it.
+            RegistryError: The port is not the write port, or the registry was not restarted since the path changed.
+        """
+        with self._lock:
+            if self._path == used and self._secret:
+                self._look_up()
+                if self._forbidden:
+                    raise ApiServerError(
+                        "the registry serves only below its write path at this port, and the API server forbids "
+                        f"reading that path: {self._forbidden:.500}",
+                        f"To pull, {_READ_ONLY_PORT}; to push, allow get on the Secret {self._secret} in namespace "
+                        f"{self._namespace}",
+                        403,
+                    )
+                if used and self._path == used:
+                    raise RegistryError(
+                        f"the registry in Pod {self._namespace}/{self._pod} does not serve below its write path at "
+                        "this port",
+                        "Use its write port (registry_port, 5000 unless the role was told otherwise); if the path was "
+                        "changed, run the role registry again, which restarts the registry",
+                        503,
+                    )
+            return self._path != used
+
+    def _look_up(self) -> None:
+        path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._secret}"
+        code, value = self._api_server.read_object(path, (CONNECT_TIMEOUT, _RESPONSE_TIMEOUT))
+        said = str(value.get("message") or value.get("reason") or code)
+        if code == 401:
+            raise unauthorized(said)
+        if code not in (200, 403, 404):
+            raise ApiServerError(
+                f"the API server does not return the Secret {self._secret} in namespace {self._namespace}: {said:.500}",
+                status=code,
+            )
+        self._path = self._path_in(value) if code == 200 else ""
+        self._forbidden = said if code == 403 else ""
+        self._known = True
+
+    def _path_in(self, secret: dict[str, object]) -> str:
+        """Return the path that a Secret holds; empty where it is a Secret for something else.
+
+        Raises:
+            ApiServerError: The Secret holds something else in the place of a path. Its registry may be open to all.
+        """
+        data = secret.get("data")
+        if not isinstance(data, dict) or _KEY not in data:
+            return ""
+        try:
+            path = _PATH.fullmatch(base64.b64decode(str(data[_KEY]), validate=True).decode())
+        except (binascii.Error, UnicodeDecodeError):
+            path = None
+        if path is None:
+            raise ApiServerError(
+                f"the Secret {self._secret} in namespace {self._namespace} holds no usable write path",
+                "Run the role registry with registry_rotate_write_path, which makes another one",
+            )
+        return path[1]
+
+
+class ReadOnlyPort:
+    """The base path of a registry's port for pulls, which is its root; see :class:`..transport.base_path.BasePath`.
+
+    Args:
+        pod: The Pod's name.
+    """
+
+    def __init__(self, pod: str) -> None:
+        self._pod = pod
+
+    def current(self) -> str:
+        """See :meth:`BasePath.current`."""
+        return ""
+
+    def missed(self, used: str) -> bool:
+        """See :meth:`BasePath.missed`.
+
+        Raises:
+            RegistryError: Always, for there is no other path.
+        """
+        raise RegistryError(
+            f"Pod {self._pod} serves no registry at the root of this port",
+            f"To pull, {_READ_ONLY_PORT}",
+            404,
+        )

@@ -1,0 +1,82 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Images in the engine of Docker or Podman (``docker-daemon:``)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..oci.interfaces import SourceImage
+
+if TYPE_CHECKING:
+    from ..engine.client import Engine
+    from .docker_daemon_image import DockerDaemonDestination, DockerDaemonSource
+
+TRANSPORT = "docker-daemon"
+
+DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
+    "docker_host": {"type": "str"},
+    "docker_context": {"type": "str"},
+    "docker_cert_path": {"type": "path"},
+}
+"""Argument spec of the options that say which engine is meant."""
+
+_LARGE_FILES = "/var/tmp"  # noqa: S108 - the files have no names there
+
+
+class DockerDaemon:
+    """The engine that the options mean; nothing of it is looked at, or imported, before an image is.
+
+    Args:
+        options: A module's parameters with :data:`DOCKER_ARGUMENT_SPEC`; ``tmp_dest`` among them is the folder to
+            keep exports in, by default that of TMPDIR or ``/var/tmp``, as of Docker's and Podman's own.
+    """
+
+    def __init__(self, options: Mapping[str, Any]) -> None:
+        self._options = options
+        self._engine: Engine | None = None
+        self._sources: list[DockerDaemonSource] = []
+
+    def open(self, name: str | None) -> tuple[DockerDaemonSource, list[SourceImage]]:
+        """Find an image.
+
+        Raises:
+            K8scrError: It is not there, or the engine cannot be asked.
+        """
+        from .docker_daemon_image import DockerDaemonSource
+
+        folder = self._options.get("tmp_dest") or os.environ.get("TMPDIR") or _LARGE_FILES
+        source = DockerDaemonSource(self._connect(), Path(folder))
+        self._sources.append(source)
+        return source, source.images(name)
+
+    def destination(self) -> DockerDaemonDestination:
+        """Return the place for one image.
+
+        Raises:
+            K8scrError: The options contradict each other, or do not lead to an engine.
+        """
+        from .docker_daemon_image import DockerDaemonDestination
+
+        return DockerDaemonDestination(self._connect())
+
+    def close(self) -> None:
+        """Let go of exports and connections."""
+        for source in self._sources:
+            source.close()
+        if self._engine:
+            self._engine.close()
+
+    def _connect(self) -> Engine:
+        from ..engine.client import Engine
+        from ..engine.context import find_endpoint
+
+        if self._engine is None:
+            host, context, cert_path = (self._options.get(name) for name in DOCKER_ARGUMENT_SPEC)
+            self._engine = Engine(find_endpoint(host, context, cert_path, os.environ))
+        return self._engine

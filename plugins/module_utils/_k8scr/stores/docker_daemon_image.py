@@ -1,0 +1,291 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""One image in the engine of Docker or Podman: reading it from there, and loading it into it."""
+
+from __future__ import annotations
+
+import os
+import tarfile
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from pathlib import Path
+
+from ..engine.client import Engine, EngineImage, failure_in
+from ..errors import DestinationError, EngineError, InputError, SourceError
+from ..files.file_access import closed_on_failure
+from ..files.tar_reader import TarFiles
+from ..oci.content import BlobContent, Blocks
+from ..oci.descriptor import Descriptor
+from ..oci.digest import parse_digest, verified
+from ..oci.interfaces import Capabilities, ImageSource, SourceImage
+from ..oci.manifest import OCI_CONFIG, Manifest
+from ..oci.reference import DOCKER_HUB, Reference, parse_reference
+from .docker_archive import DockerArchiveSource, archive_files, require_container_image
+from .oci_layout import blob_path
+
+_BLOCK = 512
+
+
+class DockerDaemonSource:
+    """One image of an engine, read as the archive that the engine exports.
+
+    An engine says what an image's ID is without exporting it, so it is exported only when the ID shows that it is
+    not there yet. Engines write the list of an archive's images last, and the list says which entry is which layer:
+    so the archive is kept in a file while it is read.
+
+    Args:
+        engine: The engine; it stays open.
+        folder: Where to keep the archive.
+    """
+
+    referrers = None
+
+    def __init__(self, engine: Engine, folder: Path) -> None:
+        self.description = engine.description
+        self._engine = engine
+        self._folder = folder
+        self._archive: DockerArchiveSource | None = None
+
+    def images(self, name: str | None = None) -> list[SourceImage]:
+        """Return the image that has this name or ID.
+
+        Raises:
+            InputError: No image is named.
+            SourceError: The engine does not have it.
+            EngineError: The engine cannot be asked.
+        """
+        if not name:
+            raise InputError("docker-daemon: does not say which image", "Write docker-daemon:NAME[:TAG]")
+        reference = None if _is_digest(name) else parse_reference(name)
+        image = _find(self._engine, name, reference)
+        if image is None:
+            raise SourceError(
+                f"{self.description} has no image {reference or name}", "Pull, build or load it there first"
+            )
+        # Which of the two the ID is, the digest of a config or of a manifest, shows at the destination.
+        known = image.manifests[0] if len(image.manifests) == 1 else image.id
+        root = Descriptor(OCI_CONFIG, known, 0)
+        return [SourceImage(root, reference, image.id, read=lambda: self._read(image, reference))]
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageSource.fetch_manifest`."""
+        return self._exported.fetch_manifest(descriptor)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageSource.has_blob`."""
+        return self._exported.has_blob(descriptor)
+
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
+        """See :meth:`ImageSource.open_blob`."""
+        return self._exported.open_blob(descriptor, offset)
+
+    def close(self) -> None:
+        """Let go of the archive, and of the room that it takes."""
+        if self._archive:
+            self._archive.close()
+            self._archive = None
+
+    @property
+    def _exported(self) -> DockerArchiveSource:
+        if self._archive is None:
+            raise SourceError(f"the image was not yet exported by {self.description}")
+        return self._archive
+
+    def _read(self, image: EngineImage, name: Reference | None) -> SourceImage:
+        self.close()
+        with self._engine.export(image.id) as blocks:
+            self._archive = _keep(blocks, self._folder, f"the export of {name or image.id} by {self.description}")
+        found = self._archive.images()[0]
+        # An engine that keeps manifests knows the image by them.
+        return replace(found, name=name, compressible=found.compressible and not image.manifests)
+
+
+class DockerDaemonDestination:
+    """An engine that one image is loaded into.
+
+    The engine takes an image as one archive, so its blobs are fetched when it is published, one after the other,
+    straight into the request; nothing of it is kept here.
+
+    Args:
+        engine: The engine; it stays open.
+    """
+
+    repository = ""
+    capabilities = Capabilities()
+
+    def __init__(self, engine: Engine) -> None:
+        self.store = self
+        self.description = engine.description
+        self._engine = engine
+        self._contents: dict[str, BlobContent] = {}
+        self._present: EngineImage | None = None
+
+    def select(self, source: ImageSource, image: SourceImage) -> SourceImage:
+        """Return what an engine can hold of an image: of an index, the image for the engine's platform.
+
+        Args:
+            source: Where the image is.
+            image: The image there.
+
+        Raises:
+            DestinationError: The index has none.
+            K8scrError: The source or the engine cannot be asked.
+        """
+        manifest = source.fetch_manifest(image.root)
+        if manifest.config is None:
+            platform = self._engine.platform()
+            fitting = [
+                child
+                for child in manifest.manifests
+                if child.platform
+                and (child.platform.os, child.platform.architecture) == (platform.os, platform.architecture)
+            ]
+            if not fitting:
+                known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
+                raise DestinationError(
+                    f"{image.name or image.root.digest} is not there for {platform}, which {self.description} runs",
+                    f"Choose one with platforms ({known:.300})",
+                )
+            # Of several variants the one that asks the least of a processor.
+            manifest = source.fetch_manifest(
+                min(fitting, key=lambda child: child.platform.variant if child.platform else "")
+            )
+        config = manifest.config.digest if manifest.config else None
+        self._present = self._engine.find(config) if config else None
+        return SourceImage(manifest.descriptor, image.name, config)
+
+    def resolve(self, tag: str) -> Descriptor | None:
+        """Return the config, or the manifest where the engine keeps those, of the image that has this name."""
+        image = _find(self._engine, tag, parse_reference(tag))
+        return Descriptor(OCI_CONFIG, image.id, 0) if image else None
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageDestination.fetch_manifest`; an engine gives none away."""
+        raise SourceError(f"{self.description} keeps no manifest {descriptor.digest}")
+
+    def fallback_referrers(self, subject: str) -> None:
+        """An engine stores no referrers."""
+
+    def require_support(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.require_support`."""
+        require_container_image(manifest, "an engine")
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`; an engine loads what is whole."""
+        return True
+
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; an engine has all of an image or nothing."""
+        return True
+
+    def has_manifest(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_manifest`."""
+        return False
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_blob`; an engine has all of an image or nothing."""
+        return self._present is not None
+
+    def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
+        """Note where the blob is; it is fetched when the image is loaded."""
+        self._contents[descriptor.digest] = content
+        return False
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.put_manifest`; an image without an index has just its own."""
+
+    def publish(self, root: Manifest, tag: str | None) -> None:
+        """Load the image under its name, or name it where the engine has it.
+
+        Raises:
+            EngineError: The engine refuses it.
+            K8scrError: It cannot be read; then the engine keeps nothing of it.
+        """
+        if not tag:
+            raise DestinationError(f"{self.description} knows images by their names", "Give it a name and a tag")
+        if self._present:
+            name = parse_reference(tag)
+            self._engine.tag(self._present.id, f"{name.host}/{name.path}", name.tag or "latest")
+        else:
+            self._engine.load(self._pack(root, tag))
+        found = self.resolve(tag)
+        if found is None or found.digest not in (root.descriptor.digest, root.config and root.config.digest):
+            raise EngineError(f"{self.description} took {tag} and now has another image of that name, or none")
+
+    def commit(self) -> None:
+        """Every image is in its place already."""
+
+    def abandon(self, resumable: bool = False) -> bool:
+        """An image that was loaded stays."""
+        return False
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+    def _pack(self, root: Manifest, tag: str) -> Iterator[bytes]:
+        for blob in root.blobs:
+            content = self._contents[blob.digest]
+            with content() as blocks:
+                yield from _tar_entry(
+                    blob_path(blob.digest), blob.size, verified(blocks, blob.digest, blob.size, content.what)
+                )
+        for name, file in archive_files(root, tag).items():
+            yield from _tar_entry(name, len(file), [memoryview(file)])
+        yield bytes(2 * _BLOCK)
+
+
+def _find(engine: Engine, name: str, reference: Reference | None) -> EngineImage | None:
+    """Find an image as the engine's own client would: Podman knows what was built there under ``localhost/``."""
+    image = engine.find(str(reference or name))
+    if image is None and reference and reference.host == DOCKER_HUB and not name.startswith(f"{DOCKER_HUB}/"):
+        path = reference.path.removeprefix("library/")
+        image = engine.find(str(replace(reference, host="localhost", path=path)))
+    return image
+
+
+def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiveSource:
+    """Write an export to a file without a name, which is gone with the last that has it open, however that ends."""
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            for block in blocks:
+                file.write(block)
+            end = file.tell()
+            file.flush()
+            try:
+                files = TarFiles(Path(f"/dev/fd/{file.fileno()}"), what)
+                with closed_on_failure(files):
+                    return DockerArchiveSource(files)
+            except SourceError as error:
+                fault = _last_words(os.pread(file.fileno(), _BLOCK, max(end - _BLOCK, 0)))
+                raise SourceError(f"{what} failed: {fault}") if fault else error from error
+    except OSError as error:
+        raise DestinationError(
+            f"{what} cannot be kept in {folder}: {error.strerror}",
+            "It takes as much room as the image has without compression; name a folder that has it with tmp_dest",
+        ) from error
+
+
+def _last_words(end: bytes) -> str | None:
+    """What an engine says that fails in the middle of an export: it writes it behind what it has written."""
+    return failure_in(end[end.rfind(b'{"errorDetail"') :].strip()) if b'{"errorDetail"' in end else None
+
+
+def _tar_entry(name: str, size: int, blocks: Iterable[memoryview]) -> Iterator[bytes]:
+    header = tarfile.TarInfo(name)
+    header.size = size
+    header.mode = 0o644
+    yield header.tobuf(tarfile.PAX_FORMAT)
+    for block in blocks:
+        yield bytes(block)
+    yield bytes(-size % _BLOCK)
+
+
+def _is_digest(text: str) -> bool:
+    try:
+        return bool(parse_digest(text))
+    except InputError:
+        return False

@@ -1,0 +1,238 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Writing OCI layouts as tar archives (``oci-archive:``); an archive that is there keeps its other images."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from ..errors import DestinationError, DigestMismatchError, K8scrError, SourceError
+from ..files.file_access import alone_in, closed_on_failure, writing
+from ..files.tar_reader import TarFiles
+from ..files.tar_writer import TarWriter
+from ..oci.content import BlobContent, Blocks
+from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
+from ..oci.interfaces import Capabilities, ImageSource
+from ..oci.manifest import Manifest, is_foreign
+from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, entry_names, find_entry, with_entry, write_index
+from .oci_layout import OciLayoutSource, VerifiedBlobs, blob_path
+from .reached import reached
+
+
+class OciArchiveDestination:
+    """An OCI archive that images are written to.
+
+    It is written anew beside its place, with what is kept of the old one, and takes that place on commit. Everything
+    that an entry of ``index.json`` reaches is kept, and verified while it is copied; what is missing stays missing.
+
+    Raises:
+        DestinationError: Another kind of file is there.
+    """
+
+    repository = ""
+    capabilities = Capabilities(referrers=True)
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.store = self
+        self.description = f"the archive {path}"
+        self._lock = threading.Lock()
+        self._writer: TarWriter | None = None
+        self._written: set[str] = set()
+        self._addable = False
+        self._manifests: dict[str, Manifest] = {}
+        self._old: OciLayoutSource | None = None
+        with writing(path):
+            is_folder, exists, has_place = path.is_dir(), path.exists(), path.parent.is_dir()
+        if is_folder:
+            raise DestinationError(f"{path} is a folder, not an archive", "For a folder write oci: before its path")
+        if not has_place:
+            raise DestinationError(f"the folder {path.parent} does not exist", "Make it first")
+        self._before = self._state()
+        if exists:
+            try:
+                files = TarFiles(path)
+                with closed_on_failure(files):
+                    if files.is_compressed:
+                        raise SourceError("it is compressed as a whole")
+                    self._old = OciLayoutSource(files)
+            except SourceError as error:
+                raise DestinationError(
+                    f"{path} is there and is not an OCI archive: {error.message}", "Remove it or name another file"
+                ) from error
+        self.entries = list(self._old.entries) if self._old else []
+        self._blobs = VerifiedBlobs(self._old.files) if self._old else None
+
+    def resolve(self, tag: str) -> Descriptor | None:
+        """See :meth:`ImageDestination.resolve`."""
+        return find_entry(self.entries, tag)
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageDestination.fetch_manifest`."""
+        if descriptor.digest in self._manifests:
+            return self._manifests[descriptor.digest]
+        if self._old is None:
+            raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
+        return self._old.fetch_manifest(descriptor)
+
+    def fallback_referrers(self, subject: str) -> None:
+        """An OCI archive lists referrers in its ``index.json``."""
+
+    def require_support(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.require_support`.
+
+        Raises:
+            DestinationError: The existing archive is damaged, so that its images cannot be kept.
+        """
+        if not self._addable:
+            self._reached()
+            self._addable = True
+
+    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
+        """See :meth:`ImageDestination.takes`; whoever has it may hand it on to himself."""
+        return not is_foreign(blob) or source.has_blob(blob)
+
+    def is_whole(self, root: Descriptor) -> bool:
+        """See :meth:`ImageDestination.is_whole`; an archive may be sparse."""
+        return self._old is not None and self._old.is_whole(root)
+
+    def has_manifest(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_manifest`."""
+        is_entry = find_entry(self.entries, descriptor.digest) is not None
+        return is_entry and self._old is not None and self._old.is_whole(descriptor, self.has_blob)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """See :meth:`ImageDestination.has_blob`."""
+        return self._blobs is not None and self._blobs.has(descriptor)
+
+    def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
+        """See :meth:`ImageDestination.put_blob`."""
+        writer = self._open_writer()
+        name = blob_path(descriptor.digest)
+        start, size = writer.left_over.pop(name, (0, 0))
+        if size != descriptor.size:
+            start = writer.reserve(name, descriptor.size)
+        elif _is_whole(writer.read(start, size), descriptor):
+            self._written.add(descriptor.digest)
+            return False
+        with content() as blocks:
+            self._write_blob(descriptor, verified(blocks, descriptor.digest, descriptor.size, content.what), start)
+        return False
+
+    def put_manifest(self, manifest: Manifest) -> None:
+        """See :meth:`ImageDestination.put_manifest`."""
+        with self._lock:
+            self._manifests[manifest.descriptor.digest] = manifest
+
+    def publish(self, root: Manifest, tag: str | None) -> None:
+        """See :meth:`ImageDestination.publish`."""
+        self.put_manifest(root)
+        with self._lock:
+            self.entries = with_entry(self.entries, root.descriptor, tag)
+
+    def commit(self) -> None:
+        """See :meth:`DestinationStore.commit`."""
+        if self._manifests:
+            writer = self._open_writer()
+            kept = self._reached()
+            # A partial file may also have blobs of other images, whole or not.
+            writer.keep_only([blob_path(digest) for digest in self._written.intersection(kept)])
+            for name, content in self.index_files().items():
+                writer.add(name, content)
+            for descriptor in kept.values():
+                self._keep(writer, descriptor)
+            with writing(self.path), alone_in(self.path.parent):
+                if self._state() != self._before:
+                    raise DestinationError(
+                        f"{self.path} was written by another run meanwhile, whose images would be lost", "Run again"
+                    )
+                writer.finish()
+                self._before = self._state()
+            self._writer = None
+
+    def abandon(self, resumable: bool = False) -> bool:
+        """See :meth:`DestinationStore.abandon`."""
+        if self._writer:
+            self._writer.abandon(keep=resumable)
+            self._writer = None
+        return True
+
+    def close(self) -> None:
+        """See :meth:`DestinationStore.close`."""
+        self.abandon()
+        if self._old:
+            self._old.close()
+
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the archive has the blob after the commit, if an image in it needs the blob."""
+        return blob.digest in self._written or (self._old is not None and self._old.has_blob(blob))
+
+    def index_files(self) -> dict[str, bytes]:
+        """Return the small files that say what is in the archive."""
+        return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(self.entries)}
+
+    def _state(self) -> tuple[int, ...] | None:
+        """What tells the file that is there from any that takes its place."""
+        with writing(self.path):
+            try:
+                state = self.path.stat()
+            except FileNotFoundError:
+                return None
+        return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+
+    def _reached(self) -> dict[str, Descriptor]:
+        """Return the descriptors of all that the archive shall have, by digest; some of it may be missing."""
+        try:
+            return reached(self._old, self.entries, self._manifests)
+        except (SourceError, DigestMismatchError) as error:
+            raise DestinationError(
+                f"{self.path} cannot be added to: {error.message}", "Remove it or name another file"
+            ) from error
+
+    def _keep(self, writer: TarWriter, descriptor: Descriptor) -> None:
+        """Write what the existing archive or this run has of a manifest or a blob."""
+        digest, path = descriptor.digest, blob_path(descriptor.digest)
+        if digest in self._manifests:
+            writer.add(path, self._manifests[digest].content)
+        elif digest not in self._written and self._old and self._old.files.size(path) is not None:
+            try:
+                with self._old.open_blob(descriptor) as blocks:
+                    whole = verified(blocks, digest, descriptor.size, f"blob {digest}")
+                    self._write_blob(descriptor, whole, writer.reserve(path, descriptor.size))
+            except (SourceError, DigestMismatchError) as error:
+                raise self._damaged(digest, error) from error
+
+    def _damaged(self, digest: str, error: K8scrError) -> DestinationError:
+        """Return the error for a damaged blob of the existing archive, with the images that need it."""
+        entries = [entry for entry in self.entries if digest in reached(self._old, [entry], self._manifests)]
+        names = ", ".join((*entry_names(entry), entry.digest)[0] for entry in entries)
+        return DestinationError(
+            f"{self.path} cannot be added to because its image {names:.500} is damaged: {error.message}",
+            "Remove it and pull all its images again; the blobs that this run fetched are kept for the next",
+        )
+
+    def _write_blob(self, descriptor: Descriptor, blocks: Blocks, position: int) -> None:
+        writer = self._open_writer()
+        for block in blocks:
+            writer.write(position, block)
+            position += len(block)
+        self._written.add(descriptor.digest)
+
+    def _open_writer(self) -> TarWriter:
+        with self._lock:
+            if self._writer is None:
+                self._writer = TarWriter(self.path, "blobs/")
+            return self._writer
+
+
+def _is_whole(blocks: Blocks, descriptor: Descriptor) -> bool:
+    try:
+        for _block in verified(blocks, descriptor.digest, descriptor.size, "what an earlier run left"):
+            pass
+    except DigestMismatchError:
+        return False
+    return True

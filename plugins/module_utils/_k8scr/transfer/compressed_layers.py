@@ -1,0 +1,72 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Layers that are compressed on their way to the cluster's registry, and what they became.
+
+That is remembered from run to run, so that a layer which is there is neither compressed nor sent again. It is a hint:
+the registry is asked whether it has the blob.
+"""
+
+from __future__ import annotations
+
+import threading
+from functools import partial
+from pathlib import Path
+
+from ..errors import InputError
+from ..files.cache_file import CacheFile
+from ..files.compression import CompressedContent, Compression
+from ..oci.content import BlobContent
+from ..oci.descriptor import Descriptor
+from ..registry.repository import Repository
+
+_MOST_LAYERS = 4000
+
+
+class CompressedLayers:
+    """What layers became.
+
+    Args:
+        folder: Where the file is.
+        compression: How layers are compressed.
+    """
+
+    def __init__(self, folder: Path, compression: Compression) -> None:
+        self.compression = compression
+        self._file = CacheFile(folder / f"layers{compression.suffix}", _MOST_LAYERS)
+        self._lock = threading.Lock()
+
+    def get(self, layer: Descriptor) -> Descriptor | None:
+        """What a layer became when it was compressed in this way; ``None`` where nobody knows."""
+        known = self._file.get(layer.digest)
+        try:
+            return Descriptor.from_json(known) if known else None
+        except InputError:
+            return None
+
+    def remember(self, layer: Descriptor, compressed: Descriptor) -> None:
+        """Keep what a layer has become, for a next run, even if this one is killed."""
+        with self._lock:
+            self._file.put(layer.digest, compressed.to_json())
+            self._file.save()
+
+
+class CompressingRepository:
+    """Compresses layers on their way to a repository; see :class:`LayerCompressor`."""
+
+    def __init__(self, repository: Repository, layers: CompressedLayers) -> None:
+        self._repository = repository
+        self._layers = layers
+
+    def former(self, layer: Descriptor) -> Descriptor | None:
+        """See :meth:`LayerCompressor.former`."""
+        return self._layers.get(layer)
+
+    def put(
+        self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
+    ) -> tuple[Descriptor, bool]:
+        """See :meth:`LayerCompressor.put`."""
+        became = partial(self._layers.remember, layer)
+        compressed = CompressedContent(content, layer, self._layers.compression, became)
+        return self._repository.put_compressed(expected, compressed, mount_from)

@@ -1,0 +1,149 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lock file: which digest each image's name means, so that another cluster or another month gets the same images.
+
+It is a JSON object, sorted by name and with a line for each image, so that a review shows what changes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from ..errors import InputError, SourceError
+from ..files.file_access import alone_in, replace_file, writing
+from ..files.vault import refuse_vault
+from ..oci.digest import parse_digest
+from ..oci.interfaces import SourceImage
+from ..oci.manifest import MAXIMUM_SIZE
+from ..oci.reference import Reference, parse_reference
+
+
+class ImageLock:
+    """A lock file.
+
+    Args:
+        path: Where it is.
+        enforced: Whether images are held to it, and it is not written.
+
+    Raises:
+        InputError: It is damaged, there is no place for it, or it is to be enforced and is not there.
+    """
+
+    def __init__(self, path: Path, enforced: bool) -> None:
+        self.enforced = enforced
+        self._path = Path(os.path.realpath(path))
+        self._before = self._read()
+        self._updates: dict[str, str] = {}
+
+    def digest_of(self, name: Reference) -> str:
+        """Return the digest that a name means.
+
+        Raises:
+            InputError: The file does not have the name.
+        """
+        key = _key(name)
+        if key not in self._before:
+            raise InputError(
+                f"the lock file {self._path} has no digest for {key}", "Run once without locked, which adds it"
+            )
+        return self._before[key]
+
+    def require(self, name: Reference, image: SourceImage, where: str) -> None:
+        """Do nothing if an image is the one that its name means, or if the file is not enforced.
+
+        Args:
+            name: The image's name.
+            image: The image.
+            where: Where it was found, for people.
+
+        Raises:
+            InputError: The file does not have the name.
+            SourceError: It is another image.
+        """
+        if not self.enforced:
+            return
+        locked = self.digest_of(name)
+        if locked not in (image.root.digest, image.config_digest):
+            raise SourceError(
+                f"{where} has {image.identity} for {_key(name)}, and the lock file {self._path} says {locked}",
+                "Bring the image that is locked, or run once without locked, which locks this one",
+            )
+
+    def update(self, images: Iterable[tuple[Reference, str]]) -> None:
+        """Note which image each name means now; what the file says of others stays."""
+        if not self.enforced:
+            self._updates.update({_key(name): digest for name, digest in images})
+
+    @property
+    def changed(self) -> bool:
+        """Whether the updates change the file, or after :meth:`save`, whether they have changed it."""
+        return self._after != self._before
+
+    @property
+    def diff(self) -> dict[str, Any]:
+        """What changes, as Ansible shows it."""
+        texts = {"before": _text(self._before) if self._before else "", "after": _text(self._after)}
+        return {**texts, "before_header": str(self._path), "after_header": str(self._path)}
+
+    def save(self) -> None:
+        """Write the updates to the file as it is now: another run may have written to it meanwhile.
+
+        Raises:
+            DestinationError: It cannot be written; what was there before stays.
+            InputError: It is damaged.
+        """
+        if not self._updates:
+            return
+        with writing(self._path), alone_in(self._path.parent):
+            self._before = self._read()
+            if self.changed:
+                replace_file(self._path, _text(self._after).encode())
+
+    @property
+    def _after(self) -> dict[str, str]:
+        return {**self._before, **self._updates}
+
+    def _read(self) -> dict[str, str]:
+        try:
+            with self._path.open("rb") as file:
+                content = file.read(MAXIMUM_SIZE + 1)
+        except FileNotFoundError:
+            if self.enforced:
+                raise InputError(
+                    f"the lock file {self._path} does not exist", "Run once without locked, which writes it"
+                ) from None
+            if not self._path.parent.is_dir():
+                raise InputError(
+                    f"the folder {self._path.parent}, for the lock file, does not exist", "Make it first"
+                ) from None
+            return {}
+        except OSError as error:
+            raise InputError(f"the lock file {self._path} cannot be read: {error.strerror}") from error
+        refuse_vault(content, f"the lock file {self._path}")
+        try:
+            if len(content) > MAXIMUM_SIZE:
+                raise InputError(f"it has more than {MAXIMUM_SIZE} bytes")
+            entries = json.loads(content)
+            if not isinstance(entries, dict):
+                raise InputError("it is not a JSON object")
+            return {_key(parse_reference(name)): parse_digest(digest) for name, digest in entries.items()}
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"the lock file {self._path} is damaged: it is not JSON") from error
+        except InputError as error:
+            raise InputError(f"the lock file {self._path} is damaged: {error.message}", error.advice) from error
+
+
+def _key(name: Reference) -> str:
+    """What a name is called in the file: a digest beside its tag is what the file is there to say."""
+    return str(replace(name, digest=None) if name.tag else name)
+
+
+def _text(entries: dict[str, str]) -> str:
+    return json.dumps(entries, indent=2, sort_keys=True) + "\n"

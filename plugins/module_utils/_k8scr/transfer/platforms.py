@@ -1,0 +1,124 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""An image reduced to the platforms that are wanted.
+
+What is left of an index lists the same manifests, byte for byte: their digests stay, and that of the index does not.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ..errors import InputError, SourceError
+from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
+from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
+from ..oci.interfaces import ImageSource, ManifestSource, SourceImage
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
+from ..oci.platform import Platform
+from .overlay import OverlaySource
+
+_UNKNOWN = "unknown"
+"""The platform under which buildkit lists what is about an image and is none, as attestations."""
+
+
+@dataclass(frozen=True)
+class _Entry:
+    """One manifest that an index lists: what it points to, its platform, and the JSON object as it is there."""
+
+    descriptor: Descriptor
+    platform: Platform
+    value: dict[str, Any]
+
+
+class PlatformSource(OverlaySource):
+    """A source of which each image has the wanted platforms only.
+
+    Args:
+        source: Where the images are.
+        platforms: The platforms that are wanted.
+    """
+
+    def __init__(self, source: ImageSource, platforms: Sequence[Platform]) -> None:
+        super().__init__(source)
+        self._platforms = tuple(platforms)
+
+    def select(self, image: SourceImage) -> SourceImage:
+        """Return the image with the wanted platforms only.
+
+        An index of which one manifest is left gives that manifest, with the digest that it has at the source, also
+        where it lists no other; one of which several and all are left stays as it is; otherwise there is a new index,
+        the same bytes every time. What is made for no platform, as a chart, stays as it is.
+
+        Raises:
+            SourceError: A wanted platform is not there.
+            K8scrError: The source cannot be read.
+        """
+        read = image.read
+        if read:
+            return replace(image, read=lambda: self.select(read()))
+        root = self._source.fetch_manifest(image.root)
+        if root.config:
+            platform = self._platform_of(root)
+            if platform:
+                self._refuse_missing(image.root, [platform])
+            return image
+        entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
+        chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
+        self._refuse_missing(image.root, [entry.platform for entry in entries])
+        # A digest in its name was that of the whole.
+        name = replace(image.name, digest=None) if image.name else None
+        if len(chosen) == 1:
+            return replace(image, root=chosen[0].descriptor, name=name)
+        values = [entry.value for entry in chosen]
+        document = load_json_object(root.content, "the index")
+        if values == document.get("manifests"):
+            return image
+        document["manifests"] = values
+        content = json.dumps(document, separators=(",", ":"), ensure_ascii=False).encode()
+        made = parse_manifest(content, root.descriptor.media_type)
+        self.add(made)
+        return replace(image, root=made.descriptor, name=name)
+
+    def _entries(self, source: ManifestSource, index: Manifest, depth: int, seen: set[str]) -> Iterator[_Entry]:
+        """Every manifest below an index, with what it says about each; of a nested index, once."""
+        if depth > MAXIMUM_DEPTH:
+            raise SourceError(f"an image in {self.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
+        values = load_json_object(index.content, "the index")["manifests"] if index.manifests else []
+        for descriptor, value in zip(index.manifests, values):
+            if is_index(descriptor.media_type):
+                if descriptor.digest not in seen:
+                    seen.add(descriptor.digest)
+                    yield from self._entries(source, source.fetch_manifest(descriptor), depth + 1, seen)
+            else:
+                platform = descriptor.platform or self._platform_of(source.fetch_manifest(descriptor))
+                if platform and platform.os != _UNKNOWN:
+                    yield _Entry(descriptor, platform, value)
+
+    def _platform_of(self, manifest: Manifest) -> Platform | None:
+        """What an image's config says that it is made for; ``None`` for what is made for no platform."""
+        config = manifest.config
+        if config is None or config.size > MAXIMUM_SIZE:
+            return None
+        what = f"config {config.digest} in {self.description}"
+        with self._source.open_blob(config) as blocks:
+            content = b"".join(bytes(block) for block in verified(blocks, config.digest, config.size, what))
+        try:
+            platform = Platform.from_json(load_json_object(content, what))
+        except InputError:
+            return None
+        return platform if platform.os and platform.architecture else None
+
+    def _refuse_missing(self, root: Descriptor, there: Sequence[Platform]) -> None:
+        missing = [wanted for wanted in self._platforms if not any(wanted.includes(platform) for platform in there)]
+        if missing:
+            known = ", ".join(dict.fromkeys(map(str, there))) or "no image of a known platform"
+            raise SourceError(
+                f"{self.description} has image {root.digest} not for {', '.join(map(str, missing))}",
+                f"Ask for what it has: {known:.500}",
+            )

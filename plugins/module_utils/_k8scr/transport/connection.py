@@ -1,0 +1,240 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Where the API server is and how its connections are made: addresses, TLS, proxies."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import ipaddress
+import ssl
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote, urlsplit
+
+from ..errors import ClusterError
+from ..files.vault import refuse_vaulted_files
+from ..http.streaming_connection import patient, socket_options
+
+try:
+    import urllib3
+except ImportError:  # reported by whoever opens a connection
+    pass
+
+if TYPE_CHECKING:
+    from urllib3.connectionpool import HTTPConnectionPool
+
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """One API server, and the way to it.
+
+    Attributes:
+        base_url: ``https://host:port[/base/path]``, as :func:`base_url` writes it.
+        ca_file: PEM file of the certificate authorities to trust; None means the system's.
+        verify: Whether the server's certificate is checked.
+        client_cert: PEM file of the client certificate, or None.
+        client_key: PEM file of its key; None when it is in the certificate's file.
+        server_name: The name to expect in the server's certificate, where it is not the host.
+        proxy: URL of the HTTP or SOCKS proxy, user and password included, or None.
+        proxy_headers: Headers for that proxy.
+        fingerprint: Tells what is in the three files from all else: what is made of a kubeconfig's data has another
+            name each time, and what is renewed on a disk has the same.
+    """
+
+    base_url: str
+    ca_file: str | None = field(default=None, compare=False)
+    verify: bool = True
+    client_cert: str | None = field(default=None, compare=False)
+    client_key: str | None = field(default=None, compare=False)
+    server_name: str | None = None
+    proxy: str | None = field(default=None, repr=False)
+    proxy_headers: tuple[tuple[str, str], ...] = field(default=(), repr=False)
+    fingerprint: str = field(init=False, repr=False, default="")
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "fingerprint", _fingerprint(self.ca_file, self.client_cert, self.client_key))
+
+    @property
+    def name(self) -> str:
+        """How messages name this server: host and port, nothing secret."""
+        return f"the API server {urlsplit(self.base_url).netloc}"
+
+
+def base_url(host: str) -> str:
+    """Write an API server's address in its one form: scheme, lower-case host, port, path without trailing slash.
+
+    Args:
+        host: The address as configured, such as ``https://api.example.com/k8s/clusters/c-1/``.
+
+    Raises:
+        ClusterError: It is not an http or https URL, or has parts that an API server's address cannot have.
+    """
+    try:
+        parts = urlsplit(host.strip())
+        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+    except ValueError:
+        raise ClusterError("the host of the API server is not a URL", "Write it as https://HOST:PORT") from None
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+        raise ClusterError("the host of the API server is not a URL", "Write it as https://HOST:PORT")
+    if "@" in parts.netloc or parts.query or parts.fragment:
+        raise ClusterError(
+            "the host of the API server has a user name, a query or a fragment",
+            "Write it as https://HOST:PORT and give credentials with their own options",
+        )
+    hostname = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+    return f"{parts.scheme}://{hostname}:{port}{parts.path.rstrip('/')}"
+
+
+def _fingerprint(*files: str | None) -> str:
+    digests = []
+    for file in files:
+        content = b""
+        # What cannot be read is told when a connection is prepared.
+        with contextlib.suppress(OSError):
+            content = Path(file).read_bytes() if file else b""
+        digests.append(hashlib.sha256(content).hexdigest())
+    return " ".join(digests)
+
+
+def request_target(base: str, url: str) -> str:
+    """What to ask the server for, from a URL that must lie below its base.
+
+    Args:
+        base: The server's base URL, as :func:`base_url` writes it.
+        url: The absolute URL of a request.
+
+    Returns:
+        Path and query.
+
+    Raises:
+        ClusterError: The URL is another server's, or climbs out of the base path once the server has decoded it;
+            credentials must not be sent there.
+    """
+    ours = urlsplit(base)
+    try:
+        theirs = urlsplit(url)
+        port = theirs.port or _DEFAULT_PORTS.get(theirs.scheme)
+    except ValueError:
+        raise ClusterError("refused to send a request to something that is not a URL") from None
+    decoded = unquote(theirs.path)
+    below = theirs.path.startswith(f"{ours.path}/")
+    climbs = any(segment in (".", "..") for segment in decoded.replace("\\", "/").split("/"))
+    same = (theirs.scheme, theirs.hostname, port) == (ours.scheme, ours.hostname, ours.port)
+    control = any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url)
+    if not same or "@" in theirs.netloc or not below or climbs or control or "\\" in decoded:
+        raise ClusterError(
+            f"refused to send the cluster's credentials outside {base}",
+            "Something asked for another address; this is a bug or an attack",
+        )
+    return f"{theirs.path}?{theirs.query}" if theirs.query else theirs.path
+
+
+def goes_past_proxy(base: str, no_proxy: str | None) -> bool:
+    """Whether a server is reached without the proxy.
+
+    Args:
+        base: The server's base URL.
+        no_proxy: Comma-separated hosts, domains (with or without a leading dot), addresses, CIDR ranges or ``*``.
+    """
+    parts = urlsplit(base)
+    host = parts.hostname or ""
+    for entry in (item.strip().lower() for item in (no_proxy or "").split(",")):
+        if not entry:
+            continue
+        bare = entry.lstrip(".")
+        if entry == "*" or bare in (host, parts.netloc) or host.endswith(f".{bare}"):
+            return True
+        try:
+            if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
+                return True
+        except ValueError:
+            continue
+    return False
+
+
+def open_pool(endpoint: Endpoint, size: int, silence: float) -> HTTPConnectionPool:
+    """Make the pool of kept-alive HTTP/1.1 connections to one API server; connects nothing yet.
+
+    Args:
+        endpoint: The server.
+        size: How many connections are kept.
+        silence: Seconds after which a connection that takes no more bytes is given up.
+
+    Raises:
+        ClusterError: The CA, the client certificate or the proxy cannot be used.
+    """
+    parts = urlsplit(endpoint.base_url)
+    options: dict[str, Any] = {"maxsize": size, "socket_options": socket_options()}
+    if parts.scheme == "https":
+        options["ssl_context"] = _tls_context(endpoint)
+        if endpoint.server_name:
+            options["server_hostname"] = endpoint.server_name
+    manager = _manager(endpoint, options)
+    pool: HTTPConnectionPool = manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
+    pool.ConnectionCls = patient(pool.ConnectionCls, silence)
+    return pool
+
+
+def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
+    if not endpoint.proxy:
+        return urllib3.PoolManager(**options)
+    proxy = urllib3.util.parse_url(endpoint.proxy)
+    if proxy.scheme in ("socks4", "socks4a", "socks5", "socks5h"):
+        try:
+            from urllib3.contrib.socks import SOCKSProxyManager
+        except ImportError:
+            raise ClusterError("a SOCKS proxy needs the Python library PySocks", "Install PySocks") from None
+        return SOCKSProxyManager(endpoint.proxy, **options)
+    if proxy.scheme not in _DEFAULT_PORTS or not proxy.host:
+        raise ClusterError("the proxy is not a URL of an HTTP or SOCKS proxy", "Write it as http://HOST:PORT")
+    headers = dict(endpoint.proxy_headers)
+    if proxy.auth:
+        headers.update(urllib3.util.make_headers(proxy_basic_auth=unquote(proxy.auth)))
+    address = proxy._replace(auth=None).url
+    return urllib3.ProxyManager(address, proxy_headers=headers, **options)
+
+
+def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
+    try:
+        refuse_vaulted_files((endpoint.ca_file, endpoint.client_cert, endpoint.client_key))
+        context = ssl.create_default_context(cafile=endpoint.ca_file)
+    except FileNotFoundError:
+        raise ClusterError(f"the CA file {endpoint.ca_file} does not exist", "Check ca_cert") from None
+    except (OSError, ssl.SSLError):
+        raise ClusterError(
+            f"the CA file {endpoint.ca_file} cannot be read as PEM certificates", "Check ca_cert"
+        ) from None
+    # Managed and home-made clusters have CAs without the key usage extension, which kubectl accepts and a strict
+    # verifier refuses; and Go trusts whatever certificate it is given, root or not. Chain, names and dates stay.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
+    if not hasattr(urllib3, "BaseHTTPResponse"):
+        # Before version 2 it must compare the name itself, for it does not tell the context an IP address.
+        context.check_hostname = False
+    if not endpoint.verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if endpoint.client_cert:
+        _load_client_certificate(context, endpoint.client_cert, endpoint.client_key)
+    return context
+
+
+def _load_client_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> None:
+    try:
+        # An empty password, so that an encrypted key fails instead of asking at a terminal nobody watches.
+        context.load_cert_chain(cert, key, password="")
+    except FileNotFoundError:
+        raise ClusterError(
+            f"the client certificate {cert} or its key {key or ''} does not exist", "Check client_cert and client_key"
+        ) from None
+    except (OSError, ValueError, ssl.SSLError):
+        raise ClusterError(
+            f"the client certificate {cert} and its key cannot be used: not PEM, encrypted, or not of one pair",
+            "Check client_cert and client_key",
+        ) from None

@@ -1,0 +1,170 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Kubeconfigs: which files are meant, what is in them, and the context that is chosen."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ..errors import ClusterError
+from ..files.vault import refuse_vault
+from .kubeconfig_secrets import is_content, secrets_of, shown_kubeconfig
+
+try:
+    import yaml
+except ImportError:  # a dependency of the kubernetes library, whose absence is reported
+    pass
+
+_TEXT = "the kubeconfig given as text"
+_PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
+"""Of a cluster or a user; in a file they are relative to its folder."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """A context with the cluster and the user that it names."""
+
+    name: str
+    cluster: Mapping[str, Any]
+    user: Mapping[str, Any] = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Kubeconfig:
+    """One or several kubeconfig files, or a dictionary or a text in their place.
+
+    Attributes:
+        name: How messages name it.
+        path: The files that exist, joined as in ``KUBECONFIG``; None for a dictionary or a text.
+        documents: Their contents, in order of precedence.
+    """
+
+    name: str
+    path: str | None
+    documents: tuple[dict[str, Any], ...] = field(repr=False)
+
+    @classmethod
+    def find(cls, given: Any) -> Kubeconfig | None:
+        """Read the kubeconfig that is meant.
+
+        Args:
+            given: The ``kubeconfig`` option: paths, a dictionary, the text of a kubeconfig, or None for ``KUBECONFIG``
+                and ``~/.kube/config``.
+
+        Returns:
+            None when nothing was named and nothing is at the default place.
+
+        Raises:
+            ClusterError: What was named is missing or is no kubeconfig.
+            InputError: A file is encrypted by Ansible Vault.
+        """
+        if isinstance(given, str) and is_content(given):
+            content = _parsed(given.encode(), _TEXT)
+            if not content:
+                raise ClusterError(f"{_TEXT} is empty")
+            return cls(_TEXT, None, (content,))
+        if isinstance(given, dict):
+            return cls("the kubeconfig given as a dictionary", None, (given,))
+        if given is not None and not isinstance(given, (str, os.PathLike)):
+            raise ClusterError("kubeconfig is neither a path nor a dictionary")
+        from_environment = os.environ.get("KUBECONFIG")
+        named = os.fspath(given) if given is not None else from_environment
+        paths = [os.path.expanduser(path) for path in (named or "~/.kube/config").split(os.pathsep) if path]
+        there = [path for path in paths if os.path.exists(path)]
+        if not there:
+            if not named:
+                return None
+            source = "" if given is not None else " that KUBECONFIG names"
+            raise ClusterError(
+                f"the kubeconfig {shown_kubeconfig(named)}{source} does not exist",
+                "Check the path on the host that runs the module, which is the task's target",
+            )
+        contents = [(path, _with_full_paths(_read(path), path)) for path in there]
+        filled = [(path, content) for path, content in contents if content]
+        if not filled:
+            raise ClusterError(f"the kubeconfig {named} is empty")
+        joined = os.pathsep.join(path for path, _content in filled)
+        return cls(f"the kubeconfig {joined}", joined, tuple(content for _path, content in filled))
+
+    def choose(self, name: str | None) -> Context:
+        """Find a context; without a name the current one, which as in kubectl the first file to set it decides.
+
+        Raises:
+            ClusterError: There is no such context, or it names a cluster that is not there.
+        """
+        if name is None:
+            name = next((item["current-context"] for item in self.documents if item.get("current-context")), None)
+        known = [str(item.get("name")) for item in self._entries("contexts")]
+        advice = "Set context to one of " + ", ".join(known[:10]) if known else "It has no contexts"
+        if not name:
+            raise ClusterError(f"{self.name} sets no current context", advice)
+        context = self._entry("contexts", name, "context")
+        if context is None:
+            raise ClusterError(f"{self.name} has no context {name}", advice)
+        cluster = self._entry("clusters", context.get("cluster"), "cluster")
+        if cluster is None or not cluster.get("server"):
+            raise ClusterError(f"the context {name} in {self.name} names a cluster that has no server there")
+        user = None
+        if context.get("user"):
+            user = self._entry("users", context["user"], "user")
+            if user is None:
+                raise ClusterError(f"the context {name} in {self.name} names a user that is not there")
+        return Context(name, cluster, user or {})
+
+    def redact(self, text: str) -> str:
+        """Take this kubeconfig's secrets out of a text."""
+        for secret in sorted(secrets_of(list(self.documents)), key=len, reverse=True):
+            text = text.replace(secret, "********")
+        return text
+
+    def _entries(self, section: str) -> list[dict[str, Any]]:
+        sections = (item.get(section) for item in self.documents)
+        listed = [entry for entries in sections if isinstance(entries, list) for entry in entries]
+        return [entry for entry in listed if isinstance(entry, dict)]
+
+    def _entry(self, section: str, name: Any, key: str) -> Mapping[str, Any] | None:
+        for entry in self._entries(section):
+            if entry.get("name") == name:
+                found = entry.get(key)
+                return found if isinstance(found, dict) else {}
+        return None
+
+
+def _read(path: str) -> dict[str, Any]:
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise ClusterError(f"the kubeconfig {path} cannot be read: {error.strerror}") from None
+    refuse_vault(content, path, "kubeconfig")
+    return _parsed(content, f"the kubeconfig {path}")
+
+
+def _parsed(content: bytes, name: str) -> dict[str, Any]:
+    try:
+        value = yaml.safe_load(content.decode())
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1})" if mark else ""
+        raise ClusterError(f"{name} is not YAML{where}") from None
+    except UnicodeDecodeError:
+        raise ClusterError(f"{name} cannot be read: it is not text") from None
+    if value is not None and not isinstance(value, dict):
+        raise ClusterError(f"{name} is not a kubeconfig")
+    return value or {}
+
+
+def _with_full_paths(content: dict[str, Any], path: str) -> dict[str, Any]:
+    folder = Path(path).absolute().parent
+    for section, key in (("clusters", "cluster"), ("users", "user")):
+        entries = content.get(section)
+        for entry in entries if isinstance(entries, list) else ():
+            found = entry.get(key) if isinstance(entry, dict) else None
+            if isinstance(found, dict):
+                found.update({name: str(folder / str(found[name])) for name in _PATHS if found.get(name)})
+    return content

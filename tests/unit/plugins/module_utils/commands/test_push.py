@@ -1,0 +1,383 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What ``k8scr_push`` makes of what the user writes, into a real registry."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files import tar_reader
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content import open_content
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from unit.plugins.module_utils.support.images import (
+    Image,
+    make_index,
+    write_docker_archive,
+    write_layout,
+    write_oci_archive,
+)
+from unit.plugins.module_utils.support.registry_server import RegistryServer, refused
+
+Push = Callable[..., dict[str, Any]]
+
+
+def sources(folder: Path, image: Image) -> list[str]:
+    """Write an image to every kind of source and return how users would write these."""
+    write_layout(folder / "layout", {"example.com/team/app:1": image})
+    write_oci_archive(folder / "oci.tar", {"example.com/team/app:1": image})
+    write_docker_archive(folder / "docker.tar", [(["example.com/team/app:1"], image)])
+    return [f"oci:{folder}/layout", f"oci-archive:{folder}/oci.tar", f"docker-archive:{folder}/docker.tar"]
+
+
+def test_the_registry_has_the_image_of_every_kind_of_source(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    for source in sources(tmp_path, image):
+        server.manifests.clear()
+
+        result = push(source)
+
+        (pushed,) = result["images"]
+        assert result["changed"] is True
+        assert pushed["digest"] == server.digest_of("team/app", "1")
+        assert pushed["digest_before"] is None
+
+
+def test_a_place_that_many_entries_mean_is_opened_once(
+    push: Push, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    place = write_oci_archive(tmp_path / "oci.tar", {"app:1": image, "app:2": other_image})
+    opening = Mock(wraps=open_content)
+    monkeypatch.setattr(tar_reader, "open_content", opening)
+
+    result = push(f"oci-archive:{place}:app:1", f"oci-archive:{place}:app:2")
+
+    assert [pushed["digest"] for pushed in result["images"]] == [image.digest, other_image.digest]
+    opening.assert_called_once()
+
+
+def test_a_result_says_what_became_of_the_image(push: Push, tmp_path: Path, image: Image) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    size = sum(map(len, image.blobs.values()))
+
+    result = push(f"oci:{tmp_path}")
+
+    assert result == {
+        "changed": True,
+        "images": [
+            {
+                "name": "example.com/team/app:1",
+                "source": f"oci:{tmp_path}",
+                "repository": "team/app",
+                "tag": "1",
+                "target": "team/app:1",
+                "changed": True,
+                "digest": image.digest,
+                "digest_before": None,
+                "present": {"blobs": 0, "bytes": 0},
+                "mounted": {"blobs": 0, "bytes": 0},
+                "sent": {"blobs": 3, "bytes": size},
+                "blobs": [
+                    {"digest": digest, "size": len(content), "action": "sent"}
+                    for digest, content in image.blobs.items()
+                ],
+            }
+        ],
+        "diff": {"before": "", "after": f"team/app:1 {image.digest}\n"},
+        "retries": [],
+    }
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_second_run_changes_nothing(push: Push, tmp_path: Path, image: Image) -> None:
+    for source in sources(tmp_path, image):
+        push(source)
+
+        result = push(source)
+
+        assert result["changed"] is False
+        assert result["images"][0]["digest"] == result["images"][0]["digest_before"]
+        assert result["diff"] == {"before": "", "after": ""}
+
+
+def test_the_same_image_of_another_docker_archive_changes_nothing(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    _layout, _archive, docker = sources(tmp_path, image)
+    server.fill("team/app", "1", image)
+
+    result = push(docker)
+
+    assert result["changed"] is False
+    assert result["images"][0]["digest"] == image.digest
+
+
+def test_a_new_image_takes_the_tag_and_the_diff_says_from_which(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    write_layout(tmp_path, {"example.com/team/app:1": other_image})
+
+    result = push(f"oci:{tmp_path}")
+
+    assert result["images"][0]["digest_before"] == image.digest
+    assert result["diff"] == {"before": f"team/app:1 {image.digest}\n", "after": f"team/app:1 {other_image.digest}\n"}
+    assert server.digest_of("team/app", "1") == other_image.digest
+
+
+def test_check_mode_says_what_the_run_will_say_and_changes_nothing(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, multi: Image
+) -> None:
+    server.fill("present", "1", image)
+    server.fill("changed", "1", image)
+    images = {
+        "present:1": image,
+        "changed:1": other_image,
+        "new:1": multi,
+        "copy:1": make_index({"linux/amd64": image}),
+    }
+    source = write_layout(tmp_path, images)
+    before = {name: dict(manifests) for name, manifests in server.manifests.items()}
+    server.requests.clear()
+
+    planned = push(f"oci:{source}", f"oci:{source}:lacking:1", check_mode=True)
+
+    assert {request.method for request in server.requests} == {"HEAD"}
+    assert {name: manifests for name, manifests in server.manifests.items() if manifests} == before
+    assert planned == push(f"oci:{source}", f"oci:{source}:lacking:1")
+
+
+@pytest.mark.parametrize(("qualify", "repository"), [(False, "team/app"), (True, "registry.example.com_5000/team/app")])
+def test_the_host_of_a_name_is_left_out_unless_asked_for(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, qualify: bool, repository: str
+) -> None:
+    write_layout(tmp_path, {"registry.example.com:5000/team/app:1": image})
+
+    push(f"oci:{tmp_path}", qualify=qualify)
+
+    assert server.digest_of(repository, "1") == image.digest
+
+
+def test_an_image_can_be_given_another_name(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
+    write_layout(tmp_path, {"1.0": image})
+
+    result = push({"source": f"oci:{tmp_path}:1.0", "name": "example.com/team/api"})
+
+    assert result["images"][0]["target"] == "team/api:latest"
+    assert server.digest_of("team/api", "latest") == image.digest
+
+
+def test_an_image_can_be_named_by_its_digest_alone(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"1.0": image})
+
+    result = push({"source": f"oci:{tmp_path}", "name": f"team/api@{image.digest}"})
+
+    assert result["images"][0]["target"] == f"team/api@{image.digest}"
+    assert server.manifests["team/api"].keys() == {image.digest}
+
+
+def test_a_digest_that_the_source_does_not_have_is_refused(push: Push, tmp_path: Path, image: Image) -> None:
+    write_layout(tmp_path, {"1.0": image})
+
+    result = push({"source": f"oci:{tmp_path}", "name": f"team/api:1@{digest_of(b'other')}"})
+
+    assert f"has {image.digest}, not the digest of docker.io/team/api:1@sha256:" in result["msg"]
+
+
+def test_an_archive_brings_all_its_images_in_order(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_docker_archive(tmp_path / "app.tar", [(["app:1", "app:one"], image), (["app:2"], other_image)])
+
+    result = push(f"{tmp_path}/app.tar")
+
+    assert [pushed["target"] for pushed in result["images"]] == ["library/app:1", "library/app:one", "library/app:2"]
+    assert server.digest_of("library/app", "1") == server.digest_of("library/app", "one")
+
+
+def test_an_image_without_a_name_fails_and_the_others_of_its_archive_do_not(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_docker_archive(tmp_path / "app.tar", [([], image), (["app:2"], other_image)])
+
+    result = push(f"{tmp_path}/app.tar")
+
+    assert "1 of 2 images failed" in result["msg"]
+    assert "has no name. Give it one with name" in result["msg"]
+    assert server.digest_of("library/app", "2")
+
+
+def test_one_name_for_many_images_is_refused(push: Push, tmp_path: Path, image: Image, other_image: Image) -> None:
+    write_layout(tmp_path, {"app:1": image, "app:2": other_image})
+
+    result = push({"source": f"oci:{tmp_path}", "name": "app:3"})
+
+    assert "has 2 images, and one name cannot be that of all" in result["msg"]
+
+
+def test_two_images_that_would_become_one_tag_are_refused_before_anything_is_sent(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": other_image})
+
+    with pytest.raises(
+        InputError, match=r"would both become team/app:1.*keep their registries apart with qualify: true"
+    ):
+        push(f"oci:{tmp_path}")
+
+    assert server.requests == []
+
+
+def test_equal_paths_of_two_registries_are_kept_apart_when_qualified(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": other_image})
+
+    push(f"oci:{tmp_path}", qualify=True)
+
+    assert server.digest_of("docker.io/team/app", "1") == image.digest
+    assert server.digest_of("quay.io/team/app", "1") == other_image.digest
+
+
+def test_the_same_image_twice_is_no_collision(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
+    write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": image})
+
+    result = push(f"oci:{tmp_path}", f"oci:{tmp_path}:quay.io/team/app:1")
+
+    assert "failed" not in result
+    assert len(server.uploads) == 3
+
+
+def test_a_source_that_is_not_there_does_not_stop_the_others(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {"app:1": image})
+
+    result = push("oci-archive:/media/lacking.tar", "Not A Source", f"oci:{tmp_path}/layout")
+
+    assert result["failed"] is True
+    assert result["msg"].startswith("2 of 3 images failed. oci-archive:/media/lacking.tar: /media/lacking.tar does not")
+    assert [bool(pushed.get("error")) for pushed in result["images"]] == [True, True, False]
+    assert server.digest_of("library/app", "1") == image.digest
+
+
+def test_a_layer_that_is_missing_fails_its_image_alone(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_layout(tmp_path / "one", {"one:1": image}, leave_out=[image.layers[0]])
+    write_layout(tmp_path / "two", {"two:1": other_image})
+
+    result = push(f"oci:{tmp_path}/one", f"oci:{tmp_path}/two")
+
+    assert result["changed"] is True
+    assert [pushed["changed"] for pushed in result["images"]] == [False, True]
+    assert f"lacks the blob {image.layers[0]}" in result["images"][0]["error"]
+    assert server.digest_of("library/one", "1") is None
+    assert server.digest_of("library/two", "1") == other_image.digest
+
+
+def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    server.fail("PUT", "/blobs/uploads/", refused(403, "DENIED", "not\nyou"))
+    write_layout(tmp_path, {"app:1": image})
+
+    result = push(f"oci:{tmp_path}")
+
+    assert result["msg"].isprintable()
+    assert "docker.io/library/app:1: blob sha256:" in result["msg"]
+    assert "the registry answered 403: not you" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"source": 7},
+        {"source": "oci:/x", "nam": "y"},
+        {"name": "app:1"},
+        {"source": "oci:/x", "platforms": "linux"},
+        {"source": "oci:/x", "referrers": "perhaps"},
+    ],
+)
+def test_an_entry_that_is_none_is_refused(push: Push, entry: object) -> None:
+    with pytest.raises(InputError, match=r"is not an image to push. Write a source, or source with name, "):
+        push(entry)
+
+
+def test_the_sources_are_closed_when_all_is_done(
+    push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    closed = []
+    monkeypatch.setattr(TarFiles, "close", lambda files: closed.append(files.path.name))
+    _layout, archive, docker = sources(tmp_path, image)
+
+    push(archive, {"source": docker, "name": "app:2"}, f"{archive}:lacking")
+
+    assert sorted(closed) == ["docker.tar", "oci.tar"]
+
+
+def test_what_another_repository_has_is_mounted_from_there(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    server.fill("team/base", None, image)
+
+    planned = push(f"oci:{tmp_path}", mount_from=["team/none", "team/base"], check_mode=True)
+    pushed = push(f"oci:{tmp_path}", mount_from=["team/none", "team/base"])
+
+    assert planned["images"] == pushed["images"]
+    assert pushed["images"][0]["mounted"]["blobs"] == len(image.blobs)
+    assert server.asked("PATCH") == []
+
+
+def test_where_mounting_is_refused_the_content_is_sent_in_the_same_session(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    server.fill("team/base", None, image)
+    server.mounts = False
+
+    pushed = push(f"oci:{tmp_path}", mount_from=["team/base"])
+
+    assert pushed["images"][0]["sent"]["blobs"] == len(image.blobs)
+    assert len(server.asked("POST")) == len(image.blobs)
+
+
+def test_an_image_that_was_pushed_before_under_another_name_is_not_sent_again(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path, {"example.com/team/app:1": image})
+    push(f"oci:{tmp_path}")
+
+    renamed = push({"source": f"oci:{tmp_path}", "name": "example.com/team/renamed:1"})
+
+    assert renamed["changed"]
+    assert renamed["images"][0]["mounted"]["blobs"] == len(image.blobs)
+
+
+def test_the_same_image_from_a_layout_and_from_a_docker_archive_is_no_collision(
+    push: Push, pull: Callable[..., dict[str, Any]], tmp_path: Path, image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {"example.com/team/app:1": image})
+    push(f"oci:{tmp_path}/layout")
+    archive = f"docker-archive:{tmp_path}/app.tar"
+    pull({"name": "example.com/team/app:1", "dest": archive})
+
+    again = push(f"oci:{tmp_path}/layout", archive)
+
+    assert not again["changed"]

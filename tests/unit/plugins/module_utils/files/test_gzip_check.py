@@ -1,0 +1,63 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Compressed layers are checked while they are read, however often reading is cut."""
+
+from __future__ import annotations
+
+import gzip
+from itertools import islice
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_check import GzipCheck
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from unit.plugins.module_utils.support.stores import Content
+
+CONTENT = b"what a layer unpacks to"
+PACKED = gzip.compress(CONTENT)
+BLOCK = 10
+
+
+def read_in_blocks(content: bytes) -> Content:
+    return Content(content, BLOCK)
+
+
+def check(reader: Content) -> GzipCheck:
+    return GzipCheck(reader, len(reader.content), digest_of(CONTENT), "the layer")
+
+
+def test_a_check_goes_on_where_reading_was_cut() -> None:
+    reader = read_in_blocks(PACKED)
+    checked = check(reader)
+
+    with checked.open() as blocks:
+        begun = b"".join(islice(blocks, 2))
+    with checked.open(BLOCK) as blocks:
+        rest = b"".join(blocks)
+
+    assert (begun, rest) == (PACKED[: 2 * BLOCK], PACKED[BLOCK:])
+    assert reader.offsets == [0, BLOCK]
+
+
+def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
+    reader = read_in_blocks(PACKED)
+    checked = check(reader)
+
+    for _time in range(2):
+        with checked.open(3 * BLOCK) as blocks:
+            assert b"".join(blocks) == PACKED[3 * BLOCK :]
+
+    assert reader.offsets == [0, 3 * BLOCK]
+
+
+def test_the_last_block_of_what_unpacks_to_something_else_is_not_given_out() -> None:
+    packed = gzip.compress(CONTENT + b"!")
+
+    with check(read_in_blocks(packed)).open() as blocks:
+        given = b"".join(islice(blocks, (len(packed) - 1) // BLOCK))
+        with pytest.raises(SourceError, match=r"^the layer does not unpack to what the image's config says"):
+            next(blocks)
+
+    assert packed.startswith(given)

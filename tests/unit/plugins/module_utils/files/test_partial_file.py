@@ -1,0 +1,201 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A blob that is written beside its place, and gone on with by the next run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    ConnectionLostError,
+    DestinationError,
+    DigestMismatchError,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import (
+    Part,
+    forget_expired,
+    write_blob,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from unit.plugins.module_utils.support.stores import Content, blob
+
+CONTENT = bytes(range(256)) * (4 << 12)
+BLOB = blob(digest_of(CONTENT), CONTENT)
+KEPT = 3 << 20
+
+
+class Cut(Content):
+    """A content whose connection is lost after some bytes."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__(CONTENT)
+        self.after = after
+
+    @contextmanager
+    def __call__(self, offset: int = 0) -> Iterator[Blocks]:
+        """Open it."""
+
+        def blocks() -> Blocks:
+            yield memoryview(self.content)[offset : self.after]
+            raise ConnectionLostError("cut")
+
+        yield blocks()
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """Where the blob shall be."""
+    return tmp_path / "blob"
+
+
+def leave_a_part(place: Path) -> Path:
+    """Let a first run be cut; the path of what it leaves comes back."""
+    with pytest.raises(ConnectionLostError):
+        write_blob(place, BLOB, Cut(KEPT))
+    (part,) = place.parent.iterdir()
+    return part
+
+
+def test_what_is_whole_takes_its_place_and_leaves_nothing_beside_it(place: Path) -> None:
+    write_blob(place, BLOB, Content(CONTENT))
+
+    assert place.read_bytes() == CONTENT
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_what_was_cut_is_not_in_its_place(place: Path) -> None:
+    leave_a_part(place)
+
+    assert not place.exists()
+
+
+def test_the_next_run_goes_on_where_the_first_was_cut(place: Path) -> None:
+    leave_a_part(place)
+    content = Content(CONTENT)
+
+    write_blob(place, BLOB, content)
+
+    assert content.offsets == [KEPT]
+    assert place.read_bytes() == CONTENT
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_a_part_that_was_torn_is_fetched_again(place: Path) -> None:
+    part = leave_a_part(place)
+    with part.open("r+b") as file:
+        file.write(b"torn by a power cut")
+    content = Content(CONTENT)
+
+    write_blob(place, BLOB, content)
+
+    assert content.offsets == [KEPT, 0]
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_part_that_is_longer_than_the_blob_is_fetched_again(place: Path) -> None:
+    part = leave_a_part(place)
+    os.truncate(part, len(CONTENT) + 1)
+
+    write_blob(place, BLOB, Content(CONTENT))
+
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_few_bytes_are_not_worth_keeping(place: Path) -> None:
+    with pytest.raises(ConnectionLostError):
+        write_blob(place, BLOB, Cut(1000))
+
+    assert list(place.parent.iterdir()) == []
+
+
+def test_what_is_not_what_its_digest_names_leaves_nothing(place: Path) -> None:
+    with pytest.raises(DigestMismatchError, match="blob from the test is damaged"):
+        write_blob(place, BLOB, Content(bytes(len(CONTENT))))
+
+    assert list(place.parent.iterdir()) == []
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_full_disk_is_left_as_it_was(place: Path) -> None:
+    with pytest.raises(DestinationError):
+        write_blob(place, BLOB, Content(CONTENT))
+
+    assert list(place.parent.iterdir()) == []
+
+
+def test_two_runs_at_the_same_blob_do_not_disturb_each_other(place: Path) -> None:
+    class Meanwhile(Content):
+        @contextmanager
+        def __call__(self, offset: int = 0) -> Iterator[Blocks]:
+            write_blob(place, BLOB, Content(CONTENT))
+            with super().__call__(offset) as blocks:
+                yield blocks
+
+    write_blob(place, BLOB, Meanwhile(CONTENT))
+
+    assert place.read_bytes() == CONTENT
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_a_part_that_is_a_name_of_another_file_is_left_alone(
+    place: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    # In a folder that others can write to, whoever knows where an image will be can lay one out.
+    precious = tmp_path_factory.mktemp("elsewhere") / "precious"
+    precious.write_bytes(b"precious")
+    place.with_name(".blob.partial").hardlink_to(precious)
+
+    write_blob(place, BLOB, Content(CONTENT))
+
+    assert precious.read_bytes() == b"precious"
+    assert place.read_bytes() == CONTENT
+
+
+def test_a_part_of_another_user_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # He could go on writing to it when it is in its place.
+    part = leave_a_part(place)
+    monkeypatch.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
+
+    write_blob(place, BLOB, Content(CONTENT))
+
+    assert place.read_bytes() == CONTENT
+    assert part.stat().st_size == KEPT
+
+
+def test_parts_that_nobody_went_on_with_are_deleted_after_a_week(place: Path) -> None:
+    old = leave_a_part(place)
+    os.utime(old, (0, 0))
+    young = place.with_name(".other.partial")
+    young.touch()
+
+    forget_expired(place.parent)
+
+    assert list(place.parent.iterdir()) == [young]
+
+
+def test_partial_file_in_use_never_expires(place: Path) -> None:
+    part = Part(place)
+    os.utime(part.place, (0, 0))
+
+    forget_expired(place.parent)
+    part.finish()
+
+    assert list(place.parent.iterdir()) == [place]
+
+
+def test_partial_file_of_second_run_in_use_never_expires(place: Path) -> None:
+    first, second = Part(place), Part(place)
+    os.utime(second.place, (0, 0))
+
+    forget_expired(place.parent)
+    second.finish()
+    first.abandon(keep=False)
+
+    assert list(place.parent.iterdir()) == [place]

@@ -1,0 +1,200 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Digests that users write are checked in every kind of source, and sha512 names content as well as sha256 does."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from unit.plugins.module_utils.support.engine_server import EngineServer, classic, keeping_manifests
+from unit.plugins.module_utils.support.images import (
+    Image,
+    layer,
+    make_image,
+    write_docker_archive,
+    write_layout,
+    write_oci_archive,
+)
+from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+
+Run = Callable[..., dict[str, Any]]
+
+NAME = "example.com/team/app:1"
+LAYOUTS = ["oci", "oci-archive"]
+
+
+@pytest.fixture
+def long_digests() -> Image:
+    """An image whose parts are named by their sha512."""
+    return make_image(layer("bin/app", b"the program"), algorithm="sha512")
+
+
+@pytest.fixture
+def upstream() -> Iterator[RegistryServer]:
+    """Another registry, which images come from."""
+    with RegistryServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[EngineServer]:
+    """An engine without images."""
+    with EngineServer(tmp_path).running() as running:
+        yield running
+
+
+def write(folder: Path, kind: str, image: Image) -> str:
+    """Write an image to a kind of layout, and return how users write it."""
+    path = folder / kind
+    (write_layout if kind == "oci" else write_oci_archive)(path, {NAME: image})
+    return f"{kind}:{path}"
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_an_image_that_is_named_by_sha512_is_found_by_its_tag(
+    push: Run, server: RegistryServer, tmp_path: Path, long_digests: Image, kind: str
+) -> None:
+    source = write(tmp_path, kind, long_digests)
+
+    planned = push(source, check_mode=True)
+    pushed = push(source)
+    again = push(source)
+
+    # Registries know what a tag means by its sha256.
+    assert pushed["images"][0]["digest"] == server.digest_of("team/app", "1")
+    assert planned == pushed
+    assert server.blobs["team/app"] == long_digests.blobs
+    assert not again["changed"]
+
+
+def test_a_registry_that_knows_no_manifest_by_sha512_is_told(push: Run, tmp_path: Path, long_digests: Image) -> None:
+    source = write(tmp_path, "oci", long_digests)
+
+    result = push({"source": source, "name": f"team/app@{long_digests.digest}"})
+
+    assert (
+        "answered 400: digest invalid. The registry may know manifests by their sha256 alone; an image" in result["msg"]
+    )
+
+
+def test_a_blob_that_is_named_by_sha512_is_not_mounted(
+    push: Run, server: RegistryServer, tmp_path: Path, long_digests: Image
+) -> None:
+    source = write(tmp_path, "oci", long_digests)
+
+    both = push(source, {"source": source, "name": "example.com/team/other:1"})
+    third = push({"source": source, "name": "example.com/team/third:1"}, mount_from=["team/other"])
+
+    assert [image["mounted"]["blobs"] for image in (*both["images"], *third["images"])] == [0, 0, 0]
+    assert server.blobs["team/third"] == server.blobs["team/other"] == long_digests.blobs
+
+
+@pytest.mark.parametrize("kind", LAYOUTS)
+def test_an_image_can_be_pulled_by_its_sha512(
+    pull: Run, push: Run, server: RegistryServer, tmp_path: Path, long_digests: Image, kind: str
+) -> None:
+    server.fill("team/app", None, long_digests)
+    wanted = {"name": f"example.com/team/app@{long_digests.digest}", "dest": f"{kind}:{tmp_path}/pulled"}
+
+    pulled = pull(wanted)
+    again = pull(wanted)
+    back = push({"source": f"{kind}:{tmp_path}/pulled", "name": f"back:1@{long_digests.digest}"})
+
+    assert pulled["images"][0]["digest"] == long_digests.digest
+    assert not again["changed"]
+    assert server.blobs["library/back"] == long_digests.blobs, back.get("msg")
+
+
+def test_a_blob_that_is_not_what_its_sha512_names_is_not_kept(
+    pull: Run, server: RegistryServer, tmp_path: Path, long_digests: Image
+) -> None:
+    server.fill("team/app", "1", long_digests)
+    server.blobs["team/app"][long_digests.layers[0]] = bytes(len(long_digests.blobs[long_digests.layers[0]]))
+
+    result = pull({"name": NAME, "dest": f"oci:{tmp_path}/pulled"})
+
+    assert "is damaged: its content has the digest sha512:" in result["msg"]
+    assert not list((tmp_path / "pulled").rglob(long_digests.layers[0].partition(":")[2]))
+
+
+def test_a_registry_that_has_other_content_under_a_digest_is_refused(
+    pull: Run, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    server.fill("team/app", None, other_image)
+    server.manifests["team/app"][image.digest] = server.manifests["team/app"][other_image.digest]
+
+    result = pull({"name": f"example.com/team/app@{image.digest}", "dest": f"oci:{tmp_path}/pulled"})
+
+    assert f"has {other_image.digest} under the digest {image.digest}" in result["msg"]
+    assert not (tmp_path / "pulled").exists()
+
+
+def test_content_that_a_registry_has_under_another_digest_is_refused_without_its_word(
+    pull: Run, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    def say_nothing(answer: Answer) -> Answer:
+        return replace(answer, headers={**answer.headers, "Docker-Content-Digest": ""})
+
+    server.fill("team/app", None, other_image)
+    server.manifests["team/app"][image.digest] = server.manifests["team/app"][other_image.digest]
+    server.fail("HEAD", "/manifests/", say_nothing)
+
+    result = pull({"name": f"example.com/team/app@{image.digest}", "dest": f"oci:{tmp_path}/pulled"})
+
+    assert f"manifest {image.digest} from" in result["msg"]
+    assert "is damaged: its content has the digest" in result["msg"]
+
+
+@pytest.mark.parametrize("kind", [*LAYOUTS, "docker-archive", "docker"])
+def test_a_digest_beside_the_tag_must_be_that_of_the_image(
+    push: Run, server: RegistryServer, upstream: RegistryServer, tmp_path: Path, image: Image, kind: str
+) -> None:
+    host = upstream.url.removeprefix("http://")
+    upstream.fill("team/app", "1", image)
+    if kind == "docker-archive":
+        source = f"docker-archive:{write_docker_archive(tmp_path / 'app.tar', [([NAME], image)])}"
+    else:
+        source = f"docker://{host}/team/app:1" if kind == "docker" else write(tmp_path, kind, image)
+    options = {"upstreams": [{"host": host, "plain_http": True}]}
+
+    refused = push({"source": source, "name": f"{NAME}@{digest_of(b'other')}"}, **options)
+    taken = push({"source": source, "name": f"{NAME}@{image.digest}"}, **options)
+
+    assert f"not the digest of {NAME}@{digest_of(b'other')}" in refused["msg"]
+    if kind == "docker-archive":
+        # Its layers were compressed in the registry that gave it this digest, and are no more.
+        assert "may have lost its digest; take it from docker://, or leave that out" in taken["msg"]
+    else:
+        assert server.digest_of("team/app", "1") == image.digest
+
+
+@pytest.mark.parametrize("keeps_manifests", [True, False])
+def test_an_engine_that_has_lost_the_digest_in_a_name_does_not_export(
+    push: Run, engine: EngineServer, image: Image, tmp_path: Path, keeps_manifests: bool
+) -> None:
+    name = f"{NAME}@{image.digest}"
+    engine.add(name, keeping_manifests(image) if keeps_manifests else classic(image))
+
+    result = push(f"docker-daemon:{name}", docker_host=engine.host, tmp_dest=str(tmp_path))
+
+    exported = any(request.endswith("/get") for request in engine.requests)
+    assert exported is keeps_manifests
+    assert ("may have lost its digest" not in result.get("msg", "")) is keeps_manifests
+
+
+def test_an_engine_that_exports_another_manifest_than_it_names_is_found_out(
+    push: Run, engine: EngineServer, image: Image, other_image: Image, tmp_path: Path
+) -> None:
+    name = f"{NAME}@{image.digest}"
+    engine.add(name, replace(keeping_manifests(image), archive=keeping_manifests(other_image).archive))
+
+    result = push(f"docker-daemon:{name}", docker_host=engine.host, tmp_dest=str(tmp_path))
+
+    assert f"has {other_image.digest}, not the digest of {name}" in result["msg"]

@@ -1,0 +1,156 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pulls of different images to one destination, in any order and interrupted anywhere, damage no image there.
+
+A few histories run each time; ``K8SCR_FUZZ_EXAMPLES`` says how many others to try.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import Location
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+from unit.plugins.module_utils.support.fuzzing import EXAMPLES, fuzzed
+from unit.plugins.module_utils.support.images import REFERENCE_NAME, Image, layer, make_image
+from unit.plugins.module_utils.support.interruptions import (
+    MemorySource,
+    files_of,
+    full_disk_after,
+    pull_image,
+    run_killed_after,
+)
+
+LAYERS = [layer(f"file-{number}", hashlib.shake_256(b"%d" % number).digest(5 << 18)) for number in range(3)]
+IMAGES = [make_image(*(LAYERS[number] for number in numbers)) for numbers in ((0, 1), (1, 2), (2,))]
+"""Images that share layers. A layer has more than 1 MiB, because smaller partial files are not kept."""
+
+
+class Wanted(NamedTuple):
+    """A pull of one of the images."""
+
+    number: int
+    tag: str
+
+    @property
+    def image(self) -> Image:
+        return IMAGES[self.number]
+
+
+PULLS = st.builds(Wanted, st.integers(0, len(IMAGES) - 1), st.sampled_from(["example.com/app:1", "example.com/app:2"]))
+BYTES = st.sampled_from([1000, 5 << 18, 9 << 18])
+STEPS = st.integers(0, 35)
+
+
+class Destination(RuleBasedStateMachine):
+    """A layout or an archive that images are pulled to.
+
+    Attributes:
+        images: The images that were pulled, by their tags.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._folder = tempfile.TemporaryDirectory()
+        self._location = Location("oci", Path())
+        self.images: dict[str, Image] = {}
+
+    @initialize(kind=st.sampled_from(["docker-archive", "oci-archive", "oci"]))
+    def choose_kind(self, kind: str) -> None:
+        self._location = Location(kind, Path(self._folder.name) / kind)
+
+    @rule(wanted=PULLS)
+    def pull(self, wanted: Wanted) -> None:
+        result = self._pull(wanted)
+
+        assert "failed" not in result, result
+        self.images[wanted.tag] = wanted.image
+
+    @rule(wanted=PULLS, cut_after=BYTES)
+    def pull_until_connection_is_lost(self, wanted: Wanted, cut_after: int) -> None:
+        self._record(wanted, self._pull(wanted, cut_after))
+
+    @rule(wanted=PULLS, steps=STEPS)
+    def pull_until_disk_is_full(self, wanted: Wanted, steps: int) -> None:
+        with full_disk_after(steps):
+            result = self._pull(wanted)
+
+        self._record(wanted, result)
+
+    @rule(wanted=PULLS, steps=STEPS)
+    def pull_until_killed(self, wanted: Wanted, steps: int) -> None:
+        run_killed_after(steps, lambda: self._pull(wanted))
+
+        if _tags(_index(self._location)).get(wanted.tag) == wanted.image.digest:
+            self.images[wanted.tag] = wanted.image
+
+    @invariant()
+    def destination_has_pulled_images_undamaged(self) -> None:
+        index = _index(self._location)
+        assert _tags(index) == {tag: image.digest for tag, image in self.images.items()}
+        if index:
+            files = files_of(self._location)
+            expected = {f"blobs/{digest.replace(':', '/')}" for digest in _reached(index, files)}
+            if self._location.transport != "oci":
+                assert {name for name in files if name.startswith("blobs/")} == expected
+            if self._location.transport == "docker-archive":
+                _require_listing(json.loads(files["manifest.json"]), files, set(self.images))
+
+    def teardown(self) -> None:
+        self._folder.cleanup()
+
+    def _pull(self, wanted: Wanted, cut_after: int | None = None) -> dict[str, Any]:
+        return pull_image(MemorySource(wanted.image, cut_after), self._location, wanted.tag)
+
+    def _record(self, wanted: Wanted, result: dict[str, Any]) -> None:
+        if "failed" not in result:
+            self.images[wanted.tag] = wanted.image
+
+
+def _index(location: Location) -> list[dict[str, Any]]:
+    """The entries of a destination's index.json; none where it has no image yet."""
+    if not location.path.exists():
+        return []
+    with suppress(KeyError):
+        manifests: list[dict[str, Any]] = json.loads(files_of(location)["index.json"])["manifests"]
+        return manifests
+    return []
+
+
+def _tags(entries: list[dict[str, Any]]) -> dict[str, str]:
+    return {entry["annotations"][REFERENCE_NAME]: entry["digest"] for entry in entries}
+
+
+def _reached(entries: list[dict[str, Any]], files: dict[str, bytes]) -> set[str]:
+    """The digests of all that the entries reach, each of which is in the files undamaged."""
+    reached = set()
+    waiting = list(entries)
+    while waiting:
+        descriptor = waiting.pop()
+        content = files[f"blobs/{descriptor['digest'].replace(':', '/')}"]
+        assert (digest_of(content), len(content)) == (descriptor["digest"], descriptor["size"])
+        reached.add(descriptor["digest"])
+        if descriptor["mediaType"].endswith("manifest.v1+json"):
+            manifest = json.loads(content)
+            waiting += [manifest["config"], *manifest["layers"]]
+    return reached
+
+
+def _require_listing(listing: list[dict[str, Any]], files: dict[str, bytes], tags: set[str]) -> None:
+    assert {tag for image in listing for tag in image["RepoTags"]} == tags
+    for image in listing:
+        assert {image["Config"], *image["Layers"]} <= set(files)
+
+
+TestDestination = Destination.TestCase
+TestDestination.settings = settings(fuzzed, max_examples=EXAMPLES or 15, stateful_step_count=8)

@@ -1,0 +1,378 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The lock file of a push: written when images are delivered, and what they are held to afterwards."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from unit.plugins.module_utils.support.images import (
+    Image,
+    encode,
+    make_image,
+    write_docker_archive,
+    write_layout,
+    write_oci_archive,
+)
+from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+
+Push = Callable[..., dict[str, Any]]
+
+NAME = "example.com/team/app:1"
+
+
+@pytest.fixture
+def lock(tmp_path: Path) -> Path:
+    """The place of a lock file, in a folder that exists."""
+    return tmp_path / "images.lock.json"
+
+
+@pytest.fixture
+def upstream() -> Iterator[RegistryServer]:
+    """Another registry, which images come from."""
+    with RegistryServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def write_meanwhile(server: RegistryServer, lock: Path) -> Callable[[str], None]:
+    """Sets what another run writes to the lock file during the push."""
+
+    def write(content: str) -> None:
+        def before_answer(answer: Answer) -> Answer:
+            lock.write_text(content)
+            return answer
+
+        server.fail("PUT", "/manifests/", before_answer)
+
+    return write
+
+
+def host(upstream: RegistryServer) -> str:
+    return upstream.url.removeprefix("http://")
+
+
+def read(lock: Path) -> dict[str, str]:
+    """What a lock file says."""
+    value = json.loads(lock.read_text())
+    assert isinstance(value, dict)
+    return value
+
+
+def test_what_was_delivered_is_locked_under_its_full_name(
+    push: Push, tmp_path: Path, lock: Path, image: Image, other_image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image, "busybox": other_image})
+
+    result = push(
+        f"oci:{tmp_path}/layout:{NAME}", {"source": f"oci:{tmp_path}/layout:busybox", "name": "busybox"}, lock=lock
+    )
+
+    assert result["changed"]
+    assert lock.read_text() == (
+        "{\n"
+        f'  "docker.io/library/busybox:latest": "{other_image.digest}",\n'
+        f'  "example.com/team/app:1": "{image.digest}"\n'
+        "}\n"
+    )
+
+
+def test_a_lock_file_that_says_all_already_changes_nothing(
+    push: Push, tmp_path: Path, lock: Path, image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    push(f"oci:{tmp_path}/layout")
+    lock.write_text(f'{{"{NAME}":\n"{image.digest}"}}')
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert not result["changed"]
+    assert lock.read_text() == f'{{"{NAME}":\n"{image.digest}"}}'
+
+
+def test_an_image_that_is_there_but_not_yet_locked_changes_the_file_alone(
+    push: Push, tmp_path: Path, lock: Path, image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    push(f"oci:{tmp_path}/layout")
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["changed"]
+    assert [each["changed"] for each in result["images"]] == [False]
+    assert result["diff"] == [
+        {"before": "", "after": ""},
+        {"before_header": str(lock), "after_header": str(lock), "before": "", "after": lock.read_text()},
+    ]
+
+
+def test_what_the_file_says_of_other_images_stays(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
+    lock.write_text(json.dumps({"team/other:1": digest_of(b"other"), NAME: digest_of(b"before")}))
+    write_layout(tmp_path / "layout", {NAME: image})
+
+    push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert read(lock) == {"docker.io/team/other:1": digest_of(b"other"), NAME: image.digest}
+
+
+def test_check_mode_says_what_would_be_locked_and_writes_nothing(
+    push: Push, tmp_path: Path, lock: Path, image: Image
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+
+    planned = push(f"oci:{tmp_path}/layout", lock=lock, check_mode=True)
+
+    assert not lock.exists()
+    assert planned == push(f"oci:{tmp_path}/layout", lock=lock)
+
+
+def test_an_image_that_failed_is_not_locked(
+    push: Push, tmp_path: Path, lock: Path, image: Image, other_image: Image
+) -> None:
+    before = {NAME: digest_of(b"before")}
+    lock.write_text(json.dumps(before))
+    write_layout(tmp_path / "layout", {NAME: image, "other:1": other_image}, leave_out=image.layers[1:])
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["failed"]
+    assert read(lock) == {**before, "docker.io/library/other:1": other_image.digest}
+
+
+def test_a_docker_archive_is_locked_by_its_image_id(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
+    archive = write_docker_archive(tmp_path / "app.tar", [([NAME], image)])
+
+    push(f"docker-archive:{archive}", lock=lock)
+
+    assert read(lock) == {NAME: digest_of(image.config)}
+    assert "failed" not in push(f"docker-archive:{archive}", lock=lock, locked=True)
+
+
+def test_an_index_that_is_reduced_is_locked_as_it_is_at_the_source(
+    push: Push, tmp_path: Path, lock: Path, multi: Image
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: multi})
+    push({"source": f"oci:{tmp_path}/layout", "platforms": ["linux/amd64"]}, lock=lock)
+
+    other_platform = push({"source": f"oci:{tmp_path}/layout", "platforms": ["linux/arm64"]}, lock=lock, locked=True)
+
+    assert read(lock) == {NAME: multi.digest}
+    assert "failed" not in other_platform
+
+
+@pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
+def test_an_image_that_is_locked_as_another_is_refused_before_anything_is_sent(
+    push: Push, server: RegistryServer, tmp_path: Path, lock: Path, image: Image, other_image: Image, kind: str
+) -> None:
+    write_layout(tmp_path / "oci", {NAME: image})
+    write_oci_archive(tmp_path / "oci-archive", {NAME: image})
+    write_docker_archive(tmp_path / "docker-archive", [([NAME], image)])
+    lock.write_text(json.dumps({NAME: other_image.digest}))
+
+    result = push(f"{kind}:{tmp_path}/{kind}", lock=lock, locked=True)
+
+    found = digest_of(image.config) if kind == "docker-archive" else image.digest
+    assert f"has {found} for {NAME}, and the lock file {lock} says {other_image.digest}" in result["msg"]
+    assert not server.requests
+
+
+def test_an_image_that_is_not_locked_is_refused_and_the_others_are_not(
+    push: Push, server: RegistryServer, tmp_path: Path, lock: Path, image: Image, other_image: Image
+) -> None:
+    lock.write_text(json.dumps({NAME: image.digest}))
+    write_layout(tmp_path / "layout", {NAME: image, "other:1": other_image})
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock, locked=True)
+
+    assert [bool(each.get("error")) for each in result["images"]] == [False, True]
+    assert f"the lock file {lock} has no digest for docker.io/library/other:1" in result["msg"]
+    assert read(lock) == {NAME: image.digest}
+    assert server.digest_of("team/app", "1") == image.digest
+
+
+def test_a_tag_upstream_that_has_moved_still_gives_the_image_that_is_locked(
+    push: Push, server: RegistryServer, upstream: RegistryServer, lock: Path, image: Image, other_image: Image
+) -> None:
+    wanted = {"source": f"docker://{host(upstream)}/team/app:1", "name": NAME}
+    options = {"upstreams": [{"host": host(upstream), "plain_http": True}], "lock": lock}
+    upstream.fill("team/app", "1", image)
+    push(wanted, **options)
+    upstream.fill("team/app", "1", other_image)
+    server.manifests.clear()
+
+    result = push(wanted, **options, locked=True)
+
+    assert result["images"][0]["name"] == NAME
+    assert server.digest_of("team/app", "1") == image.digest
+
+
+def test_an_image_without_a_name_of_its_own_is_locked_by_its_name_upstream(
+    push: Push, upstream: RegistryServer, lock: Path, image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+    options = {"upstreams": [{"host": host(upstream), "plain_http": True}], "lock": lock}
+
+    push(f"docker://{host(upstream)}/team/app:1", **options)
+    again = push(f"docker://{host(upstream)}/team/app:1", **options, locked=True)
+
+    assert read(lock) == {f"{host(upstream)}/team/app:1": image.digest}
+    assert again["images"][0]["name"] == f"{host(upstream)}/team/app:1"
+    assert not again["changed"]
+
+
+def test_an_upstream_image_that_is_not_locked_is_not_asked_for(
+    push: Push, upstream: RegistryServer, lock: Path, image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+    lock.write_text("{}")
+
+    result = push(
+        f"docker://{host(upstream)}/team/app:1",
+        upstreams=[{"host": host(upstream), "plain_http": True}],
+        lock=lock,
+        locked=True,
+    )
+
+    assert "has no digest for" in result["msg"]
+    assert not upstream.requests
+
+
+def test_a_digest_in_the_playbook_that_is_not_the_locked_one_is_refused(
+    push: Push, upstream: RegistryServer, lock: Path, image: Image, other_image: Image
+) -> None:
+    name = f"{host(upstream)}/team/app:1"
+    upstream.fill("team/app", "1", image)
+    lock.write_text(json.dumps({name: other_image.digest}))
+
+    result = push(
+        f"docker://{name}@{image.digest}",
+        upstreams=[{"host": host(upstream), "plain_http": True}],
+        lock=lock,
+        locked=True,
+    )
+
+    assert f"has {image.digest} for {name}, and the lock file {lock} says {other_image.digest}" in result["msg"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"\xff", "it is not JSON"),
+        (b"[]", "it is not a JSON object"),
+        (encode({"a:1": "latest"}), "'latest' is not a digest"),
+        (encode({"A:1": digest_of(b"")}), "'A:1' is not the name of an image"),
+        (encode({"a:1": 7}), "a int is not a digest"),
+    ],
+)
+def test_a_lock_file_that_is_damaged_stops_the_task(
+    push: Push, server: RegistryServer, lock: Path, content: bytes, why: str
+) -> None:
+    lock.write_bytes(content)
+
+    with pytest.raises(InputError, match=f"the lock file .* is damaged: {why}"):
+        push("oci:/media/layout", lock=lock)
+
+    assert not server.requests
+
+
+def test_a_lock_file_that_is_not_there_cannot_be_held_to(push: Push, lock: Path) -> None:
+    with pytest.raises(InputError, match=r"does not exist\. Run once without locked, which writes it"):
+        push("oci:/media/layout", lock=lock, locked=True)
+
+
+def test_a_lock_file_without_a_folder_is_told_before_anything_is_sent(push: Push, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the folder .*/none, for the lock file, does not exist"):
+        push("oci:/media/layout", lock=tmp_path / "none" / "lock.json")
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_lock_file_that_cannot_be_written_stays_as_it_was_and_the_images_are_told(
+    push: Push, server: RegistryServer, tmp_path: Path, lock: Path
+) -> None:
+    before = {f"example.com/team/app-{number:03}:1": digest_of(b"%d" % number) for number in range(625)}
+    lock.write_text(json.dumps(before, separators=(",", ":")))
+    image = make_image()
+    write_layout(tmp_path / "layout", {NAME: image})
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["failed"]
+    assert f"{lock} cannot be written: File too large" in result["msg"]
+    assert result["images"][0]["digest"] == server.digest_of("team/app", "1") == image.digest
+    assert read(lock) == before
+    assert not list(tmp_path.glob(".*lock*"))
+
+
+def test_lock_file_keeps_entry_of_run_that_wrote_it_meanwhile(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    other = {"docker.io/team/other:1": digest_of(b"other")}
+    write_meanwhile(json.dumps(other))
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert read(lock) == {**other, NAME: image.digest}
+    assert json.loads(result["diff"][1]["before"]) == other
+
+
+def test_lock_file_has_digest_of_last_run_after_two_deliver_same_name(
+    push: Push,
+    server: RegistryServer,
+    tmp_path: Path,
+    lock: Path,
+    image: Image,
+    write_meanwhile: Callable[[str], None],
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    push(f"oci:{tmp_path}/layout", lock=lock)
+    server.manifests.clear()
+    other = {NAME: digest_of(b"other")}
+    write_meanwhile(json.dumps(other))
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["changed"]
+    assert read(lock) == {NAME: image.digest}
+
+
+def test_lock_file_is_unchanged_if_another_run_wrote_same_entry_meanwhile(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    written = json.dumps({NAME: image.digest})
+    write_meanwhile(written)
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert lock.read_text() == written
+    assert isinstance(result["diff"], dict)
+
+
+def test_lock_file_damaged_meanwhile_fails_and_stays_as_it_is(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    write_meanwhile("<<<<<<< HEAD")
+
+    result = push(f"oci:{tmp_path}/layout", lock=lock)
+
+    assert result["failed"]
+    assert f"the lock file {lock} is damaged: it is not JSON" in result["msg"]
+    assert lock.read_text() == "<<<<<<< HEAD"
+
+
+def test_lock_file_that_is_vaulted_is_named(push: Push, lock: Path, tmp_path: Path, image: Image) -> None:
+    write_layout(tmp_path / "layout", {NAME: image})
+    lock.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
+
+    with pytest.raises(InputError, match=f"the lock file {lock} is encrypted by Ansible Vault"):
+        push(f"oci:{tmp_path}/layout", lock=lock)
