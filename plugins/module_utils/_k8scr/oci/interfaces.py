@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -28,16 +27,15 @@ class SourceImage:
             what identifies them (a Docker archive has none of its own).
         compressible: Whether its manifest was made for the occasion, so that its layers may be compressed on the way
             without its becoming another image.
-        read: Reads the image, where it takes that to know its manifest, and returns it with the right ``root``;
-            until then the digest of ``root`` only serves to find out whether the image is there already. May raise
-            K8scrError.
+        deferred: Loads the image, if its manifest is not known before that; the digest of ``root`` then only tells
+            whether the destination has the image. ``None`` if ``root`` is the image's manifest or index.
     """
 
     root: Descriptor
     name: Reference | None = None
     config_digest: str | None = None
     compressible: bool = False
-    read: Callable[[], SourceImage] | None = field(default=None, compare=False)
+    deferred: DeferredImage | None = field(default=None, compare=False)
 
     @property
     def identity(self) -> str:
@@ -47,6 +45,17 @@ class SourceImage:
     def is_same(self, other: SourceImage) -> bool:
         """Whether another source surely has the same image."""
         return self.root == other.root or self.identity == other.identity
+
+
+class DeferredImage(Protocol):
+    """An image that takes a slow request to load, such as the export of an engine."""
+
+    def load(self, image: SourceImage) -> SourceImage:
+        """Return the image with its manifest.
+
+        Raises:
+            K8scrError: The source cannot be read.
+        """
 
 
 class ManifestSource(Protocol):
@@ -111,10 +120,12 @@ class Capabilities:
 
     Attributes:
         verifies_digests: Whether it rejects content that does not match its digest.
+        commits: Whether images become visible only when the store is committed.
         referrers: Whether it can store artifacts that refer to images.
     """
 
     verifies_digests: bool = False
+    commits: bool = False
     referrers: bool = False
 
 

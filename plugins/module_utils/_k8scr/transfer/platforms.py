@@ -18,7 +18,7 @@ from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
-from ..oci.interfaces import ImageSource, ManifestSource, SourceImage
+from ..oci.interfaces import DeferredImage, ImageSource, ManifestSource, SourceImage
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
 from .overlay import OverlaySource
@@ -34,6 +34,17 @@ class _Entry:
     descriptor: Descriptor
     platform: Platform
     value: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _DeferredSelection:
+    """Loads an image and selects its platforms; see :class:`DeferredImage`."""
+
+    platforms: PlatformSource
+    deferred: DeferredImage
+
+    def load(self, image: SourceImage) -> SourceImage:
+        return self.platforms.select(self.deferred.load(image))
 
 
 class PlatformSource(OverlaySource):
@@ -59,9 +70,8 @@ class PlatformSource(OverlaySource):
             SourceError: A wanted platform is not there.
             K8scrError: The source cannot be read.
         """
-        read = image.read
-        if read:
-            return replace(image, read=lambda: self.select(read()))
+        if image.deferred:
+            return replace(image, deferred=_DeferredSelection(self, image.deferred))
         root = self._source.fetch_manifest(image.root)
         if root.config:
             platform = self._platform_of(root)

@@ -14,13 +14,14 @@ from typing import Any
 
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import PullOrders
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import PullJobs
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DockerDaemon
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import report
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
@@ -118,7 +119,7 @@ def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
     ) -> dict[str, Any]:
         with ExitStack() as opened:
             daemon = opened.enter_context(closing(DockerDaemon(docker)))
-            orders = PullOrders(registry, qualify, daemon, opened).read(images)
-            return Delivery(connections, check_mode, fail_fast).run(orders)
+            jobs = PullJobs(registry, qualify, connections, daemon, opened).read(images)
+            return report(Transfer(connections, check_mode, fail_fast).run(jobs))
 
     return run

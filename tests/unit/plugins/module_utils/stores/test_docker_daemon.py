@@ -505,7 +505,7 @@ def test_what_is_no_container_image_is_refused(
     ],
 )
 def test_the_engine_wants_a_name_with_a_tag(pull_into: Run, entry: Any) -> None:
-    with pytest.raises(InputError, match=r"has no tag alone.*docker-daemon:NAME:TAG"):
+    with pytest.raises(InputError, match=r"has no tag or has a digest.*docker-daemon:NAME:TAG"):
         pull_into(entry)
 
 
