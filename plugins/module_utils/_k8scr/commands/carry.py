@@ -19,7 +19,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
 from ..registry.client import Registry
-from ..registry.cluster import REGISTRY_ARGUMENT_SPEC, cache_folder, connect_registry
+from ..registry.cluster import cache_folder, connect_registry
 from ..registry.listing import repositories, tags
 from ..registry.repository import Repository
 from ..stores.oci_index import INDEX_FILE, entry_names
@@ -28,6 +28,7 @@ from ..transfer.execute import Delivery, Order
 from ..transfer.plan import ImageCopy
 from ..transport.api_server import CONNECT_TIMEOUT, SILENCE_TIMEOUT
 from ..transport.cluster import Cluster, connect
+from .settings import CarrySettings
 
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -53,18 +54,18 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         SourceError: The saved images cannot be read.
         DestinationError: The folder cannot be written.
     """
-    defaults = {name: option.get("default") for name, option in REGISTRY_ARGUMENT_SPEC.items()}
-    saves = options["state"] == "saved"
-    delivery = Delivery(defaults["connections"], check_mode, fail_fast=False)
-    with connect(options) as cluster:
-        uid = _uid_of_stateful_set(cluster, options["namespace"], options["registry"])
+    settings = CarrySettings.from_options(options)
+    saves = settings.saves
+    delivery = Delivery(settings.registry.connections, check_mode, fail_fast=False)
+    with connect(settings.registry.cluster) as cluster:
+        uid = _uid_of_stateful_set(cluster, settings.registry.pod.namespace, settings.registry.pod.name)
     if uid is None:
         return {**delivery.run([]), "path": ""}
     folder = cache_folder() / "carried" / uid
     # A connection reads the kubeconfig again, and may run its credential plugin.
     if not saves and not folder.is_dir():
         return {**delivery.run([]), "path": str(folder)}
-    with connect_registry({**defaults, **options}, writes=not saves) as registry:
+    with connect_registry(settings.registry, writes=not saves) as registry:
         result = (save_images if saves else restore_images)(registry, folder, delivery)
     return {**result, "path": str(folder)}
 

@@ -9,13 +9,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union, cast
 
 from ..errors import InputError, K8scrError, SourceError
 from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
 from ..registry.cluster import connect_registry
@@ -25,6 +24,8 @@ from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Delivery, Order, failing, without_repetition
 from ..transfer.plan import ImageCopy
+from .image_entries import PullEntry
+from .settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination
@@ -44,12 +45,17 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pulled as asked.
     """
-    delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
+    settings = PullSettings.from_options(options)
+    with connect_registry(settings.registry, writes=False) as registry:
+        return {**pull_images(settings, check_mode, registry), "retries": registry.retries.account}
+
+
+def pull_images(settings: PullSettings, check_mode: bool, registry: Registry) -> dict[str, Any]:
+    """Pull images from a registry and return the module's result; see :func:`run_pull`."""
+    delivery = Delivery(settings.registry.connections, check_mode, settings.fail_fast)
     with ExitStack() as opened:
-        registry = opened.enter_context(connect_registry(options, writes=False))
-        daemon = opened.enter_context(closing(DockerDaemon(options)))
-        result = delivery.run(PullOrders(registry, options["qualify"], daemon, opened).read(options["images"]))
-        return {**result, "retries": registry.retries.account}
+        daemon = opened.enter_context(closing(DockerDaemon(settings.docker)))
+        return delivery.run(PullOrders(registry, settings.qualify, daemon, opened).read(settings.images))
 
 
 class PullOrders:
@@ -69,17 +75,17 @@ class PullOrders:
         self._qualify = qualify
         self._destinations: dict[Location, FileDestination] = {}
         self._transports: dict[Path, str] = {}
-        self._targets: dict[tuple[Location, str | None], _Wanted] = {}
+        self._targets: dict[tuple[Location, str | None], PullEntry] = {}
 
-    def read(self, images: Sequence[Any]) -> list[Order]:
+    def read(self, images: Sequence[PullEntry]) -> list[Order]:
         """Return them.
 
         Raises:
-            InputError: An entry is no image to pull, or two would be written under one name.
+            InputError: Two images would be written under one name.
         """
-        return without_repetition(order for entry in images for order in self._orders(_read_entry(entry)))
+        return without_repetition(order for entry in images for order in self._orders(entry))
 
-    def _orders(self, wanted: _Wanted) -> list[Order]:
+    def _orders(self, wanted: PullEntry) -> list[Order]:
         reference, location = wanted.reference, parse_location(wanted.dest)
         tag = _name_there(location, reference)
         place = self._place(location)
@@ -129,7 +135,7 @@ class PullOrders:
 
     def _prepare(
         self,
-        wanted: _Wanted,
+        wanted: PullEntry,
         location: Location,
         destination: _Destination,
         tag: str | None,
@@ -155,30 +161,6 @@ class PullOrders:
         if location.transport == DOCKER_DAEMON:
             image = cast("DockerDaemonDestination", destination).select(source, image)
         return ImageCopy(source, image, destination, tag)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What an entry of ``images`` says."""
-
-    reference: Reference
-    dest: str
-    platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
-
-
-def _read_entry(entry: Any) -> _Wanted:
-    if isinstance(entry, str):
-        return _Wanted(parse_reference(entry), f"{DOCKER_DAEMON}:")
-    if isinstance(entry, Mapping) and set(entry) <= {"name", "dest", "platforms", "referrers"}:
-        name, dest = entry.get("name"), entry.get("dest") or f"{DOCKER_DAEMON}:"
-        platforms, referrers = entry.get("platforms") or [], entry.get("referrers", False)
-        if all(map(isinstance, (name, dest, platforms, referrers), (str, str, list, bool))):
-            return _Wanted(parse_reference(str(name)), dest, tuple(map(parse_platform, platforms)), referrers)
-    raise InputError(
-        f"{entry!r:.300} is not an image to pull",
-        "Write its name, and with dest where to write it, or also platforms and referrers",
-    )
 
 
 def _target(location: Location, tag: str) -> str:

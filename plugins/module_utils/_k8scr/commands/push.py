@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
 from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
@@ -29,6 +28,8 @@ from ..transfer.execute import Delivery, Order, failing, without_repetition
 from ..transfer.overlay import known_by_tag
 from ..transfer.plan import ImageCopy
 from ..transfer.pushed_images import PushedImages
+from .image_entries import PushEntry
+from .settings import PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource
@@ -47,31 +48,32 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pushed as asked.
     """
-    limits = options["connections"], float(options["timeout"]), float(options["retry_timeout"])
+    settings = PushSettings.from_options(options)
+    limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
     with (
-        closing(Upstreams(options["upstreams"], *limits)) as upstreams,
-        connect_registry(options, writes=True) as registry,
+        closing(Upstreams(settings.upstreams, *limits)) as upstreams,
+        connect_registry(settings.registry, writes=True) as registry,
     ):
-        return push_images(options, check_mode, registry, cache_folder(), upstreams)
+        return push_images(settings, check_mode, registry, cache_folder(), upstreams)
 
 
 def push_images(
-    options: Mapping[str, Any], check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
+    settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
-    delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
+    delivery = Delivery(settings.registry.connections, check_mode, settings.fail_fast)
     pushed = PushedImages(cache / "pushed", registry.identity)
-    compression = find_compression(options["compression"])
+    compression = find_compression(settings.compression)
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None
     lock = None
-    if options["lock"]:
+    if settings.lock:
         from ..transfer.lock import ImageLock
 
-        lock = ImageLock(Path(options["lock"]), options["locked"])
+        lock = ImageLock(settings.lock, settings.locked)
     with ExitStack() as opened:
-        daemon = opened.enter_context(closing(DockerDaemon(options)))
-        reader = PushOrders(registry, options, pushed, compressed, upstreams, daemon, lock, opened)
-        orders = reader.read(options["images"])
+        daemon = opened.enter_context(closing(DockerDaemon(settings.docker)))
+        reader = PushOrders(registry, settings, pushed, compressed, upstreams, daemon, lock, opened)
+        orders = reader.read(settings.images)
         result = delivery.run(orders)
     if not check_mode:
         for order in orders:
@@ -89,7 +91,7 @@ class PushOrders:
 
     Args:
         registry: The cluster's registry.
-        options: The parameters of ``k8scr_push``.
+        settings: The options of ``k8scr_push``.
         pushed: What was pushed there before.
         compressed: How layers are compressed on the way, and what they became before; ``None`` to leave them be.
         upstreams: The registries that images come from.
@@ -101,7 +103,7 @@ class PushOrders:
     def __init__(
         self,
         registry: Registry,
-        options: Mapping[str, Any],
+        settings: PushSettings,
         pushed: PushedImages,
         compressed: CompressedLayers | None,
         upstreams: Upstreams,
@@ -110,8 +112,8 @@ class PushOrders:
         opened: ExitStack,
     ) -> None:
         self._registry = registry
-        self._qualify: bool = options["qualify"]
-        self._mount_from: Sequence[str] = options["mount_from"]
+        self._qualify = settings.qualify
+        self._mount_from = settings.mount_from
         self._pushed = pushed
         self._compressed = compressed
         self._upstreams = upstreams
@@ -121,13 +123,12 @@ class PushOrders:
         self._places: dict[Location, FileSource] = {}
         self._found: list[tuple[Order, Reference, str]] = []
 
-    def read(self, images: Sequence[Any]) -> list[Order]:
+    def read(self, wanted: Sequence[PushEntry]) -> list[Order]:
         """Return them; an entry that cannot be read is an order that fails.
 
         Raises:
             InputError: Two of them would land on one tag with different digests.
         """
-        wanted = [_read_entry(entry) for entry in images]
         self._upstreams.find_all(self._upstream_references(wanted))
         orders = without_repetition(order for each in wanted for order in self._orders(each))
         _refuse_collisions(orders)
@@ -137,7 +138,7 @@ class PushOrders:
         """What was delivered: each image's name, and the digest that tells the image from all others."""
         return ((name, identity) for order, name, identity in self._found if not order.error)
 
-    def _orders(self, wanted: _Wanted) -> list[Order]:
+    def _orders(self, wanted: PushEntry) -> list[Order]:
         text, name = wanted.source, wanted.name
         try:
             reference = parse_reference(name) if name else None
@@ -158,7 +159,7 @@ class PushOrders:
             orders += [found for order in list(orders) for found in orders_beside(order, source, _target_of(order))]
         return orders
 
-    def _open(self, wanted: _Wanted) -> tuple[ImageSource, list[SourceImage]]:
+    def _open(self, wanted: PushEntry) -> tuple[ImageSource, list[SourceImage]]:
         if wanted.source.startswith(TRANSPORT):
             repository, image = self._upstreams.open(self._upstream_reference(wanted))
             return repository, [replace(image, name=wanted.upstream)]
@@ -175,7 +176,7 @@ class PushOrders:
             source = self._places[place] = self._opened.enter_context(closing(open_source(place)))
         return source
 
-    def _upstream_references(self, wanted: Iterable[_Wanted]) -> Iterator[Reference]:
+    def _upstream_references(self, wanted: Iterable[PushEntry]) -> Iterator[Reference]:
         for each in wanted:
             if each.source.startswith(TRANSPORT):
                 try:
@@ -184,7 +185,7 @@ class PushOrders:
                     # It fails by itself when its turn comes.
                     continue
 
-    def _upstream_reference(self, wanted: _Wanted) -> Reference:
+    def _upstream_reference(self, wanted: PushEntry) -> Reference:
         """What to ask an upstream registry for: the very image that is locked, whatever its tag has become since."""
         reference = wanted.upstream
         if self._lock and self._lock.enforced and not reference.digest:
@@ -234,35 +235,6 @@ class PushOrders:
         target = _target(repository, name.tag or digest)
         facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
         return Order(str(name), lambda: copy, facts, copy)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What an entry of ``images`` says."""
-
-    source: str
-    name: str | None = None
-    platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
-
-    @property
-    def upstream(self) -> Reference:
-        """The name in an upstream registry."""
-        return parse_reference(self.source[len(TRANSPORT) :])
-
-
-def _read_entry(entry: Any) -> _Wanted:
-    if isinstance(entry, str):
-        return _Wanted(entry)
-    known = ("source", "name", "platforms", "referrers")
-    if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= set(known):
-        name, platforms = entry.get("name"), entry.get("platforms") or []
-        referrers = entry.get("referrers", False)
-        if isinstance(name, (str, type(None))) and isinstance(platforms, list) and isinstance(referrers, bool):
-            return _Wanted(entry["source"], name, tuple(map(parse_platform, platforms)), referrers)
-    raise InputError(
-        f"{entry!r:.300} is not an image to push", "Write a source, or source with name, platforms and referrers"
-    )
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
