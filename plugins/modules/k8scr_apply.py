@@ -144,29 +144,16 @@ objects:
           name: apps
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import run_apply
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import (
-    read_given,
-    redacted_definition,
-)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import redacted_definition
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        "definition": {"type": "raw"},
-        "src": {"type": "path"},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "namespace": {"type": "str", "default": "default"},
-        "force": {"type": "bool", "default": False},
-        "keep_existing": {"type": "bool", "default": False},
-        "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 180},
-    }
     run_module(
-        argument_spec,
-        lambda options, check_mode: run_apply(read_given(options["definition"], options["src"]), options, check_mode),
+        APPLY_ARGUMENT_SPEC,
+        run_apply,
         redact={"definition": redacted_definition},
         mutually_exclusive=[("definition", "src")],
         required_one_of=[("definition", "src")],

@@ -71,16 +71,12 @@ path:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import run_carry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_POD_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.settings import CARRY_ARGUMENT_SPEC
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        **REGISTRY_POD_ARGUMENT_SPEC,
-        "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
-    }
-    run_module(argument_spec, run_carry)
+    run_module(CARRY_ARGUMENT_SPEC, run_carry)
 
 
 if __name__ == "__main__":

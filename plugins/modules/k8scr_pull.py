@@ -202,32 +202,12 @@ retries:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import run_pull
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import (
-    READ_ONLY_PORT,
-    REGISTRY_ARGUMENT_SPEC,
-)
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.settings import PULL_ARGUMENT_SPEC
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        "images": {
-            "type": "list",
-            "elements": "raw",
-            "required": True,
-            "options": {
-                "name": {"type": "str", "required": True},
-                "dest": {"type": "str"},
-                "platforms": {"type": "list", "elements": "str"},
-                "referrers": {"type": "bool", "default": False},
-            },
-        },
-        **DOCKER_ARGUMENT_SPEC,
-        **REGISTRY_ARGUMENT_SPEC,
-        "registry_port": {"type": "int", "default": READ_ONLY_PORT},
-    }
-    run_module(argument_spec, run_pull)
+    run_module(PULL_ARGUMENT_SPEC, run_pull)
 
 
 if __name__ == "__main__":

@@ -335,35 +335,12 @@ retries:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import run_push
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import UPSTREAMS_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.settings import PUSH_ARGUMENT_SPEC
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        "images": {
-            "type": "list",
-            "elements": "raw",
-            "required": True,
-            "options": {
-                "source": {"type": "str", "required": True},
-                "name": {"type": "str"},
-                "platforms": {"type": "list", "elements": "str"},
-                "referrers": {"type": "bool", "default": False},
-            },
-        },
-        "mount_from": {"type": "list", "elements": "str", "default": []},
-        "compression": {"type": "str", "choices": ["auto", "none", "gzip", "zstd"], "default": "auto"},
-        "lock": {"type": "path"},
-        "locked": {"type": "bool", "default": False},
-        "tmp_dest": {"type": "path"},
-        "upstreams": UPSTREAMS_ARGUMENT_SPEC,
-        **DOCKER_ARGUMENT_SPEC,
-        **REGISTRY_ARGUMENT_SPEC,
-    }
-    run_module(argument_spec, run_push, required_if=[("locked", True, ["lock"])])
+    run_module(PUSH_ARGUMENT_SPEC, run_push, required_if=[("locked", True, ["lock"])])
 
 
 if __name__ == "__main__":

@@ -84,6 +84,7 @@ part_digest:
 from dataclasses import asdict
 from pathlib import Path
 
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import read_number
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import append, look
@@ -102,12 +103,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    path, size, digest = Path(options["dest"]), options["size"], options["digest"]
+    path, digest = Path(options["dest"]), options["digest"]
     try:
+        size, offset = read_number(options, "size"), read_number(options, "offset")
         if not options["piece"]:
             module.exit_json(changed=False, **asdict(look(path, size, digest)))
         if not module.check_mode:
-            append(path, size, digest, Path(options["piece"]), options["offset"], module)
+            append(path, size, digest, Path(options["piece"]), offset, module)
     except K8scrError as error:
         module.fail_json(msg=str(error))
     finally:

@@ -54,14 +54,12 @@ elapsed:
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import run_wait
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_POD_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import WAIT_ARGUMENT_SPEC, run_wait
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {**REGISTRY_POD_ARGUMENT_SPEC, "wait_timeout": {"type": "int", "default": 180}}
-    run_module(argument_spec, lambda options, check_mode: {"changed": False} if check_mode else run_wait(options))
+    run_module(WAIT_ARGUMENT_SPEC, run_wait)
 
 
 if __name__ == "__main__":

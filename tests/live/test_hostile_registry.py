@@ -16,8 +16,8 @@ import requests
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_MANIFEST
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import connect
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connect
 from cluster import audit, layout
 
 from .conftest import Task

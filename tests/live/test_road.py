@@ -15,8 +15,8 @@ import dxf
 import oras.client
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import connect
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connect
 from cluster import layout
 
 from .base_path import base_path

@@ -21,7 +21,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
 from ..registry.client import Registry
-from ..registry.cluster import REGISTRY_ARGUMENT_SPEC, cache_folder, connect_registry
+from ..registry.cluster import cache_folder, connect_registry
 from ..registry.listing import repositories, tags
 from ..registry.repository import Repository
 from ..stores.oci_index import INDEX_FILE, entry_names
@@ -31,6 +31,7 @@ from ..transfer.job import ImageCopy, ImageJob
 from ..transfer.report import report
 from ..transport.api_server import CONNECT_TIMEOUT, SILENCE_TIMEOUT
 from ..transport.cluster import Cluster, connect
+from .settings import CarrySettings
 
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
@@ -56,19 +57,18 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         SourceError: The saved images cannot be read.
         DestinationError: The folder cannot be written.
     """
-    defaults = {name: option.get("default") for name, option in REGISTRY_ARGUMENT_SPEC.items()}
-    saves = options["state"] == "saved"
-    transfer = Transfer(defaults["connections"], check_mode)
-    with connect(options) as cluster:
-        uid = _uid_of_stateful_set(cluster, options["namespace"], options["registry"])
+    settings = CarrySettings.from_options(options)
+    transfer = Transfer(settings.registry.connections, check_mode)
+    with connect(settings.registry.cluster) as cluster:
+        uid = _uid_of_stateful_set(cluster, settings.registry.pod.namespace, settings.registry.pod.name)
     if uid is None:
         return {**report([]), "path": ""}
     folder = cache_folder() / "carried" / uid
     # A connection reads the kubeconfig again, and may run its credential plugin.
-    if not saves and not folder.is_dir():
+    if not settings.saves and not folder.is_dir():
         return {**report([]), "path": str(folder)}
-    with connect_registry({**defaults, **options}, writes=not saves) as registry:
-        result = (save_images if saves else restore_images)(registry, folder, transfer)
+    with connect_registry(settings.registry, writes=not settings.saves) as registry:
+        result = (save_images if settings.saves else restore_images)(registry, folder, transfer)
     return {**result, "path": str(folder)}
 
 

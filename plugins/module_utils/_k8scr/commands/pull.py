@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..oci.interfaces import ImageDestination, ImageSource, SourceImage
-from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
 from ..registry.cluster import connect_registry
@@ -28,6 +27,8 @@ from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, unique_jobs
 from ..transfer.report import report
+from .image_entries import PullEntry
+from .settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination
@@ -45,14 +46,18 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pulled as asked.
     """
+    settings = PullSettings.from_options(options)
+    with connect_registry(settings.registry, writes=False) as registry:
+        return {**pull_images(settings, check_mode, registry), "retries": registry.retries.account}
+
+
+def pull_images(settings: PullSettings, check_mode: bool, registry: Registry) -> dict[str, Any]:
+    """Pull images from a registry and return the module's result; see :func:`run_pull`."""
+    connections = settings.registry.connections
     with ExitStack() as exit_stack:
-        registry = exit_stack.enter_context(connect_registry(options, writes=False))
-        daemon = exit_stack.enter_context(closing(DockerDaemon(options)))
-        jobs = PullJobs(registry, options["qualify"], options["connections"], daemon, exit_stack).read(
-            options["images"]
-        )
-        results = Transfer(options["connections"], check_mode, options["fail_fast"]).run(jobs)
-        return {**report(results), "retries": registry.retries.account}
+        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        jobs = PullJobs(registry, settings.qualify, connections, daemon, exit_stack).read(settings.images)
+        return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs))
 
 
 class PullJobs:
@@ -76,33 +81,33 @@ class PullJobs:
         self._exit_stack = exit_stack
         self._destinations: dict[Location, FileDestination] = {}
         self._transports: dict[Path, str] = {}
-        self._targets: dict[tuple[Location, str | None], _Wanted] = {}
+        self._targets: dict[tuple[Location, str | None], PullEntry] = {}
 
-    def read(self, images: Sequence[Any]) -> list[ImageJob]:
+    def read(self, entries: Sequence[PullEntry]) -> list[ImageJob]:
         """Return the jobs; an image that cannot be found becomes a job with an error.
 
         Raises:
-            InputError: An entry is invalid, or two entries write different images to one target.
+            InputError: Two entries write different images to one target.
         """
-        requests = [self._request(_read_entry(entry)) for entry in images]
+        requests = [self._request(entry) for entry in entries]
         with ThreadPoolExecutor(self._connections) as workers:
             return unique_jobs(job for jobs in workers.map(self._jobs, requests) for job in jobs)
 
-    def _request(self, wanted: _Wanted) -> _Request:
-        reference, location = wanted.reference, parse_location(wanted.dest)
+    def _request(self, entry: PullEntry) -> _Request:
+        reference, location = entry.reference, parse_location(entry.dest)
         tag = _name_at(location, reference)
         store = self._store(location)
-        same = self._targets.setdefault((store, tag or reference.digest), wanted)
-        if (same.reference, same.platforms) != (wanted.reference, wanted.platforms):
+        same = self._targets.setdefault((store, tag or reference.digest), entry)
+        if (same.reference, same.platforms) != (entry.reference, entry.platforms):
             target = _target(location, tag or str(reference.digest))
-            raise InputError(f"{same.reference} and {wanted.reference} would both be written to {target}")
+            raise InputError(f"{same.reference} and {reference} would both be written to {target}")
         try:
             if location.transport == DOCKER_DAEMON:
                 engine = self._daemon.destination()
-                return _Request(wanted, location, tag, engine, engine)
-            return _Request(wanted, location, tag, self._open(store))
+                return _Request(entry, location, tag, engine, engine)
+            return _Request(entry, location, tag, self._open(store))
         except K8scrError as error:
-            return _Request(wanted, location, tag, error=error)
+            return _Request(entry, location, tag, error=error)
 
     def _store(self, location: Location) -> Location:
         """Return the location of the folder, archive or engine, without the image's name."""
@@ -124,9 +129,9 @@ class PullJobs:
 
     def _jobs(self, request: _Request) -> list[ImageJob]:
         """Return the job for an image, and the jobs for its referrers."""
-        reference, location = request.wanted.reference, request.location
+        reference, location = request.entry.reference, request.location
         repository = Repository(self._registry, reference.repository(self._qualify))
-        facts = {"repository": repository.repository, "tag": reference.tag, "dest": request.wanted.dest}
+        facts = {"repository": repository.repository, "tag": reference.tag, "dest": request.entry.dest}
         target = _target(location, request.tag or str(reference.digest))
         if request.destination is None:
             return [ImageJob(str(reference), None, target, facts, error=request.error)]
@@ -134,10 +139,10 @@ class PullJobs:
             copy = _find_copy(repository, request, request.destination)
         except K8scrError as error:
             return [ImageJob(str(reference), None, target, facts, error=error)]
-        if request.wanted.platforms and not request.tag:
+        if request.entry.platforms and not request.tag:
             target = _target(location, copy.image.root.digest)
         job = ImageJob(str(reference), copy, target, facts)
-        if not request.wanted.referrers:
+        if not request.entry.referrers:
             return [job]
         from ..transfer.referrer_jobs import referrer_jobs
 
@@ -151,7 +156,7 @@ def _find_copy(repository: Repository, request: _Request, destination: ImageDest
         SourceError: The registry does not have the image.
         K8scrError: The registry or the engine cannot be asked.
     """
-    reference, platforms = request.wanted.reference, request.wanted.platforms
+    reference, platforms = request.entry.reference, request.entry.platforms
     root = repository.resolve(reference.digest or reference.tag or "latest")
     if root is None:
         raise SourceError(
@@ -171,21 +176,11 @@ def _find_copy(repository: Repository, request: _Request, destination: ImageDest
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What an entry of ``images`` says."""
-
-    reference: Reference
-    dest: str
-    platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
-
-
-@dataclass(frozen=True)
 class _Request:
     """An entry with its destination, before the image is looked up.
 
     Attributes:
-        wanted: The entry.
+        entry: The entry.
         location: The destination's location.
         tag: The image's name at the destination.
         destination: The destination; ``None`` if it cannot be opened.
@@ -193,26 +188,12 @@ class _Request:
         error: The error that prevents opening the destination.
     """
 
-    wanted: _Wanted
+    entry: PullEntry
     location: Location
     tag: str | None
     destination: ImageDestination | None = None
     engine: DockerDaemonDestination | None = None
     error: K8scrError | None = None
-
-
-def _read_entry(entry: Any) -> _Wanted:
-    if isinstance(entry, str):
-        return _Wanted(parse_reference(entry), f"{DOCKER_DAEMON}:")
-    if isinstance(entry, Mapping) and set(entry) <= {"name", "dest", "platforms", "referrers"}:
-        name, dest = entry.get("name"), entry.get("dest") or f"{DOCKER_DAEMON}:"
-        platforms, referrers = entry.get("platforms") or [], entry.get("referrers", False)
-        if all(map(isinstance, (name, dest, platforms, referrers), (str, str, list, bool))):
-            return _Wanted(parse_reference(str(name)), dest, tuple(map(parse_platform, platforms)), referrers)
-    raise InputError(
-        f"{entry!r:.300} is not an image to pull",
-        "Write its name, and with dest where to write it, or also platforms and referrers",
-    )
 
 
 def _target(location: Location, tag: str) -> str:

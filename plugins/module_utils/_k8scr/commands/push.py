@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
 from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
@@ -31,6 +30,8 @@ from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, unique_jobs
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
+from .image_entries import PushEntry
+from .settings import PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource
@@ -49,31 +50,32 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pushed as asked.
     """
-    limits = options["connections"], float(options["timeout"]), float(options["retry_timeout"])
+    settings = PushSettings.from_options(options)
+    limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
     with (
-        closing(Upstreams(options["upstreams"], *limits)) as upstreams,
-        connect_registry(options, writes=True) as registry,
+        closing(Upstreams(settings.upstreams, *limits)) as upstreams,
+        connect_registry(settings.registry, writes=True) as registry,
     ):
-        return push_images(options, check_mode, registry, cache_folder(), upstreams)
+        return push_images(settings, check_mode, registry, cache_folder(), upstreams)
 
 
 def push_images(
-    options: Mapping[str, Any], check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
+    settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
     pushed = PushedImages(cache / "pushed", registry.identity)
-    compression = find_compression(options["compression"])
+    compression = find_compression(settings.compression)
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None
     lock = None
-    if options["lock"]:
+    if settings.lock:
         from ..transfer.lock import ImageLock
 
-        lock = ImageLock(Path(options["lock"]), options["locked"])
-    with ExitStack() as opened:
-        daemon = opened.enter_context(closing(DockerDaemon(options)))
-        reader = PushJobs(registry, options, pushed, compressed, upstreams, daemon, lock, opened)
-        jobs = reader.read(options["images"])
-        results = Transfer(options["connections"], check_mode, options["fail_fast"]).run(jobs)
+        lock = ImageLock(settings.lock, settings.locked)
+    with ExitStack() as exit_stack:
+        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
+        jobs = reader.read(settings.images)
+        results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs)
     value = report(results)
     if not check_mode:
         for job in (result.plan.job for result in results if not result.error):
@@ -91,7 +93,7 @@ class PushJobs:
 
     Args:
         registry: The cluster's registry.
-        options: The parameters of ``k8scr_push``.
+        settings: The options of ``k8scr_push``.
         pushed: The images that earlier tasks pushed.
         compressed: How to compress layers, and the layers that earlier tasks compressed; ``None`` to leave them
             uncompressed.
@@ -104,7 +106,7 @@ class PushJobs:
     def __init__(
         self,
         registry: Registry,
-        options: Mapping[str, Any],
+        settings: PushSettings,
         pushed: PushedImages,
         compressed: CompressedLayers | None,
         upstreams: Upstreams,
@@ -113,8 +115,8 @@ class PushJobs:
         exit_stack: ExitStack,
     ) -> None:
         self._registry = registry
-        self._qualify: bool = options["qualify"]
-        self._mount_from: Sequence[str] = options["mount_from"]
+        self._qualify = settings.qualify
+        self._mount_from = settings.mount_from
         self._pushed = pushed
         self._compressed = compressed
         self._upstreams = upstreams
@@ -124,15 +126,14 @@ class PushJobs:
         self._sources: dict[Location, FileSource] = {}
         self._names: dict[ImageJob, tuple[Reference, str]] = {}
 
-    def read(self, images: Sequence[Any]) -> list[ImageJob]:
+    def read(self, entries: Sequence[PushEntry]) -> list[ImageJob]:
         """Return the jobs; an entry that cannot be read becomes a job with an error.
 
         Raises:
             InputError: Two jobs write different images to one tag.
         """
-        wanted = [_read_entry(entry) for entry in images]
-        self._upstreams.find_all(self._upstream_references(wanted))
-        jobs = unique_jobs(job for each in wanted for job in self._jobs(each))
+        self._upstreams.find_all(self._upstream_references(entries))
+        jobs = unique_jobs(job for entry in entries for job in self._jobs(entry))
         _refuse_collisions(jobs)
         return jobs
 
@@ -142,32 +143,32 @@ class PushJobs:
             if result.plan.job in self._names and not result.error:
                 yield self._names[result.plan.job]
 
-    def _jobs(self, wanted: _Wanted) -> list[ImageJob]:
-        text, name = wanted.source, wanted.name
+    def _jobs(self, entry: PushEntry) -> list[ImageJob]:
+        text, name = entry.source, entry.name
         try:
             reference = parse_reference(name) if name else None
-            source, images = self._open(wanted)
+            source, images = self._open(entry)
             if name:
                 images = [_only(images, text)]
         except K8scrError as error:
             return [_failed(name or text, text, error)]
         selection = None
-        if wanted.platforms:
+        if entry.platforms:
             from ..transfer.platforms import PlatformSource
 
-            selection = PlatformSource(source, wanted.platforms)
+            selection = PlatformSource(source, entry.platforms)
         jobs = [self._job(source, selection, image, reference, text) for image in images]
-        if wanted.referrers:
+        if entry.referrers:
             from ..transfer.referrer_jobs import referrer_jobs
 
             jobs += [found for job in list(jobs) for found in referrer_jobs(job, source, partial(_sibling, job))]
         return jobs
 
-    def _open(self, wanted: _Wanted) -> tuple[ImageSource, list[SourceImage]]:
-        if wanted.source.startswith(TRANSPORT):
-            repository, image = self._upstreams.open(self._upstream_reference(wanted))
-            return repository, [replace(image, name=wanted.upstream)]
-        location = parse_location(wanted.source)
+    def _open(self, entry: PushEntry) -> tuple[ImageSource, list[SourceImage]]:
+        if entry.source.startswith(TRANSPORT):
+            repository, image = self._upstreams.open(self._upstream_reference(entry))
+            return repository, [replace(image, name=entry.upstream)]
+        location = parse_location(entry.source)
         if location.transport == DOCKER_DAEMON:
             return self._daemon.open(location.name)
         source = self._open_files(replace(location, name=None))
@@ -180,20 +181,20 @@ class PushJobs:
             source = self._sources[location] = self._exit_stack.enter_context(closing(open_source(location)))
         return source
 
-    def _upstream_references(self, wanted: Iterable[_Wanted]) -> Iterator[Reference]:
-        for each in wanted:
-            if each.source.startswith(TRANSPORT):
+    def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:
+        for entry in entries:
+            if entry.source.startswith(TRANSPORT):
                 try:
-                    yield self._upstream_reference(each)
+                    yield self._upstream_reference(entry)
                 except InputError:
                     # The entry's own job reports the error.
                     continue
 
-    def _upstream_reference(self, wanted: _Wanted) -> Reference:
+    def _upstream_reference(self, entry: PushEntry) -> Reference:
         """Return the reference to request from an upstream registry: with the locked digest, if there is one."""
-        reference = wanted.upstream
+        reference = entry.upstream
         if self._lock and self._lock.enforced and not reference.digest:
-            name = parse_reference(wanted.name) if wanted.name else reference
+            name = parse_reference(entry.name) if entry.name else reference
             return replace(reference, digest=self._lock.digest_of(name))
         return reference
 
@@ -236,35 +237,6 @@ class PushJobs:
         copy = ImageCopy(source, image, destination, name.tag, neighbours, compressor, pinned)
         facts = {"source": text, "repository": repository, "tag": name.tag}
         return ImageJob(str(name), copy, _target(repository, name.tag or digest), facts)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What an entry of ``images`` says."""
-
-    source: str
-    name: str | None = None
-    platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
-
-    @property
-    def upstream(self) -> Reference:
-        """The name in an upstream registry."""
-        return parse_reference(self.source[len(TRANSPORT) :])
-
-
-def _read_entry(entry: Any) -> _Wanted:
-    if isinstance(entry, str):
-        return _Wanted(entry)
-    known = ("source", "name", "platforms", "referrers")
-    if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= set(known):
-        name, platforms = entry.get("name"), entry.get("platforms") or []
-        referrers = entry.get("referrers", False)
-        if isinstance(name, (str, type(None))) and isinstance(platforms, list) and isinstance(referrers, bool):
-            return _Wanted(entry["source"], name, tuple(map(parse_platform, platforms)), referrers)
-    raise InputError(
-        f"{entry!r:.300} is not an image to push", "Write a source, or source with name, platforms and referrers"
-    )
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:

@@ -396,19 +396,3 @@ def test_a_place_that_cannot_be_written_to_fails_its_images_alone(
         "",
     ]
     assert result["images"][2]["changed"] is True
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        7,
-        {},
-        {"dest": "oci:/x"},
-        {"name": 7, "dest": "oci:/x"},
-        {"name": "app", "dest": "oci:/x", "to": "y"},
-    ],
-)
-def test_an_entry_that_is_none_is_refused(pull: Pull, entry: object) -> None:
-    with pytest.raises(InputError, match="is not an image to pull"):
-        pull(entry)

@@ -303,25 +303,6 @@ def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
     assert "the registry answered 403: not you" in result["msg"]
 
 
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        7,
-        [],
-        {},
-        {"source": 7},
-        {"source": "oci:/x", "nam": "y"},
-        {"name": "app:1"},
-        {"source": "oci:/x", "platforms": "linux"},
-        {"source": "oci:/x", "referrers": "perhaps"},
-    ],
-)
-def test_an_entry_that_is_none_is_refused(push: Push, entry: object) -> None:
-    with pytest.raises(InputError, match=r"is not an image to push. Write a source, or source with name, "):
-        push(entry)
-
-
 def test_the_sources_are_closed_when_all_is_done(
     push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:

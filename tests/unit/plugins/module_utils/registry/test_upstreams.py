@@ -21,6 +21,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from unit.plugins.module_utils.support.images import Image, make_image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.settings import upstreams_of
 from unit.plugins.module_utils.support.stores import read_image
 from unit.plugins.module_utils.support.upstream_servers import (
     Asked,
@@ -502,7 +503,7 @@ def test_when_all_fail_each_is_said(push: Push, upstream: RegistryServer) -> Non
 
 def find(server: RegistryServer, *options: dict[str, Any], name: str = "team/app:1") -> dict[str, bytes]:
     """Read an image from upstream."""
-    with closing(Upstreams(options, patience=1.0)) as upstreams:
+    with closing(Upstreams(upstreams_of(*options), patience=1.0)) as upstreams:
         repository, image = upstreams.open(parse_reference(f"{host(server)}/{name}"))
         return read_image(repository, image.root)
 
@@ -599,7 +600,7 @@ def test_a_registry_that_does_not_listen_is_said(push: Push) -> None:
 def test_a_registry_that_falls_silent_is_said() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"127.0.0.1:{silent.getsockname()[1]}"
-        upstreams = Upstreams([{"host": place, "plain_http": True}], timeout=0.1, patience=0.0)
+        upstreams = Upstreams(upstreams_of({"host": place, "plain_http": True}), timeout=0.1, patience=0.0)
         with closing(upstreams), pytest.raises(K8scrError, match=r"was cut: no answer in time"):
             upstreams.open(parse_reference(f"{place}/team/app:1"))
 
@@ -607,7 +608,7 @@ def test_a_registry_that_falls_silent_is_said() -> None:
 def test_a_proxy_of_the_environment_is_used(upstream: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", upstream.url)
 
-    upstreams = Upstreams([{"host": "registry.invalid", "plain_http": True}])
+    upstreams = Upstreams(upstreams_of({"host": "registry.invalid", "plain_http": True}))
     with closing(upstreams), pytest.raises(K8scrError, match="there is no image 1"):
         upstreams.open(parse_reference("registry.invalid/team/none:1"))
 
@@ -619,9 +620,9 @@ def test_a_proxy_of_the_environment_is_used(upstream: RegistryServer, monkeypatc
 )
 def test_an_upstream_that_is_no_host_is_refused(hosts: list[str]) -> None:
     with pytest.raises(InputError):
-        Upstreams([{"host": each} for each in hosts])
+        upstreams_of(*({"host": each} for each in hosts))
 
 
 def test_a_mirror_that_is_no_host_is_refused() -> None:
     with pytest.raises(InputError, match=r"'http://m.example.com' in upstreams is not a registry"):
-        Upstreams([{"host": "docker.io", "mirrors": ["http://m.example.com"]}])
+        upstreams_of({"host": "docker.io", "mirrors": ["http://m.example.com"]})
