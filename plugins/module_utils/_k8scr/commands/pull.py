@@ -25,7 +25,7 @@ from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Delivery, Order, failing, without_repetition
 from ..transfer.plan import ImageCopy
 from .image_entries import PullEntry
-from .settings import PullSettings
+from .pull_settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination

@@ -29,7 +29,7 @@ from ..transfer.overlay import known_by_tag
 from ..transfer.plan import ImageCopy
 from ..transfer.pushed_images import PushedImages
 from .image_entries import PushEntry
-from .settings import PushSettings
+from .push_settings import PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource
