@@ -69,9 +69,8 @@ path:
   sample: /root/.cache/k8scr/carried/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import run_carry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import CARRY_ARGUMENT_SPEC, run_carry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.settings import CARRY_ARGUMENT_SPEC
 
 
 def main() -> None:

@@ -334,8 +334,8 @@ retries:
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import run_push
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push_settings import PUSH_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.settings import PUSH_ARGUMENT_SPEC
 
 
 def main() -> None:

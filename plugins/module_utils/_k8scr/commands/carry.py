@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
 from ..registry.client import Registry
-from ..registry.cluster import cache_folder, connect_registry
+from ..registry.cluster import RegistrySettings, cache_folder, connect_registry
 from ..registry.listing import repositories, tags
 from ..registry.repository import Repository
 from ..stores.oci_index import INDEX_FILE, entry_names
@@ -31,9 +32,37 @@ from ..transfer.job import ImageCopy, ImageJob
 from ..transfer.report import report
 from ..transport.api_server import CONNECT_TIMEOUT, SILENCE_TIMEOUT
 from ..transport.cluster import Cluster, connect
-from .settings import CarrySettings
+from .cluster_options import cluster_settings
+from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
+
+CARRY_ARGUMENT_SPEC: dict[str, Any] = {
+    **REGISTRY_POD_ARGUMENT_SPEC,
+    "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
+}
 
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True)
+class CarrySettings:
+    """The options of ``k8scr_carry``.
+
+    Attributes:
+        registry: The cluster's registry.
+        saves: Whether to save images; otherwise they are restored.
+    """
+
+    registry: RegistrySettings
+    saves: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> CarrySettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: An option is invalid.
+        """
+        return cls(RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved")
 
 
 class _UntaggedRepository(Repository):

@@ -15,7 +15,6 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
-from ..registry.upstreams import TRANSPORT as UPSTREAM
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 
 _SHARED_SPEC: dict[str, Any] = {
@@ -54,7 +53,7 @@ class PushEntry:
     @property
     def upstream(self) -> Reference:
         """The name in an upstream registry, for a source of ``docker://``."""
-        return parse_reference(self.source[len(UPSTREAM) :])
+        return parse_reference(self.source.partition("://")[2])
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, unique_jobs
 from ..transfer.report import report
 from .image_entries import PullEntry
-from .settings import PullSettings
+from .pull_settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination

@@ -31,7 +31,7 @@ from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
 from .image_entries import PushEntry
-from .settings import PushSettings
+from .push_settings import PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings of ``k8scr_push``, ``k8scr_pull`` and ``k8scr_carry``, and their argument specs."""
+"""Settings of ``k8scr_push``."""
 
 from __future__ import annotations
 
@@ -14,17 +14,8 @@ from typing import Any
 from ..engine.settings import DockerSettings
 from ..registry.cluster import RegistrySettings
 from ..registry.upstreams import UpstreamSettings
-from .cluster_options import cluster_settings
-from .image_entries import PULL_ENTRY_SPEC, PUSH_ENTRY_SPEC, PullEntry, PushEntry, read_pull_entries, read_push_entries
-from .registry_settings import (
-    DOCKER_ARGUMENT_SPEC,
-    READ_ONLY_PORT,
-    REGISTRY_ARGUMENT_SPEC,
-    REGISTRY_POD_ARGUMENT_SPEC,
-    docker_settings,
-    pod_settings,
-    registry_settings,
-)
+from .image_entries import PUSH_ENTRY_SPEC, PushEntry, read_push_entries
+from .registry_settings import DOCKER_ARGUMENT_SPEC, REGISTRY_ARGUMENT_SPEC, docker_settings, registry_settings
 from .upstream_settings import UPSTREAMS_ARGUMENT_SPEC, upstream_settings
 
 PUSH_ARGUMENT_SPEC: dict[str, Any] = {
@@ -37,16 +28,6 @@ PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     "upstreams": UPSTREAMS_ARGUMENT_SPEC,
     **DOCKER_ARGUMENT_SPEC,
     **REGISTRY_ARGUMENT_SPEC,
-}
-PULL_ARGUMENT_SPEC: dict[str, Any] = {
-    "images": {"type": "list", "elements": "raw", "required": True, "options": PULL_ENTRY_SPEC},
-    **DOCKER_ARGUMENT_SPEC,
-    **REGISTRY_ARGUMENT_SPEC,
-    "registry_port": {"type": "int", "default": READ_ONLY_PORT},
-}
-CARRY_ARGUMENT_SPEC: dict[str, Any] = {
-    **REGISTRY_POD_ARGUMENT_SPEC,
-    "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
 }
 
 
@@ -97,51 +78,3 @@ class PushSettings:
             docker_settings(options),
             upstream_settings(options["upstreams"]),
         )
-
-
-@dataclass(frozen=True)
-class PullSettings:
-    """The options of ``k8scr_pull``; see :class:`PushSettings`."""
-
-    registry: RegistrySettings
-    images: tuple[PullEntry, ...]
-    qualify: bool
-    fail_fast: bool
-    docker: DockerSettings
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> PullSettings:
-        """Read the module's parameters.
-
-        Raises:
-            InputError: An option is invalid.
-        """
-        return cls(
-            registry_settings(options),
-            read_pull_entries(options["images"]),
-            options["qualify"],
-            options["fail_fast"],
-            docker_settings(options),
-        )
-
-
-@dataclass(frozen=True)
-class CarrySettings:
-    """The options of ``k8scr_carry``.
-
-    Attributes:
-        registry: The cluster's registry.
-        saves: Whether to save images; otherwise they are restored.
-    """
-
-    registry: RegistrySettings
-    saves: bool
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> CarrySettings:
-        """Read the module's parameters.
-
-        Raises:
-            InputError: An option is invalid.
-        """
-        return cls(RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved")
