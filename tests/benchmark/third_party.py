@@ -28,23 +28,23 @@ def _program(name: str) -> str:
 
 
 def crane_push(address: str, source: Source, name: str) -> Arguments:
-    """Run ``crane push`` of a layout or a Docker archive."""
+    """Return ``crane push`` of a layout or a Docker archive."""
     return [_program("crane"), "push", "--insecure", source.location, f"{address}/{name}"]
 
 
 def crane_pull(address: str, destination: Source, name: str) -> Arguments:
-    """Run ``crane pull`` into a layout or a Docker archive."""
+    """Return ``crane pull`` into a layout or a Docker archive."""
     form = "oci" if destination.transport == "oci" else "tarball"
     return [_program("crane"), "pull", "--insecure", f"--format={form}", f"{address}/{name}", destination.location]
 
 
 def regctl_push(address: str, source: Source, name: str) -> Arguments:
-    """Run ``regctl image copy`` from a layout."""
+    """Return ``regctl image copy`` from a layout."""
     return [*_regctl(address), "copy", f"ocidir://{source.location}@{source.digest}", f"{address}/{name}"]
 
 
 def regctl_pull(address: str, destination: Source, name: str) -> Arguments:
-    """Run ``regctl image copy`` into a layout."""
+    """Return ``regctl image copy`` into a layout."""
     return [*_regctl(address), "copy", f"{address}/{name}", f"ocidir://{destination.location}:1"]
 
 
@@ -53,25 +53,25 @@ def _regctl(address: str) -> Arguments:
 
 
 def oras_push(address: str, source: Source, name: str) -> Arguments:
-    """Run ``oras cp`` from a layout."""
+    """Return ``oras cp`` from a layout."""
     image = f"{source.location}@{source.digest}"
     return [_program("oras"), "cp", "--from-oci-layout", image, "--to-plain-http", f"{address}/{name}"]
 
 
 def oras_pull(address: str, destination: Source, name: str) -> Arguments:
-    """Run ``oras cp`` into a layout."""
+    """Return ``oras cp`` into a layout."""
     image = f"{destination.location}:1"
     return [_program("oras"), "cp", "--from-plain-http", f"{address}/{name}", "--to-oci-layout", image]
 
 
 def skopeo_push(address: str, source: Source, name: str) -> Arguments:
-    """Run ``skopeo copy``. It compresses uncompressed layers, except with ``--preserve-digests``."""
+    """Return ``skopeo copy`` to the registry. It compresses uncompressed layers, except with ``--preserve-digests``."""
     options = ["--dest-tls-verify=false", *_options("src", source)]
     return [*_skopeo(), *options, source.reference, f"docker://{address}/{name}"]
 
 
 def skopeo_pull(address: str, destination: Source, name: str) -> Arguments:
-    """Run ``skopeo copy`` from the registry."""
+    """Return ``skopeo copy`` from the registry."""
     options = ["--src-tls-verify=false", *_options("dest", destination)]
     named = destination.transport == "docker-archive"
     target = f"{destination.reference}:{DOCKER_NAME}" if named else destination.reference
@@ -79,7 +79,7 @@ def skopeo_pull(address: str, destination: Source, name: str) -> Arguments:
 
 
 def skopeo_pull_recompressed(address: str, destination: Source, name: str) -> Arguments:
-    """Run ``skopeo copy`` with its defaults: it recompresses the layers of a layout, so digests change."""
+    """Return ``skopeo copy`` with its defaults: it recompresses the layers of a layout, so digests change."""
     return [word for word in skopeo_pull(address, destination, name) if word != "--preserve-digests"]
 
 

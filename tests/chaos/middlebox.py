@@ -173,7 +173,7 @@ class Exchange(BaseHTTPRequestHandler):
 
 
 FaultHandler = Callable[[Exchange], bool]
-"""Handles a request in place of forwarding it; returns whether it did."""
+"""Handles a request instead of forwarding it; returns whether it did."""
 
 
 class _Server(ThreadingHTTPServer):

@@ -59,7 +59,7 @@ class CutAfterBytes(_Toxic):
 
 
 class CutInHeader(_Toxic):
-    """Connections cut within a response header"""
+    """Connections cut within the TLS handshake or the first response"""
 
     kind = "limit_data"
 
