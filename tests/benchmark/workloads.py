@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is delivered."""
+"""Images that the benchmark pushes and pulls."""
 
 from __future__ import annotations
 
@@ -25,38 +25,38 @@ from live.layout_writer import LayoutWriter
 
 MEBIBYTE = 1 << 20
 FILES = Path("/usr")
-"""Where real files come from."""
+"""Source of real files."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """One image in one form, as a task or skopeo names it; or where one is to be written.
+    """One image outside the registry, as the source of a push or the destination of a pull.
 
     Attributes:
-        transport: As in ``oci``.
-        place: A folder, a file, or a name in an engine.
-        digest: The manifest's, where it has one.
-        engine: Where the engine listens that has it, or is to have it.
+        transport: The transport, such as ``oci``.
+        location: A folder, a file, or a name in an engine.
+        digest: The manifest's digest, if the image has one.
+        engine: The address of the engine, for ``docker-daemon``.
     """
 
     transport: str
-    place: str
+    location: str
     digest: str = ""
     engine: str = ""
 
     @property
     def reference(self) -> str:
-        """Its whole name."""
-        return f"{self.transport}:{self.place}"
+        """The reference with its transport, as in the modules' options and for skopeo."""
+        return f"{self.transport}:{self.location}"
 
 
 @dataclass(frozen=True)
-class Work:
-    """What is delivered in one go.
+class Workload:
+    """Images that are transferred in one measurement.
 
     Attributes:
         sources: The images.
-        size: Their bytes, with what several of them share counted in each.
+        size: Total bytes; blobs that several images share count once for each image.
     """
 
     sources: tuple[Source, ...]
@@ -64,105 +64,105 @@ class Work:
 
     @property
     def engine(self) -> str:
-        """Where the engine listens that has the images, or is to have them."""
+        """The address of the engine, for ``docker-daemon``."""
         return self.sources[0].engine
 
 
-Make = Callable[["Works"], Work]
+Factory = Callable[["Workloads"], Workload]
 
 
-class Works:
-    """Makes what is delivered, each once.
+class Workloads:
+    """Creates workloads, each once.
 
     Args:
-        folder: Where there is room for it.
-        scale: What sizes are multiplied with.
-        stack: Ends the engines that were started.
+        folder: Folder for images.
+        scale: Factor of all sizes.
+        stack: Stops the engines at its end.
     """
 
     def __init__(self, folder: Path, scale: float, stack: ExitStack) -> None:
         self._folder = folder
         self._scale = scale
         self._stack = stack
-        self._make = cache(lambda make: make(self))
+        self._create = cache(lambda factory: factory(self))
 
-    def get(self, make: Make) -> Work:
-        """What this makes, made now where it is missing."""
-        work: Work = self._make(make)
-        return work
+    def get(self, factory: Factory) -> Workload:
+        """Return the factory's workload, and create it if it is missing."""
+        workload: Workload = self._create(factory)
+        return workload
 
-    def sized(self, mebibytes: float) -> int:
-        """Bytes, scaled."""
+    def scaled(self, mebibytes: float) -> int:
+        """Return the scaled size in bytes."""
         return max(int(mebibytes * self._scale * MEBIBYTE), 1 << 16)
 
     def folder(self, name: str) -> Path:
-        """A folder that is not there yet."""
+        """Return the path of a folder, which does not exist yet."""
         return self._folder / name
 
     def engine(self) -> Engine:
-        """An engine of Docker's that has no image yet."""
+        """Start a Docker engine without images."""
         return self._stack.enter_context(docker_engine())
 
 
-def random_image(mebibytes: int, layers: int) -> Make:
-    """An image of bytes that do not compress."""
+def random_image(mebibytes: int, layers: int) -> Factory:
+    """Create an image of incompressible bytes."""
 
     @cache
-    def make(works: Works) -> Work:
-        image = images.ensure_random(works.sized(mebibytes), layers)
-        return Work((Source("oci", str(image.layout), image.digest),), works.sized(mebibytes))
+    def create(workloads: Workloads) -> Workload:
+        image = images.ensure_random(workloads.scaled(mebibytes), layers)
+        return Workload((Source("oci", str(image.layout), image.digest),), workloads.scaled(mebibytes))
 
-    return make
+    return create
 
 
-def zeros(mebibytes: float, layers: int, count: int = 1) -> Make:
-    """Images whose layers are zeros, which take no room on the disk, in one layout if there are several."""
+def zeros(mebibytes: float, layers: int, count: int = 1) -> Factory:
+    """Create images with layers of zeros in sparse files; several images share one layout."""
 
-    def make(works: Works) -> Work:
-        size = works.sized(mebibytes)
-        writer = LayoutWriter(works.folder(f"zeros-{mebibytes}-{layers}-{count}"))
+    def create(workloads: Workloads) -> Workload:
+        size = workloads.scaled(mebibytes)
+        writer = LayoutWriter(workloads.folder(f"zeros-{mebibytes}-{layers}-{count}"))
         names = [f"example.com/zeros/image-{number}:1" for number in range(count)]
         for number, name in enumerate(names):
             writer.add(name, layers, size // layers + number * layers)
         writer.finish()
-        places = [f"{writer.folder}:{name}" if count > 1 else str(writer.folder) for name in names]
+        locations = [f"{writer.folder}:{name}" if count > 1 else str(writer.folder) for name in names]
         digests = [str(entry["digest"]) for entry in writer.entries]
-        return Work(tuple(Source("oci", *pair) for pair in zip(places, digests)), size * count)
+        return Workload(tuple(Source("oci", *pair) for pair in zip(locations, digests)), size * count)
 
-    return make
+    return create
 
 
-def changed_layer(mebibytes: int, layers: int) -> tuple[Make, Make]:
-    """An image, and the same with its last layer changed."""
+def changed_layer(mebibytes: int, layers: int) -> tuple[Factory, Factory]:
+    """Create an image, and a copy of it with another last layer."""
     before = random_image(mebibytes, layers)
 
-    def after(works: Works) -> Work:
-        source = works.get(before).sources[0]
-        old = Layout(Path(source.place))
+    def after(workloads: Workloads) -> Workload:
+        source = workloads.get(before).sources[0]
+        old = Layout(Path(source.location))
         kept = old.read(source.digest)["layers"][:-1]
-        new = Layout(works.folder(f"changed-{mebibytes}-{layers}"))
+        new = Layout(workloads.folder(f"changed-{mebibytes}-{layers}"))
         new.create()
         for layer in kept:
             name = layer["digest"].partition(":")[2]
             os.link(old.blobs / name, new.blobs / name)
-        digest = _image(new, [*kept, _random_layer(new, works.sized(mebibytes / layers), "changed")])
-        return Work((Source("oci", str(new.folder), digest),), works.sized(mebibytes))
+        digest = _image(new, [*kept, _random_layer(new, workloads.scaled(mebibytes / layers), "changed")])
+        return Workload((Source("oci", str(new.folder), digest),), workloads.scaled(mebibytes))
 
     return before, after
 
 
-def many_images(count: int, mebibytes: float) -> Make:
-    """Images of which a part is common to all, and another to ten at a time; each in a layout of its own."""
+def many_images(count: int, mebibytes: float) -> Factory:
+    """Create images in one layout each: one layer shared by all, one shared by groups of ten, one of their own."""
 
-    def make(works: Works) -> Work:
-        size = works.sized(mebibytes)
-        shared = Layout(works.folder(f"shared-{count}"))
+    def create(workloads: Workloads) -> Workload:
+        size = workloads.scaled(mebibytes)
+        shared = Layout(workloads.folder(f"shared-{count}"))
         shared.create()
         base = _random_layer(shared, size * 2 // 5, "base")
         middle = [_random_layer(shared, size * 2 // 5, f"middle {number}") for number in range(-(-count // 10))]
         sources = []
         for number in range(count):
-            one = Layout(works.folder(f"one-of-{count}-{number}"))
+            one = Layout(workloads.folder(f"one-of-{count}-{number}"))
             one.create()
             layers = [base, middle[number // 10]]
             for layer in layers:
@@ -170,9 +170,9 @@ def many_images(count: int, mebibytes: float) -> Make:
                 os.link(shared.blobs / name, one.blobs / name)
             digest = _image(one, [*layers, _random_layer(one, size // 5, f"own {number}")])
             sources.append(Source("oci", str(one.folder), digest))
-        return Work(tuple(sources), size * count)
+        return Workload(tuple(sources), size * count)
 
-    return make
+    return create
 
 
 def _random_layer(layout: Layout, size: int, seed: str) -> Descriptor:
@@ -180,7 +180,7 @@ def _random_layer(layout: Layout, size: int, seed: str) -> Descriptor:
 
 
 def _image(layout: Layout, layers: list[Descriptor]) -> str:
-    """Tag an image of these layers in the layout; its digest comes back."""
+    """Tag an image of these layers in the layout, and return its digest."""
     config = layout.document(_config([layer["digest"] for layer in layers]), CONFIG)
     manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
     described = layout.document(manifest, MANIFEST)
@@ -192,16 +192,16 @@ def _config(layers: list[str]) -> dict[str, Any]:
     return {"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": layers}}
 
 
-def real_files(megabytes: int, layers: int = 5) -> Make:
-    """What ``docker save`` writes, of files of this machine."""
+def real_files(megabytes: int, layers: int = 5) -> Factory:
+    """Create a ``docker save`` archive of real files."""
 
-    def make(works: Works) -> Work:
-        size = works.sized(megabytes * 1e6 / MEBIBYTE)
+    def create(workloads: Workloads) -> Workload:
+        size = workloads.scaled(megabytes * 1e6 / MEBIBYTE)
         folder = cached(f"files-{size}", f"{layers}", lambda folder: _save(folder, size, layers))
         archive = folder / "docker-archive.tar"
-        return Work((Source("docker-archive", str(archive)),), archive.stat().st_size)
+        return Workload((Source("docker-archive", str(archive)),), archive.stat().st_size)
 
-    return make
+    return create
 
 
 def _save(folder: Path, size: int, layers: int) -> None:
@@ -233,33 +233,33 @@ def _files(folder: Path) -> Iterator[Path]:
 
 
 DOCKER_NAME = "example.com/real/files:1"
-"""The name of the image of real files, in its archive and in an engine that loaded it."""
+"""Name of the image of real files, in its archive and in an engine."""
 
 
-def in_an_engine(archive: Make) -> Make:
-    """The image of an archive, in an engine of Docker's that has loaded it."""
+def loaded_into_engine(archive: Factory) -> Factory:
+    """Load the image of an archive into a Docker engine, as the source of a push."""
 
-    def make(works: Works) -> Work:
-        saved, engine = works.get(archive), works.engine()
-        engine.docker("load", "--quiet", "--input", saved.sources[0].place)
-        return Work((Source("docker-daemon", DOCKER_NAME, engine=engine.host),), saved.size)
+    def create(workloads: Workloads) -> Workload:
+        saved, engine = workloads.get(archive), workloads.engine()
+        engine.docker("load", "--quiet", "--input", saved.sources[0].location)
+        return Workload((Source("docker-daemon", DOCKER_NAME, engine=engine.host),), saved.size)
 
-    return make
-
-
-def for_an_engine(archive: Make) -> Make:
-    """The same in an engine that has nothing yet, to pull into."""
-
-    def make(works: Works) -> Work:
-        saved, engine = works.get(archive), works.engine()
-        return Work((Source("docker-daemon", DOCKER_NAME, engine=engine.host),), saved.size)
-
-    return make
+    return create
 
 
-def destinations(work: Work, folder: Path) -> Iterable[Source]:
-    """Where the images of a work are written to when they are pulled."""
-    for number, source in enumerate(work.sources):
+def pulled_into_engine(archive: Factory) -> Factory:
+    """Start a Docker engine without images, as the destination of a pull."""
+
+    def create(workloads: Workloads) -> Workload:
+        saved, engine = workloads.get(archive), workloads.engine()
+        return Workload((Source("docker-daemon", DOCKER_NAME, engine=engine.host),), saved.size)
+
+    return create
+
+
+def destinations(workload: Workload, folder: Path) -> Iterable[Source]:
+    """Return the destinations of the workload's images in a pull."""
+    for number, source in enumerate(workload.sources):
         if source.transport == "docker-daemon":
             yield Source(source.transport, f"example.com/pulled/image-{number}:1", engine=source.engine)
         else:

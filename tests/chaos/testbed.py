@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What deliveries take place in: a registry with a Pod, disks that can be full, and roads that can break."""
+"""Testbed of a delivery: a registry with a Pod, small disks, and proxies that inject faults."""
 
 from __future__ import annotations
 
@@ -28,51 +28,53 @@ from .cluster_registry import ClusterRegistry
 from .middlebox import Middlebox, middlebox
 
 DISK = 192 << 20
-_MARK = "k8scr-chaos"
-DIRECT, LINE, BOX = "straight", "over a line", "through a load balancer"
+_DEVICE = "k8scr-chaos"
+DIRECT, TOXIPROXY, LOAD_BALANCER = "direct", "toxiproxy", "load balancer"
 TOKENS = ("first", "second")
 AnyRegistry = Union[HostRegistry, ClusterRegistry]
 
 
-class World:
-    """One registry and all that is around it; one delivery after the other takes place in it.
+class Testbed:
+    """A registry with everything around it; it runs one delivery at a time.
 
     Attributes:
-        folder: What belongs to it.
-        name: Its own, which is also the user's.
-        namespace: Where the registry's Pod is.
-        pod: The Pod's name.
-        registry: Its registry.
-        server_disk: Where the registry keeps everything.
-        client_disk: Where the module finds and writes everything.
-        line: The line to the API server that can break.
-        front: A load balancer in front of the API server.
-        back: A proxy between the API server and the registry.
-        token: The file of the token that the load balancer wants.
+        folder: Folder of the testbed.
+        name: Name of the testbed and of its Kubernetes user.
+        namespace: Namespace of the registry's Pod.
+        pod: Name of the registry's Pod.
+        registry: The registry.
+        server_disk: Disk of the registry.
+        client_disk: Disk of the module, for sources, destinations, cache and temporary files.
+        toxiproxy: TCP proxy in front of the API server.
+        load_balancer: HTTP proxy in front of the API server.
+        registry_proxy: HTTP proxy between the API server and the registry.
+        token: File with the token for the load balancer.
     """
 
     def __init__(self, folder: Path, name: str, opened: ExitStack) -> None:
         self.folder = folder
         self.name = name
         self.client_disk = opened.enter_context(_disk(folder / "client"))
-        self.server_disk, self.registry = self._have_registry(opened)
+        self.server_disk, self.registry = self._start_registry(opened)
         self.namespace, self.pod = (self.registry.options[option] for option in ("namespace", "registry"))
         opened.callback(self._remove)
         kubeconfig = users.make(name)
-        self.line: BadLine = opened.enter_context(bad_line(folder, kubeconfig))
+        self.toxiproxy: BadLine = opened.enter_context(bad_line(folder, kubeconfig))
         to_server = functools.partial(_to_api_server, f"user-{name}")
         to_registry = functools.partial(http.client.HTTPConnection, layout.HOST_ADDRESS, self.registry.port)
-        self.front: Middlebox = opened.enter_context(middlebox("127.0.0.1", to_server))
-        self.back: Middlebox = opened.enter_context(middlebox(layout.HOST_ADDRESS, to_registry))
+        self.load_balancer: Middlebox = opened.enter_context(middlebox("127.0.0.1", to_server))
+        self.registry_proxy: Middlebox = opened.enter_context(middlebox(layout.HOST_ADDRESS, to_registry))
         self.token = folder / "token"
         self._kubeconfigs = {
             DIRECT: str(kubeconfig),
-            LINE: self.line.kubeconfig,
-            BOX: str(_with_token(folder / "box.kubeconfig", self.front.port, self.token)),
+            TOXIPROXY: self.toxiproxy.kubeconfig,
+            LOAD_BALANCER: str(
+                _token_kubeconfig(folder / "load-balancer.kubeconfig", self.load_balancer.port, self.token)
+            ),
         }
-        self._allow()
+        self._create_role()
 
-    def _have_registry(self, opened: ExitStack) -> tuple[Path, AnyRegistry]:
+    def _start_registry(self, opened: ExitStack) -> tuple[Path, AnyRegistry]:
         disk = opened.enter_context(_disk(self.folder / "server"))
         registry = HostRegistry("distribution-3", disk, self.name)
         opened.callback(registry.stop)
@@ -80,52 +82,53 @@ class World:
         return disk, registry
 
     def reset(self) -> None:
-        """Be as in the beginning: everything works, and nothing is there."""
+        """Restore the initial state: all components run, and the disks are empty."""
         self.registry.start_if_stopped()
-        self.be_placed()
+        self.create_pod()
         self.token.write_text(TOKENS[0])
         for disk in (self.server_disk, self.client_disk):
             for entry in disk.iterdir():
                 if entry.name != "config.yml":
                     shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
 
-    def options(self, front: str, back: bool) -> dict[str, Any]:
-        """What a task says to mean this registry.
+    def options(self, connection: str, registry_proxy: bool) -> dict[str, Any]:
+        """Return the modules' options for this registry.
 
         Args:
-            front: The road to the API server.
-            back: Whether the API server reaches the registry through the proxy.
+            connection: Connection to the API server.
+            registry_proxy: Whether the API server connects to the registry through the proxy.
         """
-        port = self.back.port if back else self.registry.port
-        return {**self.registry.options, "registry_port": port, "kubeconfig": self._kubeconfigs[front]}
+        port = self.registry_proxy.port if registry_proxy else self.registry.port
+        return {**self.registry.options, "registry_port": port, "kubeconfig": self._kubeconfigs[connection]}
 
-    def be_placed(self) -> None:
-        """Have the Pod."""
+    def create_pod(self) -> None:
+        """Create the registry's Pod."""
         place_pod(layout.HOST_ADDRESS, self.pod)
 
-    def be_displaced(self) -> None:
-        """Have no Pod."""
+    def delete_pod(self) -> None:
+        """Delete the registry's Pod."""
         kubectl("delete", f"--namespace={self.namespace}", "pod", self.pod, "--now", "--ignore-not-found")
 
     def stored(self) -> int:
-        """Bytes of blobs and uploads that the registry has."""
+        """Return the bytes of all blobs and uploads in the registry's storage."""
         return sum(path.stat().st_size for path in self.registry.storage.rglob("data") if path.is_file())
 
     def collect_garbage(self) -> None:
-        """Have the registry delete the blobs that no manifest names.
+        """Run the registry's garbage collection, which deletes blobs without a manifest.
 
         Raises:
-            RuntimeError: It did not begin. It may end early, as when images are pushed meanwhile.
+            RuntimeError: The garbage collection did not start. Failures of a started one, such as during a push, are
+                ignored.
         """
         command = [str(layout.BIN / "registry"), "garbage-collect", "--delete-untagged"]
         command.append(str(self.server_disk / "config.yml"))
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none"}
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode and "failed to garbage collect" not in done.stderr:
-            raise RuntimeError(f"garbage collection did not begin: {done.stderr.strip()}")
+            raise RuntimeError(f"garbage collection did not start: {done.stderr.strip()}")
 
     def bind(self, allowed: bool) -> None:
-        """Let the user push and pull, or not."""
+        """Create or delete the RoleBinding that permits the user to push and pull."""
         if allowed:
             binding = {
                 **self._object("RoleBinding"),
@@ -136,8 +139,8 @@ class World:
         else:
             kubectl("delete", f"--namespace={self.namespace}", "rolebinding", self.name)
 
-    def _allow(self) -> None:
-        ports = [f"{self.pod}:{port}" for port in (self.registry.port, self.back.port)]
+    def _create_role(self) -> None:
+        ports = [f"{self.pod}:{port}" for port in (self.registry.port, self.registry_proxy.port)]
         verbs = ["get", "create", "update", "patch"]
         rules = [
             {"apiGroups": [""], "resources": ["pods/proxy"], "resourceNames": ports, "verbs": verbs},
@@ -152,37 +155,37 @@ class World:
         return {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": kind, "metadata": metadata}
 
     def _remove(self) -> None:
-        what = [f"{kind}/{self.name}" for kind in ("rolebinding", "role", "pod")]
-        kubectl("delete", f"--namespace={self.namespace}", *what, "--now", "--ignore-not-found")
+        objects = [f"{kind}/{self.name}" for kind in ("rolebinding", "role", "pod")]
+        kubectl("delete", f"--namespace={self.namespace}", *objects, "--now", "--ignore-not-found")
 
 
-class ClusterWorld(World):
-    """One whose registry the cluster runs, as the role deploys it."""
+class ClusterTestbed(Testbed):
+    """A testbed whose registry is deployed in the cluster by the role."""
 
-    def be_placed(self) -> None:
-        """The cluster sees to that."""
+    def create_pod(self) -> None:
+        """Do nothing: the StatefulSet creates the Pod."""
 
-    def _have_registry(self, opened: ExitStack) -> tuple[Path, AnyRegistry]:
+    def _start_registry(self, opened: ExitStack) -> tuple[Path, AnyRegistry]:
         registry = ClusterRegistry(self.folder / "server", self.name)
         opened.callback(registry.remove)
         registry.deploy()
         return registry.storage, registry
 
 
-def forget_disks() -> None:
-    """Take away what runs that were killed have left mounted."""
+def unmount_stale_disks() -> None:
+    """Unmount the disks of killed runs."""
     for line in Path("/proc/mounts").read_text().splitlines():
-        device, where, *_rest = line.split(" ")
-        mark, _dash, owner = device.rpartition("-")
-        if mark == _MARK and not Path("/proc", owner).exists():
-            subprocess.run(["umount", "--lazy", where], check=True)
+        device, mount_point, *_rest = line.split(" ")
+        name, _dash, owner = device.rpartition("-")
+        if name == _DEVICE and not Path("/proc", owner).exists():
+            subprocess.run(["umount", "--lazy", mount_point], check=True)
 
 
 @contextmanager
 def _disk(folder: Path) -> Iterator[Path]:
-    """A disk of its own, which can be filled without harm to others."""
+    """Mount a small disk that faults can fill."""
     folder.mkdir(parents=True)
-    command = ["mount", "--types", "tmpfs", "--options", f"size={DISK}", f"{_MARK}-{os.getpid()}", str(folder)]
+    command = ["mount", "--types", "tmpfs", "--options", f"size={DISK}", f"{_DEVICE}-{os.getpid()}", str(folder)]
     subprocess.run(command, check=True)
     try:
         yield folder
@@ -196,8 +199,8 @@ def _to_api_server(pair: str) -> http.client.HTTPSConnection:
     return http.client.HTTPSConnection("127.0.0.1", layout.API_PORT, context=context)
 
 
-def _with_token(path: Path, port: int, token: Path) -> Path:
-    """A kubeconfig for the load balancer."""
+def _token_kubeconfig(path: Path, port: int, token: Path) -> Path:
+    """Write a kubeconfig for the load balancer."""
     context = {"name": "chaos", "context": {"cluster": "chaos", "user": "chaos"}}
     value = {
         "apiVersion": "v1",

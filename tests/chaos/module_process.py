@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A module as a process of its own, which can be stopped between two of its steps, and killed.
+"""Runs a module in a child process that can be paused between steps and killed.
 
-A process that is forked from one that has imported everything begins its work at once.
+The processes are forked from a server with all imports, so that they start without delay.
 """
 
 from __future__ import annotations
@@ -34,31 +34,31 @@ from ansible_collections.k8scr.core.plugins.modules import k8scr_pull, k8scr_pus
 MODULES = {"push": k8scr_push, "pull": k8scr_pull}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, kubernetes.client.__name__, kubernetes.config.__name__])
-LONGEST = 300.0
-"""Seconds after which a module counts as one that hangs."""
+MAX_SECONDS = 300.0
+"""Seconds after which the module counts as hung."""
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """What a run moved, in bytes of blobs.
+    """Bytes of blobs that a run transferred.
 
     Attributes:
-        sent: What was handed to connections.
-        received: What was read from connections.
-        cut: As much of that as was in requests that did not come to their end.
-        failures: How many requests failed, or had no answer.
+        sent: Bytes that were sent.
+        received: Bytes that were received.
+        interrupted: Bytes of both in requests that did not complete.
+        failures: Number of requests with an error or without a response.
     """
 
     sent: int = 0
     received: int = 0
-    cut: int = 0
+    interrupted: int = 0
     failures: int = 0
 
     def __add__(self, other: Traffic) -> Traffic:
         return Traffic(
             self.sent + other.sent,
             self.received + other.received,
-            self.cut + other.cut,
+            self.interrupted + other.interrupted,
             self.failures + other.failures,
         )
 
@@ -67,10 +67,10 @@ class Run:
     """A run of a module.
 
     Args:
-        folder: Where its output goes.
+        folder: Folder for the output.
         action: "push" or "pull".
         options: The module's options.
-        stops: The steps before which it waits; the first one is 1.
+        pauses: Steps before which the module pauses, counted from 1.
         environment: Environment variables.
     """
 
@@ -79,41 +79,41 @@ class Run:
         folder: Path,
         action: str,
         options: Mapping[str, Any],
-        stops: Iterable[int] = (),
+        pauses: Iterable[int] = (),
         environment: Mapping[str, str] | None = None,
     ) -> None:
         folder.mkdir(parents=True)
         self._folder = folder
-        self._connection, theirs = CONTEXT.Pipe()
-        words = (theirs, folder, action, dict(options), frozenset(stops), dict(environment or {}))
-        self._process = CONTEXT.Process(target=_run, args=words)
+        self._connection, child_connection = CONTEXT.Pipe()
+        arguments = (child_connection, folder, action, dict(options), frozenset(pauses), dict(environment or {}))
+        self._process = CONTEXT.Process(target=_run, args=arguments)
         self._process.start()
-        theirs.close()
+        child_connection.close()
         self.pid = self._process.pid or 0
         self.killed = False
         self.hung = False
 
-    def attend(self, strike: Callable[[int], None] = lambda _step: None) -> None:
-        """Wait until it ends.
+    def wait(self, on_pause: Callable[[int], None] = lambda _step: None) -> None:
+        """Wait for the end of the module.
 
         Args:
-            strike: Is called with each step that the module waits before.
+            on_pause: Called with the step before which the module pauses.
         """
         try:
-            self._attend(strike)
+            self._resume_until_end(on_pause)
         except BaseException:
-            # It would wait for ever, and the end of all deliveries for it.
+            # A paused module would block the whole test run.
             self.kill()
             raise
         finally:
             self._process.join()
             self._connection.close()
 
-    def _attend(self, strike: Callable[[int], None]) -> None:
-        deadline = time.monotonic() + LONGEST
+    def _resume_until_end(self, on_pause: Callable[[int], None]) -> None:
+        deadline = time.monotonic() + MAX_SECONDS
         while self._connection.poll(max(0.0, deadline - time.monotonic())):
             try:
-                strike(self._connection.recv())
+                on_pause(self._connection.recv())
                 self._connection.send(None)
             except (EOFError, ConnectionError):
                 return
@@ -121,13 +121,13 @@ class Run:
         self.kill()
 
     def kill(self) -> None:
-        """End it without a warning."""
+        """Kill the module."""
         self.killed = True
         self._process.kill()
 
     @cached_property
     def result(self) -> dict[str, Any] | None:
-        """What the module said; nothing if it was killed before it could."""
+        """The module's result; None if the module was killed before it printed one."""
         text = (self._folder / "stdout").read_text()
         try:
             result: dict[str, Any] = json.loads(text)
@@ -137,40 +137,40 @@ class Run:
 
     @property
     def succeeded(self) -> bool:
-        """Whether the module said so."""
+        """Whether the module reported success."""
         return self.result is not None and not self.result.get("failed")
 
     @property
-    def complaints(self) -> str:
-        """What it wrote to standard error, where nothing should be."""
+    def stderr(self) -> str:
+        """The module's standard error, which must be empty."""
         return (self._folder / "stderr").read_text()
 
     @cached_property
     def traffic(self) -> Traffic:
-        """What it moved."""
-        requested: dict[int, str] = {}
-        moved: dict[int, int] = {}
-        answered: dict[int, int] = {}
-        whole: set[int] = set()
+        """The transferred bytes."""
+        methods: dict[int, str] = {}
+        transferred: dict[int, int] = {}
+        statuses: dict[int, int] = {}
+        complete: set[int] = set()
         for line in (self._folder / "traffic").read_text().splitlines():
             kind, number, value = line.split(" ")
-            if kind == "asks":
-                requested[int(number)] = value
-            elif kind == "moves":
-                moved[int(number)] = moved.get(int(number), 0) + int(value)
-            elif kind == "ends":
-                whole.add(int(number))
+            if kind == "request":
+                methods[int(number)] = value
+            elif kind == "block":
+                transferred[int(number)] = transferred.get(int(number), 0) + int(value)
+            elif kind == "end":
+                complete.add(int(number))
             else:
-                answered[int(number)] = int(value)
-        failed = {number for number in requested if not 200 <= answered.get(number, 0) < 500}
-        sent = {number: size for number, size in moved.items() if requested[number] in ("PATCH", "PUT")}
-        received = {number: size for number, size in moved.items() if number not in sent}
-        cut = sum(size for number, size in sent.items() if not 200 <= answered.get(number, 0) < 300)
-        cut += sum(size for number, size in received.items() if number not in whole)
-        return Traffic(sum(sent.values()), sum(received.values()), cut, len(failed))
+                statuses[int(number)] = int(value)
+        failed = {number for number in methods if not 200 <= statuses.get(number, 0) < 500}
+        sent = {number: size for number, size in transferred.items() if methods[number] in ("PATCH", "PUT")}
+        received = {number: size for number, size in transferred.items() if number not in sent}
+        interrupted = sum(size for number, size in sent.items() if not 200 <= statuses.get(number, 0) < 300)
+        interrupted += sum(size for number, size in received.items() if number not in complete)
+        return Traffic(sum(sent.values()), sum(received.values()), interrupted, len(failed))
 
-    def survivors(self) -> list[str]:
-        """The processes that it has left behind."""
+    def remaining_processes(self) -> list[str]:
+        """Return the names of processes that the module left running."""
         found = []
         for path in Path("/proc").glob("[0-9]*/stat"):
             try:
@@ -187,55 +187,55 @@ def _run(
     folder: Path,
     action: str,
     options: dict[str, Any],
-    stops: frozenset[int],
+    pauses: frozenset[int],
     environment: dict[str, str],
 ) -> None:
-    """What the process does."""
+    """Run the module in the child process."""
     os.setsid()
-    # multiprocessing's parent has taken an interrupt upon itself.
+    # The parent process handles interrupts.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.update(environment)
     for number, name in ((1, "stdout"), (2, "stderr")):
         descriptor = os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         os.dup2(descriptor, number)
-    watch = _Watch(connection, folder / "traffic", stops)
-    Registry.request = watch.watched(Registry.request)  # type: ignore[method-assign]
-    Registry.limit = watch.received(Registry.limit)  # type: ignore[method-assign]
-    RequestBody.__iter__ = watch.sent(RequestBody.__iter__)  # type: ignore[method-assign]
+    monitor = _Monitor(connection, folder / "traffic", pauses)
+    Registry.request = monitor.logged_requests(Registry.request)  # type: ignore[method-assign]
+    Registry.limit = monitor.logged_downloads(Registry.limit)  # type: ignore[method-assign]
+    RequestBody.__iter__ = monitor.logged_uploads(RequestBody.__iter__)  # type: ignore[method-assign]
     with patch_module_args(options):
         MODULES[action].main()
 
 
-class _Watch:
-    """Writes down every request and every block of a blob, and lets the module wait before some of these."""
+class _Monitor:
+    """Logs every request and every block of a blob, and pauses the module before some of these steps."""
 
-    def __init__(self, connection: Connection, path: Path, stops: frozenset[int]) -> None:
+    def __init__(self, connection: Connection, path: Path, pauses: frozenset[int]) -> None:
         self._connection = connection
-        self._stops = stops
+        self._pauses = pauses
         self._file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         self._lock = threading.Lock()
         self._step = 0
-        self._requests = 0
+        self._request_count = 0
         self._current = threading.local()
 
-    def watched(self, request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
-        """The registry's method that sends a request, with an eye on it."""
+    def logged_requests(self, request: Callable[..., requests.Response]) -> Callable[..., requests.Response]:
+        """Wrap the registry's method that sends requests."""
 
         def send(registry: Registry, method: str, path: str, **options: Any) -> requests.Response:
             with self._lock:
-                self._wait()
-                self._requests += 1
-                number = self._current.number = self._requests
+                self._pause()
+                self._request_count += 1
+                number = self._current.number = self._request_count
                 self._current.is_download = method == "GET" and "/blobs/uploads/" not in path
-            self._write("asks", number, method)
+            self._write("request", number, method)
             response = request(registry, method, path, **options)
-            self._write("answer", number, response.status_code)
+            self._write("response", number, response.status_code)
             return response
 
         return send
 
-    def received(self, limit: Callable[..., Blocks]) -> Callable[..., Blocks]:
-        """The registry's method that passes bodies' blocks on, with an eye on those of downloads."""
+    def logged_downloads(self, limit: Callable[..., Blocks]) -> Callable[..., Blocks]:
+        """Wrap the registry's method that limits the bandwidth of response bodies."""
 
         def receive(registry: Registry, blocks: Blocks) -> Blocks:
             limited = limit(registry, blocks)
@@ -243,8 +243,8 @@ class _Watch:
 
         return receive
 
-    def sent(self, blocks_of: Callable[..., Blocks]) -> Callable[..., Blocks]:
-        """The method that gives the blocks of a request's body, with an eye on them."""
+    def logged_uploads(self, blocks_of: Callable[..., Blocks]) -> Callable[..., Blocks]:
+        """Wrap the method that yields the blocks of a request body."""
 
         def send(body: RequestBody) -> Blocks:
             return self._counted(blocks_of(body))
@@ -255,14 +255,14 @@ class _Watch:
         number = self._current.number
         for block in blocks:
             with self._lock:
-                self._wait()
-            self._write("moves", number, len(block))
+                self._pause()
+            self._write("block", number, len(block))
             yield block
-        self._write("ends", number, 0)
+        self._write("end", number, 0)
 
-    def _wait(self) -> None:
+    def _pause(self) -> None:
         self._step += 1
-        if self._step in self._stops:
+        if self._step in self._pauses:
             self._connection.send(self._step)
             self._connection.recv()
 

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Runs one module alone: ``task.py MODULE [--without-isal]``, its options on standard input.
+"""Runs one module without a playbook: ``run_module.py MODULE [--without-isal]``, with the options as JSON on stdin.
 
-Its result is printed, and then the seconds from its first line to its last.
+Prints the module's result, then the seconds that the module took without the start of Python.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from ansible.module_utils.testing import patch_module_args
 
 
 def main() -> None:
-    """Run it."""
+    """Run the module."""
     if "--without-isal" in sys.argv:
         sys.modules["isal"] = None  # type: ignore[assignment]
     module = import_module(f"ansible_collections.k8scr.core.plugins.modules.{sys.argv[1]}")
     options = json.load(sys.stdin)
     started = time.monotonic()
-    # Whether it failed is in the result.
+    # The result says whether the module failed.
     with patch_module_args(options), suppress(SystemExit):
         module.main()
     print(json.dumps(time.monotonic() - started))

@@ -2,53 +2,53 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Faults of the line to the API server."""
+"""Faults of the connection to the API server, injected with toxiproxy."""
 
 from __future__ import annotations
 
 import random
 
-from ..world import LINE
-from .fault import Fault, Scene
+from ..testbed import TOXIPROXY
+from .base import Fault, FaultContext
 
 KIB = 1 << 10
 MIB = 1 << 20
 
 
-class ApiServerAway(Fault):
-    """API server gone for a while: connections cut, then refused"""
+class ApiServerUnreachable(Fault):
+    """API server unreachable for a while: connections cut, then refused"""
 
-    front = LINE
+    connection = TOXIPROXY
 
     def __init__(self, draw: random.Random) -> None:
         self.seconds = draw.uniform(0.1, 2)
 
-    def strike(self, scene: Scene) -> None:
-        scene.world.line.be_there(False)
+    def inject(self, context: FaultContext) -> None:
+        context.testbed.toxiproxy.be_there(False)
 
-    def mend(self, scene: Scene) -> None:
-        scene.world.line.be_there(True)
+    def clear(self, context: FaultContext) -> None:
+        context.testbed.toxiproxy.be_there(True)
 
 
-class _OfALine(Fault):
-    """A fault that toxiproxy has a name for."""
+class _Toxic(Fault):
+    """A toxic of toxiproxy."""
 
-    front = LINE
+    connection = TOXIPROXY
     kind = ""
 
     def __init__(self, draw: random.Random) -> None:
         self.stream = draw.choice(["upstream", "downstream"])
         self.attributes: dict[str, int] = {}
 
-    def strike(self, scene: Scene) -> None:
-        self._name = scene.world.line.have(self.kind, self.stream, **self.attributes)
+    def inject(self, context: FaultContext) -> None:
+        self._name = context.testbed.toxiproxy.have(self.kind, self.stream, **self.attributes)
 
-    def mend(self, scene: Scene) -> None:
-        scene.world.line.mend(self._name)
+    def clear(self, context: FaultContext) -> None:
+        context.testbed.toxiproxy.mend(self._name)
 
 
-class Cut(_OfALine):
-    """Every connection cut after some bytes"""
+class CutAfterBytes(_Toxic):
+    """Connections cut after a number of bytes"""
 
     kind = "limit_data"
 
@@ -58,20 +58,20 @@ class Cut(_OfALine):
         self.seconds = draw.uniform(0.5, 2)
 
 
-class CutInAHeader(_OfALine):
-    """Connections cut in the middle of a header"""
+class CutInHeader(_Toxic):
+    """Connections cut within the TLS handshake or the first response"""
 
     kind = "limit_data"
 
     def __init__(self, draw: random.Random) -> None:
         super().__init__(draw)
         self.stream = "downstream"
-        # TLS begins with some 2,000 to 3,000 bytes from the server.
+        # The server sends 2,000 to 3,000 bytes for the TLS handshake.
         self.attributes = {"bytes": draw.randrange(1500, 4000)}
         self.seconds = draw.uniform(0.2, 1)
 
 
-class Reset(_OfALine):
+class ConnectionReset(_Toxic):
     """Connections reset"""
 
     kind = "reset_peer"
@@ -82,8 +82,8 @@ class Reset(_OfALine):
         self.seconds = draw.uniform(0.2, 1)
 
 
-class Stall(_OfALine):
-    """Line silent for longer than `timeout`"""
+class Stall(_Toxic):
+    """Connections stalled for longer than `timeout`"""
 
     kind = "timeout"
     timeout = 3
@@ -94,8 +94,8 @@ class Stall(_OfALine):
         self.seconds = self.timeout + draw.uniform(0, 1)
 
 
-class Slow(_OfALine):
-    """Slow line"""
+class LowBandwidth(_Toxic):
+    """Low bandwidth"""
 
     kind = "bandwidth"
 
@@ -104,8 +104,8 @@ class Slow(_OfALine):
         self.attributes = {"rate": draw.randrange(3000, 9000)}
 
 
-class Long(_OfALine):
-    """Long line"""
+class HighLatency(_Toxic):
+    """High latency"""
 
     kind = "latency"
 

@@ -2,10 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is there: every byte read back and hashed, with nothing of the collection.
-
-Everything returns what is wrong, a line for each.
-"""
+"""Reads images and blobs back and verifies every digest, without code of the collection."""
 
 from __future__ import annotations
 
@@ -23,18 +20,18 @@ _TYPES = [f"application/vnd.{kind}+json" for kind in ("oci.image.index.v1", "oci
 _DOCKER_TYPES = [f"application/vnd.docker.distribution.manifest{kind}v2+json" for kind in (".", ".list.")]
 _ACCEPT = {"Accept": ", ".join([*_TYPES, *_DOCKER_TYPES])}
 Read = Callable[[str, bool], bytes | None]
-"""Reads the content with a digest, which is a manifest or not; None where it is not there."""
+"""Reads the content of a digest. The second argument tells manifests from blobs. Returns None if it is missing."""
 
 
 @dataclass
-class Found:
-    """An image as it is found somewhere.
+class StoredImage:
+    """An image in a registry, a layout or an archive.
 
     Attributes:
-        digest: The digest of its root; None where there is none.
-        configs: The digests of its configs.
-        blobs: Its blobs, and their sizes.
-        problems: What keeps it from being whole.
+        digest: Digest of the root manifest; None if the image is missing.
+        configs: Digests of the configs.
+        blobs: Sizes of the blobs by digest.
+        problems: Missing or damaged content, one line each.
     """
 
     digest: str | None = None
@@ -42,37 +39,37 @@ class Found:
     blobs: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
-    def is_the(self, identity: str) -> bool:
-        """Whether it is the image with this digest, or image ID."""
+    def matches(self, identity: str) -> bool:
+        """Return whether the image has this digest or image ID."""
         return identity == self.digest or identity in self.configs
 
 
-def in_registry(address: str, repository: str, tag: str) -> Found:
-    """Read an image back from a registry, without the way through the API server."""
+def in_registry(address: str, repository: str, tag: str) -> StoredImage:
+    """Read an image from a registry, with a direct connection."""
     url = f"http://{address}/v2/{repository}"
     with requests.Session() as session:
         session.trust_env = False
 
         def read(reference: str, is_manifest: bool) -> bytes | None:
             path = f"manifests/{reference}" if is_manifest else f"blobs/{reference}"
-            answer = session.get(f"{url}/{path}", headers=_ACCEPT, timeout=30)
-            return answer.content if answer.status_code == 200 else None
+            response = session.get(f"{url}/{path}", headers=_ACCEPT, timeout=30)
+            return response.content if response.status_code == 200 else None
 
         content = read(tag, True)
-        return _walk(_digest(content), read) if content is not None else Found()
+        return _walk(_digest(content), read) if content is not None else StoredImage()
 
 
-def in_layout(path: Path, name: str) -> Found:
-    """Read an image back from an OCI layout, or from an archive of one."""
+def in_layout(path: Path, name: str) -> StoredImage:
+    """Read an image from an OCI layout or an OCI archive."""
     if path.is_dir():
 
         def file(member: str) -> bytes | None:
-            there = path / member
-            return there.read_bytes() if there.exists() else None
+            existing = path / member
+            return existing.read_bytes() if existing.exists() else None
 
-        return _in_files(file, name)
+        return _in_layout_files(file, name)
     if not path.exists():
-        return Found()
+        return StoredImage()
     with tarfile.open(path) as tar:
         members = {member.name: member for member in tar}
 
@@ -80,11 +77,11 @@ def in_layout(path: Path, name: str) -> Found:
             stream = tar.extractfile(members[member]) if member in members else None
             return stream.read() if stream else None
 
-        return _in_files(entry, name)
+        return _in_layout_files(entry, name)
 
 
 def damaged_blobs(storage: Path) -> list[str]:
-    """The blobs in a registry's storage that are not what their names say, whether or not an image has them."""
+    """Return a line for each blob in a registry's storage whose content does not match its digest."""
     blobs = storage.glob("docker/registry/v2/blobs/sha256/*/*/data")
     return [
         f"stored blob {path.parent.name} is damaged" for path in blobs if _hex(path.read_bytes()) != path.parent.name
@@ -92,17 +89,17 @@ def damaged_blobs(storage: Path) -> list[str]:
 
 
 def stored_blobs(storage: Path) -> dict[str, int]:
-    """The blobs in a registry's storage by their digests, and their bytes."""
+    """Return the sizes of all blobs in a registry's storage by digest."""
     files = storage.glob("docker/registry/v2/blobs/sha256/*/*/data")
     return {f"sha256:{path.parent.name}": path.stat().st_size for path in files}
 
 
 def open_uploads(storage: Path) -> int:
-    """How many uploads a registry has that nobody has ended."""
+    """Return the number of open upload sessions in a registry's storage."""
     return len(list(storage.glob("docker/registry/v2/repositories/**/_uploads/*/startedat")))
 
 
-def _in_files(read_file: Callable[[str], bytes | None], name: str) -> Found:
+def _in_layout_files(read_file: Callable[[str], bytes | None], name: str) -> StoredImage:
     def read(digest: str, _is_manifest: bool) -> bytes | None:
         return read_file("blobs/" + digest.replace(":", "/"))
 
@@ -110,24 +107,24 @@ def _in_files(read_file: Callable[[str], bytes | None], name: str) -> Found:
     for entry in index["manifests"]:
         if entry.get("annotations", {}).get("org.opencontainers.image.ref.name") == name:
             return _walk(entry["digest"], read)
-    return Found()
+    return StoredImage()
 
 
-def _walk(root: str, read: Read) -> Found:
-    found = Found(root)
+def _walk(root: str, read: Read) -> StoredImage:
+    found = StoredImage(root)
     for blobs in _manifests(root, read, found):
         for blob in blobs:
-            size = _examine(blob["digest"], read(blob["digest"], False), found)
+            size = _verify(blob["digest"], read(blob["digest"], False), found)
             found.blobs[blob["digest"]] = size
             if size != blob["size"]:
                 found.problems.append(f"blob {blob['digest']} has {size} bytes, not {blob['size']}")
     return found
 
 
-def _manifests(digest: str, read: Read, found: Found) -> Iterator[list[dict[str, Any]]]:
-    """The blobs of each manifest that can be reached."""
+def _manifests(digest: str, read: Read, found: StoredImage) -> Iterator[list[dict[str, Any]]]:
+    """Yield the blobs of each reachable manifest."""
     content = read(digest, True)
-    _examine(digest, content, found)
+    _verify(digest, content, found)
     if content is None:
         return
     value = json.loads(content)
@@ -138,7 +135,7 @@ def _manifests(digest: str, read: Read, found: Found) -> Iterator[list[dict[str,
         yield [value["config"], *value["layers"]]
 
 
-def _examine(digest: str, content: bytes | None, found: Found) -> int:
+def _verify(digest: str, content: bytes | None, found: StoredImage) -> int:
     if content is None:
         found.problems.append(f"{digest} is missing")
         return 0

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A module that does nothing but write down when it got to do it."""
+"""A module that only writes the time of its start to a file."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible.module_utils.basic import AnsibleModule
 
 
 def main() -> None:
-    """Write the time, in seconds since 1970, into the file ``path``."""
+    """Write the time in seconds since 1970 to the file ``path``."""
     now = time.time()
     module = AnsibleModule(argument_spec={"path": {"type": "path", "required": True}})
     Path(module.params["path"]).write_text(repr(now))
