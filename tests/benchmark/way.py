@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from live.bad_line import bad_line
 from live.engines import DOCKER
+from live.faulty_connection import faulty_connection
 
 from .measure import Measured
 from .registry import Registry
@@ -38,9 +38,9 @@ def at_a_distance(milliseconds: int, way: Way) -> Way:
 
 @contextmanager
 def _far_away(registry: Registry, milliseconds: int) -> Iterator[Registry]:
-    with tempfile.TemporaryDirectory() as folder, bad_line(Path(folder)) as line:
+    with tempfile.TemporaryDirectory() as folder, faulty_connection(Path(folder)) as line:
         for stream, latency in {"upstream": milliseconds // 2, "downstream": -(-milliseconds // 2)}.items():
-            line.have("latency", stream, latency=latency)
+            line.add_fault("latency", stream, latency=latency)
         kubeconfig = Path(line.kubeconfig)
         (server,) = re.findall(r"server: (\S+)", kubeconfig.read_text())
         yield replace(registry, api_url=server, kubeconfig=kubeconfig)

@@ -24,10 +24,10 @@ class ApiServerAway(Fault):
         self.seconds = draw.uniform(0.1, 2)
 
     def strike(self, scene: Scene) -> None:
-        scene.world.line.be_there(False)
+        scene.world.line.set_enabled(False)
 
     def mend(self, scene: Scene) -> None:
-        scene.world.line.be_there(True)
+        scene.world.line.set_enabled(True)
 
 
 class _OfALine(Fault):
@@ -41,10 +41,10 @@ class _OfALine(Fault):
         self.attributes: dict[str, int] = {}
 
     def strike(self, scene: Scene) -> None:
-        self._name = scene.world.line.have(self.kind, self.stream, **self.attributes)
+        self._name = scene.world.line.add_fault(self.kind, self.stream, **self.attributes)
 
     def mend(self, scene: Scene) -> None:
-        scene.world.line.mend(self._name)
+        scene.world.line.remove_fault(self._name)
 
 
 class Cut(_OfALine):
