@@ -61,7 +61,7 @@ IMPLEMENTATIONS = {
     "distribution-3": _distribution(str(layout.BIN / "registry")),
     "distribution-2.8": _distribution("docker-registry"),
     "go-containerregistry": _go_containerregistry,
-    "go-containerregistry with lists of referrers": _listing,
+    "go-containerregistry with referrers": _listing,
 }
 K8SCR = "k8scr"
 """The registry of the kubectl plugin k8scr."""

@@ -126,8 +126,8 @@ def entry_of(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def load(engine: Engine, name: str, image: str = "busybox") -> str:
-    made = images.ensure(image)
-    return engine.load(made.docker_archive, made.tag, name)
+    original = images.ensure(image)
+    return engine.load(original.docker_archive, original.tag, name)
 
 
 def push_layout(task: Task, image: str, name: str) -> None:

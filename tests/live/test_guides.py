@@ -74,7 +74,7 @@ class Machine:
         self.output = ""
         configuration = folder / ".config/containers/registries.conf"
         configuration.parent.mkdir(parents=True)
-        # Kubelets record the names of pulled images and pull an image again under a new name: make a different one.
+        # Kubelets record the names of pulled images and pull an image again under a new name, so the image must be new.
         original = f"{upstream.address}/{NAMES['registry']}"
         mutate = [str(layout.BIN / "crane"), "mutate", original, f"--label=for={self.host}", f"--tag={original}"]
         subprocess.run(mutate, check=True, capture_output=True)

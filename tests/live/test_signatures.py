@@ -174,7 +174,7 @@ def test_cosign_verifies_signatures_after_push_pull_and_push(
 @pytest.fixture
 def listing(tmp_path: Path) -> Iterator[HostRegistry]:
     """A registry with the referrers API."""
-    with host_registry("go-containerregistry with lists of referrers", tmp_path / "registry", "listing") as running:
+    with host_registry("go-containerregistry with referrers", tmp_path / "registry", "listing") as running:
         yield running
 
 

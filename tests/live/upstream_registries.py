@@ -31,9 +31,11 @@ _SERVICE = "upstream"
 
 
 @contextmanager
-def upstream_registry(make: str, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[HostRegistry]:
+def upstream_registry(
+    implementation: str, folder: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[HostRegistry]:
     """Run a registry without a Pod until the end of the block."""
-    registry = HostRegistry(make, folder, pod="", variables=variables)
+    registry = HostRegistry(implementation, folder, pod="", variables=variables)
     try:
         registry.start()
         yield registry
