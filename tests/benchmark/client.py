@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from live.bad_line import bad_line
 from live.engines import DOCKER
+from live.faulty_connection import faulty_connection
 
 from .measure import Measurement
 from .registry import Registry
@@ -38,9 +38,9 @@ def with_latency(milliseconds: int, client: Client) -> Client:
 
 @contextmanager
 def _delayed(registry: Registry, milliseconds: int) -> Iterator[Registry]:
-    with tempfile.TemporaryDirectory() as folder, bad_line(Path(folder)) as proxy:
+    with tempfile.TemporaryDirectory() as folder, faulty_connection(Path(folder)) as proxy:
         for stream, latency in {"upstream": milliseconds // 2, "downstream": -(-milliseconds // 2)}.items():
-            proxy.have("latency", stream, latency=latency)
+            proxy.add_fault("latency", stream, latency=latency)
         kubeconfig = Path(proxy.kubeconfig)
         (server,) = re.findall(r"server: (\S+)", kubeconfig.read_text())
         yield replace(registry, api_url=server, kubeconfig=kubeconfig)

@@ -133,7 +133,7 @@ def plugin_registry(registry: Registry, names: Sequence[str]) -> Iterator[Regist
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        host = stack.enter_context(host_registries.host_registry(host_registries.SEEDS, folder, "bench-seed"))
+        host = stack.enter_context(host_registries.host_registry(host_registries.K8SCR, folder, "bench-seed"))
         if _crane("digest", f"{registry.address}/{names[0]}"):
             for name in names:
                 if not _crane("copy", f"{registry.address}/{name}", f"{host.address}/{name}"):

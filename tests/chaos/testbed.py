@@ -20,9 +20,9 @@ from typing import Any, Union
 
 from cluster import layout, users
 from cluster.certificates import CA, Pair
-from live.bad_line import BadLine, bad_line
 from live.conftest import kubectl
-from live.host_registries import HostRegistry, place_pod
+from live.faulty_connection import FaultyConnection, faulty_connection
+from live.host_registries import HostRegistry, create_pod
 
 from .cluster_registry import ClusterRegistry
 from .middlebox import Middlebox, middlebox
@@ -59,7 +59,7 @@ class Testbed:
         self.namespace, self.pod = (self.registry.options[option] for option in ("namespace", "registry"))
         opened.callback(self._remove)
         kubeconfig = users.make(name)
-        self.toxiproxy: BadLine = opened.enter_context(bad_line(folder, kubeconfig))
+        self.toxiproxy: FaultyConnection = opened.enter_context(faulty_connection(folder, kubeconfig))
         to_server = functools.partial(_to_api_server, f"user-{name}")
         to_registry = functools.partial(http.client.HTTPConnection, layout.HOST_ADDRESS, self.registry.port)
         self.load_balancer: Middlebox = opened.enter_context(middlebox("127.0.0.1", to_server))
@@ -103,7 +103,7 @@ class Testbed:
 
     def create_pod(self) -> None:
         """Create the registry's Pod."""
-        place_pod(layout.HOST_ADDRESS, self.pod)
+        create_pod(layout.HOST_ADDRESS, self.pod)
 
     def delete_pod(self) -> None:
         """Delete the registry's Pod."""

@@ -24,10 +24,10 @@ class ApiServerUnreachable(Fault):
         self.seconds = draw.uniform(0.1, 2)
 
     def inject(self, context: FaultContext) -> None:
-        context.testbed.toxiproxy.be_there(False)
+        context.testbed.toxiproxy.set_enabled(False)
 
     def clear(self, context: FaultContext) -> None:
-        context.testbed.toxiproxy.be_there(True)
+        context.testbed.toxiproxy.set_enabled(True)
 
 
 class _Toxic(Fault):
@@ -41,10 +41,10 @@ class _Toxic(Fault):
         self.attributes: dict[str, int] = {}
 
     def inject(self, context: FaultContext) -> None:
-        self._name = context.testbed.toxiproxy.have(self.kind, self.stream, **self.attributes)
+        self._name = context.testbed.toxiproxy.add_fault(self.kind, self.stream, **self.attributes)
 
     def clear(self, context: FaultContext) -> None:
-        context.testbed.toxiproxy.mend(self._name)
+        context.testbed.toxiproxy.remove_fault(self._name)
 
 
 class CutAfterBytes(_Toxic):

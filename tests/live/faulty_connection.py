@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A line to the API server that cuts, stalls and tarries as it is told: toxiproxy."""
+"""A connection to the API server with faults: toxiproxy resets, stalls and delays it."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ import requests
 from cluster import layout, programs
 
 
-class BadLine:
-    """A line to the API server that has the faults it is told to have.
+class FaultyConnection:
+    """A connection to the API server with configurable faults.
 
     Args:
-        api: Where toxiproxy is told what to do.
-        kubeconfig: A user's, over this line.
+        api: The URL of toxiproxy's API.
+        kubeconfig: A user's kubeconfig with the proxy as the API server.
     """
 
     def __init__(self, api: str, kubeconfig: Path) -> None:
-        self._proxy = f"{api}/proxies/line"
+        self._proxy = f"{api}/proxies/api-server"
         self._numbers = itertools.count()
         self.kubeconfig = str(kubeconfig)
 
-    def have(self, kind: str, stream: str, **attributes: int) -> str:
-        """Have a fault, in one direction; its name comes back."""
+    def add_fault(self, kind: str, stream: str, **attributes: int) -> str:
+        """Add a fault in one direction and return its name."""
         name = f"{kind}-{next(self._numbers)}"
         toxic = {"name": name, "type": kind, "stream": stream, "attributes": attributes}
         requests.post(f"{self._proxy}/toxics", json=toxic, timeout=5).raise_for_status()
         return name
 
-    def mend(self, name: str) -> None:
-        """Have this fault no more."""
+    def remove_fault(self, name: str) -> None:
+        """Remove a fault."""
         requests.delete(f"{self._proxy}/toxics/{name}", timeout=5).raise_for_status()
 
-    def be_there(self, there: bool) -> None:
-        """Cut every connection and take none any more, or take them again."""
-        requests.post(self._proxy, json={"enabled": there}, timeout=5).raise_for_status()
+    def set_enabled(self, enabled: bool) -> None:
+        """Accept connections, or reset all connections and reject new ones."""
+        requests.post(self._proxy, json={"enabled": enabled}, timeout=5).raise_for_status()
 
 
 @contextmanager
-def bad_line(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Iterator[BadLine]:
-    """A line without a fault yet, until the end of the block.
+def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Iterator[FaultyConnection]:
+    """Provide a connection without faults until the end of the block.
 
     Args:
-        folder: Where its kubeconfig may be written.
-        kubeconfig: Who speaks over it; the administrator, if nothing is said.
+        folder: The folder for its kubeconfig.
+        kubeconfig: The user's kubeconfig; the administrator's by default.
     """
     program = programs.ensure(["toxiproxy"])["toxiproxy"]
     port, listener = _free_port(), _free_port()
@@ -62,11 +62,12 @@ def bad_line(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Iterator[Bad
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             _wait_for(port)
-            proxy = {"name": "line", "listen": f"127.0.0.1:{listener}", "upstream": f"127.0.0.1:{layout.API_PORT}"}
+            proxy = {"name": "api-server", "listen": f"127.0.0.1:{listener}"}
+            proxy["upstream"] = f"127.0.0.1:{layout.API_PORT}"
             requests.post(f"{api}/proxies", json=proxy, timeout=5).raise_for_status()
-            over_it = folder / "line.kubeconfig"
-            over_it.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
-            yield BadLine(api, over_it)
+            proxied = folder / "faulty.kubeconfig"
+            proxied.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
+            yield FaultyConnection(api, proxied)
         finally:
             process.kill()
 
@@ -85,4 +86,4 @@ def _wait_for(port: int) -> None:
             return
         except OSError:
             time.sleep(0.02)
-    raise AssertionError("toxiproxy does not answer")
+    raise AssertionError("toxiproxy does not respond")

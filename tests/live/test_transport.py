@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The road to a Pod, for any client that is based on requests, to registries of each make."""
+"""The transport adapter with clients based on requests and registries of each implementation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connec
 from cluster import layout
 
 from .base_path import base_path
-from .host_registries import MAKES, NAMESPACE, HostRegistry, host_registry
+from .host_registries import IMPLEMENTATIONS, NAMESPACE, HostRegistry, host_registry
 
 REGISTRY = "registry.example"
 URL = f"http://{REGISTRY}"
@@ -28,23 +28,23 @@ CONTENT = os.urandom(3 << 20)
 DIGEST = "sha256:" + hashlib.sha256(CONTENT).hexdigest()
 
 
-@pytest.fixture(scope="module", params=MAKES)
+@pytest.fixture(scope="module", params=IMPLEMENTATIONS)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
-    """A registry of each make."""
-    with host_registry(request.param, tmp_path_factory.mktemp("road"), "road") as registry:
+    """A registry of each implementation."""
+    with host_registry(request.param, tmp_path_factory.mktemp("transport"), "transport") as registry:
         yield registry
 
 
 @pytest.fixture
 def adapter(host: HostRegistry) -> Iterator[PodProxyAdapter]:
-    """The road to the registry, as the administrator."""
+    """The transport adapter for the registry's Pod, with the administrator's credentials."""
     with connect({"kubeconfig": str(layout.KUBECONFIG)}) as cluster:
         yield PodProxyAdapter(cluster.adapter, NAMESPACE, host.pod, host.port)
 
 
 @pytest.fixture
 def session(adapter: PodProxyAdapter) -> Iterator[requests.Session]:
-    """A session on which the road is mounted."""
+    """A session with the transport adapter."""
     with requests.Session() as session:
         session.mount(f"{URL}/", adapter)
         yield session
@@ -52,14 +52,14 @@ def session(adapter: PodProxyAdapter) -> Iterator[requests.Session]:
 
 @pytest.fixture
 def blob(tmp_path: Path) -> Path:
-    """A file with CONTENT."""
+    """A file with the bytes of CONTENT."""
     path = tmp_path / "blob.bin"
     path.write_bytes(CONTENT)
     return path
 
 
 def upload(session: requests.Session, repository: str) -> requests.Response:
-    """Upload a blob as any client does: open a session, follow its Location, close it with the digest."""
+    """Upload a blob as registry clients do: open an upload session, follow its Location, close it with the digest."""
     opened = session.post(f"{URL}/v2/{repository}/blobs/uploads/")
     assert opened.status_code == 202, opened.text
     patched = session.patch(opened.headers["Location"], data=CONTENT)
@@ -67,7 +67,9 @@ def upload(session: requests.Session, repository: str) -> requests.Response:
     return session.put(patched.headers["Location"], params={"digest": DIGEST})
 
 
-def test_oras_pushes_and_pulls_unchanged(adapter: PodProxyAdapter, repository: str, blob: Path, tmp_path: Path) -> None:
+def test_oras_pushes_and_pulls_unchanged_file(
+    adapter: PodProxyAdapter, repository: str, blob: Path, tmp_path: Path
+) -> None:
     client = oras.client.OrasClient(hostname=REGISTRY, insecure=True)
     client.session.mount(f"{URL}/", adapter)
     target = f"{REGISTRY}/{repository}:1"
@@ -80,9 +82,9 @@ def test_oras_pushes_and_pulls_unchanged(adapter: PodProxyAdapter, repository: s
     client.session.close()
 
 
-def test_dxf_pushes_and_pulls_unchanged(adapter: PodProxyAdapter, repository: str, blob: Path) -> None:
+def test_dxf_pushes_and_pulls_unchanged_blob(adapter: PodProxyAdapter, repository: str, blob: Path) -> None:
     with dxf.DXF(REGISTRY, repository, insecure=True) as client:
-        client._sessions[0].mount(f"{URL}/", adapter)  # it has no other door for a session of one's own
+        client._sessions[0].mount(f"{URL}/", adapter)  # dxf has no public parameter for a session
 
         digest = client.push_blob(filename=str(blob))
         client.set_alias("1", digest)
@@ -94,9 +96,9 @@ def test_dxf_pushes_and_pulls_unchanged(adapter: PodProxyAdapter, repository: st
         assert b"".join(content) == CONTENT
 
 
-# go-containerregistry's gives no links.
+# The registry of go-containerregistry sends no links.
 @pytest.mark.parametrize("host", ["distribution-3", "distribution-2.8"], indirect=True)
-def test_dxf_follows_the_links_of_a_long_list(adapter: PodProxyAdapter, repository: str, blob: Path) -> None:
+def test_dxf_follows_links_of_long_tag_list(adapter: PodProxyAdapter, repository: str, blob: Path) -> None:
     with dxf.DXF(REGISTRY, repository, insecure=True) as client:
         client._sessions[0].mount(f"{URL}/", adapter)
         digest = client.push_blob(filename=str(blob))
@@ -107,14 +109,14 @@ def test_dxf_follows_the_links_of_a_long_list(adapter: PodProxyAdapter, reposito
         assert sorted(client.list_aliases(batch_size=3)) == tags
 
 
-def test_an_upload_follows_its_location(session: requests.Session, repository: str) -> None:
+def test_upload_follows_location(session: requests.Session, repository: str) -> None:
     done = upload(session, repository)
 
     assert done.status_code == 201
     assert session.head(f"{URL}/v2/{repository}/blobs/{DIGEST}").headers["Content-Length"] == str(len(CONTENT))
 
 
-def test_a_part_of_a_blob_can_be_asked_for(session: requests.Session, repository: str) -> None:
+def test_get_returns_requested_range_of_blob(session: requests.Session, repository: str) -> None:
     upload(session, repository)
 
     part = session.get(f"{URL}/v2/{repository}/blobs/{DIGEST}", headers={"Range": "bytes=1000-1999"})
@@ -123,7 +125,7 @@ def test_a_part_of_a_blob_can_be_asked_for(session: requests.Session, repository
     assert part.content == CONTENT[1000:2000]
 
 
-def test_a_body_is_not_compressed_on_the_way(session: requests.Session, repository: str) -> None:
+def test_body_is_not_compressed_by_api_server(session: requests.Session, repository: str) -> None:
     upload(session, repository)
 
     blob = session.get(f"{URL}/v2/{repository}/blobs/{DIGEST}", headers={"Accept-Encoding": "gzip"}, stream=True)
@@ -133,7 +135,7 @@ def test_a_body_is_not_compressed_on_the_way(session: requests.Session, reposito
     blob.close()
 
 
-def test_head_has_no_body_and_the_length_of_what_get_has(session: requests.Session, repository: str) -> None:
+def test_head_returns_length_without_body(session: requests.Session, repository: str) -> None:
     upload(session, repository)
 
     head = session.head(f"{URL}/v2/{repository}/blobs/{DIGEST}")
@@ -143,26 +145,26 @@ def test_head_has_no_body_and_the_length_of_what_get_has(session: requests.Sessi
     assert int(head.headers["Content-Length"]) == len(CONTENT)
 
 
-def test_what_the_registry_lacks_is_its_404(session: requests.Session, repository: str) -> None:
+def test_get_returns_404_of_registry_for_missing_manifest(session: requests.Session, repository: str) -> None:
     missing = session.get(f"{URL}/v2/{repository}/manifests/none")
 
     assert missing.status_code == 404
     assert missing.json()["errors"]
 
 
-def test_query_and_trailing_slash_arrive(session: requests.Session) -> None:
+def test_request_preserves_query_and_trailing_slash(session: requests.Session) -> None:
     assert session.get(f"{URL}/v2/").status_code == 200
     assert session.get(f"{URL}/v2/_catalog", params={"n": 1}).status_code == 200
 
 
-def test_one_connection_serves_many_requests(adapter: PodProxyAdapter, session: requests.Session) -> None:
+def test_session_reuses_one_connection_for_many_requests(adapter: PodProxyAdapter, session: requests.Session) -> None:
     for _number in range(5):
         session.get(f"{URL}/v2/")
 
     assert adapter._api_server._pool.num_connections == 1
 
 
-def test_an_api_server_below_a_base_path(host: HostRegistry, repository: str) -> None:
+def test_upload_succeeds_through_api_server_below_base_path(host: HostRegistry, repository: str) -> None:
     with (
         base_path("/k8s/clusters/c-xyz") as server,
         connect({"host": server, "api_key": "unused"}) as cluster,

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who may do what: users with the role's Roles and no other rights, and what the audit log saw of them."""
+"""The permissions of users with one of the registry's Roles only, and their requests in the audit log."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from cluster import audit, components, layout, users
 
 from .conftest import Task, kubectl
 from .host_registries import NAMESPACE, host_registry
+from .image_tasks import pull, push
 from .layout_writer import MEBIBYTE, LayoutWriter
 
 
 @pytest.fixture(scope="module")
 def pusher() -> Path:
-    """A user who may push and nothing else."""
+    """A user with only the permission to push."""
     return _user("pusher", "k8scr-push")
 
 
 @pytest.fixture(scope="module")
 def puller() -> Path:
-    """A user who may pull and nothing else."""
+    """A user with only the permission to pull."""
     return _user("puller", "k8scr-pull")
 
 
 @pytest.fixture(scope="module")
 def pruner() -> Path:
-    """A user who may prune and nothing else."""
+    """A user with only the permission to prune."""
     return _user("pruner", "k8scr-prune")
 
 
 @pytest.fixture(scope="module")
 def proxy_user() -> Path:
-    """A user with the permission for pods/proxy of the write port alone, who cannot even look at the Pod."""
+    """A user with the permission for pods/proxy of the write port only; not even `get` on the Pod is allowed."""
     return _user("proxy-user", _proxy_role("k8scr", "k8scr-0:5000"))
 
 
@@ -62,37 +63,36 @@ def _user(name: str, role: str, namespace: str = "k8scr") -> Path:
     return users.make(name)
 
 
-def push_options(kubeconfig: Path, repository: str) -> dict[str, Any]:
-    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
-    return {"kubeconfig": str(kubeconfig), "images": [source]}
+def push_busybox(task: Task, kubeconfig: Path, repository: str, **options: Any) -> dict[str, Any]:
+    """Push a small image as a user, with further options of the module, and return the result."""
+    return push(task, images.ensure("busybox"), repository, kubeconfig=str(kubeconfig), **options)
 
 
 def verbs_since(position: int, user: str) -> set[str]:
+    """Return the verbs of a user's requests to pods/proxy since a position in the audit log."""
     audit.settle()
     return {event["verb"] for event in audit.proxy_events(position) if event["user"]["username"] == user}
 
 
-def test_whoever_has_the_role_for_pushing_may_push(task: Task, pusher: Path, repository: str) -> None:
-    result = task("k8scr_push", **push_options(pusher, repository))
+def test_push_role_allows_push(task: Task, pusher: Path, repository: str) -> None:
+    result = push_busybox(task, pusher, repository)
 
     assert result["changed"], result.get("msg")
 
 
-def test_push_to_foreign_registry_needs_nothing_but_pods_proxy(task: Task, repository: str, tmp_path: Path) -> None:
-    # Its Pod is named as one of a StatefulSet, so the module looks for a Secret, which this user may not read.
-    with host_registry("distribution-3", tmp_path / "registry", "foreign-0") as foreign:
-        user = _user("proxy-user", _proxy_role(NAMESPACE, f"foreign-0:{foreign.port}"), NAMESPACE)
+def test_push_to_third_party_registry_needs_only_pods_proxy(task: Task, repository: str, tmp_path: Path) -> None:
+    # The Pod's name is that of a StatefulSet's Pod, so the module looks for a Secret, which this user cannot read.
+    with host_registry("distribution-3", tmp_path / "registry", "third-party-0") as registry:
+        user = _user("proxy-user", _proxy_role(NAMESPACE, f"third-party-0:{registry.port}"), NAMESPACE)
 
-        result = task("k8scr_push", **{**push_options(user, repository), **foreign.options})
+        result = push_busybox(task, user, repository, **registry.options)
 
     assert result["changed"], result.get("msg")
 
 
 @pytest.mark.parametrize("check_mode", [False, True])
-def test_push_names_secret_that_user_may_not_read(
-    task: Task, proxy_user: Path, repository: str, check_mode: bool
-) -> None:
-    result = task("k8scr_push", check_mode=check_mode, **push_options(proxy_user, repository))
+def test_push_names_unreadable_secret(task: Task, proxy_user: Path, repository: str, check_mode: bool) -> None:
+    result = push_busybox(task, proxy_user, repository, check_mode=check_mode)
 
     assert result["failed"]
     assert not result["changed"]
@@ -103,41 +103,39 @@ def test_push_names_secret_that_user_may_not_read(
 def test_pull_from_write_port_names_read_only_port(
     task: Task, proxy_user: Path, repository: str, tmp_path: Path
 ) -> None:
-    wanted = {"name": f"docker.io/{repository}:1", "dest": f"oci:{tmp_path}/layout"}
+    dest = f"oci:{tmp_path}/layout"
 
-    result = task("k8scr_pull", kubeconfig=str(proxy_user), registry_port=5000, images=[wanted])
+    result = pull(task, repository, dest, kubeconfig=str(proxy_user), registry_port=5000)
 
     assert "To pull, use the registry's read-only port (registry_port, 5001" in result["msg"]
 
 
-def test_a_push_needs_four_verbs_and_is_in_the_audit_log(
-    task: Task, pusher: Path, repository: str, tmp_path: Path
-) -> None:
-    unheard_of = LayoutWriter(tmp_path / "layout")
-    unheard_of.add(f"docker.io/{repository}:1", layers=1, size=3 * MEBIBYTE + secrets.randbelow(MEBIBYTE))
+def test_push_of_new_image_uses_four_verbs(task: Task, pusher: Path, repository: str, tmp_path: Path) -> None:
+    new = LayoutWriter(tmp_path / "layout")
+    new.add(f"docker.io/{repository}:1", layers=1, size=3 * MEBIBYTE + secrets.randbelow(MEBIBYTE))
     position = audit.position()
 
-    task("k8scr_push", kubeconfig=str(pusher), images=[unheard_of.finish()])
+    task("k8scr_push", kubeconfig=str(pusher), images=[new.finish()])
 
     assert verbs_since(position, "pusher") == {"get", "create", "update", "patch"}
 
 
-def test_check_mode_only_reads(task: Task, pusher: Path, repository: str) -> None:
+def test_push_in_check_mode_uses_only_get(task: Task, pusher: Path, repository: str) -> None:
     position = audit.position()
 
-    task("k8scr_push", check_mode=True, **push_options(pusher, repository))
+    push_busybox(task, pusher, repository, check_mode=True)
 
     assert verbs_since(position, "pusher") == {"get"}
 
 
-def test_image_that_is_there_costs_one_request_beside_that_for_write_path(
+def test_push_of_existing_image_sends_one_request_besides_that_for_write_path(
     task: Task, pusher: Path, repository: str
 ) -> None:
-    task("k8scr_push", **push_options(pusher, repository))
+    push_busybox(task, pusher, repository)
     audit.settle()
     position = audit.position()
 
-    result = task("k8scr_push", **push_options(pusher, repository))
+    result = push_busybox(task, pusher, repository)
 
     audit.settle()
     assert not result["changed"]
@@ -145,8 +143,8 @@ def test_image_that_is_there_costs_one_request_beside_that_for_write_path(
     assert [event["objectRef"]["resource"] for event in requests] == ["secrets", "pods"]
 
 
-def test_whoever_may_pull_may_not_push_and_is_told_what_is_missing(task: Task, puller: Path, repository: str) -> None:
-    result = task("k8scr_push", **push_options(puller, repository))
+def test_push_names_missing_permission_of_user_with_pull_role(task: Task, puller: Path, repository: str) -> None:
+    result = push_busybox(task, puller, repository)
 
     assert result["failed"]
     assert not result["changed"]
@@ -155,67 +153,65 @@ def test_whoever_may_pull_may_not_push_and_is_told_what_is_missing(task: Task, p
 
 
 @pytest.mark.parametrize("user", ["puller", "pruner"])
-def test_only_role_for_pushing_allows_creation(request: pytest.FixtureRequest, user: str) -> None:
+def test_pull_and_prune_roles_allow_no_creation(request: pytest.FixtureRequest, user: str) -> None:
     request.getfixturevalue(user)
     for port in (5000, 5001):
         for verb in ("create", "update", "patch"):
-            assert not _may(user, verb, "pods/proxy", f"k8scr-0:{port}"), (verb, port)
+            assert not _can_i(user, verb, "pods/proxy", f"k8scr-0:{port}"), (verb, port)
 
 
-def test_role_for_pulling_allows_nothing_but_get_on_read_only_port(puller: Path) -> None:
-    assert _may("puller", "get", "pods/proxy", "k8scr-0:5001")
-    assert not _may("puller", "get", "pods/proxy", "k8scr-0:5000")
-    assert not _may("puller", "get", "secrets", "k8scr-write")
+def test_pull_role_allows_only_get_on_read_only_port(puller: Path) -> None:
+    assert _can_i("puller", "get", "pods/proxy", "k8scr-0:5001")
+    assert not _can_i("puller", "get", "pods/proxy", "k8scr-0:5000")
+    assert not _can_i("puller", "get", "secrets", "k8scr-write")
 
 
-def test_roles_for_writing_allow_reading_write_path_and_no_other_secret(pusher: Path, pruner: Path) -> None:
+def test_push_and_prune_roles_allow_reading_write_path_and_no_other_secret(pusher: Path, pruner: Path) -> None:
     for user in ("pusher", "pruner"):
-        assert _may(user, "get", "secrets", "k8scr-write")
-        assert not _may(user, "get", "secrets", "k8scr")
-        assert not _may(user, "list", "secrets", "")
+        assert _can_i(user, "get", "secrets", "k8scr-write")
+        assert not _can_i(user, "get", "secrets", "k8scr")
+        assert not _can_i(user, "list", "secrets", "")
 
 
-def _may(user: str, verb: str, resource: str, name: str) -> bool:
+def _can_i(user: str, verb: str, resource: str, name: str) -> bool:
+    """Return whether `kubectl auth can-i` reports a permission of a user."""
     command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", "--namespace=k8scr", "auth", "can-i"]
     command += [verb, f"{resource.partition('/')[0]}{f'/{name}' if name else ''}", f"--as={user}"]
     command += [f"--subresource={resource.partition('/')[2]}"] if "/" in resource else []
     return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip() == "yes"
 
 
-def test_whoever_may_pull_pulls_by_reading_alone(task: Task, puller: Path, repository: str, tmp_path: Path) -> None:
-    task("k8scr_push", images=push_options(puller, repository)["images"])
+def test_pull_uses_only_get(task: Task, puller: Path, repository: str, tmp_path: Path) -> None:
+    push(task, images.ensure("busybox"), repository)
     position = audit.position()
 
-    image = {"name": f"docker.io/{repository}:1", "dest": f"oci:{tmp_path}/layout"}
-    result = task("k8scr_pull", kubeconfig=str(puller), images=[image])
+    result = pull(task, repository, f"oci:{tmp_path}/layout", kubeconfig=str(puller))
 
     assert result["changed"], result.get("msg")
     assert verbs_since(position, "puller") == {"get"}
 
 
-def test_a_stranger_is_told_which_right_is_missing(task: Task, repository: str) -> None:
-    result = task("k8scr_push", **push_options(users.make("stranger"), repository))
+def test_push_names_missing_permission_of_user_without_role(task: Task, repository: str) -> None:
+    result = push_busybox(task, users.make("stranger"), repository)
 
     assert 'User "stranger" cannot get resource "pods/proxy"' in result["msg"]
 
 
-def test_no_other_pod_is_within_reach_of_the_role(task: Task, pusher: Path, repository: str) -> None:
-    result = task("k8scr_push", registry="k8scr-1", **push_options(pusher, repository))
+def test_push_role_allows_no_push_to_other_pod(task: Task, pusher: Path, repository: str) -> None:
+    result = push_busybox(task, pusher, repository, registry="k8scr-1")
 
     assert "forbid" in result["msg"]
 
 
-def test_the_nodes_port_takes_no_pushes(task: Task, repository: str) -> None:
-    options = push_options(Path(), repository)
-
-    result = task("k8scr_push", images=options["images"], registry_port=5001)
+def test_push_to_read_only_port_names_write_port(task: Task, repository: str) -> None:
+    result = push(task, images.ensure("busybox"), repository, registry_port=5001)
 
     assert result["failed"]
     assert "does not serve below its write path at this port" in result["msg"]
     assert "Use its write port (registry_port, 5000" in result["msg"]
 
 
-def test_nothing_in_the_cluster_pushes_through_the_service(repository: str) -> None:
+def test_service_rejects_push_from_node(repository: str) -> None:
     service = kubectl("get", "service", "k8scr", "--namespace=k8scr", "--output=jsonpath={.spec.clusterIP}")
     layout_folder, reference = str(images.ensure("busybox").layout), f"{service}:5001/{repository}:1"
     command = components.inside("node-1", str(layout.BIN / "crane"), "push", "--insecure", layout_folder, reference)
