@@ -67,5 +67,5 @@ def test_role_replaces_classic_pod_only_with_permission_to_lose_images(variables
 
     after = kubectl("get", "pod", "k8scr", f"--namespace={NAMESPACE}", "--output=jsonpath={.metadata.uid}")
     assert failed.returncode
-    assert "say so with registry_lose_images" in failed.stdout
+    assert "set registry_lose_images to true" in failed.stdout
     assert after != before
