@@ -300,7 +300,7 @@ def test_a_platform_that_the_image_lacks_is_told_with_what_it_has(
 
     result = pull({"name": "team/app:1", "dest": f"oci:{tmp_path}/app", "platforms": ["linux/s390x"]})
 
-    assert "not for linux/s390x. Ask for what it has: linux/amd64, linux/arm64" in result["msg"]
+    assert "does not have the platform linux/s390x. Select from its platforms: linux/amd64, linux/arm64" in result["msg"]
     assert not (tmp_path / "app").exists()
 
 
