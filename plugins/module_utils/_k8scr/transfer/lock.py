@@ -50,9 +50,7 @@ class ImageLock:
         """
         key = _key(name)
         if key not in self._before:
-            raise InputError(
-                f"the lock file {self._path} has no digest for {key}", "Run once without locked to add it"
-            )
+            raise InputError(f"the lock file {self._path} has no digest for {key}", "Run once without locked to add it")
         return self._before[key]
 
     def require(self, name: Reference, image: SourceImage, where: str) -> None:
