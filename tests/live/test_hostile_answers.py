@@ -95,7 +95,7 @@ def test_a_refusal_without_an_end_is_not_read_to_its_end(task: Task, hostile: Ho
 
     message = push(task, hostile, images.ensure("busybox").layout)
 
-    assert "Pod default/hostile answered 400" in message
+    assert "Pod default/hostile responded with 400" in message
     assert endless.hung_up.wait(10)
     assert endless.taken < 64 << 20
 
@@ -108,7 +108,7 @@ def test_headers_that_nobody_can_read_are_the_registrys_fault(task: Task, hostil
     message = push(task, hostile, images.ensure("busybox").layout)
 
     assert "asking Pod hostile failed" in message
-    assert "is not HTTP that can be read" in message
+    assert "is not valid HTTP" in message
 
 
 @pytest.mark.parametrize("began", [b"", b"HTTP/1.1 200 OK\r\n"])
@@ -126,7 +126,7 @@ def test_headers_that_trickle_are_waited_for_as_long_as_for_silence(hostile: Hos
         begun = time.monotonic()
 
         # The API server passes headers on when it has them all.
-        with pytest.raises(ConnectionLostError, match="fell silent"):
+        with pytest.raises(ConnectionLostError, match="timed out during a request"):
             session.get("http://registry.example/v2/", timeout=(5, 2))
 
         assert time.monotonic() - begun < 10
@@ -148,9 +148,7 @@ def test_a_body_that_trickles_is_taken_as_it_comes(hostile: Hostile) -> None:
         assert session.get("http://registry.example/v2/", timeout=(5, 1)).content == b"x" * 10
 
 
-@pytest.mark.parametrize(
-    ("status", "advice"), [(413, "raise its limit"), (401, "The registry wants credentials of its own")]
-)
+@pytest.mark.parametrize(("status", "advice"), [(413, "raise its limit"), (401, "The registry requires credentials")])
 def test_an_answer_in_the_middle_of_a_body_is_heard(task: Task, hostile: Hostile, status: int, advice: str) -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "not this much"}]}'
     head = f"HTTP/1.1 {status} No\r\nDocker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n"
@@ -160,7 +158,7 @@ def test_an_answer_in_the_middle_of_a_body_is_heard(task: Task, hostile: Hostile
 
     message = push(task, hostile, images.ensure_random(64 << 20, 1).layout)
 
-    assert f"Pod default/hostile answered {status}: not this much" in message
+    assert f"Pod default/hostile responded with {status}: not this much" in message
     assert advice in message
 
 
@@ -176,7 +174,7 @@ def test_a_registry_that_wants_a_pause_gets_it(task: Task, hostile: Hostile) -> 
 
     message = push(task, hostile, images.ensure("busybox").layout)
 
-    assert "Pod default/hostile answered 429" in message
+    assert "Pod default/hostile responded with 429" in message
     assert "run again later" in message
     # Several blobs are sent at once, and each is tried again.
     assert times[-1] - times[0] >= 1

@@ -143,7 +143,7 @@ def test_a_challenge_is_not_answered(task: Task, hostile: Hostile) -> None:
 
     result = task("k8scr_push", images=[source], **hostile.options)
 
-    assert "wants credentials of its own" in result["msg"]
+    assert "The registry requires credentials" in result["msg"]
     # The realm is the registry's own address, which no request through the API server has.
     assert [path for path in hostile.asked if path.startswith("/token")] == []
     assert strays(position) == []

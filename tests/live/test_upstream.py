@@ -94,7 +94,7 @@ def test_without_the_password_it_is_said_what_is_missing(task: Task, guarded: Ho
 
     result = task("k8scr_push", images=[f"docker://{guarded.address}/{repository}:1"], upstreams=[settings(guarded)])
 
-    assert "it answered 401. Check the image's name. If it is right, give credentials in upstreams" in result["msg"]
+    assert "status 401. Check the image's name. If it is correct, set credentials in upstreams" in result["msg"]
 
 
 def test_what_skopeo_login_has_kept_is_used(
@@ -152,7 +152,7 @@ def test_whom_the_token_server_does_not_know_is_told_so(
         upstreams=[settings(token_guarded, username=USER, password="mistaken")],
     )
 
-    assert "gives no token: it answered 401. Check the credentials from upstreams" in result["msg"]
+    assert "returned no token: status 401. Check the credentials from upstreams" in result["msg"]
     assert "mistaken" not in json.dumps(result)
 
 
@@ -194,7 +194,7 @@ def test_a_registry_that_wants_a_client_certificate_gets_that_of_certs_d(
         unknown = task("k8scr_push", images=wanted)
 
     assert known["images"][0]["digest"] == made.digest, known.get("msg")
-    assert "wants a client certificate" in unknown["msg"]
+    assert "requires a client certificate" in unknown["msg"]
 
 
 def test_a_mirror_that_fetches_what_it_is_asked_for_stands_in(

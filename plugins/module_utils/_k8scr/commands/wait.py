@@ -6,26 +6,26 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
+from ..http.retry import Retries
 from ..objects.client import ObjectClient
 from ..objects.readiness import Explainer
 from ..registry.cluster import pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
+from .polling import Poll
 
 try:
     import requests
 except ImportError:  # reported by the module
     pass
 
-_POLL = 1.0
 _MISSING_FOR = 5.0
-"""Seconds that a Pod may be missing, as while it moves to another node; a wrong name never gets there."""
+"""Seconds that the Pod may be missing, for example while it moves to another node; then its name is wrong."""
 _CONNECT_TIMEOUT = 10.0
 
 
@@ -43,19 +43,18 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
         ApiServerError: The API server refuses the way to it.
     """
     namespace, pod = options["namespace"], options["registry"]
-    begin = time.monotonic()
-    deadline = begin + options["wait_timeout"]
+    poll = Poll(options["wait_timeout"])
     with connect(options) as cluster:
         # The port may be the one for pulls or the one for pushes.
-        road = pod_adapter(cluster, options, WritePath(cluster.adapter, namespace, pod, ahead=False))
+        transport = pod_adapter(cluster, options, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
-            problem = _ask(road, max(deadline - time.monotonic(), _POLL))
+            problem = _ask(transport, poll.remaining)
             if problem is None:
-                return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
+                return {"changed": False, "elapsed": round(poll.elapsed, 1)}
             is_missing = isinstance(problem, ApiServerError) and problem.status == 404
-            if not problem.transient or (is_missing and time.monotonic() - begin > _MISSING_FOR):
+            if not problem.transient or (is_missing and poll.elapsed > _MISSING_FOR):
                 raise problem
-            if time.monotonic() >= deadline:
+            if poll.expired:
                 why = _why(cluster, namespace, pod)
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(
@@ -63,14 +62,14 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
                     f"{options['wait_timeout']} s: {problem.message}{said}",
                     problem.advice,
                 )
-            time.sleep(_POLL)
+            poll.pause()
 
 
-def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
+def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
     """Ask for the registry's version (OCI distribution specification, "Endpoints"); what is wrong with the answer."""
     question = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with road.send(question, timeout=(_CONNECT_TIMEOUT, patience)) as response:
+        with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(
@@ -83,7 +82,7 @@ def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
 
 def _why(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
-        client = ObjectClient(cluster)
+        client = ObjectClient(cluster, Retries(0.0))
         item = client.get(client.kind("v1", "Pod"), pod, namespace)
     except K8scrError:
         return ""

@@ -2,32 +2,26 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The cluster's registry, as the options of the modules describe it."""
+"""The cluster's registry, reached through the API server."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 from typing import Any
 
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
+from ..http.session import open_session
 from ..transport.base_path import BasePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
+from .chunk_size import ChunkSize
 from .client import Registry
-from .upload import ChunkSize
 from .upload_state import UploadRecords
 from .write_path import ReadOnlyPort, WritePath
-
-try:
-    import requests
-except ImportError:
-    # The module reports what is missing.
-    pass
 
 REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
     "namespace": {"type": "str", "default": "k8scr"},
@@ -36,7 +30,7 @@ REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
     "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
 }
 READ_ONLY_PORT = 5001
-"""The port that the role ``registry`` serves pulls at, unless it is told otherwise."""
+"""The default port of the role ``registry`` for pulls."""
 REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
     "qualify": {"type": "bool", "default": False},
@@ -54,28 +48,23 @@ _CONNECT_TIMEOUT = 10.0
 
 @contextmanager
 def connect_registry(options: Mapping[str, Any], writes: bool) -> Iterator[Registry]:
-    """The cluster's registry, until its connections are closed; nothing is sent yet.
+    """Open a client of the cluster's registry, without sending a request.
 
     Args:
         options: A module's parameters with :data:`REGISTRY_ARGUMENT_SPEC`.
         writes: Whether the module writes to the registry.
 
     Raises:
-        ClusterError: The options lead to no cluster.
+        ClusterError: No cluster is configured, or its configuration is not valid.
     """
-    session = requests.Session()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.adapters.clear()
     pod, namespace = options["registry"], options["namespace"]
     cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
     base_path = WritePath(cluster.adapter, namespace, pod) if writes else ReadOnlyPort(pod)
     transport = pod_adapter(cluster, options, base_path)
-    session.mount(f"{_URL}/", transport)
     identity = f"{cluster.adapter.base_url} {namespace} {transport.target}"
     records = UploadRecords(cache_folder() / "uploads", identity)
     records.forget_expired()
-    with session:
+    with open_session(f"{_URL}/", transport) as session:
         yield Registry(
             session,
             _URL,
@@ -104,5 +93,5 @@ def pod_adapter(cluster: Cluster, options: Mapping[str, Any], base_path: BasePat
 
 
 def cache_folder() -> Path:
-    """Where this user's runs keep what they can do without (XDG Base Directory Specification)."""
+    """Return the folder of this user's caches (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "k8scr"
