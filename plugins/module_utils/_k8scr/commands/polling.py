@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import time
 
-_INTERVAL = 1.0
+INTERVAL = 1.0
 """Seconds between two requests."""
 
 
 class Poll:
-    """A wait for a state that is polled until a deadline.
-
-    Args:
-        seconds: Seconds until the deadline.
-    """
+    """A wait of some seconds for a state that is polled."""
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
@@ -29,15 +25,10 @@ class Poll:
         return time.monotonic() - self._begin
 
     @property
-    def remaining(self) -> float:
-        """Seconds until the deadline, and at least the time until the next request."""
-        return max(self.seconds - self.elapsed, _INTERVAL)
-
-    @property
     def expired(self) -> bool:
         """Whether the deadline has passed."""
         return self.elapsed >= self.seconds
 
     def pause(self) -> None:
         """Wait until the next request."""
-        time.sleep(_INTERVAL)
+        time.sleep(INTERVAL)

@@ -17,7 +17,7 @@ from ..registry.cluster import pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
-from .polling import Poll
+from .polling import INTERVAL, Poll
 
 try:
     import requests
@@ -48,7 +48,7 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
         # The port may be the one for pulls or the one for pushes.
         transport = pod_adapter(cluster, options, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
-            problem = _ask(transport, poll.remaining)
+            problem = _ask(transport, max(poll.seconds - poll.elapsed, INTERVAL))
             if problem is None:
                 return {"changed": False, "elapsed": round(poll.elapsed, 1)}
             is_missing = isinstance(problem, ApiServerError) and problem.status == 404

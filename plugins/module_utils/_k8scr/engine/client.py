@@ -203,17 +203,17 @@ class Engine:
         if complaint:
             return EngineError(f"{self.description} cannot be reached: {complaint}", "Try ssh to that host by hand")
         failure = NetworkError(error)
-        if failure.has(PermissionError):
+        if failure.find(PermissionError):
             return EngineError(
                 f"{self.description} may not be used by this user: permission denied",
                 "Run the task as root (become: true) or as a member of the group docker",
             )
-        if failure.has(ReadTimeoutError, TimeoutError):
+        if failure.find(ReadTimeoutError, TimeoutError):
             return EngineError(f"{self.description} is silent for too long", "See whether it still works")
         # The words of the operating system, where it has any, are the innermost.
         system = [reason for reason in failure.chain if isinstance(reason, OSError) and reason.strerror]
         why = system[-1].strerror if system else str(failure.chain[-1]) or type(failure.chain[-1]).__name__
-        if failure.has(FileNotFoundError, ConnectionRefusedError):
+        if failure.find(FileNotFoundError, ConnectionRefusedError):
             return EngineError(
                 f"{self.description} is not there: {why}",
                 "Start it, or say with docker_host where one is, as unix:///run/podman/podman.sock for Podman's",

@@ -23,6 +23,8 @@ else:
     NETWORK_ERRORS = (OSError, http.client.HTTPException, urllib3_errors.HTTPError)
 """The exceptions that the libraries raise for network errors; those of requests are OSErrors."""
 
+_ATTRIBUTES = ("__cause__", "__context__", "reason", "original_error", "socket_err")
+"""Where the libraries keep the exception that led to another."""
 _T = TypeVar("_T", bound=BaseException)
 
 
@@ -43,10 +45,6 @@ class NetworkError:
         """Return the outermost exception of one of these classes, or ``None``."""
         return next((link for link in self.chain if isinstance(link, kinds)), None)
 
-    def has(self, *kinds: type[BaseException]) -> bool:
-        """Return whether the chain contains an exception of one of these classes."""
-        return self.find(*kinds) is not None
-
     @property
     def is_proxy_error(self) -> bool:
         """Whether the proxy failed. PySocks is only loaded for SOCKS proxies, so its exceptions are found by name."""
@@ -55,14 +53,9 @@ class NetworkError:
         )
 
     @property
-    def is_unresolved(self) -> bool:
-        """Whether a host name cannot be resolved."""
-        return self.has(socket.gaierror)
-
-    @property
     def is_timeout(self) -> bool:
         """Whether the peer did not respond in time."""
-        return self.has(socket.timeout, urllib3_errors.TimeoutError)
+        return self.find(socket.timeout, urllib3_errors.TimeoutError) is not None
 
     @property
     def untrusted_certificate(self) -> str | None:
@@ -83,7 +76,7 @@ class NetworkError:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return all exceptions that led to this one, whichever attribute the libraries keep them in."""
+    """Return an exception and all that led to it."""
     chain: list[BaseException] = []
     waiting: list[BaseException] = [error]
     while waiting:
@@ -91,13 +84,6 @@ def _chain(error: BaseException) -> list[BaseException]:
         if any(link is each for each in chain):
             continue
         chain.append(link)
-        kept = (
-            link.__cause__,
-            link.__context__,
-            getattr(link, "reason", None),
-            getattr(link, "original_error", None),
-            getattr(link, "socket_err", None),
-            *link.args,
-        )
-        waiting.extend(item for item in kept if isinstance(item, BaseException))
+        attributes = (getattr(link, name, None) for name in _ATTRIBUTES)
+        waiting.extend(item for item in (*attributes, *link.args) if isinstance(item, BaseException))
     return chain

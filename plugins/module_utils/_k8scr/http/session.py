@@ -19,14 +19,9 @@ if TYPE_CHECKING:
 
 
 def open_session(url: str, adapter: BaseAdapter) -> requests.Session:
-    """Return a session that sends requests through one adapter only.
+    """Return a session for URLs that begin with ``url``, whose requests ``adapter`` sends.
 
-    It ignores ``~/.netrc`` and the environment's proxies, and it stores no cookies. URLs that do not begin with ``url``
-    are errors.
-
-    Args:
-        url: The beginning of all URLs.
-        adapter: Sends the requests.
+    It ignores ``~/.netrc`` and the environment's proxies, stores no cookies, and rejects other URLs.
     """
     session = requests.Session()
     session.trust_env = False

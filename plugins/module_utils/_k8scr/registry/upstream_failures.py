@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import socket
+
 from ..errors import ConnectionLostError, InputError, K8scrError, SourceError, UnreachableError
 from ..http.network_errors import NetworkError
 
@@ -36,7 +38,7 @@ def explain(error: BaseException, server: str) -> K8scrError:
         return tls_error
     if isinstance(error, (requests_errors.InvalidURL, requests_errors.InvalidProxyURL, requests_errors.InvalidSchema)):
         return InputError(f"cannot connect to {server}: its URL or the proxy's URL is not valid", "Check HTTPS_PROXY")
-    if failure.is_unresolved:
+    if failure.find(socket.gaierror):
         return UnreachableError(
             f"the name of {server} cannot be resolved", "Check the image's name and this machine's DNS"
         )
@@ -44,7 +46,7 @@ def explain(error: BaseException, server: str) -> K8scrError:
         return UnreachableError(
             f"cannot connect to {server} through the proxy: {_reason(failure)}", "Check HTTPS_PROXY"
         )
-    if failure.has(urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError):
+    if failure.find(urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError):
         advice = "Check the image's name, the firewalls on the path, and HTTPS_PROXY"
         return UnreachableError(f"cannot connect to {server}: {_reason(failure)}", advice)
     return ConnectionLostError(f"the connection to {server} was interrupted: {_reason(failure)}", "Check the network")

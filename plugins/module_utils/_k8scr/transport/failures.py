@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import http.client
+import socket
 import ssl
 
 from ..errors import ApiServerError, ClusterError, ConnectionLostError, UnreachableError, UnreadableAnswerError
@@ -58,7 +59,7 @@ def _proxy(failure: NetworkError, server: str) -> ClusterError | None:
         return None
     system = [link for link in failure.chain if isinstance(link, OSError)]
     reason = next((str(link) for link in system if "Tunnel" in str(link)), None)
-    if reason is None and failure.has(ssl.SSLError):
+    if reason is None and failure.find(ssl.SSLError):
         reason = "its TLS certificate or protocol was not accepted"
     if reason is None:
         # The operating system's exceptions are more precise than those of PySocks.
@@ -71,7 +72,7 @@ def _proxy(failure: NetworkError, server: str) -> ClusterError | None:
 
 
 def _name(failure: NetworkError, server: str) -> ClusterError | None:
-    if not failure.is_unresolved:
+    if not failure.find(socket.gaierror):
         return None
     return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and this machine's DNS")
 
@@ -94,12 +95,12 @@ def _tls(failure: NetworkError, server: str) -> ClusterError | None:
 
 
 def _connecting(failure: NetworkError, server: str) -> ClusterError | None:
-    if failure.has(urllib3_errors.NewConnectionError):
+    if failure.find(urllib3_errors.NewConnectionError):
         return UnreachableError(
             f"cannot connect to {server}: {_system_reason(failure) or 'no connection'}",
             "Check that the API server runs, and the host and the port",
         )
-    if failure.has(urllib3_errors.ConnectTimeoutError):
+    if failure.find(urllib3_errors.ConnectTimeoutError):
         return UnreachableError(
             f"cannot connect to {server}: timed out", "Check the host, the port and the firewalls on the path"
         )
