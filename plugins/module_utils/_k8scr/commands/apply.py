@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,11 +18,10 @@ from ..transport.cluster import connect
 from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
+from .polling import Poll
 
-_POLL = 1.0
-"""Seconds between two looks at an object that is not ready."""
-_KIND_PATIENCE = 30.0
-"""Seconds that the API server may take to serve a kind whose definition was applied a moment ago."""
+_KIND_TIMEOUT = 30.0
+"""Seconds to wait until the API server serves a kind after its CustomResourceDefinition was applied."""
 
 
 APPLY_ARGUMENT_SPEC: dict[str, Any] = {
@@ -246,9 +244,9 @@ class Applier:
         Raises:
             ClusterError: One does not get ready; the message holds the cluster's reasons.
         """
-        deadline = time.monotonic() + timeout
+        poll = Poll(timeout)
         for outcome in outcomes:
-            self._wait_ready(outcome, deadline, timeout)
+            self._wait_ready(outcome, poll)
 
     def wait_gone(self, outcomes: Sequence[Outcome], timeout: float) -> None:
         """Wait until deleted objects are no longer there.
@@ -260,7 +258,7 @@ class Applier:
         Raises:
             ClusterError: One stays.
         """
-        deadline = time.monotonic() + timeout
+        poll = Poll(timeout)
         for outcome in outcomes:
             if outcome.action != "deleted":
                 continue
@@ -268,12 +266,12 @@ class Applier:
                 item = self._look(outcome)
                 if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
                     break
-                if time.monotonic() >= deadline:
+                if poll.expired:
                     finalizers = ", ".join(item["metadata"].get("finalizers") or [])
                     because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
                     name = describe(outcome.definition, outcome.namespace)
                     raise ClusterError(f"{name} is still there after {timeout:g} s{because}")
-                time.sleep(_POLL)
+                poll.pause()
 
     def _apply(
         self, kind: Any, definition: Mapping[str, Any], namespace: str | None, before: Mapping[str, Any] | None
@@ -311,7 +309,7 @@ class Applier:
 
     def _kind(self, definition: Mapping[str, Any]) -> Any | None:
         """How the cluster serves the definition's kind; None for one that only a real run would have made."""
-        deadline = time.monotonic() + _KIND_PATIENCE
+        poll = Poll(_KIND_TIMEOUT)
         while True:
             kind = self._client.kind(definition["apiVersion"], definition["kind"])
             if kind is not None:
@@ -319,12 +317,12 @@ class Applier:
             promised = _group_kind(definition) in self._promised
             if promised and self._check_mode:
                 return None
-            if not promised or time.monotonic() >= deadline:
+            if not promised or poll.expired:
                 raise InputError(
                     f"the cluster does not know the kind {definition['kind']} of {definition['apiVersion']}",
                     "Check both, and apply the CustomResourceDefinition first",
                 )
-            time.sleep(_POLL)
+            poll.pause()
 
     def _remember(self, definition: Mapping[str, Any]) -> None:
         if definition["kind"] == "CustomResourceDefinition":
@@ -337,7 +335,7 @@ class Applier:
             return None
         return definition["metadata"].get("namespace") or self._namespace
 
-    def _wait_ready(self, outcome: Outcome, deadline: float, timeout: float) -> None:
+    def _wait_ready(self, outcome: Outcome, poll: Poll) -> None:
         name = describe(outcome.definition, outcome.namespace)
         while True:
             item = self._look(outcome)
@@ -346,12 +344,12 @@ class Applier:
             state = state_of(item)
             if state.ready or self._binds_later(item):
                 return
-            if state.hopeless or time.monotonic() >= deadline:
+            if state.hopeless or poll.expired:
                 why = Explainer(self._client).why(item)
-                within = "" if state.hopeless else f" within {timeout:g} s"
+                within = "" if state.hopeless else f" within {poll.seconds:g} s"
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(f"{name} did not get ready{within}: {state.progress}{said}")
-            time.sleep(_POLL)
+            poll.pause()
 
     def _look(self, outcome: Outcome) -> dict[str, Any] | None:
         kind = self._client.kind(outcome.definition["apiVersion"], outcome.definition["kind"])

@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
+from ..http.retry import Retries
 from ..objects.client import ObjectClient
 from ..objects.readiness import Explainer
 from ..registry.cluster import PodSettings, pod_adapter
@@ -21,6 +21,7 @@ from ..transport.pod_proxy import PodProxyAdapter
 from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
+from .polling import INTERVAL, Poll
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
 
 try:
@@ -28,9 +29,8 @@ try:
 except ImportError:  # reported by the module
     pass
 
-_POLL = 1.0
 _MISSING_FOR = 5.0
-"""Seconds that a Pod may be missing, as while it moves to another node; a wrong name never gets there."""
+"""Seconds that the Pod may be missing, for example while it moves to another node; then its name is wrong."""
 _CONNECT_TIMEOUT = 10.0
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
@@ -81,19 +81,18 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if check_mode:
         return {"changed": False}
     namespace, pod = settings.pod.namespace, settings.pod.name
-    begin = time.monotonic()
-    deadline = begin + settings.timeout
+    poll = Poll(settings.timeout)
     with connect(settings.cluster) as cluster:
         # The port may be the one for pulls or the one for pushes.
-        road = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
+        transport = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
-            problem = _ask(road, max(deadline - time.monotonic(), _POLL))
+            problem = _ask(transport, max(poll.seconds - poll.elapsed, INTERVAL))
             if problem is None:
-                return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
+                return {"changed": False, "elapsed": round(poll.elapsed, 1)}
             is_missing = isinstance(problem, ApiServerError) and problem.status == 404
-            if not problem.transient or (is_missing and time.monotonic() - begin > _MISSING_FOR):
+            if not problem.transient or (is_missing and poll.elapsed > _MISSING_FOR):
                 raise problem
-            if time.monotonic() >= deadline:
+            if poll.expired:
                 why = _why(cluster, namespace, pod)
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(
@@ -101,14 +100,14 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                     f"{settings.timeout} s: {problem.message}{said}",
                     problem.advice,
                 )
-            time.sleep(_POLL)
+            poll.pause()
 
 
-def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
+def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
     """Ask for the registry's version (OCI distribution specification, "Endpoints"); what is wrong with the answer."""
     question = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with road.send(question, timeout=(_CONNECT_TIMEOUT, patience)) as response:
+        with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(
@@ -121,7 +120,7 @@ def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
 
 def _why(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
-        client = ObjectClient(cluster)
+        client = ObjectClient(cluster, Retries(0.0))
         item = client.get(client.kind("v1", "Pod"), pod, namespace)
     except K8scrError:
         return ""

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import os
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError, retry_of_status
+from ..http.retry import Retries, retry_after
 from ..redaction import HIDDEN
 from ..transport.api_server import translate
 from ..transport.cluster import Cluster
@@ -24,22 +24,24 @@ except ImportError:  # reported by cluster.connect()
     pass
 
 FIELD_MANAGER = "k8scr"
-_ATTEMPTS = 4
-_BUSY = (429, 503, 504)
+_NOT_CARRIED_OUT = (429, 503, 504)
+"""Status codes of requests that the API server usually did not carry out."""
 
 
 class ObjectClient:
     """Reads and writes objects of any kind.
 
-    Every request of it can be repeated without harm, and is, when the API server is busy for a moment.
+    Failing requests are retried.
 
     Args:
         cluster: The cluster.
+        retries: The retry policy.
     """
 
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, retries: Retries | None = None) -> None:
         from kubernetes.dynamic import DynamicClient
 
+        self._retries = retries or Retries()
         self._server = cluster.adapter.server_name
         # The library keeps what it discovers in a file of guessable name in /tmp; a path that cannot be stops that.
         nowhere = os.path.join(os.devnull, "discovery")
@@ -116,7 +118,10 @@ class ObjectClient:
         )
 
     def create(self, kind: Any, body: Mapping[str, Any], namespace: str | None, dry_run: bool) -> dict[str, Any] | None:
-        """Create one object, as :meth:`apply`; None when another was faster."""
+        """Create one object, as :meth:`apply`; None if it exists.
+
+        A request that may have been carried out is not retried, because the retry would find the object.
+        """
         options: dict[str, Any] = {"field_manager": FIELD_MANAGER}
         if dry_run:
             options["dry_run"] = "All"
@@ -125,6 +130,7 @@ class ObjectClient:
                 f"create {describe(body, namespace)}",
                 lambda: self._dynamic.create(kind, body=dict(body), namespace=namespace, **options),
                 secret_values(body),
+                repeatable=False,
             )
         except ApiServerError as error:
             if error.status == 409:
@@ -155,33 +161,40 @@ class ObjectClient:
         )
         return bytes(raw.data).decode("utf-8", "replace").strip()[:300]
 
-    def _fetch(self, doing: str, request: Callable[[], Any], secrets: set[str] | None = None) -> dict[str, Any]:
-        answer = self._ask(doing, request, secrets)
-        return answer.to_dict() if hasattr(answer, "to_dict") else {}
+    def _fetch(
+        self, doing: str, request: Callable[[], Any], secrets: set[str] | None = None, repeatable: bool = True
+    ) -> dict[str, Any]:
+        response = self._ask(doing, request, secrets, repeatable)
+        return response.to_dict() if hasattr(response, "to_dict") else {}
 
-    def _ask(self, doing: str, request: Callable[[], Any], secrets: set[str] | None = None) -> Any:
+    def _ask(
+        self, doing: str, request: Callable[[], Any], secrets: set[str] | None = None, repeatable: bool = True
+    ) -> Any:
         from kubernetes.client.exceptions import ApiException
 
-        for attempt in range(1, _ATTEMPTS + 1):
+        attempts = self._retries.begin(doing)
+        while True:
+            failure: K8scrError
             try:
-                return request()
+                response = request()
             except ApiException as error:
-                if error.status not in _BUSY or attempt == _ATTEMPTS:
-                    raise _refused(doing, error, secrets or set()) from None
-                time.sleep(_patience(error, attempt))
+                attempts.note_response()
+                failure = _refused(doing, error, secrets or set())
+                may_be_done = error.status not in _NOT_CARRIED_OUT
             except HTTPError as error:
-                raise translate(error, self._server) from error
-        raise AssertionError("unreachable")
+                failure, may_be_done = translate(error, self._server), True
+            except K8scrError as error:
+                failure, may_be_done = error, isinstance(error, ConnectionLostError)
+            else:
+                attempts.note_progress()
+                return response
+            if may_be_done and not repeatable:
+                raise failure
+            attempts.wait_or_raise(failure)
 
 
 def _path(kind: Any, name: str, namespace: str | None) -> str:
     return f"{kind.kind} {namespace}/{name}" if namespace else f"{kind.kind} {name}"
-
-
-def _patience(error: Any, attempt: int) -> float:
-    """Seconds to wait before asking a busy server again."""
-    asked = (error.headers or {}).get("Retry-After", "")
-    return min(float(asked), 30.0) if asked.isdigit() else float(attempt)
 
 
 def _refused(doing: str, error: Any, secrets: set[str]) -> ApiServerError:
@@ -198,7 +211,8 @@ def _refused(doing: str, error: Any, secrets: set[str]) -> ApiServerError:
     elif error.status == 409 and causes:
         message = "others manage fields of it: " + "; ".join(causes)
         advice = "Leave these fields to them, or take them over with force"
-    return ApiServerError(f"the API server refused to {doing}: {message}", advice, status=error.status)
+    retry = retry_of_status(error.status, retry_after(error.headers or {}))
+    return ApiServerError(f"the API server refused to {doing}: {message}", advice, error.status, retry)
 
 
 def _status(error: Any) -> tuple[str, list[str]]:

@@ -22,7 +22,16 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
+from ..errors import (
+    ApiServerError,
+    ConnectionLostError,
+    K8scrError,
+    RegistryError,
+    Retry,
+    UnreadableAnswerError,
+    retry_of_status,
+)
+from ..http.retry import retry_after
 from .base_path import BasePath
 from .failures import NETWORK_ERRORS, unauthorized
 
@@ -54,8 +63,8 @@ _BROKE = re.compile(
 _WITHOUT_POD_NETWORK = (
     ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
 )
-_TRIES_OF_WHAT_WAS_ALLOWED = 6
-"""Of what the same task was allowed a moment before: with growing waits, some six seconds."""
+_ATTEMPTS_OF_ALLOWED_REQUESTS = 6
+"""Attempts after a 403 for a method that was allowed earlier in the task: about six seconds in total."""
 _ADVICE = {429: "The API server has too much to do; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
@@ -212,9 +221,8 @@ class PodProxyAdapter(BaseAdapter):
         said = _without(base, body[:_MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
         status = _status_of(said)
         if status is not None:
-            refused = self._explain(response.request.method or "", response.status_code, status)
-            refused.retry_after = seconds_of(response.headers.get("Retry-After", ""))
-            raise refused
+            after = retry_after(response.headers)
+            raise self._explain(response.request.method or "", response.status_code, status, after)
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
             io.BytesIO(said),
@@ -227,44 +235,49 @@ class PodProxyAdapter(BaseAdapter):
         rebuilt.url = response.url
         return rebuilt, response.status_code != 404 or said != _NO_SUCH_PATH
 
-    def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError | ConnectionLostError:
+    def _explain(
+        self, method: str, code: int, status: dict[str, Any], after: float
+    ) -> ApiServerError | ConnectionLostError:
         said = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
             return unauthorized(said)
         if code == 403:
-            forbidden = ApiServerError(
+            # An API server that has just started forbids everything until it has read the roles.
+            retry = Retry(_ATTEMPTS_OF_ALLOWED_REQUESTS, after) if method in self._allowed else None
+            return ApiServerError(
                 f"the API server forbids the way to {where}: {said:.500}",
                 f"Allow that verb on pods/proxy with resourceNames [{self.target}] by a Role in {self.namespace}",
                 code,
+                retry,
             )
-            # An API server that has just started forbids everything until it has read the roles.
-            if method in self._allowed:
-                forbidden.transient, forbidden.tries = True, _TRIES_OF_WHAT_WAS_ALLOWED
-            return forbidden
         if code == 404:
-            missing = ApiServerError(
+            # While a Pod moves to another node, it does not exist for a moment.
+            return ApiServerError(
                 f"there is no {where}: {said:.300}",
                 "Deploy the registry with the role k8scr.core.registry, or name its Pod with registry and namespace",
                 code,
+                Retry(after=after),
             )
-            # A Pod that moves to another node is away for a moment.
-            missing.transient = True
-            return missing
         # A Pod without an address yet is refused as one whose address is not allowed.
         if "trying to reach service" in said or "address not allowed" in said:
             advice = self._pod_state() or "See that the Pod is Running and listens there"
             port = self.target.rsplit(":", 1)[-1]
             if _BROKE.match(said):
-                return ConnectionLostError(f"the API server lost {where} at port {port}: {said:.300}", advice)
+                return ConnectionLostError(
+                    f"the API server lost {where} at port {port}: {said:.300}", advice, Retry(after=after)
+                )
             if _NO_WAY.search(said):
                 advice += _WITHOUT_POD_NETWORK
-            unreachable = ApiServerError(
-                f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code
+            return ApiServerError(
+                f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code, Retry(after=after)
             )
-            unreachable.transient, unreachable.tries = True, None
-            return unreachable
-        return ApiServerError(f"the API server refuses the way to {where}: {said:.500}", _ADVICE.get(code), code)
+        return ApiServerError(
+            f"the API server refuses the way to {where}: {said:.500}",
+            _ADVICE.get(code),
+            code,
+            retry_of_status(code, after),
+        )
 
     def _pod_state(self) -> str | None:
         """Return what is known of the Pod; a user who may only use its proxy may not look at it."""

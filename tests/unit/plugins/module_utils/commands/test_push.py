@@ -300,7 +300,7 @@ def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
 
     assert result["msg"].isprintable()
     assert "docker.io/library/app:1: blob sha256:" in result["msg"]
-    assert "the registry answered 403: not you" in result["msg"]
+    assert "the registry responded with 403: not you" in result["msg"]
 
 
 def test_the_sources_are_closed_when_all_is_done(

@@ -18,9 +18,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.chunk_size import ChunkSize
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import ChunkSize
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import blob, content_of, read_blob
@@ -139,7 +139,7 @@ def test_what_is_cut_at_a_limit_and_forgotten_is_soon_sent_in_parts_that_stay_be
 def test_a_request_of_one_mebibyte_is_not_made_smaller(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(413, {}, b"too large"))
 
-    with pytest.raises(RegistryError, match=r"answered 413.*limits the length of requests"):
+    with pytest.raises(RegistryError, match=r"responded with 413.*limits the size of requests"):
         upload(repository)
 
     assert repository.store.chunks.size == MIB
@@ -229,7 +229,7 @@ def test_an_upload_that_is_lost_again_and_again_is_given_up(server: RegistryServ
     chunked = Registry(registry._session, server.url, retries=patient, chunks=ChunkSize(2 * MIB))
     server.fail("PATCH", "/blobs/uploads/", lambda answer: _second_is_lost(server, answer))
 
-    with pytest.raises(RegistryError, match="answered 404"):
+    with pytest.raises(RegistryError, match="responded with 404"):
         upload(Repository(chunked, "team/app"))
 
     assert verbs(server).count("POST") == 3
@@ -247,7 +247,7 @@ def test_what_was_tried_again_is_accounted_for(server: RegistryServer, repositor
 
     (entry,) = repository.store.retries.account
     assert entry["what"] == f"blob {BLOB.digest} to team/app"
-    assert "answered 503" in entry["why"]
+    assert "responded with 503" in entry["why"]
     assert entry["times"] == 2
 
 
@@ -332,5 +332,5 @@ def test_a_download_that_is_cut_goes_on_where_it_was(server: RegistryServer, rep
 def test_a_part_that_was_not_asked_for_is_refused(server: RegistryServer, repository: Repository) -> None:
     server.fail("GET", "/blobs/", Answer(206, {"Content-Range": f"bytes 0-99/{len(LARGE)}"}, LARGE[:100]))
 
-    with pytest.raises(RegistryError, match="another part than was asked for"):
+    with pytest.raises(RegistryError, match="another range than requested"):
         read_blob(repository, BLOB, 50)

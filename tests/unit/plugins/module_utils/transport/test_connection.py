@@ -242,7 +242,7 @@ def test_a_server_that_does_not_let_in_is_given_up(cluster_of: Connect, options:
     with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
         adapter = cluster_of({**options, "host": f"https://127.0.0.1:{deaf.getsockname()[1]}"}).adapter
 
-        with pytest.raises(ClusterError, match=r"did not answer in time|fell silent"):
+        with pytest.raises(ClusterError, match=r"timed out"):
             adapter.open("GET", f"{adapter.base_url}/", timeout=(0.1, 0.1))
 
 
@@ -259,7 +259,7 @@ def test_a_connection_that_is_closed_without_an_answer_is_lost(
     api_server.closes_after_answer = True
     api_server.reply(b"")
 
-    with pytest.raises(ConnectionLostError, match="was cut: closed without an answer"):
+    with pytest.raises(ConnectionLostError, match="was interrupted: closed without a response"):
         ask(options)
 
 
@@ -273,7 +273,7 @@ def test_an_answer_that_is_cut_in_its_header_is_none(
     api_server.closes_after_answer = True
     api_server.reply(beginning)
 
-    with pytest.raises(ConnectionLostError, match="was cut: closed in the middle of an answer"):
+    with pytest.raises(ConnectionLostError, match="was interrupted: closed during a response"):
         ask(options)
 
 

@@ -17,6 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ClusterError,
     ConnectionLostError,
     K8scrError,
+    Retry,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from unit.plugins.module_utils.transport.servers import Server, answer
@@ -301,7 +302,7 @@ def test_an_api_server_with_too_much_to_do_says_for_how_long(session: requests.S
     with pytest.raises(ApiServerError, match="run again later") as caught:
         session.get(f"{URL}/v2/")
 
-    assert (caught.value.transient, caught.value.retry_after) == (True, 7.0)
+    assert caught.value.retry == Retry(after=7.0)
 
 
 def test_head_of_something_that_is_not_there_is_asked_again_to_know_who_says_so(
@@ -360,14 +361,14 @@ def test_an_answer_that_is_cut_off_is_a_lost_connection(session: requests.Sessio
     api_server.closes_after_answer = True
     api_server.reply(answer(200, {"Content-Length": "100"}, b"short"))
 
-    with pytest.raises(ConnectionLostError, match="was cut"):
+    with pytest.raises(ConnectionLostError, match="was interrupted"):
         session.get(f"{URL}/v2/a/blobs/x")
 
 
 def test_silence_is_waited_for_only_so_long(session: requests.Session, api_server: Server) -> None:
     api_server.reply(lambda request: answer(200) if api_server.stopping.wait(5) else b"")
 
-    with pytest.raises(ConnectionLostError, match="fell silent"):
+    with pytest.raises(ConnectionLostError, match="timed out during a request"):
         session.get(f"{URL}/v2/", timeout=(5, 0.1))
 
 
@@ -376,7 +377,7 @@ def test_silence_in_the_middle_of_an_answer_is_waited_for_only_so_long(
 ) -> None:
     api_server.reply(answer(200, {"Content-Length": "100"}, b"short"))
 
-    with pytest.raises(ConnectionLostError, match="fell silent"):
+    with pytest.raises(ConnectionLostError, match="timed out during a request"):
         session.get(f"{URL}/v2/", timeout=(5, 0.1))
 
 
@@ -391,7 +392,7 @@ def test_a_server_that_takes_no_more_of_a_body_is_given_up(
     api_server.reply(deaf)
     adapter = cluster_of(options, silence_timeout=0.1).adapter
 
-    with pytest.raises(ConnectionLostError, match="fell silent"):
+    with pytest.raises(ConnectionLostError, match="timed out during a request"):
         adapter.open("PATCH", f"{adapter.base_url}/", {}, (bytes(1 << 20) for _number in range(64)))
 
 
@@ -427,5 +428,5 @@ def test_what_is_no_http_is_said_to_be_none(session: requests.Session, api_serve
     api_server.closes_after_answer = True
     api_server.reply(nonsense)
 
-    with pytest.raises(ClusterError, match=r"Pod k8scr-0 .* is not HTTP that can be read"):
+    with pytest.raises(ClusterError, match=r"Pod k8scr-0 .* is not valid HTTP"):
         session.get(f"{URL}/v2/")

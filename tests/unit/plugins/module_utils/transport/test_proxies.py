@@ -119,14 +119,14 @@ def test_a_server_without_tls_is_asked_of_the_proxy_by_its_own_address(
 def test_a_proxy_that_refuses_is_said_without_its_password(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
     proxy.refusal = 407
 
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*407") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: .*407") as caught:
         ask({**options, "proxy": proxy.url.replace("//", "//me:canary@")})
 
     assert "canary" not in str(caught.value)
 
 
 def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, options: dict[str, Any]) -> None:
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: connection refused") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: connection refused") as caught:
         ask({**options, "proxy": "http://me:canary@127.0.0.1:1"})
 
     assert "canary" not in str(caught.value)
@@ -134,7 +134,7 @@ def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, option
 
 @pytest.mark.parametrize("proxy_url", ["ftp://proxy", "proxy.example.com:3128", "http://"])
 def test_a_proxy_that_is_no_url_is_refused(ask: Ask, options: dict[str, Any], proxy_url: str) -> None:
-    with pytest.raises(ClusterError, match="the proxy is not a URL of an HTTP or SOCKS proxy"):
+    with pytest.raises(ClusterError, match="the proxy is not the URL of an HTTP or SOCKS proxy"):
         ask({**options, "proxy": proxy_url})
 
 
@@ -151,14 +151,14 @@ def test_a_socks_proxy_is_passed_through(
 def test_a_socks_proxy_that_refuses_is_said(ask: Ask, options: dict[str, Any], socks_proxy: SocksProxy) -> None:
     socks_proxy.refusal = 2
 
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*not allowed") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: .*not allowed") as caught:
         ask({**options, "proxy": f"socks5://me:canary@{socks_proxy.address}"})
 
     assert "canary" not in str(caught.value)
 
 
 def test_a_socks_proxy_that_is_not_there_is_said(ask: Ask, options: dict[str, Any]) -> None:
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: connection refused") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: connection refused") as caught:
         ask({**options, "proxy": "socks5://me:canary@127.0.0.1:1"})
 
     assert "canary" not in str(caught.value)

@@ -174,7 +174,7 @@ def test_secret_without_usable_path_is_refused(
 ) -> None:
     registry.secret = response
 
-    with pytest.raises(ApiServerError, match="the Secret k8scr-write in namespace k8scr holds no usable write path"):
+    with pytest.raises(ApiServerError, match="the Secret k8scr-write in namespace k8scr contains no valid write path"):
         open_session().get(f"{URL}/v2/")
 
 
@@ -206,7 +206,7 @@ def test_missing_route_of_registry_is_returned_as_it_is(
 def test_pull_from_write_port_names_read_only_port_and_reads_no_secret(
     registry: RegistryBelowPath, open_session: Open
 ) -> None:
-    with pytest.raises(RegistryError, match="serves no registry at the root of this port") as caught:
+    with pytest.raises(RegistryError, match="does not serve a registry at the root of this port") as caught:
         open_session("pull").get(f"{URL}/v2/a/manifests/1")
 
     assert "use the registry's read-only port (registry_port, 5001" in str(caught.value)
