@@ -145,8 +145,8 @@ objects:
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import (
-    read_given,
-    redacted_definition,
+    read_options,
+    redact_definition,
 )
 
 
@@ -164,8 +164,8 @@ def main() -> None:
     }
     run_module(
         argument_spec,
-        lambda options, check_mode: run_apply(read_given(options["definition"], options["src"]), options, check_mode),
-        redact={"definition": redacted_definition},
+        lambda options, check_mode: run_apply(read_options(options["definition"], options["src"]), options, check_mode),
+        redact={"definition": redact_definition},
         mutually_exclusive=[("definition", "src")],
         required_one_of=[("definition", "src")],
     )

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
-from ..objects.client import ObjectClient
-from ..objects.definitions import describe, essence, shown
-from ..objects.readiness import Explainer, state_of
+from ..objects.client import KubernetesClient
+from ..objects.definitions import display_name, redact_secret, without_server_fields
+from ..objects.diagnostics import Diagnostics
+from ..objects.readiness import readiness_of
 from ..transport.cluster import connect
 
 _POLL = 1.0
@@ -39,7 +40,7 @@ def run_apply(definitions: Sequence[Mapping[str, Any]], options: Mapping[str, An
         ClusterError: The options lead to no cluster.
     """
     with connect(options) as cluster:
-        client = ObjectClient(cluster)
+        client = KubernetesClient(cluster)
         applier = Applier(client, check_mode, options["namespace"], options["force"], options["keep_existing"])
         return _run(applier, definitions, options, check_mode)
 
@@ -98,19 +99,19 @@ class Outcome:
             "name": self.definition["metadata"]["name"],
             "namespace": self.namespace,
             "action": self.action,
-            "object": shown(essence(self.after or self.before)),
+            "object": redact_secret(without_server_fields(self.after or self.before)),
         }
 
     @property
     def diff(self) -> dict[str, Any]:
         """What ``--diff`` shows."""
-        before, after = essence(self.before), essence(self.after)
-        name = describe(self.definition, self.namespace)
+        before, after = without_server_fields(self.before), without_server_fields(self.after)
+        name = display_name(self.definition, self.namespace)
         return {
             "before_header": name,
             "after_header": name,
-            "before": shown(before, after, "before"),
-            "after": shown(after, before, "after"),
+            "before": redact_secret(before, after, "before"),
+            "after": redact_secret(after, before, "after"),
         }
 
 
@@ -127,7 +128,7 @@ class Applier:
 
     def __init__(
         self,
-        client: ObjectClient,
+        client: KubernetesClient,
         check_mode: bool = False,
         namespace: str = "default",
         force: bool = False,
@@ -169,7 +170,7 @@ class Applier:
         Raises:
             ApiServerError: The API server refuses it.
         """
-        kind = self._client.kind(definition["apiVersion"], definition["kind"])
+        kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
         if kind is None:
             return Outcome("unchanged", definition, None, {}, {})
         namespace = self._place(definition, kind.namespaced)
@@ -215,7 +216,7 @@ class Applier:
                 if time.monotonic() >= deadline:
                     finalizers = ", ".join(item["metadata"].get("finalizers") or [])
                     because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
-                    name = describe(outcome.definition, outcome.namespace)
+                    name = display_name(outcome.definition, outcome.namespace)
                     raise ClusterError(f"{name} is still there after {timeout:g} s{because}")
                 time.sleep(_POLL)
 
@@ -231,7 +232,7 @@ class Applier:
         if before is None:
             action = "created"
         else:
-            action = "unchanged" if essence(before) == essence(after) else "updated"
+            action = "unchanged" if without_server_fields(before) == without_server_fields(after) else "updated"
         return Outcome(action, definition, namespace, before or {}, after)
 
     def _create(self, kind: Any, definition: Mapping[str, Any], namespace: str | None) -> Outcome:
@@ -250,14 +251,14 @@ class Applier:
         """Whether a dry run failed only because nothing makes the namespace in check mode."""
         if not self._check_mode or error.status != 404 or namespace is None:
             return False
-        namespaces = self._client.kind("v1", "Namespace")
+        namespaces = self._client.find_kind("v1", "Namespace")
         return self._client.get(namespaces, namespace, None) is None
 
     def _kind(self, definition: Mapping[str, Any]) -> Any | None:
         """How the cluster serves the definition's kind; None for one that only a real run would have made."""
         deadline = time.monotonic() + _KIND_PATIENCE
         while True:
-            kind = self._client.kind(definition["apiVersion"], definition["kind"])
+            kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
             if kind is not None:
                 return kind
             promised = _group_kind(definition) in self._promised
@@ -282,23 +283,23 @@ class Applier:
         return definition["metadata"].get("namespace") or self._namespace
 
     def _wait_ready(self, outcome: Outcome, deadline: float, timeout: float) -> None:
-        name = describe(outcome.definition, outcome.namespace)
+        name = display_name(outcome.definition, outcome.namespace)
         while True:
             item = self._look(outcome)
             if item is None:
                 raise ClusterError(f"{name} was deleted by someone else while it was getting ready")
-            state = state_of(item)
+            state = readiness_of(item)
             if state.ready or self._binds_later(item):
                 return
-            if state.hopeless or time.monotonic() >= deadline:
-                why = Explainer(self._client).why(item)
-                within = "" if state.hopeless else f" within {timeout:g} s"
+            if state.terminal or time.monotonic() >= deadline:
+                why = Diagnostics(self._client).reasons(item)
+                within = "" if state.terminal else f" within {timeout:g} s"
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(f"{name} did not get ready{within}: {state.progress}{said}")
             time.sleep(_POLL)
 
     def _look(self, outcome: Outcome) -> dict[str, Any] | None:
-        kind = self._client.kind(outcome.definition["apiVersion"], outcome.definition["kind"])
+        kind = self._client.find_kind(outcome.definition["apiVersion"], outcome.definition["kind"])
         if kind is None:
             return None
         return self._client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
@@ -308,7 +309,7 @@ class Applier:
         storage_class = (item.get("spec") or {}).get("storageClassName")
         if item.get("kind") != "PersistentVolumeClaim" or not storage_class:
             return False
-        kind = self._client.kind("storage.k8s.io/v1", "StorageClass")
+        kind = self._client.find_kind("storage.k8s.io/v1", "StorageClass")
         try:
             found = self._client.get(kind, storage_class, None)
         except ApiServerError:

@@ -11,8 +11,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
-from ..objects.client import ObjectClient
-from ..objects.readiness import Explainer
+from ..objects.client import KubernetesClient
+from ..objects.diagnostics import Diagnostics
 from ..registry.cluster import pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
@@ -83,8 +83,8 @@ def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
 
 def _why(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
-        client = ObjectClient(cluster)
-        item = client.get(client.kind("v1", "Pod"), pod, namespace)
+        client = KubernetesClient(cluster)
+        item = client.get(client.find_kind("v1", "Pod"), pod, namespace)
     except K8scrError:
         return ""
-    return Explainer(client).why({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"
+    return Diagnostics(client).reasons({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"

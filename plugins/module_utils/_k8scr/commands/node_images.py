@@ -1,0 +1,195 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``k8scr_node_images``: import images from archives into a node's container runtime, or remove them."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..errors import DestinationError, InputError
+from ..files.partial_file import forget_expired, place_of_part
+from ..node.config_toml import configured_snapshotter
+from ..node.runtime_images import Containerd, NodeImage, Podman, Runtime
+
+_DIFF = {
+    "imported": ("", "present"),
+    "pinned": ("present", "present, pinned"),
+    "removed": ("present", ""),
+    "unpinned": ("present, pinned", "present"),
+}
+"""The state of an image before and after each action."""
+
+
+@dataclass(frozen=True)
+class ImageEntry:
+    """An entry of the option ``images``.
+
+    Attributes:
+        image: The image.
+        file: The file name of its archive.
+        source: The path of the archive on the controller, or the file name if it is unknown.
+    """
+
+    image: NodeImage
+    file: str
+    source: str
+
+    @classmethod
+    def from_parameters(cls, entry: Mapping[str, Any], folder: str) -> ImageEntry:
+        """Return an entry of a module's parameters."""
+        archive = f"{folder}/{entry['file']}"
+        image = NodeImage(entry["name"], entry["digest"], frozenset(entry["config_digests"]), archive)
+        return cls(image, entry["file"], entry["archive"] or entry["file"])
+
+
+@dataclass(frozen=True)
+class NodeImagesSettings:
+    """The settings of ``k8scr_node_images``.
+
+    Attributes:
+        entries: The images.
+        folder: The folder of the archives.
+        delete_archives: Whether to delete the archives after success.
+        runtime: The container runtime.
+        program: The command of its client; empty for the default.
+        socket: containerd's socket.
+        namespace: containerd's namespace.
+        snapshotter: containerd's snapshotter; empty for the configured one.
+        containerd: The command of containerd.
+        config: The path of containerd's configuration.
+        pinned: Whether to protect images from the kubelet's garbage collection.
+        present: Whether to import the images or to remove them.
+    """
+
+    entries: tuple[ImageEntry, ...]
+    folder: Path
+    delete_archives: bool
+    runtime: str
+    program: str
+    socket: str
+    namespace: str
+    snapshotter: str
+    containerd: str
+    config: str
+    pinned: bool
+    present: bool
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> NodeImagesSettings:
+        """Return the settings in a module's parameters.
+
+        Raises:
+            InputError: Different images to import have the same name.
+        """
+        settings = cls(
+            entries=tuple(ImageEntry.from_parameters(entry, parameters["folder"]) for entry in parameters["images"]),
+            folder=Path(parameters["folder"]),
+            delete_archives=parameters["delete_archives"],
+            runtime=parameters["runtime"],
+            program=parameters["program"] or "",
+            socket=parameters["socket"],
+            namespace=parameters["containerd_namespace"],
+            snapshotter=parameters["snapshotter"],
+            containerd=parameters["containerd"],
+            config=parameters["config"],
+            pinned=parameters["pinned"],
+            present=parameters["state"] == "present",
+        )
+        if settings.present:
+            check_names(settings.entries)
+        return settings
+
+
+def run_node_images(module: AnsibleModule) -> dict[str, Any]:
+    """Run ``k8scr_node_images`` and return its result.
+
+    Raises:
+        K8scrError: The runtime rejects a command, or an archive cannot be deleted.
+    """
+    settings = NodeImagesSettings.from_parameters(module.params)
+    runtime = _open_runtime(settings, module)
+    run = runtime.import_images if settings.present else runtime.remove_images
+    actions = run([entry.image for entry in settings.entries], module.check_mode)
+    if settings.delete_archives and not module.check_mode:
+        delete_archives(settings.folder, {entry.file for entry in settings.entries})
+    return {
+        "changed": any(action != "unchanged" for action in actions.values()),
+        "images": [{"name": name, "action": action} for name, action in actions.items()],
+        "lacking": sorted({entry.file for entry in settings.entries if actions.get(entry.image.name) == "imported"}),
+        "diff": _diff(actions),
+    }
+
+
+def check_names(entries: Iterable[ImageEntry]) -> None:
+    """Check that different images have different names: otherwise each run would replace one with the other.
+
+    Raises:
+        InputError: Different images have the same name.
+    """
+    known: dict[str, ImageEntry] = {}
+    for entry in entries:
+        other = known.setdefault(entry.image.name, entry)
+        if entry.image.digest and other.image.digest:
+            same = entry.image.digest == other.image.digest
+        else:
+            same = not entry.image.config_digests.isdisjoint(other.image.config_digests)
+        if not same:
+            raise InputError(
+                f"{other.source} and {entry.source} have different images named {entry.image.name}",
+                "Remove one of the archives",
+            )
+
+
+def delete_archives(folder: Path, names: Iterable[str]) -> None:
+    """Delete archives and their partial files, and the folder if it is empty then.
+
+    Raises:
+        DestinationError: A file cannot be deleted.
+    """
+    try:
+        for name in names:
+            (folder / name).unlink(missing_ok=True)
+            place_of_part(folder / name).unlink(missing_ok=True)
+        forget_expired(folder)
+        folder.rmdir()
+    except OSError as error:
+        if error.errno in (errno.ENOENT, errno.ENOTEMPTY):
+            return
+        raise DestinationError(f"the archives in {folder} cannot be deleted: {error.strerror}") from error
+
+
+def _open_runtime(settings: NodeImagesSettings, module: AnsibleModule) -> Runtime:
+    def run(command: Sequence[str]) -> tuple[int, str, str]:
+        status, printed, errors = module.run_command(list(command), environ_update={"LC_ALL": "C"})
+        return int(status), str(printed), str(errors)
+
+    if settings.runtime == "containers":
+        return Podman(run, [settings.program or "podman"])
+    program = [settings.program or "ctr", "--address", settings.socket, "--namespace", settings.namespace]
+    return Containerd(run, program, settings.snapshotter or _default_snapshotter(settings, module), settings.pinned)
+
+
+def _default_snapshotter(settings: NodeImagesSettings, module: AnsibleModule) -> str:
+    command = [settings.containerd, "--config", settings.config, "config", "dump"]
+    try:
+        status, printed, _errors = module.run_command(command, handle_exceptions=False)
+    except OSError:
+        # containerd is part of another program, as in k3s.
+        return ""
+    return "" if status else configured_snapshotter(str(printed))
+
+
+def _diff(actions: Mapping[str, str]) -> dict[str, str]:
+    changed = {name: _DIFF[action] for name, action in actions.items() if action in _DIFF}
+    return {
+        "before": "".join(f"{name}: {before}\n" for name, (before, _after) in changed.items() if before),
+        "after": "".join(f"{name}: {after}\n" for name, (_before, after) in changed.items() if after),
+    }
