@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,34 +20,19 @@ from ..oci.interfaces import ManifestSource
 from ..stores.location import Location, open_source
 
 
-@dataclass(frozen=True)
-class ArchivedImage:
-    """An image in an archive.
-
-    Attributes:
-        name: The full name.
-        digest: The digest of the manifest or index; empty if the archive has no such digest.
-        config_digests: The digests of the configs, one for each platform.
-    """
-
-    name: str
-    digest: str
-    config_digests: tuple[str, ...]
-
-
 def run_archive_info(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_archive_info`` and return its result.
 
     Raises:
-        K8scrError: See :func:`read_archive`.
+        K8scrError: See :func:`image_entries`.
     """
     archives = [Path(archive) for archive in module.params["archives"]]
     images = [entry for archive in archives for entry in image_entries(archive)]
     return {"changed": False, "images": images, "archives": archive_entries(archives)}
 
 
-def read_archive(path: Path) -> list[ArchivedImage]:
-    """Return the images in an archive.
+def image_entries(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of an archive's images in the result.
 
     Raises:
         SourceError: The archive does not exist, or cannot be read.
@@ -59,8 +43,8 @@ def read_archive(path: Path) -> list[ArchivedImage]:
             f"{path} is a folder, not an archive", "Pack it with: skopeo copy oci:FOLDER:NAME oci-archive:"
         )
     source = open_source(Location("", path))
+    images: list[tuple[str, str, tuple[str, ...]]] = []
     try:
-        images = []
         for image in source.images():
             if image.name is None or image.name.tag is None:
                 raise InputError(
@@ -69,31 +53,15 @@ def read_archive(path: Path) -> list[ArchivedImage]:
                 )
             name = f"{image.name.host}/{image.name.path}:{image.name.tag}"
             if image.config_digest:
-                images.append(ArchivedImage(name, "", (image.config_digest,)))
+                images.append((name, "", (image.config_digest,)))
             else:
-                images.append(ArchivedImage(name, image.root.digest, tuple(_config_digests(source, image.root))))
-        return images
+                images.append((name, image.root.digest, tuple(_config_digests(source, image.root))))
     finally:
         source.close()
-
-
-def image_entries(path: Path) -> list[dict[str, Any]]:
-    """Return the entries of an archive's images in the result.
-
-    Raises:
-        K8scrError: See :func:`read_archive`.
-    """
-    images = read_archive(path)
-    file = _with_prefix(path, "".join(sorted(f"{image.name}{image.digest}{image.config_digests}" for image in images)))
+    file = _with_prefix(path, "".join(sorted(f"{name}{digest}{configs}" for name, digest, configs in images)))
     return [
-        {
-            "archive": str(path),
-            "file": file,
-            "name": image.name,
-            "digest": image.digest,
-            "config_digests": list(image.config_digests),
-        }
-        for image in images
+        {"archive": str(path), "file": file, "name": name, "digest": digest, "config_digests": list(configs)}
+        for name, digest, configs in images
     ]
 
 

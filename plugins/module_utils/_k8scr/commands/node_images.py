@@ -50,80 +50,25 @@ class ImageEntry:
         return cls(image, entry["file"], entry["archive"] or entry["file"])
 
 
-@dataclass(frozen=True)
-class NodeImagesSettings:
-    """The settings of ``k8scr_node_images``.
-
-    Attributes:
-        entries: The images.
-        folder: The folder of the archives.
-        delete_archives: Whether to delete the archives after success.
-        runtime: The container runtime.
-        program: The command of its client; empty for the default.
-        socket: containerd's socket.
-        namespace: containerd's namespace.
-        snapshotter: containerd's snapshotter; empty for the configured one.
-        containerd: The command of containerd.
-        config: The path of containerd's configuration.
-        pinned: Whether to protect images from the kubelet's garbage collection.
-        present: Whether to import the images or to remove them.
-    """
-
-    entries: tuple[ImageEntry, ...]
-    folder: Path
-    delete_archives: bool
-    runtime: str
-    program: str
-    socket: str
-    namespace: str
-    snapshotter: str
-    containerd: str
-    config: str
-    pinned: bool
-    present: bool
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> NodeImagesSettings:
-        """Return the settings in a module's parameters.
-
-        Raises:
-            InputError: Different images to import have the same name.
-        """
-        settings = cls(
-            entries=tuple(ImageEntry.from_parameters(entry, parameters["folder"]) for entry in parameters["images"]),
-            folder=Path(parameters["folder"]),
-            delete_archives=parameters["delete_archives"],
-            runtime=parameters["runtime"],
-            program=parameters["program"] or "",
-            socket=parameters["socket"],
-            namespace=parameters["containerd_namespace"],
-            snapshotter=parameters["snapshotter"],
-            containerd=parameters["containerd"],
-            config=parameters["config"],
-            pinned=parameters["pinned"],
-            present=parameters["state"] == "present",
-        )
-        if settings.present:
-            check_names(settings.entries)
-        return settings
-
-
 def run_node_images(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_node_images`` and return its result.
 
     Raises:
-        K8scrError: The runtime rejects a command, or an archive cannot be deleted.
+        K8scrError: A parameter is not valid, the runtime rejects a command, or an archive cannot be deleted.
     """
-    settings = NodeImagesSettings.from_parameters(module.params)
-    runtime = _open_runtime(settings, module)
-    run = runtime.import_images if settings.present else runtime.remove_images
-    actions = run([entry.image for entry in settings.entries], module.check_mode)
-    if settings.delete_archives and not module.check_mode:
-        delete_archives(settings.folder, {entry.file for entry in settings.entries})
+    parameters, present = module.params, module.params["state"] == "present"
+    entries = [ImageEntry.from_parameters(entry, parameters["folder"]) for entry in parameters["images"]]
+    if present:
+        check_names(entries)
+    runtime = _open_runtime(module)
+    run = runtime.import_images if present else runtime.remove_images
+    actions = run([entry.image for entry in entries], module.check_mode)
+    if parameters["delete_archives"] and not module.check_mode:
+        delete_archives(Path(parameters["folder"]), {entry.file for entry in entries})
     return {
         "changed": any(action != "unchanged" for action in actions.values()),
         "images": [{"name": name, "action": action} for name, action in actions.items()],
-        "lacking": sorted({entry.file for entry in settings.entries if actions.get(entry.image.name) == "imported"}),
+        "lacking": sorted({entry.file for entry in entries if actions.get(entry.image.name) == "imported"}),
         "diff": _diff(actions),
     }
 
@@ -166,19 +111,22 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
         raise DestinationError(f"the archives in {folder} cannot be deleted: {error.strerror}") from error
 
 
-def _open_runtime(settings: NodeImagesSettings, module: AnsibleModule) -> Runtime:
+def _open_runtime(module: AnsibleModule) -> Runtime:
+    parameters = module.params
+
     def run(command: Sequence[str]) -> tuple[int, str, str]:
         status, printed, errors = module.run_command(list(command), environ_update={"LC_ALL": "C"})
         return int(status), str(printed), str(errors)
 
-    if settings.runtime == "containers":
-        return Podman(run, [settings.program or "podman"])
-    program = [settings.program or "ctr", "--address", settings.socket, "--namespace", settings.namespace]
-    return Containerd(run, program, settings.snapshotter or _default_snapshotter(settings, module), settings.pinned)
+    if parameters["runtime"] == "containers":
+        return Podman(run, [parameters["program"] or "podman"])
+    program = [parameters["program"] or "ctr", "--address", parameters["socket"]]
+    program += ["--namespace", parameters["containerd_namespace"]]
+    return Containerd(run, program, parameters["snapshotter"] or _default_snapshotter(module), parameters["pinned"])
 
 
-def _default_snapshotter(settings: NodeImagesSettings, module: AnsibleModule) -> str:
-    command = [settings.containerd, "--config", settings.config, "config", "dump"]
+def _default_snapshotter(module: AnsibleModule) -> str:
+    command = [module.params["containerd"], "--config", module.params["config"], "config", "dump"]
     try:
         status, printed, _errors = module.run_command(command, handle_exceptions=False)
     except OSError:

@@ -6,70 +6,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import InputError
-from ..node.partial_transfer import append_piece, read_state
+from ..node.partial_transfer import FileTransfer
 from ..oci.digest import parse_digest
 
 _MAX_SIZE = (1 << 63) - 1
 """The limit of Linux for the size of a file."""
 
 
-@dataclass(frozen=True)
-class SendPartSettings:
-    """The settings of ``k8scr_send_part``.
-
-    Attributes:
-        path: The path of the complete file.
-        size: Its size in bytes.
-        digest: Its digest.
-        piece: The path of a file with the piece to append; None to return the state of the file.
-        offset: The offset of the piece in the file.
-    """
-
-    path: Path
-    size: int
-    digest: str
-    piece: Path | None
-    offset: int
-
-    @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> SendPartSettings:
-        """Return the settings in a module's parameters.
-
-        Raises:
-            InputError: A parameter is not valid.
-        """
-        size = _require_between("size", parameters["size"], 0, _MAX_SIZE)
-        return cls(
-            path=Path(parameters["dest"]),
-            size=size,
-            digest=parse_digest(parameters["digest"]),
-            piece=Path(parameters["piece"]) if parameters["piece"] else None,
-            offset=_require_between("offset", parameters["offset"], 0, size),
-        )
-
-
 def run_send_part(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_send_part`` and return its result.
 
     Raises:
-        K8scrError: The file cannot be read or written, or has another digest when it is complete.
+        K8scrError: A parameter is not valid, or the file cannot be read or written.
     """
-    settings = SendPartSettings.from_parameters(module.params)
-    if settings.piece is None:
-        return {"changed": False, **asdict(read_state(settings.path, settings.size, settings.digest))}
+    parameters = module.params
+    size = _require_between("size", parameters["size"], 0, _MAX_SIZE)
+    offset = _require_between("offset", parameters["offset"], 0, size)
+    transfer = FileTransfer(Path(parameters["dest"]), size, parse_digest(parameters["digest"]))
+    if not parameters["piece"]:
+        return {"changed": False, **asdict(transfer.state())}
     if not module.check_mode:
+        piece = Path(parameters["piece"])
         try:
-            append_piece(settings.path, settings.size, settings.digest, settings.piece, settings.offset, module)
+            transfer.append(piece, offset, module)
         finally:
-            settings.piece.unlink(missing_ok=True)
+            piece.unlink(missing_ok=True)
     return {"changed": True}
 
 

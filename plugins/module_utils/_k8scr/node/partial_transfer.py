@@ -70,116 +70,119 @@ def copy_piece(source: int, start: int, length: int, target: int, source_path: s
             write_all(target, block)
 
 
-def read_state(path: Path, size: int, digest: str) -> TransferState:
-    """Return the state of a file.
+@dataclass(frozen=True)
+class FileTransfer:
+    """A file to receive.
 
-    Args:
-        path: The path of the complete file.
-        size: Its size in bytes.
-        digest: Its digest.
-
-    Raises:
-        SourceError: An existing file cannot be read.
-        DestinationError: The partial file is not usable.
-    """
-    if _is_complete(path, size, digest):
-        return TransferState(whole=True)
-    if not place_of_part(path).exists():
-        return TransferState(whole=False)
-    with _open_partial_file(path) as partial:
-        part_size = os.fstat(partial).st_size
-        if not 0 < part_size <= size:
-            return TransferState(whole=False)
-        return TransferState(
-            whole=False, part_size=part_size, part_digest=digest_of_file(partial, part_size, str(path))
-        )
-
-
-def append_piece(path: Path, size: int, digest: str, piece: Path, offset: int, mover: FileMover) -> None:
-    """Append a piece to the partial file, and move the file to its path when it is complete.
-
-    Args:
+    Attributes:
         path: The path of the complete file, in an existing folder.
         size: Its size in bytes.
         digest: Its digest.
-        piece: The path of a file with the piece.
-        offset: The offset of the piece in the file; 0 discards the existing partial file.
-        mover: The module.
-
-    Raises:
-        DestinationError: The file cannot be written, or data before the piece is missing.
-        SourceError: The piece cannot be read, or the complete file has another size or digest.
     """
-    partial_path = place_of_part(path)
-    with _open_partial_file(path) as partial:
-        part_size = os.fstat(partial).st_size
-        if part_size < offset:
-            # The caller repeats the last piece if it did not receive the response to it.
-            complete = _is_complete(path, size, digest)
-            if not part_size:
+
+    path: Path
+    size: int
+    digest: str
+
+    def state(self) -> TransferState:
+        """Return the state of the file.
+
+        Raises:
+            SourceError: An existing file cannot be read.
+            DestinationError: The partial file is not usable.
+        """
+        if self._is_complete():
+            return TransferState(whole=True)
+        if not place_of_part(self.path).exists():
+            return TransferState(whole=False)
+        with self._open_partial_file() as partial:
+            part_size = os.fstat(partial).st_size
+            if not 0 < part_size <= self.size:
+                return TransferState(whole=False)
+            return TransferState(False, part_size, digest_of_file(partial, part_size, str(self.path)))
+
+    def append(self, piece: Path, offset: int, mover: FileMover) -> None:
+        """Append a piece to the partial file, and move the file to its path when it is complete.
+
+        Args:
+            piece: The path of a file with the piece.
+            offset: The offset of the piece in the file; 0 discards the existing partial file.
+            mover: The module.
+
+        Raises:
+            DestinationError: The file cannot be written, or data before the piece is missing.
+            SourceError: The piece cannot be read, or the complete file has another size or digest.
+        """
+        partial_path = place_of_part(self.path)
+        with self._open_partial_file() as partial:
+            part_size = os.fstat(partial).st_size
+            if part_size < offset:
+                # The caller repeats the last piece if it did not receive the response to it.
+                complete = self._is_complete()
+                if not part_size:
+                    partial_path.unlink()
+                if complete:
+                    return
+                raise DestinationError(
+                    f"{self.path} cannot be written: the next piece begins at byte {offset}, and the partial file has"
+                    f" {part_size} bytes",
+                    "Another task copies a different file to this path; wait until it ends, and run again",
+                )
+            try:
+                with writing(self.path):
+                    if not offset:
+                        os.ftruncate(partial, 0)
+                    os.lseek(partial, offset, os.SEEK_SET)
+                self._copy(piece, partial)
+            except DestinationError:
+                # Free the space: the disk of the node may be full.
                 partial_path.unlink()
-            if complete:
+                raise
+            part_size = os.fstat(partial).st_size
+            if part_size < self.size:
                 return
+            if part_size > self.size or digest_of_file(partial, part_size, str(self.path)) != self.digest:
+                partial_path.unlink()
+                raise SourceError(
+                    f"{self.path} cannot be written: the source changed during the transfer",
+                    "Run again when it no longer changes",
+                )
+            with writing(self.path):
+                os.fsync(partial)
+            mover.atomic_move(str(partial_path), str(self.path))
+
+    @contextmanager
+    def _open_partial_file(self) -> Iterator[int]:
+        """Open and lock the partial file; create it if it is missing."""
+        partial_path = place_of_part(self.path)
+        with writing(partial_path):
+            partial = open_locked(partial_path, wait=True)
+        if partial is None:
             raise DestinationError(
-                f"{path} cannot be written: the next piece begins at byte {offset}, and the partial file has"
-                f" {part_size} bytes",
-                "Another task copies a different file to this path; wait until it ends, and run again",
+                f"{partial_path} is not used: it is not a regular file of this user without other hard links",
+                "Check which user created it, and delete it",
             )
         try:
-            with writing(path):
-                if not offset:
-                    os.ftruncate(partial, 0)
-                os.lseek(partial, offset, os.SEEK_SET)
-            _copy_whole(piece, partial, path)
-        except DestinationError:
-            # Free the space: the disk of the node may be full.
-            partial_path.unlink()
-            raise
-        if os.fstat(partial).st_size < size:
-            return
-        if os.fstat(partial).st_size > size or digest_of_file(partial, size, str(path)) != digest:
-            partial_path.unlink()
-            raise SourceError(
-                f"{path} cannot be written: the source changed during the transfer", "Run again when it is complete"
-            )
-        with writing(path):
-            os.fsync(partial)
-        mover.atomic_move(str(partial_path), str(path))
+            yield partial
+        finally:
+            os.close(partial)
 
-
-@contextmanager
-def _open_partial_file(path: Path) -> Iterator[int]:
-    """Open and lock the partial file of a file; create it if it is missing."""
-    partial_path = place_of_part(path)
-    with writing(partial_path):
-        partial = open_locked(partial_path, wait=True)
-    if partial is None:
-        raise DestinationError(
-            f"{partial_path} is not used: it is not a regular file of this user without other hard links",
-            "Check which user created it, and delete it",
-        )
-    try:
-        yield partial
-    finally:
-        os.close(partial)
-
-
-def _is_complete(path: Path, size: int, digest: str) -> bool:
-    with reading(path):
+    def _is_complete(self) -> bool:
+        with reading(self.path):
+            try:
+                file = open_regular(self.path)
+            except FileNotFoundError:
+                return False
         try:
-            descriptor = open_regular(path)
-        except FileNotFoundError:
-            return False
-    try:
-        return os.fstat(descriptor).st_size == size and digest_of_file(descriptor, size, str(path)) == digest
-    finally:
-        os.close(descriptor)
+            size = os.fstat(file).st_size
+            return size == self.size and digest_of_file(file, size, str(self.path)) == self.digest
+        finally:
+            os.close(file)
 
-
-def _copy_whole(piece: Path, target: int, path: Path) -> None:
-    with reading(piece):
-        source = open_regular(piece)
-    try:
-        copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(path))
-    finally:
-        os.close(source)
+    def _copy(self, piece: Path, target: int) -> None:
+        with reading(piece):
+            source = open_regular(piece)
+        try:
+            copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(self.path))
+        finally:
+            os.close(source)

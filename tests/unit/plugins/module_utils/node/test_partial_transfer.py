@@ -10,9 +10,8 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import place_of_part
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
+    FileTransfer,
     TransferState,
-    append_piece,
-    read_state,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 
@@ -43,55 +42,56 @@ def send(path: Path, start: int, end: int, content: bytes = CONTENT) -> None:
     """Append a piece of a file."""
     piece = path.parent.with_name("piece")
     piece.write_bytes(content[start:end])
-    append_piece(path, SIZE, DIGEST, piece, start, Mover())
+    FileTransfer(path, SIZE, DIGEST).append(piece, start, Mover())
 
 
-def test_read_state_returns_no_partial_file_at_first(path: Path) -> None:
-    assert read_state(path, SIZE, DIGEST) == MISSING
+def test_transfer_state_returns_no_partial_file_at_first(path: Path) -> None:
+    assert FileTransfer(path, SIZE, DIGEST).state() == MISSING
 
 
-def test_read_state_returns_size_and_digest_of_partial_file(path: Path) -> None:
+def test_transfer_state_returns_size_and_digest_of_partial_file(path: Path) -> None:
     send(path, 0, HALF)
-    assert read_state(path, SIZE, DIGEST) == TransferState(
+    assert FileTransfer(path, SIZE, DIGEST).state() == TransferState(
         whole=False, part_size=HALF, part_digest=digest_of(CONTENT[:HALF])
     )
     assert not path.exists()
 
 
-def test_append_piece_moves_complete_file_to_its_path(path: Path) -> None:
+def test_transfer_append_moves_complete_file_to_its_path(path: Path) -> None:
     send(path, 0, HALF)
     send(path, HALF, SIZE)
     assert path.read_bytes() == CONTENT
-    assert read_state(path, SIZE, DIGEST) == COMPLETE
+    assert FileTransfer(path, SIZE, DIGEST).state() == COMPLETE
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_append_piece_creates_empty_file(path: Path) -> None:
+def test_transfer_append_creates_empty_file(path: Path) -> None:
     piece = path.parent.with_name("piece")
     piece.touch()
-    append_piece(path, 0, digest_of(b""), piece, 0, Mover())
-    assert read_state(path, 0, digest_of(b"")) == COMPLETE
+    transfer = FileTransfer(path, 0, digest_of(b""))
+    transfer.append(piece, 0, Mover())
+    assert transfer.state() == COMPLETE
 
 
-def test_append_piece_replaces_different_file(path: Path) -> None:
+def test_transfer_append_replaces_different_file(path: Path) -> None:
     path.write_bytes(bytes(SIZE))
-    assert read_state(path, SIZE, DIGEST) == MISSING
+    assert FileTransfer(path, SIZE, DIGEST).state() == MISSING
     send(path, 0, SIZE)
     assert path.read_bytes() == CONTENT
 
 
-def test_append_piece_at_offset_0_discards_partial_file(path: Path) -> None:
+def test_transfer_append_at_offset_0_discards_partial_file(path: Path) -> None:
     send(path, 0, HALF, bytes(SIZE))
     send(path, 0, SIZE)
     assert path.read_bytes() == CONTENT
 
 
-def test_read_state_ignores_partial_file_larger_than_file(path: Path) -> None:
+def test_transfer_state_ignores_partial_file_larger_than_file(path: Path) -> None:
     send(path, 0, HALF)
-    assert read_state(path, HALF - 1, DIGEST) == MISSING
+    assert FileTransfer(path, HALF - 1, DIGEST).state() == MISSING
 
 
-def test_append_piece_rejects_piece_after_gap(path: Path) -> None:
+def test_transfer_append_rejects_piece_after_gap(path: Path) -> None:
     with pytest.raises(
         DestinationError, match=rf"begins at byte {HALF}, and the partial file has 0 bytes. Another task"
     ):
@@ -99,32 +99,32 @@ def test_append_piece_rejects_piece_after_gap(path: Path) -> None:
     assert list(path.parent.iterdir()) == []
 
 
-def test_append_piece_keeps_partial_file_after_rejected_piece(path: Path) -> None:
+def test_transfer_append_keeps_partial_file_after_rejected_piece(path: Path) -> None:
     send(path, 0, 100)
     with pytest.raises(DestinationError, match="the partial file has 100 bytes"):
         send(path, HALF, SIZE)
-    assert read_state(path, SIZE, DIGEST).part_size == 100
+    assert FileTransfer(path, SIZE, DIGEST).state().part_size == 100
 
 
-def test_append_piece_accepts_pieces_of_two_runs(path: Path) -> None:
+def test_transfer_append_accepts_pieces_of_two_runs(path: Path) -> None:
     third = SIZE // 3
     send(path, 0, third)
     # The second run began at the end of the first piece, and is slower.
     send(path, third, HALF)
     send(path, third, 2 * third)
     send(path, HALF, HALF + 1)
-    assert read_state(path, SIZE, DIGEST).part_size == 2 * third
+    assert FileTransfer(path, SIZE, DIGEST).state().part_size == 2 * third
     send(path, 2 * third, SIZE)
     send(path, HALF + 1, SIZE)
     assert path.read_bytes() == CONTENT
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_append_piece_accepts_repeated_last_piece(path: Path) -> None:
+def test_transfer_append_accepts_repeated_last_piece(path: Path) -> None:
     send(path, 0, HALF)
     send(path, HALF, SIZE)
     send(path, HALF, SIZE)
-    assert read_state(path, SIZE, DIGEST) == COMPLETE
+    assert FileTransfer(path, SIZE, DIGEST).state() == COMPLETE
     assert list(path.parent.iterdir()) == [path]
 
 
@@ -135,7 +135,7 @@ def test_partial_file_of_another_user_is_rejected(path: Path) -> None:
     with pytest.raises(
         DestinationError, match=r"\.app\.tar\.partial is not used: it is not a regular file of this user"
     ):
-        read_state(path, SIZE, DIGEST)
+        FileTransfer(path, SIZE, DIGEST).state()
     with pytest.raises(
         DestinationError, match=r"\.app\.tar\.partial is not used: it is not a regular file of this user"
     ):
@@ -143,7 +143,7 @@ def test_partial_file_of_another_user_is_rejected(path: Path) -> None:
     assert target.read_bytes() == b"something"
 
 
-def test_append_piece_does_not_follow_symbolic_link(path: Path) -> None:
+def test_transfer_append_does_not_follow_symbolic_link(path: Path) -> None:
     target = path.parent.with_name("elsewhere")
     target.write_bytes(b"something")
     place_of_part(path).symlink_to(target)
@@ -152,14 +152,14 @@ def test_append_piece_does_not_follow_symbolic_link(path: Path) -> None:
     assert target.read_bytes() == b"something"
 
 
-def test_append_piece_rejects_file_that_changed_during_transfer(path: Path) -> None:
+def test_transfer_append_rejects_file_that_changed_during_transfer(path: Path) -> None:
     send(path, 0, HALF)
     with pytest.raises(SourceError, match="the source changed during the transfer"):
         send(path, HALF, SIZE, bytes(SIZE))
     assert list(path.parent.iterdir()) == []
 
 
-def test_append_piece_names_missing_folder(tmp_path: Path) -> None:
+def test_transfer_append_names_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "piece").touch()
     with pytest.raises(DestinationError, match=r"missing/.app.tar.partial cannot be written: No such file or dir"):
-        append_piece(tmp_path / "missing" / "app.tar", SIZE, DIGEST, tmp_path / "piece", 0, Mover())
+        FileTransfer(tmp_path / "missing" / "app.tar", SIZE, DIGEST).append(tmp_path / "piece", 0, Mover())
