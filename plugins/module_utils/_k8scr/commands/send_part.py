@@ -43,5 +43,5 @@ def run_send_part(module: AnsibleModule) -> dict[str, Any]:
 
 def _require_between(option: str, value: int, minimum: int, maximum: int) -> int:
     if not minimum <= value <= maximum:
-        raise InputError(f"{option} is {value}, which is not between {minimum} and {maximum}")
+        raise InputError(f"{option} is {value}", f"The allowed range is {minimum} to {maximum}")
     return value

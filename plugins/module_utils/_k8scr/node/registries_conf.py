@@ -96,8 +96,8 @@ def precedence_warnings(upstreams: Sequence[str], others: Mapping[str, str]) -> 
         InputError: A file is not valid.
     """
     return [
-        f"{entry.file} has an entry for {entry.prefix}, which takes precedence over the one for {upstream}: its"
-        " images are not pulled from the mirror. Delete that entry to pull them from the mirror"
+        f"{entry.file} has an entry for {entry.prefix}, which takes precedence over the one for {upstream}: images"
+        " with that prefix are not pulled from the mirror. Delete that entry to pull them from the mirror"
         for upstream in upstreams
         for entry in _entries(others).values()
         if entry.prefix.startswith(f"{upstream}/")

@@ -116,9 +116,8 @@ class Diagnostics:
         if item["kind"] == "Deployment":
             for event in self._list("v1", "Event", namespace or "default"):
                 involved = event.get("involvedObject") or {}
-                if involved.get("kind") == "ReplicaSet" and str(involved.get("name")).startswith(
-                    f"{metadata['name']}-"
-                ):
+                name = str(involved.get("name"))
+                if involved.get("kind") == "ReplicaSet" and name.startswith(f"{metadata['name']}-"):
                     events.append(event)
         events = [event for event in events if _is_current(event, item) and (normal or event.get("type") == "Warning")]
         events.sort(key=lambda event: str(event.get("lastTimestamp") or event.get("eventTime") or ""), reverse=True)

@@ -23,10 +23,10 @@ def run(**parameters: Any) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("parameters", "message"),
     [
-        ({"size": -1}, "size is -1, which is not between 0 and "),
-        ({"size": 1 << 63}, "size is 9223372036854775808, which is not between 0 and 9223372036854775807"),
-        ({"offset": -1}, "offset is -1, which is not between 0 and 10"),
-        ({"offset": 11}, "offset is 11, which is not between 0 and 10"),
+        ({"size": -1}, "size is -1. The allowed range is 0 to "),
+        ({"size": 1 << 63}, "size is 9223372036854775808. The allowed range is 0 to 9223372036854775807."),
+        ({"offset": -1}, "offset is -1. The allowed range is 0 to 10."),
+        ({"offset": 11}, "offset is 11. The allowed range is 0 to 10."),
         ({"digest": "sha256:1"}, "'sha256:1' is not a digest"),
     ],
 )

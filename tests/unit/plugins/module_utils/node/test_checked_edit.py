@@ -231,7 +231,7 @@ def test_checked_removal_rejects_removal_that_moves_following_entries_to_another
 
 @pytest.fixture
 def without_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node whose Python has no TOML parser."""
+    """A node without a TOML parser."""
     monkeypatch.setattr(toml_parser, "_LOADS", None)
 
 
