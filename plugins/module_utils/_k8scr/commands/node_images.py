@@ -43,7 +43,7 @@ class ImageEntry:
     source: str
 
     @classmethod
-    def from_parameters(cls, entry: Mapping[str, Any], folder: str) -> ImageEntry:
+    def from_options(cls, entry: Mapping[str, Any], folder: str) -> ImageEntry:
         """Return an entry of a module's parameters."""
         archive = f"{folder}/{entry['file']}"
         image = NodeImage(entry["name"], entry["digest"], frozenset(entry["config_digests"]), archive)
@@ -57,7 +57,7 @@ def run_node_images(module: AnsibleModule) -> dict[str, Any]:
         K8scrError: A parameter is not valid, the runtime rejects a command, or an archive cannot be deleted.
     """
     parameters, present = module.params, module.params["state"] == "present"
-    entries = [ImageEntry.from_parameters(entry, parameters["folder"]) for entry in parameters["images"]]
+    entries = [ImageEntry.from_options(entry, parameters["folder"]) for entry in parameters["images"]]
     if present:
         check_names(entries)
     runtime = _open_runtime(module)

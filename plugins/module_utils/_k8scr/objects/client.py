@@ -31,7 +31,7 @@ _BUSY = (429, 503, 504)
 class KubernetesClient:
     """Reads and writes objects of any kind.
 
-    All requests are idempotent, and are retried if the API server is busy.
+    Requests are retried if the API server is busy.
 
     Args:
         cluster: The cluster.

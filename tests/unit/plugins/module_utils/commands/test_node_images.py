@@ -23,7 +23,7 @@ def entry(
 ) -> ImageEntry:
     """Return an entry of the option ``images``."""
     parameters = {"name": name, "digest": digest, "config_digests": config_digests, "file": file, "archive": archive}
-    return ImageEntry.from_parameters(parameters, "/var/lib/k8scr")
+    return ImageEntry.from_options(parameters, "/var/lib/k8scr")
 
 
 def test_delete_archives_deletes_folder_without_other_files(tmp_path: Path) -> None:
