@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError, retry_of_status
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError
 from ..http.retry import Retries, retry_after
 from ..redaction import HIDDEN
 from ..transport.api_server import translate
@@ -211,8 +211,8 @@ def _refused(doing: str, error: Any, secrets: set[str]) -> ApiServerError:
     elif error.status == 409 and causes:
         message = "others manage fields of it: " + "; ".join(causes)
         advice = "Leave these fields to them, or take them over with force"
-    retry = retry_of_status(error.status, retry_after(error.headers or {}))
-    return ApiServerError(f"the API server refused to {doing}: {message}", advice, error.status, retry)
+    after = retry_after(error.headers or {})
+    return ApiServerError(f"the API server refused to {doing}: {message}", advice, error.status, after=after)
 
 
 def _status(error: Any) -> tuple[str, list[str]]:
