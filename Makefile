@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# ARGS is handed to the tools: make unit ARGS='-k digest', make integration ARGS=k8scr_push
+# ARGS is passed to the tools: make unit ARGS='-k digest', make integration ARGS=k8scr_push
 
 export LC_ALL := C.UTF-8
 DEV := python3 tests/dev
@@ -14,50 +14,50 @@ TEST := $(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips) --pass-on='$(ARGS)'
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
 
-demo:  ## Bring a cluster up, deliver images into it, and run one of them
+demo:  ## Start a cluster, deliver images into it, and run one of them
 	@$(DEV) demo
 
 packages:  ## Install the Debian packages that the tests need
 	@$(CLUSTER) packages
 
-test: packages  ## Check everything, on a real cluster
+test: packages  ## Run all checks and tests, including those on the cluster
 	@$(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips)
 
-lint:  ## Format, lint and types
+lint:  ## Check format, style and types
 	@$(DEV) test lint
 
-sanity:  ## ansible-test sanity
+sanity:  ## Run ansible-test sanity
 	@$(TEST) sanity
 
-unit:  ## Tests without a cluster
+unit:  ## Run the tests that need no cluster
 	@$(TEST) unit
 
-integration: packages cluster-up  ## ansible-test integration, on the cluster
+integration: packages cluster-up  ## Run ansible-test integration on the cluster
 	@$(TEST) integration
 
-live: packages cluster-up  ## pytest, on the cluster
+live: packages cluster-up  ## Run the pytest tests on the cluster
 	@$(TEST) live
 
-bench: packages cluster-up  ## Measure, side by side with other ways: make bench ARGS='--quick --output docs/benchmark'
+bench: packages cluster-up  ## Run the benchmarks on the cluster: make bench ARGS='--quick --output docs/benchmark'
 	@$(DEV) bench --pass-on='$(ARGS)'
 
-chaos: packages cluster-up  ## A thousand deliveries with faults: make chaos ARGS='--seed 7 --only 417'
+chaos: packages cluster-up  ## Run a thousand transfers with faults: make chaos ARGS='--seed 7 --only 417'
 	@$(DEV) chaos --pass-on='$(ARGS)'
 
-cluster-up:  ## Bring the test cluster up, or bring back what is missing of it
+cluster-up:  ## Start the test cluster, or its missing components
 	@$(CLUSTER) up
 
-cluster-down:  ## Take it down and leave nothing
+cluster-down:  ## Stop the test cluster and remove all of its files
 	@$(CLUSTER) down
 
-cluster-status:  ## Say how it is
+cluster-status:  ## Print the state of the test cluster
 	@$(CLUSTER) status
 
-env:  ## Print what eval "$(make -s env)" makes of a shell: cluster, tools and collection at hand
+env:  ## Print exports for the cluster, the tools and the collection: eval "$(make -s env)"
 	@$(DEV) env
 
 format:  ## Format the Python files
 	@$(DEV) format
 
-clean:  ## Delete what was built of this checkout
+clean:  ## Delete the build results of this checkout
 	@$(DEV) clean

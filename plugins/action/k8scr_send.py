@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The controller's half of sending a file: cuts it into pieces and hands them to the connection one by one."""
+"""Copy a file to a host in pieces; this is the part that runs on the controller."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _FIRST_PIECE = 4 << 20
 _SMALLEST_PIECE = 1 << 20
 _LARGEST_PIECE = 256 << 20
 _LONG = 10.0
-"""Seconds for a piece: where one takes less, the next is twice as large, and where it takes more, half as large."""
+"""Target seconds for a piece: the next piece doubles after a faster one, and halves after a slower one."""
 
 
 class _Failed(Exception):
-    """The node's half has failed; what it said is the argument."""
+    """The module on the host failed; the argument is its result."""
 
 
 class ActionModule(ActionBase):
-    """Send a file, and go on where an earlier run was cut."""
+    """Copy a file, and resume an interrupted transfer."""
 
     TRANSFERS_FILES = True
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
-        """See :meth:`ActionBase.run`; the result is documented at the module of the same name."""
+        """Run the action; see :meth:`ActionBase.run`, and the module of the same name for the result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
         _result, options = self.validate_argument_spec(
             {"src": {"type": "str", "required": True}, "dest": {"type": "str", "required": True}}

@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What modules of the collection can do."""
+"""Attributes of the collection's modules."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Attributes that all modules share, and those of the modules that speak to a cluster."""
+    """Attributes of all modules, and those of modules that connect to a cluster."""
 
     DOCUMENTATION = r"""
 options: {}

@@ -2,55 +2,60 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that say how images travel to a registry and from it."""
+"""Options for transfers of images to and from a cluster's registry."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options of whatever moves images."""
+    """Options of modules that transfer images."""
 
     DOCUMENTATION = r"""
 options:
   qualify:
-    description:
-      - Whether an image's repository in the cluster's registry begins with the host of its name, as in
-        C(registry.example.com/team/api), which keeps equal paths of two registries apart.
-      - Without it the host is left out, as in C(team/api). A colon before a port becomes an underscore.
+    description: Whether an image's repository in the cluster's registry begins with the host of the image's name, as in
+      C(registry.example.com/team/api). By default, the host is left out, as in C(team/api). Set it to separate equal
+      repositories of different registries. A colon before a port becomes an underscore.
     type: bool
     default: false
   connections:
-    description: How many requests may be under way at once.
+    description: Maximum number of concurrent requests. The default is V(4).
     type: int
     default: 4
   bandwidth:
-    description:
-      - How many bytes a second the task may move, over all its connections, as in V(20M).
-      - Images travel through the cluster's control plane. Without a limit they take what there is.
+    description: Maximum number of bytes a second for all connections of the task together, as in V(20M). The default is
+      no limit. Set it to leave capacity for other clients, because images pass through the cluster's control plane.
     type: bytes
   chunk_size:
     description:
-      - How many bytes one request may carry, as in V(64M), where a load balancer limits bodies or cuts long requests.
-      - Without it a blob is sent in one request, and in smaller ones when that does not get through.
-      - It also limits what is sent again after a break, to one chunk for each connection. Without it that is what the
-        API server and the registry had taken and not stored yet, some 3 to 10 MB for each connection, and up to 16
-        where the registry had come to a standstill before.
+      - Maximum number of bytes in a request, as in V(64M). By default, a blob is sent in one request, and in smaller
+        requests if that fails. Set it if a load balancer limits the size of bodies or interrupts long requests.
+      - It also limits the data that is sent again after an interruption, to one chunk for each connection. By default,
+        that is the data that the API server and the registry received but did not store, about 3 to 10 MB for each
+        connection, and up to 16 MB if the registry was stalled.
     type: bytes
   timeout:
-    description:
-      - Seconds of silence after which a connection counts as lost.
-      - There is no limit to the time that a transfer may take.
+    description: Seconds without data after which a connection is considered lost. The default is V(60). The duration of
+      a transfer is not limited.
     type: int
     default: 60
   retry_timeout:
     description:
-      - Seconds that something may go on failing before it is given up, as while the API server or the registry
-        restarts. What gets on, however slowly, is not given up.
-      - Before anything has worked, it is tried just three times, so that a wrong address is told at once.
+      - Seconds to keep retrying a failing request. The default is V(120). Increase it if the API server or the registry
+        needs longer to restart. Progress resets the timer.
+      - Until the first request of the task succeeds, only three attempts are made, so that a wrong address fails
+        quickly.
     type: int
     default: 120
   fail_fast:
-    description: Whether the first image that fails ends the task. Without it the others are still delivered.
+    description: Whether to stop at the first image that fails. By default, the other images are still transferred.
     type: bool
     default: false
+notes:
+  - With O(images[].platforms), an index is reduced to the selected platforms. If one image is left, the image's name
+    points to it, and its digest is unchanged. Otherwise a new index lists the selected images. Its digest differs from
+    the original index's and is the same in every run. Attestations in the index are left out.
+  - With O(images[].referrers), referrers are found with the registry's referrers API, with the fallback tag
+    C(sha256-DIGEST), and with cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom). This applies to the image and
+    to each of its platforms.
 """

@@ -2,34 +2,34 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options that say which Pod is the registry."""
+"""Options for the registry's Pod."""
 
 from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Where the registry is."""
+    """Options of modules that connect to a registry."""
 
     DOCUMENTATION = r"""
 options:
   namespace:
-    description: The namespace of the registry's Pod.
+    description: Namespace of the registry's Pod. The default is V(k8scr).
     type: str
     default: k8scr
   registry:
-    description: The name of the registry's Pod.
+    description: Name of the registry's Pod. The default is V(k8scr-0), the Pod of the role P(k8scr.core.registry#role).
     type: str
     default: k8scr-0
   registry_port:
     description:
-      - The port that the registry listens on in its Pod.
-      - At the write port of the role P(k8scr.core.registry#role), the registry serves only below a secret path. The
-        module reads the path from the Secret C(NAME-write), where the Pod is C(NAME-0); users need C(get) on it. A
-        registry without such a Secret needs nothing but C(pods/proxy).
+      - Port of the registry in its Pod. The default is the write port of the role P(k8scr.core.registry#role).
+      - On that port, the registry serves only requests below a secret path. The module reads the path from the Secret
+        C(NAME-write), where the Pod is C(NAME-0); users need C(get) on it. A registry without such a Secret only
+        requires C(pods/proxy).
     type: int
     default: 5000
   registry_scheme:
-    description: What the registry speaks on that port.
+    description: Protocol of the registry on O(registry_port). The default is V(http).
     type: str
     choices: [http, https]
     default: http

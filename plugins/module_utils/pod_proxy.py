@@ -10,8 +10,9 @@ for one major release before it is removed.
 
 from __future__ import annotations
 
+from ._k8scr.commands.cluster_options import connect
 from ._k8scr.registry.write_path import WritePath
-from ._k8scr.transport.cluster import Cluster, connect
+from ._k8scr.transport.cluster import Cluster
 from ._k8scr.transport.pod_proxy import PodProxyAdapter
 
 __all__ = ["Cluster", "PodProxyAdapter", "WritePath", "connect"]

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_apply
-short_description: Apply Kubernetes objects, server-side, and wait until they are ready
+short_description: Apply Kubernetes objects server-side and wait until they are ready
 version_added: 0.1.0
 description:
-  - Makes a cluster have the objects of a manifest, by server-side apply, or makes it not have them.
-  - What changed is what the API server says changed. In check mode it is asked to try everything without doing it.
-  - When something does not get ready, the message says why in the cluster's own words.
-  - This is what the collection's roles deploy with. It needs no other collection.
+  - Applies the objects of a manifest to a cluster with server-side apply, or deletes them.
+  - The API server reports the changes. In check mode, the module uses the API server's dry run.
+  - If an object does not become ready, the message includes the reasons that the cluster reports.
+  - The collection's roles deploy with this module. It requires no other collection.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -23,40 +23,42 @@ extends_documentation_fragment:
 options:
   definition:
     description:
-      - The objects, as YAML text with one or many documents, as a dictionary, or as a list of either.
-      - The values of Secrets are shown nowhere, neither in results nor in diffs nor in logs.
+      - The objects, as YAML text with one or more documents, as a dictionary, or as a list of these.
+      - The values of Secrets are redacted in results, diffs and logs.
     type: raw
   src:
-    description: A YAML or JSON file with the objects, on the host that runs the task.
+    description: Path of a YAML or JSON file with the objects, on the host that runs the task.
     type: path
   state:
     description:
-      - With V(present) the objects are applied in the order given.
-      - With V(absent) they are deleted in the opposite order, together with what belongs to them.
+      - State of the objects. With V(present), the default, they are applied in the given order.
+      - With V(absent), they are deleted in reverse order, together with their dependents.
     type: str
     choices: [present, absent]
     default: present
   namespace:
-    description: The namespace of those objects that need one and name none.
+    description: Namespace of namespaced objects that do not specify one. The default is V(default).
     type: str
     default: default
   force:
-    description: Whether to take over fields that others manage. Without it a conflict is an error that names them.
+    description: Whether to take over fields of other field managers. By default, a conflict is an error that names the
+      managers.
     type: bool
     default: false
   keep_existing:
-    description: Whether an object that exists is left as it is. Good for a Secret that is made once.
+    description: Whether to leave existing objects unchanged. By default, they are updated. Set it for objects that are
+      created once, such as a Secret with a generated value.
     type: bool
     default: false
   wait:
     description:
-      - Whether to wait until the objects do what they are there for, as Pods that run and claims that are bound; with
-        O(state=absent), until they are gone.
-      - In check mode nothing is waited for.
+      - Whether to wait until the objects are ready, for example until Pods run and claims are bound, or with
+        O(state=absent) until they are deleted. By default, the module waits.
+      - In check mode, the module does not wait.
     type: bool
     default: true
   wait_timeout:
-    description: Seconds to wait for all of them together.
+    description: Seconds to wait for all objects together. The default is V(180).
     type: int
     default: 180
 seealso:
@@ -64,7 +66,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make a namespace
+- name: Create a namespace
   k8scr.core.k8scr_apply:
     definition:
       apiVersion: v1
@@ -78,7 +80,7 @@ EXAMPLES = r"""
     namespace: apps
     wait_timeout: 300
 
-- name: Make a Secret once and keep its value
+- name: Create a Secret once and keep its value
   k8scr.core.k8scr_apply:
     definition:
       apiVersion: v1
@@ -90,14 +92,14 @@ EXAMPLES = r"""
         key: "{{ lookup('ansible.builtin.password', '/dev/null', length=32) }}"
     keep_existing: true
 
-- name: See what a file would change
+- name: Show what a file would change
   k8scr.core.k8scr_apply:
     src: /srv/app/deployment.yaml
     namespace: apps
   check_mode: true
   diff: true
 
-- name: Take it all away
+- name: Delete the objects of a file
   k8scr.core.k8scr_apply:
     src: /srv/app/deployment.yaml
     namespace: apps
@@ -112,28 +114,28 @@ objects:
   elements: dict
   contains:
     api_version:
-      description: Its API version.
+      description: API version of the object.
       type: str
       sample: apps/v1
     kind:
-      description: Its kind.
+      description: Kind of the object.
       type: str
       sample: StatefulSet
     name:
-      description: Its name.
+      description: Name of the object.
       type: str
       sample: k8scr
     namespace:
-      description: Its namespace; empty where it has none.
+      description: Namespace of the object; empty if it has none.
       type: str
       sample: k8scr
     action:
-      description: What became of it, or in check mode would; V(created), V(updated), V(unchanged) or V(deleted).
+      description: Action, in check mode the planned one; V(created), V(updated), V(unchanged) or V(deleted).
       type: str
       sample: created
     object:
-      description: The object as it is, without its status and what the cluster keeps account of. A Secret's values
-        are hidden.
+      description: The object, without its status and the metadata that the cluster manages. The values of Secrets are
+        redacted.
       type: dict
       sample:
         apiVersion: v1
@@ -142,29 +144,16 @@ objects:
           name: apps
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import run_apply
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import (
-    read_given,
-    redacted_definition,
-)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import redacted_definition
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        "definition": {"type": "raw"},
-        "src": {"type": "path"},
-        "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        "namespace": {"type": "str", "default": "default"},
-        "force": {"type": "bool", "default": False},
-        "keep_existing": {"type": "bool", "default": False},
-        "wait": {"type": "bool", "default": True},
-        "wait_timeout": {"type": "int", "default": 180},
-    }
     run_module(
-        argument_spec,
-        lambda options, check_mode: run_apply(read_given(options["definition"], options["src"]), options, check_mode),
+        APPLY_ARGUMENT_SPEC,
+        run_apply,
         redact={"definition": redacted_definition},
         mutually_exclusive=[("definition", "src")],
         required_one_of=[("definition", "src")],

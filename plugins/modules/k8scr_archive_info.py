@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_archive_info
-short_description: Tell which images are in archives
+short_description: List the images in archives
 version_added: 0.1.0
 description:
-  - Reads the names and digests of the images in OCI archives and in what C(docker save) writes, also where gzip has
-    compressed these as a whole. Nothing is unpacked.
-  - The role P(k8scr.core.preload#role) uses it to send nodes only what they lack. It speaks to no cluster, and needs no
-    library.
+  - Reads the names and digests of the images in OCI archives and in archives of C(docker save), including archives that
+    are compressed with gzip. Nothing is unpacked.
+  - The role P(k8scr.core.preload#role) uses it to send only missing images to nodes. It connects to no cluster and
+    requires no library.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -23,7 +23,7 @@ attributes:
     support: none
 options:
   archives:
-    description: The archives, on the host that runs the task.
+    description: Paths of the archives, on the host that runs the task.
     type: list
     elements: path
     required: true
@@ -32,7 +32,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look into two archives
+- name: List the images in two archives
   k8scr.core.k8scr_archive_info:
     archives:
       - /media/app/registry.tar
@@ -42,50 +42,50 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: One entry for each name of an image, in the order of the archives.
+  description: One entry for each image name, in the order of the archives.
   returned: success
   type: list
   elements: dict
   contains:
     archive:
-      description: The archive.
+      description: Path of the archive.
       type: str
       sample: /media/app/registry.tar
     file:
-      description: A name for the archive that follows its content, and tells it from others of the same name.
+      description: A file name that depends on the archive's content, different for archives with the same base name.
       type: str
       sample: 1f42287a87e2-registry.tar
     name:
-      description: The image's full name.
+      description: Full name of the image.
       type: str
       sample: docker.io/library/registry:3.1.2
     digest:
-      description: The digest of its manifest or index. Empty in archives of Docker before 25, which have none.
+      description: Digest of the manifest or index; empty in archives of Docker before 25, which have none.
       type: str
       sample: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
     config_digests:
-      description: The digests of its configs, one for each platform that is in the archive.
+      description: Digests of the configs, one for each platform in the archive.
       type: list
       elements: str
       sample: [sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982]
 archives:
-  description: One entry for each archive, with a name for it in a folder that has all of them.
+  description: One entry for each archive, with a unique file name for a folder with all of them.
   returned: success
   type: list
   elements: dict
   contains:
     path:
-      description: The archive.
+      description: Path of the archive.
       type: str
       sample: /media/app/registry.tar
     name:
       description:
-        - The name. It is the base name, or if several archives have the same base name, the base name after a prefix.
-        - The prefix depends on the path, so that a new version of an archive has the same name.
+        - File name of the archive. It is the base name, with a prefix if several archives have the same base name.
+        - The prefix depends on the path, so a new version of an archive has the same name.
       type: str
       sample: registry.tar
     other_name:
-      description: The base name with the prefix if RV(archives[].name) is without it, and the other way round.
+      description: The base name with the prefix if RV(archives[].name) has no prefix, otherwise without it.
       type: str
       sample: 2f3a1b7c9d0e-registry.tar
     shared:

@@ -11,12 +11,11 @@ short_description: Save and restore the images of a registry whose Pod is replac
 version_added: 0.1.0
 description:
   - Saves all tagged images of a cluster's registry to a folder on the host that runs the module, and restores them.
-  - The role P(k8scr.core.registry#role) runs the module where the registry keeps its images in its Pod and the role
-    has to replace the Pod.
-  - The folder is an OCI layout in the user's cache, one for each registry. An interrupted run is resumed by the next
-    one.
+  - The role P(k8scr.core.registry#role) runs the module if the registry stores its images in its Pod and the role has
+    to replace the Pod.
+  - The folder is an OCI layout in the user's cache, one for each registry. The next run resumes an interrupted one.
   - Images without a tag are not saved, because registries do not list them.
-  - It needs C(get) on the StatefulSet, and the permissions to pull for V(saved) or to push for V(restored).
+  - Users need C(get) on the StatefulSet, and permissions to pull for V(saved) or to push for V(restored).
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -30,9 +29,9 @@ attributes:
 options:
   state:
     description:
-      - V(saved) copies the images from the registry to the folder.
-      - V(restored) copies the images back to the registry and deletes the folder. A tag that the registry has keeps
-        its image. Without a folder nothing changes.
+      - Direction of the copy. V(saved) copies the images from the registry to the folder.
+      - V(restored) copies the images back to the registry and deletes the folder. Existing tags of the registry keep
+        their images. If the folder is missing, nothing changes.
     type: str
     choices: [saved, restored]
     required: true
@@ -53,7 +52,7 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: The images that were copied, as M(k8scr.core.k8scr_pull) returns them.
+  description: The copied images, in the format of M(k8scr.core.k8scr_pull).
   returned: success or failure of an image
   type: list
   elements: dict
@@ -64,24 +63,19 @@ images:
       digest: sha256:4bcf63d4d5d4f8d1d1a2c8c7fcd4eb8aaa5e7b1e0b6e4ad8b0e0a1ff2c7f4b11
       digest_before:
 path:
-  description: The folder of the saved images; empty if there is no registry.
+  description: Folder of the saved images; empty if the cluster has no registry.
   returned: success or failure of an image
   type: str
   sample: /root/.cache/k8scr/carried/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import run_carry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import CARRY_ARGUMENT_SPEC, run_carry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_POD_ARGUMENT_SPEC
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        **REGISTRY_POD_ARGUMENT_SPEC,
-        "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
-    }
-    run_module(argument_spec, run_carry)
+    run_module(CARRY_ARGUMENT_SPEC, run_carry)
 
 
 if __name__ == "__main__":

@@ -7,39 +7,40 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_containerd
-short_description: Make a node's containerd look for hosts.toml files
+short_description: Configure a node's containerd to read hosts.toml files
 version_added: 0.1.0
 description:
-  - Sets C(config_path) in containerd's configuration where it is not set, so that containerd looks for C(hosts.toml)
-    files, and finds out where it looks for them where it is.
-  - What administrators wrote stays, and is what remains with O(state=absent).
+  - Sets C(config_path) in containerd's configuration if it is unset, so that containerd reads C(hosts.toml) files. If
+    it is set, returns the configured directory.
+  - The settings of administrators stay in effect. O(state=absent) leaves only these.
   - A configuration with lines of administrators is backed up before each change. The backup is a new file beside it,
     with its owner and mode.
   - containerd parses a temporary copy of the new configuration before the file is replaced. If other settings than
     C(config_path) would change, the task fails and changes nothing.
-  - A symbolic link to the configuration is followed, as with M(k8scr.core.k8scr_mirror).
-  - containerd reads its configuration when it starts. This module does not restart it, it says that it has to be.
+  - A symbolic link to the configuration is followed under the same conditions as in M(k8scr.core.k8scr_mirror).
+  - containerd reads its configuration when it starts. This module does not restart it; restart it after a change.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
   - k8scr.core.attributes
 options:
   config:
-    description: containerd's configuration. It is made if it is not there.
+    description: Path of containerd's configuration. The default is V(/etc/containerd/config.toml). A missing file is
+      created.
     type: path
     default: /etc/containerd/config.toml
   program:
-    description: containerd itself, which is asked what its configuration amounts to.
+    description: Command of containerd, which prints its effective configuration. The default is V(containerd).
     type: str
     default: containerd
   certs_d:
-    description: Where it shall look, if it does not look anywhere.
+    description: Folder to set in C(config_path) if it is unset. The default is V(/etc/containerd/certs.d).
     type: path
     default: /etc/containerd/certs.d
   state:
-    description:
-      - With V(absent) what an earlier task has set is taken back. This needs no valid configuration.
-      - It does not need containerd either, if Python on the node can parse TOML, as with M(k8scr.core.k8scr_mirror).
+    description: State of the setting. By default, it is set. V(absent) reverts the change of an earlier task, and does
+      not require a valid configuration. If Python on the node can parse TOML, as for M(k8scr.core.k8scr_mirror), it
+      does not require containerd either.
     type: str
     choices: [present, absent]
     default: present
@@ -48,11 +49,11 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Make containerd look for hosts.toml files
+- name: Configure containerd to read hosts.toml files
   k8scr.core.k8scr_containerd:
   register: containerd
 
-- name: Write them where it looks
+- name: Write these files to the configured folder
   k8scr.core.k8scr_mirror:
     runtime: containerd
     path: "{{ containerd.certs_d }}"
@@ -62,12 +63,12 @@ EXAMPLES = r"""
 
 RETURN = r"""
 certs_d:
-  description: Where containerd looks, or will after its restart.
+  description: The folder of C(hosts.toml) folders, which containerd reads at the latest after its restart.
   returned: success
   type: str
   sample: /etc/containerd/certs.d
 backups:
-  description: The backup of the configuration, if it was changed and has lines of administrators.
+  description: Backup of the configuration, if it changed and has lines of administrators.
   returned: success
   type: list
   elements: str

@@ -7,75 +7,78 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_mirror
-short_description: Make a node's container runtime pull from a mirror
+short_description: Configure a node's container runtime to pull from a mirror
 version_added: 0.1.0
 description:
-  - Writes into the configuration files of a container runtime that a registry is to be asked first for the images of
-    other registries, under their original names.
-  - What administrators wrote into these files stays in effect, and is what remains with O(state=absent).
-  - Each file in which administrators have entries is parsed before and after the change. If other entries than those of
-    this module would change, the task fails and changes nothing.
-  - Symbolic links to files are followed if they belong to root or to the user of the task, in a folder that not all
-    users can write to. A link that leads nowhere is an error.
-  - This is what the role P(k8scr.core.node_mirror#role) uses. It speaks to no cluster.
+  - Configures a mirror in the files of a container runtime. The runtime then requests images of other registries from
+    the mirror first, under their original names.
+  - The entries of administrators in these files stay in effect. O(state=absent) leaves only these.
+  - Each file with entries of administrators is parsed before and after the change. If entries other than those of this
+    module would change, the task fails and changes nothing.
+  - Symbolic links to files are followed if they belong to root or to the user of the task, and if their folder is not
+    writable by all users. A dangling link is an error.
+  - The role P(k8scr.core.node_mirror#role) uses this module. It connects to no cluster.
 author:
   - k8scr.core contributors (@k8scr)
 requirements:
-  - PyYAML on the node, to change a C(registries.yaml) in which administrators have entries
+  - PyYAML on the node, to change a C(registries.yaml) with entries of administrators
   - Python 3.11 or newer on the node, or the library tomli or a pip or setuptools that ships it, to change a
-    C(hosts.toml), or to use a C(registries.conf), in which administrators have entries
+    C(hosts.toml) or use a C(registries.conf) with entries of administrators
 extends_documentation_fragment:
   - k8scr.core.attributes
 options:
   runtime:
     description:
-      - V(containerd) has a C(hosts.toml) for each registry, which it reads again for each pull.
-      - V(containers) is Podman, CRI-O, Buildah and skopeo, which read drop-ins for C(registries.conf).
-      - V(k3s) is k3s and RKE2, which read their C(registries.yaml) when they start.
+      - Container runtime to configure. V(containerd) has a C(hosts.toml) for each registry, and reads it for each pull.
+      - V(containers) stands for Podman, CRI-O, Buildah and skopeo, which read drop-ins for C(registries.conf).
+      - V(k3s) stands for k3s and RKE2, which read their C(registries.yaml) when they start.
     type: str
     choices: [containerd, containers, k3s]
     required: true
   path:
-    description:
-      - The folder of C(hosts.toml) folders, the folder of drop-ins, or the C(registries.yaml).
-      - The default is C(/etc/containerd/certs.d), C(/etc/containers/registries.conf.d) or
-        C(/etc/rancher/k3s/registries.yaml).
+    description: Path of the folder of C(hosts.toml) folders, of the folder of drop-ins, or of the C(registries.yaml).
+      The default is C(/etc/containerd/certs.d), C(/etc/containers/registries.conf.d) or
+      C(/etc/rancher/k3s/registries.yaml). Set it if the runtime uses another path.
     type: path
   endpoint:
-    description: The mirror's URL, as in V(http://10.96.10.20:5001). Required with O(state=present).
+    description: URL of the mirror, as in V(http://10.96.10.20:5001). Required with O(state=present).
     type: str
   ca_cert:
     description:
-      - A PEM file on the node with the certificates to trust for the mirror, where the node does not trust it anyway.
-      - Podman and CRI-O get a copy of it, others read it where it is.
+      - Path of a PEM file on the node with the certificate authorities to trust for the mirror. Set it if the node does
+        not trust the mirror's certificate already.
+      - The module copies the file for Podman and CRI-O. Other runtimes read it at its path.
     type: path
   upstreams:
     description:
-      - The registries whose images are pulled from it, each by its host, as in V(docker.io).
-      - V(*) stands for all; for containerd, for those that have no folder of their own. Drop-ins cannot say that.
-      - They are all that the node has. Those that only an earlier task named are as they were before it.
+      - Hosts of the registries whose images are pulled from the mirror, as in V(docker.io).
+      - V(*) stands for all registries, and in containerd for those without a folder of their own. V(containers) does
+        not support it.
+      - The list is complete. A registry that an earlier task configured and that is missing here is restored to its
+        previous configuration.
     type: list
     elements: str
     default: []
   qualify:
-    description: Whether an image's repository in the mirror begins with the host of its name, as with the option of
-      the same name of M(k8scr.core.k8scr_push).
+    description: Whether an image's repository in the mirror begins with the host of the image's name. By default, it
+      does not. Set it to the value of O(k8scr.core.k8scr_push#module:qualify) for the pushes to the mirror.
     type: bool
     default: false
   fallback:
     description:
-      - Whether a registry itself is asked for what the mirror does not have.
-      - k3s and RKE2 have an option for that, which is not in C(registries.yaml); the role knows it.
+      - Whether to pull images that the mirror lacks from their own registry. By default, they are pulled from there.
+      - k3s and RKE2 have their own option for this, outside C(registries.yaml). The role sets it.
     type: bool
     default: true
   backup:
     description:
-      - Whether to back up each file with lines of administrators before it is changed.
-      - The backup is a new file beside the real one, with its owner and mode. A task that changes nothing makes none.
+      - Whether to back up each file with lines of administrators before a change. By default, files are backed up.
+      - The backup is a new file beside the original, with its owner and mode. A task without changes creates no backup.
     type: bool
     default: true
   state:
-    description: Whether the mirror is used.
+    description: Whether the runtime uses the mirror. By default, it does. V(absent) removes the mirror from the
+      configuration.
     type: str
     choices: [present, absent]
     default: present
@@ -84,27 +87,27 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Pull the images of two registries from the cluster's own
+- name: Pull the images of two registries from the cluster's registry
   k8scr.core.k8scr_mirror:
     runtime: containerd
     endpoint: http://10.96.10.20:5001
     upstreams: [docker.io, quay.io]
 
-- name: Pull everything from it, and nothing from elsewhere
+- name: Pull all images from the cluster's registry only
   k8scr.core.k8scr_mirror:
     runtime: containerd
     endpoint: http://10.96.10.20:5001
     upstreams: ["*"]
     fallback: false
 
-- name: Pull from a registry that has a certificate of the company's own
+- name: Pull from a mirror with a private certificate authority
   k8scr.core.k8scr_mirror:
     runtime: containerd
     endpoint: https://registry.example.com
     ca_cert: /etc/ssl/certs/example-ca.pem
     upstreams: [docker.io]
 
-- name: Take all of it back
+- name: Remove the mirror from the configuration
   k8scr.core.k8scr_mirror:
     runtime: containerd
     state: absent
@@ -112,13 +115,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 files:
-  description: The files that say it, and what became of each, or in check mode would.
+  description: The configuration files, each with the action that was taken or, in check mode, is planned.
   returned: success
   type: list
   elements: dict
   contains:
     path:
-      description: The file.
+      description: Path of the file.
       type: str
       sample: /etc/containerd/certs.d/docker.io/hosts.toml
     action:
@@ -126,7 +129,7 @@ files:
       type: str
       sample: created
 backups:
-  description: The backups of changed files with lines of administrators.
+  description: Backups of the changed files with lines of administrators.
   returned: success
   type: list
   elements: str

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_node_images
-short_description: Put images from archives into a node's container runtime
+short_description: Import images from archives into a node's container runtime
 version_added: 0.1.0
 description:
-  - Makes the container runtime of a node have the images of archives, or takes away what an earlier task put there.
-  - Images are compared by their digests. An archive is imported only when the node lacks an image of it, so it need not
-    be on the node before that is known; check mode tells.
-  - The role P(k8scr.core.preload#role) is built of this. It speaks to no cluster, and needs no library on the node.
+  - Imports the images of archives into the container runtime of a node, or removes the images of earlier tasks.
+  - Images are compared by digest. An archive is imported only if the node lacks one of its images. Run the module in
+    check mode first to find out which archives the node needs.
+  - The role P(k8scr.core.preload#role) uses this module. It connects to no cluster and requires no library on the node.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -21,80 +21,79 @@ extends_documentation_fragment:
 options:
   images:
     description:
-      - The images, as M(k8scr.core.k8scr_archive_info) returns them. With O(state=present), different images with the
+      - The images, in the format of M(k8scr.core.k8scr_archive_info). With O(state=present), different images with the
         same name are an error.
-      - With O(state=absent) none means all that were put into containerd. Podman does not keep account of them.
+      - With O(state=absent), an empty list stands for all images that were imported into containerd. Podman does not
+        record them.
     type: list
     elements: dict
     default: []
     suboptions:
       name:
-        description: The image's full name.
+        description: Full name of the image.
         type: str
         required: true
       digest:
-        description: The digest of its manifest or index. Empty if it has none of its own.
+        description: Digest of the manifest or index. Empty if the archive has no such digest.
         type: str
         default: ""
       config_digests:
-        description: The digests of its configs, one for each platform.
+        description: Digests of the configs, one for each platform.
         type: list
         elements: str
         default: []
       file:
-        description: The archive's name in O(folder).
+        description: File name of the archive in O(folder).
         type: str
         required: true
       archive:
-        description: Where the archive is on the controller. It is not looked at.
+        description: Path of the archive on the controller. The module ignores it.
         type: str
   folder:
-    description: Where the archives are on the node.
+    description: Folder of the archives on the node. The default is V(/var/lib/k8scr).
     type: path
     default: /var/lib/k8scr
   delete_archives:
-    description:
-      - Whether the archives are deleted from O(folder) once the images are as asked for, and the folder too when
-        nothing else is in it.
+    description: Whether to delete the archives from O(folder) after success, and the folder if it is empty then. By
+      default, archives are kept.
     type: bool
     default: false
   runtime:
-    description: The container runtime. V(containers) is what Podman and CRI-O share.
+    description: Container runtime. The default is V(containerd). V(containers) is the storage that Podman and CRI-O
+      share.
     type: str
     choices: [containerd, containers]
     default: containerd
   program:
-    description: Its client. The default is C(ctr) or C(podman).
+    description: Command of the runtime's client. The default is C(ctr) or C(podman).
     type: str
   socket:
-    description: containerd's socket.
+    description: Path of containerd's socket. The default is V(/run/containerd/containerd.sock).
     type: path
     default: /run/containerd/containerd.sock
   containerd_namespace:
-    description: containerd's namespace. Kubernetes has its images in V(k8s.io).
+    description: Namespace in containerd. The default is V(k8s.io), which Kubernetes uses.
     type: str
     default: k8s.io
   snapshotter:
-    description:
-      - What unpacks the images in containerd.
-      - Without it, what Kubernetes' images are unpacked with according to containerd's configuration, or where that
-        cannot be read, containerd's default.
+    description: Snapshotter that unpacks the images in containerd. The default is the one in containerd's configuration
+      for Kubernetes, or containerd's default if the configuration cannot be read.
     type: str
     default: ""
   containerd:
-    description: containerd itself, which is asked what its configuration amounts to.
+    description: Command of containerd, which prints its effective configuration. The default is V(containerd).
     type: str
     default: containerd
   config:
-    description: containerd's configuration.
+    description: Path of containerd's configuration. The default is V(/etc/containerd/config.toml).
     type: path
     default: /etc/containerd/config.toml
   pinned:
-    description: Whether the images are kept from the kubelet's garbage collection, in containerd.
+    description: Whether to protect images in containerd from the kubelet's garbage collection. By default, they are.
     type: bool
     default: true
   state:
-    description: Whether the images are there.
+    description: Whether the images are imported or removed. By default, they are imported.
     type: str
     choices: [present, absent]
     default: present
@@ -103,51 +102,51 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Look into an archive
+- name: List the images in an archive
   k8scr.core.k8scr_archive_info:
     archives: [/media/app/registry.tar]
   delegate_to: localhost
   register: read
 
-- name: See what the node lacks
+- name: Find the archives that the node needs
   k8scr.core.k8scr_node_images:
     images: "{{ read.images }}"
   check_mode: true
   register: planned
 
-- name: Send it
+- name: Copy the archive to the node
   ansible.builtin.copy:
     src: /media/app/registry.tar
     dest: "/var/lib/k8scr/{{ read.images[0].file }}"
     mode: "0600"
   when: planned.lacking
 
-- name: Import it
+- name: Import the images
   k8scr.core.k8scr_node_images:
     images: "{{ read.images }}"
 
-- name: Take everything away that was put there
+- name: Remove all imported images
   k8scr.core.k8scr_node_images:
     state: absent
 """
 
 RETURN = r"""
 images:
-  description: What became of each image, or in check mode would.
+  description: The images, each with the action that was taken or, in check mode, is planned.
   returned: success
   type: list
   elements: dict
   contains:
     name:
-      description: Its name.
+      description: Name of the image.
       type: str
       sample: docker.io/library/registry:3.1.2
     action:
-      description: V(imported), V(pinned), V(unchanged), V(removed), or V(unpinned) where it was there before.
+      description: V(imported), V(pinned), V(unchanged), V(removed), or V(unpinned) for an image that existed before.
       type: str
       sample: imported
 lacking:
-  description: The archives that are imported, by their names in O(folder).
+  description: Names of the imported archives in O(folder), in check mode of those to import.
   returned: success
   type: list
   elements: str
@@ -216,7 +215,7 @@ def main() -> None:
 
 
 def delete_archives(folder: Path, names: Iterable[str]) -> None:
-    """Delete archives, also where a part of them is all that came, and their folder if nothing else is in it."""
+    """Delete archives and their partial files, and the folder if it is empty then."""
     try:
         for name in names:
             (folder / name).unlink(missing_ok=True)
@@ -230,7 +229,7 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
 
 
 def open_runtime(module: AnsibleModule) -> Runtime:
-    """Return the runtime that the options describe."""
+    """Return the runtime for the module's options."""
     options = module.params
 
     def run(command: Sequence[str]) -> tuple[int, str, str]:
@@ -249,18 +248,18 @@ def _configured_snapshotter(module: AnsibleModule) -> str:
     try:
         status, printed, _said = module.run_command(command, handle_exceptions=False)
     except OSError:
-        # It is built into something else, as into k3s.
+        # containerd is part of another program, such as k3s.
         return ""
     return "" if status else snapshotter(str(printed))
 
 
 def diff(done: dict[str, str]) -> dict[str, Any]:
-    """Return what --diff shows: the images that there are, before and after."""
+    """Return the content of --diff: the existing images before and after."""
     words = {
-        "imported": ("", "there"),
-        "pinned": ("there", "there, pinned"),
-        "removed": ("there", ""),
-        "unpinned": ("there, pinned", "there"),
+        "imported": ("", "present"),
+        "pinned": ("present", "present, pinned"),
+        "removed": ("present", ""),
+        "unpinned": ("present, pinned", "present"),
     }
     changed = {name: words[action] for name, action in done.items() if action in words}
     return {

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_pull
-short_description: Pull images out of a cluster's registry through the API server
+short_description: Pull images from a cluster's registry through the API server
 version_added: 0.1.0
 description:
-  - Pulls images from a registry that runs as a Pod. All requests go through the Pod proxy of the Kubernetes API server.
-    Users with the permission C(get) on C(pods/proxy) for the registry's read-only port can pull.
-  - An image that is there with the same digest costs one request, and nothing is written.
-  - Every byte is verified. What is written takes its place only when it is whole; a pull that fails leaves what was
-    there. Folders and archives keep the other images that they have.
+  - Pulls images from a registry in a Pod. All requests go through the Pod proxy of the Kubernetes API server. Users
+    need the permission C(get) on C(pods/proxy) for the registry's read-only port.
+  - An image that the destination has with the same digest costs one request, and nothing is written.
+  - All data is verified. A destination is replaced only when the new content is complete, so a failed pull leaves it
+    unchanged. Folders and archives keep their other images.
   - An existing blob of a folder or an archive is verified before it is used. If it is damaged, it is downloaded again.
     If another image in an archive is damaged, the archive stays unchanged and the error names that image.
 author:
@@ -28,56 +28,46 @@ extends_documentation_fragment:
   - k8scr.core.attributes.cluster
 options:
   registry_port:
-    description:
-      - The port that the registry serves pulls at.
-      - The default is the read-only port of the role P(k8scr.core.registry#role). Set it for a registry with one port.
+    description: Port on which the registry serves pulls. The default is the read-only port of the role
+      P(k8scr.core.registry#role). Set it for a registry with a single port.
     type: int
     default: 5001
   images:
-    description:
-      - The images to pull.
-      - Each is a name, which means the image of that name in the engine of Docker or Podman as well, or a dictionary
-        with a name and where to write it.
+    description: The images to pull. Each entry is a name, which is also the image's name in the Docker or Podman
+      engine, or a dictionary with a name and a destination.
     type: list
     elements: raw
     required: true
     suboptions:
       name:
-        description:
-          - The image's name, by tag or by digest, as in C(registry.example.com/team/api:1.2).
+        description: Name of the image, with a tag or a digest, as in C(registry.example.com/team/api:1.2).
         type: str
         required: true
       dest:
         description:
-          - Where to write it, on the host that runs the task.
-          - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
-            containers-transports(5). Without C(NAME) it has its full name there.
-          - A layer that is not to be distributed is left out of C(oci:) and C(oci-archive:) where the registry does not
-            have it.
-          - A Docker archive holds one platform; of an index of several, O(images[].platforms) chooses one.
-          - C(docker-daemon:[NAME:TAG]), or a name alone, is the engine of Docker or Podman, and the default. Of an
-            index of several platforms it gets the image for its own, or what O(images[].platforms) chooses. It takes an
-            image as a whole, so all of it is fetched unless it has the image already, under this name or another.
+          - Destination of the image, on the host that runs the task. The default is the Docker or Podman engine.
+          - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) and C(docker-archive:FILE[:NAME]) are as in
+            containers-transports(5). Without C(NAME), the image keeps its full name.
+          - Nondistributable layers that the registry lacks are left out of C(oci:) and C(oci-archive:).
+          - A Docker archive holds one platform. Select it with O(images[].platforms) if the index has several.
+          - C(docker-daemon:[NAME:TAG]), or a name alone, is the Docker or Podman engine. From an index with several
+            platforms, it gets the image for its own platform or for the one in O(images[].platforms). The engine only
+            loads complete images, so the module downloads all layers unless the engine has the image, under this name
+            or another.
         type: str
       platforms:
-        description:
-          - The platforms that are wanted, as in V(linux/amd64) or V(linux/arm/v7). Without a variant all variants are
-            meant.
-          - Without it an index is pulled whole, and every digest stays as it is.
-          - With it the image is reduced to these. If one image is left, that is what is written, with the digest that
-            it has in the registry. Otherwise there is a new index, which lists the same images; its digest is another,
-            the same in every run. Attestations that an index lists beside its images are left out.
+        description: Platforms to pull, as in V(linux/amd64) or V(linux/arm/v7). A platform without a variant selects
+          all variants. By default, an index is pulled whole, and all digests stay unchanged. Set it to pull only some
+          platforms.
         type: list
         elements: str
       referrers:
         description:
-          - Whether what refers to the image comes along, as signatures, attestations and SBOMs do, and what refers to
-            these again. It is found by the registry's list of referrers, by the tag C(sha256-DIGEST) that stands for
-            one, and by cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom), for the image and for each of its
-            platforms.
-          - Each has an entry of its own in the result, after the image's. In a layout it has cosign's tag as its name,
-            or none, and M(k8scr.core.k8scr_push) with C(referrers) finds it there.
-          - Destinations are C(oci:) and C(oci-archive:). The others have no place for referrers.
+          - Whether to pull the referrers of the image, such as signatures, attestations and SBOMs, and their own
+            referrers. By default, they are not pulled.
+          - Each referrer has its own entry in the result, after the image's. A layout lists it under cosign's tag or
+            without a name, and M(k8scr.core.k8scr_push) with C(referrers) finds it there.
+          - Supported destinations are C(oci:) and C(oci-archive:). Other destinations cannot store referrers.
         type: bool
         default: false
 seealso:
@@ -85,45 +75,45 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Keep a copy of an image
+- name: Back up an image
   k8scr.core.k8scr_pull:
     images:
       - name: registry.example.com/team/api:1.2
         dest: oci-archive:/backup/api.tar
 
-- name: Fetch an image for docker load
+- name: Pull an image for docker load
   k8scr.core.k8scr_pull:
     images:
       - name: busybox:1.36
         dest: docker-archive:/tmp/busybox.tar
 
-- name: Fetch an image into the Docker daemon
+- name: Pull an image into the Docker daemon
   k8scr.core.k8scr_pull:
     images:
       - crossplane/crossplane:v1.2.1
 
-- name: Fetch an image into Podman, under another name
+- name: Pull an image into Podman under another name
   k8scr.core.k8scr_pull:
     images:
       - name: registry.example.com/team/api:1.2
         dest: docker-daemon:localhost/api:stable
     docker_host: unix:///run/podman/podman.sock
 
-- name: Fetch one platform of an image for docker load
+- name: Pull one platform of an image for docker load
   k8scr.core.k8scr_pull:
     images:
       - name: busybox:1.36
         dest: docker-archive:/tmp/busybox.tar
         platforms: [linux/arm64]
 
-- name: Keep a copy of an image with its signatures and SBOMs
+- name: Back up an image with its signatures and SBOMs
   k8scr.core.k8scr_pull:
     images:
       - name: registry.example.com/team/api:1.2
         dest: oci-archive:/backup/api.tar
         referrers: true
 
-- name: Collect two images in one OCI layout
+- name: Pull two images into one OCI layout
   k8scr.core.k8scr_pull:
     images:
       - name: registry.example.com/team/api:1.2
@@ -134,61 +124,61 @@ EXAMPLES = r"""
 
 RETURN = r"""
 images:
-  description: One entry for each image, in the order asked.
+  description: One entry for each image, in the given order.
   returned: always
   type: list
   elements: dict
   contains:
     name:
-      description: The image's full name.
+      description: Full name of the image.
       type: str
       sample: registry.example.com/team/api:1.2
     repository:
-      description: Its repository in the cluster's registry.
+      description: Repository in the cluster's registry.
       type: str
       sample: team/api
     tag:
-      description: Its tag.
+      description: Tag of the image.
       type: str
       sample: "1.2"
     dest:
-      description: Where it was written.
+      description: Destination of the image.
       type: str
       sample: oci-archive:/backup/api.tar
     target:
-      description: Where it was written, and under which name or digest there.
+      description: Destination with the image's name or digest in it.
       type: str
       sample: oci-archive:/backup/api.tar:registry.example.com/team/api:1.2
     subject:
-      description: The digest of the manifest that it refers to; only for what came along with an image.
+      description: Digest of the manifest to which a referrer refers; only for referrers.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     digest:
-      description: The digest of its manifest or index; empty if the image failed.
+      description: Digest of the manifest or index; empty if the image failed.
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     digest_before:
-      description: The digest, or the engine's image ID, that was there before; empty if there was none.
+      description: Previous digest at the destination, or the engine's image ID; empty if the image was missing.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     changed:
-      description: Whether it was written.
+      description: Whether the image was written.
       type: bool
       sample: true
     present:
-      description: The blobs that were there, by number and bytes.
+      description: Number and bytes of the existing blobs.
       type: dict
       sample: {blobs: 3, bytes: 31357624}
     mounted:
-      description: Always none; pulls mount nothing.
+      description: Always zero, because pulls do not mount blobs.
       type: dict
       sample: {blobs: 0, bytes: 0}
     sent:
-      description: The blobs that were fetched, or in check mode would be.
+      description: Number and bytes of the downloaded blobs, or in check mode of those to download.
       type: dict
       sample: {blobs: 1, bytes: 1532}
     blobs:
-      description: Each blob of the manifests that were missing, with what became of it.
+      description: The blobs of the missing manifests, each with the action that was taken.
       type: list
       elements: dict
       sample:
@@ -196,48 +186,28 @@ images:
           size: 1532
           action: sent
     error:
-      description: Why the image failed, if it did.
+      description: Reason for the failure of the image, if it failed.
       type: str
       sample: there is no image 1.2 in repository team/api in the registry in Pod k8scr/k8scr-0. Push it first.
 retries:
-  description: What was tried again, why, and how often.
+  description: Retried requests, each with the reason and the number of retries.
   returned: always
   type: list
   elements: dict
   sample:
     - what: blob sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1 to team/api
-      why: the connection to the API server 192.0.2.1:6443 was cut
+      why: the connection to the API server 192.0.2.1:6443 was interrupted
       times: 1
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import run_pull
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull_settings import PULL_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import (
-    READ_ONLY_PORT,
-    REGISTRY_ARGUMENT_SPEC,
-)
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DOCKER_ARGUMENT_SPEC
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {
-        "images": {
-            "type": "list",
-            "elements": "raw",
-            "required": True,
-            "options": {
-                "name": {"type": "str", "required": True},
-                "dest": {"type": "str"},
-                "platforms": {"type": "list", "elements": "str"},
-                "referrers": {"type": "bool", "default": False},
-            },
-        },
-        **DOCKER_ARGUMENT_SPEC,
-        **REGISTRY_ARGUMENT_SPEC,
-        "registry_port": {"type": "int", "default": READ_ONLY_PORT},
-    }
-    run_module(argument_spec, run_pull)
+    run_module(PULL_ARGUMENT_SPEC, run_pull)
 
 
 if __name__ == "__main__":

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_send_part
-short_description: Take a piece of a file that is sent in pieces
+short_description: Receive a piece of a file that is copied in pieces
 version_added: 0.1.0
 description:
-  - Tells what is there of a file, and adds the next piece to it. The file has its name when it is whole and its digest
-    is the one that was asked for.
-  - M(k8scr.core.k8scr_send) runs it on the host that it sends a file to. It speaks to no cluster, and needs no library.
+  - Returns the state of a file, or appends the next piece to its partial file. The file gets its name when it is
+    complete and has the given digest.
+  - M(k8scr.core.k8scr_send) runs it on the host to which it copies a file. It connects to no cluster and requires no
+    library.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -22,24 +23,23 @@ attributes:
     support: none
 options:
   dest:
-    description: The file's place, in a folder that exists.
+    description: Path of the file, in an existing folder.
     type: path
     required: true
   size:
-    description: The bytes that the whole file has.
+    description: Size of the complete file in bytes.
     type: int
     required: true
   digest:
-    description: The digest of the whole file.
+    description: Digest of the complete file.
     type: str
     required: true
   piece:
-    description:
-      - A file with the piece that is to be added, which is deleted then.
-      - Without one, it is only looked at what is there.
+    description: Path of a file with the piece to append. The module deletes it afterwards. By default, the module only
+      returns the state of the file.
     type: path
   offset:
-    description: Where the piece begins in the file. V(0) begins anew, whatever is there.
+    description: Offset of the piece in the file. V(0), the default, discards the existing partial file.
     type: int
     default: 0
 seealso:
@@ -47,14 +47,14 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: See what is there of a file
+- name: Return the state of a file
   k8scr.core.k8scr_send_part:
     dest: /var/tmp/app.tar
     size: 1254359040
     digest: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
   register: begun
 
-- name: Add all that is missing
+- name: Append the missing data
   k8scr.core.k8scr_send_part:
     dest: /var/tmp/app.tar
     size: 1254359040
@@ -65,17 +65,17 @@ EXAMPLES = r"""
 
 RETURN = r"""
 whole:
-  description: Whether the file is in its place, with its size and its digest.
+  description: Whether the file exists with the given size and digest.
   returned: without O(piece)
   type: bool
   sample: false
 part_size:
-  description: The bytes that are there of a file that is not whole.
+  description: Size of the partial file in bytes, if the file is not complete.
   returned: without O(piece)
   type: int
   sample: 838860800
 part_digest:
-  description: The digest of these. Empty where there are none.
+  description: Digest of the partial file; empty if it is missing.
   returned: without O(piece)
   type: str
   sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
@@ -84,6 +84,7 @@ part_digest:
 from dataclasses import asdict
 from pathlib import Path
 
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import read_number
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import append, look
@@ -102,12 +103,13 @@ def main() -> None:
         supports_check_mode=True,
     )
     options = module.params
-    path, size, digest = Path(options["dest"]), options["size"], options["digest"]
+    path, digest = Path(options["dest"]), options["digest"]
     try:
+        size, offset = read_number(options, "size"), read_number(options, "offset")
         if not options["piece"]:
             module.exit_json(changed=False, **asdict(look(path, size, digest)))
         if not module.check_mode:
-            append(path, size, digest, Path(options["piece"]), options["offset"], module)
+            append(path, size, digest, Path(options["piece"]), offset, module)
     except K8scrError as error:
         module.fail_json(msg=str(error))
     finally:

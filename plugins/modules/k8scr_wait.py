@@ -7,13 +7,13 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_wait
-short_description: Wait until a registry answers through the API server
+short_description: Wait until a registry responds through the API server
 version_added: 0.1.0
 description:
-  - Asks a registry in the cluster, by the way that pushes and pulls take, until it answers.
-  - When it does not, the message says why in the cluster's own words. The module fails at once where
-    waiting does not help, as without permission, and after a few seconds where there is no such Pod.
-  - It changes nothing. In check mode nothing is waited for.
+  - Sends requests to a registry in the cluster, through the Pod proxy like pushes and pulls, until it responds.
+  - If it does not respond, the message includes the reasons that the cluster reports. The module fails immediately if
+    waiting does not help, for example if a permission is missing, and after a few seconds if the Pod is missing.
+  - It changes nothing. In check mode, it does not wait.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -27,7 +27,7 @@ attributes:
     details: Nothing changes.
 options:
   wait_timeout:
-    description: Seconds to wait.
+    description: Seconds to wait for a response. The default is V(180).
     type: int
     default: 180
 seealso:
@@ -35,10 +35,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Wait until the registry answers
+- name: Wait until the registry responds
   k8scr.core.k8scr_wait:
 
-- name: Wait at most a minute for a registry of another name
+- name: Wait at most a minute for a registry with another name
   k8scr.core.k8scr_wait:
     namespace: images
     registry: store-0
@@ -47,21 +47,19 @@ EXAMPLES = r"""
 
 RETURN = r"""
 elapsed:
-  description: Seconds until it answered.
+  description: Seconds until the registry responded.
   returned: success, not in check mode
   type: float
   sample: 2.3
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import run_wait
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import REGISTRY_POD_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import WAIT_ARGUMENT_SPEC, run_wait
 
 
 def main() -> None:
     """Run the module."""
-    argument_spec = {**REGISTRY_POD_ARGUMENT_SPEC, "wait_timeout": {"type": "int", "default": 180}}
-    run_module(argument_spec, lambda options, check_mode: {"changed": False} if check_mode else run_wait(options))
+    run_module(WAIT_ARGUMENT_SPEC, run_wait)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@
 import pathlib
 import sys
 
-# Started as a folder, not as a package: make it the package that it is.
+# Python runs a folder without its package: import it as a package.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from benchmark.cli import main  # noqa: E402

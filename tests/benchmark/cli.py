@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The command line: what to measure, how often, and where to write it."""
+"""Command line of the benchmark: comparisons, number of rounds and output folder."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ import images
 from cluster import cluster, layout, programs
 from cluster.errors import ClusterError
 
-from . import bars, report
+from . import report, targets
+from .api_latency import measure_api_latency
 from .comparisons import COMPARISONS
 from .measure import Failed
-from .neighbour import measure_neighbour
-from .registry import deployed
+from .registry import deployed_registry
 from .results import Results
 from .runner import Runner, say
-from .works import Works
+from .workloads import Workloads
 
-NEIGHBOUR = "neighbour"
-"""What the command line calls how others fare."""
-_NAMES = (*COMPARISONS, NEIGHBOUR)
+API_LATENCY = "neighbour"
+"""Name of the API latency measurement on the command line."""
+_NAMES = (*COMPARISONS, API_LATENCY)
 
 
 def main() -> int:
-    """Measure, write the results and the report, and print the report; the exit status is 1 where that failed."""
+    """Measure, write the results and the report, and print the report; return 1 if a measurement failed."""
     options = _parser().parse_args()
     if options.list:
         for comparison in COMPARISONS.values():
             print(f"{comparison.name:20} {comparison.title}")
-        print(f"{NEIGHBOUR:20} How others fare at the API server meanwhile")
+        print(f"{API_LATENCY:20} {report.API_LATENCY_TITLE}")
         return 0
-    # Who ends it with a signal wants nothing left behind either.
+    # Clean up after SIGTERM as after an exception.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
     results = Results(options.output / "results.json", options.scale)
     started = time.monotonic()
     try:
-        failed = _measure(_wanted(options), options.rounds, options.scale, results)
+        failed = _measure(_selected(options), options.rounds, options.scale, results)
     except (Failed, ClusterError, images.Failed) as problem:
         say(f"error: {problem}")
         return 1
@@ -55,63 +55,65 @@ def main() -> int:
         print(report.write(results, options.output))
     say(f"measured in {time.monotonic() - started:.0f} s; the report is in {options.output}")
     if failed:
-        say(f"error: not measured: {', '.join(failed)}")
+        say(f"error: measurement failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="make bench ARGS='…'", description="Measure, side by side.")
-    parser.add_argument("--list", action="store_true", help="say what can be measured, and measure nothing")
-    parser.add_argument("--rounds", type=int, default=3, help="how often each is measured (default: 3)")
-    parser.add_argument("--scale", type=float, default=1.0, help="what sizes are multiplied with, as 0.1 for a trial")
-    parser.add_argument("--quick", action="store_true", help="only what the bars are about")
+    parser = argparse.ArgumentParser(
+        prog="make bench ARGS='…'", description="Measure pushes and pulls side by side with other clients."
+    )
+    parser.add_argument("--list", action="store_true", help="list the comparisons and exit")
+    parser.add_argument("--rounds", type=int, default=3, help="number of measurements of each client (default: 3)")
+    parser.add_argument("--scale", type=float, default=1.0, help="factor for all sizes, for example 0.1 for a trial")
+    parser.add_argument("--quick", action="store_true", help="measure only what the performance targets need")
     parser.add_argument(
         "--only",
         action="append",
         default=[],
         metavar="NAME",
-        help="only these, as push-1g or 'pull-*'; can be repeated",
+        help="measure only these comparisons, for example push-1g or 'pull-*'; repeatable",
     )
     parser.add_argument(
         "--output",
         type=Path,
         default=layout.CACHE / "benchmark",
         metavar="FOLDER",
-        help="where the report goes, beside the results, to which later runs add (default: %(default)s)",
+        help="folder of the report and of the results, to which later runs add (default: %(default)s)",
     )
     return parser
 
 
-def _wanted(options: argparse.Namespace) -> Mapping[str, set[str]]:
-    """What is measured by name, with its ways."""
+def _selected(options: argparse.Namespace) -> Mapping[str, set[str]]:
+    """Return the names of the selected comparisons, each with its clients."""
     if options.quick:
-        return bars.needed()
+        return targets.required_measurements()
     names = [name for name in _NAMES if any(fnmatch.fnmatch(name, pattern) for pattern in options.only or ["*"])]
     if not names:
-        raise SystemExit(f"nothing is called {', '.join(options.only)}; there are {', '.join(_NAMES)}")
-    return {name: set(COMPARISONS[name].ways) if name in COMPARISONS else set() for name in names}
+        raise SystemExit(f"no comparison matches {', '.join(options.only)}. Available: {', '.join(_NAMES)}")
+    return {name: set(COMPARISONS[name].clients) if name in COMPARISONS else set() for name in names}
 
 
-def _measure(wanted: Mapping[str, set[str]], rounds: int, scale: float, results: Results) -> list[str]:
-    """Measure, and return the names of what could not be measured."""
+def _measure(selected: Mapping[str, set[str]], rounds: int, scale: float, results: Results) -> list[str]:
+    """Measure the selected comparisons, and return the names of those that failed."""
     failed = []
     cluster.up()
     programs.ensure(["crane", "regctl", "oras", "seed", "seed-today", "toxiproxy"])
     layout.CACHE.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-", dir=layout.CACHE)))
-        registry = stack.enter_context(deployed())
-        works = Works(scratch, scale, stack)
-        runner = Runner(registry, works, scratch)
-        for name, ways in wanted.items():
+        registry = stack.enter_context(deployed_registry())
+        workloads = Workloads(scratch, scale, stack)
+        runner = Runner(registry, workloads, scratch)
+        for name, clients in selected.items():
             try:
-                if name == NEIGHBOUR:
-                    results.keep_neighbour(measure_neighbour(registry, works, 15 * scale))
+                if name == API_LATENCY:
+                    results.save_api_latency(measure_api_latency(registry, workloads, 15 * scale))
                     continue
                 comparison = COMPARISONS[name]
-                figures = runner.run(comparison, ways, rounds)
-                results.keep(name, works.get(comparison.work).size, figures)
-            except Exception as problem:  # noqa: BLE001 - whatever becomes of one, the others are still measured
+                figures = runner.run(comparison, clients, rounds)
+                results.save(name, workloads.get(comparison.workload).size, figures)
+            except Exception as problem:  # noqa: BLE001 - the other comparisons are still measured
                 say(f"  {name}: {problem}")
                 failed.append(name)
     return failed

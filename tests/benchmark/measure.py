@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a command took, and what the cluster had to do for it."""
+"""Measures the cost of a command for the client and for the cluster."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from cluster.layout import NODES
 
 LAUNCHER = Path(__file__).with_name("launcher.py")
 TIMEOUT = 900.0
-"""Seconds after which a command is taken to hang for good."""
-PARTS = {
+"""Seconds after which a command is killed."""
+COMPONENTS = {
     "kube-apiserver": ("kube-apiserver",),
     "kubelet": tuple(f"kubelet@{node.name}" for node in NODES),
     "containerd": tuple(f"containerd@{node.name}" for node in NODES),
@@ -33,23 +33,23 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 
 class Failed(Exception):
-    """What was to be measured did not work; the message is one line."""
+    """A measurement failed; the message is one line."""
 
 
 @dataclass(frozen=True)
-class Measured:
-    """What one delivery took.
+class Measurement:
+    """Cost of one transfer.
 
     Attributes:
-        seconds: Of wall time, from the start of the first program to the end of the last.
-        cpu: Seconds of the processor time of the client, and of the ``kubectl port-forward`` that it goes through.
-        memory: MiB that the client had resident at most, the largest of its processes, and ``kubectl``'s beside it.
-        cluster: Seconds of processor time by part of the cluster.
-        apiserver_memory: MiB that the API server had resident at most.
-        inside: Seconds from a module's first line to its last, without the start of Python and of Ansible.
-        first: Seconds from the start of the first program to the first request that uploads something, or to the first
-            line of a module that does nothing.
-        requests: How many the API server had of it.
+        seconds: Wall time, from the start of the first program to the end of the last.
+        cpu: CPU seconds of the client and of its ``kubectl port-forward``.
+        memory: Peak resident memory in MiB of the client's largest process, plus that of its ``kubectl port-forward``.
+        cluster: CPU seconds of each component of the cluster.
+        apiserver_memory: Peak resident memory of the API server in MiB.
+        inside: Seconds that the module took, without the start of Python and Ansible.
+        first: Seconds from the start of the first program to the first upload request, or to the first line of a
+            module that does nothing.
+        requests: Number of requests that the API server received.
     """
 
     seconds: float
@@ -63,10 +63,10 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What was measured of a command, what it printed, and when it began, in seconds since 1970."""
+class CommandResult:
+    """Measurement and output of a command, and its start in seconds since 1970."""
 
-    measured: Measured
+    measured: Measurement
     output: str
     started_at: float
 
@@ -74,45 +74,45 @@ class Finished:
 def measure(
     command: Sequence[str | Path],
     *,
-    beside: Sequence[int] = (),
-    more: Mapping[str, Sequence[int]] | None = None,
+    helpers: Sequence[int] = (),
+    components: Mapping[str, Sequence[int]] | None = None,
     stdin: str = "",
     environment: Mapping[str, str] | None = None,
-) -> Finished:
-    """Run a command to its end.
+) -> CommandResult:
+    """Run a command and measure it.
 
     Args:
-        command: Its words.
-        beside: Processes that belong to the client, as a tunnel does.
-        more: More processes of the cluster, by what they are.
-        stdin: What it reads.
-        environment: Variables that it has beside the usual.
+        command: The command and its arguments.
+        helpers: IDs of other processes of the client, such as ``kubectl port-forward``.
+        components: Process IDs of more components of the cluster, by component.
+        stdin: The command's standard input.
+        environment: Environment variables in addition to the current ones.
 
     Raises:
-        Failed: It ended with another status than 0, or did not end.
+        Failed: The command failed or timed out.
     """
-    parts = {**{part: _pids(part) for part in PARTS}, **(more or {})}
-    apiserver = parts["kube-apiserver"][0]
-    # What others left to be written to the disk is not for this one to wait for.
+    processes_of = {**{component: _pids(component) for component in COMPONENTS}, **(components or {})}
+    apiserver = processes_of["kube-apiserver"][0]
+    # Dirty pages of earlier commands would slow this one down.
     os.sync()
-    _forget_peak(apiserver)
-    before = {part: _cpu(pids) for part, pids in parts.items()}
-    beside_before = _cpu(beside)
-    took, output = _run(command, stdin, {**os.environ, **(environment or {})})
-    measured = Measured(
-        seconds=took["seconds"],
-        cpu=took["cpu"] + _cpu(beside) - beside_before,
-        memory=took["memory"] + sum(map(peak_of, beside)),
-        cluster={part: _cpu(pids) - before[part] for part, pids in parts.items()},
+    _reset_peak(apiserver)
+    before = {component: _cpu(pids) for component, pids in processes_of.items()}
+    helpers_before = _cpu(helpers)
+    cost, output = _run(command, stdin, {**os.environ, **(environment or {})})
+    measured = Measurement(
+        seconds=cost["seconds"],
+        cpu=cost["cpu"] + _cpu(helpers) - helpers_before,
+        memory=cost["memory"] + sum(map(peak_of, helpers)),
+        cluster={component: _cpu(pids) - before[component] for component, pids in processes_of.items()},
         apiserver_memory=peak_of(apiserver),
     )
-    return Finished(measured, output, took["started_at"])
+    return CommandResult(measured, output, cost["started_at"])
 
 
 def _run(command: Sequence[str | Path], stdin: str, environment: dict[str, str]) -> tuple[dict[str, float], str]:
-    words = [str(word) for word in command]
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as took:
-        launcher = [sys.executable, "-I", "-S", str(LAUNCHER), took.name, *words]
+    arguments = [str(argument) for argument in command]
+    with tempfile.NamedTemporaryFile("r", suffix=".json") as file:
+        launcher = [sys.executable, "-I", "-S", str(LAUNCHER), file.name, *arguments]
         with subprocess.Popen(
             launcher,
             env=environment,
@@ -125,24 +125,24 @@ def _run(command: Sequence[str | Path], stdin: str, environment: dict[str, str])
             try:
                 output, errors = process.communicate(stdin, timeout=TIMEOUT)
             except subprocess.TimeoutExpired as error:
-                raise Failed(f"{words[0]} did not end within {TIMEOUT:.0f} seconds") from error
+                raise Failed(f"{arguments[0]} timed out after {TIMEOUT:.0f} seconds") from error
             finally:
                 if process.returncode is None:
                     os.killpg(process.pid, signal.SIGKILL)
         if process.returncode:
-            last = (errors.strip() or output.strip() or "it said nothing").splitlines()[-1]
-            raise Failed(f"{Path(words[0]).name} ended with {process.returncode}: {last[-400:]}")
-        figures: dict[str, float] = json.load(took)
-    return figures, output
+            last = (errors.strip() or output.strip() or "no output").splitlines()[-1]
+            raise Failed(f"{Path(arguments[0]).name} failed with exit status {process.returncode}: {last[-400:]}")
+        cost: dict[str, float] = json.load(file)
+    return cost, output
 
 
-def _pids(part: str) -> list[int]:
-    found = [processes.running(component) for component in PARTS[part]]
+def _pids(component: str) -> list[int]:
+    found = [processes.running(name) for name in COMPONENTS[component]]
     return [process.pid for process in found if process]
 
 
 def _cpu(pids: Sequence[int]) -> float:
-    """Seconds of processor time that the processes have had so far."""
+    """Return the CPU seconds that the processes have used so far."""
     ticks = 0
     for pid in pids:
         with suppress(FileNotFoundError):
@@ -151,17 +151,12 @@ def _cpu(pids: Sequence[int]) -> float:
     return ticks / _TICK
 
 
-def cpu_of(part: str) -> float:
-    """Seconds of processor time that a part of the cluster has had so far."""
-    return _cpu(_pids(part))
-
-
 def peak_of(pid: int) -> float:
-    """MiB that a process had resident at most."""
+    """Return the peak resident memory of a process in MiB."""
     found = re.search(r"VmHWM:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) / 1024 if found else 0.0
 
 
-def _forget_peak(pid: int) -> None:
+def _reset_peak(pid: int) -> None:
     with suppress(OSError):
         Path(f"/proc/{pid}/clear_refs").write_text("5")

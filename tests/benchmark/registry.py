@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The benchmark's own registry, as the collection's role deploys it, the two ways that lead to it, and the seed's."""
+"""Registries of the benchmark: one deployed by the collection's role, and the kubectl plugin's."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ from .measure import Failed
 NAMESPACE = "k8scr-benchmark"
 POD = "bench-0"
 PORT = 5000
-# In memory: the road is to be measured, not a disk, and none fills up.
+# In memory, so that disks neither limit the speed nor fill up.
 STORAGE = Path("/dev/shm/k8scr-benchmark")  # noqa: S108
 _USER = 65532
-"""Whom the role has the registry run as."""
+"""User ID of the registry in the role."""
 
 
 @dataclass(frozen=True)
 class Tunnel:
-    """A ``kubectl port-forward`` that runs."""
+    """A running ``kubectl port-forward``."""
 
     address: str
     pid: int
@@ -45,14 +45,14 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Registry:
-    """The registry that runs in the cluster, as seen over one road.
+    """A registry in the cluster, and the API server in front of it.
 
     Attributes:
-        address: Where its Pod listens, for who is in the cluster's network.
-        pids: Its processes.
-        api_url: Where the API server is, or a line to it.
-        kubeconfig: The administrator's, for there.
-        namespace: Where its Pod is.
+        address: Address of the Pod in the cluster's network.
+        pids: IDs of the registry's processes.
+        api_url: URL of the API server, or of a proxy in front of it.
+        kubeconfig: The administrator's kubeconfig for that URL.
+        namespace: The Pod's namespace.
         pod: The Pod's name.
         port: The Pod's port.
     """
@@ -72,17 +72,17 @@ class Registry:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a task says to mean this registry."""
+        """Options of the modules for this registry."""
         where = {"namespace": self.namespace, "registry": self.pod, "registry_port": self.port}
         return {"kubeconfig": str(self.kubeconfig), **where}
 
     def empty(self) -> None:
-        """Forget everything that was pushed."""
+        """Delete all images."""
         shutil.rmtree(STORAGE / "docker", ignore_errors=True)
 
     @contextmanager
     def forwarded(self) -> Iterator[Tunnel]:
-        """A port of this machine that is the registry's, by ``kubectl port-forward``."""
+        """Forward a local port to the registry with ``kubectl port-forward``."""
         command = [str(layout.BIN / "kubectl"), f"--kubeconfig={self.kubeconfig}", f"--namespace={self.namespace}"]
         command += ["port-forward", f"pod/{self.pod}", f":{self.port}"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
@@ -90,14 +90,14 @@ class Registry:
                 assert process.stdout is not None
                 port = re.search(r"127\.0\.0\.1:(\d+)", process.stdout.readline())
                 if port is None:
-                    raise Failed("kubectl port-forward says no port")
+                    raise Failed("kubectl port-forward failed: no port in its output")
                 yield Tunnel(f"127.0.0.1:{port[1]}", process.pid)
             finally:
                 process.kill()
 
 
 def administrator() -> requests.Session:
-    """A session of the cluster's administrator, whatever the environment says of certificates."""
+    """Return a session of the cluster's administrator that ignores proxy and CA settings of the environment."""
     session = requests.Session()
     session.trust_env = False
     session.verify = str(CA.certificate)
@@ -106,16 +106,16 @@ def administrator() -> requests.Session:
 
 
 @contextmanager
-def deployed() -> Iterator[Registry]:
-    """The registry until the end of the block."""
-    # The Pod of an earlier run that was killed holds on to a folder that may be gone.
+def deployed_registry() -> Iterator[Registry]:
+    """Deploy the registry with the role, and delete it at the end of the block."""
+    # A Pod of a killed run may have mounted a folder that was deleted since.
     kubectl("delete", "pod", POD, f"--namespace={NAMESPACE}", "--ignore-not-found", "--now")
     shutil.rmtree(STORAGE, ignore_errors=True)
     STORAGE.mkdir()
     os.chown(STORAGE, _USER, _USER)
     try:
         _role("present")
-        _open_write_port()
+        _remove_write_path()
         address = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.status.podIP}")
         yield Registry(f"{address}:{PORT}", _processes())
     finally:
@@ -124,20 +124,20 @@ def deployed() -> Iterator[Registry]:
 
 
 @contextmanager
-def the_seeds(registry: Registry, names: Sequence[str]) -> Iterator[Registry]:
-    """The registry that goes with the seed, until the end of the block, which frees the memory that it keeps all in.
+def plugin_registry(registry: Registry, names: Sequence[str]) -> Iterator[Registry]:
+    """Run the registry of the kubectl plugin, which keeps images in memory, until the end of the block.
 
     Args:
-        registry: The benchmark's own, over whose road it is reached.
-        names: Images that it is to have as well, if that one has them: all or none.
+        registry: The benchmark's registry; its connection to the API server is used.
+        names: Images to copy from the benchmark's registry: all, or none if the first one is missing there.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        host = stack.enter_context(host_registries.host_registry(host_registries.SEEDS, folder, "bench-seed"))
+        host = stack.enter_context(host_registries.host_registry(host_registries.K8SCR, folder, "bench-seed"))
         if _crane("digest", f"{registry.address}/{names[0]}"):
             for name in names:
                 if not _crane("copy", f"{registry.address}/{name}", f"{host.address}/{name}"):
-                    raise Failed(f"{name} cannot be copied into the seed's registry")
+                    raise Failed(f"copying {name} into the kubectl plugin's registry failed")
         yield replace(
             registry,
             address=host.address,
@@ -148,9 +148,9 @@ def the_seeds(registry: Registry, names: Sequence[str]) -> Iterator[Registry]:
         )
 
 
-def _crane(*words: str) -> bool:
-    """Whether crane could do it, straight to the registries."""
-    done = subprocess.run([str(layout.BIN / "crane"), "--insecure", *words], capture_output=True, check=False)
+def _crane(*arguments: str) -> bool:
+    """Run crane with direct connections to the registries, and return whether it succeeded."""
+    done = subprocess.run([str(layout.BIN / "crane"), "--insecure", *arguments], capture_output=True, check=False)
     return done.returncode == 0
 
 
@@ -168,12 +168,12 @@ def _role(state: str) -> None:
     environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(layout.KUBECONFIG)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = re.findall(r'"msg": "(.*)"', done.stdout) or done.stderr.strip().splitlines() or ["it said nothing"]
-        raise Failed(f"the registry cannot be made {state}: {said[-1]}")
+        errors = re.findall(r'"msg": "(.*)"', done.stdout) or done.stderr.strip().splitlines() or ["no output"]
+        raise Failed(f"the registry role failed with registry_state {state}: {errors[-1]}")
 
 
-def _open_write_port() -> None:
-    """Take away the write path, for the other clients, which cannot send requests below a path."""
+def _remove_write_path() -> None:
+    """Remove the write path: the other clients do not support registries below a path."""
     name = POD.rpartition("-")[0]
     workload = f"statefulset/{name}"
     kubectl("set", "env", workload, f"--namespace={NAMESPACE}", "--containers=registry", "REGISTRY_HTTP_PREFIX-")
@@ -182,7 +182,7 @@ def _open_write_port() -> None:
 
 
 def _processes() -> tuple[int, ...]:
-    """The processes of the Pod's containers, as this machine numbers them."""
+    """Return the host's process IDs of the registry."""
     uid = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.metadata.uid}")
     found = []
     for folder in Path("/proc").glob("[0-9]*"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was measured, as a file that further runs add to."""
+"""Results of the benchmark, in a JSON file that later runs extend."""
 
 from __future__ import annotations
 
@@ -19,58 +19,58 @@ from cluster import catalogue
 
 @dataclass(frozen=True)
 class Cell:
-    """One figure of one way in one comparison.
+    """One figure of one client in one comparison.
 
     Attributes:
         comparison: The comparison's name.
-        way: The way's.
-        field: One of :class:`measure.Measured`'s.
+        client: The client's name.
+        field: A field of :class:`measure.Measurement`.
     """
 
     comparison: str
-    way: str
+    client: str
     field: str = "seconds"
 
 
 class Results:
-    """What was measured on one machine, at one scale.
+    """Results of one machine at one scale.
 
     Args:
-        file: Where it is kept. What is there of another machine or scale is not read.
-        scale: What sizes were multiplied with.
+        file: The JSON file. Results of another machine or scale are ignored.
+        scale: Factor of all sizes.
     """
 
     def __init__(self, file: Path, scale: float) -> None:
         self._file = file
         self.content: dict[str, Any] = {"machine": machine(), "scale": scale, "comparisons": {}, "neighbour": {}}
         if file.exists():
-            before = json.loads(file.read_text())
-            if (before["machine"], before["scale"]) == (machine(), scale):
-                self.content = before
+            existing = json.loads(file.read_text())
+            if (existing["machine"], existing["scale"]) == (machine(), scale):
+                self.content = existing
 
-    def keep(self, comparison: str, size: int, ways: dict[str, Any]) -> None:
-        """Keep what was measured of a comparison, in place of what was measured before."""
-        self.content["comparisons"][comparison] = {**now(), "size": size, "ways": ways}
-        self._save()
+    def save(self, comparison: str, size: int, clients: dict[str, Any]) -> None:
+        """Save the figures of a comparison, in place of earlier ones."""
+        self.content["comparisons"][comparison] = {**now(), "size": size, "ways": clients}
+        self._write()
 
-    def keep_neighbour(self, conditions: dict[str, Any]) -> None:
-        """Keep how others fared."""
+    def save_api_latency(self, conditions: dict[str, Any]) -> None:
+        """Save the latency of other API requests, by condition."""
         self.content["neighbour"] = {**now(), "conditions": conditions}
-        self._save()
+        self._write()
 
     def all(self, cell: Cell) -> list[float]:
-        """A figure in all rounds; nothing where it was not measured."""
-        ways = self.content["comparisons"].get(cell.comparison, {}).get("ways", {})
-        rounds = ways.get(cell.way, {}).get("rounds", [])
+        """Return a figure of all rounds; empty if it was not measured."""
+        clients = self.content["comparisons"].get(cell.comparison, {}).get("ways", {})
+        rounds = clients.get(cell.client, {}).get("rounds", [])
         return [one[cell.field] for one in rounds if one[cell.field] is not None]
 
     def median(self, cell: Cell) -> float | None:
-        """Its median."""
+        """Return the median of a figure over all rounds."""
         figures = self.all(cell)
         return statistics.median(figures) if figures else None
 
     def ratio(self, over: Cell, under: Cell) -> float | None:
-        """How many times one figure is another: the median of the rounds' ratios where they have rounds in common."""
+        """Return the ratio of two figures: the median of the ratios of common rounds, or the ratio of the medians."""
         above, below = self.all(over), self.all(under)
         if not above or not below:
             return None
@@ -78,7 +78,7 @@ class Results:
             return statistics.median(one / other for one, other in zip(above, below))
         return statistics.median(above) / statistics.median(below)
 
-    def _save(self) -> None:
+    def _write(self) -> None:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         temporary = self._file.with_suffix(".new")
         temporary.write_text(json.dumps(self.content, indent=1) + "\n")
@@ -86,12 +86,12 @@ class Results:
 
 
 def now() -> dict[str, Any]:
-    """When something was measured, and how busy the machine was with other things just before."""
+    """Return the current time and the machine's load average."""
     return {"date": datetime.now(timezone.utc).isoformat(timespec="seconds"), "load": os.getloadavg()[0]}
 
 
 def machine() -> dict[str, Any]:
-    """What the figures are of."""
+    """Describe the machine and the versions of all programs."""
     processor, memory = "unknown", 0
     for line in Path("/proc/cpuinfo").read_text().splitlines():
         if line.startswith("model name"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Rounds, in which each way has its turn."""
+"""Runs comparisons in rounds; each round measures every client once."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from . import ours
-from .comparisons import Comparison
+from . import modules
+from .comparisons import Comparison, label
 from .registry import Registry
-from .works import Work, Works
+from .workloads import Workload, Workloads
 
 Figures = dict[str, Any]
-"""What was measured of one way: ``rounds``, each as a dictionary, and ``failures``, each as a line."""
+"""Measurements of one client: ``rounds``, one dictionary per round, and ``failures``, one line per failure."""
 
 
 def say(line: str) -> None:
-    """Tell the person at the terminal."""
+    """Print a progress line to stderr."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -34,74 +34,75 @@ class Runner:
     """Measures comparisons.
 
     Args:
-        registry: Where everything goes to and comes from.
-        works: What is delivered.
-        scratch: Where there is room for what is pulled.
+        registry: The registry to push to and pull from.
+        workloads: The workloads of the comparisons.
+        scratch: Folder for pulled images.
     """
 
-    def __init__(self, registry: Registry, works: Works, scratch: Path) -> None:
+    def __init__(self, registry: Registry, workloads: Workloads, scratch: Path) -> None:
         self._registry = registry
-        self._works = works
+        self._workloads = workloads
         self._scratch = scratch
         self._numbers = itertools.count()
 
-    def run(self, comparison: Comparison, ways: Collection[str], rounds: int) -> dict[str, Figures]:
-        """Measure these ways; what was measured of each comes back."""
+    def run(self, comparison: Comparison, clients: Collection[str], rounds: int) -> dict[str, Figures]:
+        """Measure these clients, and return the figures of each."""
         say(f"==== {comparison.title}")
-        work = self._works.get(comparison.work)
-        _warm(work)
-        figures: dict[str, Figures] = {way: {"rounds": [], "failures": []} for way in comparison.ways if way in ways}
+        _warm_page_cache(self._workloads.get(comparison.workload))
+        figures: dict[str, Figures] = {
+            client: {"rounds": [], "failures": []} for client in comparison.clients if client in clients
+        }
         order = list(figures)
         names: list[str] = []
         for number in range(min(rounds, comparison.rounds or rounds)):
-            # Another one begins each round.
-            for way in order[number % len(order) :] + order[: number % len(order)]:
-                names = self._one(comparison, way, names if comparison.kept else [], figures[way])
+            # Each round starts with another client.
+            for client in order[number % len(order) :] + order[: number % len(order)]:
+                names = self._measure(comparison, client, names if comparison.keep else [], figures[client])
         self._registry.empty()
         return figures
 
-    def _one(self, comparison: Comparison, way: str, names: list[str], figures: Figures) -> list[str]:
-        """Measure one way once.
+    def _measure(self, comparison: Comparison, client: str, names: list[str], figures: Figures) -> list[str]:
+        """Measure one client once.
 
         Args:
-            comparison: What is compared.
-            way: Which way.
-            names: The images' names in the registry, where it has what is to be there before.
-            figures: What was measured of the way, to add to.
+            comparison: The comparison.
+            client: The client's name.
+            names: The images' names in the registry; empty if the registry must be prepared.
+            figures: The client's figures; the measurement is added.
 
         Returns:
-            The images' names.
+            The images' names in the registry.
         """
         folder = Path(tempfile.mkdtemp(dir=self._scratch))
         try:
             names = names or self._prepare(comparison)
-            work = self._works.get(comparison.work)
-            measured = comparison.ways[way](self._registry, work, names, folder)
+            workload = self._workloads.get(comparison.workload)
+            measured = comparison.clients[client](self._registry, workload, names, folder)
             figures["rounds"].append(asdict(measured))
-            say(f"  {way}: {measured.seconds:.2f} s")
-        except Exception as problem:  # noqa: BLE001 - whatever becomes of one, the others are still measured
+            say(f"  {label(client)}: {measured.seconds:.2f} s")
+        except Exception as problem:  # noqa: BLE001 - the other clients are still measured
             figures["failures"].append(f"{type(problem).__name__}: {problem}")
-            say(f"  {way}: {problem}")
+            say(f"  {label(client)}: {problem}")
         finally:
             shutil.rmtree(folder)
         return names
 
     def _prepare(self, comparison: Comparison) -> list[str]:
-        """Have in the registry what is to be there before; the names of the images there come back."""
+        """Reset the registry to the content that the comparison starts from, and return the images' names."""
         self._registry.empty()
-        before = self._works.get(comparison.before or comparison.work)
+        initial = self._workloads.get(comparison.initial or comparison.workload)
         token = f"bench/{next(self._numbers)}-{time.time_ns()}"
-        names = [f"{token}-{number}:1" for number in range(len(before.sources))]
-        if comparison.before:
-            ours.push()(self._registry, before, names, self._scratch)
+        names = [f"{token}-{number}:1" for number in range(len(initial.sources))]
+        if comparison.initial:
+            modules.push()(self._registry, initial, names, self._scratch)
         return names
 
 
-def _warm(work: Work) -> None:
-    """Read what is delivered once, so that the first way does not wait for the disk alone."""
-    places = {source.place.partition(":")[0] for source in work.sources if source.transport != "docker-daemon"}
-    for place in map(Path, places):
-        for file in [place, *place.rglob("*")]:
+def _warm_page_cache(workload: Workload) -> None:
+    """Read all source files once, so that the first client has no disadvantage."""
+    paths = {source.location.partition(":")[0] for source in workload.sources if source.transport != "docker-daemon"}
+    for path in map(Path, paths):
+        for file in [path, *path.rglob("*")]:
             if file.is_file():
                 with file.open("rb") as stream:
                     while stream.read(1 << 20):

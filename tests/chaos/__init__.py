@@ -2,4 +2,4 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Deliveries with faults that are drawn by lot, and a look afterwards at what is there."""
+"""Deliveries with random faults, and checks of the results."""

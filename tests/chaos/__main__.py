@@ -8,8 +8,7 @@ import os
 import pathlib
 import sys
 
-# Started as a folder, not as a package: make it the package that it is. The processes that we start know where it is
-# from the environment.
+# Python runs a folder without its package: import it as a package. Child processes find it through PYTHONPATH.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 os.environ["PYTHONPATH"] = os.pathsep.join([sys.path[0], *filter(None, [os.environ.get("PYTHONPATH")])])
 

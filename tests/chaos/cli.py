@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Deliveries by the thousand, some at a time."""
+"""Command line of the chaos test: number of deliveries, seed and output file."""
 
 from __future__ import annotations
 
@@ -24,100 +24,108 @@ from pathlib import Path
 from cluster import cluster, programs
 
 from . import report
+from .checks import Outcome
 from .delivery import deliver
 from .faults import CLUSTER_FAULTS, FAULTS
-from .judge import Outcome
 from .plan import Plan, draw_plan
-from .world import ClusterWorld, World, forget_disks
+from .testbed import ClusterTestbed, Testbed, unmount_stale_disks
 
-_WORLDS = 4
+_TESTBEDS = 4
 
 
 def main() -> int:
-    """Deliver, and say what came of it; the exit status is 1 if something was not as it must be."""
+    """Run the deliveries and print the results; return 1 if a check failed."""
     options = _parser().parse_args()
-    # Whoever stops us finds everything cleared away.
+    # Clean up after SIGTERM as after an exception.
     signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
     cluster.up()
     programs.ensure(["toxiproxy"])
-    forget_disks()
+    unmount_stale_disks()
     print(f"seed {options.seed}", file=sys.stderr, flush=True)
     plans = [draw_plan(options.seed, number) for number in options.only or range(options.deliveries)]
     if options.spare_cluster:
-        plans = [plan for plan in plans if not plan.alone]
+        plans = [plan for plan in plans if not plan.exclusive]
     start = time.monotonic()
     outcomes = sorted(_deliver_all(plans, options.worlds), key=lambda each: each.number)
     seconds = time.monotonic() - start
-    rows = report.summary(outcomes, [fault.what() for fault in (*CLUSTER_FAULTS, *FAULTS)])
+    rows = report.summary(outcomes, [fault.description() for fault in (*CLUSTER_FAULTS, *FAULTS)])
     print(report.table(rows))
-    wrong = [each for each in outcomes if each.problems]
-    for outcome in wrong:
-        _say_what_is_wrong(outcome)
-    print(
-        f"\n{len(outcomes)} deliveries in {seconds:.0f} s with seed {options.seed}: {len(wrong)} not as they must be."
-    )
+    failed = [each for each in outcomes if each.problems]
+    for outcome in failed:
+        _print_problems(outcome)
+    print(f"\n{len(outcomes)} deliveries in {seconds:.0f} s with seed {options.seed}: {len(failed)} failed a check.")
     if not any(outcome.faults for outcome in outcomes):
-        print("No fault struck in any delivery: nothing was tested.", file=sys.stderr, flush=True)
+        print("No fault was injected in any delivery, so nothing was tested.", file=sys.stderr, flush=True)
         return 1
     if options.json:
         about = {"seed": options.seed, "seconds": round(seconds), "date": time.strftime("%Y-%m-%d", time.gmtime())}
         report.write(options.json, outcomes, rows, about)
-    return 1 if wrong else 0
+    return 1 if failed else 0
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 tests/chaos")
-    parser.add_argument("--deliveries", type=int, default=1000, metavar="N")
+    parser = argparse.ArgumentParser(prog="python3 tests/chaos", description="Run deliveries with random faults.")
     parser.add_argument(
-        "--seed", type=int, default=secrets.randbelow(10**6), help="what is drawn by lot; any by default"
+        "--deliveries", type=int, default=1000, metavar="N", help="number of deliveries (default: %(default)s)"
     )
-    parser.add_argument("--only", type=int, action="append", metavar="NUMBER", help="do just this delivery; repeatable")
-    parser.add_argument("--worlds", type=int, default=_WORLDS, metavar="N", help="how many deliveries at a time")
     parser.add_argument(
-        "--spare-cluster", action="store_true", help="leave out what breaks the cluster itself, where others use it"
+        "--seed", type=int, default=secrets.randbelow(10**6), help="seed of the random faults (default: a random one)"
     )
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write all that is known of each to this file")
+    parser.add_argument(
+        "--only", type=int, action="append", metavar="NUMBER", help="run only this delivery; repeatable"
+    )
+    parser.add_argument(
+        "--worlds",
+        type=int,
+        default=_TESTBEDS,
+        metavar="N",
+        help="number of parallel deliveries (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--spare-cluster", action="store_true", help="skip faults of the cluster itself, if others use the cluster"
+    )
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the details of all deliveries to this file")
     return parser
 
 
 def _deliver_all(plans: Sequence[Plan], count: int) -> list[Outcome]:
-    """Deliver in so many worlds at a time, and at last, one after the other, what no other bears beside it."""
-    together, alone = ([plan for plan in plans if plan.alone is wanted] for wanted in (False, True))
+    """Run deliveries in parallel testbeds, then the exclusive ones one at a time."""
+    parallel, exclusive = ([plan for plan in plans if plan.exclusive is wanted] for wanted in (False, True))
     with ExitStack() as opened:
         folder = Path(opened.enter_context(tempfile.TemporaryDirectory(prefix="k8scr-chaos-")))
-        worlds: queue.SimpleQueue[World] = queue.SimpleQueue()
-        for number in range(max(1, min(count, len(together)))):
-            worlds.put(World(folder / str(number), f"chaos-{os.getpid()}-{number}", opened))
+        testbeds: queue.SimpleQueue[Testbed] = queue.SimpleQueue()
+        for number in range(max(1, min(count, len(parallel)))):
+            testbeds.put(Testbed(folder / str(number), f"chaos-{os.getpid()}-{number}", opened))
 
         def work(plan: Plan) -> Outcome:
-            world = worlds.get()
+            testbed = testbeds.get()
             try:
-                return _deliver(plan, world)
+                return _deliver(plan, testbed)
             finally:
-                worlds.put(world)
+                testbeds.put(testbed)
 
-        with ThreadPoolExecutor(worlds.qsize()) as workers:
-            outcomes = [*workers.map(work, together), *(work(plan) for plan in alone if not plan.in_cluster)]
-        in_cluster = [plan for plan in alone if plan.in_cluster]
+        with ThreadPoolExecutor(testbeds.qsize()) as workers:
+            outcomes = [*workers.map(work, parallel), *(work(plan) for plan in exclusive if not plan.in_cluster)]
+        in_cluster = [plan for plan in exclusive if plan.in_cluster]
         if in_cluster:
-            # A controller manager ends by itself where the API server is away when it starts.
+            # The controller manager exits if the API server is unreachable at its start.
             cluster.up()
-            world = ClusterWorld(folder / "cluster", f"chaos-{os.getpid()}-cluster", opened)
-            outcomes += [_deliver(plan, world) for plan in in_cluster]
+            testbed = ClusterTestbed(folder / "cluster", f"chaos-{os.getpid()}-cluster", opened)
+            outcomes += [_deliver(plan, testbed) for plan in in_cluster]
         return outcomes
 
 
-def _deliver(plan: Plan, world: World) -> Outcome:
+def _deliver(plan: Plan, testbed: Testbed) -> Outcome:
     try:
-        outcome = deliver(plan, world)
-    except Exception:  # noqa: BLE001 - the others go on
+        outcome = deliver(plan, testbed)
+    except Exception:  # noqa: BLE001 - the other deliveries continue
         outcome = Outcome(plan.number, problems=[traceback.format_exc()])
-    shutil.rmtree(world.folder / "runs", ignore_errors=True)
-    _say_what_is_wrong(outcome)
+    shutil.rmtree(testbed.folder / "runs", ignore_errors=True)
+    _print_problems(outcome)
     return outcome
 
 
-def _say_what_is_wrong(outcome: Outcome) -> None:
-    """While the others go on, and once more at the end, where it is read."""
+def _print_problems(outcome: Outcome) -> None:
+    """Print failed checks: during the run, and again at the end."""
     for problem in outcome.problems:
         print(f"delivery {outcome.number} ({'; '.join(outcome.faults)}): {problem}", file=sys.stderr, flush=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One delivery: its images are made, its task runs while faults strike, runs again until it succeeds, and is judged."""
+"""Runs one delivery: creates the images, runs the module with faults, repeats it until it succeeds, and checks it."""
 
 from __future__ import annotations
 
@@ -15,204 +15,212 @@ from typing import Any
 
 import requests
 
-from . import judge, look
-from .faults.fault import Fault, Scene
-from .judge import Outcome
+from . import checks, inspection
+from .checks import Outcome
+from .faults.base import Fault, FaultContext
+from .module_process import Run
 from .plan import Plan
-from .running import Run
 from .sources import Source, write
-from .world import DIRECT, World
+from .testbed import DIRECT, Testbed
 
 
-def deliver(plan: Plan, world: World) -> Outcome:
-    """Do what was drawn, and say what is to be said of it.
+def deliver(plan: Plan, testbed: Testbed) -> Outcome:
+    """Run a delivery and return its outcome.
 
     Args:
-        plan: What was drawn.
-        world: Where it takes place.
+        plan: The delivery's plan.
+        testbed: The delivery's testbed.
     """
     start = time.monotonic()
-    outcome = _Delivery(plan, world).perform()
+    outcome = _Delivery(plan, testbed).run()
     outcome.seconds = time.monotonic() - start
     return outcome
 
 
 class _Delivery:
-    def __init__(self, plan: Plan, world: World) -> None:
+    def __init__(self, plan: Plan, testbed: Testbed) -> None:
         self._plan = plan
-        self._world = world
-        self._disk = world.client_disk
+        self._testbed = testbed
+        self._disk = testbed.client_disk
         self._names = ["chaos/first", "chaos/second"][: len(plan.images)]
         self._problems: list[str] = []
         self._runs = 0
 
-    def perform(self) -> Outcome:
-        """Perform it."""
-        plan, world = self._plan, self._world
-        world.reset()
+    def run(self) -> Outcome:
+        """Run the delivery."""
+        plan, testbed = self._plan, self._testbed
+        testbed.reset()
         (self._disk / "tmp").mkdir()
-        form = plan.transport if plan.action == "push" else "oci"
+        transport = plan.transport if plan.action == "push" else "oci"
         sources = [
-            write(self._disk / f"source-{number}", form, layers, plan.platforms)
+            write(self._disk / f"source-{number}", transport, layers, plan.platforms)
             for number, layers in enumerate(plan.images)
         ]
-        old = self._have_old() if plan.old else None
+        old = self._push_old() if plan.old else None
         if plan.action == "pull":
-            self._push_before(sources)
-        before = look.stored_blobs(world.registry.storage) if plan.action == "push" else {}
-        scene = Scene(world, sources if plan.action == "push" else [], self._names[0], old, self._start_beside)
-        faults = _Faults(scene)
+            self._push(sources)
+        existing = inspection.stored_blobs(testbed.registry.storage) if plan.action == "push" else {}
+        context = FaultContext(
+            testbed, sources if plan.action == "push" else [], self._names[0], old, self._start_concurrent
+        )
+        faults = _Faults(context)
         try:
-            runs = self._run(scene, faults)
-            for run in scene.others:
-                run.attend()
+            runs = self._run(context, faults)
+            for run in context.concurrent_runs:
+                run.wait()
         finally:
-            faults.mend()
-        outcome = Outcome(plan.number, [fault.what() for fault in faults.struck], problems=self._problems)
-        self._judge(outcome, runs, scene, faults.struck, sources, before)
+            faults.clear()
+        outcome = Outcome(plan.number, [fault.description() for fault in faults.injected], problems=self._problems)
+        self._check(outcome, runs, context, faults.injected, sources, existing)
         return outcome
 
-    def _have_old(self) -> str:
-        """Have the first image's tag stand for another image; its digest."""
+    def _push_old(self) -> str:
+        """Push another image with the first image's tag, and return its digest."""
         source = write(self._disk / "old", "oci", self._plan.old)
-        self._push_before([source])
+        self._push([source])
         shutil.rmtree(self._disk / "old")
         return source.identity
 
-    def _push_before(self, sources: list[Source]) -> None:
+    def _push(self, sources: list[Source]) -> None:
         self._sources = sources
-        options = {**self._world.options(DIRECT, False), **self._images("push", "")}
+        options = {**self._testbed.options(DIRECT, False), **self._images("push", "")}
         run = self._new_run("push", options, cache="other")
-        run.attend()
+        run.wait()
         if not run.succeeded:
-            raise RuntimeError(f"what is there before cannot be pushed: {run.result} {run.complaints}")
+            raise RuntimeError(f"push without faults failed: {run.result} {run.stderr}")
 
-    def _run(self, scene: Scene, faults: _Faults) -> list[Run]:
-        """Run the task while faults strike, and again each time that it was killed."""
-        self._sources = scene.sources
+    def _run(self, context: FaultContext, faults: _Faults) -> list[Run]:
+        """Run the module and inject the faults; restart the module each time a fault killed it."""
+        self._sources = context.sources
         runs: list[Run] = []
-        left, done = dict(self._plan.faults), 0
+        pending, done = dict(self._plan.faults), 0
         while True:
-            steps = {step - done: step for step in left}
-            scene.run = self._start(self._plan.action, "pulled", steps)
-            runs.append(scene.run)
+            steps = {step - done: step for step in pending}
+            context.run = self._start(self._plan.action, "pulled", steps)
+            runs.append(context.run)
 
-            def strike(at: int, steps: dict[int, int] = steps) -> None:
+            def inject(at: int, steps: dict[int, int] = steps) -> None:
                 nonlocal done
                 done = steps[at]
-                self._look_meanwhile(scene)
-                for fault in left.pop(done):
-                    faults.strike(fault)
+                self._inspect_tags(context)
+                for fault in pending.pop(done):
+                    faults.inject(fault)
 
-            scene.run.attend(strike)
-            if not scene.run.killed or scene.run.hung:
+            context.run.wait(inject)
+            if not context.run.killed or context.run.hung:
                 return runs
 
-    def _look_meanwhile(self, scene: Scene) -> None:
-        """See that whoever comes by now finds no tag whose image is not whole."""
-        if scene.destroyed:
+    def _inspect_tags(self, context: FaultContext) -> None:
+        """Check during the delivery that each existing tag refers to a complete image."""
+        if context.destroyed:
             return
         for name in self._names:
             try:
-                found = look.in_registry(self._world.registry.address, name, "1")
+                found = inspection.in_registry(self._testbed.registry.address, name, "1")
             except requests.RequestException:
                 return
-            self._problems += [f"seen meanwhile at {name}: {problem}" for problem in found.problems]
+            self._problems += [f"{name} during the delivery: {problem}" for problem in found.problems]
 
-    def _judge(
+    def _check(
         self,
         outcome: Outcome,
         runs: list[Run],
-        scene: Scene,
-        struck: list[Fault],
+        context: FaultContext,
+        injected: list[Fault],
         sources: list[Source],
-        before: Collection[str],
+        existing: Collection[str],
     ) -> None:
-        world, action = self._world, self._plan.action
-        place = self._place("pulled") if action == "pull" else None
-        undisturbed = len(runs) == 1 and not scene.others
-        outcome.error = judge.claims(outcome, runs[-1], struck, began_in_a_fault=len(runs) > 1)
+        testbed, action = self._testbed, self._plan.action
+        destination = self._destination("pulled") if action == "pull" else None
+        single_run = len(runs) == 1 and not context.concurrent_runs
+        outcome.error = checks.check_result(outcome, runs[-1], injected, fault_at_start=len(runs) > 1)
         outcome.succeeded = not outcome.error
-        for run in scene.others:
-            error = judge.claims(outcome, run, struck, began_in_a_fault=True)
-            if "meanwhile" in str(run.result) and not error:
-                judge.pulled_meanwhile(outcome, self._place("meanwhile"), self._names[0], sources[0], scene.old)
-        judge.whereabouts(outcome, world.registry, place, self._names, sources, scene.old)
-        if outcome.succeeded and undisturbed:
-            judge.report(outcome, runs[-1].result or {}, scene.old if action == "push" else None)
-        if action == "pull" and scene.destroyed:
-            self._push_before(sources)
+        for run in context.concurrent_runs:
+            error = checks.check_result(outcome, run, injected, fault_at_start=True)
+            if "concurrent-pull" in str(run.result) and not error:
+                checks.check_concurrent_pull(
+                    outcome, self._destination("concurrent-pull"), self._names[0], sources[0], context.old
+                )
+        checks.check_images(outcome, testbed.registry, destination, self._names, sources, context.old)
+        if outcome.succeeded and single_run:
+            checks.check_returned_values(outcome, runs[-1].result or {}, context.old if action == "push" else None)
+        if action == "pull" and context.destroyed:
+            self._push(sources)
         if not outcome.succeeded:
             runs.append(self._start(action, "pulled"))
-            runs[-1].attend()
-            if judge.claims(outcome, runs[-1], []):
+            runs[-1].wait()
+            if checks.check_result(outcome, runs[-1], []):
                 return
-            judge.whereabouts(outcome, world.registry, place, self._names, sources, None, delivered=True)
-        again = self._start(action, "pulled")
-        again.attend()
-        judge.nothing_to_do(outcome, again)
-        everyone = [*runs, *scene.others, again]
-        shared, connections = bool(scene.others), self._plan.connections
-        judge.leftovers(outcome, everyone, world.registry.storage, self._disk, connections, shared)
-        judge.cost(outcome, runs, world.registry, place, self._names, before, scene.destroyed + scene.spoilt)
+            checks.check_images(outcome, testbed.registry, destination, self._names, sources, None, delivered=True)
+        repeated = self._start(action, "pulled")
+        repeated.wait()
+        checks.check_idempotence(outcome, repeated)
+        all_runs = [*runs, *context.concurrent_runs, repeated]
+        concurrent, connections = bool(context.concurrent_runs), self._plan.connections
+        checks.check_leftovers(outcome, all_runs, testbed.registry.storage, self._disk, connections, concurrent)
+        lost = context.destroyed + context.wasted
+        checks.check_traffic(outcome, runs, testbed.registry, destination, self._names, existing, lost)
 
-    def _start(self, action: str, dest: str, stops: Iterable[int] = ()) -> Run:
-        options = {**self._world.options(self._plan.front, self._plan.back), **self._images(action, dest)}
-        return self._new_run(action, options, stops)
+    def _start(self, action: str, dest: str, pauses: Iterable[int] = ()) -> Run:
+        options = {
+            **self._testbed.options(self._plan.connection, self._plan.registry_proxy),
+            **self._images(action, dest),
+        }
+        return self._new_run(action, options, pauses)
 
-    def _start_beside(self, action: str) -> Run:
-        return self._start(action, "meanwhile")
+    def _start_concurrent(self, action: str) -> Run:
+        return self._start(action, "concurrent-pull")
 
-    def _new_run(self, action: str, options: dict[str, Any], stops: Iterable[int] = (), cache: str = "cache") -> Run:
+    def _new_run(self, action: str, options: dict[str, Any], pauses: Iterable[int] = (), cache: str = "cache") -> Run:
         self._runs += 1
         timeout = min(fault.timeout for faults in self._plan.faults.values() for fault in faults)
         options = {**options, "timeout": timeout, "connections": self._plan.connections}
         environment = {"XDG_CACHE_HOME": str(self._disk / cache), "TMPDIR": str(self._disk / "tmp")}
-        folder = self._world.folder / "runs" / f"{self._plan.number}-{self._runs}"
-        return Run(folder, action, options, stops, environment)
+        folder = self._testbed.folder / "runs" / f"{self._plan.number}-{self._runs}"
+        return Run(folder, action, options, pauses, environment)
 
     def _images(self, action: str, dest: str) -> dict[str, Any]:
         names = [f"docker.io/{name}:1" for name in self._names]
         if action == "push":
             return {"images": [{"source": each.location, "name": name} for each, name in zip(self._sources, names)]}
         transport = self._plan.transport if self._plan.action == "pull" else "oci"
-        return {"images": [{"name": name, "dest": f"{transport}:{self._place(dest)}"} for name in names]}
+        return {"images": [{"name": name, "dest": f"{transport}:{self._destination(dest)}"} for name in names]}
 
-    def _place(self, dest: str) -> Path:
+    def _destination(self, dest: str) -> Path:
         return self._disk / (f"{dest}.tar" if self._plan.transport == "oci-archive" else dest)
 
 
 class _Faults:
-    """The faults that have struck, each of which is mended once: when its time is over, or all at the end."""
+    """Injects faults, and clears each once: after its duration or at the end of the delivery."""
 
-    def __init__(self, scene: Scene) -> None:
-        self.struck: list[Fault] = []
-        self._scene = scene
-        self._broken: list[Fault] = []
+    def __init__(self, context: FaultContext) -> None:
+        self.injected: list[Fault] = []
+        self._context = context
+        self._active: list[Fault] = []
         self._timers: list[threading.Timer] = []
         self._lock = threading.Lock()
 
-    def strike(self, fault: Fault) -> None:
-        """Let a fault happen."""
+    def inject(self, fault: Fault) -> None:
+        """Inject a fault."""
         with self._lock:
-            self.struck.append(fault)
-            fault.strike(self._scene)
-            self._broken.append(fault)
+            self.injected.append(fault)
+            fault.inject(self._context)
+            self._active.append(fault)
         if fault.seconds is not None:
-            timer = threading.Timer(fault.seconds, self._mend, [fault])
+            timer = threading.Timer(fault.seconds, self._clear, [fault])
             timer.start()
             self._timers.append(timer)
 
-    def mend(self) -> None:
-        """End all that have not ended."""
+    def clear(self) -> None:
+        """Clear all remaining faults."""
         for timer in self._timers:
             timer.cancel()
             timer.join()
-        for fault in list(reversed(self._broken)):
-            self._mend(fault)
+        for fault in list(reversed(self._active)):
+            self._clear(fault)
 
-    def _mend(self, fault: Fault) -> None:
+    def _clear(self, fault: Fault) -> None:
         with self._lock:
-            if fault in self._broken:
-                self._broken.remove(fault)
-                fault.mend(self._scene)
+            if fault in self._active:
+                self._active.remove(fault)
+                fault.clear(self._context)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A proxy that knows HTTP and does as load balancers do: in front of the API server, or between it and a registry."""
+"""HTTP proxy that injects faults, in front of the API server or between it and a registry."""
 
 from __future__ import annotations
 
@@ -17,47 +17,46 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 BLOCK = 64 << 10
-_LINGERING = 0.5
-_OF_A_CONNECTION = frozenset(("connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"))
+_LINGER_SECONDS = 0.5
+_DROPPED_HEADERS = frozenset(("connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"))
 
 
 class Exchange(BaseHTTPRequestHandler):
-    """One request and its answer."""
+    """One request and its response."""
 
     protocol_version = "HTTP/1.1"
     server: _Server
-    _next: http.client.HTTPConnection | None = None
-    _read_before: list[bytes] | None = None
+    _upstream: http.client.HTTPConnection | None = None
+    _buffered: list[bytes] | None = None
 
     def do(self) -> None:
-        """Misbehave, or let the request pass."""
-        self._read_before = None
-        if not any(misbehave(self) for misbehave in list(self.server.misbehaviours.values())):
-            self.let_pass()
+        """Inject a fault, or forward the request."""
+        self._buffered = None
+        if not any(handle(self) for handle in list(self.server.fault_handlers.values())):
+            self.forward()
 
     do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = do  # noqa: N815 (names of http.server)
 
     @property
     def length(self) -> int:
-        """The bytes of the request's body, where it says so."""
+        """The request's Content-Length; 0 if it has none."""
         return int(self.headers.get("Content-Length") or 0)
 
     @property
     def is_chunked(self) -> bool:
-        """Whether the body's end shows only when it comes."""
+        """Whether the request's body is chunked."""
         return self.headers.get("Transfer-Encoding") == "chunked"
 
-    def let_pass(self) -> None:
-        """Carry the request on and its answer back; a connection that breaks on one side is broken on the other."""
+    def forward(self) -> None:
+        """Forward the request and return the response; reset both connections if one fails."""
         try:
-            answer = self._ask()
-            self._answer(answer)
+            self._send_response(self._send_request())
         except (OSError, ValueError, http.client.HTTPException):
-            self._let_go()
+            self._close_upstream()
             self.reset()
 
     def exceeds(self, limit: int) -> bool:
-        """Whether the body has more bytes than that; if that shows only as it comes, so much of it is read."""
+        """Return whether the body is larger than the limit; a chunked body is read up to the limit."""
         if not self.is_chunked:
             return self.length > limit
         read: list[bytes] = []
@@ -65,12 +64,12 @@ class Exchange(BaseHTTPRequestHandler):
             read.append(block)
             if sum(map(len, read)) > limit:
                 return True
-        self._read_before = read
+        self._buffered = read
         return False
 
-    def refuse(self, status: int, reason: str, content_type: str = "text/html") -> None:
-        """Answer as a proxy does that does not want the body, and close the connection a moment later."""
-        content = reason.encode()
+    def reject(self, status: int, body: str, content_type: str = "text/html") -> None:
+        """Send an error response without reading the body, and close the connection after a delay."""
+        content = body.encode()
         self.send_response_only(status)
         self.send_header("Content-Type", content_type)
         self.send_header("Content-Length", str(len(content)))
@@ -81,29 +80,29 @@ class Exchange(BaseHTTPRequestHandler):
         self.linger()
 
     def linger(self) -> None:
-        """Say nothing more, and give the other side half a second to see that, whatever it is about to send."""
+        """Close the sending direction, and discard received data for half a second."""
         self.close_connection = True
         with contextlib.suppress(OSError):
             self.connection.shutdown(socket.SHUT_WR)
-            self.connection.settimeout(_LINGERING)
+            self.connection.settimeout(_LINGER_SECONDS)
             while self.connection.recv(BLOCK):
                 pass
 
     def reset(self) -> None:
-        """Cut the connection without a farewell."""
+        """Reset the connection."""
         self.close_connection = True
         if self.connection.fileno() >= 0:
             self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             os.close(self.connection.detach())
 
     def read_body(self) -> Iterator[bytes]:
-        """Read what the other side sends.
+        """Read the request's body.
 
         Raises:
-            ConnectionResetError: It ends too early.
+            ConnectionResetError: The body is incomplete.
         """
-        if self._read_before is not None:
-            yield from self._read_before
+        if self._buffered is not None:
+            yield from self._buffered
             return
         if not self.is_chunked:
             yield from self._read(self.length)
@@ -122,34 +121,34 @@ class Exchange(BaseHTTPRequestHandler):
             yield block
 
     def finish(self) -> None:
-        """Let go of both connections."""
-        self._let_go()
+        """Close both connections."""
+        self._close_upstream()
         super().finish()
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
-    def _ask(self) -> http.client.HTTPResponse:
-        if self._next is None:
-            self._next = self.server.connect()
-        self._next.putrequest(self.command, self.path, skip_accept_encoding=True, skip_host=True)
+    def _send_request(self) -> http.client.HTTPResponse:
+        if self._upstream is None:
+            self._upstream = self.server.connect()
+        self._upstream.putrequest(self.command, self.path, skip_accept_encoding=True, skip_host=True)
         for name, value in self.headers.items():
             if name.lower() not in ("connection", "authorization"):
-                self._next.putheader(name, value)
-        self._next.endheaders()
+                self._upstream.putheader(name, value)
+        self._upstream.endheaders()
         for block in self.read_body():
-            self._next.send(b"%x\r\n%b\r\n" % (len(block), block) if self.is_chunked else block)
+            self._upstream.send(b"%x\r\n%b\r\n" % (len(block), block) if self.is_chunked else block)
         if self.is_chunked:
-            self._next.send(b"0\r\n\r\n")
-        return self._next.getresponse()
+            self._upstream.send(b"0\r\n\r\n")
+        return self._upstream.getresponse()
 
-    def _answer(self, answer: http.client.HTTPResponse) -> None:
-        bodiless = self.command == "HEAD" or answer.status in (204, 304)
-        content = answer.read() if answer.length is None and not bodiless else None
-        length = answer.headers.get("Content-Length") if content is None else len(content)
-        self.send_response_only(answer.status, answer.reason)
-        for name, value in answer.getheaders():
-            if name.lower() not in _OF_A_CONNECTION:
+    def _send_response(self, response: http.client.HTTPResponse) -> None:
+        bodiless = self.command == "HEAD" or response.status in (204, 304)
+        content = response.read() if response.length is None and not bodiless else None
+        length = response.headers.get("Content-Length") if content is None else len(content)
+        self.send_response_only(response.status, response.reason)
+        for name, value in response.getheaders():
+            if name.lower() not in _DROPPED_HEADERS:
                 self.send_header(name, value)
         if length is not None:
             self.send_header("Content-Length", str(length))
@@ -159,58 +158,58 @@ class Exchange(BaseHTTPRequestHandler):
         elif not bodiless:
             left = int(length or 0)
             while left:
-                block = answer.read(min(BLOCK, left))
+                block = response.read(min(BLOCK, left))
                 if not block:
                     raise ConnectionResetError
                 left -= len(block)
                 self.wfile.write(block)
         else:
-            answer.read()
+            response.read()
 
-    def _let_go(self) -> None:
-        if self._next is not None:
-            self._next.close()
-            self._next = None
+    def _close_upstream(self) -> None:
+        if self._upstream is not None:
+            self._upstream.close()
+            self._upstream = None
 
 
-Misbehaviour = Callable[[Exchange], bool]
-"""Does something with a request instead of letting it pass; whether it did."""
+FaultHandler = Callable[[Exchange], bool]
+"""Handles a request instead of forwarding it; returns whether it did."""
 
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
-    # Connections that are idle have threads that wait for them.
+    # Threads of idle connections do not end.
     block_on_close = False
 
     def __init__(self, host: str, connect: Callable[[], http.client.HTTPConnection]) -> None:
         super().__init__((host, 0), Exchange)
         self.connect = connect
-        self.misbehaviours: dict[object, Misbehaviour] = {}
+        self.fault_handlers: dict[object, FaultHandler] = {}
 
     def handle_error(self, *_words: object) -> None:
-        """Broken connections are what this is for."""
+        """Ignore errors: failed connections are expected."""
 
 
 class Middlebox:
-    """A proxy that listens.
+    """A running proxy.
 
     Attributes:
-        port: Where.
-        misbehaviours: What it does wrong, by whose wish.
+        port: Port of the proxy.
+        fault_handlers: Active faults, by owner.
     """
 
     def __init__(self, server: _Server) -> None:
         self.port = int(server.server_address[1])
-        self.misbehaviours = server.misbehaviours
+        self.fault_handlers = server.fault_handlers
 
 
 @contextmanager
 def middlebox(host: str, connect: Callable[[], http.client.HTTPConnection]) -> Iterator[Middlebox]:
-    """A proxy that behaves, until the end of the block.
+    """Run a proxy without faults, until the end of the block.
 
     Args:
-        host: The address that it listens on.
-        connect: Makes a connection to where it passes requests on to.
+        host: Address to listen on.
+        connect: Opens a connection to the upstream server.
     """
     with _Server(host, connect) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What all deliveries together came to: a table for people, and everything for programs."""
+"""Report of all deliveries: a table in Markdown, and the details in JSON."""
 
 from __future__ import annotations
 
@@ -12,23 +12,22 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .judge import Outcome
+from .checks import Outcome
 
 MEGABYTE = 10**6
 
 
 def summary(outcomes: Sequence[Outcome], faults: Sequence[str]) -> list[dict[str, Any]]:
-    """A row for each fault that struck, and one for all deliveries; one with several faults counts for each of them."""
+    """Return one row per injected fault and one for all deliveries; a delivery counts for each of its faults."""
     rows = [_row(fault, [each for each in outcomes if fault in each.faults]) for fault in faults]
     return [*(row for row in rows if row["deliveries"]), _row("all deliveries", outcomes)]
 
 
 def table(rows: Sequence[dict[str, Any]]) -> str:
-    """The rows in Markdown."""
-    lines = [
-        "| fault | deliveries | succeeded | failed, fault named | wrong | MB needed | moved | cut or destroyed |",
-        "|---|---:|---:|---:|---:|---:|---:|---:|",
-    ]
+    """Return the rows as a Markdown table."""
+    columns = ["fault", "deliveries", "succeeded", "failed as expected", "incorrect"]
+    columns += ["required, MB", "transferred, MB", "lost, MB"]
+    lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---:|---:|---:|---:|"]
     for row in rows:
         sizes = " | ".join(f"{row[key] / MEGABYTE:.1f}" for key in ("needed", "moved", "cut"))
         counts = " | ".join(str(row[key]) for key in ("deliveries", "succeeded", "failed", "wrong"))
@@ -37,7 +36,7 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
 
 
 def write(path: Path, outcomes: Sequence[Outcome], rows: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
-    """Write everything to a file of JSON."""
+    """Write the details of all deliveries to a JSON file."""
     value = {**about, "summary": list(rows), "deliveries": [asdict(outcome) for outcome in outcomes]}
     path.write_text(json.dumps(value, indent=1) + "\n")
 

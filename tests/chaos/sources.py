@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Small images, each made for one delivery."""
+"""Small source images, one set per delivery."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 
 @dataclass(frozen=True)
 class Layer:
-    """A layer of random bytes, the same for the same seed."""
+    """A layer of random bytes that depend only on the seed."""
 
     seed: str
     size: int
 
     def content(self) -> bytes:
-        """A tar archive of one file."""
+        """Return a tar archive with one file."""
         header = tarfile.TarInfo(f"{self.seed.replace('/', '-')}.bin")
         header.size = self.size
         body = random.Random(self.seed).randbytes(self.size)  # noqa: S311 - nothing secret
@@ -37,13 +37,13 @@ class Layer:
 
 @dataclass(frozen=True)
 class Source:
-    """An image where a task finds it.
+    """The source image of a push.
 
     Attributes:
-        location: How a task calls the place.
-        files: The files that its layers are read from.
-        identity: What must be at the destination: the digest of its root, or of its config where it has no manifest.
-        blobs: Their digests, where they are known, and sizes.
+        location: The source, as in the module's option.
+        files: Files with the layers.
+        identity: Expected digest at the destination: of the root manifest, or of the config if the source has none.
+        blobs: Sizes of the blobs by digest.
     """
 
     location: str
@@ -53,13 +53,13 @@ class Source:
 
 
 def write(folder: Path, transport: str, layers: Sequence[Layer], platforms: Sequence[str] = ("amd64",)) -> Source:
-    """Write an image; with several platforms the layers are dealt out to them.
+    """Write a source image; several platforms divide the layers among them.
 
     Args:
-        folder: Where to; it is made.
+        folder: Folder of the image; it is created.
         transport: One of :data:`TRANSPORTS`.
-        layers: Its layers; at least one for each platform.
-        platforms: Their architectures; a Docker archive has one.
+        layers: The layers; at least one per platform.
+        platforms: Architectures of the platforms; exactly one for a Docker archive.
     """
     folder.mkdir(parents=True)
     layout = Layout(folder / "layout")
@@ -91,7 +91,7 @@ def write(folder: Path, transport: str, layers: Sequence[Layer], platforms: Sequ
 
 
 def _write_docker_archive(path: Path, layout: Layout, config: dict[str, Any], layers: Sequence[dict[str, Any]]) -> None:
-    """As ``docker save`` wrote it before version 25."""
+    """Write an archive in the format of ``docker save`` before version 25."""
     with tarfile.open(path, "w") as tar:
         names = [f"{layer['digest'].partition(':')[2]}/layer.tar" for layer in layers]
         for layer, name in zip(layers, names):

@@ -1,4 +1,4 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A two-node Kubernetes on one machine, for the tests of k8scr.core (see README.md)."""
+"""A two-node Kubernetes cluster on one machine, for the tests of k8scr.core (see README.md)."""

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Reads the API server's audit log, for tests that ask what was really requested."""
+"""Reads the API server's audit log, for tests that check the requests of a task."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 QUIET = 0.25
-"""Seconds without a new line after which what was asked before is taken to be in the log."""
+"""Seconds without a new line after which the log is taken to be complete."""
 
 
 def position() -> int:
-    """Where the log ends now; events after it are what a test did since."""
+    """Return the end of the log, after which the events of a test start."""
     try:
         return layout.AUDIT_LOG.stat().st_size
     except FileNotFoundError:
@@ -28,19 +28,19 @@ def position() -> int:
 
 
 def events(since: int = 0) -> Iterator[dict[str, Any]]:
-    """All finished requests after a position, oldest first.
+    """Yield all finished requests after a position, oldest first.
 
-    Everybody's but those of the cluster's own parts, whatever they asked for: a client that was
-    led astray is seen here, wherever it was led to.
+    The audit policy leaves out only the cluster's own components. Requests of other users are included whatever
+    their path, so a request outside the proxy path is visible here.
     """
     try:
         with layout.AUDIT_LOG.open("rb") as stream:
             stream.seek(since)
             for line in stream:
                 if not line.endswith(b"\n"):
-                    return  # Still being written.
+                    return  # The API server is still writing this line.
                 event: dict[str, Any] = json.loads(line)
-                # A proxied request is told of twice: when the answer starts, and at its end.
+                # A proxied request has two events: when its response starts, and when it is complete.
                 if event["stage"] in ("ResponseComplete", "Panic"):
                     yield event
     except FileNotFoundError:
@@ -48,7 +48,7 @@ def events(since: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def proxy_events(since: int = 0) -> Iterator[dict[str, Any]]:
-    """The finished requests on pods/proxy after a position, oldest first."""
+    """Yield the finished requests on pods/proxy after a position, oldest first."""
     for event in events(since):
         reference = event.get("objectRef", {})
         if reference.get("resource") == "pods" and reference.get("subresource") == "proxy":
@@ -56,10 +56,10 @@ def proxy_events(since: int = 0) -> Iterator[dict[str, Any]]:
 
 
 def settle(timeout: float = 30) -> None:
-    """Wait until the log is quiet: an answer may reach its client before its line is written.
+    """Wait until the log stops growing: a response may reach its client before its event is written.
 
     Raises:
-        ClusterError: It is not quiet in time, so that lines may still be missing.
+        ClusterError: The log still grows after `timeout` seconds, so events may be missing.
     """
     deadline = time.monotonic() + timeout
     size = position()

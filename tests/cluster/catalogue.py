@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Which programs the cluster is made of: the only place that knows their versions."""
+"""The programs of the cluster with their versions and sources; no other file names a version."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ORAS = "1.3.6"
 TOXIPROXY = "2.5.0"
 VERSITYGW = "1.8.0"
 PAUSE = "3.10"
-# Changes with its source, so that a changed one is built anew.
+# Increase it with every change of the source: a cached program is rebuilt only for a new version.
 SEED = "2"
 
 ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
@@ -27,46 +27,46 @@ ARCH = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.
 
 @dataclass(frozen=True)
 class Release:
-    """Where a project publishes the program, and the SHA-256 of what it publishes."""
+    """The URLs of a published program and of its SHA-256 checksum."""
 
     url: str
     sums: str
     member: str | None = None
-    """The program's path inside the archive at `url`; without it, `url` is the program."""
+    """The program's path in the archive at `url`; None if `url` is the program itself."""
 
 
 @dataclass(frozen=True)
 class Program:
-    """One program, and the three ways to come by it."""
+    """One program: its version, its Go package and its published release."""
 
     name: str
     version: str
     package: str
-    """The Go package of its main function (or a folder beside this file, for our own)."""
+    """The Go package of the main function. For a program of this repository, a folder relative to this file."""
     module: str
-    """The Go module, with `version` as its version, that holds `package`."""
-    versions: str = "go.mod"
-    """The file in our own program's folder that says which modules it is built from."""
-    stamp: str = ""
-    """The Go variable that holds the version it reports (`v` before it)."""
-    ask: tuple[str, ...] = ()
-    """Arguments that make it say its version; without them only a named folder is trusted."""
+    """The Go module that contains `package`, at `version`. Empty for a program of this repository."""
+    module_file: str = "go.mod"
+    """The file that lists the required modules of a program of this repository."""
+    version_variable: str = ""
+    """The Go variable that the build sets to the version, prefixed with `v`."""
+    version_arguments: tuple[str, ...] = ()
+    """Arguments that print the version. A program without them is not used from PATH."""
     release: Release | None = None
 
     @property
     def local_source(self) -> Path | None:
-        """Our own program's source folder."""
+        """The source folder of a program of this repository."""
         return Path(__file__).parent / self.package if not self.module else None
 
 
-def _kubernetes(name: str, *ask: str) -> Program:
+def _kubernetes(name: str, *version_arguments: str) -> Program:
     url = f"https://dl.k8s.io/release/v{KUBERNETES}/bin/linux/{ARCH}/{name}"
     return Program(
         name=name,
         version=KUBERNETES,
         package=f"k8s.io/kubernetes/cmd/{name}",
         module="k8s.io/kubernetes",
-        ask=ask or ("--version",),
+        version_arguments=version_arguments or ("--version",),
         release=Release(url, f"{url}.sha256"),
     )
 
@@ -82,8 +82,8 @@ def _containerd(name: str) -> Program:
         version=CONTAINERD,
         package=f"{module}/cmd/{name}",
         module=module,
-        stamp=f"{module}/version.Version",
-        ask=("-v",) if name.startswith("containerd-shim") else ("--version",),
+        version_variable=f"{module}/version.Version",
+        version_arguments=("-v",) if name.startswith("containerd-shim") else ("--version",),
         release=Release(url, f"{url}.sha256sum", f"bin/{name}"),
     )
 
@@ -96,7 +96,7 @@ def _etcd() -> Program:
         version=ETCD,
         package="go.etcd.io/etcd/server/v3",
         module="go.etcd.io/etcd/server/v3",
-        ask=("--version",),
+        version_arguments=("--version",),
         release=Release(f"{url}/{folder}.tar.gz", f"{url}/SHA256SUMS", f"{folder}/etcd"),
     )
 
@@ -112,8 +112,8 @@ def _registry() -> Program:
         version=DISTRIBUTION,
         package=f"{module}/cmd/registry",
         module=module,
-        stamp=f"{module}/version.version",
-        ask=("--version",),
+        version_variable=f"{module}/version.version",
+        version_arguments=("--version",),
         release=Release(url, f"{url}.sha256", "registry"),
     )
 
@@ -127,8 +127,8 @@ def _crane() -> Program:
         version=GO_CONTAINERREGISTRY,
         package=f"{module}/cmd/crane",
         module=module,
-        stamp=f"{module}/cmd/crane/cmd.Version",
-        ask=("version",),
+        version_variable=f"{module}/cmd/crane/cmd.Version",
+        version_arguments=("version",),
         release=Release(f"{url}/go-containerregistry_Linux_{archive}.tar.gz", f"{url}/checksums.txt", "crane"),
     )
 
@@ -138,7 +138,7 @@ def _from_source(name: str, version: str, module: str, command: str) -> Program:
 
 
 NEEDED = (
-    # The slowest first, so that whoever watches knows the longest wait.
+    # The slowest build comes first.
     _kubernetes("kube-apiserver"),
     _kubernetes("kube-controller-manager"),
     _kubernetes("kube-scheduler"),
@@ -160,6 +160,6 @@ ON_DEMAND = (
     _from_source("versitygw", VERSITYGW, "github.com/versity/versitygw", "cmd/versitygw"),
     Program(name="listing-registry", version=GO_CONTAINERREGISTRY, package="listing_registry", module=""),
     Program(name="seed", version=SEED, package="../benchmark/seed", module=""),
-    Program(name="seed-today", version=SEED, package="../benchmark/seed", module="", versions="today.mod"),
+    Program(name="seed-today", version=SEED, package="../benchmark/seed", module="", module_file="today.mod"),
 )
 PROGRAMS = {program.name: program for program in (*NEEDED, *ON_DEMAND)}

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The cluster's certificate authorities, and what they sign, made with openssl."""
+"""The cluster's certificate authorities and certificates, made with openssl."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from . import layout
 from .errors import ClusterError
 
 _DAYS = "3650"
-# Everything that strict verifiers ask for: key usage in the authority, key identifiers in both.
+# Strict verifiers require the key usage of an authority, and key identifiers in all certificates.
 _AUTHORITY = """\
 basicConstraints = critical, CA:TRUE
 keyUsage = critical, keyCertSign, cRLSign, digitalSignature
@@ -47,7 +47,7 @@ class Pair:
         return layout.PKI / f"{self.name}.key"
 
     def exists(self) -> bool:
-        """The certificate is written last: with it, both are there."""
+        """Return whether both files exist; the certificate is written last."""
         return self.certificate.exists()
 
 
@@ -57,7 +57,7 @@ SERVICE_ACCOUNT_KEY = layout.PKI / "service-accounts.key"
 
 
 def authority(pair: Pair) -> None:
-    """Make a certificate authority, unless it is there."""
+    """Make a certificate authority if it does not exist."""
     if not pair.exists():
         _make(pair, f"/CN=k8scr test cluster {pair.name}", _AUTHORITY, signer=None)
 
@@ -69,9 +69,9 @@ def signed(
     hosts: Sequence[str] = (),
     signer: Pair = CA,
 ) -> Pair:
-    """Make a certificate for a client, and for a server if it has host names or addresses.
+    """Make a client certificate if it does not exist; with `hosts`, it is a server certificate too.
 
-    Kubernetes takes the subject's common name as the user and its organisations as the groups.
+    Kubernetes reads the user from the subject's common name and the groups from its organizations.
     """
     if pair.exists():
         return pair
@@ -85,34 +85,36 @@ def signed(
 
 
 def service_account_key() -> None:
-    """Make the key that signs the tokens of service accounts, unless it is there."""
+    """Make the key that signs the tokens of service accounts if it does not exist."""
     if not SERVICE_ACCOUNT_KEY.exists():
         _make_key(SERVICE_ACCOUNT_KEY)
 
 
 def _escaped(text: str) -> str:
-    """A part of a subject as openssl's -subj wants it."""
+    """Escape a value for openssl's option -subj."""
     return text.replace("\\", "\\\\").replace("/", "\\/").replace("+", "\\+")
 
 
 def _make(pair: Pair, subject: str, extensions: str, signer: Pair | None) -> None:
     _make_key(pair.key)
     with tempfile.TemporaryDirectory(dir=layout.PKI) as folder:
-        # A configuration of our own: what the machine's has is not ours to rely on.
+        # Do not depend on the machine's configuration of openssl.
         configuration = Path(folder) / "openssl.cnf"
         configuration.write_text("[req]\ndistinguished_name = dn\n[dn]\n", encoding="utf-8")
         request = Path(folder) / "request"
-        wanted = Path(folder) / "extensions"
-        wanted.write_text(extensions, encoding="utf-8")
+        extensions_file = Path(folder) / "extensions"
+        extensions_file.write_text(extensions, encoding="utf-8")
         result = Path(folder) / "certificate"
         _openssl(
             *("req", "-new", "-utf8", "-config", str(configuration), "-subj", subject),
             *("-key", str(pair.key), "-out", str(request)),
         )
-        by = ("-CA", str(signer.certificate), "-CAkey", str(signer.key)) if signer else ("-signkey", str(pair.key))
+        signed_by = (
+            ("-CA", str(signer.certificate), "-CAkey", str(signer.key)) if signer else ("-signkey", str(pair.key))
+        )
         _openssl(
-            *("x509", "-req", "-in", str(request), "-days", _DAYS, "-sha256", *by),
-            *("-set_serial", "0x" + _serial(), "-extfile", str(wanted), "-out", str(result)),
+            *("x509", "-req", "-in", str(request), "-days", _DAYS, "-sha256", *signed_by),
+            *("-set_serial", "0x" + _serial(), "-extfile", str(extensions_file), "-out", str(result)),
         )
         result.replace(pair.certificate)
 
@@ -120,7 +122,7 @@ def _make(pair: Pair, subject: str, extensions: str, signer: Pair | None) -> Non
 def _make_key(path: Path) -> None:
     layout.PKI.mkdir(parents=True, exist_ok=True)
     temporary = path.with_suffix(".new")
-    # openssl makes a private key readable for its owner only.
+    # openssl makes private keys readable only by their owner.
     _openssl("ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", str(temporary))
     temporary.replace(path)
 

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The verbs."""
+"""The commands of ``python3 tests/cluster``."""
 
 from __future__ import annotations
 
@@ -14,100 +14,108 @@ import time
 from typing import TYPE_CHECKING
 
 from . import audit, catalogue, cluster, layout, newer_debian, packages, programs, selftest, status, users
-from .errors import ClusterError, say
+from .errors import ClusterError, log
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-# `status` tells scripts too.
-_STATUS_CODES = {"up": 0, "partly": 1, "down": 3}
+# The exit statuses of `status`.
+_EXIT_STATUSES = {"up": 0, "partly": 1, "down": 3}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Carry out a verb; the exit status comes back."""
+    """Run a command and return its exit status."""
     options = _parser().parse_args(arguments)
     try:
-        code: int = options.carry_out(options)
+        exit_status: int = options.handler(options)
     except ClusterError as error:
-        say(f"error: {error}")
+        log(f"error: {error}")
         return 1
     except KeyboardInterrupt:
-        say("interrupted; `up` goes on from here, and `down` takes all of it away")
+        log("interrupted: run `up` to resume, or `down` to remove the cluster")
         return 130
     except BrokenPipeError:
         return 0
-    return code
+    return exit_status
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="tests/cluster", description="A two-node Kubernetes on this machine, for tests (see README.md)."
+        prog="tests/cluster", description="A two-node Kubernetes cluster on this machine, for tests (see README.md)."
     )
-    verbs = parser.add_subparsers(required=True, metavar="VERB")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    verb = verbs.add_parser("up", help="bring it up, or bring back what is missing of it")
-    verb.set_defaults(carry_out=_up)
-    verb = verbs.add_parser("down", help="take it down and leave nothing")
-    verb.set_defaults(carry_out=_down)
-    verb = verbs.add_parser("status", help="say how it is (exit status 0 up, 1 partly, 3 down)")
-    verb.add_argument("--json", action="store_true", help="for programs")
-    verb.set_defaults(carry_out=_status)
-    verb = verbs.add_parser("env", help="print shell exports of KUBECONFIG and PATH")
-    verb.set_defaults(carry_out=_env)
+    command = commands.add_parser("up", help="start the cluster, or its missing components")
+    command.set_defaults(handler=_up)
+    command = commands.add_parser("down", help="stop the cluster and remove all of its files")
+    command.set_defaults(handler=_down)
+    command = commands.add_parser(
+        "status", help="print the state; the exit status is 0 if up, 1 if partly up, 3 if down"
+    )
+    command.add_argument("--json", action="store_true", help="print JSON")
+    command.set_defaults(handler=_status)
+    command = commands.add_parser("env", help="print shell exports of KUBECONFIG and PATH")
+    command.set_defaults(handler=_env)
 
-    for name, carry_out, text in (
-        ("start", _start, "start a component, or wake it"),
+    for name, handler, text in (
+        ("start", _start, "start or resume a component"),
         ("stop", _stop, "stop a component"),
-        ("restart", _restart, "stop a component and start it again"),
+        ("restart", _restart, "stop and start a component"),
     ):
-        verb = verbs.add_parser(name, help=text)
-        verb.add_argument("component", help="such as etcd, kubelet@node-2, or node-2 itself")
+        command = commands.add_parser(name, help=text)
+        command.add_argument("component", help="for example etcd, kubelet@node-2, or node-2 for the whole node")
         if name != "start":
-            verb.add_argument("--signal", default="TERM", type=_signal, help="TERM (default), KILL, STOP, …")
-        verb.set_defaults(carry_out=carry_out)
+            command.add_argument("--signal", default="TERM", type=_signal, help="TERM (default), KILL, STOP, …")
+        command.set_defaults(handler=handler)
 
-    verb = verbs.add_parser("audit", help="print the audit events of pods/proxy, a JSON line each")
-    verb.add_argument("--all", action="store_true", help="of everything that was requested")
-    verb.set_defaults(carry_out=_audit)
-    verb = verbs.add_parser("user", help="make a user; prints the path of its kubeconfig")
-    verb.add_argument("name")
-    verb.add_argument("--group", action="append", default=[], help="can be given again")
-    verb.set_defaults(carry_out=_user)
-    verb = verbs.add_parser("programs", help="make sure that programs are there; prints their paths")
-    verb.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(catalogue.PROGRAMS)}")
-    verb.set_defaults(carry_out=_programs)
-    verb = verbs.add_parser("packages", help="install the Debian packages of the cluster, the images and the tests")
-    verb.add_argument("--remove", action="store_true", help="remove them instead, in CI only")
-    verb.set_defaults(carry_out=_packages)
-    verb = verbs.add_parser("selftest", help="take it down, and try hard to make `up` and `down` fail")
-    verb.set_defaults(carry_out=_selftest)
+    command = commands.add_parser("audit", help="print the audit events of pods/proxy as JSON lines")
+    command.add_argument("--all", action="store_true", help="print the events of all requests but the cluster's own")
+    command.set_defaults(handler=_audit)
+    command = commands.add_parser("user", help="create a user and print the path of its kubeconfig")
+    command.add_argument("name")
+    command.add_argument("--group", action="append", default=[], help="a group of the user; can be repeated")
+    command.set_defaults(handler=_user)
+    command = commands.add_parser("programs", help="find, download or build programs, and print their paths")
+    command.add_argument("names", nargs="*", metavar="NAME", help=f"one of {', '.join(catalogue.PROGRAMS)}")
+    command.set_defaults(handler=_programs)
+    command = commands.add_parser(
+        "packages", help="install the Debian packages of the cluster, the images and the tests"
+    )
+    command.add_argument(
+        "--remove", action="store_true", help="remove the packages that only the tests need (in CI only)"
+    )
+    command.set_defaults(handler=_packages)
+    command = commands.add_parser(
+        "selftest", help="take the cluster down, and test `up` and `down` with killed and interrupted processes"
+    )
+    command.set_defaults(handler=_selftest)
     return parser
 
 
 def _signal(name: str) -> signal.Signals:
-    """The signal of this name, with or without SIG."""
+    """Return the signal with this name, with or without SIG."""
     try:
         return signal.Signals["SIG" + name.upper().removeprefix("SIG")]
     except KeyError:
-        raise argparse.ArgumentTypeError(f"no signal {name!r}") from None
+        raise argparse.ArgumentTypeError(f"unknown signal {name!r}") from None
 
 
 def _up(_options: argparse.Namespace) -> int:
     started = time.monotonic()
     cluster.up()
-    say(f"the cluster is up ({time.monotonic() - started:.1f} s); KUBECONFIG={layout.KUBECONFIG}")
+    log(f"the cluster is up ({time.monotonic() - started:.1f} s); KUBECONFIG={layout.KUBECONFIG}")
     return 0
 
 
 def _down(_options: argparse.Namespace) -> int:
-    say("the cluster is down" if cluster.down() else "the cluster was not up")
+    log("the cluster is down" if cluster.down() else "the cluster was not up")
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
     collected = status.collect()
     print(json.dumps(collected, indent=2) if options.json else "\n".join(status.lines(collected)))
-    return _STATUS_CODES[collected["state"]]
+    return _EXIT_STATUSES[collected["state"]]
 
 
 def _env(_options: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Brings the whole cluster up and takes it down."""
+"""Starts, stops and removes the whole cluster."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from . import (
 )
 from .catalogue import NEEDED
 from .components import POLL
-from .errors import ClusterError, say
+from .errors import ClusterError, log
 from .layout import NODES
 
 if TYPE_CHECKING:
@@ -40,47 +40,47 @@ if TYPE_CHECKING:
 
 @contextmanager
 def lock() -> Iterator[None]:
-    """One run at a time changes the cluster; see `processes.start` for who else holds this."""
+    """Let one run at a time change the cluster. New processes share the lock, see `processes.start`."""
     layout.CACHE.mkdir(parents=True, exist_ok=True)
     with layout.LOCK.open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another run that is changing the cluster")
+            log("waiting for another run that is changing the cluster")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
 def components() -> list[Component]:
-    """All of the cluster's components, in the order in which they are started."""
-    of_nodes = (part for node in NODES for part in nodes.components(node))
-    return [network.switch(), *control_plane.components(), *of_nodes]
+    """Return all components of the cluster, in start order."""
+    on_nodes = (part for node in NODES for part in nodes.components(node))
+    return [network.switch(), *control_plane.components(), *on_nodes]
 
 
 def component(name: str) -> Component:
-    """The component of this name."""
+    """Return the component with this name."""
     for candidate in components():
         if candidate.name == name:
             return candidate
     names = ", ".join(candidate.name for candidate in components())
-    raise ClusterError(f"no component {name!r} (there are {names})")
+    raise ClusterError(f"unknown component {name!r}; the components are {names}")
 
 
 def up() -> None:
-    """Make the cluster be up: start what does not run, leave alone what does."""
+    """Start all components that are not running, and wait until the cluster works."""
     prerequisites.check()
     paths = programs.ensure(program.name for program in NEEDED)
     with lock():
         network.check_addresses()
-        host.remember()
+        host.record()
         control_plane.prepare()
         for node in NODES:
             nodes.prepare(node)
         files.write(layout.INVENTORY, nodes.inventory())
 
-        # What waits for nobody first, so that it gets ready while others start.
+        # Components without dependencies start first, and get ready while others start.
         _start(network.switch())
-        network.plug_in_host()
+        network.connect_host()
         control_plane.etcd().ensure_started()
         for node in NODES:
             _start_machine(node)
@@ -89,38 +89,40 @@ def up() -> None:
         control_plane.api_server().ensure_started()
         for node in NODES:
             nodes.containerd(node).await_working()
-            images.put_into(node, paths)
-        # The rest asks the API server first thing, and waits long before it asks again.
+            images.import_into(node, paths)
+        # The other components connect to the API server at once, and retry only after a long pause.
         control_plane.api_server().await_working()
         for part in components():
             part.ensure_started()
         for part in components():
             part.await_working()
         for node in NODES:
-            _await(partial(nodes.is_ready, node), f"kubelet@{node.name}", "Ready node")
-            _await(partial(nodes.reaches_services, node), f"kube-proxy@{node.name}", "way to Services")
-        _await(_takes_pods, "kube-controller-manager", "service account for Pods")
+            _await(partial(nodes.is_ready, node), f"kubelet@{node.name}", f"{node.name} is not Ready")
+            _await(
+                partial(nodes.can_reach_services, node), f"kube-proxy@{node.name}", f"{node.name} reaches no Service"
+            )
+        _await(_pods_are_accepted, "kube-controller-manager", "the namespace default has no service account for Pods")
 
 
 def start(name: str) -> None:
-    """Start one component, or wake it, and wait until it works; a node with all that runs on it."""
+    """Start or resume one component and wait until it works; for a node, start all of its components."""
     with lock():
         part = component(name)
         if not layout.HOST_BEFORE.exists():
-            raise ClusterError("the cluster is not up")
+            raise ClusterError("the cluster is not up: start it with `up`")
         _start(part)
         if name == network.SWITCH:
-            network.plug_in_host()
+            network.connect_host()
         for node in NODES:
             if name in (network.SWITCH, node.name) and processes.running(node.name):
-                network.plug_in(node)
+                network.connect_node(node)
             if name == node.name:
-                for on_it in nodes.components(node):
-                    _start(on_it)
+                for node_part in nodes.components(node):
+                    _start(node_part)
 
 
 def stop(name: str, number: signal.Signals) -> None:
-    """Send one component a signal; a node's end takes along all that runs on it."""
+    """Send a signal to one component. If it ends a node's machine, all processes on the node are killed."""
     with lock():
         part = component(name)
         process = processes.running(part.name)
@@ -132,15 +134,15 @@ def stop(name: str, number: signal.Signals) -> None:
 
 
 def down() -> bool:
-    """Leave nothing of the cluster behind; whether there was anything."""
-    if not _remains():
+    """Stop the cluster and remove all of its files; return whether anything existed."""
+    if not _exists():
         return False
     with lock():
         cgroups.kill()
         network.remove()
         cgroups.remove()
         host.restore()
-        # In one step out of the way: an `up` after an interrupted `down` shall not build on half of it.
+        # Rename the folder first: `up` must not use a folder that an interrupted `down` has half deleted.
         shutil.rmtree(layout.REMOVED, ignore_errors=True)
         if layout.CLUSTER.exists():
             layout.CLUSTER.rename(layout.REMOVED)
@@ -148,8 +150,8 @@ def down() -> bool:
     return True
 
 
-def _remains() -> bool:
-    return layout.CLUSTER.exists() or layout.REMOVED.exists() or cgroups.exists() or network.remains()
+def _exists() -> bool:
+    return layout.CLUSTER.exists() or layout.REMOVED.exists() or cgroups.exists() or network.exists()
 
 
 def _start(part: Component) -> None:
@@ -159,22 +161,22 @@ def _start(part: Component) -> None:
 
 def _start_machine(node: layout.Node) -> None:
     _start(nodes.machine(node))
-    network.plug_in(node)
+    network.connect_node(node)
 
 
-def _await(works: Callable[[], bool], name: str, what: str, timeout: float = 60) -> None:
-    """Wait for what a component brings about, beyond being there itself."""
+def _await(works: Callable[[], bool], name: str, problem: str, timeout: float = 60) -> None:
+    """Wait for an effect of a component that its own check does not cover."""
     deadline = time.monotonic() + timeout
     while not works():
         if time.monotonic() > deadline:
             raise ClusterError(
-                f"{name} brings no {what}. The end of {processes.log_of(name)}:\n{processes.last_lines(name)}"
+                f"{problem} after {timeout:g} s. The end of {processes.log_of(name)}:\n{processes.last_lines(name)}"
             )
         time.sleep(POLL)
 
 
-def _takes_pods() -> bool:
-    """Whether Pods can be made, which takes a service account in their namespace."""
+def _pods_are_accepted() -> bool:
+    """Return whether the API server accepts Pods, which need a service account in their namespace."""
     try:
         api.get("/api/v1/namespaces/default/serviceaccounts/default")
     except OSError:

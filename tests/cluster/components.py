@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A component of the cluster: how it is started, and how one knows that it works."""
+"""A component of the cluster: its command, its health check and its ports."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ class Component:
 
     name: str
     group: str
-    """Its cgroup."""
+    """The cgroup of the process."""
     command: Callable[[], Sequence[str]]
-    """Asked when it is started: a node's parts need to know their machine's process."""
+    """Returns the command. It is called at the start, because it may contain a process id."""
     check: Callable[[], str | None]
-    """None when it works, else what is wrong with it."""
+    """Returns None if the component works, otherwise the problem."""
     ports: tuple[int, ...] = ()
-    """The TCP ports that it takes on this machine."""
+    """The TCP ports on which it listens on this machine."""
     before_start: Callable[[], None] = field(default=lambda: None)
-    """Clears away what its last process left behind."""
+    """Removes leftovers of the previous process."""
 
     def ensure_started(self) -> None:
-        """Start it if it does not run, wake it if it was stopped; else leave it alone."""
+        """Start the process if it is not running, and resume it if a signal stopped it."""
         process = processes.running(self.name)
         if process is None:
             _check_ports(self)
@@ -49,21 +49,25 @@ class Component:
             process.send(signal.SIGCONT)
 
     def await_working(self, timeout: float = 60) -> None:
-        """Wait until it works; say which it is and what its log says if it does not."""
+        """Wait until the component works.
+
+        Raises:
+            ClusterError: It does not work in time; the message has the end of its log.
+        """
         deadline = time.monotonic() + timeout
-        while (wrong := self.check()) is not None:
+        while (problem := self.check()) is not None:
             if processes.running(self.name) is None:
-                wrong = "its process has ended"
+                problem = "the process ended"
             elif time.monotonic() < deadline:
                 time.sleep(POLL)
                 continue
             raise ClusterError(
-                f"{self.name} does not come up: {wrong}. The end of "
+                f"{self.name} did not start: {problem}. The end of "
                 f"{processes.log_of(self.name)}:\n{processes.last_lines(self.name)}"
             )
 
     def problem(self) -> str | None:
-        """What is wrong with it now, if anything."""
+        """Return the current problem, or None if the component works."""
         process = processes.running(self.name)
         if process is None:
             return "not running"
@@ -73,22 +77,26 @@ class Component:
 
 
 def inside(machine: str, *command: str) -> list[str]:
-    """The command, run in the namespaces of a node's machine."""
+    """Return a command that runs the given one in the namespaces of a node's machine."""
     process = processes.running(machine)
     if process is None:
-        raise ClusterError(f"{machine} is not running: `up` brings it back")
+        raise ClusterError(f"{machine} is not running: start it with `up`")
     return ["nsenter", f"--target={process.pid}", "--net", "--mount", "--", *command]
 
 
 def _check_ports(component: Component) -> None:
-    """Say who has a port that the component needs; one that was just killed has it for a moment longer."""
+    """Check that the component's ports are free; a killed process keeps its ports for a moment.
+
+    Raises:
+        ClusterError: Another process listens on one of them; the message names it.
+    """
     deadline = time.monotonic() + _PORTS_TIMEOUT
     for port in component.ports:
         while listeners := _listeners(port):
             if time.monotonic() > deadline:
                 names = re.search(r'"([^"]+)",pid=([0-9]+)', listeners[0])
-                who = f"{names[1]} (process {names[2]})" if names else "another process"
-                raise ClusterError(f"{component.name} needs port {port}, which is taken by {who}")
+                owner = f"{names[1]} (process {names[2]})" if names else "another process"
+                raise ClusterError(f"{component.name} cannot start: {owner} listens on port {port}")
             time.sleep(POLL)
 
 

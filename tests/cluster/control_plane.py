@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""etcd, the API server, the controller manager and the scheduler: processes of this machine."""
+"""etcd, the API server, the controller manager and the scheduler, which run directly on this machine."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _kubeconfig(name: str) -> Path:
 
 
 def components() -> list[Component]:
-    """In the order in which they are started."""
+    """Return the components of the control plane, in start order."""
     return [etcd(), api_server(), controller_manager(), scheduler()]
 
 
 def etcd() -> Component:
-    """Its client port wants a certificate of its own authority, which no test's user has."""
+    """Return etcd. Its client port requires a certificate of a separate authority, which users do not have."""
     client = f"https://127.0.0.1:{_ETCD_PORT}"
     peer = f"https://127.0.0.1:{_ETCD_PEER_PORT}"
 
@@ -70,7 +70,7 @@ def etcd() -> Component:
             "etcd",
             name="etcd",
             data_dir=layout.CONTROL_PLANE / "etcd",
-            # Its data ends with the cluster, and the kernel keeps what a killed process wrote.
+            # `down` deletes the data, and writes of a killed process stay in the kernel's page cache.
             unsafe_no_fsync="true",
             listen_client_urls=client,
             advertise_client_urls=client,
@@ -93,9 +93,9 @@ def etcd() -> Component:
 
 
 def api_server() -> Component:
-    """The API server: on 127.0.0.1 for people and tests, on our end of the switch for the nodes.
+    """Return the API server. Users and tests connect to 127.0.0.1, nodes to this machine's address on the switch.
 
-    It takes one address or all; as usual it is all, and authentication is what guards it.
+    It can listen on one address or on all. As usual it listens on all and relies on authentication.
     """
 
     def check() -> str | None:
@@ -129,7 +129,7 @@ def api_server() -> Component:
             kubelet_certificate_authority=CA.certificate,
             kubelet_client_certificate=_KUBELET_CLIENT.certificate,
             kubelet_client_key=_KUBELET_CLIENT.key,
-            # Otherwise exec, logs and port-forward look the nodes' names up in DNS.
+            # By default, exec, logs and port-forward look up the nodes' names in DNS.
             kubelet_preferred_address_types="InternalIP",
             audit_policy_file=_AUDIT_POLICY,
             audit_log_path=layout.AUDIT_LOG,
@@ -141,7 +141,7 @@ def api_server() -> Component:
 
 
 def controller_manager() -> Component:
-    """The controllers; the nodes' Pod addresses are ours to give, see network.py."""
+    """Return the controller manager. It assigns no Pod addresses to nodes: `layout.Node.pods` has them."""
     return _manager(
         "kube-controller-manager",
         _MANAGER_PORT,
@@ -154,15 +154,14 @@ def controller_manager() -> Component:
 
 
 def scheduler() -> Component:
-    """The scheduler."""
+    """Return the scheduler."""
     return _manager("kube-scheduler", _SCHEDULER_PORT)
 
 
 def _manager(name: str, port: int, **flags: object) -> Component:
-    """A component that watches the API server and acts.
+    """Return a component that watches the API server.
 
-    Without leader election, because with it both exit when the API server is away for ten
-    seconds, and tests take it away.
+    Leader election is off: with it, both exit if the API server is unreachable for ten seconds, and tests stop it.
     """
     return _component(
         name,

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The one kind of failure that a person is told about in a line."""
+"""The error of the test cluster, and its messages to the terminal."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ import sys
 
 
 class ClusterError(Exception):
-    """What went wrong and what to do about it, fit to be shown as it is."""
+    """A failure with a message for the terminal: the problem and, if known, its solution."""
 
 
-def say(line: str) -> None:
-    """Tell the person at the terminal; standard output is for what was asked for."""
+def log(line: str) -> None:
+    """Print a line to standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)

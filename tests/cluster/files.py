@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes files whole or not at all, from the templates beside us."""
+"""Writes files atomically, and fills in the templates."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from . import layout
 
 
 def write(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a text file: an interrupted run leaves the old file or the new one."""
+    """Write a text file atomically: an interrupted run leaves the old file or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.new")
     temporary.unlink(missing_ok=True)
@@ -23,6 +23,6 @@ def write(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def fill(template: str, **values: object) -> str:
-    """The text of the template of a file, with its `$names` filled in; an unknown name is an error."""
+    """Return the text of a template with its `$names` filled in; an unknown name is an error."""
     text = (layout.TEMPLATES / f"{template}.in").read_text(encoding="utf-8")
     return string.Template(text).substitute(values)

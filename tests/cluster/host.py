@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the cluster changes on this machine itself, written down first and put back by `down`."""
+"""Changes to this machine itself: `up` records the previous state, and `down` restores it."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pathlib import Path
 from . import cgroups, files, layout
 
 NODE_FOLDERS = ("/run/containerd", "/var/lib/cni", "/var/lib/kubelet", "/var/log")
-"""Fixed paths of programs that a node must have for itself: there it mounts its own over them."""
+"""Folders with fixed paths that programs write to; each node mounts its own folders over them."""
 
-# Kubelet sets these for the whole machine, whatever namespaces it is in.
+# kubelet changes these for the whole machine: they have no namespaces.
 SETTINGS = (
     "kernel/keys/root_maxbytes",
     "kernel/keys/root_maxkeys",
@@ -25,14 +25,14 @@ SETTINGS = (
 )
 
 
-def remember() -> None:
-    """Write down how things are, unless a run before us has; then make the mount points."""
+def record() -> None:
+    """Record the current state, unless an earlier run has recorded it; then make the mount points."""
     folders = ("/run/netns", "/run/sshd", *NODE_FOLDERS)
     if not layout.HOST_BEFORE.exists():
         before = {
             "settings": {name: _setting(name).read_text(encoding="ascii") for name in SETTINGS},
             "folders made": [folder for folder in folders if not Path(folder).exists()],
-            "controllers": cgroups.handed_down(),
+            "controllers": cgroups.enabled_controllers(),
         }
         files.write(layout.HOST_BEFORE, json.dumps(before, indent=2))
     for folder in folders:
@@ -40,7 +40,7 @@ def remember() -> None:
 
 
 def restore() -> None:
-    """Put back what was written down; the cluster's processes and cgroups must be gone."""
+    """Restore the recorded state; call it after the cluster's processes and cgroups are gone."""
     try:
         before = json.loads(layout.HOST_BEFORE.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -49,10 +49,10 @@ def restore() -> None:
         if _setting(name).read_text(encoding="ascii") != value:
             _setting(name).write_text(value, encoding="ascii")
     for folder in before["folders made"]:
-        with contextlib.suppress(OSError):  # Gone already, or somebody else has put something into it since.
+        with contextlib.suppress(OSError):  # It was removed, or other programs use it.
             Path(folder).rmdir()
     if cgroups.is_v2():
-        cgroups.take_back(before["controllers"])
+        cgroups.restore_controllers(before["controllers"])
 
 
 def _setting(name: str) -> Path:

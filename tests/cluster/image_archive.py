@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes an image of one program as an OCI archive; the same program makes the same archive."""
+"""Writes an image of one program as an OCI archive, reproducibly."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ class Image:
 
     reference: str
     program: Path
-    """Becomes /NAME and the entry point."""
+    """The program's file, which is /NAME and the entry point in the image."""
     command: Sequence[str] = ()
     user: str = "65532:65532"
 
 
 def write(image: Image, path: Path) -> str:
-    """Write the archive to `path`; the digest of the image's manifest comes back."""
+    """Write the archive to `path` and return the digest of the image's manifest."""
     layer = _layer(image.program)
     config = _encode(
         {
@@ -52,12 +52,12 @@ def write(image: Image, path: Path) -> str:
         {
             "schemaVersion": 2,
             "mediaType": _MANIFEST,
-            "config": _describe(_CONFIG, config),
-            "layers": [_describe(_LAYER, layer)],
+            "config": _descriptor(_CONFIG, config),
+            "layers": [_descriptor(_LAYER, layer)],
         }
     )
-    named = {
-        **_describe(_MANIFEST, manifest),
+    tagged = {
+        **_descriptor(_MANIFEST, manifest),
         "annotations": {
             "io.containerd.image.name": image.reference,
             "org.opencontainers.image.ref.name": image.reference.rpartition(":")[2],
@@ -65,7 +65,7 @@ def write(image: Image, path: Path) -> str:
     }
     files = {
         "oci-layout": _encode({"imageLayoutVersion": "1.0.0"}),
-        "index.json": _encode({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [named]}),
+        "index.json": _encode({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [tagged]}),
     }
     for blob in (manifest, config, layer):
         files["blobs/sha256/" + _digest(blob).partition(":")[2]] = blob
@@ -79,7 +79,7 @@ def write(image: Image, path: Path) -> str:
 
 
 def _layer(program: Path) -> bytes:
-    """An uncompressed layer: it is unpacked on the machine where it was made."""
+    """Return a layer, uncompressed: it is unpacked on the same machine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as layer:
         _add(layer, program.name, program.read_bytes(), 0o755)
@@ -87,7 +87,7 @@ def _layer(program: Path) -> bytes:
 
 
 def _add(archive: tarfile.TarFile, name: str, content: bytes, mode: int) -> None:
-    entry = tarfile.TarInfo(name)  # Owned by root, dated 1970: the same every time.
+    entry = tarfile.TarInfo(name)  # The default owner (root) and time (1970) are reproducible.
     entry.size = len(content)
     entry.mode = mode
     archive.addfile(entry, io.BytesIO(content))
@@ -101,5 +101,5 @@ def _digest(content: bytes) -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def _describe(media_type: str, content: bytes) -> dict[str, object]:
+def _descriptor(media_type: str, content: bytes) -> dict[str, object]:
     return {"mediaType": media_type, "digest": _digest(content), "size": len(content)}

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Where everything is on disk, and how everything is called and addressed."""
+"""Paths, names and addresses of the cluster."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ def _cache_folder() -> Path:
 CACHE = _cache_folder()
 LOCK = CACHE / "cluster.lock"
 
-# Survives `down`.
+# Kept by `down`.
 PROGRAMS = CACHE / "programs"
 BIN = PROGRAMS / "bin"
 BUILD_TIMES = CACHE / "build-times.json"
 
-# Is gone after `down`.
+# Removed by `down`.
 CLUSTER = CACHE / "cluster"
 REMOVED = CACHE / "cluster.removed"
 PKI = CLUSTER / "pki"
@@ -41,7 +41,7 @@ KUBECONFIG = CLUSTER / "admin.kubeconfig"
 INVENTORY = CLUSTER / "inventory.yml"
 HOST_BEFORE = CLUSTER / "host-before.json"
 
-# One block holds every address, so that one route keeps all of it on this machine.
+# All addresses are in one block, so that one route keeps their packets on this machine.
 NETWORK = ipaddress.IPv4Network("10.77.0.0/16")
 MACHINES = ipaddress.IPv4Network("10.77.0.0/24")
 PODS = ipaddress.IPv4Network("10.77.64.0/18")
@@ -56,53 +56,53 @@ API_URL_FOR_NODES = f"https://{HOST_ADDRESS}:{API_PORT}"
 
 @dataclass(frozen=True)
 class Node:
-    """One of the two machines that the cluster believes to have."""
+    """One of the cluster's two nodes."""
 
     number: int
 
     @property
     def name(self) -> str:
-        """Its name in Kubernetes."""
+        """The name in Kubernetes."""
         return f"node-{self.number}"
 
     @property
     def address(self) -> str:
-        """Its address, where its kubelet listens too."""
+        """The address of the node, on which kubelet listens."""
         return str(MACHINES[10 + self.number])
 
     @property
     def pods(self) -> str:
-        """The addresses of its Pods."""
+        """The address block of the node's Pods."""
         return f"10.77.{64 + self.number}.0/24"
 
     @property
     def netns(self) -> str:
-        """The name under which `ip netns exec` knows its network namespace."""
+        """The name of the network namespace for `ip netns exec`."""
         return f"k8scr-{self.name}"
 
     @property
     def folder(self) -> Path:
-        """Where its files are."""
+        """The folder of the node's files."""
         return CLUSTER / "nodes" / self.name
 
     @property
     def root(self) -> Path:
-        """What the node has for itself; it sees `root/var/log` as /var/log, and so on."""
+        """The node's own folders: `root/var/log` is its /var/log, and so on."""
         return self.folder / "root"
 
     @property
     def certs_d(self) -> Path:
-        """Where its containerd looks for hosts.toml files."""
+        """The folder in which containerd looks for hosts.toml files."""
         return self.folder / "certs.d"
 
     @property
     def containerd_socket(self) -> Path:
-        """Its containerd's socket, as seen from this machine."""
+        """The path of containerd's socket on this machine."""
         return self.root / "run/containerd/containerd.sock"
 
     @property
     def containerd_root(self) -> Path:
-        """Where its containerd keeps contents and snapshots."""
+        """The folder of containerd's content and snapshots."""
         return self.folder / "containerd"
 
 

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Takes stock of a machine, so that one can see what has come to stay."""
+"""Snapshots of the machine's state, which show leftovers of the cluster."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from . import cgroups, host, layout
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-# Folders in which a cluster might leave something; their own entries only.
+# Folders in which the cluster might leave files. Subfolders are not searched.
 _FOLDERS = ("/etc", "/opt", "/run", "/run/netns", "/tmp", "/usr/libexec", "/var/lib", "/var/log", "/var/log/pods")  # noqa: S108
-_CHANGING = re.compile(r"expires [0-9]+sec|\[[0-9:]+\]")
+_VOLATILE = re.compile(r"expires [0-9]+sec|\[[0-9:]+\]")
 _COMMANDS = (
     ("ip", "-brief", "address"),
     ("ip", "-4", "route", "show", "table", "all"),
@@ -29,22 +29,22 @@ _COMMANDS = (
 )
 
 
-def take_stock() -> set[str]:
-    """A line for everything there is that a cluster could have brought."""
+def snapshot() -> set[str]:
+    """Return a line for each process, file, cgroup, setting and network object that the cluster could have made."""
     return {line for lines in (_processes(), _files(), _cgroups(), _settings(), _network()) for line in lines}
 
 
 def _processes() -> Iterator[str]:
-    """Processes that are the cluster's, by where they are: in namespaces, in cgroups, in its folder."""
-    ours = {kind: Path("/proc/self/ns", kind).readlink() for kind in ("net", "mnt")}
+    """Yield the processes in other namespaces, in the cluster's cgroups, or with its folder in their command."""
+    namespaces = {kind: Path("/proc/self/ns", kind).readlink() for kind in ("net", "mnt")}
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             command = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
-            elsewhere = [kind for kind, own in ours.items() if (folder / "ns" / kind).readlink() != own]
+            other_namespaces = [kind for kind, own in namespaces.items() if (folder / "ns" / kind).readlink() != own]
             in_group = cgroups.ROOT in (folder / "cgroup").read_text(encoding="utf-8")
         except OSError:
-            continue  # It has just ended.
-        if in_group or elsewhere or str(layout.CLUSTER) in command:
+            continue  # The process has ended.
+        if in_group or other_namespaces or str(layout.CLUSTER) in command:
             yield f"process {folder.name} {command[:100]}"
 
 
@@ -63,7 +63,7 @@ def _files() -> Iterator[str]:
 def _cgroups() -> Iterator[str]:
     for folder, _folders, _names in os.walk("/sys/fs/cgroup"):
         yield f"cgroup {folder}"
-    yield f"cgroup controllers {sorted(cgroups.handed_down())}"
+    yield f"cgroup controllers {sorted(cgroups.enabled_controllers())}"
 
 
 def _settings() -> Iterator[str]:
@@ -75,6 +75,6 @@ def _network() -> Iterator[str]:
     for command in _COMMANDS:
         result = subprocess.run(command, capture_output=True, text=True, check=False)
         for line in result.stdout.splitlines():
-            # Comments have the time of day, and chains have counters.
+            # Comments contain the time of day, and chains contain counters.
             if not line.startswith("#"):
-                yield f"{' '.join(command)}: {_CHANGING.sub('', line)}"
+                yield f"{' '.join(command)}: {_VOLATILE.sub('', line)}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Programs of a newer Debian than this machine's, unpacked in the cache: none of them is installed."""
+"""Programs of a newer Debian release, unpacked in the cache without an installation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 
 
 def program(package: str) -> Path:
-    """Return the program of a fetched package; what it depends on must be installed on this machine.
+    """Return the path of a fetched package's program; its dependencies must be installed on this machine.
 
     Args:
         package: A name of :data:`packages.NEWER`.
@@ -35,7 +35,7 @@ def program(package: str) -> Path:
 
 
 def ensure(names: Iterable[str]) -> None:
-    """Fetch those packages that are not in the cache."""
+    """Fetch the packages that are missing in the cache."""
     _FOLDER.mkdir(parents=True, exist_ok=True)
     for package in names:
         if (_FOLDER / package).exists():
@@ -45,18 +45,18 @@ def ensure(names: Iterable[str]) -> None:
             try:
                 fetched.rename(_FOLDER / package)
             except OSError:
-                # Unless another run was first.
+                # Another run may have fetched the package in the meantime.
                 if not (_FOLDER / package).exists():
                     raise
 
 
 def _fetch(package: str, folder: Path) -> Path:
-    """Fetch and unpack a package in an empty folder, with what apt-get knows about the release beside it."""
+    """Fetch and unpack a package in an empty folder, which also has apt-get's package lists of the release."""
     for name in ("lists/partial", "archives/partial", "package"):
         (folder / name).mkdir(parents=True)
     (folder / "status").touch()
     (folder / "sources.list").write_text(f"deb [signed-by={_KEYRING}] {_mirror()} {RELEASE} main\n")
-    places = {
+    directories = {
         "State::lists": folder / "lists",
         "State::status": folder / "status",
         "Cache": folder,
@@ -65,8 +65,8 @@ def _fetch(package: str, folder: Path) -> Path:
         "Etc::sourceparts": "-",
     }
     options = ["-q", "-o", "APT::Sandbox::User=root"]
-    for place, value in places.items():
-        options += ["-o", f"Dir::{place}={value}"]
+    for directory, value in directories.items():
+        options += ["-o", f"Dir::{directory}={value}"]
     for command in (["update"], ["download", package]):
         subprocess.run(["apt-get", *options, *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
     (archive,) = folder.glob("*.deb")
@@ -77,9 +77,9 @@ def _fetch(package: str, folder: Path) -> Path:
 def _mirror() -> str:
     criteria = ("Origin: Debian", "Label: Debian")
     if not (found := packages.mirrors(*criteria)):
-        # apt-get names no address before the package lists were fetched once.
+        # apt-get lists no addresses until the package lists were fetched.
         subprocess.run(["apt-get", "-q", "update"], check=True, stdout=subprocess.DEVNULL)
         found = packages.mirrors(*criteria)
     if not found:
-        raise ClusterError(f"no address of Debian's packages is configured: cannot fetch those of {RELEASE}")
+        raise ClusterError(f"cannot fetch packages of Debian {RELEASE}: apt-get has no Debian mirror configured")
     return found[0]

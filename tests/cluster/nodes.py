@@ -1,11 +1,10 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The nodes: a machine each (namespaces on this one), with containerd, kubelet and kube-proxy.
+"""The nodes: each is a set of namespaces with containerd, kubelet, kube-proxy and an SSH server.
 
-A node shares this machine's files but for the folders of `host.NODE_FOLDERS`, over which it has
-its own, which are found below the node's `root` from outside. What it mounts is seen by nobody
-else and ends with its last process.
+A node shares this machine's files except the folders of `host.NODE_FOLDERS`, over which it mounts its own. On this
+machine, these are below the node's `root`. A node's mounts are invisible outside and end with its last process.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ _PROXY_HEALTH_PORT = 10256
 
 
 def group(node: Node) -> str:
-    """The cgroup of everything on the node; kubelet puts its Pods below it."""
+    """Return the cgroup of all processes on the node; kubelet makes the groups of its Pods below it."""
     return f"k8scr-core/{node.name}"
 
 
@@ -48,7 +47,7 @@ def prepare(node: Node) -> None:
     proxy_kubeconfig = node.folder / "kube-proxy.kubeconfig"
     users.kubeconfig(proxy_kubeconfig, "system:kube-proxy", proxy, layout.API_URL_FOR_NODES)
     resolv_conf = node.folder / "resolv.conf"
-    files.write(resolv_conf, "# No name service.\n")
+    files.write(resolv_conf, "# No DNS server.\n")
     values = {
         "name": node.name,
         "address": node.address,
@@ -81,16 +80,16 @@ def prepare(node: Node) -> None:
 
 
 def components(node: Node) -> list[Component]:
-    """The machine, and what runs on it, in the order in which they are started."""
+    """Return the node's machine and the components on it, in start order."""
     return [machine(node), containerd(node), kubelet(node), kube_proxy(node), sshd(node)]
 
 
 def machine(node: Node) -> Component:
-    """The process that holds the node's namespaces open. Its end is a power cut."""
+    """Return the process that keeps the node's namespaces open. Its end simulates a power failure."""
 
     def clear() -> None:
         power_off(node)
-        # As after any machine's start, nothing is left of what was running.
+        # After a boot, the runtime state is empty.
         run = node.root / "run/containerd"
         shutil.rmtree(run, ignore_errors=True)
         run.mkdir(parents=True)
@@ -101,18 +100,18 @@ def machine(node: Node) -> Component:
         name=node.name,
         group=f"{group(node)}/machine",
         command=lambda: [*unshare, "sh", script, str(node.root), *host.NODE_FOLDERS],
-        check=lambda: network.holder_problem(node.name),
+        check=lambda: network.namespace_problem(node.name),
         before_start=clear,
     )
 
 
 def power_off(node: Node) -> None:
-    """Kill all that runs on the node, its Pods too."""
+    """Kill all processes on the node, including its Pods."""
     cgroups.kill(group(node))
 
 
 def containerd(node: Node) -> Component:
-    """The node's container runtime. Pods go on without it."""
+    """Return the node's container runtime. Pods keep running while it is stopped."""
 
     def check() -> str | None:
         try:
@@ -121,32 +120,32 @@ def containerd(node: Node) -> Component:
             return str(error)
         return None
 
-    return _part(node, "containerd", ["--config", str(node.folder / "containerd.toml")], check)
+    return _component(node, "containerd", ["--config", str(node.folder / "containerd.toml")], check)
 
 
 def kubelet(node: Node) -> Component:
-    """The node's agent. Pods go on without it."""
+    """Return the node's kubelet. Pods keep running while it is stopped."""
     flags = [
         f"--config={node.folder / 'kubelet.yaml'}",
         f"--kubeconfig={node.folder / 'kubelet.kubeconfig'}",
         f"--hostname-override={node.name}",
         f"--node-ip={node.address}",
     ]
-    return _part(node, "kubelet", flags, lambda: api.check(node.address, _KUBELET_HEALTH_PORT))
+    return _component(node, "kubelet", flags, lambda: api.check(node.address, _KUBELET_HEALTH_PORT))
 
 
 def kube_proxy(node: Node) -> Component:
-    """What makes Service addresses work on the node."""
+    """Return the node's kube-proxy, which makes Service addresses work."""
     flags = [f"--config={node.folder / 'kube-proxy.yaml'}"]
-    return _part(node, "kube-proxy", flags, lambda: api.check(node.address, _PROXY_HEALTH_PORT))
+    return _component(node, "kube-proxy", flags, lambda: api.check(node.address, _PROXY_HEALTH_PORT))
 
 
 def sshd(node: Node) -> Component:
-    """What plays reach the node through."""
-    return _part(node, "sshd", ssh.server_flags(), lambda: ssh.check(node), folder=Path("/usr/sbin"))
+    """Return the node's SSH server, for playbooks."""
+    return _component(node, "sshd", ssh.server_flags(), lambda: ssh.check(node), folder=Path("/usr/sbin"))
 
 
-def _part(
+def _component(
     node: Node, program: str, flags: list[str], check: Callable[[], str | None], folder: Path = layout.BIN
 ) -> Component:
     return Component(
@@ -158,7 +157,7 @@ def _part(
 
 
 def is_ready(node: Node) -> bool:
-    """Whether the API server believes the node to be ready for Pods."""
+    """Return whether the node has the condition Ready."""
     try:
         conditions = api.get(f"/api/v1/nodes/{node.name}")["status"]["conditions"]
     except (OSError, KeyError):
@@ -166,8 +165,8 @@ def is_ready(node: Node) -> bool:
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
-def reaches_services(node: Node) -> bool:
-    """Whether the node gets through to the API server's Service."""
+def can_reach_services(node: Node) -> bool:
+    """Return whether the node can connect to the Service of the API server."""
     address = (layout.KUBERNETES_SERVICE, 443)
     connect = f"import socket; socket.create_connection({address}, 1)"
     command = inside(node.name, sys.executable, "-I", "-S", "-c", connect)
@@ -175,7 +174,7 @@ def reaches_services(node: Node) -> bool:
 
 
 def inventory() -> str:
-    """The inventory by which plays know the nodes."""
+    """Return the Ansible inventory of the nodes."""
     hosts = "".join(
         files.fill(
             "inventory-host.yml",

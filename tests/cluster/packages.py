@@ -13,11 +13,11 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from .components import SYSTEM_PATH
-from .errors import ClusterError, say
+from .errors import ClusterError, log
 
 CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 
-# Each package by a command that shows that it is installed.
+# Packages by one of their commands; a package is installed if its command exists.
 CLUSTER = {
     "host-local": "containernetworking-plugins",
     "ip": "iproute2",
@@ -45,26 +45,26 @@ NEWER = {
     "cosign": "usr/bin/cosign",
     "docker.io": "usr/sbin/dockerd",
 }
-"""Packages of a newer Debian that are unpacked beside the machine's own, and the program in each; see newer_debian."""
+"""Packages of a newer Debian release that are unpacked in the cache, and the program in each; see newer_debian."""
 PYTHON = "python{version}-venv"
-"""The package of a Python for the virtual environment, where the machine has none that is new enough."""
+"""The package of a Python for the virtual environment, if the machine has no supported Python."""
 
-# The machine's own tools need these, such as git and curl.
+# Tools of the machine, such as git and curl, need these packages.
 _NEVER_REMOVED = {"iproute2", "openssh-client", "openssl", "util-linux"}
 _PATH = os.pathsep.join((SYSTEM_PATH, *CNI_FOLDERS))
 _WAIT_FOR_OTHERS = ("-o", "DPkg::Lock::Timeout=120")
 
 
 def missing(packages: Mapping[str, str]) -> list[str]:
-    """Return those packages of a part of the list that are not installed."""
+    """Return the packages that are not installed, of a section of the list."""
     return [package for command, package in packages.items() if shutil.which(command, path=_PATH) is None]
 
 
 def ensure(packages: Mapping[str, str]) -> None:
-    """Install the missing packages of a part of the list.
+    """Install the missing packages of a section of the list.
 
     Raises:
-        ClusterError: Some are still missing.
+        ClusterError: Packages are still missing.
     """
     absent = missing(packages)
     if absent:
@@ -79,7 +79,7 @@ def install(packages: Iterable[str]) -> None:
     if not _may_change_packages():
         return
     packages = list(packages)
-    say(f"installing with apt-get: {' '.join(packages)}")
+    log(f"installing with apt-get: {' '.join(packages)}")
     command = ("install", "-y", "-q", "--no-install-recommends", *packages)
     result = _apt_get(*command)
     if result.returncode:
@@ -88,7 +88,7 @@ def install(packages: Iterable[str]) -> None:
         result = _apt_get(*command)
     if result.returncode:
         last_lines = (result.stderr or result.stdout).strip().splitlines()[-3:]
-        say("apt-get failed: " + " ".join(last_lines))
+        log("apt-get failed: " + " ".join(last_lines))
 
 
 def is_offered(package: str) -> bool:
@@ -98,7 +98,7 @@ def is_offered(package: str) -> bool:
 
 
 def mirrors(*criteria: str) -> list[str]:
-    """Return the addresses that the machine's own Debian packages come from.
+    """Return the addresses of the machine's Debian mirrors.
 
     Args:
         criteria: Conditions as ``apt-get indextargets`` understands them, such as ``Codename: bookworm``.
@@ -110,30 +110,30 @@ def mirrors(*criteria: str) -> list[str]:
 
 
 def remove() -> None:
-    """Remove the packages that only the tests need, in CI: a later step that forgets to install one then fails.
+    """Remove the packages that only the tests need, in CI, so that a missing install step fails.
 
-    A package stays if the machine uses it: one of its programs is running, or another package depends on it.
+    A package is kept if one of its programs is running or another package depends on it.
     """
     if not os.environ.get("CI") or not _may_change_packages():
-        say("no package is removed: this is done in CI only, as root")
+        log("no packages removed: they are removed only in CI, as root")
         return
     unneeded = _removable()
     if unneeded:
-        say(f"removing with apt-get: {' '.join(unneeded)}")
+        log(f"removing with apt-get: {' '.join(unneeded)}")
         result = _apt_get("remove", "-y", "-q", *unneeded)
         if result.returncode:
             raise ClusterError(f"apt-get cannot remove {' '.join(unneeded)}: {result.stderr.strip()}")
 
 
 def _removable() -> list[str]:
-    """Return the installed packages of the list that nothing else on the machine uses."""
+    """Return the installed packages of the list that no other package or running process uses."""
     running = _running_programs()
     candidates = {
         package
         for package in _installed() & set(ALL.values()) - _NEVER_REMOVED
         if not running.intersection(_output("dpkg-query", "--listfiles", package))
     }
-    # Together first: a package that only replaces another one of the list is then not installed.
+    # Try all at once first: apt-get then does not install a package in place of another one of the list.
     if _changes_of_removing(*candidates) <= candidates:
         return sorted(candidates)
     return sorted(package for package in candidates if _changes_of_removing(package) <= candidates)

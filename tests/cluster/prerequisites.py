@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What this machine must have before anything is started; missing packages are installed."""
+"""Requirements of the cluster on this machine; missing packages are installed."""
 
 from __future__ import annotations
 
@@ -12,23 +12,27 @@ from . import layout, packages
 from .errors import ClusterError
 
 _CNI_PLUGINS = ("bridge", "host-local", "loopback", "portmap")
-# sockaddr_un has room for 107; leave some for what programs append to a socket's name.
+# sockaddr_un has room for 107 bytes, and programs append suffixes to a socket's name.
 _LONGEST_SOCKET_PATH = 99
 
 
 def check() -> None:
-    """Make sure of everything, or say in a line what is missing."""
+    """Check the requirements, and install missing packages.
+
+    Raises:
+        ClusterError: A requirement is not met.
+    """
     if os.geteuid() != 0:
-        raise ClusterError("root is needed: the cluster makes namespaces, mounts and cgroups")
+        raise ClusterError("the cluster needs root: it makes namespaces, mounts and cgroups")
     for node in layout.NODES:
         if len(str(node.containerd_socket)) > _LONGEST_SOCKET_PATH:
-            raise ClusterError(f"{layout.CLUSTER} is too long a path for sockets: set XDG_CACHE_HOME to a short one")
+            raise ClusterError(f"{layout.CLUSTER} is too long for sockets: set XDG_CACHE_HOME to a shorter path")
     packages.ensure(packages.CLUSTER)
     cni_plugins()
 
 
 def cni_plugins() -> Path:
-    """The folder of the CNI plugins."""
+    """Return the folder of the CNI plugins."""
     for folder in packages.CNI_FOLDERS:
         if all(os.access(Path(folder, plugin), os.X_OK) for plugin in _CNI_PLUGINS):
             return Path(folder)

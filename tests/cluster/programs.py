@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds each program of the catalogue, or gets it, and keeps it in the cache by version."""
+"""Finds, downloads or builds the programs of the catalogue; the cache has one folder for each version."""
 
 from __future__ import annotations
 
@@ -19,28 +19,30 @@ from pathlib import Path
 
 from . import gobuild, layout, releases
 from .catalogue import PROGRAMS, Program
-from .errors import ClusterError, say
+from .errors import ClusterError, log
 
-NAMED_FOLDER = "K8SCR_CLUSTER_PROGRAMS"
+FOLDER_VARIABLE = "K8SCR_CLUSTER_PROGRAMS"
 
 
 def ensure(names: Iterable[str]) -> dict[str, Path]:
-    """Make sure that the programs of these names are there; their paths come back.
+    """Find, download or build programs, and return their paths.
 
-    Each is linked into `layout.BIN` under its own name, which is the folder for a PATH.
+    Each is linked into `layout.BIN` under its name; this folder can be added to a PATH.
+
+    Raises:
+        ClusterError: A program is unknown, or it cannot be downloaded or built.
     """
     names = list(names)
     unknown = sorted(set(names) - set(PROGRAMS))
     if unknown:
-        known = ", ".join(PROGRAMS)
-        raise ClusterError(f"no such program: {', '.join(unknown)} (there are {known})")
-    if all(_at_hand(PROGRAMS[name]) for name in names):
-        # Nobody's build is waited for.
+        raise ClusterError(f"unknown program: {', '.join(unknown)}; the programs are {', '.join(PROGRAMS)}")
+    if all(_is_cached(PROGRAMS[name]) for name in names):
+        # Do not wait for the builds of other runs.
         return {name: cached(PROGRAMS[name]) for name in names}
     paths = {}
     missing = []
     with _lock():
-        _sweep()
+        _delete_interrupted_builds()
         for name in names:
             path = _find(PROGRAMS[name]) or releases.download_into_cache(PROGRAMS[name], cached(PROGRAMS[name]))
             if path is None and shutil.which("go"):
@@ -52,42 +54,42 @@ def ensure(names: Iterable[str]) -> dict[str, Path]:
                 _link(name, path)
     if missing:
         raise ClusterError(
-            f"missing: {', '.join(missing)}. Install Go, or put them into a folder and name it "
-            f"in {NAMED_FOLDER}; a download was not possible."
+            f"missing programs: {', '.join(missing)}. They cannot be downloaded, and Go is not installed. "
+            f"Install Go, or set {FOLDER_VARIABLE} to a folder that contains the programs."
         )
     return paths
 
 
 def cached(program: Program) -> Path:
-    """Where the cache has the program, or will."""
+    """Return the program's path in the cache, whether or not the file exists."""
     return layout.PROGRAMS / f"{program.name}-{program.version}" / program.name
 
 
-def _at_hand(program: Program) -> bool:
-    """Whether the cache has the program, and no folder is named that may have another."""
+def _is_cached(program: Program) -> bool:
+    """Return whether the cache has the program, and no folder with other programs is configured."""
     linked = (layout.BIN / program.name).resolve() == cached(program).resolve()
-    return linked and os.access(cached(program), os.X_OK) and not os.environ.get(NAMED_FOLDER)
+    return linked and os.access(cached(program), os.X_OK) and not os.environ.get(FOLDER_VARIABLE)
 
 
 def _find(program: Program) -> Path | None:
-    """The program in the named folder, in the cache or in PATH, if its version fits."""
-    named = os.environ.get(NAMED_FOLDER)
-    if named:
-        path = Path(named) / program.name
-        if os.access(path, os.X_OK) and (not program.ask or _version_fits(program, path)):
+    """Return the program in the configured folder, in the cache or in PATH, if its version matches."""
+    folder = os.environ.get(FOLDER_VARIABLE)
+    if folder:
+        path = Path(folder) / program.name
+        if os.access(path, os.X_OK) and (not program.version_arguments or _version_matches(program, path)):
             return path.absolute()
     if os.access(cached(program), os.X_OK):
         return cached(program)
     found = shutil.which(program.name)
-    if found and program.ask and _version_fits(program, Path(found)) and _is_static(Path(found)):
+    if found and program.version_arguments and _version_matches(program, Path(found)) and _is_static(Path(found)):
         return Path(found).absolute()
     return None
 
 
-def _version_fits(program: Program, path: Path) -> bool:
+def _version_matches(program: Program, path: Path) -> bool:
     try:
-        said = subprocess.run(
-            [str(path), *program.ask],
+        result = subprocess.run(
+            [str(path), *program.version_arguments],
             capture_output=True,
             text=True,
             timeout=10,
@@ -96,13 +98,13 @@ def _version_fits(program: Program, path: Path) -> bool:
     except (OSError, subprocess.TimeoutExpired):
         return False
     pattern = rf"(?<![\d.]){re.escape(program.version)}(?![\d.]|-)"
-    return re.search(pattern, said.stdout + said.stderr) is not None
+    return re.search(pattern, result.stdout + result.stderr) is not None
 
 
 def _is_static(path: Path) -> bool:
-    """Whether it is a program of its own: the registry's is an image's only file.
+    """Return whether a program is static; the registry's program is the only file of its image.
 
-    A dynamic ELF program names its loader, and the name is in the first page of the file.
+    A dynamic ELF program contains the path of its loader in the first page of the file.
     """
     with path.open("rb") as stream:
         start = stream.read(4096)
@@ -110,26 +112,26 @@ def _is_static(path: Path) -> bool:
 
 
 def _build(program: Program) -> Path:
-    """Build the program, and put it into the cache in one step."""
+    """Build the program, and move it into the cache atomically."""
     times = _read_times()
     last = times.get(program.name)
     known = f" (took {last} s last time)" if last else ""
-    say(f"{program.name} {program.version}: building from source{known}")
+    log(f"{program.name} {program.version}: building from source{known}")
     started = time.monotonic()
     scratch = Path(tempfile.mkdtemp(prefix=".build-", dir=layout.PROGRAMS))
     try:
         built = gobuild.build(program, scratch)
-        adopt(built, cached(program))
+        _move(built, cached(program))
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     took = round(time.monotonic() - started)
-    say(f"{program.name} {program.version}: built in {took} s")
+    log(f"{program.name} {program.version}: built in {took} s")
     _write_times({**times, program.name: took})
     return cached(program)
 
 
-def adopt(path: Path, destination: Path) -> None:
-    """Move a finished program to its place in the cache: all of it or nothing."""
+def _move(path: Path, destination: Path) -> None:
+    """Move a finished program to its path in the cache."""
     path.chmod(0o755)
     destination.parent.mkdir(parents=True, exist_ok=True)
     path.replace(destination)
@@ -148,19 +150,19 @@ def _link(name: str, path: Path) -> None:
 
 @contextmanager
 def _lock() -> Iterator[None]:
-    """One builder at a time; the kernel lets go of the lock whatever way we end."""
+    """Let one run at a time build; the kernel releases the lock when the process ends."""
     layout.PROGRAMS.mkdir(parents=True, exist_ok=True)
     with (layout.PROGRAMS / ".lock").open("w", encoding="utf-8") as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            say("waiting for another run to get the cluster's programs")
+            log("waiting for another run that downloads or builds the cluster's programs")
             fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 
-def _sweep() -> None:
-    """Remove what interrupted builds left; we hold the lock, so nobody is using it."""
+def _delete_interrupted_builds() -> None:
+    """Delete the folders of interrupted builds; the caller holds the lock, so no run uses them."""
     for leftover in layout.PROGRAMS.glob(".build-*"):
         shutil.rmtree(leftover, ignore_errors=True)
 

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Tries hard to make `up` and `down` fail, and compares the machine before and after."""
+"""Tests `up` and `down` with killed and interrupted processes, and compares the machine before and after."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from . import cgroups, cluster, layout, leftovers, processes, status
-from .errors import ClusterError, say
+from .errors import ClusterError, log
 from .images import PAUSE
 from .layout import NODES
 
@@ -26,23 +26,23 @@ _SLOWEST_SECOND_UP = 10
 
 
 def run() -> int:
-    """Run every check; 0 when all hold."""
+    """Run every check; return 0 if all pass."""
     cluster.down()
-    before = leftovers.take_stock()
+    before = leftovers.snapshot()
     _check_up_twice()
-    _check_what_was_killed_comes_back()
+    _check_up_replaces_killed_processes()
     _check_reboot()
     _kill_at_random()
     _check_down(before, "after its processes were killed")
-    for turn in range(_INTERRUPTIONS):
+    for number in range(_INTERRUPTIONS):
         seconds = random.uniform(0.2, 12)  # noqa: S311
-        _interrupt_up(seconds, signal.SIGINT if turn == 0 else signal.SIGKILL)
-        if turn == 1:
-            _timed("up after an interrupted one", cluster.up)
+        _interrupt_up(seconds, signal.SIGINT if number == 0 else signal.SIGKILL)
+        if number == 1:
+            _timed("up after an interrupted up", cluster.up)
         _check_down(before, f"after `up` was interrupted at {seconds:.1f} s")
     if cluster.down():
-        raise ClusterError("a second `down` found something")
-    say("all checks passed")
+        raise ClusterError("a second `down` found leftovers")
+    log("all checks passed")
     return 0
 
 
@@ -52,13 +52,13 @@ def _check_up_twice() -> None:
     first = _pids()
     took = _timed("second up", cluster.up)
     if _pids() != first:
-        raise ClusterError(f"a second `up` has changed processes: {first} became {_pids()}")
+        raise ClusterError(f"a second `up` replaced processes: {first} before, {_pids()} after")
     if took > _SLOWEST_SECOND_UP:
         raise ClusterError(f"a second `up` took {took:.0f} s")
 
 
-def _check_what_was_killed_comes_back() -> None:
-    """Kill every process but those that hold namespaces; only what was killed may change."""
+def _check_up_replaces_killed_processes() -> None:
+    """Kill every component but the machines and the switch: `up` replaces only the killed processes."""
     machines = {node.name for node in NODES}
     victims = [part.name for part in cluster.components() if part.name not in {*machines, "switch"}]
     first = _pids()
@@ -67,17 +67,17 @@ def _check_what_was_killed_comes_back() -> None:
     _timed("up after kill -9 of everything but the namespaces", cluster.up)
     kept = {name for name, pid in _pids().items() if first[name] == pid}
     if kept != {*machines, "switch"}:
-        raise ClusterError(f"kept their processes: {kept}")
+        raise ClusterError(f"`up` must keep only the processes of the machines and the switch, but kept {kept}")
     _await_pods()
 
 
 def _check_reboot() -> None:
-    """Cut a node's power and the network: `up` brings both back, and the node's Pod."""
+    """Kill a node's machine and the switch: `up` starts both again, and kubelet the node's Pod."""
     cluster.stop("node-2", signal.SIGKILL)
     cluster.stop("switch", signal.SIGKILL)
-    _timed("up after a node and the network went away", cluster.up)
-    started_again = "{.status.containerStatuses[0].restartCount}=1"
-    _kubectl("wait", "pod/on-node-2", f"--for=jsonpath={started_again}", "--timeout=60s")
+    _timed("up after a node and the switch were killed", cluster.up)
+    restarted = "{.status.containerStatuses[0].restartCount}=1"
+    _kubectl("wait", "pod/on-node-2", f"--for=jsonpath={restarted}", "--timeout=60s")
     _await_pods()
 
 
@@ -94,7 +94,7 @@ def _await_pods() -> None:
 
 
 def _kill_at_random() -> None:
-    """Kill half of all processes, Pods' and shims too, without telling anyone."""
+    """Kill a random half of all processes, including those of Pods and shims."""
     for pid in cgroups.processes():
         process = processes.find(pid)
         if process and random.random() < 0.5:  # noqa: S311
@@ -111,14 +111,14 @@ def _interrupt_up(seconds: float, number: int) -> None:
 
 def _check_down(before: set[str], when: str) -> None:
     _timed(f"down {when}", cluster.down)
-    deadline = time.monotonic() + 5  # The kernel takes its time to let go of namespaces.
+    deadline = time.monotonic() + 5  # The kernel removes namespaces with a delay.
     while True:
-        after = leftovers.take_stock()
+        after = leftovers.snapshot()
         if after == before:
             return
         if time.monotonic() > deadline:
             lines = [f"+ {line}" for line in sorted(after - before)] + [f"- {line}" for line in sorted(before - after)]
-            raise ClusterError("`down` did not leave the machine as it was:\n" + "\n".join(lines))
+            raise ClusterError("`down` did not restore the machine:\n" + "\n".join(lines))
         time.sleep(0.2)
 
 
@@ -133,9 +133,9 @@ def _kubectl(*arguments: str) -> None:
         raise ClusterError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
 
 
-def _timed(what: str, act: Callable[[], object]) -> float:
+def _timed(step: str, function: Callable[[], object]) -> float:
     started = time.monotonic()
-    act()
+    function()
     took = time.monotonic() - started
-    say(f"{what}: {took:.1f} s")
+    log(f"{step}: {took:.1f} s")
     return took

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""How plays get onto the nodes: a server on each, and the keys for it."""
+"""SSH access for playbooks: a server on each node, and the keys."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PORT = 22
 
 
 def prepare() -> None:
-    """Make the keys, unless they are there, and the file by which clients know the nodes."""
+    """Make the missing keys, and write the clients' known_hosts file."""
     layout.SSH.mkdir(parents=True, exist_ok=True)
     for key in (CLIENT_KEY, _HOST_KEY):
         if not key.exists():
@@ -31,7 +31,7 @@ def prepare() -> None:
 
 
 def server_flags() -> list[str]:
-    """The server's options; whoever logs in finds the cluster's programs, as on a machine that has them installed."""
+    """Return the server's options. Sessions have the cluster's programs in their PATH, as if they were installed."""
     options = (
         f"Port={_PORT}",
         f"HostKey={_HOST_KEY}",
@@ -47,12 +47,12 @@ def server_flags() -> list[str]:
 
 
 def check(node: Node) -> str | None:
-    """What is wrong with the node's server, if anything."""
+    """Return the problem of the node's server, or None if it works."""
     try:
         with socket.create_connection((node.address, _PORT), 1) as connection:
-            return None if connection.recv(4) == b"SSH-" else "does not answer"
+            return None if connection.recv(4) == b"SSH-" else "does not respond"
     except OSError as error:
-        return f"does not answer: {error}"
+        return f"does not respond: {error}"
 
 
 def _public(key: Path) -> Path:
@@ -60,7 +60,7 @@ def _public(key: Path) -> Path:
 
 
 def _make(key: Path) -> None:
-    # The public half is written last, so the private one gets its name when both are there.
+    # The private key is renamed last: if it exists, the public key exists too.
     temporary = key.with_name(f"{key.name}.new")
     for file in (temporary, _public(temporary)):
         file.unlink(missing_ok=True)

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the cluster is and how it is doing, for people and for machines."""
+"""The state of the cluster, as JSON and as text."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from .layout import NODES
 
 
 def collect() -> dict[str, Any]:
-    """Everything that one may want to know; `state` is up, partly or down."""
-    parts = []
+    """Return the state of the cluster with its paths, nodes and components; `state` is up, partly or down."""
+    components = []
     for component in cluster.components():
         process = processes.running(component.name)
         problem = component.problem()
-        parts.append(
+        components.append(
             {
                 "name": component.name,
                 "pid": process.pid if process else None,
@@ -39,7 +39,7 @@ def collect() -> dict[str, Any]:
         }
         for node in NODES
     ]
-    healthy = [part["healthy"] for part in parts] + [node["ready"] for node in machines]
+    healthy = [component["healthy"] for component in components] + [node["ready"] for node in machines]
     return {
         "state": "down" if not layout.CLUSTER.exists() else "up" if all(healthy) else "partly",
         "kubeconfig": str(layout.KUBECONFIG),
@@ -53,20 +53,20 @@ def collect() -> dict[str, Any]:
         "pause_image": images.PAUSE,
         "services": str(layout.SERVICES),
         "nodes": machines,
-        "components": parts,
+        "components": components,
     }
 
 
 def lines(status: dict[str, Any]) -> list[str]:
-    """The same for people."""
+    """Return the state as lines of text."""
     if status["state"] == "down":
         return ["The cluster is down."]
     shown = [f"The cluster is {status['state']}: {status['api_server']}"]
     for node in status["nodes"]:
         ready = "Ready" if node["ready"] else "not ready"
         shown.append(f"  {node['name']:24} {ready:10} {node['address']}")
-    for part in status["components"]:
-        pid = part["pid"] or "-"
-        shown.append(f"  {part['name']:24} {part['problem'] or 'works':10} pid {pid}")
+    for component in status["components"]:
+        pid = component["pid"] or "-"
+        shown.append(f"  {component['name']:24} {component['problem'] or 'works':10} pid {pid}")
     shown.append(f"KUBECONFIG={status['kubeconfig']}")
     return shown

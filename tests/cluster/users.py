@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Users of the cluster: a client certificate each, and a kubeconfig that holds it."""
+"""Users of the cluster, each with a client certificate in a kubeconfig."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .certificates import CA, Pair
 from .errors import ClusterError
 
 ADMIN = "kubernetes-admin"
-# Whoever looks after the cluster itself: an administrator that the audit log leaves out.
+# The administrator of these scripts, whose requests are not in the audit log.
 MONITOR = "system:k8scr-test-cluster"
 
 
 def make(name: str, groups: Sequence[str] = ()) -> Path:
-    """Make a user that tests can bind roles to; the path of its kubeconfig comes back.
+    """Create a user and return the path of its kubeconfig.
 
-    Asked again for the same name, the certificate is made again: the groups may be others.
+    A second call for the same name makes a new certificate, because the groups may differ.
     """
     if not CA.exists():
-        raise ClusterError("the cluster is not up")
+        raise ClusterError("the cluster is not up: start it with `up`")
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.:@-]{0,63}", name):
-        raise ClusterError(f"not a name for a user: {name!r}")
+        raise ClusterError(f"invalid user name {name!r}")
     pair = Pair(f"user-{name}")
     pair.certificate.unlink(missing_ok=True)
     certificates.signed(pair, name, groups)
@@ -35,14 +35,14 @@ def make(name: str, groups: Sequence[str] = ()) -> Path:
 
 
 def make_admin() -> None:
-    """The two administrators: one for people and tests, one for ourselves."""
+    """Create the two administrators: one for users and tests, one for these scripts."""
     pair = certificates.signed(Pair("admin"), ADMIN, ["system:masters"])
     kubeconfig(layout.KUBECONFIG, ADMIN, pair, layout.API_URL)
     certificates.signed(Pair("monitor"), MONITOR, ["system:masters"])
 
 
 def kubeconfig(path: Path, user: str, pair: Pair, server: str) -> Path:
-    """Write a kubeconfig that needs no other file."""
+    """Write a kubeconfig that contains its certificates and key, and return its path."""
     text = files.fill(
         "kubeconfig.yaml",
         server=server,

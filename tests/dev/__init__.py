@@ -1,4 +1,4 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the Makefile's targets do: the virtual environment, the collection's tarball, the checks and the demo."""
+"""The commands behind the Makefile: virtual environment, build and installation of the collection, checks and demo."""

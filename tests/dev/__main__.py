@@ -1,12 +1,12 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""``python3 tests/dev VERB``: see cli.py."""
+"""``python3 tests/dev COMMAND``: see cli.py."""
 
 import pathlib
 import sys
 
-# Started as a folder, not as a package: make it the package that it is.
+# Python runs this folder as a script. Import it as the package `dev` instead.
 sys.path[0] = str(pathlib.Path(__file__).resolve().parent.parent)
 
 from dev.cli import main  # noqa: E402

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What ansible-test needs to be told, and what it says of tests that it left out."""
+"""Options and variables for ansible-test, and the integration targets that it did not run."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from . import pythons as machine
+from . import pythons
 
-# ansible-test fetches a script that installs pip into its virtual environments, from a site that
-# machines with nothing but package registries do not reach. This takes the script's place: the
-# same version of pip, by means of what every Python has.
+# ansible-test downloads a script that installs pip into its virtual environments. Machines that reach only package
+# registries cannot download it. This script replaces it: it installs the same version of pip with Python's ensurepip.
 PIP_VERSION = "25.2"
 GET_PIP = Path.home() / ".ansible/test/cache" / f"get_pip_{PIP_VERSION.replace('.', '_')}.py"
 GET_PIP_CODE = """\
@@ -28,18 +27,18 @@ subprocess.check_call([sys.executable, "-m", "pip", "install", "--quiet"] + pack
 """
 
 
-def pythons(programs: Path) -> list[str]:
-    """The options that have a check run with each Python of this machine."""
+def python_options(programs: Path) -> list[str]:
+    """Return the options that run a check with each Python of this machine."""
     _provide_get_pip()
     options = ["--controller", f"origin:python=default@{programs / 'python'}"]
-    for version, path in machine.targets().items():
+    for version, path in pythons.targets().items():
         options += ["--target-python", f"{version}@{path}"]
     return options
 
 
 @contextmanager
 def integration_variables(copy: Path, variables: Mapping[str, object]) -> Iterator[None]:
-    """Hand variables to the integration tests; the file is not left for the linters to find."""
+    """Pass variables to the integration tests in a file, which is deleted afterwards so that linters ignore it."""
     file = copy / "tests/integration/integration_config.yml"
     file.write_text(json.dumps(variables, indent=2))
     try:
@@ -50,18 +49,18 @@ def integration_variables(copy: Path, variables: Mapping[str, object]) -> Iterat
 
 @contextmanager
 def results(copy: Path) -> Iterator[Path]:
-    """The folder that ansible-test is about to write its results to."""
+    """Empty the folder of ansible-test's results before a run, and yield its path."""
     folder = copy / "tests/output"
     for kind in ("junit", "data"):
         shutil.rmtree(folder / kind, ignore_errors=True)
     yield folder
 
 
-def targets_left_out(copy: Path, written: Path) -> list[str]:
-    """The integration targets that are tests and that did not run."""
-    ran = {name for file in written.glob("data/integration-*.json") for name in json.loads(file.read_text())["targets"]}
+def skipped_targets(copy: Path, output: Path) -> list[str]:
+    """Return the integration targets that contain tests and did not run."""
+    ran = {name for file in output.glob("data/integration-*.json") for name in json.loads(file.read_text())["targets"]}
     targets = (folder for folder in sorted((copy / "tests/integration/targets").iterdir()) if _is_test(folder))
-    return [f"integration {folder.name}: ansible-test left it out" for folder in targets if folder.name not in ran]
+    return [f"integration {folder.name}: ansible-test did not run it" for folder in targets if folder.name not in ran]
 
 
 def _is_test(target: Path) -> bool:

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The collection as Ansible wants it: a copy under ansible_collections/, a tarball, and that tarball installed."""
+"""A copy of the collection below ansible_collections/, where Ansible expects it, its tarball, and the installation."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pathlib import Path
 
 from .commands import BUILD, CHECKOUT, run
 
-# Where tests import the collection from, and where the tarball is installed to.
+# Tests import the collection from SOURCE_ROOT; the tarball is installed in INSTALLED.
 SOURCE_ROOT = BUILD / "source"
 COPY = SOURCE_ROOT / "ansible_collections/k8scr/core"
 INSTALLED = BUILD / "installed"
 TARBALLS = BUILD / "tarballs"
 
-# A list of the files that were copied last. What else is in the copy belongs to the tools: caches and outputs.
+# The list of copied files. Other files in the copy are caches and outputs of tools.
 COPIED = BUILD / "copied.txt"
 
 
 def copy() -> Path:
-    """Bring the copy up to date with the checkout: all files that git does not ignore, committed or not."""
+    """Update the copy with all files of the checkout that git does not ignore, committed or not; return its path."""
     listing = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", capture=True)
     names = {name for name in listing.split("\0") if name and os.path.lexists(CHECKOUT / name)}
     before = set(COPIED.read_text().splitlines()) if COPIED.exists() else set()
@@ -37,21 +37,21 @@ def copy() -> Path:
 
 
 def install(programs: Path) -> Path:
-    """Build the tarball of the copy and install it."""
+    """Build the tarball from the copy and install it; return the path of the installation."""
     shutil.rmtree(TARBALLS, ignore_errors=True)
     galaxy = (programs / "ansible-galaxy", "collection")
     run(*galaxy, "build", copy(), "--output-path", TARBALLS, capture=True)
     (tarball,) = TARBALLS.glob("k8scr-core-*.tar.gz")
-    where = {"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED)}  # else it warns
-    run(*galaxy, "install", tarball, "--collections-path", INSTALLED, "--force", capture=True, env=where)
+    environment = {"ANSIBLE_COLLECTIONS_PATH": str(INSTALLED)}  # Without it, ansible-galaxy prints a warning.
+    run(*galaxy, "install", tarball, "--collections-path", INSTALLED, "--force", capture=True, env=environment)
     return INSTALLED
 
 
 def _refresh(source: Path, target: Path) -> None:
     status = source.lstat()
     if os.path.lexists(target):
-        there = target.lstat()
-        if (there.st_mtime_ns, there.st_size, there.st_mode) == (status.st_mtime_ns, status.st_size, status.st_mode):
+        copied = target.lstat()
+        if (copied.st_mtime_ns, copied.st_size, copied.st_mode) == (status.st_mtime_ns, status.st_size, status.st_mode):
             return
         _delete(target)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -63,7 +63,7 @@ def _delete(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-    # Modules whose source is gone must not be found as an empty package.
+    # Python would import a folder without sources as an empty package.
     parent = path.parent
     while parent != COPY and parent.exists():
         if any(child.name != "__pycache__" for child in parent.iterdir()):

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Paths, and how commands are run and failures told."""
+"""Paths, and functions that run commands and describe failures."""
 
 from __future__ import annotations
 
@@ -17,24 +17,23 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "k8scr-core"
 
-# What is built of this checkout. Not inside it: tools that ask git would find ignored files only, and check nothing.
+# The build results of this checkout. They are outside of it: in a folder that git ignores, some tools check no files.
 BUILD = CACHE / "checkouts" / f"{CHECKOUT.name}-{hashlib.sha256(bytes(CHECKOUT)).hexdigest()[:12]}"
 
 CLUSTER = (sys.executable, str(CHECKOUT / "tests/cluster"))
 IMAGES = (sys.executable, str(CHECKOUT / "tests/images"))
 
-
+# The part of a failed command's output that its error message repeats.
 _LAST_LINES = 12
 _LONGEST_LINE = 300
-"""Of what a command that failed is told again: as much as is read at a glance."""
 
 
 class Failed(Exception):
-    """What went wrong and what to do about it, in one line."""
+    """A failure with a message for the terminal."""
 
 
-def say(line: str) -> None:
-    """Tell the person at the terminal; standard output is for what was asked for."""
+def log(line: str) -> None:
+    """Print a line to standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -44,7 +43,11 @@ def run(
     env: dict[str, str] | None = None,
     capture: bool = False,
 ) -> str:
-    """Run a command, which must succeed; its output comes back if it is captured."""
+    """Run a command and return its output if it is captured.
+
+    Raises:
+        subprocess.CalledProcessError: The exit status is not 0.
+    """
     done = subprocess.run(
         list(map(str, command)),
         cwd=cwd,
@@ -57,11 +60,11 @@ def run(
     return done.stdout or ""
 
 
-def run_aloud(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
-    """Run a command whose output is shown as it comes, and whose last lines are the failure where it fails.
+def run_and_print(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
+    """Run a command and print its output while it runs.
 
     Raises:
-        Failed: It ended with another status than 0.
+        Failed: The exit status is not 0; the message has the last lines of the output.
     """
     last: deque[str] = deque(maxlen=_LAST_LINES)
     with subprocess.Popen(
@@ -76,19 +79,19 @@ def run_aloud(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            say(line.rstrip("\n"))
+            log(line.rstrip("\n"))
             last.append(line.rstrip()[:_LONGEST_LINE])
     if process.returncode:
-        raise Failed("\n".join([*last, f"{Path(command[0]).name} ended with {process.returncode}"]))
+        raise Failed("\n".join([*last, f"{Path(command[0]).name} failed with status {process.returncode}"]))
 
 
-def told(problem: Exception) -> str:
-    """A failure as a line."""
-    if isinstance(problem, subprocess.CalledProcessError):
-        return f"{shlex.join(problem.cmd)} ended with {problem.returncode}"
-    return str(problem)
+def describe(error: Exception) -> str:
+    """Return the message for a failure."""
+    if isinstance(error, subprocess.CalledProcessError):
+        return f"{shlex.join(error.cmd)} failed with status {error.returncode}"
+    return str(error)
 
 
 def path_with(folders: Sequence[Path]) -> str:
-    """The PATH with these folders in front."""
+    """Return PATH with these folders prepended."""
     return os.pathsep.join([*map(str, folders), os.environ.get("PATH", os.defpath)])

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""From nothing to a Pod that runs a delivered image."""
+"""The demo: starts a cluster, delivers images into it, and runs one of them in a Pod."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from . import collection, venv
-from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, say
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, log, path_with, run
 
 PLAYBOOK = CHECKOUT / "playbooks/demo.yml"
 FOLDER = BUILD / "demo"
-# The images that are delivered, each in the form that it is read from; the first is run.
+# The delivered images by name, each with the form that the playbook reads; a Pod runs the first.
 DELIVERED = {"busybox": "oci-archive", "debian": "docker-archive", "multi": "oci"}
 COLUMNS = "POD:.metadata.name,NODE:.spec.nodeName,PHASE:.status.phase,IMAGE:.status.containerStatuses[*].image"
 # A line of the play recap: node-1 : ok=5 changed=0 unreachable=0 …
@@ -28,7 +28,11 @@ RECAP = re.compile(r"^\S+\s*:\s*ok=\d+\s+changed=(\d+)", re.MULTILINE)
 
 
 def run_demo() -> None:
-    """Do all of it, and fail if any of it does, or if doing it twice changes something twice."""
+    """Run the demo's playbook twice.
+
+    Raises:
+        Failed: The playbook failed, or its second run changed something.
+    """
     start = time.monotonic()
     programs = venv.ensure()
     run(*CLUSTER, "up")
@@ -36,27 +40,27 @@ def run_demo() -> None:
     collection.install(programs)
     status = json.loads(run(*CLUSTER, "status", "--json", capture=True))
 
-    # Pulled anew, whatever an earlier demo left.
+    # Delete images that an earlier demo pulled.
     shutil.rmtree(FOLDER, ignore_errors=True)
     FOLDER.mkdir(parents=True)
     playbook = Playbook(programs, status, images)
-    say(f"==== {PLAYBOOK.name}")
+    log(f"==== {PLAYBOOK.name}")
     playbook.run()
-    say(f"==== {PLAYBOOK.name} again")
+    log(f"==== {PLAYBOOK.name}, second run")
     changes = sum(map(int, RECAP.findall(playbook.run())))
     if changes:
-        raise Failed(f"the playbook's second run changed {changes} things, and was to change nothing")
+        raise Failed(f"the second run of {PLAYBOOK.name} made {changes} changes, and must make none")
 
-    say("==== what the cluster says")
+    log("==== Pods of the cluster")
     run("kubectl", "get", "pods", "--all-namespaces", f"--output=custom-columns={COLUMNS}", env=playbook.environment)
-    say(f"==== the second run had changed=0; all of it took {time.monotonic() - start:.0f} seconds")
-    say('To look around:    eval "$(make -s env)"; kubectl get pods -A')
-    say(f"                   export KUBECONFIG={status['kubeconfig']}")
-    say("To take all down:  make cluster-down")
+    log(f"==== the second run had changed=0; the demo took {time.monotonic() - start:.0f} seconds")
+    log('To use the cluster:     eval "$(make -s env)"; kubectl get pods -A')
+    log(f"                        export KUBECONFIG={status['kubeconfig']}")
+    log("To remove the cluster:  make cluster-down")
 
 
 class Playbook:
-    """The demo's playbook with everything that it needs."""
+    """The demo's playbook with its inventory, variables and environment."""
 
     def __init__(self, programs: Path, status: dict[str, Any], images: dict[str, Any]) -> None:
         variables = {
@@ -80,7 +84,7 @@ class Playbook:
         }
 
     def run(self) -> str:
-        """Run it, for the person at the terminal to see; what it printed comes back."""
+        """Run the playbook, print its output while it runs, and return the output."""
         environment = {**os.environ, **self.environment}
         printed: list[str] = []
         with subprocess.Popen(
@@ -91,5 +95,5 @@ class Playbook:
                 sys.stdout.flush()
                 printed.append(line)
         if process.returncode:
-            raise Failed(f"{PLAYBOOK.name} failed; the cluster is left up to look at (make cluster-down takes it down)")
+            raise Failed(f"{PLAYBOOK.name} failed; the cluster is still up (`make cluster-down` removes it)")
         return "".join(printed)

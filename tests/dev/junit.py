@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What a run's JUnit XML says of tests that did not run."""
+"""Reads skipped tests from JUnit XML."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from xml.etree import ElementTree
 
-# What ansible-test says where a collection has nothing that a check is for, as PowerShell.
+# The reason of ansible-test if a check does not apply to the collection, for example because it has no PowerShell.
 NOTHING_TO_CHECK = "No tests applicable."
 
 
 def skipped(reports: Path) -> list[str]:
-    """The tests that were skipped or expected to fail, and why, from a file or a folder of files."""
+    """Return the tests of a file, or of all files in a folder, that were skipped or expected to fail, with reasons."""
     files = sorted(reports.glob("*.xml")) if reports.is_dir() else [reports]
     return [test for file in files for test in _skipped(file)]
 

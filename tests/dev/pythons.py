@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Finds the Pythons of this machine."""
+"""Finds the Python versions of this machine."""
 
 from __future__ import annotations
 
@@ -17,30 +17,34 @@ from cluster import packages
 
 from .commands import Failed
 
-# Newest first. What the pinned ansible-core runs on, and what modules must run on as well.
+# Newest first: the versions that the pinned ansible-core supports, and those that the modules must support.
 CONTROLLER = ("3.14", "3.13", "3.12")
 TARGETS = (*CONTROLLER, "3.11", "3.10", "3.9")
 
 
 def controller() -> tuple[str, Path]:
-    """The Python for the virtual environment, and its version."""
-    for attempt in (_found, _installed):
+    """Return the version and the path of the Python for the virtual environment.
+
+    Raises:
+        Failed: The machine has no supported Python.
+    """
+    for search in (_find, _install):
         for version in CONTROLLER:
-            path = attempt(version)
+            path = search(version)
             if path:
                 return version, path
-    raise Failed("no Python 3.12, 3.13 or 3.14 was found: please install one with its venv module, or with pyenv")
+    raise Failed("no Python 3.12, 3.13 or 3.14 was found: install one with its venv module, or with pyenv")
 
 
 def targets() -> dict[str, Path]:
-    """All Pythons of this machine that modules must run on."""
-    return {version: path for version in TARGETS if (path := _found(version))}
+    """Return the paths of all Python versions of this machine that the modules must support."""
+    return {version: path for version in TARGETS if (path := _find(version))}
 
 
 @cache
-def _found(version: str) -> Path | None:
+def _find(version: str) -> Path | None:
     for candidate in _candidates(version):
-        # A shim of pyenv may be there for a version that it then refuses to run; Debian's Python may lack venv.
+        # pyenv may have a shim for a version that is not installed, and Debian's Python may lack venv.
         probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
         done = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.split()[0] == version:
@@ -63,11 +67,11 @@ def _candidates(version: str) -> Iterator[str]:
         yield str(release / "bin" / f"python{version}")
 
 
-def _installed(version: str) -> Path | None:
-    """The Python of that version, from the machine's package manager."""
+def _install(version: str) -> Path | None:
+    """Install this Python version from Debian's packages if they have it, and return its path."""
     package = packages.PYTHON.format(version=version)
     if not packages.is_offered(package):
         return None
     packages.install([package])
-    _found.cache_clear()
-    return _found(version)
+    _find.cache_clear()
+    return _find(version)

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The checks, one after the other, and what they took."""
+"""Runs the stages of the checks, and prints their results and times."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Callable
 
 from . import ansible_test, collection, junit, pythons, venv
-from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run, run_aloud, say, told
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, describe, log, path_with, run, run_and_print
 
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
@@ -24,16 +24,16 @@ SECRETS_TESTS = "tests/unit/plugins/modules/test_secrets.py"
 
 @dataclass
 class Context:
-    """What the stages of one run share."""
+    """The environment and arguments of a run, which its stages share."""
 
     programs: Path
     copy: Path
-    words: Sequence[str]
+    arguments: Sequence[str]
     skipped: list[str] = field(default_factory=list)
 
     @property
     def environment(self) -> dict[str, str]:
-        """Variables with which a program finds the copy of the collection, and what it runs itself."""
+        """The variables with which a program finds the copy of the collection and other programs."""
         return {
             "PATH": path_with([self.programs, *(path.parent for path in pythons.targets().values())]),
             "ANSIBLE_COLLECTIONS_PATH": str(collection.SOURCE_ROOT),
@@ -43,7 +43,7 @@ class Context:
     def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, kubeconfig: str = "") -> None:
         """Run a program of the virtual environment on the copy of the collection."""
         environment = {**self.environment, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
-        run_aloud(self.programs / program, *arguments, *self.words, cwd=cwd or self.copy, env=environment)
+        run_and_print(self.programs / program, *arguments, *self.arguments, cwd=cwd or self.copy, env=environment)
 
 
 def _lint(program: str, *arguments: str) -> Callable[[Context], None]:
@@ -54,7 +54,7 @@ def _lint(program: str, *arguments: str) -> Callable[[Context], None]:
 
 
 def _mypy(context: Context) -> None:
-    # In the folder above ansible_collections, for a file's module to have one name only.
+    # Run mypy in the folder above ansible_collections, so that each module has only one name.
     folder = context.copy.relative_to(collection.SOURCE_ROOT)
     configuration = f"--config-file={folder / '.mypy.ini'}"
     context.run("mypy", configuration, folder / "plugins", folder / "tests", cwd=collection.SOURCE_ROOT)
@@ -66,7 +66,7 @@ def _imports(context: Context) -> None:
 
 def _sanity(context: Context) -> None:
     with ansible_test.results(context.copy) as results:
-        context.run("ansible-test", "sanity", "--junit", *ansible_test.pythons(context.programs))
+        context.run("ansible-test", "sanity", "--junit", *ansible_test.python_options(context.programs))
     context.skipped += junit.skipped(results / "junit")
 
 
@@ -75,8 +75,8 @@ def _unit(context: Context) -> None:
 
 
 def _floor(context: Context) -> None:
-    """The transport and the frame of modules, with the oldest libraries and the oldest ansible-core."""
-    oldest = replace(context, programs=venv.ensure(venv.FLOOR), words=())
+    """Test the transport and the modules' handling of secrets with the oldest supported libraries and ansible-core."""
+    oldest = replace(context, programs=venv.ensure(venv.FLOOR), arguments=())
     report = RESULTS / "floor.xml"
     options = ("-W", "default", f"--junitxml={report}", f"--ignore={TRANSPORT_TESTS}/test_foreign_clients.py")
     oldest.run("pytest", TRANSPORT_TESTS, SECRETS_TESTS, *options)
@@ -92,8 +92,8 @@ def _integration(context: Context) -> None:
     variables = ansible_test.integration_variables(context.copy, _integration_variables())
     with variables, ansible_test.results(context.copy) as results:
         context.run("ansible-test", "integration")
-    if not context.words:
-        context.skipped += ansible_test.targets_left_out(context.copy, results)
+    if not context.arguments:
+        context.skipped += ansible_test.skipped_targets(context.copy, results)
 
 
 def _live(context: Context) -> None:
@@ -101,7 +101,7 @@ def _live(context: Context) -> None:
 
 
 def _chaos(context: Context) -> None:
-    few = replace(context, words=context.words or _FEW_DELIVERIES)
+    few = replace(context, arguments=context.arguments or _FEW_DELIVERIES)
     few.run("python", "tests/chaos")
 
 
@@ -155,35 +155,35 @@ STAGES: dict[str, Callable[[Context], None]] = {
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 
 
-def run_program(name: str, words: Sequence[str]) -> None:
-    """Run one of the programs in ``tests/``, with the collection as it stands."""
-    context = Context(venv.ensure(), collection.copy(), words)
-    # A folder that the words name is the caller's.
-    run(context.programs / "python", context.copy / "tests" / name, *words, cwd=CHECKOUT, env=context.environment)
+def run_program(name: str, arguments: Sequence[str]) -> None:
+    """Run a program in ``tests/`` with the current state of the collection."""
+    context = Context(venv.ensure(), collection.copy(), arguments)
+    # Relative paths in the arguments are relative to the checkout.
+    run(context.programs / "python", context.copy / "tests" / name, *arguments, cwd=CHECKOUT, env=context.environment)
 
 
-def run_stages(names: Sequence[str], words: Sequence[str] = (), *, refuse_skips: bool) -> bool:
-    """Run each of the stages, whether or not others failed; true if all passed."""
-    context = Context(venv.ensure(), collection.copy(), words)
+def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, refuse_skips: bool) -> bool:
+    """Run all of the stages, even after a failure; return whether all passed."""
+    context = Context(venv.ensure(), collection.copy(), arguments)
     shutil.rmtree(RESULTS, ignore_errors=True)
     times: dict[str, float] = {}
     failed: dict[str, str] = {}
     for stage in (stage for name in names for stage in GROUPS.get(name, (name,))):
-        say(f"==== {stage}")
+        log(f"==== {stage}")
         start = time.monotonic()
         try:
             STAGES[stage](context)
-        except (subprocess.CalledProcessError, Failed) as problem:
-            failed[stage] = told(problem)
+        except (subprocess.CalledProcessError, Failed) as error:
+            failed[stage] = describe(error)
         times[stage] = time.monotonic() - start
     if context.skipped:
-        say("\n".join(f"skipped: {test}" for test in context.skipped))
+        log("\n".join(f"skipped: {test}" for test in context.skipped))
         if refuse_skips:
-            failed["no skips"] = f"{len(context.skipped)} were skipped"
-    # At the end, where it is read first: what is between may be long.
+            failed["no skips"] = f"{len(context.skipped)} tests were skipped"
+    # Print failures last, where users look first.
     for stage, last_lines in failed.items():
-        say(f"==== {stage} failed:\n{last_lines}")
+        log(f"==== {stage} failed:\n{last_lines}")
     outcome = f"FAILED: {', '.join(failed)}" if failed else "all passed"
-    took = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in times.items())
-    say(f"==== {outcome}; {sum(times.values()):.0f} seconds: {took}")
+    per_stage = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in times.items())
+    log(f"==== {outcome}; {sum(times.values()):.0f} seconds: {per_stage}")
     return not failed

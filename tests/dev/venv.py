@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The virtual environment: made once for each set of requirements, shared by all checkouts."""
+"""Virtual environments, one for each set of requirements, shared by all checkouts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from . import pythons
-from .commands import CACHE, CHECKOUT, run, say
+from .commands import CACHE, CHECKOUT, log, run
 
 FOLDER = CACHE / "venv"
 NEWEST = (CHECKOUT / "tests/requirements.txt", CHECKOUT / "tests/constraints.txt")
@@ -20,10 +20,10 @@ FLOOR = (CHECKOUT / "tests/requirements-floor.txt",)
 
 
 def ensure(files: tuple[Path, ...] = NEWEST) -> Path:
-    """The folder of the virtual environment's programs; the environment is made where it is missing.
+    """Return the folder of a virtual environment's programs, making the environment if it is missing.
 
     Args:
-        files: What is installed: a file of requirements and, after it, files of constraints.
+        files: A file of requirements, followed by files of constraints.
     """
     version, python = pythons.controller()
     contents = b"".join(path.read_bytes() for path in files)
@@ -40,13 +40,13 @@ def ensure(files: tuple[Path, ...] = NEWEST) -> Path:
 
 
 def _make(environment: Path, python: Path, files: tuple[Path, ...]) -> None:
-    # It cannot be made elsewhere and renamed, since its programs name their interpreter: a file
-    # tells that it is complete, and one without that file is what an interrupted run left.
+    # A virtual environment cannot be renamed, since its programs contain the path of their interpreter. A file
+    # marks a complete one instead; without the file, it is the leftover of an interrupted run.
     shutil.rmtree(environment, ignore_errors=True)
-    say(f"making a virtual environment of {python} with {files[0].name}, which takes up to a minute")
+    log(f"making a virtual environment with {python} from {files[0].name}, which takes up to a minute")
     start = time.monotonic()
     run(python, "-m", "venv", environment)
     pip = (environment / "bin/python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check")
     requirements, *constraints = files
     run(*pip, "--requirement", requirements, *(f"--constraint={path}" for path in constraints))
-    say(f"made it in {time.monotonic() - start:.0f} s")
+    log(f"made the virtual environment in {time.monotonic() - start:.0f} s")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real images, made on the spot with real tools from real files, for tests to deliver.
+"""Images for the tests, made with real tools from real files.
 
 >>> import images
 >>> images.ensure("busybox").reference("oci")

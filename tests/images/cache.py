@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Folders that are there whole or not at all."""
+"""The cache of images. Its folders are made atomically."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Callable
 
-# Read once: tests have their tasks keep what they remember elsewhere.
+# Read at import: tests change XDG_CACHE_HOME for their tasks.
 _ROOT = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "k8scr-core" / "images"
 
 
 def root() -> Path:
-    """Where the made images are kept."""
+    """Return the folder of the images."""
     return _ROOT
 
 
 def cached(name: str, key: str, make: Callable[[Path], None]) -> Path:
-    """The folder of that name and key, made now where it is missing.
+    """Return the folder with this name and key, making it if it is missing.
 
-    It is made next to its place and renamed, under a lock: an interrupted run leaves nothing that
-    looks finished, and of two that want the same one makes it and the other waits.
+    The folder is made under a temporary name, with a lock, and then renamed. An interrupted run therefore leaves no
+    incomplete folder, and of two runs that need the same folder, one makes it and the other waits.
     """
     final = root() / f"{name}-{key}"
     if final.exists():
@@ -48,15 +48,15 @@ def cached(name: str, key: str, make: Callable[[Path], None]) -> Path:
     return final
 
 
-def forget_others(keep: set[str]) -> list[str]:
-    """Delete what no recipe makes any more, and say what that was."""
+def delete_others(keep: set[str]) -> list[str]:
+    """Delete all other folders and return their names."""
     stale = [entry for entry in root().glob("[!.]*") if entry.is_dir() and entry.name not in keep]
     for entry in stale:
-        # First out of sight, so that a deletion that is cut short leaves nothing that looks whole.
+        # Rename the folder first, so that an interrupted deletion leaves no incomplete folder.
         name, _dash, key = entry.name.rpartition("-")
-        doomed = entry.with_name(f".{name}@{key}")
-        entry.rename(doomed)
-        shutil.rmtree(doomed)
+        hidden = entry.with_name(f".{name}@{key}")
+        entry.rename(hidden)
+        shutil.rmtree(hidden)
     return sorted(entry.name for entry in stale)
 
 

@@ -16,14 +16,14 @@ from typing import Callable
 
 from . import catalogue
 from .image import Image
-from .tools import Failed, say
+from .tools import Failed, log
 from .verify import verify
 
 UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Do what the arguments say; the exit status is 1 if an image could not be had."""
+    """Run the command and return its exit status, which is 1 if an image failed."""
     options = _parser().parse_args(arguments)
     if options.list:
         _list()
@@ -40,8 +40,8 @@ def main(arguments: Sequence[str]) -> int:
             image = ensure()
             if options.verify:
                 verify(image)
-        except Failed as problem:
-            say(str(problem))
+        except Failed as error:
+            log(str(error))
             failed = True
             continue
         made[image.name] = image
@@ -53,14 +53,18 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python3 tests/images", description="Make real images for the tests.")
-    parser.add_argument("names", nargs="*", metavar="NAME", help="an image's name, or `random`; all but random if none")
-    parser.add_argument("--json", action="store_true", help="print everything about the images, for programs")
-    parser.add_argument("--list", action="store_true", help="print what there is, and make nothing")
-    parser.add_argument("--verify", action="store_true", help="have skopeo, crane and a checksum of each blob agree")
-    parser.add_argument("--prune", action="store_true", help="delete random images and what older recipes made")
-    group = parser.add_argument_group("random", "bytes that do not compress, in an OCI layout")
-    group.add_argument("--size", type=_bytes, default="1GiB", help="of all layers together, such as 1GiB or 100MB")
+    parser = argparse.ArgumentParser(prog="python3 tests/images", description="Make images for the tests.")
+    parser.add_argument(
+        "names", nargs="*", metavar="NAME", help="the name of an image, or `random` (default: all but random)"
+    )
+    parser.add_argument("--json", action="store_true", help="print the images as JSON")
+    parser.add_argument("--list", action="store_true", help="list the images without making them")
+    parser.add_argument(
+        "--verify", action="store_true", help="verify the images with skopeo, crane and the checksum of each blob"
+    )
+    parser.add_argument("--prune", action="store_true", help="delete random images and images of older recipes")
+    group = parser.add_argument_group("random", "incompressible bytes in an OCI layout")
+    group.add_argument("--size", type=_bytes, default="1GiB", help="of all layers together, for example 1GiB or 100MB")
     group.add_argument("--layers", type=int, default=8)
     group.add_argument("--seed", type=int, default=0, help="the same seed gives the same bytes")
     return parser
@@ -77,7 +81,7 @@ def _wanted(options: argparse.Namespace) -> Iterator[Callable[[], Image]]:
 def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+) ?([A-Za-z]*)", text)
     if not match or match[2] not in UNITS:
-        raise argparse.ArgumentTypeError(f"{text} is not a size such as 1GiB, 100MB or 4096")
+        raise argparse.ArgumentTypeError(f"invalid size {text}: use for example 1GiB, 100MB or 4096")
     return int(match[1]) * UNITS[match[2]]
 
 
@@ -85,7 +89,7 @@ def _list() -> None:
     for name, recipe in catalogue.RECIPES.items():
         image = catalogue.find(name)
         print(f"{name:13} {recipe.SUMMARY}")
-        for line in [image.reference(form) for form in image.sizes] if image else ["not made yet"]:
+        for line in [image.reference(form) for form in image.sizes] if image else ["missing"]:
             print(f"{'':13} {line}")
 
 

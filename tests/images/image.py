@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a made image is: its files, its tags, and what the tags point to."""
+"""An image in the cache: its files, its tags, and the digests and platforms of the tags."""
 
 from __future__ import annotations
 
@@ -15,41 +15,41 @@ from typing import Any
 
 from .layout import REFERENCE, Layout
 
-# The forms an image can have, by the name of their transport, and where a recipe puts each.
+# The forms of an image, named as in references, and the file or folder of each.
 FILES = {"oci": "layout", "oci-archive": "oci-archive.tar", "docker-archive": "docker-archive.tar"}
 
 
 @dataclass(frozen=True)
 class Tag:
-    """One name of an image and what it stands for."""
+    """One name of an image, with its digests and platforms."""
 
     name: str
     digest: str | None
-    """The manifest's or index's digest; None where there is only a Docker archive, which has none."""
+    """The digest of the manifest or index; None if the only form is a Docker archive, which has no manifest."""
     media_type: str | None
     config_digest: str | None
-    """The image ID; None for an index, which has one for each platform."""
+    """The image ID; None for an index, which has an ID for each platform."""
     platforms: list[str]
 
 
 @dataclass(frozen=True)
 class Image:
-    """An image in the cache, in one or more forms that hold the same content."""
+    """An image in the cache, in one or more forms with the same content."""
 
     name: str
     folder: Path
     tags: list[Tag]
     sizes: dict[str, int]
-    """The forms that exist, and their bytes on disk."""
+    """The existing forms, and their sizes on disk in bytes."""
 
     def path(self, transport: str) -> Path:
-        """The folder or file that has the image in this form."""
+        """Return the folder or file of this form."""
         if transport not in self.sizes:
-            raise KeyError(f"{self.name} is not made as {transport}, only as {', '.join(self.sizes)}")
+            raise KeyError(f"{self.name} has no form {transport}, only {', '.join(self.sizes)}")
         return self.folder / FILES[transport]
 
     def reference(self, transport: str, tag: str | None = None) -> str:
-        """The image as a user writes it: `oci:/…/layout:docker.io/library/busybox:1.36`."""
+        """Return the reference for users: `oci:/…/layout:docker.io/library/busybox:1.36`."""
         return f"{transport}:{self.path(transport)}:{tag or self.tag}"
 
     @property
@@ -64,7 +64,7 @@ class Image:
 
     @property
     def docker_archive(self) -> Path:
-        """What `docker save` writes."""
+        """The archive in the format of `docker save`."""
         return self.path("docker-archive")
 
     @property
@@ -76,23 +76,23 @@ class Image:
     def digest(self) -> str:
         """The digest of the first name's manifest or index."""
         if self.tags[0].digest is None:
-            raise KeyError(f"{self.name} has no manifest digest: it exists as {', '.join(self.sizes)} only")
+            raise KeyError(f"{self.name} has no manifest digest: its only form is {', '.join(self.sizes)}")
         return self.tags[0].digest
 
     @property
     def config_digest(self) -> str:
         """The image ID of the first name."""
         if self.tags[0].config_digest is None:
-            raise KeyError(f"{self.name} is an index: it has a config for each platform")
+            raise KeyError(f"{self.name} is an index, which has a config for each platform")
         return self.tags[0].config_digest
 
     @property
     def platforms(self) -> list[str]:
-        """What the first name runs on, such as `linux/amd64`."""
+        """The platforms of the first name, such as `linux/amd64`."""
         return self.tags[0].platforms
 
     def as_dict(self) -> dict[str, Any]:
-        """Everything, for programs in other languages."""
+        """Return the image as a dictionary for JSON."""
         return {
             "folder": str(self.folder),
             "tags": [asdict(tag) for tag in self.tags],
@@ -106,19 +106,19 @@ class Image:
         return [self.reference(form, tag.name) for tag in self.tags]
 
     def save(self) -> None:
-        """Note down what was found, so that the next reader need not look into the files."""
-        notes = {"tags": [asdict(tag) for tag in self.tags], "sizes": self.sizes}
-        (self.folder / "image.json").write_text(json.dumps(notes, indent=2) + "\n")
+        """Save the tags and sizes, so that `load` need not read the image's files."""
+        metadata = {"tags": [asdict(tag) for tag in self.tags], "sizes": self.sizes}
+        (self.folder / "image.json").write_text(json.dumps(metadata, indent=2) + "\n")
 
     @classmethod
     def load(cls, name: str, folder: Path) -> Image:
-        """An image made earlier."""
-        notes = json.loads((folder / "image.json").read_text())
-        return cls(name, folder, [Tag(**tag) for tag in notes["tags"]], notes["sizes"])
+        """Return the saved image of a folder."""
+        metadata = json.loads((folder / "image.json").read_text())
+        return cls(name, folder, [Tag(**tag) for tag in metadata["tags"]], metadata["sizes"])
 
     @classmethod
     def examine(cls, name: str, folder: Path) -> Image:
-        """Find out what a recipe left in a folder."""
+        """Return the image that a recipe has written to a folder."""
         forms = {form: folder / file for form, file in FILES.items() if (folder / file).exists()}
         tags = _layout_tags(Layout(forms["oci"])) if "oci" in forms else _archive_tags(forms["docker-archive"])
         return cls(name, folder, tags, {form: _size(path) for form, path in forms.items()})
@@ -129,14 +129,14 @@ def _layout_tags(layout: Layout) -> list[Tag]:
     for descriptor in layout.tagged:
         manifest = layout.read(descriptor["digest"])
         config = manifest.get("config", {}).get("digest")
-        parts = [layout.read(part["digest"]) for part in manifest.get("manifests", [])] or [manifest]
+        images = [layout.read(image["digest"]) for image in manifest.get("manifests", [])] or [manifest]
         tags.append(
             Tag(
                 descriptor["annotations"][REFERENCE],
                 descriptor["digest"],
                 descriptor["mediaType"],
                 config,
-                [found for part in parts for found in _platform(layout.read(part["config"]["digest"]))],
+                [platform for image in images for platform in _platform(layout.read(image["config"]["digest"]))],
             )
         )
     return tags

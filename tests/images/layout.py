@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""OCI layout folders, read and written directly: only what the tools have no command for."""
+"""Reads and writes OCI layouts directly, for tasks that no tool has a command for."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ Descriptor = dict[str, Any]
 
 
 class Layout:
-    """A folder of blobs and the index that names some of them."""
+    """An OCI layout: a folder of blobs with an index."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @property
     def blobs(self) -> Path:
-        """Where the blobs are, each named by the hexadecimal part of its digest."""
+        """The folder of the blobs; each file's name is the hexadecimal part of its digest."""
         return self.folder / "blobs" / "sha256"
 
     @property
     def tagged(self) -> list[Descriptor]:
-        """What the layout's index points to."""
+        """The descriptors in the layout's index."""
         manifests: list[Descriptor] = json.loads((self.folder / "index.json").read_bytes())["manifests"]
         return manifests
 
     def read(self, digest: str) -> dict[str, Any]:
-        """A manifest, index or config."""
+        """Return a manifest, index or config."""
         document: dict[str, Any] = json.loads((self.blobs / digest.partition(":")[2]).read_bytes())
         return document
 
@@ -50,7 +50,7 @@ class Layout:
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion":"1.0.0"}')
 
     def stream(self, chunks: Iterable[bytes], media_type: str) -> Descriptor:
-        """Add a blob of any size and describe it."""
+        """Add a blob of any size and return its descriptor."""
         hasher = hashlib.sha256()
         unnamed = self.blobs / "unnamed"
         with unnamed.open("wb") as file:
@@ -62,24 +62,24 @@ class Layout:
         return {"mediaType": media_type, "digest": f"sha256:{hasher.hexdigest()}", "size": size}
 
     def document(self, content: dict[str, Any], media_type: str) -> Descriptor:
-        """Add a manifest, index or config and describe it."""
+        """Add a manifest, index or config and return its descriptor."""
         return self.stream([json.dumps(content, separators=(",", ":")).encode()], media_type)
 
-    def adopt(self, file: Path, media_type: str) -> Descriptor:
-        """Add a file that is there already, byte for byte, and describe it."""
+    def add_file(self, file: Path, media_type: str) -> Descriptor:
+        """Add the content of a file and return its descriptor."""
         digest = sha256(file)
         shutil.copyfile(file, self.blobs / digest)
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": file.stat().st_size}
 
     def tag(self, descriptor: Descriptor, reference: str | None) -> None:
-        """Make the index point to one blob, under a reference."""
-        named = {**descriptor, "annotations": {REFERENCE: reference}} if reference else descriptor
-        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [named]}
+        """Write an index with one descriptor, tagged with a reference if one is given."""
+        tagged = {**descriptor, "annotations": {REFERENCE: reference}} if reference else descriptor
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [tagged]}
         (self.folder / "index.json").write_text(json.dumps(index))
 
 
 def sha256(file: Path) -> str:
-    """The hexadecimal SHA-256 of a file's bytes."""
+    """Return the SHA-256 of a file's content in hexadecimal."""
     hasher = hashlib.sha256()
     with file.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):

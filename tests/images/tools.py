@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The programs that make the images: finding, installing and running them."""
+"""Installs and runs the programs that make the images."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from pathlib import Path
 from cluster import packages
 from cluster.errors import ClusterError
 
-# debootstrap is in sbin, which not every root shell searches.
+# debootstrap is in sbin, which is not in the PATH of every root shell.
 ENVIRONMENT = {**os.environ, "PATH": os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin", "LC_ALL": "C"}
 
-# Mounts and processes of a tool live in namespaces of their own and die with us, so that nothing is
-# left behind whatever happens: no bind mount of Podman's, no /proc in a half-made root filesystem.
-PRIVATE = (
+# Run a tool in its own mount and PID namespaces, and kill it with this process. Its mounts and processes then never
+# outlive it: no bind mount of Podman, no /proc in an incomplete root filesystem.
+ISOLATED = (
     *("setpriv", "--pdeathsig", "KILL"),
     *("unshare", "--mount", "--propagation", "private", "--pid", "--fork", "--kill-child", "--mount-proc"),
 )
@@ -31,11 +31,11 @@ CLUSTER = Path(__file__).resolve().parent.parent / "cluster"
 
 
 class Failed(Exception):
-    """An image cannot be made; the message is one line that says what to do or what went wrong."""
+    """An image cannot be made; the message is one line with the reason or the solution."""
 
 
-def say(line: str) -> None:
-    """Tell the user something; stdout is for what was asked for."""
+def log(line: str) -> None:
+    """Print a line to standard error; standard output is for results."""
     print(line, file=sys.stderr, flush=True)
 
 
@@ -45,7 +45,11 @@ def run(
     cwd: Path | None = None,
     prefix: Sequence[str] = (),
 ) -> str:
-    """Run a program to its end and return what it printed."""
+    """Run a program and return its output.
+
+    Raises:
+        Failed: The program is missing, or its exit status is not 0.
+    """
     words = [str(word) for word in command]
     try:
         done = subprocess.run(
@@ -59,28 +63,28 @@ def run(
             check=False,
         )
     except FileNotFoundError as error:
-        raise Failed(f"{error.filename} is needed and was not found: please install it") from error
+        raise Failed(f"{error.filename} was not found: install it") from error
     if done.returncode:
-        last = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()[-1]
-        raise Failed(f"`{shlex.join(words)}` ended with {done.returncode}: {last}")
+        last = (done.stderr.strip() or done.stdout.strip() or "no output").splitlines()[-1]
+        raise Failed(f"`{shlex.join(words)}` failed with status {done.returncode}: {last}")
     return done.stdout
 
 
-def run_private(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
-    """Run a program that mounts or starts others, in namespaces of its own."""
-    return run(*command, env=env, prefix=PRIVATE)
+def run_isolated(*command: str | Path, env: Mapping[str, str] | None = None) -> str:
+    """Run a program in its own mount and PID namespaces, for programs that mount or start others."""
+    return run(*command, env=env, prefix=ISOLATED)
 
 
 def missing(programs: Sequence[str]) -> list[str]:
-    """Those of the programs that this machine does not have."""
+    """Return the programs that this machine does not have."""
     return [program for program in programs if shutil.which(program, path=ENVIRONMENT["PATH"]) is None]
 
 
 def require(*programs: str) -> None:
-    """Have the programs; those in the list of packages are installed.
+    """Install missing programs that are in the list of packages.
 
     Raises:
-        Failed: Some are missing.
+        Failed: Programs are still missing.
     """
     try:
         packages.ensure({program: packages.IMAGES[program] for program in programs if program in packages.IMAGES})
@@ -88,11 +92,11 @@ def require(*programs: str) -> None:
         raise Failed(str(error)) from error
     absent = missing(programs)
     if absent:
-        raise Failed(f"missing programs, please install them: {', '.join(absent)}")
+        raise Failed(f"missing programs, install them: {', '.join(absent)}")
 
 
 def cluster_program(name: str) -> Path:
-    """The path of a program that the test cluster knows how to get, such as `registry` or `crane`."""
+    """Return the path of a program of the test cluster, such as `registry` or `crane`, building it if necessary."""
     printed = run(sys.executable, CLUSTER, "programs", name).split()
     if not printed:
         raise Failed(f"tests/cluster has no program named {name}")
@@ -100,7 +104,7 @@ def cluster_program(name: str) -> Path:
 
 
 class Umoci:
-    """An image in an OCI layout that is made layer by layer from a root filesystem."""
+    """An image in an OCI layout, made layer by layer from a root filesystem."""
 
     def __init__(self, layout: Path, tag: str, bundle: Path) -> None:
         require("umoci")
@@ -113,28 +117,28 @@ class Umoci:
         run("umoci", "new", "--image", self.image)
 
     def unpack(self) -> None:
-        """Lay the root filesystem out, to be changed under `rootfs`."""
+        """Unpack the root filesystem to `rootfs`, where it can be changed."""
         run("umoci", "unpack", "--image", self.image, self.bundle)
 
     def commit(self, reason: str) -> None:
-        """What was changed in the root filesystem becomes a layer."""
+        """Add the changes in the root filesystem as a layer."""
         run("umoci", "repack", "--refresh-bundle", "--history.created_by", reason, "--image", self.image, self.bundle)
 
     def insert(self, source: Path, target: str) -> None:
-        """One file or folder becomes a layer, without a root filesystem at hand."""
+        """Add a file or folder as a layer, without unpacking a root filesystem."""
         run("umoci", "insert", "--image", self.image, source, target)
 
     def finish(self, *settings: str) -> None:
-        """Set the image's configuration, and drop what only the steps before the last needed."""
+        """Set the image's configuration, and delete blobs that are no longer used."""
         run("umoci", "config", "--no-history", *settings, "--image", self.image)
         run("umoci", "gc", "--layout", self.layout)
 
 
 class Podman:
-    """A Podman of our own: nothing of the user's is read or changed, and no container runs in it."""
+    """Podman with separate storage and configuration: the user's are neither read nor changed."""
 
-    # Its state of the moment is in /run, where it gets an empty one that ends with the command; in
-    # the cache its path would be longer than the 50 characters that Podman allows.
+    # The run root is in a temporary /run that ends with the command. In the cache, its path would be longer than
+    # the 50 characters that Podman allows.
     START = 'mount -t tmpfs tmpfs /run && exec podman "$@"'
 
     def __init__(self, folder: Path) -> None:
@@ -147,8 +151,8 @@ class Podman:
         )
 
     def __call__(self, *arguments: str | Path) -> str:
-        """Run one command of Podman's and return what it printed."""
-        return run_private(
+        """Run a Podman command and return its output."""
+        return run_isolated(
             *("sh", "-c", self.START, "podman"),
             *("--root", self._root, "--runroot", "/run/podman", "--storage-driver", "overlay"),
             *arguments,
@@ -157,6 +161,6 @@ class Podman:
 
 
 def skopeo(*arguments: str | Path) -> str:
-    """Run skopeo whatever signature policy the machine has, or lacks."""
+    """Run skopeo without the machine's signature policy, and return its output."""
     require("skopeo")
     return run("skopeo", "--insecure-policy", *arguments)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whether other tools read in an image what we say of it."""
+"""Verifies images with other tools."""
 
 from __future__ import annotations
 
@@ -21,7 +21,11 @@ from .tools import Failed, cluster_program, run, skopeo
 
 
 def verify(image: Image) -> None:
-    """Raise Failed unless skopeo, crane and a checksum of each blob confirm the image."""
+    """Verify an image with skopeo, crane and the checksum of each blob.
+
+    Raises:
+        Failed: A tool rejects the image, or reads another digest.
+    """
     if "oci" in image.sizes:
         _check_blobs(image)
         _check_with_crane(image)
@@ -30,23 +34,23 @@ def verify(image: Image) -> None:
             if _skopeo_reads(tag):
                 _check_with_skopeo(image, tag, form)
     if "docker-archive" in image.sizes and len(image.tags) == 1:
-        # Of several images crane would not know which one is meant.
+        # crane cannot select one of several images.
         run(cluster_program("crane"), "validate", "--tarball", image.docker_archive)
 
 
 def _skopeo_reads(tag: Tag) -> bool:
-    # It copies images only, and in a layout it sees nothing but the OCI's own media types.
+    # skopeo copies only images, and in a layout it supports only OCI media types.
     return bool(tag.platforms) and tag.media_type in (INDEX, MANIFEST, None)
 
 
 def _check_blobs(image: Image) -> None:
     for blob in Layout(image.layout).blobs.iterdir():
         if sha256(blob) != blob.name:
-            raise Failed(f"{image.name}: the blob {blob.name} is not what its name says")
+            raise Failed(f"{image.name}: the content of blob {blob.name} does not match its digest")
 
 
 def _check_with_skopeo(image: Image, tag: Tag, form: str) -> None:
-    # A copy reads every layer and compares it with its digest, and with its diff ID where it unpacks it.
+    # A copy reads all layers and verifies their digests, and the diff IDs of layers that it decompresses.
     reference = image.reference(form, tag.name)
     with tempfile.TemporaryDirectory() as copy:
         skopeo("copy", *(["--all"] if tag.digest else []), reference, f"dir:{copy}")
@@ -64,7 +68,7 @@ def _check_with_crane(image: Image) -> None:
         target = f"{host}/verified/{image.name}:latest"
         run(crane, "push", image.layout, target)
         if run(crane, "digest", target).strip() != image.digest:
-            raise Failed(f"{image.name}: crane pushes something else than {image.digest}")
+            raise Failed(f"{image.name}: crane pushes a different digest than {image.digest}")
         if image.platforms:
             run(crane, "validate", "--remote", target)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An API server below a base path, as management platforms offer it: a small proxy in front of the real one."""
+"""An API server below a base path, as on management platforms: a small proxy before the real API server."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ from cluster.certificates import CA, Pair
 
 @contextmanager
 def base_path(prefix: str) -> Iterator[str]:
-    """The URL of the API server below a path; whoever comes is the administrator there."""
+    """Provide an API server below a path until the end of the block; all requests are the administrator's.
+
+    Args:
+        prefix: The path, with a leading slash.
+
+    Yields:
+        The URL of the API server.
+    """
     admin = Pair("admin")
     context = ssl.create_default_context(cafile=str(CA.certificate))
     context.load_cert_chain(str(admin.certificate), str(admin.key))
@@ -34,22 +41,22 @@ def base_path(prefix: str) -> Iterator[str]:
             del self.headers["Authorization"]
             server = http.client.HTTPSConnection("127.0.0.1", layout.API_PORT, context=context)
             server.request(self.command, self.path[len(prefix) :], body, dict(self.headers))
-            answer = server.getresponse()
-            content = answer.read()
-            self.send_response(answer.status)
-            for name, value in answer.getheaders():
-                # The platforms leave the API server's own address in it: the path without their prefix.
+            response = server.getresponse()
+            content = response.read()
+            self.send_response(response.status)
+            for name, value in response.getheaders():
+                # Like these platforms, do not rewrite the API server's addresses, whose paths lack the prefix.
                 if name.lower() not in ("content-length", "transfer-encoding", "date", "server"):
                     self.send_header(name, value)
-            self.send_header("Content-Length", answer.headers.get("Content-Length") or str(len(content)))
+            self.send_header("Content-Length", response.headers.get("Content-Length") or str(len(content)))
             self.end_headers()
             self.wfile.write(content)
             server.close()
 
         do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = _forward  # noqa: N815 (names of http.server)
 
-        def log_message(self, *_words: object) -> None:
-            """Say nothing."""
+        def log_message(self, *_args: object) -> None:
+            """Log nothing."""
 
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests on the cluster share: the registry, the modules, and real clients that look from the other side."""
+"""Fixtures of the tests on the cluster: the registry, the modules, and access for other registry clients."""
 
 from __future__ import annotations
 
@@ -27,44 +27,44 @@ Task = Callable[..., dict[str, Any]]
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl as the cluster's administrator; what it printed comes back."""
+    """Run kubectl as the cluster's administrator and return its output."""
     command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
     return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
-def wait_until(happened: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    """Wait for something that happens soon.
+def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
+    """Wait until a condition holds.
 
     Args:
-        happened: Returns whether it happened.
+        condition: Returns whether the condition holds.
         what: The condition, for the message.
         timeout: Seconds to wait.
 
     Raises:
-        AssertionError: It did not happen in time.
+        AssertionError: The condition does not hold in time.
     """
     deadline = time.monotonic() + timeout
-    while not happened():
+    while not condition():
         assert time.monotonic() < deadline, f"timed out after {timeout:g} s: {what}"
         time.sleep(0.02)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def registry() -> str:
-    """The registry that the role deploys: the name of its Pod, in the namespace k8scr."""
+    """The name of the Pod of the role's registry, in the namespace k8scr."""
     deploy(registry_lose_images=True)
     return "k8scr-0"
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What other tests and other runs pushed is not remembered: no blob is mounted that a test wants to see sent."""
+def empty_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start with an empty cache, so that pushes upload blobs and do not mount those of other tests and runs."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
 
 
 @pytest.fixture
 def task(capsys: pytest.CaptureFixture[str]) -> Task:
-    """Runs a module with options, as the administrator if they do not say who, and returns its result."""
+    """Runs a module with options, by default as the administrator, and returns its result."""
 
     def run(module: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         arguments = {"kubeconfig": str(layout.KUBECONFIG), "_ansible_check_mode": check_mode, **options}
@@ -78,27 +78,27 @@ def task(capsys: pytest.CaptureFixture[str]) -> Task:
 
 @pytest.fixture
 def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The sizes of all parts of bodies that are moved by tasks with a bandwidth, each time that they are."""
+    """The sizes of all pieces of bodies that tasks with a bandwidth transfer, repeated pieces included."""
     sizes: list[int] = []
     take_turn = Bandwidth._take_turn
 
-    def note(self: Bandwidth, size: int) -> None:
+    def record(self: Bandwidth, size: int) -> None:
         sizes.append(size)
         take_turn(self, size)
 
-    monkeypatch.setattr(Bandwidth, "_take_turn", note)
+    monkeypatch.setattr(Bandwidth, "_take_turn", record)
     return sizes
 
 
 @pytest.fixture
 def repository() -> str:
-    """A repository that is not there yet."""
+    """The name of a repository that does not exist yet."""
     return f"live/{secrets.token_hex(6)}"
 
 
 @pytest.fixture
 def address(registry: str) -> Iterator[str]:
-    """The registry's read-only port at a port of this machine, for clients that do not use the API server."""
+    """A local address that forwards to the registry's read-only port, for clients without API server access."""
     command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", "--namespace=k8scr"]
     command += ["port-forward", f"pod/{registry}", ":5001"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as forward:

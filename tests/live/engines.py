@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real engines, Docker's and Podman's, each with storage and a socket of its own and without a service."""
+"""Docker and Podman engines, each with its own storage and socket and without a system service."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ from cluster import newer_debian
 from cluster.certificates import CA, Pair, signed
 
 DOCKER = "/usr/bin/docker"
-_STARTS_WITHIN = 60.0
+_START_TIMEOUT = 60.0
 
 
 class Engine:
-    """An engine that runs.
+    """A running engine.
 
     Args:
         name: ``docker`` or ``podman``.
-        folder: Where it keeps everything; its path is short, as sockets want it.
+        folder: The folder for its storage and its socket. Its path must be short: socket paths have a limit.
     """
 
     def __init__(self, name: str, folder: Path) -> None:
@@ -38,28 +38,28 @@ class Engine:
         self.socket = folder / "engine.sock"
         self.host = f"unix://{self.socket}"
 
-    def docker(self, *words: str | Path) -> str:
-        """Run Docker's client on it; what it printed comes back."""
-        command = [DOCKER, "--host", self.host, *map(str, words)]
+    def docker(self, *arguments: str | Path) -> str:
+        """Run Docker's client against the engine and return its output."""
+        command = [DOCKER, "--host", self.host, *map(str, arguments)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
     def load(self, archive: Path, name: str, new_name: str) -> str:
-        """Load an archive, give its image another name, and return the image's ID."""
+        """Load an archive, add a name to its image, and return the image's ID."""
         self.docker("load", "--quiet", "--input", archive)
         self.docker("tag", name, new_name)
         return self.id_of(new_name)
 
     def id_of(self, name: str) -> str:
-        """The ID of an image."""
+        """Return the ID of an image."""
         return self.docker("image", "inspect", "--format={{.Id}}", name)
 
 
 @contextmanager
 def docker_engine(*options: str) -> Iterator[Engine]:
-    """Docker's engine until the end of the block, of the version that this machine's Debian has.
+    """Run a Docker engine of the version in this machine's Debian release until the end of the block.
 
     Args:
-        options: More options of dockerd.
+        options: Further options of dockerd.
     """
     with _running_docker("dockerd", "vfs", {}, *options) as engine:
         yield engine
@@ -67,12 +67,13 @@ def docker_engine(*options: str) -> Iterator[Engine]:
 
 @contextmanager
 def newer_docker_engine(containerd: bool = False) -> Iterator[Engine]:
-    """Docker's engine until the end of the block, of a version that saves images as OCI layouts (25 and newer).
+    """Run a Docker engine that saves images as OCI layouts (version 25 and newer) until the end of the block.
 
     Args:
-        containerd: Whether images are kept by containerd, with their manifests, as new installations do since 29.
+        containerd: Whether containerd stores the images with their manifests, the default of new installations
+            since version 29.
     """
-    # Its client and its containerd are those of this machine's Debian, and may be older.
+    # The client and containerd come from this machine's Debian release and may be older.
     program = str(newer_debian.program("docker.io"))
     driver = "native" if containerd else "vfs"
     with _running_docker(program, driver, {"containerd-snapshotter": containerd}) as engine:
@@ -81,7 +82,7 @@ def newer_docker_engine(containerd: bool = False) -> Iterator[Engine]:
 
 @contextmanager
 def podman_engine() -> Iterator[Engine]:
-    """Podman's engine until the end of the block."""
+    """Run a Podman engine until the end of the block."""
     with _folder() as folder:
         command = ["podman", "--root", str(folder / "root"), "--runroot", str(folder / "run"), "--storage-driver=vfs"]
         command += ["system", "service", "--time=0", f"unix://{folder}/engine.sock"]
@@ -91,10 +92,13 @@ def podman_engine() -> Iterator[Engine]:
 
 @contextmanager
 def ssh_server(folder: Path) -> Iterator[Path]:
-    """A server of ssh on this machine until the end of the block.
+    """Run an SSH server on this machine until the end of the block.
 
-    Returns:
-        A folder for PATH, whose ``ssh`` finds the server under the name ``engine``.
+    Args:
+        folder: The folder for its keys and the client's configuration.
+
+    Yields:
+        A folder for PATH with an ``ssh`` program that connects to the server under the host name ``engine``.
     """
     port = free_port()
     for key in ("host", "user"):
@@ -121,10 +125,10 @@ def ssh_server(folder: Path) -> Iterator[Path]:
 
 
 def certificates(folder: Path) -> list[str]:
-    """Make the certificates of an engine and its client, as ``ca.pem``, ``cert.pem`` and ``key.pem``.
+    """Create certificates for an engine and its clients, as ``ca.pem``, ``cert.pem`` and ``key.pem``.
 
     Returns:
-        The options that have dockerd use them, and want a client's.
+        The options of dockerd to use them and to require client certificates.
     """
     pair = signed(Pair("docker-engine"), "engine", hosts=["127.0.0.1"])
     for file, source in {"ca.pem": CA.certificate, "cert.pem": pair.certificate, "key.pem": pair.key}.items():
@@ -134,7 +138,7 @@ def certificates(folder: Path) -> list[str]:
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return an unused port of this machine."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -164,7 +168,7 @@ def _running_docker(program: str, driver: str, features: dict[str, bool], *optio
 @contextmanager
 def _running(name: str, folder: Path, command: list[str]) -> Iterator[Engine]:
     engine = Engine(name, folder)
-    # The cluster's own programs, containerd among them, are in another PATH: the distribution's belong together.
+    # PATH excludes the cluster's programs: Docker needs the containerd of the same distribution.
     environment = {**os.environ, "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"}
     with (
         (folder / "log").open("wb") as log,
@@ -178,13 +182,13 @@ def _running(name: str, folder: Path, command: list[str]) -> Iterator[Engine]:
 
 
 def _wait(attempt: Callable[[], object], what: str) -> None:
-    """Try until it works."""
-    deadline = time.monotonic() + _STARTS_WITHIN
+    """Retry until the attempt succeeds."""
+    deadline = time.monotonic() + _START_TIMEOUT
     while True:
         try:
             attempt()
             return
         except (OSError, subprocess.CalledProcessError) as error:
             if time.monotonic() > deadline:
-                raise AssertionError(f"{what} does not answer") from error
+                raise AssertionError(f"{what} does not respond") from error
             time.sleep(0.05)

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Registries of several makes, each a process of this machine that the API server takes for a Pod's.
+"""Registries of several implementations, each a process of this machine behind a Pod.
 
-The Pod exists and runs nowhere: the address in its status is this machine's. So the way through the API server is
-real and the registry is real, and a test can kill it, start it again and look into its storage.
+No node runs the Pod. Its status has this machine's address, so the API server's Pod proxy connects to the process.
+Requests thus pass a real API server to a real registry, and a test can kill it, restart it and read its storage.
 """
 
 from __future__ import annotations
@@ -53,81 +53,82 @@ def _listing(_folder: Path, host: str, port: int) -> list[str]:
     return [str(programs.ensure(["listing-registry"])["listing-registry"]), f"{host}:{port}"]
 
 
-def _seeds(_folder: Path, host: str, port: int) -> list[str]:
+def _k8scr(_folder: Path, host: str, port: int) -> list[str]:
     return [str(programs.ensure(["seed"])["seed"]), "serve", f"{host}:{port}"]
 
 
-MAKES = {
+IMPLEMENTATIONS = {
     "distribution-3": _distribution(str(layout.BIN / "registry")),
     "distribution-2.8": _distribution("docker-registry"),
     "go-containerregistry": _go_containerregistry,
-    "go-containerregistry with lists of referrers": _listing,
+    "go-containerregistry with referrers": _listing,
 }
-SEEDS = "the seed's"
-_COMMANDS = {**MAKES, SEEDS: _seeds}
+K8SCR = "k8scr"
+"""The registry of the kubectl plugin k8scr."""
+_COMMANDS = {**IMPLEMENTATIONS, K8SCR: _k8scr}
 
 
 class HostRegistry:
-    """One registry process and the Pod that stands for it.
+    """A registry process and the name of its Pod.
 
     Args:
-        make: One of :data:`MAKES`, or :data:`SEEDS`.
-        folder: Where it keeps everything.
+        implementation: One of :data:`IMPLEMENTATIONS`, or :data:`K8SCR`.
+        folder: The folder for its storage.
         pod: The Pod's name.
-        port: Where it listens; 0 for any port that is free.
-        variables: Environment variables, by which distribution's makes are configured.
+        port: The port to listen on; 0 for any free port.
+        variables: Environment variables that configure the implementations of distribution.
     """
 
     def __init__(
-        self, make: str, folder: Path, pod: str, port: int = 0, variables: Mapping[str, str] | None = None
+        self, implementation: str, folder: Path, pod: str, port: int = 0, variables: Mapping[str, str] | None = None
     ) -> None:
         folder.mkdir(exist_ok=True)
-        self.make = make
+        self.implementation = implementation
         self.pod = pod
         self.port = port or _free_port()
         self.address = f"{layout.HOST_ADDRESS}:{self.port}"
         self.write_url = f"http://{self.address}"
         self._variables = variables or {}
         self.storage = folder / "storage"
-        self._command = _COMMANDS[make](folder, layout.HOST_ADDRESS, self.port)
+        self._command = _COMMANDS[implementation](folder, layout.HOST_ADDRESS, self.port)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a task says to mean this registry."""
+        """The options of a task for this registry."""
         return {"namespace": NAMESPACE, "registry": self.pod, "registry_port": self.port}
 
     @property
     def pid(self) -> int:
-        """Its process."""
+        """The process ID of the registry."""
         assert self._process is not None
         return self._process.pid
 
     def start(self) -> None:
-        """Start it and wait until it answers."""
+        """Start the registry and wait until it accepts connections."""
         environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self._variables}
         self._process = subprocess.Popen(
             self._command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            # Another program may listen on the port that it was told to take.
+            # The registry exits if another program uses its port.
             ended = self._process.poll() is not None
-            assert not ended, f"{self.make} ended with {self._process.returncode}: is {self.address} in use?"
+            assert not ended, f"{self.implementation} exited with {self._process.returncode}: is {self.address} in use?"
             try:
                 socket.create_connection((layout.HOST_ADDRESS, self.port), timeout=1).close()
                 return
             except OSError:
                 time.sleep(0.02)
-        raise AssertionError(f"{self.make} does not answer")
+        raise AssertionError(f"{self.implementation} does not respond")
 
     def start_if_stopped(self) -> None:
-        """Start it, unless it runs."""
+        """Start the registry unless it is running."""
         if self._process is None or self._process.poll() is not None:
             self.start()
 
     def stop(self, number: signal.Signals = signal.SIGTERM) -> None:
-        """Send it a signal and wait for its end."""
+        """Send the process a signal and wait until it exits."""
         if self._process:
             self._process.send_signal(number)
             self._process.wait()
@@ -135,9 +136,9 @@ class HostRegistry:
 
 
 @contextmanager
-def host_registry(make: str, folder: Path, pod: str, port: int = 0) -> Iterator[HostRegistry]:
-    """A registry that runs, and its Pod, until the end of the block."""
-    registry = HostRegistry(make, folder, pod, port)
+def host_registry(implementation: str, folder: Path, pod: str, port: int = 0) -> Iterator[HostRegistry]:
+    """Run a registry behind a Pod until the end of the block."""
+    registry = HostRegistry(implementation, folder, pod, port)
     try:
         registry.start()
         with pod_at(layout.HOST_ADDRESS, pod):
@@ -148,23 +149,25 @@ def host_registry(make: str, folder: Path, pod: str, port: int = 0) -> Iterator[
 
 @contextmanager
 def pod_at(address: str, name: str) -> Iterator[None]:
-    """A Pod that nobody runs and that has this address, until the end of the block."""
-    place_pod(address, name)
+    """Provide a Pod with this address, which no node runs, until the end of the block."""
+    create_pod(address, name)
     try:
         yield
     finally:
         kubectl("delete", f"--namespace={NAMESPACE}", "pod", name, "--now", "--ignore-not-found")
 
 
-def place_pod(address: str, name: str) -> None:
-    """Make a Pod that nobody runs, and give it this address."""
+def create_pod(address: str, name: str) -> None:
+    """Create a Pod with this address, which no node runs."""
     container = {"name": "registry", "image": "registry.invalid/none:1"}
-    spec = {"schedulerName": "nobody", "containers": [container]}
+    spec = {"schedulerName": "none", "containers": [container]}
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": NAMESPACE}, "spec": spec}
     kubectl("apply", "--filename=-", stdin=json.dumps(pod))
     status = {"status": {"podIP": address, "podIPs": [{"ip": address}]}}
-    where = (f"--namespace={NAMESPACE}", "pod", name)
-    kubectl("patch", *where, "--subresource=status", "--type=merge", f"--patch={json.dumps(status)}")
+    kubectl(
+        *("patch", f"--namespace={NAMESPACE}", "pod", name),
+        *("--subresource=status", "--type=merge", f"--patch={json.dumps(status)}"),
+    )
 
 
 def _free_port() -> int:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry that does whatever a test wants of it, and what an administrator's credentials were then used for."""
+"""A registry with configurable, hostile responses, and the requests with a user's credentials in the audit log."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from cluster import audit, layout, users
 
 from .host_registries import NAMESPACE, pod_at
 
-Act = Callable[[BaseHTTPRequestHandler], None]
+Action = Callable[[BaseHTTPRequestHandler], None]
 VICTIM = "victim"
 SECRETS = "api/v1/namespaces/default/secrets"
 ESCAPES = [
@@ -49,34 +49,37 @@ ESCAPES = [
     "/v2/team/app/blobs/uploads/\x7f1",
     "/v2/team/app/blobs/uploads/1\r\n /../../../../../../secrets",
 ]
-"""Locations, each as the registry writes it; the API server rewrites what it takes for a path of the Pod."""
+"""Values of Location as the registry sends them; the API server rewrites those that it takes for a path of the Pod."""
 
 
 @dataclass
-class Hostile:
-    """What the registry answers to everything but a question for something that it then lacks.
+class HostileRegistry:
+    """The responses of the registry, and the requests to it.
+
+    Requests for an entry of ``contents`` receive it. Other HEAD requests receive 404 while ``status`` is 202.
+    All remaining requests receive the same response.
 
     Attributes:
-        port: Where it listens.
-        status: The status code of its answers.
-        headers: Their headers; ``{host}`` in them becomes what the registry was called.
-        body: Their content.
-        pages: What it does have: media types and contents, by paths.
-        acts: What it does instead of answering, by method; a request's body is unread then.
-        asked: The paths that it was asked for.
+        port: The registry's port.
+        status: The status code of the response.
+        headers: The headers of the response; ``{host}`` becomes the Host header of the request.
+        body: The body of the response.
+        contents: Existing manifests and blobs: media types and bytes by path.
+        actions: Functions that respond instead, by method; the request's body is still unread.
+        requested: The paths of all requests.
     """
 
     port: int
     status: int = 202
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes = b""
-    pages: dict[str, tuple[str, bytes]] = field(default_factory=dict)
-    acts: dict[str, Act] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)
+    contents: dict[str, tuple[str, bytes]] = field(default_factory=dict)
+    actions: dict[str, Action] = field(default_factory=dict)
+    requested: list[str] = field(default_factory=list)
 
     @property
     def options(self) -> dict[str, Any]:
-        """What a task says to mean this registry, as an administrator."""
+        """The options of a task for this registry, with an administrator's credentials."""
         kubeconfig = users.make(VICTIM, ["system:masters"])
         return {
             "kubeconfig": str(kubeconfig),
@@ -88,23 +91,23 @@ class Hostile:
 
 
 @contextmanager
-def hostile_registry() -> Iterator[Hostile]:
-    """A registry that does what a test wants, behind a Pod, until the end of the block."""
+def hostile_registry() -> Iterator[HostileRegistry]:
+    """Run a hostile registry behind a Pod until the end of the block."""
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def _answer(self) -> None:
-            registry.asked.append(self.path)
-            if self.command in registry.acts:
+        def _respond(self) -> None:
+            registry.requested.append(self.path)
+            if self.command in registry.actions:
                 self.close_connection = True
-                # Whoever has heard enough hangs up.
+                # The client may close the connection early.
                 with contextlib.suppress(OSError):
-                    registry.acts[self.command](self)
+                    registry.actions[self.command](self)
                 return
             self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if self.path in registry.pages:
-                self._show(*registry.pages[self.path])
+            if self.path in registry.contents:
+                self._send_content(*registry.contents[self.path])
                 return
             missing = self.command == "HEAD" and registry.status == 202
             body = b"" if self.command == "HEAD" else registry.body
@@ -116,7 +119,7 @@ def hostile_registry() -> Iterator[Hostile]:
             self.end_headers()
             self.wfile.write(body)
 
-        def _show(self, media_type: str, body: bytes) -> None:
+        def _send_content(self, media_type: str, body: bytes) -> None:
             self.send_response(200)
             self.send_header("Content-Type", media_type)
             self.send_header("Content-Length", str(len(body)))
@@ -125,13 +128,13 @@ def hostile_registry() -> Iterator[Hostile]:
             if self.command != "HEAD":
                 self.wfile.write(body)
 
-        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = _answer  # noqa: N815 (names of http.server)
+        do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = _respond  # noqa: N815 (names of http.server)
 
-        def log_message(self, *_words: object) -> None:
-            """Say nothing."""
+        def log_message(self, *_args: object) -> None:
+            """Log nothing."""
 
     with ThreadingHTTPServer((layout.HOST_ADDRESS, 0), Handler) as server, pod_at(layout.HOST_ADDRESS, "hostile"):
-        registry = Hostile(server.server_address[1])
+        registry = HostileRegistry(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
         try:
@@ -141,11 +144,14 @@ def hostile_registry() -> Iterator[Hostile]:
             thread.join()
 
 
-def says(answer: bytes) -> Act:
-    """Says these bytes, takes no body and closes as servers do: first its own side, later the other."""
+def respond_with(response: bytes) -> Action:
+    """Return an action that sends these bytes, ignores the request's body and closes the connection.
+
+    It closes the connection as servers do: its own side first, the other side later.
+    """
 
     def act(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(answer)
+        handler.wfile.write(response)
         handler.connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + 0.5
         handler.connection.settimeout(0.5)
@@ -157,14 +163,18 @@ def says(answer: bytes) -> Act:
 
 
 def encode(value: object) -> bytes:
-    """A value as JSON."""
+    """Return a value as JSON."""
     return json.dumps(value).encode()
 
 
-def strays(position: int) -> list[str]:
-    """What the victim's credentials were used for since then, other than on the way to the Pod."""
+def requests_outside_pod(position: int) -> list[str]:
+    """Return the requests with the victim's credentials to anything but the Pod.
+
+    Args:
+        position: The position in the audit log from which to read.
+    """
     audit.settle()
     allowed = f"/api/v1/namespaces/{NAMESPACE}/pods/hostile"
-    mine = [event["requestURI"] for event in audit.events(position) if event["user"]["username"] == VICTIM]
-    assert mine, "the audit log saw nothing"
-    return [uri for uri in mine if not (uri == allowed or uri.startswith(f"{allowed}:")) or ".." in unquote(uri)]
+    requested = [event["requestURI"] for event in audit.events(position) if event["user"]["username"] == VICTIM]
+    assert requested, "the audit log has no request of the victim"
+    return [uri for uri in requested if not (uri == allowed or uri.startswith(f"{allowed}:")) or ".." in unquote(uri)]

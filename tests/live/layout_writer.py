@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Layouts of many or of large images, made in a moment."""
+"""OCI layouts with many or large images, written quickly."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ LAYER = "application/vnd.oci.image.layer.v1.tar"
 
 
 class LayoutWriter:
-    """Writes a layout of many or large images; the bytes of layers are zeros, which take no room on the disk.
+    """Writes an OCI layout with many or large images. Layers are sparse files of zeros and use no disk space.
 
     Args:
-        folder: The layout's folder; it is made.
-        algorithm: What its parts are named by.
+        folder: The layout's folder, which is created.
+        algorithm: The digest algorithm.
     """
 
     def __init__(self, folder: Path, algorithm: str = "sha256") -> None:
@@ -33,11 +33,11 @@ class LayoutWriter:
         self._blobs.mkdir(parents=True)
 
     def add(self, name: str, layers: int, size: int) -> None:
-        """Add an image with layers of so many bytes, each another."""
+        """Add an image whose layers differ and have at least this size in bytes."""
         self.add_layers(name, [self._layer(size + number) for number in range(layers)])
 
     def add_layers(self, name: str, layers: list[dict[str, Any]]) -> str:
-        """Add an image with layers that are described already; its digest comes back."""
+        """Add an image with the given layer descriptors and return its digest."""
         config = self._blob(OCI_CONFIG, json.dumps({"name": name}).encode())
         manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
         entry = self._blob(OCI_MANIFEST, json.dumps(manifest).encode())
@@ -45,7 +45,7 @@ class LayoutWriter:
         return str(entry["digest"])
 
     def finish(self) -> str:
-        """Write the index; how a task means the layout comes back."""
+        """Write the index and return the layout as a source for tasks."""
         index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self.entries}
         (self.folder / "index.json").write_text(json.dumps(index))
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A real S3 on a folder: a process of this machine, which Pods reach where they reach the API server."""
+"""An S3 server that stores objects in a folder. Pods reach it at the address of the API server."""
 
 from __future__ import annotations
 
@@ -18,13 +18,20 @@ from typing import Any
 from cluster import layout, programs
 
 ACCESS_KEY = "tests"
-SECRET_KEY = "a-key-that-nobody-may-see"  # noqa: S105 - for a store that lives as long as a test
+SECRET_KEY = "canary-of-the-s3-secret-key"  # noqa: S105 - for a server that runs as long as a test
 BUCKET = "images"
 
 
 @contextmanager
 def s3(folder: Path) -> Iterator[dict[str, Any]]:
-    """S3 with a bucket, until the end of the block; the role's variables that mean it come back."""
+    """Run an S3 server with a bucket until the end of the block.
+
+    Args:
+        folder: The folder for its objects.
+
+    Yields:
+        The role's variables for this server.
+    """
     (folder / BUCKET).mkdir()
     with socket.socket() as probe:
         probe.bind((layout.HOST_ADDRESS, 0))
@@ -33,7 +40,7 @@ def s3(folder: Path) -> Iterator[dict[str, Any]]:
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _await(address)
+            _wait_for(address)
             yield {
                 "registry_storage": "s3",
                 "registry_s3_endpoint": f"http://{address}",
@@ -45,7 +52,7 @@ def s3(folder: Path) -> Iterator[dict[str, Any]]:
             process.terminate()
 
 
-def _await(address: str) -> None:
+def _wait_for(address: str) -> None:
     host, port = address.split(":")
     deadline = time.monotonic() + 10
     while True:
@@ -53,5 +60,5 @@ def _await(address: str) -> None:
             socket.create_connection((host, int(port)), timeout=1).close()
             return
         except OSError:
-            assert time.monotonic() < deadline, "S3 does not answer"
+            assert time.monotonic() < deadline, "the S3 server does not respond"
             time.sleep(0.05)

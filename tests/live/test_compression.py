@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Layers that are compressed on the way are what others make of them, who unpack and verify them."""
+"""Layers that a push compresses: other clients unpack and verify them."""
 
 from __future__ import annotations
 
@@ -19,16 +19,17 @@ import images
 import pytest
 
 from .conftest import Task
-from .host_registries import MAKES, HostRegistry, host_registry
-from .memory import MEMORY, memory_of
+from .host_registries import IMPLEMENTATIONS, HostRegistry, host_registry
+from .image_tasks import push, push_entry
+from .separate_process import MEMORY, peak_memory
 
 MIB = 1 << 20
 
 
-@pytest.fixture(scope="module", params=MAKES)
-def make(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
-    """A registry of each make."""
-    with host_registry(request.param, tmp_path_factory.mktemp("registry"), "makes") as registry:
+@pytest.fixture(scope="module", params=IMPLEMENTATIONS)
+def each_host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
+    """A registry of each implementation."""
+    with host_registry(request.param, tmp_path_factory.mktemp("registry"), "implementations") as registry:
         yield registry
 
 
@@ -39,25 +40,25 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
         yield registry
 
 
-def test_every_registry_takes_a_layer_before_its_digest_is_known(
-    task: Task, make: HostRegistry, repository: str, tmp_path: Path
+def test_registry_accepts_layer_before_its_digest_is_known(
+    task: Task, each_host: HostRegistry, repository: str, tmp_path: Path
 ) -> None:
-    push_and_unpack(task, make, repository, tmp_path, "gzip")
+    push_and_unpack(task, each_host, repository, tmp_path, "gzip")
 
 
 @pytest.mark.parametrize("compression", ["none", "zstd"])
-def test_skopeo_unpacks_what_was_compressed_or_not(
+def test_skopeo_unpacks_pushed_layers(
     task: Task, host: HostRegistry, repository: str, tmp_path: Path, compression: str
 ) -> None:
     push_and_unpack(task, host, repository, tmp_path, compression)
 
 
 def push_and_unpack(task: Task, host: HostRegistry, repository: str, folder: Path, compression: str) -> None:
-    image = images.ensure("many")
-    wanted = {"source": f"docker-archive:{image.docker_archive}:localhost/team/api:1.0", "name": f"{repository}:1"}
+    """Push a Docker archive with a compression, and compare the layers that skopeo unpacks with the config."""
+    archive = f"docker-archive:{images.ensure('many').docker_archive}:localhost/team/api:1.0"
 
-    pushed = task("k8scr_push", images=[wanted], compression=compression, **host.options)
-    again = task("k8scr_push", images=[wanted], compression="auto", **host.options)
+    pushed = push(task, archive, repository, compression=compression, **host.options)
+    again = push(task, archive, repository, compression="auto", **host.options)
 
     assert pushed["changed"], pushed.get("msg")
     assert not again["changed"], again.get("msg")
@@ -77,14 +78,14 @@ def push_and_unpack(task: Task, host: HostRegistry, repository: str, folder: Pat
     assert [layer["digest"] for layer in manifest["layers"]] == config["rootfs"]["diff_ids"]
 
 
-def test_memory_does_not_grow_with_the_size_of_layers(host: HostRegistry, repository: str, tmp_path: Path) -> None:
-    source = {"source": f"docker-archive:{write_archive(tmp_path)}", "name": f"{repository}:1"}
+def test_push_memory_stays_constant_with_large_layers(host: HostRegistry, repository: str, tmp_path: Path) -> None:
+    entry = push_entry(f"docker-archive:{write_archive(tmp_path)}", repository)
 
-    assert memory_of("k8scr_push", images=[source], **host.options) < MEMORY
+    assert peak_memory("k8scr_push", images=[entry], **host.options) < MEMORY
 
 
 def write_archive(folder: Path) -> Path:
-    """Write an archive of four layers of 96 MiB, of which parts can be compressed well and others not at all."""
+    """Write an archive of four layers of 96 MiB with both compressible and incompressible content."""
     layers = []
     for number in range(4):
         layer = folder / f"{number}.tar"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Credentials that the real API server accepts, and that end while they are used."""
+"""Credentials of the API server, valid ones and ones that expire during a push."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import yaml
 from cluster import layout
 
 from .conftest import Task, kubectl, wait_until
+from .image_tasks import push
 
 SIZE = 128 << 20
 NAMESPACE = "--namespace=k8scr"
@@ -30,7 +31,7 @@ def apply(*objects: dict[str, Any]) -> None:
 
 @pytest.fixture(scope="module")
 def robot() -> str:
-    """A service account that may push."""
+    """A service account with the permission to push."""
     binding = {
         "apiVersion": "rbac.authorization.k8s.io/v1",
         "kind": "RoleBinding",
@@ -42,60 +43,58 @@ def robot() -> str:
     return "robot"
 
 
-def busybox(repository: str) -> list[dict[str, str]]:
-    return [{"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}]
-
-
-def test_a_service_accounts_token_is_enough_to_push(task: Task, robot: str, repository: str) -> None:
+def test_push_accepts_token_of_service_account(task: Task, robot: str, repository: str) -> None:
     token = kubectl("create", "token", robot, NAMESPACE).strip()
     server = {"kubeconfig": None, "host": layout.API_URL, "ca_cert": str(layout.PKI / "ca.crt"), "api_key": token}
 
-    result = task("k8scr_push", images=busybox(repository), **server)
+    result = push(task, images.ensure("busybox"), repository, **server)
 
     assert result["changed"], result.get("msg")
     assert token not in json.dumps(result)
 
 
-def test_who_is_impersonated_is_who_needs_the_rights(task: Task, robot: str, repository: str) -> None:
-    robots = f"system:serviceaccount:k8scr:{robot}"
+def test_push_needs_permissions_of_impersonated_user(task: Task, robot: str, repository: str) -> None:
+    busybox = images.ensure("busybox")
 
-    allowed = task("k8scr_push", images=busybox(repository), impersonate_user=robots)
-    forbidden = task("k8scr_push", images=busybox(f"{repository}/2"), impersonate_user="nobody")
+    allowed = push(task, busybox, repository, impersonate_user=f"system:serviceaccount:k8scr:{robot}")
+    forbidden = push(task, busybox, f"{repository}/2", impersonate_user="nobody")
 
     assert allowed["changed"], allowed.get("msg")
     assert 'User "nobody" cannot get resource "pods/proxy"' in forbidden["msg"]
 
 
-def test_a_push_outlives_its_token(task: Task, robot: str, repository: str, tmp_path: Path, moved: list[int]) -> None:
-    first, second = (bound_token(robot, f"bound-{repository.rpartition('/')[2]}-{number}") for number in (1, 2))
+def test_push_continues_after_token_expires(
+    task: Task, robot: str, repository: str, tmp_path: Path, moved: list[int]
+) -> None:
+    pods = [f"bound-{repository.rpartition('/')[2]}-{number}" for number in (1, 2)]
+    first, second = (bound_token(robot, pod) for pod in pods)
     token = tmp_path / "token"
     token.write_text(first)
     large = images.ensure_random(SIZE, 4)
-    wanted = [{"source": f"oci:{large.layout}", "name": f"docker.io/{repository}:1"}]
 
-    def end_the_first() -> None:
+    def expire_first() -> None:
         wait_until(lambda: sum(moved) > 0, "the push sends a blob")
         token.write_text(second)
-        kubectl("delete", NAMESPACE, "pod", f"bound-{repository.rpartition('/')[2]}-1", "--now")
+        kubectl("delete", NAMESPACE, "pod", pods[0], "--now")
 
-    thread = threading.Thread(target=end_the_first)
+    thread = threading.Thread(target=expire_first)
     thread.start()
-    # The API server believes a token that it has seen for ten seconds more; the push takes sixteen.
+    # The API server caches an accepted token for ten seconds; the push takes sixteen.
     options = {"kubeconfig": str(with_plugin(tmp_path, token)), "bandwidth": "8M", "chunk_size": "2M"}
-    result = task("k8scr_push", images=wanted, **options)
+    result = push(task, large, repository, **options)
     thread.join()
 
-    kubectl("delete", NAMESPACE, "pod", f"bound-{repository.rpartition('/')[2]}-2", "--now")
+    kubectl("delete", NAMESPACE, "pod", pods[1], "--now")
     assert result["changed"], result.get("msg")
     assert any("credentials ended" in retry["why"] for retry in result["retries"])
     assert first not in json.dumps(result)
 
 
 def bound_token(account: str, pod: str) -> str:
-    """A token that ends with a Pod."""
+    """Create a Pod, and return a token of the service account that is valid as long as the Pod exists."""
     spec = {
         "serviceAccountName": account,
-        "schedulerName": "nobody",
+        "schedulerName": "none",
         "securityContext": {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [
             {
@@ -112,7 +111,7 @@ def bound_token(account: str, pod: str) -> str:
 
 
 def with_plugin(folder: Path, token: Path) -> Path:
-    """A kubeconfig whose credential plugin tells what is in a file."""
+    """Return a kubeconfig with a credential plugin that reads the token from a file."""
     credential = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential"}
     script = folder / "plugin"
     text = json.dumps({**credential, "status": {"token": "TOKEN"}})

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images of real engines, Docker's and Podman's, to the cluster and back."""
+"""Images of Docker and Podman engines: pushes to the cluster and pulls from it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ from .engines import (
 )
 from .host_registries import host_registry
 from .layout_writer import MEBIBYTE
-from .memory import MEMORY, memory_of
+from .separate_process import MEMORY, peak_memory
 
-Delivered = Callable[..., dict[str, Any]]
+Transfer = Callable[..., dict[str, Any]]
 
-KEEP_CONFIGS = ("docker", "docker_with_layouts", "podman")
-"""The engines that know an image by its config; the other one knows it by its manifest."""
+CONFIG_IDS = ("docker", "docker_with_layouts", "podman")
+"""The engines whose image IDs are digests of configs; those of the other engine are digests of manifests."""
 
 
 @pytest.fixture(scope="module")
 def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, str, Path]]:
-    """Docker's engine, where it listens beside its socket, over TCP with TLS, and a folder with certificates for it."""
+    """A Docker engine, its additional address (TCP with TLS), and a folder with certificates for clients."""
     folder = tmp_path_factory.mktemp("certificates")
     address = f"tcp://127.0.0.1:{free_port()}"
     with docker_engine("-H", address, *certificates(folder)) as engine:
@@ -50,47 +50,47 @@ def remote(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Engine, s
 
 @pytest.fixture(scope="module")
 def docker(remote: tuple[Engine, str, Path]) -> Engine:
-    """Docker's engine."""
+    """A Docker engine."""
     return remote[0]
 
 
 @pytest.fixture(scope="module")
 def podman() -> Iterator[Engine]:
-    """Podman's engine."""
+    """A Podman engine."""
     with podman_engine() as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def docker_with_layouts() -> Iterator[Engine]:
-    """Docker's engine of a version that saves images as OCI layouts."""
+    """A Docker engine of a version that saves images as OCI layouts."""
     with newer_docker_engine() as engine:
         yield engine
 
 
 @pytest.fixture(scope="module")
 def docker_with_manifests() -> Iterator[Engine]:
-    """Docker's engine that has containerd keep images, and so has their manifests."""
+    """A Docker engine that stores images in containerd and thus has their manifests."""
     with newer_docker_engine(containerd=True) as engine:
         yield engine
 
 
-@pytest.fixture(params=[*KEEP_CONFIGS, "docker_with_manifests"])
+@pytest.fixture(params=[*CONFIG_IDS, "docker_with_manifests"])
 def engine(request: pytest.FixtureRequest) -> Engine:
-    """An engine of each make, and Docker's of each way to keep and to save images."""
+    """Podman, and Docker with each method of storing and saving images."""
     found: Engine = request.getfixturevalue(request.param)
     return found
 
 
 @pytest.fixture
 def name(repository: str) -> str:
-    """The name of an image that is nowhere yet."""
+    """The name of an image that exists neither in the cluster nor in an engine."""
     return f"docker.io/{repository}:1"
 
 
 @pytest.fixture
-def push(task: Task, engine: Engine) -> Delivered:
-    """Pushes an image of the engine, and returns the entry for it in the module's result."""
+def push(task: Task, engine: Engine) -> Transfer:
+    """Pushes an image from the engine and returns the image's entry in the result."""
 
     def run(image: str, **options: Any) -> dict[str, Any]:
         return entry_of(task("k8scr_push", images=[image], **{"docker_host": engine.host, **options}))
@@ -99,11 +99,21 @@ def push(task: Task, engine: Engine) -> Delivered:
 
 
 @pytest.fixture
-def pull(task: Task, engine: Engine) -> Delivered:
-    """Pulls an image into the engine, and returns the entry for it in the module's result."""
+def pull(task: Task, engine: Engine) -> Transfer:
+    """Pulls an image into the engine and returns the image's entry in the result."""
 
     def run(image: str, **options: Any) -> dict[str, Any]:
         return entry_of(task("k8scr_pull", images=[image], **{"docker_host": engine.host, **options}))
+
+    return run
+
+
+@pytest.fixture
+def push_from(task: Task) -> Transfer:
+    """Pushes an image with options that select the engine and returns the image's entry in the result."""
+
+    def run(image: str, **options: Any) -> dict[str, Any]:
+        return entry_of(task("k8scr_push", images=[image], **options))
 
     return run
 
@@ -116,17 +126,18 @@ def entry_of(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def load(engine: Engine, name: str, image: str = "busybox") -> str:
-    made = images.ensure(image)
-    return engine.load(made.docker_archive, made.tag, name)
+    original = images.ensure(image)
+    return engine.load(original.docker_archive, original.tag, name)
 
 
-def to_the_cluster(task: Task, image: str, name: str) -> None:
+def push_layout(task: Task, image: str, name: str) -> None:
+    """Push a test image from its OCI layout to the cluster."""
     result = task("k8scr_push", images=[{"source": f"oci:{images.ensure(image).layout}", "name": name}])
     assert result["changed"], result.get("msg")
 
 
-def ids_in_the_cluster(address: str, name: str) -> list[str]:
-    """The digests of an image's manifest and config there: engines call it by the one or the other."""
+def ids_in_cluster(address: str, name: str) -> list[str]:
+    """Return the digests of the manifest and the config in the cluster; one of them is an engine's image ID."""
     reference = f"{address}/{name.partition('/')[2]}"
     manifest = subprocess.run(
         [str(layout.BIN / "crane"), "manifest", reference], check=True, capture_output=True
@@ -134,21 +145,19 @@ def ids_in_the_cluster(address: str, name: str) -> list[str]:
     return [f"sha256:{hashlib.sha256(manifest).hexdigest()}", json.loads(manifest)["config"]["digest"]]
 
 
-def test_an_image_has_in_the_cluster_the_id_that_the_engine_gave_it(
-    engine: Engine, push: Delivered, name: str, address: str, tmp_path: Path
-) -> None:
+def test_push_preserves_image_id(engine: Engine, push: Transfer, name: str, address: str, tmp_path: Path) -> None:
     image_id = load(engine, name, "debian")
 
     pushed = push(name)
 
     assert pushed["changed"], pushed.get("error")
-    assert image_id in ids_in_the_cluster(address, name)
-    # It checks every digest on the way.
+    assert image_id in ids_in_cluster(address, name)
+    # skopeo verifies every digest.
     source, copy = f"docker://{address}/{name.partition('/')[2]}", f"dir:{tmp_path}"
     subprocess.run(["skopeo", "copy", "--src-tls-verify=false", source, copy], check=True)
 
 
-def test_check_mode_and_the_push_say_the_same(engine: Engine, push: Delivered, name: str) -> None:
+def test_push_result_equals_check_mode_result(engine: Engine, push: Transfer, name: str) -> None:
     load(engine, name)
 
     planned = push(name, check_mode=True, compression="none")
@@ -158,22 +167,22 @@ def test_check_mode_and_the_push_say_the_same(engine: Engine, push: Delivered, n
     assert planned == pushed
 
 
-def test_an_image_that_is_there_is_not_exported(engine: Engine, push: Delivered, name: str) -> None:
+def test_push_does_not_export_existing_image(engine: Engine, push: Transfer, name: str) -> None:
     load(engine, name)
     first = push(name, compression="gzip")
 
-    # An export would have no place to be kept in.
+    # An export would fail, because its folder is missing.
     second = push(name, tmp_dest="/no/such/folder")
 
     assert (second.get("error"), second["changed"], second["digest"]) == (None, False, first["digest"])
 
 
-@pytest.mark.parametrize("engine", KEEP_CONFIGS, indirect=True)
-def test_an_image_that_was_pushed_from_elsewhere_is_known_by_its_id(
-    task: Task, engine: Engine, push: Delivered, name: str
+@pytest.mark.parametrize("engine", CONFIG_IDS, indirect=True)
+def test_push_recognizes_existing_image_by_id_after_push_from_layout(
+    task: Task, engine: Engine, push: Transfer, name: str
 ) -> None:
     load(engine, name)
-    to_the_cluster(task, "busybox", name)
+    push_layout(task, "busybox", name)
 
     pushed = push(name, tmp_dest="/no/such/folder")
 
@@ -181,8 +190,8 @@ def test_an_image_that_was_pushed_from_elsewhere_is_known_by_its_id(
     assert pushed["digest"] == images.ensure("busybox").digest
 
 
-def test_an_image_comes_back_with_its_id(task: Task, engine: Engine, pull: Delivered, name: str) -> None:
-    to_the_cluster(task, "debian", name)
+def test_pull_preserves_image_id(task: Task, engine: Engine, pull: Transfer, name: str) -> None:
+    push_layout(task, "debian", name)
 
     planned = pull(name, check_mode=True)
     pulled = pull(name)
@@ -194,12 +203,10 @@ def test_an_image_comes_back_with_its_id(task: Task, engine: Engine, pull: Deliv
     assert not again["changed"]
 
 
-@pytest.mark.parametrize("engine", KEEP_CONFIGS, indirect=True)
-def test_an_image_that_the_engine_has_is_named_without_fetching_it(
-    task: Task, engine: Engine, pull: Delivered, name: str
-) -> None:
+@pytest.mark.parametrize("engine", CONFIG_IDS, indirect=True)
+def test_pull_tags_existing_image_without_download(task: Task, engine: Engine, pull: Transfer, name: str) -> None:
     image_id = load(engine, f"localhost/{name.partition('/')[2]}")
-    to_the_cluster(task, "busybox", name)
+    push_layout(task, "busybox", name)
 
     pulled = pull(name)
 
@@ -207,10 +214,10 @@ def test_an_image_that_the_engine_has_is_named_without_fetching_it(
     assert engine.id_of(name) == image_id
 
 
-def test_of_an_index_the_engine_gets_the_image_for_its_platform(
-    task: Task, engine: Engine, pull: Delivered, name: str
+def test_pull_of_index_loads_image_for_platform_of_engine(
+    task: Task, engine: Engine, pull: Transfer, name: str
 ) -> None:
-    to_the_cluster(task, "multi", name)
+    push_layout(task, "multi", name)
 
     pulled = pull(name)
 
@@ -219,50 +226,50 @@ def test_of_an_index_the_engine_gets_the_image_for_its_platform(
     assert not pull(name)["changed"]
 
 
-def test_an_image_that_the_engine_does_not_have(engine: Engine, push: Delivered, name: str) -> None:
+def test_push_fails_when_engine_lacks_image(engine: Engine, push: Transfer, name: str) -> None:
     assert f"at {engine.host} has no image {name}" in push(name)["error"]
 
 
-def test_what_podman_has_under_localhost_is_found_by_its_short_name(
-    task: Task, podman: Engine, repository: str
+def test_push_finds_localhost_image_of_podman_by_short_name(
+    push_from: Transfer, podman: Engine, repository: str
 ) -> None:
     load(podman, f"localhost/{repository}:1")
 
-    pushed = entry_of(task("k8scr_push", images=[f"{repository}:1"], docker_host=podman.host))
+    pushed = push_from(f"{repository}:1", docker_host=podman.host)
 
     assert (pushed.get("error"), pushed["target"]) == (None, f"{repository}:1")
 
 
-def test_an_engine_over_tcp_with_tls(task: Task, remote: tuple[Engine, str, Path], name: str) -> None:
+def test_push_connects_to_engine_over_tls(push_from: Transfer, remote: tuple[Engine, str, Path], name: str) -> None:
     engine, address, folder = remote
     load(engine, name)
 
-    pushed = entry_of(task("k8scr_push", images=[name], docker_host=address, docker_cert_path=str(folder)))
+    pushed = push_from(name, docker_host=address, docker_cert_path=str(folder))
 
     assert pushed["changed"], pushed.get("error")
 
 
-def test_an_engine_that_does_not_know_us(
-    task: Task, remote: tuple[Engine, str, Path], name: str, tmp_path: Path
+def test_push_fails_without_client_certificate_for_engine(
+    push_from: Transfer, remote: tuple[Engine, str, Path], name: str, tmp_path: Path
 ) -> None:
     _engine, address, folder = remote
     (tmp_path / "ca.pem").write_bytes((folder / "ca.pem").read_bytes())
 
-    pushed = entry_of(task("k8scr_push", images=[name], docker_host=address, docker_cert_path=str(tmp_path)))
+    pushed = push_from(name, docker_host=address, docker_cert_path=str(tmp_path))
 
     assert "certificate required" in pushed["error"].lower() or "bad certificate" in pushed["error"].lower()
 
 
-def test_an_engine_whose_certificate_is_not_trusted(
-    task: Task, remote: tuple[Engine, str, Path], name: str, tmp_path: Path
+def test_push_fails_when_certificate_of_engine_is_not_trusted(
+    push_from: Transfer, remote: tuple[Engine, str, Path], name: str, tmp_path: Path
 ) -> None:
-    pushed = entry_of(task("k8scr_push", images=[name], docker_host=remote[1], docker_cert_path=str(tmp_path)))
+    pushed = push_from(name, docker_host=remote[1], docker_cert_path=str(tmp_path))
 
     assert "certificate verify failed" in pushed["error"]
 
 
-def test_an_engine_of_a_context_that_dockers_client_made(
-    task: Task,
+def test_push_connects_to_engine_of_docker_context(
+    push_from: Transfer,
     remote: tuple[Engine, str, Path],
     name: str,
     tmp_path: Path,
@@ -274,23 +281,23 @@ def test_an_engine_of_a_context_that_dockers_client_made(
     files = ",".join(f"{option}={folder}/{option}.pem" for option in ("ca", "cert", "key"))
     subprocess.run([DOCKER, "context", "create", "lab", "--docker", f"host={address},{files}"], check=True)
 
-    pushed = entry_of(task("k8scr_push", images=[name], docker_context="lab"))
+    pushed = push_from(name, docker_context="lab")
     subprocess.run([DOCKER, "context", "use", "lab"], check=True)
-    in_use = entry_of(task("k8scr_push", images=[name]))
+    by_default = push_from(name)
 
     assert (pushed.get("error"), pushed["changed"]) == (None, True)
-    assert (in_use.get("error"), in_use["changed"]) == (None, False)
+    assert (by_default.get("error"), by_default["changed"]) == (None, False)
 
 
-def test_an_engine_over_ssh(
-    task: Task, docker: Engine, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_push_and_pull_connect_to_engine_over_ssh(
+    task: Task, push_from: Transfer, docker: Engine, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     load(docker, name)
     host = f"ssh://engine{docker.socket}"
     with ssh_server(tmp_path) as programs:
         monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
 
-        pushed = entry_of(task("k8scr_push", images=[name], docker_host=host))
+        pushed = push_from(name, docker_host=host)
         docker.docker("rmi", name)
         pulled = entry_of(task("k8scr_pull", images=[name], docker_host=host))
 
@@ -300,15 +307,15 @@ def test_an_engine_over_ssh(
 
 
 @pytest.mark.parametrize("engine", ["docker", "docker_with_manifests", "podman"], indirect=True)
-def test_memory_does_not_grow_with_the_size_of_an_image(engine: Engine, task: Task, name: str, tmp_path: Path) -> None:
+def test_memory_stays_constant_with_large_image(engine: Engine, task: Task, name: str, tmp_path: Path) -> None:
     large = images.ensure_random(128 * MEBIBYTE, layers=1)
     with host_registry("distribution-3", tmp_path, "engines") as registry:
         options = {"docker_host": engine.host, **registry.options}
         source = {"source": f"oci:{large.layout}", "name": name}
         assert task("k8scr_push", images=[source], **registry.options)["changed"]
 
-        pulled = memory_of("k8scr_pull", images=[name], **options)
-        pushed = memory_of("k8scr_push", images=[{"source": name, "name": f"{name}-again"}], **options)
+        pulled = peak_memory("k8scr_pull", images=[name], **options)
+        pushed = peak_memory("k8scr_push", images=[{"source": name, "name": f"{name}-again"}], **options)
 
     engine.docker("rmi", name)
     assert (pulled < MEMORY, pushed < MEMORY) == (True, True), (pulled, pushed)

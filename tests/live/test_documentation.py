@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The examples in the guides work as they stand."""
+"""The Python examples in the guides run unchanged."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ EXAMPLE = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULT
 
 
 def examples() -> list[str]:
-    """The Python programs in all guides."""
+    """Return the Python examples of all guides."""
     return [
         textwrap.dedent(found) for guide in sorted(GUIDES.glob("*.rst")) for found in EXAMPLE.findall(guide.read_text())
     ]
 
 
 @pytest.mark.parametrize("program", examples())
-def test_a_python_example_runs(program: str, tmp_path: Path) -> None:
-    (tmp_path / "notes.txt").write_text("to be remembered\n")
+def test_python_example_runs(program: str, tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("notes of a release\n")
     environment = {**os.environ, "KUBECONFIG": str(layout.KUBECONFIG)}
 
     done = subprocess.run(

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The guides' inventories and commands do what the guides say, on nodes that are reached by SSH.
+"""The inventories and commands of the guides, run on nodes that Ansible reaches over SSH.
 
-They run as they stand, but for the images' registry, which has a name that no node has heard of, and for what a second
-inventory says of this machine: the nodes' addresses, the kubeconfigs, and namespaces of the test's own.
+They run unchanged with two exceptions. The host of the images is one that no node knows. A second inventory adds the
+nodes' addresses, the kubeconfigs, and namespaces of the test.
 """
 
 from __future__ import annotations
@@ -35,19 +35,20 @@ from .upstream_registries import upstream_registry
 
 GUIDES = Path(__file__).resolve().parents[2] / "docs/docsite/rst"
 BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+PLAYBOOK = re.compile(r"^ansible-playbook -i inventory\.yml (\S+\.yml)$", re.MULTILINE)
 RECAP = re.compile(r"^(\S+)\s*:.* changed=(\d+) .* failed=(\d+)", re.MULTILINE)
 NAMES = {"registry": "library/registry:3.1.2", "busybox": "library/busybox:1.36", "multi": "team/waiter:1.2.3"}
 
 
 @pytest.fixture(scope="module")
 def originals() -> dict[str, Image]:
-    """The images that the guides deliver."""
+    """The images in the guides."""
     return {name: images.ensure(name) for name in NAMES}
 
 
 @pytest.fixture(scope="module")
 def upstream(originals: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
-    """The registry that the guides take for docker.io."""
+    """The registry that serves the images of docker.io in the guides."""
     with upstream_registry("distribution-3", tmp_path_factory.mktemp("upstream")) as registry:
         for name, repository in NAMES.items():
             source = originals[name].reference("oci")
@@ -59,21 +60,21 @@ def upstream(originals: dict[str, Image], tmp_path_factory: pytest.TempPathFacto
 
 
 class Machine:
-    """The machine at which someone follows a guide.
+    """The machine on which a user follows a guide.
 
     Args:
-        folder: Where they are.
-        upstream: The registry that answers as docker.io does.
+        folder: The working directory.
+        upstream: The registry that serves the images of docker.io.
     """
 
     def __init__(self, folder: Path, upstream: HostRegistry) -> None:
         self.folder = folder
         self.host = f"{secrets.token_hex(6)}.example.net"
         self.namespaces: list[str] = []
-        self.printed = ""
+        self.output = ""
         configuration = folder / ".config/containers/registries.conf"
         configuration.parent.mkdir(parents=True)
-        # Kubelets know which images they pulled under which names: what was pulled under another is pulled again.
+        # Kubelets record the names of pulled images and pull an image again under a new name, so the image must be new.
         original = f"{upstream.address}/{NAMES['registry']}"
         mutate = [str(layout.BIN / "crane"), "mutate", original, f"--label=for={self.host}", f"--tag={original}"]
         subprocess.run(mutate, check=True, capture_output=True)
@@ -82,69 +83,76 @@ class Machine:
         )
 
     def image(self, name: str) -> str:
-        """An image's name on this machine."""
+        """Return an image's name on this machine."""
         return f"{self.host}/{NAMES[name]}"
 
     def namespace(self) -> str:
-        """A new namespace for a registry."""
+        """Return a new namespace for a registry."""
         self.namespaces.append(f"guide-{secrets.token_hex(4)}")
         return self.namespaces[-1]
 
     def read(self, guide: str) -> list[str]:
-        """Write a guide's inventory and its playbook, and return its commands."""
+        """Write a guide's inventory and its playbook to files and return its commands."""
         blocks = BLOCK.findall((GUIDES / guide).read_text().replace("docker.io", self.host))
         texts = [(language, textwrap.dedent(text)) for language, text in blocks]
         inventories = [text for language, text in texts if language == "yaml" and text.startswith("nodes:")]
         (self.folder / "inventory.yml").write_text("".join(inventories))
-        playbooks = [text for language, text in texts if language == "yaml" and text.startswith("- name: Take back")]
-        (self.folder / "take-back.yml").write_text("".join(playbooks))
         consoles = [text for language, text in texts if language == "console"]
-        return [line.removeprefix("$ ") for text in consoles for line in text.splitlines() if line.startswith("$ ")]
+        commands = [line.removeprefix("$ ") for text in consoles for line in text.splitlines() if line.startswith("$ ")]
+        if file := PLAYBOOK.search("\n".join(commands)):
+            (playbook,) = (text for language, text in texts if language == "yaml" and text.startswith("- name:"))
+            (self.folder / file[1]).write_text(playbook)
+        return commands
 
-    def say(self, variables: Mapping[str, Any], hosts: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
-        """Say what is not as in the guide.
+    def write_inventory(self, variables: Mapping[str, Any], hosts: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
+        """Write the second inventory, with variables that differ from the guide.
 
         Args:
             variables: Variables of all nodes.
-            hosts: Which node of the test cluster each host is, and variables of its own.
+            hosts: The number of each host's node in the test cluster, and the host's variables.
         """
         cluster = yaml.safe_load(nodes.inventory())["nodes"]
         common = {name: value for name, value in cluster["vars"].items() if name.startswith("ansible_")}
-        own: dict[str, Any] = {}
+        host_vars: dict[str, Any] = {}
         for host, (number, more) in hosts.items():
             node = NODES[number - 1].name
             staging = {"preload_staging": str(self.folder / f"staging-{host}"), "deliver_node_name": node}
-            own[host] = {**cluster["hosts"][node], **staging, **more}
-        everyone = {**common, "node_mirror_upstreams": [self.host], **variables}
-        (self.folder / "machine.yml").write_text(yaml.safe_dump({"nodes": {"hosts": own, "vars": everyone}}))
+            host_vars[host] = {**cluster["hosts"][node], **staging, **more}
+        group_vars = {**common, "node_mirror_upstreams": [self.host], **variables}
+        (self.folder / "machine.yml").write_text(yaml.safe_dump({"nodes": {"hosts": host_vars, "vars": group_vars}}))
 
     def run(self, command: str, fails: bool = False) -> dict[str, int]:
-        """Run a command; how much changed on each host for which nothing failed comes back."""
+        """Run a command and return the number of changes on each host without failures.
+
+        Args:
+            command: The command, as in the guide.
+            fails: Whether the command must fail.
+        """
         environment = {**os.environ, "HOME": str(self.folder), "KUBECONFIG": str(layout.KUBECONFIG)}
-        words = shlex.split(command)
-        if words[0] == "ansible-playbook":
-            words += ["-i", "machine.yml"]
-        done = subprocess.run(words, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        self.printed = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, self.printed
+        arguments = shlex.split(command)
+        if arguments[0] == "ansible-playbook":
+            arguments += ["-i", "machine.yml"]
+        done = subprocess.run(arguments, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
+        self.output = done.stdout + done.stderr
+        assert (done.returncode != 0) == fails, self.output
         changes = {host: int(changed) for host, changed, failed in RECAP.findall(done.stdout) if failed == "0"}
-        assert changes or words[0] != "ansible-playbook", self.printed
+        assert changes or arguments[0] != "ansible-playbook", self.output
         return changes
 
     def clean(self) -> None:
-        """Take away what was delivered."""
+        """Remove the namespaces, and the images and files on the nodes."""
         for namespace in self.namespaces:
             kubectl("delete", "namespace", namespace, "--wait=false", "--ignore-not-found")
         for node in NODES:
             shutil.rmtree(node.certs_d / self.host, ignore_errors=True)
-            own = [name for name in ctr(node, "images", "list", "--quiet").split() if name.startswith(self.host)]
-            if own:
-                ctr(node, "images", "remove", *own)
+            names = [name for name in ctr(node, "images", "list", "--quiet").split() if name.startswith(self.host)]
+            if names:
+                ctr(node, "images", "remove", *names)
 
 
 @pytest.fixture
 def machine(tmp_path: Path, upstream: HostRegistry) -> Iterator[Machine]:
-    """A machine with nothing on it, and nodes that have none of its images."""
+    """A machine with an empty working directory, and nodes without its images."""
     machine = Machine(tmp_path, upstream)
     try:
         yield machine
@@ -153,16 +161,16 @@ def machine(tmp_path: Path, upstream: HostRegistry) -> Iterator[Machine]:
 
 
 def image_on(node: Node, name: str) -> str:
-    """What the node's containerd says of an image; empty if it has none."""
+    """Return the line of an image in the list of the node's containerd, or an empty string."""
     _header, _newline, line = ctr(node, "images", "list", f"name=={name}").partition("\n")
     return line
 
 
-def test_an_air_gap(machine: Machine, originals: dict[str, Image]) -> None:
-    *fill, plan, deliver, take_back = machine.read("guide_air_gap.rst")
+def test_air_gap_guide_delivers_and_removes_images(machine: Machine, originals: dict[str, Image]) -> None:
+    *copy, plan, deliver, remove = machine.read("guide_air_gap.rst")
     namespace = machine.namespace()
-    machine.say({"registry_namespace": namespace}, {"node-1": (1, {}), "node-2": (2, {})})
-    for command in fill:
+    machine.write_inventory({"registry_namespace": namespace}, {"node-1": (1, {}), "node-2": (2, {})})
+    for command in copy:
         machine.run(command)
 
     planned = machine.run(plan)
@@ -175,18 +183,18 @@ def test_an_air_gap(machine: Machine, originals: dict[str, Image]) -> None:
         assert originals["multi"].digest in image_on(node, machine.image("multi"))
         assert image_on(node, machine.image("busybox"))
 
-    # Its volume does not outlive it: with the Pod, the images are gone, and are brought back by the same command.
+    # The volume is deleted with the Pod; the same command restores the images.
     kubectl("delete", "pod", "k8scr-0", f"--namespace={namespace}", "--now")
-    assert sorted(machine.run(deliver).values()) == [0, 1], machine.printed
+    assert sorted(machine.run(deliver).values()) == [0, 1], machine.output
 
-    machine.run(take_back)
+    machine.run(remove)
     assert namespace not in kubectl("get", "namespaces")
     for node in NODES:
         assert not image_on(node, machine.image("registry"))
         assert not (node.certs_d / machine.host).exists()
 
 
-def test_many_clusters(machine: Machine) -> None:
+def test_many_clusters_guide_delivers_despite_unreachable_cluster(machine: Machine) -> None:
     (deliver,) = machine.read("guide_many_clusters.rst")
     app = machine.folder / "app"
     app.mkdir()
@@ -199,23 +207,23 @@ def test_many_clusters(machine: Machine) -> None:
     del kubeconfig["current-context"]
     (machine.folder / "north.kubeconfig").write_text(yaml.safe_dump(kubeconfig))
     namespaces = {host: {"registry_namespace": machine.namespace()} for host in ("paris-1", "oslo-1", "rome-1")}
-    away = {**namespaces["rome-1"], "deliver_kubeconfig": str(machine.folder / "none"), "deliver_registry": ""}
-    hosts = {"paris-1": (1, namespaces["paris-1"]), "oslo-1": (2, namespaces["oslo-1"]), "rome-1": (2, away)}
-    machine.say({}, hosts)
+    unreachable = {**namespaces["rome-1"], "deliver_kubeconfig": str(machine.folder / "none"), "deliver_registry": ""}
+    hosts = {"paris-1": (1, namespaces["paris-1"]), "oslo-1": (2, namespaces["oslo-1"]), "rome-1": (2, unreachable)}
+    machine.write_inventory({}, hosts)
 
     delivered = machine.run(deliver, fails=True)
 
-    assert list(delivered) == ["oslo-1", "paris-1"], machine.printed
+    assert list(delivered) == ["oslo-1", "paris-1"], machine.output
     assert all(delivered.values())
-    assert machine.run(deliver, fails=True) == {"oslo-1": 0, "paris-1": 0}, machine.printed
+    assert machine.run(deliver, fails=True) == {"oslo-1": 0, "paris-1": 0}, machine.output
 
 
-def test_a_bastion(machine: Machine, upstream: HostRegistry) -> None:
-    fetch, deliver = machine.read("guide_bastion.rst")
-    here = [{"host": machine.host, "mirrors": [upstream.address]}, {"host": upstream.address, "plain_http": True}]
-    variables = {"registry_namespace": machine.namespace(), "deliver_upstreams": here}
-    machine.say(variables, {"node-1": (1, {}), "node-2": (2, {})})
-    machine.run(fetch)
+def test_bastion_guide_delivers_images(machine: Machine, upstream: HostRegistry) -> None:
+    copy, deliver = machine.read("guide_bastion.rst")
+    upstreams = [{"host": machine.host, "mirrors": [upstream.address]}, {"host": upstream.address, "plain_http": True}]
+    variables = {"registry_namespace": machine.namespace(), "deliver_upstreams": upstreams}
+    machine.write_inventory(variables, {"node-1": (1, {}), "node-2": (2, {})})
+    machine.run(copy)
 
     assert all(machine.run(deliver).values())
-    assert set(machine.run(deliver).values()) == {0}, machine.printed
+    assert set(machine.run(deliver).values()) == {0}, machine.output

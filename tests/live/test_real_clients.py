@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Clients that others wrote find what we delivered, with its digests unchanged."""
+"""Other registry clients and container runtimes find pushed and pulled images with unchanged digests."""
 
 from __future__ import annotations
 
@@ -21,37 +21,40 @@ from cluster import layout, programs
 
 from .conftest import Task, kubectl
 from .host_registries import HostRegistry, host_registry
+from .image_tasks import pull, pull_entry, push_entry
 from .layout_writer import LayoutWriter
 
 
 def output_of(*command: str | Path) -> str:
-    return subprocess.run([str(word) for word in command], check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+    arguments = [str(argument) for argument in command]
+    return subprocess.run(arguments, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
 
 
-def push(task: Task, source: str, name: str) -> dict[str, Any]:
-    result = task("k8scr_push", images=[{"source": source, "name": name}])
+def push_image(task: Task, source: images.Image | str, repository: str, **more: Any) -> dict[str, Any]:
+    """Push the image of :func:`push_entry`, with further keys of it, and return the image's entry in the result."""
+    result = task("k8scr_push", images=[push_entry(source, repository, **more)])
     assert not result.get("failed"), result["msg"]
     image: dict[str, Any] = result["images"][0]
     return image
 
 
 @pytest.mark.parametrize("name", ["busybox", "multi", "multi-docker", "artifact", "layers", "debian"])
-def test_crane_finds_the_digest_that_the_source_has(task: Task, repository: str, address: str, name: str) -> None:
+def test_crane_finds_digest_of_source_after_push(task: Task, repository: str, address: str, name: str) -> None:
     image = images.ensure(name)
 
-    push(task, f"oci:{image.layout}", f"docker.io/{repository}:1")
+    push_image(task, image, repository)
 
     assert output_of(layout.BIN / "crane", "digest", f"{address}/{repository}:1") == image.digest
 
 
-def test_crane_validates_every_layer_of_a_pushed_image(task: Task, repository: str, address: str) -> None:
-    push(task, f"oci-archive:{images.ensure('debian').oci_archive}", f"docker.io/{repository}:1")
+def test_crane_validates_every_layer_of_pushed_image(task: Task, repository: str, address: str) -> None:
+    push_image(task, f"oci-archive:{images.ensure('debian').oci_archive}", repository)
 
     output_of(layout.BIN / "crane", "validate", "--remote", f"{address}/{repository}:1")
 
 
-def test_skopeo_finds_every_platform_of_a_pushed_index(task: Task, repository: str, address: str) -> None:
-    push(task, f"oci:{images.ensure('multi').layout}", f"docker.io/{repository}:1")
+def test_skopeo_finds_every_platform_of_pushed_index(task: Task, repository: str, address: str) -> None:
+    push_image(task, images.ensure("multi"), repository)
 
     raw = output_of("skopeo", "inspect", "--tls-verify=false", "--raw", f"docker://{address}/{repository}:1")
 
@@ -59,22 +62,22 @@ def test_skopeo_finds_every_platform_of_a_pushed_index(task: Task, repository: s
     assert platforms == {"amd64", "arm64"}
 
 
-def test_a_docker_archive_has_its_image_id_in_the_registry(task: Task, repository: str, address: str) -> None:
+def test_push_of_docker_archive_preserves_image_id(task: Task, repository: str, address: str) -> None:
     debian = images.ensure("debian")
 
-    push(task, f"docker-archive:{debian.docker_archive}", f"docker.io/{repository}:1")
+    push_image(task, f"docker-archive:{debian.docker_archive}", repository)
 
     manifest = json.loads(output_of(layout.BIN / "crane", "manifest", f"{address}/{repository}:1"))
     archive = json.loads(output_of("tar", "-xOf", debian.docker_archive, "manifest.json"))
     assert manifest["config"]["digest"].partition(":")[2] in archive[0]["Config"]
 
 
-def test_skopeo_copies_a_pulled_archive(task: Task, repository: str, tmp_path: Path) -> None:
+def test_skopeo_copies_pulled_archive(task: Task, repository: str, tmp_path: Path) -> None:
     busybox = images.ensure("busybox")
-    push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")
+    push_image(task, busybox, repository)
     archive = f"oci-archive:{tmp_path}/busybox.tar"
 
-    task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": archive}])
+    pull(task, repository, archive)
 
     output_of("skopeo", "copy", "--all", f"{archive}:docker.io/{repository}:1", f"oci:{tmp_path}/copy:1")
     (entry,) = json.loads((tmp_path / "copy/index.json").read_text())["manifests"]
@@ -83,47 +86,43 @@ def test_skopeo_copies_a_pulled_archive(task: Task, repository: str, tmp_path: P
 
 @pytest.fixture
 def writable(tmp_path: Path) -> Iterator[HostRegistry]:
-    """A registry that clients on this machine can write to."""
+    """A registry to which clients on this machine can write."""
     with host_registry("distribution-3", tmp_path / "registry", "real-clients") as registry:
         yield registry
 
 
-def test_oras_finds_what_refers_to_an_image_where_it_was_pulled_to_and_pushed_again(
+def test_oras_finds_referrers_after_pull_and_push(
     task: Task, repository: str, writable: HostRegistry, tmp_path: Path
 ) -> None:
     busybox = images.ensure("busybox")
-    task(
-        "k8scr_push",
-        images=[{"source": f"oci:{busybox.layout}", "name": f"docker.io/{repository}:1"}],
-        **writable.options,
-    )
+    task("k8scr_push", images=[push_entry(busybox, repository)], **writable.options)
     (tmp_path / "sbom.json").write_text("{}")
     oras = programs.ensure(["oras"])["oras"]
     attach = ("attach", "--plain-http", "--disable-path-validation", "--artifact-type=application/vnd.example.sbom")
     output_of(oras, *attach, f"{writable.address}/{repository}:1", f"{tmp_path}/sbom.json:application/json")
-    place = f"oci:{tmp_path}/layout"
+    dest = f"oci:{tmp_path}/layout"
 
-    wanted = {"name": f"docker.io/{repository}:1", "dest": place, "referrers": True}
-    pulled = task("k8scr_pull", images=[wanted], **writable.options)
-    source = {"source": f"{place}:docker.io/{repository}:1", "name": f"docker.io/{repository}/again:1"}
-    pushed = task("k8scr_push", images=[{**source, "referrers": True}], **writable.options)
+    to_pull = pull_entry(repository, dest, referrers=True)
+    pulled = task("k8scr_pull", images=[to_pull], **writable.options)
+    to_push = push_entry(f"{dest}:docker.io/{repository}:1", f"{repository}/again", referrers=True)
+    pushed = task("k8scr_push", images=[to_push], **writable.options)
 
-    found = [
-        output_of(oras, "discover", "--format=json", *where)
-        for where in (
+    outputs = [
+        output_of(oras, "discover", "--format=json", *location)
+        for location in (
             ("--oci-layout", f"{tmp_path}/layout@{busybox.digest}"),
             ("--plain-http", f"{writable.address}/{repository}/again:1"),
         )
     ]
     assert pulled["images"][1]["subject"] == busybox.digest, pulled.get("msg")
     assert pushed["changed"], pushed.get("msg")
-    for answer in found:
-        (sbom,) = json.loads(answer)["referrers"]
+    for output in outputs:
+        (sbom,) = json.loads(output)["referrers"]
         assert sbom["digest"] == pulled["images"][1]["digest"]
         assert sbom["artifactType"] == "application/vnd.example.sbom"
 
 
-def test_oras_gets_a_chart_that_oras_made(task: Task, repository: str, address: str, tmp_path: Path) -> None:
+def test_oras_fetches_pushed_chart_of_oras(task: Task, repository: str, address: str, tmp_path: Path) -> None:
     oras = layout.BIN / "oras"
     (tmp_path / "chart.json").write_text('{"name": "app", "version": "1.0.0"}')
     (tmp_path / "chart.tgz").write_bytes(b"the chart")
@@ -132,11 +131,11 @@ def test_oras_gets_a_chart_that_oras_made(task: Task, repository: str, address: 
     command = (oras, "push", "--disable-path-validation", "--oci-layout", f"{tmp_path}/layout:1.0.0", config, chart)
     output_of(*command)
 
-    push(task, f"oci:{tmp_path}/layout:1.0.0", f"docker.io/{repository}:1.0.0")
+    push_image(task, f"oci:{tmp_path}/layout:1.0.0", repository, name=f"docker.io/{repository}:1.0.0")
 
     manifests = [
-        output_of(oras, "manifest", "fetch", *where)
-        for where in (
+        output_of(oras, "manifest", "fetch", *location)
+        for location in (
             ("--oci-layout", f"{tmp_path}/layout:1.0.0"),
             ("--plain-http", f"{address}/{repository}:1.0.0"),
         )
@@ -147,9 +146,7 @@ def test_oras_gets_a_chart_that_oras_made(task: Task, repository: str, address: 
     assert output_of(oras, *fetch) == "the chart"
 
 
-def test_a_layer_that_is_not_to_be_distributed_stays_where_its_manifest_says(
-    task: Task, repository: str, address: str, tmp_path: Path
-) -> None:
+def test_push_and_pull_skip_nondistributable_layer(task: Task, repository: str, address: str, tmp_path: Path) -> None:
     base = {
         "mediaType": "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
         "digest": f"sha256:{hashlib.sha256(b'the base').hexdigest()}",
@@ -159,8 +156,8 @@ def test_a_layer_that_is_not_to_be_distributed_stays_where_its_manifest_says(
     writer = LayoutWriter(tmp_path / "layout")
     digest = writer.add_layers("app", [base])
 
-    pushed = push(task, writer.finish(), f"docker.io/{repository}:1")
-    pulled = task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": f"oci:{tmp_path}/pulled"}])
+    pushed = push_image(task, writer.finish(), repository)
+    pulled = pull(task, repository, f"oci:{tmp_path}/pulled")
 
     manifest = json.loads(output_of(layout.BIN / "crane", "manifest", f"{address}/{repository}:1"))
     assert pushed["digest"] == pulled["images"][0]["digest"] == digest
@@ -168,27 +165,24 @@ def test_a_layer_that_is_not_to_be_distributed_stays_where_its_manifest_says(
     assert not (tmp_path / "pulled/blobs/sha256" / str(base["digest"]).partition(":")[2]).exists()
 
 
-def test_one_platform_of_an_index_is_pulled_for_podman_to_load(task: Task, repository: str, tmp_path: Path) -> None:
-    push(task, f"oci:{images.ensure('multi').layout}", f"docker.io/{repository}:1")
+def test_pull_writes_one_platform_of_index_to_docker_archive(task: Task, repository: str, tmp_path: Path) -> None:
+    push_image(task, images.ensure("multi"), repository)
     archive = f"docker-archive:{tmp_path}/waiter.tar"
 
-    pulled = task(
-        "k8scr_pull",
-        images=[{"name": f"docker.io/{repository}:1", "dest": archive, "platforms": ["linux/arm64"]}],
-    )
+    pulled = task("k8scr_pull", images=[pull_entry(repository, archive, platforms=["linux/arm64"])])
 
     assert pulled["changed"], pulled.get("msg")
     assert output_of("skopeo", "inspect", "--format={{.Architecture}}", archive) == "arm64"
 
 
-def test_podman_loads_a_pulled_docker_archive(task: Task, repository: str, tmp_path: Path) -> None:
+def test_podman_loads_pulled_docker_archive(task: Task, repository: str, tmp_path: Path) -> None:
     busybox = images.ensure("busybox")
-    push(task, f"oci:{busybox.layout}", f"docker.io/{repository}:1")
+    push_image(task, busybox, repository)
 
     archive = tmp_path / "busybox.tar"
-    task("k8scr_pull", images=[{"name": f"docker.io/{repository}:1", "dest": f"docker-archive:{archive}"}])
+    pull(task, repository, f"docker-archive:{archive}")
 
-    # Podman wants a short path for what it keeps while it runs.
+    # Podman requires a short path for its runtime folder.
     with tempfile.TemporaryDirectory() as run:
         podman = ("podman", "--root", tmp_path / "root", "--runroot", run, "--storage-driver=vfs")
         output_of(*podman, "load", "--input", archive)
@@ -198,7 +192,7 @@ def test_podman_loads_a_pulled_docker_archive(task: Task, repository: str, tmp_p
 
 @pytest.fixture
 def host(repository: str) -> Iterator[str]:
-    """A host of which the nodes pull from the registry: no other test, and no user, has its images or its file."""
+    """A host whose images the nodes pull from the registry. No other test and no user has images or files for it."""
     host = f"{repository.rpartition('/')[2]}.example.net"
     service = kubectl("get", "service", "k8scr", "--namespace=k8scr", "--output=jsonpath={.spec.clusterIP}")
     folders = [node.certs_d / host for node in layout.NODES]
@@ -210,9 +204,9 @@ def host(repository: str) -> Iterator[str]:
         shutil.rmtree(folder)
 
 
-def test_containerd_runs_a_pushed_image_under_its_original_name(task: Task, repository: str, host: str) -> None:
+def test_containerd_runs_pushed_image_under_its_original_name(task: Task, repository: str, host: str) -> None:
     name = f"{host}/{repository}:1"
-    push(task, f"oci:{images.ensure('busybox').layout}", name)
+    push_image(task, images.ensure("busybox"), repository, name=name)
     pod = f"runs-{repository.rpartition('/')[2]}"
 
     kubectl("run", pod, f"--image={name}", "--restart=Never", "--command", "--", "echo", "it runs")

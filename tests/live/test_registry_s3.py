@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry of two replicas on S3, one of which is lost while it is used."""
+"""A registry of two replicas with S3 storage, and the loss of one replica during transfers."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ import pytest
 from cluster import components, layout
 
 from .conftest import Task, kubectl
+from .image_tasks import pull, push
 from .registry_role import deploy, deployed
 from .s3 import SECRET_KEY, s3
 
@@ -31,47 +32,37 @@ BANDWIDTH = "10M"
 
 @pytest.fixture(scope="module")
 def variables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
-    """A registry of two replicas on S3: what the role was told."""
+    """The role's variables of a deployed registry with two replicas and S3 storage."""
     with s3(tmp_path_factory.mktemp("s3")) as storage:
-        told = {"registry_namespace": NAMESPACE, "registry_replicas": 2, **storage}
-        with deployed(**told):
-            yield told
+        role_variables = {"registry_namespace": NAMESPACE, "registry_replicas": 2, **storage}
+        with deployed(**role_variables):
+            yield role_variables
 
 
 @pytest.fixture(scope="module")
 def large() -> images.Image:
-    """An image whose transfer, at the bandwidth of these tests, takes a few seconds."""
+    """An image whose transfer takes a few seconds at the bandwidth of these tests."""
     return images.ensure_random(SIZE, LAYERS)
 
 
-def push(task: Task, image: images.Image, repository: str, **options: Any) -> dict[str, Any]:
-    source = {"source": f"oci:{image.layout}", "name": f"docker.io/{repository}:1"}
-    return task("k8scr_push", namespace=NAMESPACE, images=[source], **options)
-
-
-def pull(task: Task, repository: str, folder: Path, pod: str) -> dict[str, Any]:
-    wanted = {"name": f"docker.io/{repository}:1", "dest": f"oci:{folder}"}
-    return task("k8scr_pull", namespace=NAMESPACE, registry=pod, images=[wanted])
-
-
 def kill(pod: str) -> None:
-    """Kill a Pod's processes, as when its node is lost."""
+    """Kill a Pod's processes, as the loss of its node would."""
     kubectl("delete", "pod", pod, f"--namespace={NAMESPACE}", "--force", "--grace-period=0")
 
 
 def later(seconds: float, act: Callable[[], object]) -> threading.Thread:
-    """Do something while the test goes on."""
+    """Call a function in the background after some seconds."""
     thread = threading.Timer(seconds, act)
     thread.start()
     return thread
 
 
-def await_replicas() -> None:
+def wait_for_replicas() -> None:
     kubectl("rollout", "status", "statefulset/k8scr", f"--namespace={NAMESPACE}", "--timeout=120s")
 
 
 @pytest.mark.usefixtures("variables")
-def test_each_replica_is_on_another_node_and_one_may_be_drained() -> None:
+def test_replicas_run_on_different_nodes_and_allow_one_disruption() -> None:
     pods = json.loads(kubectl("get", "pods", f"--namespace={NAMESPACE}", "--output=json"))["items"]
     budget = json.loads(kubectl("get", "poddisruptionbudget", "k8scr", f"--namespace={NAMESPACE}", "--output=json"))
 
@@ -79,59 +70,58 @@ def test_each_replica_is_on_another_node_and_one_may_be_drained() -> None:
     assert budget["status"]["disruptionsAllowed"] == 1
 
 
-def test_the_key_is_shown_nowhere(variables: dict[str, Any]) -> None:
+def test_role_does_not_print_s3_secret_key(variables: dict[str, Any]) -> None:
     changed = {**variables, "registry_s3_access_key": "another"}
 
-    printed = deploy("--check", "--diff", "-vvv", **changed)
+    output = deploy("--check", "--diff", "-vvv", **changed)
 
-    assert "AWS_SECRET_ACCESS_KEY" in printed
-    assert SECRET_KEY not in printed
+    assert "AWS_SECRET_ACCESS_KEY" in output
+    assert SECRET_KEY not in output
 
 
 @pytest.mark.usefixtures("variables")
-def test_a_replica_serves_what_another_took(task: Task, repository: str, tmp_path: Path) -> None:
+def test_replica_serves_image_pushed_to_other_replica(task: Task, repository: str, tmp_path: Path) -> None:
     image = images.ensure("busybox")
-    push(task, image, repository)
+    push(task, image, repository, namespace=NAMESPACE)
 
-    result = pull(task, repository, tmp_path / "layout", "k8scr-1")
+    result = pull(task, repository, f"oci:{tmp_path}/layout", namespace=NAMESPACE, registry="k8scr-1")
 
     assert result["images"][0]["digest"] == image.digest, result.get("msg")
 
 
 @pytest.mark.usefixtures("variables")
-def test_a_push_goes_on_after_its_replica_was_killed(
-    task: Task, large: images.Image, repository: str, tmp_path: Path
-) -> None:
+def test_push_resumes_after_kill_of_replica(task: Task, large: images.Image, repository: str, tmp_path: Path) -> None:
     fault = later(3, lambda: kill("k8scr-0"))
 
-    result = push(task, large, repository, bandwidth=BANDWIDTH)
+    pushed = push(task, large, repository, namespace=NAMESPACE, bandwidth=BANDWIDTH)
 
     fault.join()
-    assert result["changed"], result.get("msg")
-    assert result["retries"]
-    assert pull(task, repository, tmp_path / "layout", "k8scr-1")["images"][0]["digest"] == large.digest
-    await_replicas()
+    assert pushed["changed"], pushed.get("msg")
+    assert pushed["retries"]
+    pulled = pull(task, repository, f"oci:{tmp_path}/layout", namespace=NAMESPACE, registry="k8scr-1")
+    assert pulled["images"][0]["digest"] == large.digest
+    wait_for_replicas()
 
 
 @pytest.mark.usefixtures("variables")
-def test_nodes_pull_while_a_replica_is_killed(task: Task, repository: str) -> None:
-    push(task, images.ensure("debian"), repository)
+def test_nodes_pull_during_kill_of_replica(task: Task, repository: str) -> None:
+    push(task, images.ensure("debian"), repository, namespace=NAMESPACE)
     service = kubectl("get", "service", "k8scr", f"--namespace={NAMESPACE}", "--output=jsonpath={.spec.clusterIP}")
     end = time.monotonic() + 12
     fault = later(3, lambda: kill("k8scr-0"))
 
     with ThreadPoolExecutor() as nodes:
         pulled = list(
-            nodes.map(lambda node: pulls_until(end, node.name, f"{service}:5001/{repository}:1"), layout.NODES)
+            nodes.map(lambda node: pull_until(end, node.name, f"{service}:5001/{repository}:1"), layout.NODES)
         )
 
     fault.join()
     assert all(pulled)
-    await_replicas()
+    wait_for_replicas()
 
 
-def pulls_until(end: float, node: str, reference: str) -> int:
-    """Pull on a node again and again; a pull that breaks off is begun anew, as nodes do. How many there were."""
+def pull_until(end: float, node: str, reference: str) -> int:
+    """Pull on a node repeatedly and return how many pulls succeeded. Like nodes, retry interrupted pulls."""
     command = components.inside(node, str(layout.BIN / "crane"), "validate", "--insecure", "--remote", reference)
     pulled = 0
     while time.monotonic() < end:
@@ -144,16 +134,14 @@ def pulls_until(end: float, node: str, reference: str) -> int:
     return pulled
 
 
-def test_a_registry_that_moves_to_another_node_keeps_its_images(
-    task: Task, repository: str, variables: dict[str, Any]
-) -> None:
+def test_registry_keeps_images_after_move_to_other_node(task: Task, repository: str, variables: dict[str, Any]) -> None:
     image = images.ensure("busybox")
-    push(task, image, repository)
+    push(task, image, repository, namespace=NAMESPACE)
     node = kubectl("get", "pod", "k8scr-0", f"--namespace={NAMESPACE}", "--output=jsonpath={.spec.nodeName}")
     (other,) = ({node.name for node in layout.NODES}) - {node}
 
     deploy(**variables, registry_node_selector={"kubernetes.io/hostname": other})
 
-    where = kubectl("get", "pod", "k8scr-0", f"--namespace={NAMESPACE}", "--output=jsonpath={.spec.nodeName}")
-    assert where == other
-    assert not push(task, image, repository)["changed"]
+    moved_to = kubectl("get", "pod", "k8scr-0", f"--namespace={NAMESPACE}", "--output=jsonpath={.spec.nodeName}")
+    assert moved_to == other
+    assert not push(task, image, repository, namespace=NAMESPACE)["changed"]

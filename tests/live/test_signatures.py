@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What was signed verifies on the other side, and what is about an image is found there by those who look for it."""
+"""Signatures verify after a transfer, and other clients find the referrers of a transferred image."""
 
 from __future__ import annotations
 
@@ -22,46 +22,47 @@ from cluster import layout, newer_debian, programs
 
 from .conftest import Task
 from .host_registries import HostRegistry, host_registry
+from .image_tasks import pull_entry, push_entry
 from .upstream_registries import upstream_registry
 
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 INDEX = "application/vnd.oci.image.index.v1+json"
 CONFIG = "application/vnd.oci.image.config.v1+json"
-KIND = "application/vnd.example.sbom"
+SBOM = "application/vnd.example.sbom"
 
 
 class Layout:
-    """An OCI layout of our own with an image, beside which more is put.
+    """A copy of a test image's OCI layout, to which tests add manifests and blobs.
 
     Args:
-        folder: Where it shall be.
-        image: The image's name among the test images; it is called ``app`` there.
+        folder: The folder for the copy.
+        image: The name of the test image; its tag in the copy is ``app``.
     """
 
     def __init__(self, folder: Path, image: str) -> None:
-        made = images.ensure(image)
-        shutil.copytree(made.layout, folder)
+        original = images.ensure(image)
+        shutil.copytree(original.layout, folder)
         self.folder = folder
-        self.digest = made.digest
+        self.digest = original.digest
         self._index = json.loads((folder / "index.json").read_bytes())
         (root,) = self._index["manifests"]
         root["annotations"] = {"org.opencontainers.image.ref.name": "app"}
         self.root = {key: root[key] for key in ("mediaType", "digest", "size")}
 
     def add(self, content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
-        """Put a blob there; its descriptor comes back."""
+        """Add a blob and return its descriptor."""
         digest = hashlib.sha256(content).hexdigest()
         (self.folder / f"blobs/sha256/{digest}").write_bytes(content)
         return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content), **more}
 
     def add_manifest(self, *layers: dict[str, Any], **more: Any) -> dict[str, Any]:
-        """Put a manifest there."""
+        """Add a manifest and return its descriptor."""
         config = self.add(b'{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}', CONFIG)
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": list(layers), **more}
         return self.add(json.dumps(manifest).encode(), MANIFEST)
 
     def list(self, descriptor: dict[str, Any], name: str | None = None) -> None:
-        """List a manifest among the layout's own."""
+        """Add a manifest to the layout's index."""
         annotations = {"annotations": {"org.opencontainers.image.ref.name": name}} if name else {}
         self._index["manifests"].append({**descriptor, **annotations})
         (self.folder / "index.json").write_text(json.dumps(self._index))
@@ -72,44 +73,44 @@ def crane(*arguments: str) -> bytes:
 
 
 class Cosign:
-    """The program that people sign images with, and a pair of keys.
+    """cosign with a key pair.
 
     Args:
-        folder: Where the keys are put.
+        folder: The folder for the keys.
     """
 
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
         self._run("generate-key-pair")
-        # What cosign fetches from the internet otherwise: which logs and authorities are trusted beside the key.
+        # Without this file, cosign downloads the trusted logs and authorities from the internet.
         trusted = {"mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1"}
         (folder / "trusted.json").write_text(json.dumps(trusted))
         (folder / "predicate.json").write_text('{"built": "here"}')
 
     def sign(self, image: str) -> None:
-        """Sign an image and what it lists, with signatures under the tags of old."""
+        """Sign an image or an index with its manifests, with signatures under tags, as before cosign 3."""
         self._run("sign", "--yes", "--key=cosign.key", "--tlog-upload=false", "--recursive", image)
 
     def attest(self, image: str) -> None:
-        """Sign a statement about an image, which refers to it in a bundle, as signatures do since cosign 3."""
+        """Sign a statement about an image and attach it as a referrer in a bundle, as signatures since cosign 3."""
         options = ["--type=custom", "--predicate=predicate.json", "--new-bundle-format"]
         self._run("attest", "--yes", "--key=cosign.key", "--tlog-upload=false", *options, image)
 
     def verify(self, image: str) -> str:
-        """Return the digest of an image that is signed with the key.
+        """Return the digest of an image whose signature matches the key.
 
         Raises:
-            subprocess.CalledProcessError: It is not.
+            subprocess.CalledProcessError: No signature of the image matches.
         """
         (signature, *_more) = json.loads(self._run("verify", "--key=cosign.pub", "--insecure-ignore-tlog", image))
         return str(signature["critical"]["image"]["docker-manifest-digest"])
 
     def verify_attestation(self, image: str) -> str:
-        """Return the digest of an image that a statement is about which is signed with the key.
+        """Return the digest of an image from its statement, whose signature matches the key.
 
         Raises:
-            subprocess.CalledProcessError: There is none.
+            subprocess.CalledProcessError: No statement about the image matches.
         """
         options = ["--type=custom", "--new-bundle-format", "--trusted-root=trusted.json"]
         printed = self._run("verify-attestation", "--key=cosign.pub", "--insecure-ignore-tlog", *options, image)
@@ -124,89 +125,87 @@ class Cosign:
         ).stdout
 
 
-def push(task: Task, source: Layout, repository: str, referrers: bool = True, **more: Any) -> dict[str, Any]:
-    wanted = {"source": f"oci:{source.folder}:app", "name": f"docker.io/{repository}:1", "referrers": referrers}
-    result = task("k8scr_push", images=[wanted], **more)
+def push(task: Task, source: Layout, repository: str, referrers: bool = True, **options: Any) -> dict[str, Any]:
+    """Push the image of a layout, by default with its referrers, and return the result."""
+    entry = push_entry(f"oci:{source.folder}:app", repository, referrers=referrers)
+    result = task("k8scr_push", images=[entry], **options)
     assert not result.get("failed"), result["msg"]
     return result
 
 
 @pytest.fixture
 def upstream(tmp_path: Path) -> Iterator[HostRegistry]:
-    """A registry elsewhere, where images are signed."""
+    """An upstream registry, in which cosign signs images."""
     with upstream_registry("distribution-3", tmp_path / "upstream") as running:
         yield running
 
 
 @pytest.mark.parametrize("image", ["busybox", "multi"])
-def test_what_cosign_signed_verifies_in_the_cluster_and_where_it_goes_from_there(
+def test_cosign_verifies_signatures_after_push_pull_and_push(
     task: Task, repository: str, address: str, upstream: HostRegistry, tmp_path: Path, image: str
 ) -> None:
-    ours, theirs = Cosign(tmp_path / "ours"), Cosign(tmp_path / "theirs")
-    made = images.ensure(image)
-    signed, on_disk = f"{upstream.address}/{repository}", f"oci:{tmp_path}/layout"
-    first, second = (f"docker.io/{repository}/{place}:1" for place in ("first", "second"))
-    copy = ["skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false", f"oci:{made.layout}"]
+    signer, other = Cosign(tmp_path / "signer"), Cosign(tmp_path / "other")
+    original = images.ensure(image)
+    signed, pulled = f"{upstream.address}/{repository}", f"oci:{tmp_path}/layout"
+    copy = ["skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false", f"oci:{original.layout}"]
     subprocess.run([*copy, f"docker://{signed}:1"], check=True)
-    ours.sign(f"{signed}@{made.digest}")
-    ours.attest(f"{signed}@{made.digest}")
+    signer.sign(f"{signed}@{original.digest}")
+    signer.attest(f"{signed}@{original.digest}")
+    first, second = f"{repository}/first", f"{repository}/second"
     steps = [
-        ("k8scr_push", {"source": f"docker://{signed}:1", "name": first}),
-        ("k8scr_pull", {"name": first, "dest": on_disk}),
-        ("k8scr_push", {"source": f"{on_disk}:{first}", "name": second}),
+        ("k8scr_push", push_entry(f"docker://{signed}:1", first, referrers=True)),
+        ("k8scr_pull", pull_entry(first, pulled, referrers=True)),
+        ("k8scr_push", push_entry(f"{pulled}:docker.io/{first}:1", second, referrers=True)),
     ]
     upstreams = [{"host": upstream.address, "plain_http": True}]
 
-    for module, wanted in steps:
+    for module, entry in steps:
         options = {"upstreams": upstreams} if module == "k8scr_push" else {}
-        result = task(module, images=[{**wanted, "referrers": True}], **options)
+        result = task(module, images=[entry], **options)
         assert result["changed"], result.get("msg")
 
-    for name in (first, second):
-        there = name.replace("docker.io", address)
-        assert (ours.verify(there), ours.verify_attestation(there)) == (made.digest, made.digest)
+    for target in (f"{address}/{first}:1", f"{address}/{second}:1"):
+        assert (signer.verify(target), signer.verify_attestation(target)) == (original.digest, original.digest)
         with pytest.raises(subprocess.CalledProcessError) as caught:
-            theirs.verify(there)
+            other.verify(target)
         assert "no matching signatures" in caught.value.stderr
 
 
 @pytest.fixture
 def listing(tmp_path: Path) -> Iterator[HostRegistry]:
-    """A registry that keeps lists of referrers itself."""
-    with host_registry("go-containerregistry with lists of referrers", tmp_path / "registry", "listing") as running:
+    """A registry with the referrers API."""
+    with host_registry("go-containerregistry with referrers", tmp_path / "registry", "listing") as running:
         yield running
 
 
-def test_a_registry_that_lists_referrers_lists_what_was_pushed(
+def test_registry_with_referrers_api_lists_pushed_referrers(
     task: Task, repository: str, listing: HostRegistry, tmp_path: Path
 ) -> None:
     source = Layout(tmp_path / "layout", "busybox")
-    about = source.add_manifest(source.add(b"{}", "application/json"), subject=source.root, artifactType=KIND)
-    source.list(about)
-    # Of a repository that is not there yet this registry says that it knows no such question.
+    sbom = source.add_manifest(source.add(b"{}", "application/json"), subject=source.root, artifactType=SBOM)
+    source.list(sbom)
+    # For a missing repository, this registry responds as if it did not support the referrers API.
     push(task, source, repository, referrers=False, **listing.options)
 
     result = push(task, source, repository, **listing.options)
     again = push(task, source, repository, **listing.options)
-    wanted = {"name": f"docker.io/{repository}:1", "dest": f"oci:{tmp_path}/back", "referrers": True}
-    pulled = task("k8scr_pull", images=[wanted], **listing.options)
+    entry = pull_entry(repository, f"oci:{tmp_path}/back", referrers=True)
+    pulled = task("k8scr_pull", images=[entry], **listing.options)
 
-    place = f"{listing.address}/{repository}"
+    target = f"{listing.address}/{repository}"
     oras = [str(programs.ensure(["oras"])["oras"]), "discover", "--plain-http", "--format=json"]
-    oras += ["--distribution-spec=v1.1-referrers-api", f"{place}:1"]
+    oras += ["--distribution-spec=v1.1-referrers-api", f"{target}:1"]
     found = subprocess.run(oras, check=True, capture_output=True).stdout
-    assert [each["digest"] for each in json.loads(found)["referrers"]] == [about["digest"]]
-    assert [image["digest"] for image in result["images"]] == [source.digest, about["digest"]]
+    assert [each["digest"] for each in json.loads(found)["referrers"]] == [sbom["digest"]]
+    assert [image["digest"] for image in result["images"]] == [source.digest, sbom["digest"]]
     assert not again["changed"]
-    assert [image["digest"] for image in pulled["images"]] == [source.digest, about["digest"]], pulled.get("msg")
-    # Where the registry keeps the list, nobody keeps another one under a tag.
-    assert crane("ls", place).split() == [b"1"]
+    assert [image["digest"] for image in pulled["images"]] == [source.digest, sbom["digest"]], pulled.get("msg")
+    # With the referrers API, the push creates no list under a tag.
+    assert crane("ls", target).split() == [b"1"]
 
 
-def test_attestations_that_an_index_lists_travel_with_it(
-    task: Task, repository: str, address: str, tmp_path: Path
-) -> None:
-    # As buildx writes provenance and SBOMs: in the index, as an image for no platform.
+def test_push_copies_attestations_of_index(task: Task, repository: str, address: str, tmp_path: Path) -> None:
+    # buildx adds provenance and SBOMs to the index as images for an unknown platform.
     source = Layout(tmp_path / "layout", "busybox")
     attestation = source.add_manifest(source.add(b"{}", "application/vnd.in-toto+json"))
     annotations = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": source.digest}
@@ -217,17 +216,16 @@ def test_attestations_that_an_index_lists_travel_with_it(
     ]
     index = source.add(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode(), INDEX)
     source.list(index, "attested")
-    names = {name: f"docker.io/{repository}:{name}" for name in ("whole", "reduced")}
-    from_layout = f"oci:{source.folder}:attested"
+    attested = f"oci:{source.folder}:attested"
 
     result = task(
         "k8scr_push",
         images=[
-            {"source": from_layout, "name": names["whole"]},
-            {"source": from_layout, "name": names["reduced"], "platforms": ["linux/amd64"]},
+            push_entry(attested, repository),
+            {"source": attested, "name": f"docker.io/{repository}:reduced", "platforms": ["linux/amd64"]},
         ],
     )
 
-    digests = [crane("digest", f"{address}/{repository}:{name}").decode().strip() for name in names]
+    digests = [crane("digest", f"{address}/{repository}:{tag}").decode().strip() for tag in ("1", "reduced")]
     assert digests == [index["digest"], source.digest], result.get("msg")
     crane("validate", "--remote", f"{address}/{repository}@{attestation['digest']}")

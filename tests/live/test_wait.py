@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Waiting for the registry: it answers, it does not and the cluster says why, or waiting does not help."""
+"""k8scr_wait with a registry that responds, one that does not respond, and errors that waiting cannot resolve."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from cluster import users
 
 from .conftest import Task
 
-PATIENCE = 60
-AT_ONCE = 15
-"""Seconds that a task may take on a busy machine if it does not wait."""
+WAIT_TIMEOUT = 60
+WITHOUT_WAITING = 15
+"""The longest duration of a task that does not wait, in seconds, on a busy machine."""
 
 
-def test_a_registry_that_answers_is_not_waited_for(task: Task) -> None:
+def test_wait_returns_immediately_when_registry_responds(task: Task) -> None:
     result = task("k8scr_wait")
 
     assert not result["changed"]
     assert "elapsed" in result
 
 
-def test_a_registry_that_does_not_answer_is_told_with_what_the_api_server_says(task: Task) -> None:
+def test_wait_reports_error_of_api_server_when_registry_does_not_respond(task: Task) -> None:
     start = time.monotonic()
 
     result = task("k8scr_wait", registry_port=5999, wait_timeout=2)
@@ -34,29 +34,29 @@ def test_a_registry_that_does_not_answer_is_told_with_what_the_api_server_says(t
     assert "connection refused" in result["msg"]
 
 
-def test_a_pod_that_is_not_there_is_told_at_once(task: Task) -> None:
+def test_wait_fails_immediately_when_pod_is_missing(task: Task) -> None:
     start = time.monotonic()
 
-    result = task("k8scr_wait", registry="k8scr-9", wait_timeout=PATIENCE)
+    result = task("k8scr_wait", registry="k8scr-9", wait_timeout=WAIT_TIMEOUT)
 
-    assert time.monotonic() - start < AT_ONCE
+    assert time.monotonic() - start < WITHOUT_WAITING
     assert "there is no Pod k8scr-9 in namespace k8scr" in result["msg"]
 
 
-def test_a_right_that_is_missing_is_told_at_once(task: Task) -> None:
+def test_wait_fails_immediately_when_permission_is_missing(task: Task) -> None:
     kubeconfig = str(users.make("stranger"))
     start = time.monotonic()
 
-    result = task("k8scr_wait", kubeconfig=kubeconfig, wait_timeout=PATIENCE)
+    result = task("k8scr_wait", kubeconfig=kubeconfig, wait_timeout=WAIT_TIMEOUT)
 
-    assert time.monotonic() - start < AT_ONCE
+    assert time.monotonic() - start < WITHOUT_WAITING
     assert 'User "stranger" cannot get resource "pods/proxy"' in result["msg"]
 
 
-def test_check_mode_waits_for_nothing(task: Task) -> None:
+def test_wait_returns_immediately_in_check_mode(task: Task) -> None:
     start = time.monotonic()
 
-    result = task("k8scr_wait", check_mode=True, registry="k8scr-9", wait_timeout=PATIENCE)
+    result = task("k8scr_wait", check_mode=True, registry="k8scr-9", wait_timeout=WAIT_TIMEOUT)
 
-    assert time.monotonic() - start < AT_ONCE
+    assert time.monotonic() - start < WITHOUT_WAITING
     assert not result.get("failed")

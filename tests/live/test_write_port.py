@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Clients that only reach the registry's addresses read from its read-only port and write nowhere."""
+"""Clients with direct access to the registry's ports can read from the read-only port and cannot write."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from cluster import components, image_archive, layout
 from cluster.images import ctr
 
 from .conftest import Task, kubectl
+from .image_tasks import push
 from .registry_role import deploy
 
 WRITE_PORT, READ_ONLY_PORT = 5000, 5001
@@ -32,7 +33,7 @@ while read -r method host port path; do
   echo "$method $port $path ${status#* }"
 done
 """
-"""Sends the requests that standard input names, and prints each with the status line of its response."""
+"""Sends the requests in standard input and prints each request with the status line of its response."""
 
 Request = tuple[str, int, str]
 Send = Callable[[Sequence[Request]], list[tuple[Request, str]]]
@@ -40,13 +41,13 @@ Send = Callable[[Sequence[Request]], list[tuple[Request, str]]]
 
 @pytest.fixture(scope="module")
 def pod_address(registry: str) -> str:
-    """The address of the registry's Pod."""
+    """The IP address of the registry's Pod."""
     return kubectl("get", "pod", registry, "--namespace=k8scr", "--output=jsonpath={.status.podIP}")
 
 
 @pytest.fixture(scope="module")
 def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """A Pod with the program nc on each node: the Pod's name by the node's."""
+    """A Pod with the program nc on each node: Pod names by node name."""
     archive, names = tmp_path_factory.mktemp("image") / "image.tar", {}
     image_archive.write(image_archive.Image(IMAGE, BUSYBOX, command=["sleep", "infinity"]), archive)
     for node in layout.NODES:
@@ -68,12 +69,12 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
             ctr(node, "images", "remove", IMAGE)
 
 
-PLACES = ["host", *(f"{kind} {node.name}" for kind in ("node", "Pod on") for node in layout.NODES)]
+CLIENTS = ["host", *(f"{kind} {node.name}" for kind in ("node", "Pod on") for node in layout.NODES)]
 
 
-@pytest.fixture(params=PLACES)
+@pytest.fixture(params=CLIENTS)
 def send(request: pytest.FixtureRequest, pods: dict[str, str], pod_address: str) -> Send:
-    """Sends requests to the registry's Pod from the host, from a node or from a Pod, and returns the status codes."""
+    """Sends requests to the registry's Pod from the host, a node or a Pod, and returns the status codes."""
     kind, _space, node = request.param.rpartition(" ")
     commands = {
         "": lambda: [str(BUSYBOX), "sh", "-c", SCRIPT, str(BUSYBOX)],
@@ -87,23 +88,23 @@ def send(request: pytest.FixtureRequest, pods: dict[str, str], pod_address: str)
     def run(requests: Sequence[Request]) -> list[tuple[Request, str]]:
         lines = "".join(f"{method} {pod_address} {port} {path}\n" for method, port, path in requests)
         done = subprocess.run(commands[kind](), input=lines, capture_output=True, text=True, check=True)
-        answered = [line.split(" ", maxsplit=4) for line in done.stdout.splitlines()]
-        assert len(answered) == len(requests), done.stderr
-        return [((method, int(port), path), status) for method, port, path, status, _reason in answered]
+        responses = [line.split(" ", maxsplit=4) for line in done.stdout.splitlines()]
+        assert len(responses) == len(requests), done.stderr
+        return [((method, int(port), path), status) for method, port, path, status, _reason in responses]
 
     return run
 
 
 @pytest.fixture(scope="module")
-def deleting() -> Iterator[None]:
-    """The registry allows deletion, so that only its write path protects it."""
+def deletion() -> Iterator[None]:
+    """A registry that allows deletion, so that only the write path protects its images."""
     deploy(registry_lose_images=True, registry_delete=True)
     yield
     deploy(registry_lose_images=True)
 
 
-def requests_that_write(repository: str, digest: str) -> list[Request]:
-    """Return every request with which the specification has clients write or delete, below every guessed path."""
+def write_requests(repository: str, digest: str) -> list[Request]:
+    """Return each write or delete request of the distribution specification, below each guessed path."""
     targets = [
         ("POST", "blobs/uploads/"),
         ("POST", f"blobs/uploads/?digest={digest}"),
@@ -124,49 +125,46 @@ def requests_that_write(repository: str, digest: str) -> list[Request]:
 
 
 def state_of(repository: str) -> tuple[str, str]:
-    """Return the repositories of the registry and the tags of one, as the read-only port lists them."""
+    """Return the list of repositories and the tags of one repository, from the read-only port."""
     proxy = f"/api/v1/namespaces/k8scr/pods/k8scr-0:{READ_ONLY_PORT}/proxy/v2"
     return kubectl("get", "--raw", f"{proxy}/_catalog"), kubectl("get", "--raw", f"{proxy}/{repository}/tags/list")
 
 
-def test_no_request_without_write_path_writes_or_deletes(
-    deleting: None, task: Task, repository: str, send: Send
+def test_registry_rejects_writes_and_deletes_without_write_path(
+    deletion: None, task: Task, repository: str, send: Send
 ) -> None:
-    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
-    (pushed,) = task("k8scr_push", images=[source])["images"]
+    (pushed,) = push(task, images.ensure("busybox"), repository)["images"]
     before = state_of(repository)
 
-    answered = send(requests_that_write(repository, pushed["digest"]))
+    responses = send(write_requests(repository, pushed["digest"]))
 
-    # distribution redirects a path that is not clean, and the clean one is not served either.
-    assert {status for _request, status in answered} <= {"301", "307", "308", "400", "404", "405"}
+    # distribution redirects paths that are not clean; it does not serve the clean paths either.
+    assert {status for _request, status in responses} <= {"301", "307", "308", "400", "404", "405"}
     assert state_of(repository) == before
-    again = task("k8scr_push", images=[source])
+    again = push(task, images.ensure("busybox"), repository)
     assert not again["changed"], again.get("msg")
 
 
-def test_write_port_answers_nothing_but_its_root(task: Task, repository: str, send: Send) -> None:
-    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
-    task("k8scr_push", images=[source])
+def test_write_port_serves_only_its_root_without_write_path(task: Task, repository: str, send: Send) -> None:
+    push(task, images.ensure("busybox"), repository)
     paths = ["/v2/", "/v2/_catalog", f"/v2/{repository}/tags/list", f"/v2/{repository}/manifests/1", "/metrics"]
 
-    answered = send([("GET", WRITE_PORT, f"{guess}{path}") for guess in ("", "/k8scr") for path in paths])
+    responses = send([("GET", WRITE_PORT, f"{guess}{path}") for guess in ("", "/k8scr") for path in paths])
     root = send([("GET", WRITE_PORT, "/")])
 
-    assert {status for _request, status in answered} == {"404"}
+    assert {status for _request, status in responses} == {"404"}
     assert [status for _request, status in root] == ["200"]
 
 
 def test_read_only_port_serves_pulls(task: Task, repository: str, send: Send) -> None:
-    source = {"source": f"oci:{images.ensure('busybox').layout}", "name": f"docker.io/{repository}:1"}
-    task("k8scr_push", images=[source])
+    push(task, images.ensure("busybox"), repository)
 
-    answered = send([("GET", READ_ONLY_PORT, f"/v2/{repository}/tags/list")])
+    responses = send([("GET", READ_ONLY_PORT, f"/v2/{repository}/tags/list")])
 
-    assert [status for _request, status in answered] == ["200"]
+    assert [status for _request, status in responses] == ["200"]
 
 
-def test_write_path_is_in_no_object_but_its_secret(registry: str) -> None:
+def test_only_secret_contains_write_path(registry: str) -> None:
     encoded = kubectl("get", "secret", "k8scr-write", "--namespace=k8scr", "--output=jsonpath={.data.path}")
     path = base64.b64decode(encoded).decode().strip("/")
     kinds = "pods,statefulsets,controllerrevisions,configmaps,services,endpointslices,roles,events,secrets"
@@ -174,9 +172,9 @@ def test_write_path_is_in_no_object_but_its_secret(registry: str) -> None:
     found = json.loads(kubectl("get", kinds, "--namespace=k8scr", "--output=json"))["items"]
 
     assert len(path) == 48
-    holding = [
+    with_path = [
         (item["kind"], item["metadata"]["name"])
         for item in found
         if path in json.dumps(item) or encoded in json.dumps(item)
     ]
-    assert holding == [("Secret", "k8scr-write")]
+    assert with_path == [("Secret", "k8scr-write")]

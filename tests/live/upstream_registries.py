@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Upstream registries that want to know who asks: real ones, and a token server that signs for them."""
+"""Upstream registries with authentication, and a token server for them."""
 
 from __future__ import annotations
 
@@ -25,15 +25,17 @@ from cluster import layout
 from .host_registries import HostRegistry
 
 USER = "puller"
-PASSWORD = "secret"  # noqa: S105 - for registries that live as long as a test
+PASSWORD = "secret"  # noqa: S105 - for registries that run as long as a test
 _HTPASSWD = f"{USER}:$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 _SERVICE = "upstream"
 
 
 @contextmanager
-def upstream_registry(make: str, folder: Path, variables: Mapping[str, str] | None = None) -> Iterator[HostRegistry]:
-    """A registry that runs until the end of the block."""
-    registry = HostRegistry(make, folder, pod="", variables=variables)
+def upstream_registry(
+    implementation: str, folder: Path, variables: Mapping[str, str] | None = None
+) -> Iterator[HostRegistry]:
+    """Run a registry without a Pod until the end of the block."""
+    registry = HostRegistry(implementation, folder, pod="", variables=variables)
     try:
         registry.start()
         yield registry
@@ -42,7 +44,7 @@ def upstream_registry(make: str, folder: Path, variables: Mapping[str, str] | No
 
 
 def basic_authentication(folder: Path) -> dict[str, str]:
-    """What has a registry want :data:`USER` and :data:`PASSWORD`."""
+    """Return the environment variables with which a registry requires :data:`USER` and :data:`PASSWORD`."""
     file = folder / "htpasswd"
     file.write_text(_HTPASSWD)
     return {
@@ -52,8 +54,8 @@ def basic_authentication(folder: Path) -> dict[str, str]:
     }
 
 
-def make_certificate(folder: Path) -> tuple[Path, Path]:
-    """A certificate for this machine's address that vouches for itself, and its key."""
+def self_signed_certificate(folder: Path) -> tuple[Path, Path]:
+    """Create a self-signed certificate for this machine's address, and its key."""
     certificate, key = folder / "certificate.pem", folder / "key.pem"
     command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=upstream"]
     command += ["-addext", f"subjectAltName=IP:{layout.HOST_ADDRESS}", "-keyout", str(key), "-out", str(certificate)]
@@ -62,18 +64,16 @@ def make_certificate(folder: Path) -> tuple[Path, Path]:
 
 
 class TokenServer:
-    """Gives tokens to :data:`USER`, signed as distribution's registry wants them.
-
-    Distribution, "Token Authentication Implementation".
+    """Issues tokens to :data:`USER`, signed as in distribution's "Token Authentication Implementation".
 
     Attributes:
-        scopes: What tokens were asked for, in order.
-        lifetime: Seconds that a token is good for.
-        variables: What has a registry believe this server.
+        scopes: The scopes of the token requests, in order.
+        lifetime: Seconds until a token expires.
+        variables: The environment variables with which a registry accepts these tokens.
     """
 
     def __init__(self, folder: Path) -> None:
-        self.certificate, self._key = make_certificate(folder)
+        self.certificate, self._key = self_signed_certificate(folder)
         self.scopes: list[str] = []
         self.lifetime = 300
         handler = type("Handler", (_Handler,), {"tokens": self})
@@ -88,7 +88,7 @@ class TokenServer:
 
     @contextmanager
     def running(self) -> Iterator[TokenServer]:
-        """Answer until the end of the block."""
+        """Serve requests until the end of the block."""
         thread = threading.Thread(target=self._server.serve_forever, args=(0.05,))
         thread.start()
         try:
@@ -99,7 +99,7 @@ class TokenServer:
             thread.join()
 
     def token(self, scope: str) -> str:
-        """Return a signed token for a scope, as in ``repository:team/api:pull``."""
+        """Return a signed token for a scope such as ``repository:team/api:pull``."""
         self.scopes.append(scope)
         kind, name, actions = scope.split(":") if scope else ("", "", "")
         pem = self.certificate.read_text().split("-----")[2]
@@ -125,14 +125,14 @@ class _Handler(BaseHTTPRequestHandler):
     tokens: ClassVar[TokenServer]
 
     def do_GET(self) -> None:
-        known = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
-        if self.headers.get("Authorization") != f"Basic {known}":
-            self._answer(401, {"details": "who are you?"})
+        credentials = base64.b64encode(f"{USER}:{PASSWORD}".encode()).decode()
+        if self.headers.get("Authorization") != f"Basic {credentials}":
+            self._respond(401, {"details": "unknown user"})
             return
-        query = parse_qs(urlsplit(self.path).query)
-        self._answer(200, {"token": self.tokens.token(query.get("scope", [""])[0]), "expires_in": self.tokens.lifetime})
+        scope = parse_qs(urlsplit(self.path).query).get("scope", [""])[0]
+        self._respond(200, {"token": self.tokens.token(scope), "expires_in": self.tokens.lifetime})
 
-    def _answer(self, status: int, value: Mapping[str, Any]) -> None:
+    def _respond(self, status: int, value: Mapping[str, Any]) -> None:
         body = json.dumps(value).encode()
         self.send_response(status)
         self.send_header("Content-Length", str(len(body)))
@@ -140,7 +140,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     def log_message(self, *_args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def _encode(content: bytes) -> str:

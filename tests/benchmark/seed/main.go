@@ -2,17 +2,17 @@
 // GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command seed moves an image the way that the kubectl plugin k8scr does: go-containerregistry does all of it, and a
-// round tripper has its requests go through the Pod proxy of the API server, with client-go's transport, over HTTP/2.
+// Command seed pushes and pulls one image with the method of the kubectl plugin k8scr: go-containerregistry with a round
+// tripper that sends its requests through the API server's Pod proxy, with client-go's transport over HTTP/2.
 //
 //	seed push oci:FOLDER | docker-archive:FILE | docker-daemon:NAME  REPOSITORY:TAG
 //	seed pull REPOSITORY:TAG  oci:FOLDER | docker-archive:FILE | docker-daemon:NAME
 //	seed serve ADDRESS
 //
-// The environment says where: SEED_PROXY is the URL of the Pod's proxy, KUBECONFIG the file for its API server. The
-// last is the registry that goes with the plugin, which keeps everything in memory.
+// Environment variables: SEED_PROXY is the URL of the Pod proxy, KUBECONFIG the kubeconfig for its API server. The
+// command "serve" runs the plugin's registry, which keeps all data in memory.
 //
-// go.mod has the versions of the plugin's libraries, today.mod those of today.
+// go.mod has the plugin's versions of the libraries, today.mod the current ones.
 package main
 
 import (
@@ -37,20 +37,20 @@ import (
 	"k8s.io/client-go/tools/clientcmd"
 )
 
-// road sends what is meant for a registry to the Pod's proxy instead.
-type road struct {
+// podProxy is a round tripper that sends the requests for a registry to the Pod proxy.
+type podProxy struct {
 	proxy *url.URL
 	next  http.RoundTripper
 }
 
-func (r road) RoundTrip(request *http.Request) (*http.Response, error) {
+func (p podProxy) RoundTrip(request *http.Request) (*http.Response, error) {
 	sent := request.Clone(request.Context())
-	sent.URL.Scheme, sent.URL.Host, sent.Host = r.proxy.Scheme, r.proxy.Host, r.proxy.Host
-	// The API server has put the prefix before the path of a Location already.
-	if !strings.HasPrefix(sent.URL.Path, r.proxy.Path) {
-		sent.URL.Path = r.proxy.Path + sent.URL.Path
+	sent.URL.Scheme, sent.URL.Host, sent.Host = p.proxy.Scheme, p.proxy.Host, p.proxy.Host
+	// The API server adds the prefix to the path of a Location.
+	if !strings.HasPrefix(sent.URL.Path, p.proxy.Path) {
+		sent.URL.Path = p.proxy.Path + sent.URL.Path
 	}
-	return r.next.RoundTrip(sent)
+	return p.next.RoundTrip(sent)
 }
 
 func main() {
@@ -60,21 +60,21 @@ func main() {
 	}
 }
 
-func run(words []string) error {
-	if len(words) == 2 && words[0] == "serve" {
-		return http.ListenAndServe(words[1], registry.New())
+func run(arguments []string) error {
+	if len(arguments) == 2 && arguments[0] == "serve" {
+		return http.ListenAndServe(arguments[1], registry.New())
 	}
-	if len(words) != 3 {
+	if len(arguments) != 3 {
 		return fmt.Errorf("usage: seed push SOURCE NAME, seed pull NAME DESTINATION, seed serve ADDRESS")
 	}
 	transport, err := transport()
 	if err != nil {
 		return err
 	}
-	if words[0] == "push" {
-		return push(words[1], words[2], transport)
+	if arguments[0] == "push" {
+		return push(arguments[1], arguments[2], transport)
 	}
-	return pull(words[1], words[2], transport)
+	return pull(arguments[1], arguments[2], transport)
 }
 
 func transport() (http.RoundTripper, error) {
@@ -87,7 +87,7 @@ func transport() (http.RoundTripper, error) {
 		return nil, err
 	}
 	next, err := rest.TransportFor(config)
-	return road{proxy, next}, err
+	return podProxy{proxy, next}, err
 }
 
 func push(source, target string, transport http.RoundTripper) error {
@@ -103,10 +103,10 @@ func push(source, target string, transport http.RoundTripper) error {
 }
 
 func open(source string) (v1.Image, error) {
-	kind, place, _ := strings.Cut(source, ":")
+	kind, location, _ := strings.Cut(source, ":")
 	switch kind {
 	case "oci":
-		index, err := layout.ImageIndexFromPath(place)
+		index, err := layout.ImageIndexFromPath(location)
 		if err != nil {
 			return nil, err
 		}
@@ -115,33 +115,33 @@ func open(source string) (v1.Image, error) {
 			return nil, err
 		}
 		image, err := index.Image(manifest.Manifests[0].Digest)
-		return kept{image, layout.Path(place)}, err
+		return layoutImage{image, layout.Path(location)}, err
 	case "docker-archive":
-		return tarball.ImageFromPath(place, nil)
+		return tarball.ImageFromPath(location, nil)
 	case "docker-daemon":
-		reference, err := name.ParseReference(place)
+		reference, err := name.ParseReference(location)
 		if err != nil {
 			return nil, err
 		}
 		return daemon.Image(reference)
 	}
-	return nil, fmt.Errorf("what kind of source is %s?", source)
+	return nil, fmt.Errorf("unknown transport of source %s", source)
 }
 
-// kept is an image in a layout. The plugin's version of the library reads no layer there that is not compressed.
-type kept struct {
+// layoutImage is an image in a layout. The plugin's version of the library cannot read uncompressed layers of a layout.
+type layoutImage struct {
 	v1.Image
 	path layout.Path
 }
 
-func (k kept) Layers() ([]v1.Layer, error) {
-	manifest, err := k.Manifest()
+func (i layoutImage) Layers() ([]v1.Layer, error) {
+	manifest, err := i.Manifest()
 	if err != nil {
 		return nil, err
 	}
 	layers := make([]v1.Layer, len(manifest.Layers))
 	for number, described := range manifest.Layers {
-		if layers[number], err = partial.CompressedToLayer(blob{described, k.path}); err != nil {
+		if layers[number], err = partial.CompressedToLayer(blob{described, i.path}); err != nil {
 			return nil, err
 		}
 	}
@@ -167,23 +167,23 @@ func pull(source, destination string, transport http.RoundTripper) error {
 	if err != nil {
 		return err
 	}
-	kind, place, _ := strings.Cut(destination, ":")
+	kind, location, _ := strings.Cut(destination, ":")
 	switch kind {
 	case "oci":
-		path, err := layout.Write(place, empty.Index)
+		path, err := layout.Write(location, empty.Index)
 		if err != nil {
 			return err
 		}
 		return path.AppendImage(image)
 	case "docker-archive":
-		return tarball.WriteToFile(place, reference, image)
+		return tarball.WriteToFile(location, reference, image)
 	case "docker-daemon":
-		tag, err := name.NewTag(place)
+		tag, err := name.NewTag(location)
 		if err != nil {
 			return err
 		}
 		_, err = daemon.Write(tag, image)
 		return err
 	}
-	return fmt.Errorf("what kind of destination is %s?", destination)
+	return fmt.Errorf("unknown transport of destination %s", destination)
 }

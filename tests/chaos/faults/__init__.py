@@ -2,71 +2,79 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The faults, one class for each. What is random in one is drawn when it is made."""
+"""Faults, one class each; instances draw their random parameters."""
 
 from __future__ import annotations
 
-from .box import (
-    AnswerLost,
+from .base import Fault
+from .components import (
+    ApiServerKilled,
+    ClusterPodDeleted,
+    ContainerdRestarted,
+    ControllerManagerKilled,
+    PermissionsRevoked,
+    PodRescheduled,
+    PodRescheduledWithoutStorage,
+    RegistryKilled,
+)
+from .connection import (
+    ApiServerUnreachable,
+    ConnectionReset,
+    CutAfterBytes,
+    CutInHeader,
+    HighLatency,
+    LowBandwidth,
+    Stall,
+)
+from .disk import ClientDiskFull, RegistryDiskFull, SourceChanged, SourceTruncated
+from .module_runs import ConcurrentPrune, ConcurrentPull, ConcurrentPush, ModuleKilled
+from .proxy import (
     BadGateway,
     BodyLimit,
     GatewayTimeout,
     HalfClosed,
-    IdleCut,
-    ResetInAHeader,
+    IdleTimeout,
+    ResetInHeader,
+    ResponseLost,
     TokenExpired,
     TokenRenewed,
 )
-from .cluster_parts import (
-    ApiServerKilled,
-    ContainerdRestarted,
-    ControllerManagerGone,
-    PodOfTheClusterDeleted,
-    PodRescheduled,
-    PodRescheduledFromMemory,
-    RegistryKilled,
-    RightsTakenAway,
-)
-from .disk import ClientDiskFull, RegistryDiskFull, SourceChanged, SourceTruncated
-from .fault import Fault
-from .line import ApiServerAway, Cut, CutInAHeader, Long, Reset, Slow, Stall
-from .run import Killed, PrunedMeanwhile, PulledMeanwhile, Twin
 
 CLUSTER_FAULTS: tuple[type[Fault], ...] = (
     ApiServerKilled,
-    ControllerManagerGone,
-    PodOfTheClusterDeleted,
+    ControllerManagerKilled,
+    ClusterPodDeleted,
     ContainerdRestarted,
 )
-"""Those that whoever else uses the cluster notices."""
+"""Faults that affect other users of the cluster."""
 
 FAULTS: tuple[type[Fault], ...] = (
-    ApiServerAway,
-    Cut,
-    CutInAHeader,
-    Reset,
+    ApiServerUnreachable,
+    CutAfterBytes,
+    CutInHeader,
+    ConnectionReset,
     Stall,
-    Slow,
-    Long,
+    LowBandwidth,
+    HighLatency,
     BodyLimit,
     BadGateway,
     GatewayTimeout,
-    IdleCut,
-    ResetInAHeader,
+    IdleTimeout,
+    ResetInHeader,
     HalfClosed,
-    AnswerLost,
+    ResponseLost,
     TokenRenewed,
     TokenExpired,
-    RightsTakenAway,
+    PermissionsRevoked,
     RegistryKilled,
     PodRescheduled,
-    PodRescheduledFromMemory,
+    PodRescheduledWithoutStorage,
     RegistryDiskFull,
     ClientDiskFull,
     SourceChanged,
     SourceTruncated,
-    Killed,
-    Twin,
-    PulledMeanwhile,
-    PrunedMeanwhile,
+    ModuleKilled,
+    ConcurrentPush,
+    ConcurrentPull,
+    ConcurrentPrune,
 )

@@ -2,7 +2,7 @@
 // GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// The registry of go-containerregistry as `crane registry serve` runs it, but with its referrers API switched on.
+// Command listing_registry runs the registry of `crane registry serve` with the referrers API enabled.
 package main
 
 import (

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Something that is no image: an OCI artifact, as registries keep charts, policies and signatures."""
+"""An OCI artifact, the format in which registries store charts, policies and signatures."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FILES = {
 
 
 def make(folder: Path, _scratch: Path) -> None:
-    """Write the artifact as the image specification's guidelines say; it takes no tool."""
+    """Write the artifact according to the guidelines of the image specification, without a tool."""
     layout = Layout(folder / "layout")
     layout.create()
     files = [

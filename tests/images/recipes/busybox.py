@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""BusyBox, the smallest image that a Pod can run and a person can look around in."""
+"""BusyBox, a small image with a shell for Pods."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATH = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Make the image as layout, as OCI archive and as Docker archive."""
+    """Make the image as an OCI layout, an OCI archive and a Docker archive."""
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     image.unpack()
     fill(image.rootfs)
@@ -30,7 +30,7 @@ def make(folder: Path, scratch: Path) -> None:
 
 
 def fill(rootfs: Path) -> None:
-    """A root filesystem in which a shell and sleep are found."""
+    """Write BusyBox, its applets and the basic folders and files to a root filesystem."""
     binary = rootfs / "bin" / "busybox"
     binary.parent.mkdir(parents=True)
     shutil.copy2(static_binary(), binary)
@@ -45,6 +45,6 @@ def fill(rootfs: Path) -> None:
 
 
 def static_binary() -> Path:
-    """The machine's BusyBox, which the image's name says is 1.36 and Debian says is a little older."""
+    """Return the machine's BusyBox; Debian's version is a little older than the image's tag 1.36."""
     require("busybox")
     return Path(str(shutil.which("busybox", path=ENVIRONMENT["PATH"])))

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A Debian, for its size and for everything that real root filesystems hold."""
+"""A Debian image, for its size and for all kinds of files in a real root filesystem."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cluster import packages
 
-from ..tools import Podman, Umoci, require, run_private, skopeo
+from ..tools import Podman, Umoci, require, run_isolated, skopeo
 
 SUMMARY = "a Debian root filesystem and three changes to it, with debootstrap (about a minute)"
 SUITE = "bookworm"
@@ -22,19 +22,19 @@ ENTER = 'mount -t proc proc "$0/proc" && mount --rbind /dev "$0/dev" && exec chr
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Make the image as layout and OCI archive with compressed layers, and as Podman's archive without."""
+    """Make an OCI layout and an OCI archive with compressed layers, and a Docker archive with uncompressed ones."""
     require("debootstrap", "umoci", "skopeo", "podman")
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     image.unpack()
 
-    run_private("debootstrap", "--variant=minbase", SUITE, image.rootfs, *_mirror())
+    run_isolated("debootstrap", "--variant=minbase", SUITE, image.rootfs, *_mirror())
     _empty(image.rootfs / "dev")
-    _forget_packages(image.rootfs)
+    _delete_package_caches(image.rootfs)
     image.commit("debootstrap")
 
     _inside(image.rootfs, "apt-get", "-q", "update")
     _inside(image.rootfs, "apt-get", "-q", "-y", "install", "--no-install-recommends", *PACKAGES)
-    _forget_packages(image.rootfs)
+    _delete_package_caches(image.rootfs)
     image.commit("apt-get install")
 
     _slim(image.rootfs)
@@ -52,29 +52,29 @@ def make(folder: Path, scratch: Path) -> None:
 
 
 def _mirror() -> list[str]:
-    # The one that this machine's own packages come from, if it is a Debian of the same release.
+    # The mirror of this machine's packages, if it runs the same Debian release.
     return packages.mirrors(f"Codename: {SUITE}")[:1]
 
 
 def _inside(rootfs: Path, *command: str) -> None:
-    run_private("sh", "-c", ENTER, rootfs, *command, env={"DEBIAN_FRONTEND": "noninteractive"})
+    run_isolated("sh", "-c", ENTER, rootfs, *command, env={"DEBIAN_FRONTEND": "noninteractive"})
 
 
-def _forget_packages(rootfs: Path) -> None:
+def _delete_package_caches(rootfs: Path) -> None:
     _inside(rootfs, "apt-get", "clean")
     _empty(rootfs / "var/lib/apt/lists")
 
 
 def _slim(rootfs: Path) -> None:
-    # Whole folders and single files go: whiteouts of both kinds.
+    # Delete whole folders and single files, for both kinds of whiteouts.
     for folder in ("usr/share/locale", "usr/share/info"):
         shutil.rmtree(rootfs / folder, ignore_errors=True)
-    for copyright_file in (rootfs / "usr/share/doc").glob("*/changelog*"):
-        copyright_file.unlink()
+    for changelog in (rootfs / "usr/share/doc").glob("*/changelog*"):
+        changelog.unlink()
 
 
 def _change(rootfs: Path) -> None:
-    # What differs between tar implementations: links of both kinds, modes, owners, long and foreign names.
+    # Tar implementations differ in both kinds of links, in modes and owners, and in long and non-ASCII names.
     (rootfs / "etc/motd").write_text("Delivered through the API server.\n")
     (rootfs / "etc/issue").unlink()
     application = rootfs / "opt/application"
@@ -87,7 +87,7 @@ def _change(rootfs: Path) -> None:
     (application / "Größe-数据").write_text("a name that is not ASCII\n")
     (application / ("long-" * 45)).write_text("a name longer than a tar header has room for\n")
     os.chown(application, 1000, 1000)
-    # A folder made anew, and a file replaced by a folder.
+    # A folder that is replaced, and a file that is replaced by a folder.
     shutil.rmtree(rootfs / "usr/share/doc/curl")
     (rootfs / "usr/share/doc/curl").mkdir()
     (rootfs / "usr/share/doc/curl/README").write_text("see https://curl.se/\n")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Many tiny layers: what costs a request each, and hardly a byte."""
+"""An image with many tiny layers, whose cost is the requests and not the bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ TAG = f"example.com/deep/layers:{COUNT}"
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Insert the files one by one."""
+    """Make an OCI layout with one file in each layer."""
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     for number in range(1, COUNT + 1):
         file = scratch / f"{number}.txt"

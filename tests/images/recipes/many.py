@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One Docker archive with two images that share layers."""
+"""A Docker archive with two images that share layers."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TAGS = ("localhost/team/api:1.0", "localhost/team/web:2.1")
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Build the images as their teams would and save them together."""
+    """Build the images and save them together."""
     context = scratch / "context"
     busybox.fill(context / "rootfs")
     (context / "base").write_text('FROM scratch\nCOPY rootfs /\nCMD ["sh"]\n')

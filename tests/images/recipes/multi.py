@@ -25,13 +25,13 @@ ENTRYPOINT ["/waiter"]
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Make the index as layout and as OCI archive."""
+    """Make the index as an OCI layout and an OCI archive."""
     build(folder / "layout", scratch)
     skopeo("copy", "--all", f"oci:{folder / 'layout'}:{TAG}", f"oci-archive:{folder / 'oci-archive.tar'}:{TAG}")
 
 
 def build(layout: Path, scratch: Path) -> None:
-    """Compile the program for each platform, and have Podman make one image of both."""
+    """Compile the program for each platform, and build an index of both images with Podman."""
     context = scratch / "context"
     context.mkdir()
     (context / "Containerfile").write_text(CONTAINERFILE)

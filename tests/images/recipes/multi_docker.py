@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The index of two platforms with Docker's media types, as registries still hold many."""
+"""The index of two platforms with Docker media types, which are still common in registries."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ SOURCES = [Path(multi.__file__), *multi.SOURCES]
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Convert the index: skopeo writes only the OCI's media types into a layout, but any into its own plain folder.
+    """Convert the index with skopeo and copy the result to an OCI layout.
 
-    That has a file for each blob, named by its digest, and `manifest.json`, the list. What it made
-    there moves into the layout byte for byte.
+    skopeo writes only OCI media types to a layout. A folder with the transport `dir` can have other media types: it
+    has a file for each blob, named by its digest, and the manifest list in `manifest.json`.
     """
     plain = scratch / "plain"
     multi.build(scratch / "layout", scratch)
@@ -31,7 +31,7 @@ def make(folder: Path, scratch: Path) -> None:
     layout = Layout(folder / "layout")
     layout.create()
     manifest_list: dict[str, Any] = json.loads((plain / "manifest.json").read_bytes())
-    layout.tag(layout.adopt(plain / "manifest.json", manifest_list["mediaType"]), multi.TAG)
+    layout.tag(layout.add_file(plain / "manifest.json", manifest_list["mediaType"]), multi.TAG)
     for file in plain.iterdir():
         if file.name not in ("manifest.json", "version"):
             shutil.copyfile(file, layout.blobs / file.name.partition(".")[0])

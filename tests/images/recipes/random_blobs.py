@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images of any size whose bytes do not compress, for measurements."""
+"""Images of any size with incompressible bytes, for measurements."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ BLOCK = 1 << 20
 
 
 def name(size: int, layers: int, seed: int) -> str:
-    """The image's name in the cache, and the last part of its repository."""
+    """Return the image's name in the cache, which is also the last component of its repository."""
     return f"random-{size}-{layers}-{seed}"
 
 
 def make(folder: Path, size: int, layers: int, seed: int) -> None:
-    """Write the layout; a layer is a tar of one file."""
+    """Make an OCI layout in which each layer is a tar archive of one file."""
     layout = Layout(folder / "layout")
     layout.create()
     descriptors = []
     for number in range(layers):
-        bytes_here = size // layers + (number < size % layers)
-        descriptors.append(layout.stream(_layer(number, bytes_here, f"{seed}/{number}"), LAYER))
+        layer_size = size // layers + (number < size % layers)
+        descriptors.append(layout.stream(_layer(number, layer_size, f"{seed}/{number}"), LAYER))
     config = {
         "architecture": "amd64",
         "os": "linux",
@@ -51,5 +51,5 @@ def _layer(number: int, size: int, seed: str) -> Iterator[bytes]:
     source = random.Random(seed)  # noqa: S311 - nothing secret
     for start in range(0, size, BLOCK):
         yield source.randbytes(min(BLOCK, size - start))
-    # A tar pads its files to whole blocks, and ends with two empty ones.
+    # A tar archive pads files to whole blocks and ends with two empty blocks.
     yield bytes(-size % tarfile.BLOCKSIZE + 2 * tarfile.BLOCKSIZE)

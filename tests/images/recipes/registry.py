@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The registry that the role deploys, laid out as its upstream image is."""
+"""The registry that the role deploys, with the paths of the upstream image."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..tools import Umoci, cluster_program, require, skopeo
 
-SUMMARY = "CNCF distribution, from the program that the test cluster has built"
+SUMMARY = "CNCF distribution, with the registry program of the test cluster"
 TAG = "docker.io/library/registry:3.1.2"
 CONFIGURATION = """\
 version: 0.1
@@ -24,7 +24,7 @@ http:
 
 
 def make(folder: Path, scratch: Path) -> None:
-    """Make the image as layout, as OCI archive and as Docker archive."""
+    """Make the image as an OCI layout, an OCI archive and a Docker archive."""
     require("umoci", "skopeo")
     image = Umoci(folder / "layout", TAG, scratch / "bundle")
     image.unpack()

@@ -2,7 +2,7 @@
 // GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 // SPDX-License-Identifier: GPL-3.0-or-later
 
-// Command waiter says what it is and what it runs on, then waits to be told to stop.
+// Command waiter prints its version and platform, and then waits for a signal.
 package main
 
 import (

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The audit log's reader."""
+"""The reader of the audit log."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ def verbs(since: int = 0) -> list[str]:
     return [found["verb"] for found in audit.proxy_events(since)]
 
 
-def test_no_log_is_no_events(log: Path) -> None:
+def test_events_are_empty_without_log(log: Path) -> None:
     assert audit.position() == 0
     assert verbs() == []
 
 
-def test_only_finished_proxy_requests_are_told_and_each_once(log: Path) -> None:
+def test_proxy_events_list_finished_proxy_requests_once(log: Path) -> None:
     started = event("get", PROXY, stage="ResponseStarted")
     log.write_text(started + event("get", PROXY) + event("list", {"resource": "secrets"}), encoding="utf-8")
     assert verbs() == ["get"]
     assert [found["verb"] for found in audit.events()] == ["get", "list"]
 
 
-def test_a_test_sees_what_came_after_its_position(log: Path) -> None:
+def test_proxy_events_start_after_position(log: Path) -> None:
     log.write_text(event("get", PROXY), encoding="utf-8")
     since = audit.position()
     with log.open("a", encoding="utf-8") as stream:
@@ -51,12 +51,12 @@ def test_a_test_sees_what_came_after_its_position(log: Path) -> None:
     assert verbs(since) == ["patch"]
 
 
-def test_a_line_that_is_still_being_written_waits_for_the_next_look(log: Path) -> None:
+def test_proxy_events_skip_incomplete_line(log: Path) -> None:
     log.write_text(event("get", PROXY) + event("update", PROXY)[:20], encoding="utf-8")
     assert verbs() == ["get"]
 
 
-def test_settle_fails_while_the_log_grows(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settle_fails_if_log_keeps_growing(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = itertools.count()
     monkeypatch.setattr(audit, "position", lambda: next(sizes))
 

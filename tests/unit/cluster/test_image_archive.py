@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The archive of an image of one program."""
+"""The archive of an image with one program."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def image(tmp_path: Path) -> Image:
     return Image("docker.io/library/program:1", program, command=["serve"])
 
 
-def test_the_same_program_makes_the_same_archive(image: Image, tmp_path: Path) -> None:
+def test_archive_is_reproducible(image: Image, tmp_path: Path) -> None:
     digests = {image_archive.write(image, tmp_path / name) for name in ("one.tar", "two.tar")}
     assert len(digests) == 1
     assert (tmp_path / "one.tar").read_bytes() == (tmp_path / "two.tar").read_bytes()
 
 
-def test_every_blob_has_the_name_that_its_content_gives_it(image: Image, tmp_path: Path) -> None:
+def test_archive_names_blobs_by_digest(image: Image, tmp_path: Path) -> None:
     digest = image_archive.write(image, tmp_path / "image.tar")
     with tarfile.open(tmp_path / "image.tar") as archive:
         content = {entry.name: archive.extractfile(entry).read() for entry in archive}  # type: ignore[union-attr]
@@ -40,12 +40,12 @@ def test_every_blob_has_the_name_that_its_content_gives_it(image: Image, tmp_pat
     assert named["annotations"]["io.containerd.image.name"] == image.reference
 
 
-def test_the_program_is_the_only_file_and_runs_as_nobody(image: Image, tmp_path: Path) -> None:
+def test_image_contains_only_program_and_runs_unprivileged(image: Image, tmp_path: Path) -> None:
     digest = image_archive.write(image, tmp_path / "image.tar")
     with tarfile.open(tmp_path / "image.tar") as archive:
 
-        def blob(of: str) -> bytes:
-            content = archive.extractfile("blobs/sha256/" + of.partition(":")[2])
+        def blob(digest: str) -> bytes:
+            content = archive.extractfile("blobs/sha256/" + digest.partition(":")[2])
             assert content is not None
             return content.read()
 

@@ -12,12 +12,12 @@ from cluster import layout
 from cluster.layout import NODES
 
 
-def test_every_block_is_in_the_one_that_is_kept_on_this_machine() -> None:
+def test_address_blocks_are_disjoint_parts_of_cluster_network() -> None:
     blocks = (layout.MACHINES, layout.PODS, layout.SERVICES)
     assert all(block.subnet_of(layout.NETWORK) for block in blocks)
     assert not any(one.overlaps(other) for one, other in combinations(blocks, 2))
 
 
-def test_every_node_has_addresses_of_its_own() -> None:
+def test_nodes_have_distinct_addresses() -> None:
     assert all(ipaddress.IPv4Network(node.pods).subnet_of(layout.PODS) for node in NODES)
     assert len({node.pods for node in NODES}) == len({node.address for node in NODES}) == len(NODES)

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The list of Debian packages: what is installed, what is removed, and that nothing else does either."""
+"""The list of Debian packages, and their installation and removal."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Machine:
     return machine
 
 
-def test_only_the_list_of_packages_calls_a_package_manager() -> None:
+def test_package_managers_are_called_only_in_packages_module() -> None:
     files = [path for folder in ("tests", ".ci", "playbooks") for path in (CHECKOUT / folder).rglob("*")]
     programs = [
         path
@@ -112,7 +112,7 @@ def test_only_the_list_of_packages_calls_a_package_manager() -> None:
     assert callers - EXEMPT == set()
 
 
-def test_ensure_calls_nothing_if_all_packages_are_installed(machine: Machine) -> None:
+def test_ensure_calls_no_package_manager_if_packages_are_installed(machine: Machine) -> None:
     (machine.folder / "system/runc").symlink_to("/bin/true")
 
     packages.ensure({"runc": "runc"})
@@ -120,13 +120,13 @@ def test_ensure_calls_nothing_if_all_packages_are_installed(machine: Machine) ->
     assert machine.calls == []
 
 
-def test_ensure_updates_the_package_lists_if_the_installation_fails(machine: Machine) -> None:
+def test_ensure_updates_package_lists_after_failed_installation(machine: Machine) -> None:
     packages.ensure({"runc": "runc"})
 
     assert [call.split()[2] for call in machine.calls] == ["install", "update", "install"]
 
 
-def test_ensure_names_the_packages_that_are_still_missing(machine: Machine) -> None:
+def test_ensure_names_packages_still_missing_after_installation(machine: Machine) -> None:
     with pytest.raises(ClusterError, match=r"missing on this machine, install: umoci$"):
         packages.ensure({"runc": "runc", "umoci": "umoci"})
 
@@ -134,7 +134,7 @@ def test_ensure_names_the_packages_that_are_still_missing(machine: Machine) -> N
 
 
 @pytest.mark.parametrize(("ci", "user"), [("", 0), ("true", 1000)])
-def test_remove_keeps_all_packages_unless_root_runs_it_in_ci(
+def test_remove_keeps_all_packages_without_root_or_ci(
     machine: Machine, monkeypatch: pytest.MonkeyPatch, ci: str, user: int
 ) -> None:
     monkeypatch.setenv("CI", ci)
@@ -145,13 +145,13 @@ def test_remove_keeps_all_packages_unless_root_runs_it_in_ci(
     assert machine.calls == []
 
 
-def test_remove_removes_installed_packages_that_only_the_tests_need(machine: Machine) -> None:
+def test_remove_removes_installed_packages_needed_only_by_tests(machine: Machine) -> None:
     packages.remove()
 
     assert machine.removed == set(packages.ALL.values()) - TOOLS_OF_THE_MACHINE - {"umoci", "util-linux"}
 
 
-def test_remove_keeps_a_package_that_another_package_depends_on(machine: Machine) -> None:
+def test_remove_keeps_package_required_by_another_package(machine: Machine) -> None:
     machine.write("removed-with-runc", "Remv containerd [1.6]\nRemv somebodys-tool [2.0]")
     machine.write("removed-with-containerd", "Remv docker.io [20.10]")
 
@@ -161,7 +161,7 @@ def test_remove_keeps_a_package_that_another_package_depends_on(machine: Machine
     assert {"containerd", "docker.io"} <= machine.removed
 
 
-def test_remove_keeps_a_package_that_apt_would_replace(machine: Machine) -> None:
+def test_remove_keeps_package_replaced_by_apt(machine: Machine) -> None:
     machine.write("removed-with-podman", "Inst podman-replacement (1.0)")
 
     packages.remove()
@@ -169,7 +169,7 @@ def test_remove_keeps_a_package_that_apt_would_replace(machine: Machine) -> None
     assert "podman" not in machine.removed
 
 
-def test_remove_keeps_a_package_whose_program_is_running(machine: Machine) -> None:
+def test_remove_keeps_package_with_running_program(machine: Machine) -> None:
     machine.write("files-of-openssh-server", os.path.realpath(sys.executable))
 
     packages.remove()

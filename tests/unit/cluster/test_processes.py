@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes and who they are."""
+"""Processes identified by id and start time."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cluster.processes import Process
 
 @pytest.fixture
 def sleeper() -> Iterator[Process]:
-    """A process of ours that runs until it is told otherwise."""
+    """A process that runs until the end of the test."""
     with subprocess.Popen(["sleep", "60"]) as child:
         found = processes.find(child.pid)
         assert found is not None
@@ -25,31 +25,31 @@ def sleeper() -> Iterator[Process]:
         child.kill()
 
 
-def test_a_running_process_has_a_state(sleeper: Process) -> None:
+def test_state_of_running_process(sleeper: Process) -> None:
     assert sleeper.state() in ("S", "R", "D")
 
 
-def test_a_killed_process_has_none_even_before_its_parent_asks(sleeper: Process) -> None:
+def test_state_is_none_for_killed_process_before_parent_waits(sleeper: Process) -> None:
     sleeper.send(signal.SIGKILL)
     assert sleeper.wait(5)
     assert sleeper.state() is None
 
 
-def test_another_process_with_the_same_id_is_never_signalled(sleeper: Process) -> None:
-    before_the_id_was_used_again = Process(sleeper.pid, sleeper.started - 1)
-    before_the_id_was_used_again.send(signal.SIGKILL)
-    assert before_the_id_was_used_again.state() is None
+def test_send_ignores_process_with_reused_id(sleeper: Process) -> None:
+    earlier = Process(sleeper.pid, sleeper.started - 1)
+    earlier.send(signal.SIGKILL)
+    assert earlier.state() is None
     assert sleeper.state() is not None
 
 
-def test_an_id_that_nobody_has_is_no_process() -> None:
+def test_find_returns_none_for_unused_id() -> None:
     with subprocess.Popen(["true"]) as child:
         pass
     assert processes.find(child.pid) is None
     Process(child.pid, 1).send(signal.SIGKILL)
 
 
-def test_a_program_name_with_brackets_does_not_confuse() -> None:
-    me = processes.find(os.getpid())
-    assert me is not None
-    assert me.started > 0
+def test_find_returns_own_process() -> None:
+    found = processes.find(os.getpid())
+    assert found is not None
+    assert found.started > 0

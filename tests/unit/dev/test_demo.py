@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The demo leaves nothing in the cluster that keeps others out."""
+"""The playbook of the demo."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def _pods(value: Any) -> Iterator[dict[str, Any]]:
             yield from _pods(part)
 
 
-def test_demo_pod_keeps_no_other_pods_off_its_node() -> None:
+def test_demo_pod_does_not_block_other_pods_on_its_node() -> None:
     (pod,) = _pods(yaml.safe_load(PLAYBOOK.read_text()))
 
-    # The scheduler holds other Pods to the required rules of those that run already.
+    # The scheduler applies required anti-affinity rules of running Pods to new Pods too.
     assert "requiredDuringSchedulingIgnoredDuringExecution" not in pod["spec"]["affinity"]["podAntiAffinity"]
     assert "hostPort" not in str(pod)

@@ -18,16 +18,16 @@ REPORT = """<testsuites><testsuite>
 </testsuite></testsuites>"""
 
 
-def test_a_skipped_test_is_told_with_its_reason(tmp_path: Path) -> None:
+def test_skipped_lists_tests_with_reasons(tmp_path: Path) -> None:
     (tmp_path / "report.xml").write_text(REPORT)
 
     assert junit.skipped(tmp_path) == ["unit waits: no network"]
 
 
-def test_an_integration_target_that_did_not_run_is_told(tmp_path: Path) -> None:
+def test_skipped_targets_lists_targets_not_run(tmp_path: Path) -> None:
     for name in ("push", "pull", "setup_images"):
         (tmp_path / "tests/integration/targets" / name).mkdir(parents=True)
     (tmp_path / "data").mkdir()
     (tmp_path / "data/integration-1.json").write_text("""{"targets": {"push": {}}}""")
 
-    assert ansible_test.targets_left_out(tmp_path, tmp_path) == ["integration pull: ansible-test left it out"]
+    assert ansible_test.skipped_targets(tmp_path, tmp_path) == ["integration pull: ansible-test did not run it"]

@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""What the tests on the cluster wait with."""
+"""The function with which the live tests wait for a condition."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 from live.conftest import wait_until
 
 
-def test_wait_until_returns_when_the_condition_is_met() -> None:
+def test_wait_until_returns_when_condition_is_met() -> None:
     calls = itertools.count()
 
-    wait_until(lambda: next(calls) == 3, "the third look", timeout=60)
+    wait_until(lambda: next(calls) == 3, "the third check", timeout=60)
 
     assert next(calls) == 4
 
 
-def test_wait_until_names_the_condition_that_is_not_met_in_time() -> None:
-    with pytest.raises(AssertionError, match=r"timed out after 0.05 s: the push begins"):
-        wait_until(lambda: False, "the push begins", timeout=0.05)
+def test_wait_until_names_condition_after_timeout() -> None:
+    with pytest.raises(AssertionError, match=r"timed out after 0.05 s: the push starts"):
+        wait_until(lambda: False, "the push starts", timeout=0.05)

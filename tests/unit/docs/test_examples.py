@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The tasks that the documentation shows are tasks that the modules take."""
+"""The modules accept the tasks in the documentation."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from ansible.module_utils.testing import patch_module_args
 
 COLLECTION = Path(__file__).resolve().parents[3]
 PREFIX = "k8scr.core."
-# The modules that speak to a cluster.
+# The modules that connect to a cluster.
 GROUP = yaml.safe_load((COLLECTION / "meta/runtime.yml").read_text())["action_groups"]["k8scr"]
 MARKDOWN = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 RESTRUCTURED = re.compile(r"^\.\. code-block:: yaml\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-# What is wrong with the options of a task, in Ansible's words.
+# Ansible's messages about invalid options of a task.
 WRONG = ("Unsupported parameters", "missing required", "mutually exclusive", "must be one of", "required: one of")
 
 
 def texts() -> Iterator[tuple[str, str]]:
-    """Every piece of YAML that the documentation shows, and where it is."""
+    """Yield the name of the source and the text of every YAML example in the documentation."""
     for module in sorted((COLLECTION / "plugins/modules").glob("*.py")):
         examples = import_module(f"ansible_collections.k8scr.core.plugins.modules.{module.stem}").EXAMPLES
         yield module.name, examples
@@ -43,10 +43,10 @@ def texts() -> Iterator[tuple[str, str]]:
 
 
 def tasks() -> Iterator[Any]:
-    """Every task of ours in them."""
-    for place, text in texts():
+    """Yield every task of the collection in the examples."""
+    for source, text in texts():
         for task in _tasks(yaml.safe_load(text)):
-            yield pytest.param(task, id=f"{place}: {task['name']}")
+            yield pytest.param(task, id=f"{source}: {task['name']}")
 
 
 def _tasks(value: Any) -> Iterator[dict[str, Any]]:
@@ -61,7 +61,7 @@ def _tasks(value: Any) -> Iterator[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("task", list(tasks()))
-def test_a_task_that_is_shown_is_taken(
+def test_module_accepts_documented_task(
     task: dict[str, Any], capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (module,) = (key for key in task if key.startswith(PREFIX))
@@ -70,7 +70,7 @@ def test_a_task_that_is_shown_is_taken(
     if name in GROUP:
         options = {"kubeconfig": str(tmp_path / "none"), **options}
     if not (COLLECTION / "plugins/modules" / f"{name}.py").exists():
-        pytest.fail(f"there is no module {module}")
+        pytest.fail(f"module {module} does not exist")
 
     code = import_module(f"ansible_collections.k8scr.core.plugins.modules.{name}")
     if hasattr(code, "main"):
@@ -78,7 +78,7 @@ def test_a_task_that_is_shown_is_taken(
             code.main()
         message = json.loads(capsys.readouterr().out).get("msg", "")
     else:
-        # An action plugin does it, which would make this process a controller.
+        # An action plugin implements the module. Running it would need a controller, so only validate the options.
         documented = yaml.safe_load(code.DOCUMENTATION)["options"]
         spec = {option: {key: text[key] for key in ("type", "required")} for option, text in documented.items()}
         message = " ".join(ArgumentSpecValidator(spec).validate(options).error_messages)

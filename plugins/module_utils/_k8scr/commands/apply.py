@@ -12,20 +12,74 @@ from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
 from ..objects.client import ObjectClient
-from ..objects.definitions import describe, essence, shown
+from ..objects.definitions import describe, essence, read_given, shown
 from ..objects.readiness import Explainer, state_of
 from ..transport.cluster import connect
+from ..transport.settings import ClusterSettings
+from .cluster_options import cluster_settings
+from .numbers import read_number
 from .polling import Poll
 
 _KIND_TIMEOUT = 30.0
 """Seconds to wait until the API server serves a kind after its CustomResourceDefinition was applied."""
 
 
-def run_apply(definitions: Sequence[Mapping[str, Any]], options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+APPLY_ARGUMENT_SPEC: dict[str, Any] = {
+    "definition": {"type": "raw"},
+    "src": {"type": "path"},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    "namespace": {"type": "str", "default": "default"},
+    "force": {"type": "bool", "default": False},
+    "keep_existing": {"type": "bool", "default": False},
+    "wait": {"type": "bool", "default": True},
+    "wait_timeout": {"type": "int", "default": 180},
+}
+
+
+@dataclass(frozen=True)
+class ApplySettings:
+    """The options of ``k8scr_apply``, without the definitions.
+
+    Attributes:
+        cluster: The cluster.
+        present: Whether to apply the objects; otherwise they are deleted.
+        namespace: The namespace of objects without one.
+        force: Whether to take over fields of other field managers.
+        keep_existing: Whether existing objects stay unchanged.
+        wait: Whether to wait until objects are ready or deleted.
+        wait_timeout: Seconds to wait.
+    """
+
+    cluster: ClusterSettings
+    present: bool
+    namespace: str
+    force: bool
+    keep_existing: bool
+    wait: bool
+    wait_timeout: int
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> ApplySettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: An option is invalid.
+        """
+        return cls(
+            cluster_settings(options),
+            options["state"] == "present",
+            options["namespace"],
+            options["force"],
+            options["keep_existing"],
+            options["wait"],
+            read_number(options, "wait_timeout"),
+        )
+
+
+def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Apply or delete objects and return the module's result.
 
     Args:
-        definitions: The objects, in the order in which they depend on each other.
         options: The parameters of ``k8scr_apply``.
         check_mode: Whether to only say what would happen.
 
@@ -36,24 +90,26 @@ def run_apply(definitions: Sequence[Mapping[str, Any]], options: Mapping[str, An
     Raises:
         ClusterError: The options lead to no cluster.
     """
-    with connect(options) as cluster:
+    settings = ApplySettings.from_options(options)
+    definitions = read_given(options["definition"], options["src"])
+    with connect(settings.cluster) as cluster:
         client = ObjectClient(cluster)
-        applier = Applier(client, check_mode, options["namespace"], options["force"], options["keep_existing"])
-        return _run(applier, definitions, options, check_mode)
+        applier = Applier(client, check_mode, settings.namespace, settings.force, settings.keep_existing)
+        return _run(applier, definitions, settings, check_mode)
 
 
 def _run(
-    applier: Applier, definitions: Sequence[Mapping[str, Any]], options: Mapping[str, Any], check_mode: bool
+    applier: Applier, definitions: Sequence[Mapping[str, Any]], settings: ApplySettings, check_mode: bool
 ) -> dict[str, Any]:
-    present = options["state"] == "present"
+    present = settings.present
     act, wait = (applier.apply, applier.wait_ready) if present else (applier.delete, applier.wait_gone)
     outcomes: list[Outcome] = []
     failure: dict[str, Any] = {}
     try:
         for definition in definitions if present else reversed(definitions):
             outcomes.append(act(definition))
-        if options["wait"] and not check_mode:
-            wait(outcomes, options["wait_timeout"])
+        if settings.wait and not check_mode:
+            wait(outcomes, settings.wait_timeout)
     except K8scrError as error:
         failure = {"failed": True, "msg": str(error)}
     return {

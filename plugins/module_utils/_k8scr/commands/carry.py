@@ -8,28 +8,61 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import ApiServerError, SourceError
+from ..errors import ApiServerError, K8scrError, SourceError
 from ..files.file_access import Folder, writing
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
 from ..registry.client import Registry
-from ..registry.cluster import REGISTRY_ARGUMENT_SPEC, cache_folder, connect_registry
+from ..registry.cluster import RegistrySettings, cache_folder, connect_registry
 from ..registry.listing import repositories, tags
 from ..registry.repository import Repository
 from ..stores.oci_index import INDEX_FILE, entry_names
 from ..stores.oci_layout import OciLayoutDestination, OciLayoutSource
-from ..transfer.execute import Delivery, Order
-from ..transfer.plan import ImageCopy
+from ..transfer.execute import Transfer
+from ..transfer.job import ImageCopy, ImageJob
+from ..transfer.report import report
 from ..transport.api_server import CONNECT_TIMEOUT, SILENCE_TIMEOUT
 from ..transport.cluster import Cluster, connect
+from .cluster_options import cluster_settings
+from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
+
+CARRY_ARGUMENT_SPEC: dict[str, Any] = {
+    **REGISTRY_POD_ARGUMENT_SPEC,
+    "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
+}
 
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
+
+
+@dataclass(frozen=True)
+class CarrySettings:
+    """The options of ``k8scr_carry``.
+
+    Attributes:
+        registry: The cluster's registry.
+        saves: Whether to save images; otherwise they are restored.
+    """
+
+    registry: RegistrySettings
+    saves: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> CarrySettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: An option is invalid.
+        """
+        return cls(RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved")
 
 
 class _UntaggedRepository(Repository):
@@ -53,19 +86,18 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         SourceError: The saved images cannot be read.
         DestinationError: The folder cannot be written.
     """
-    defaults = {name: option.get("default") for name, option in REGISTRY_ARGUMENT_SPEC.items()}
-    saves = options["state"] == "saved"
-    delivery = Delivery(defaults["connections"], check_mode, fail_fast=False)
-    with connect(options) as cluster:
-        uid = _uid_of_stateful_set(cluster, options["namespace"], options["registry"])
+    settings = CarrySettings.from_options(options)
+    transfer = Transfer(settings.registry.connections, check_mode)
+    with connect(settings.registry.cluster) as cluster:
+        uid = _uid_of_stateful_set(cluster, settings.registry.pod.namespace, settings.registry.pod.name)
     if uid is None:
-        return {**delivery.run([]), "path": ""}
+        return {**report([]), "path": ""}
     folder = cache_folder() / "carried" / uid
     # A connection reads the kubeconfig again, and may run its credential plugin.
-    if not saves and not folder.is_dir():
-        return {**delivery.run([]), "path": str(folder)}
-    with connect_registry({**defaults, **options}, writes=not saves) as registry:
-        result = (save_images if saves else restore_images)(registry, folder, delivery)
+    if not settings.saves and not folder.is_dir():
+        return {**report([]), "path": str(folder)}
+    with connect_registry(settings.registry, writes=not settings.saves) as registry:
+        result = (save_images if settings.saves else restore_images)(registry, folder, transfer)
     return {**result, "path": str(folder)}
 
 
@@ -94,65 +126,63 @@ def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | No
     return uid
 
 
-def save_images(registry: Registry, folder: Path, delivery: Delivery) -> dict[str, Any]:
+def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
     """Copy all tagged images of a registry to a folder and return a module's result.
 
     Args:
         registry: The registry.
         folder: The OCI layout; images that it has already are kept.
-        delivery: How to copy.
+        transfer: How to copy.
 
     Raises:
         K8scrError: The registry does not list its images, or the folder cannot be written.
     """
-    if not delivery.check_mode:
+    if not transfer.check_mode:
         with writing(folder):
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(_restored(folder), ignore_errors=True)
     with closing(OciLayoutDestination(folder)) as layout:
-        return delivery.run(list(_orders_to(layout, registry)))
+        names = [(name, tag) for name in repositories(registry) for tag in tags(registry, name)]
+        with ThreadPoolExecutor(transfer.connections) as workers:
+            jobs = list(workers.map(partial(_saving, registry, layout), names))
+        return report(transfer.run(jobs))
 
 
-def _orders_to(layout: OciLayoutDestination, registry: Registry) -> Iterator[Order]:
-    for repository in repositories(registry):
-        for tag in tags(registry, repository):
-            name = f"{repository}:{tag}"
-            yield Order(name, _saving(registry, repository, tag, layout), {"target": f"{layout.folder}:{name}"})
-
-
-def _saving(registry: Registry, repository: str, tag: str, layout: OciLayoutDestination) -> Callable[[], ImageCopy]:
-    def prepare() -> ImageCopy:
-        source = Repository(registry, repository)
+def _saving(registry: Registry, layout: OciLayoutDestination, image: tuple[str, str]) -> ImageJob:
+    source, tag = Repository(registry, image[0]), image[1]
+    name = f"{source.repository}:{tag}"
+    target = f"{layout.folder}:{name}"
+    try:
         root = source.resolve(tag)
         if root is None:
-            raise SourceError(f"the registry lists the tag {tag} of {repository} and has no image under it")
-        return ImageCopy(source, SourceImage(root), layout, f"{repository}:{tag}")
+            raise SourceError(f"the registry lists the tag {tag} of {source.repository} and has no image under it")
+    except K8scrError as error:
+        return ImageJob(name, target=target, error=error)
+    return ImageJob(name, ImageCopy(source, SourceImage(root), layout, name), target)
 
-    return prepare
 
-
-def restore_images(registry: Registry, folder: Path, delivery: Delivery) -> dict[str, Any]:
+def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
     """Copy saved images to a registry, delete the folder and return a module's result.
 
     Args:
         registry: The registry; a tag that it has keeps its image.
         folder: The folder that :func:`save_images` wrote. If it does not exist, nothing is done.
-        delivery: How to copy.
+        transfer: How to copy.
 
     Raises:
         K8scrError: The folder cannot be read, or the registry cannot be reached.
     """
     files = Folder(folder)
     if not folder.is_dir() or files.size(INDEX_FILE) is None:
-        return delivery.run([])
+        return report([])
     with closing(OciLayoutSource(files)) as layout:
         named = [(entry, name) for entry in layout.entries for name in entry_names(entry)]
-        orders = [_restoring(layout, entry, name, registry) for entry, name in named]
-        result = delivery.run([order for order in orders if order])
+        jobs = [_restoring(layout, entry, name, registry) for entry, name in named]
+        result = report(transfer.run([job for job in jobs if job]))
     if result.get("failed"):
-        result["msg"] += f" The images stay in {folder}; run again to restore them."
-    elif not delivery.check_mode:
-        # A folder that is deleted half is no layout, and the next run would not find it.
+        result["msg"] += f"\nThe images stay in {folder}; run again to restore them."
+    elif not transfer.check_mode:
+        # A partly deleted folder is not a layout, and the next run would not find it.
         with writing(folder):
             folder.rename(_restored(folder))
             shutil.rmtree(_restored(folder))
@@ -163,11 +193,10 @@ def _restored(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.restored")
 
 
-def _restoring(layout: OciLayoutSource, entry: Descriptor, name: str, registry: Registry) -> Order | None:
-    """Return the order for one saved image, or ``None`` if the registry has an image under its tag."""
+def _restoring(layout: OciLayoutSource, entry: Descriptor, name: str, registry: Registry) -> ImageJob | None:
+    """Return the job for one saved image, or ``None`` if the registry has an image under its tag."""
     repository, _colon, tag = name.rpartition(":")
     destination = _UntaggedRepository(registry, repository)
     if destination.resolve(tag) is not None:
         return None
-    copy = ImageCopy(layout, SourceImage(entry), destination, tag)
-    return Order(name, lambda: copy, {"target": name}, copy)
+    return ImageJob(name, ImageCopy(layout, SourceImage(entry), destination, tag), name)

@@ -2,16 +2,20 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options that say which cluster and as whom, with the names every user of kubernetes.core types."""
+"""Options of the cluster and the credentials, with the names of kubernetes.core."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import fields
 from typing import Any
 
 from ansible.module_utils.basic import env_fallback
 
+from ..transport.cluster import Cluster
+from ..transport.cluster import connect as connect_cluster
 from ..transport.kubeconfig_secrets import masked_secrets_of, shown_kubeconfig
+from ..transport.settings import ClusterSettings, ProxyHeaders
 from .redacting_module import RedactingModule
 
 
@@ -47,7 +51,43 @@ CLUSTER_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
     "impersonate_user": _option("IMPERSONATE_USER", type="str"),
     "impersonate_groups": _option("IMPERSONATE_GROUPS", type="list", elements="str"),
 }
-"""Argument spec of the cluster's options; documented in the fragment ``k8scr.core.auth``."""
+"""Argument spec of the fragment ``k8scr.core.auth``."""
+
+
+def cluster_settings(options: Mapping[str, Any]) -> ClusterSettings:
+    """Return the cluster and the user to connect as.
+
+    Args:
+        options: A module's parameters. All may be missing; an empty value is like a missing one.
+    """
+    given = {
+        field.name: options[field.name]
+        for field in fields(ClusterSettings)
+        if options.get(field.name) not in (None, "", [], {})
+    }
+    if "proxy_headers" in given:
+        given["proxy_headers"] = ProxyHeaders(
+            **{name: value for name, value in given["proxy_headers"].items() if value}
+        )
+    return ClusterSettings(
+        **{**given, "impersonate_groups": tuple(map(str, given.get("impersonate_groups", ())))},
+    )
+
+
+def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
+    """Load the configuration of a cluster. The first request opens a connection.
+
+    Warns the user through Ansible if the certificate of the API server is not verified.
+
+    Args:
+        options: A module's parameters. Those of the fragment ``k8scr.core.auth`` are read; all may be missing.
+        **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``,
+            ``silence_timeout``.
+
+    Raises:
+        ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
+    """
+    return connect_cluster(cluster_settings(options), **adapter_options)
 
 
 class ClusterModule(RedactingModule):

@@ -2,20 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what the user writes to ``k8scr_pull`` to images on their way out of the cluster's registry."""
+"""Pull images from the cluster's registry: make jobs from the parameters of ``k8scr_pull`` and copy them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union, cast
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
-from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.platform import Platform, parse_platform
+from ..oci.interfaces import ImageDestination, ImageSource, SourceImage
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
 from ..registry.cluster import connect_registry
@@ -23,14 +24,15 @@ from ..registry.repository import Repository
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
-from ..transfer.execute import Delivery, Order, failing, without_repetition
-from ..transfer.plan import ImageCopy
+from ..transfer.execute import Transfer
+from ..transfer.job import ImageCopy, ImageJob, unique_jobs
+from ..transfer.report import report
+from .image_entries import PullEntry
+from .pull_settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination
     from ..stores.location import FileDestination
-
-    _Destination = Union[FileDestination, DockerDaemonDestination]
 
 
 def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -44,154 +46,167 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pulled as asked.
     """
-    delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
-    with ExitStack() as opened:
-        registry = opened.enter_context(connect_registry(options, writes=False))
-        daemon = opened.enter_context(closing(DockerDaemon(options)))
-        result = delivery.run(PullOrders(registry, options["qualify"], daemon, opened).read(options["images"]))
-        return {**result, "retries": registry.retries.account}
+    settings = PullSettings.from_options(options)
+    with connect_registry(settings.registry, writes=False) as registry:
+        return {**pull_images(settings, check_mode, registry), "retries": registry.retries.account}
 
 
-class PullOrders:
-    """The orders for the entries of the option ``images``.
+def pull_images(settings: PullSettings, check_mode: bool, registry: Registry) -> dict[str, Any]:
+    """Pull images from a registry and return the module's result; see :func:`run_pull`."""
+    connections = settings.registry.connections
+    with ExitStack() as exit_stack:
+        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        jobs = PullJobs(registry, settings.qualify, connections, daemon, exit_stack).read(settings.images)
+        return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs))
+
+
+class PullJobs:
+    """Make jobs from the entries of the option ``images``.
 
     Args:
         registry: The cluster's registry.
-        qualify: Whether the repositories there begin with the images' hosts.
-        daemon: The Docker daemon that images are loaded into.
-        opened: Is told of the destinations, which must be open until the orders are carried out.
+        qualify: Whether its repositories begin with the images' hosts.
+        connections: The most requests at once.
+        daemon: The engine for ``docker-daemon:`` destinations.
+        exit_stack: Closes the destinations after the transfer.
     """
 
-    def __init__(self, registry: Registry, qualify: bool, daemon: DockerDaemon, opened: ExitStack) -> None:
-        self._opened = opened
-        self._daemon = daemon
+    def __init__(
+        self, registry: Registry, qualify: bool, connections: int, daemon: DockerDaemon, exit_stack: ExitStack
+    ) -> None:
         self._registry = registry
         self._qualify = qualify
+        self._connections = connections
+        self._daemon = daemon
+        self._exit_stack = exit_stack
         self._destinations: dict[Location, FileDestination] = {}
         self._transports: dict[Path, str] = {}
-        self._targets: dict[tuple[Location, str | None], _Wanted] = {}
+        self._targets: dict[tuple[Location, str | None], PullEntry] = {}
 
-    def read(self, images: Sequence[Any]) -> list[Order]:
-        """Return them.
+    def read(self, entries: Sequence[PullEntry]) -> list[ImageJob]:
+        """Return the jobs; an image that cannot be found becomes a job with an error.
 
         Raises:
-            InputError: An entry is no image to pull, or two would be written under one name.
+            InputError: Two entries write different images to one target.
         """
-        return without_repetition(order for entry in images for order in self._orders(_read_entry(entry)))
+        requests = [self._request(entry) for entry in entries]
+        with ThreadPoolExecutor(self._connections) as workers:
+            return unique_jobs(job for jobs in workers.map(self._jobs, requests) for job in jobs)
 
-    def _orders(self, wanted: _Wanted) -> list[Order]:
-        reference, location = wanted.reference, parse_location(wanted.dest)
-        tag = _name_there(location, reference)
-        place = self._place(location)
-        facts: dict[str, Any] = {
-            "repository": reference.repository(self._qualify),
-            "tag": reference.tag,
-            "dest": wanted.dest,
-            "target": _target(location, tag or str(reference.digest)),
-        }
-        same = self._targets.setdefault((place, tag or reference.digest), wanted)
-        if (same.reference, same.platforms) != (wanted.reference, wanted.platforms):
-            raise InputError(f"{same.reference} and {wanted.reference} would both be written to {facts['target']}")
+    def _request(self, entry: PullEntry) -> _Request:
+        reference, location = entry.reference, parse_location(entry.dest)
+        tag = _name_at(location, reference)
+        store = self._store(location)
+        same = self._targets.setdefault((store, tag or reference.digest), entry)
+        if (same.reference, same.platforms) != (entry.reference, entry.platforms):
+            target = _target(location, tag or str(reference.digest))
+            raise InputError(f"{same.reference} and {reference} would both be written to {target}")
         try:
-            destination = self._destinations.get(place) or self._open(place)
+            if location.transport == DOCKER_DAEMON:
+                engine = self._daemon.destination()
+                return _Request(entry, location, tag, engine, engine)
+            return _Request(entry, location, tag, self._open(store))
         except K8scrError as error:
-            return [Order(str(reference), failing(error), facts)]
-        order = Order(str(reference), lambda: self._prepare(wanted, location, destination, tag, facts), facts)
-        return self._with_referrers(order, location) if wanted.referrers else [order]
+            return _Request(entry, location, tag, error=error)
 
-    def _with_referrers(self, order: Order, location: Location) -> list[Order]:
-        from ..transfer.referrer_jobs import orders_beside
-
-        try:
-            copy = order.copy = order.prepare()
-        except K8scrError as error:
-            return [replace(order, prepare=failing(error))]
-        order.prepare = lambda: copy
-        source = Repository(self._registry, order.facts["repository"])
-        return [order, *orders_beside(order, source, lambda tag: _target(location, tag))]
-
-    def _place(self, location: Location) -> Location:
+    def _store(self, location: Location) -> Location:
+        """Return the location of the folder, archive or engine, without the image's name."""
         if location.transport == DOCKER_DAEMON:
             return Location(DOCKER_DAEMON, Path())
-        place = Location(location.transport, Path(os.path.realpath(location.path)))
-        transport = self._transports.setdefault(place.path, place.transport)
-        if transport != place.transport:
-            raise InputError(f"{place.path} cannot be {transport}: and {place.transport}: at once", "Name two places")
-        return place
+        store = Location(location.transport, Path(os.path.realpath(location.path)))
+        transport = self._transports.setdefault(store.path, store.transport)
+        if transport != store.transport:
+            raise InputError(f"{store.path} cannot be {transport}: and {store.transport}: at once", "Use two paths")
+        return store
 
-    def _open(self, place: Location) -> _Destination:
-        if place.transport == DOCKER_DAEMON:
-            return self._daemon.destination()
-        destination = open_destination(place)
-        self._opened.callback(destination.close)
-        self._destinations[place] = destination
+    def _open(self, store: Location) -> FileDestination:
+        """Open a folder or an archive once for all entries."""
+        destination = self._destinations.get(store)
+        if destination is None:
+            destination = self._destinations[store] = open_destination(store)
+            self._exit_stack.callback(destination.close)
         return destination
 
-    def _prepare(
-        self,
-        wanted: _Wanted,
-        location: Location,
-        destination: _Destination,
-        tag: str | None,
-        facts: dict[str, Any],
-    ) -> ImageCopy:
-        reference = wanted.reference
+    def _jobs(self, request: _Request) -> list[ImageJob]:
+        """Return the job for an image, and the jobs for its referrers."""
+        reference, location = request.entry.reference, request.location
         repository = Repository(self._registry, reference.repository(self._qualify))
-        root = repository.resolve(reference.digest or reference.tag or "latest")
-        if root is None:
-            raise SourceError(
-                f"there is no image {reference.tag or reference.digest} in {repository.description}",
-                "Push it first, or see whether it was pushed with the other setting of qualify",
-            )
-        source: ImageSource = repository
-        image = SourceImage(root, reference)
-        if wanted.platforms:
-            from ..transfer.platforms import PlatformSource
+        facts = {"repository": repository.repository, "tag": reference.tag, "dest": request.entry.dest}
+        target = _target(location, request.tag or str(reference.digest))
+        if request.destination is None:
+            return [ImageJob(str(reference), None, target, facts, error=request.error)]
+        try:
+            copy = _find_copy(repository, request, request.destination)
+        except K8scrError as error:
+            return [ImageJob(str(reference), None, target, facts, error=error)]
+        if request.entry.platforms and not request.tag:
+            target = _target(location, copy.image.root.digest)
+        job = ImageJob(str(reference), copy, target, facts)
+        if not request.entry.referrers:
+            return [job]
+        from ..transfer.referrer_jobs import referrer_jobs
 
-            source = selection = PlatformSource(repository, wanted.platforms)
-            image = selection.select(image)
-            if not tag:
-                facts["target"] = _target(location, image.root.digest)
-        if location.transport == DOCKER_DAEMON:
-            image = cast("DockerDaemonDestination", destination).select(source, image)
-        return ImageCopy(source, image, destination, tag)
+        return [job, *referrer_jobs(job, repository, partial(_target, location))]
+
+
+def _find_copy(repository: Repository, request: _Request, destination: ImageDestination) -> ImageCopy:
+    """Find an image in the registry, and what the destination stores of it.
+
+    Raises:
+        SourceError: The registry does not have the image.
+        K8scrError: The registry or the engine cannot be asked.
+    """
+    reference, platforms = request.entry.reference, request.entry.platforms
+    root = repository.resolve(reference.digest or reference.tag or "latest")
+    if root is None:
+        raise SourceError(
+            f"there is no image {reference.tag or reference.digest} in {repository.description}",
+            "Push it first, or check whether it was pushed with the other setting of qualify",
+        )
+    source: ImageSource = repository
+    image = SourceImage(root, reference)
+    if platforms:
+        from ..transfer.platforms import PlatformSource
+
+        source = selection = PlatformSource(repository, platforms)
+        image = selection.select(image)
+    if request.engine:
+        image = request.engine.select(source, image)
+    return ImageCopy(source, image, destination, request.tag)
 
 
 @dataclass(frozen=True)
-class _Wanted:
-    """What an entry of ``images`` says."""
+class _Request:
+    """An entry with its destination, before the image is looked up.
 
-    reference: Reference
-    dest: str
-    platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
+    Attributes:
+        entry: The entry.
+        location: The destination's location.
+        tag: The image's name at the destination.
+        destination: The destination; ``None`` if it cannot be opened.
+        engine: The destination, if it is an engine.
+        error: The error that prevents opening the destination.
+    """
 
-
-def _read_entry(entry: Any) -> _Wanted:
-    if isinstance(entry, str):
-        return _Wanted(parse_reference(entry), f"{DOCKER_DAEMON}:")
-    if isinstance(entry, Mapping) and set(entry) <= {"name", "dest", "platforms", "referrers"}:
-        name, dest = entry.get("name"), entry.get("dest") or f"{DOCKER_DAEMON}:"
-        platforms, referrers = entry.get("platforms") or [], entry.get("referrers", False)
-        if all(map(isinstance, (name, dest, platforms, referrers), (str, str, list, bool))):
-            return _Wanted(parse_reference(str(name)), dest, tuple(map(parse_platform, platforms)), referrers)
-    raise InputError(
-        f"{entry!r:.300} is not an image to pull",
-        "Write its name, and with dest where to write it, or also platforms and referrers",
-    )
+    entry: PullEntry
+    location: Location
+    tag: str | None
+    destination: ImageDestination | None = None
+    engine: DockerDaemonDestination | None = None
+    error: K8scrError | None = None
 
 
 def _target(location: Location, tag: str) -> str:
     return f"{location}{tag}" if location.transport == DOCKER_DAEMON else f"{location}:{tag}"
 
 
-def _name_there(location: Location, reference: Reference) -> str | None:
+def _name_at(location: Location, reference: Reference) -> str | None:
     if location.transport != DOCKER_DAEMON:
         return location.name or (str(replace(reference, digest=None)) if reference.tag else None)
     name = parse_reference(location.name) if location.name else replace(reference, digest=None)
     if not name.tag or name.digest:
         raise InputError(
-            f"{location.name or reference} has no tag alone, and the Docker daemon knows images by name and tag",
-            f"Write the name that it shall have there into its dest: {DOCKER_DAEMON}:NAME:TAG",
+            f"{location.name or reference} has no tag or has a digest: the Docker daemon stores images by name and tag",
+            f"Add the name for the image to dest: {DOCKER_DAEMON}:NAME:TAG",
         )
     return str(name)

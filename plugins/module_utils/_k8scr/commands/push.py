@@ -2,20 +2,20 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""From what the user writes to ``k8scr_push`` to images on their way into the cluster's registry."""
+"""Push images to the cluster's registry: make jobs from the parameters of ``k8scr_push`` and copy them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
 from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
@@ -25,10 +25,13 @@ from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_source, parse_location
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
-from ..transfer.execute import Delivery, Order, failing, without_repetition
-from ..transfer.overlay import known_by_tag
-from ..transfer.plan import ImageCopy
+from ..transfer.execute import Transfer
+from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, unique_jobs
+from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
+from ..transfer.report import ImageResult, report
+from .image_entries import PushEntry
+from .push_settings import PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource
@@ -47,276 +50,228 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
         InputError: The images cannot all be pushed as asked.
     """
-    limits = options["connections"], float(options["timeout"]), float(options["retry_timeout"])
+    settings = PushSettings.from_options(options)
+    limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
     with (
-        closing(Upstreams(options["upstreams"], *limits)) as upstreams,
-        connect_registry(options, writes=True) as registry,
+        closing(Upstreams(settings.upstreams, *limits)) as upstreams,
+        connect_registry(settings.registry, writes=True) as registry,
     ):
-        return push_images(options, check_mode, registry, cache_folder(), upstreams)
+        return push_images(settings, check_mode, registry, cache_folder(), upstreams)
 
 
 def push_images(
-    options: Mapping[str, Any], check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
+    settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
-    delivery = Delivery(options["connections"], check_mode, options["fail_fast"])
     pushed = PushedImages(cache / "pushed", registry.identity)
-    compression = find_compression(options["compression"])
+    compression = find_compression(settings.compression)
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None
     lock = None
-    if options["lock"]:
+    if settings.lock:
         from ..transfer.lock import ImageLock
 
-        lock = ImageLock(Path(options["lock"]), options["locked"])
-    with ExitStack() as opened:
-        daemon = opened.enter_context(closing(DockerDaemon(options)))
-        reader = PushOrders(registry, options, pushed, compressed, upstreams, daemon, lock, opened)
-        orders = reader.read(options["images"])
-        result = delivery.run(orders)
+        lock = ImageLock(settings.lock, settings.locked)
+    with ExitStack() as exit_stack:
+        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
+        jobs = reader.read(settings.images)
+        results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs)
+    value = report(results)
     if not check_mode:
-        for order in orders:
-            if order.copy and not order.error:
-                pushed.remember(order.copy.image.identity, order.copy.destination.repository)
+        for job in (result.plan.job for result in results if not result.error):
+            if job.copy:
+                pushed.remember(job.copy.image.identity, job.copy.destination.repository)
         pushed.save()
     if lock:
-        lock.update(reader.delivered())
-        _save(lock, result, check_mode)
-    return {**result, "retries": [*registry.retries.account, *upstreams.retries]}
+        lock.update(reader.names_of(results))
+        _save(lock, value, check_mode)
+    return {**value, "retries": [*registry.retries.account, *upstreams.retries]}
 
 
-class PushOrders:
-    """The orders for the entries of the option ``images``.
+class PushJobs:
+    """Make jobs from the entries of the option ``images``.
 
     Args:
         registry: The cluster's registry.
-        options: The parameters of ``k8scr_push``.
-        pushed: What was pushed there before.
-        compressed: How layers are compressed on the way, and what they became before; ``None`` to leave them be.
-        upstreams: The registries that images come from.
-        daemon: The Docker daemon that they come from.
-        lock: What the images are held to, if anything.
-        opened: Is told of the sources, which must be open until the orders are carried out.
+        settings: The options of ``k8scr_push``.
+        pushed: The images that earlier tasks pushed.
+        compressed: How to compress layers, and the layers that earlier tasks compressed; ``None`` to leave them
+            uncompressed.
+        upstreams: The registries for ``docker://`` sources.
+        daemon: The engine for ``docker-daemon:`` sources.
+        lock: The lock file, if there is one.
+        exit_stack: Closes the sources after the transfer.
     """
 
     def __init__(
         self,
         registry: Registry,
-        options: Mapping[str, Any],
+        settings: PushSettings,
         pushed: PushedImages,
         compressed: CompressedLayers | None,
         upstreams: Upstreams,
         daemon: DockerDaemon,
         lock: ImageLock | None,
-        opened: ExitStack,
+        exit_stack: ExitStack,
     ) -> None:
         self._registry = registry
-        self._qualify: bool = options["qualify"]
-        self._mount_from: Sequence[str] = options["mount_from"]
+        self._qualify = settings.qualify
+        self._mount_from = settings.mount_from
         self._pushed = pushed
         self._compressed = compressed
         self._upstreams = upstreams
         self._daemon = daemon
         self._lock = lock
-        self._opened = opened
-        self._places: dict[Location, FileSource] = {}
-        self._found: list[tuple[Order, Reference, str]] = []
+        self._exit_stack = exit_stack
+        self._sources: dict[Location, FileSource] = {}
+        self._names: dict[ImageJob, tuple[Reference, str]] = {}
 
-    def read(self, images: Sequence[Any]) -> list[Order]:
-        """Return them; an entry that cannot be read is an order that fails.
+    def read(self, entries: Sequence[PushEntry]) -> list[ImageJob]:
+        """Return the jobs; an entry that cannot be read becomes a job with an error.
 
         Raises:
-            InputError: Two of them would land on one tag with different digests.
+            InputError: Two jobs write different images to one tag.
         """
-        wanted = [_read_entry(entry) for entry in images]
-        self._upstreams.find_all(self._upstream_references(wanted))
-        orders = without_repetition(order for each in wanted for order in self._orders(each))
-        _refuse_collisions(orders)
-        return orders
+        self._upstreams.find_all(self._upstream_references(entries))
+        jobs = unique_jobs(job for entry in entries for job in self._jobs(entry))
+        _refuse_collisions(jobs)
+        return jobs
 
-    def delivered(self) -> Iterator[tuple[Reference, str]]:
-        """What was delivered: each image's name, and the digest that tells the image from all others."""
-        return ((name, identity) for order, name, identity in self._found if not order.error)
+    def names_of(self, results: Sequence[ImageResult]) -> Iterator[tuple[Reference, str]]:
+        """Yield the name and the identifying digest of each image that was copied or existed."""
+        for result in results:
+            if result.plan.job in self._names and not result.error:
+                yield self._names[result.plan.job]
 
-    def _orders(self, wanted: _Wanted) -> list[Order]:
-        text, name = wanted.source, wanted.name
+    def _jobs(self, entry: PushEntry) -> list[ImageJob]:
+        text, name = entry.source, entry.name
         try:
             reference = parse_reference(name) if name else None
-            source, images = self._open(wanted)
+            source, images = self._open(entry)
             if name:
                 images = [_only(images, text)]
         except K8scrError as error:
             return [_failed(name or text, text, error)]
         selection = None
-        if wanted.platforms:
+        if entry.platforms:
             from ..transfer.platforms import PlatformSource
 
-            selection = PlatformSource(source, wanted.platforms)
-        orders = [self._order(source, selection, image, reference, text) for image in images]
-        if wanted.referrers:
-            from ..transfer.referrer_jobs import orders_beside
+            selection = PlatformSource(source, entry.platforms)
+        jobs = [self._job(source, selection, image, reference, text) for image in images]
+        if entry.referrers:
+            from ..transfer.referrer_jobs import referrer_jobs
 
-            orders += [found for order in list(orders) for found in orders_beside(order, source, _target_of(order))]
-        return orders
+            jobs += [found for job in list(jobs) for found in referrer_jobs(job, source, partial(_sibling, job))]
+        return jobs
 
-    def _open(self, wanted: _Wanted) -> tuple[ImageSource, list[SourceImage]]:
-        if wanted.source.startswith(TRANSPORT):
-            repository, image = self._upstreams.open(self._upstream_reference(wanted))
-            return repository, [replace(image, name=wanted.upstream)]
-        location = parse_location(wanted.source)
+    def _open(self, entry: PushEntry) -> tuple[ImageSource, list[SourceImage]]:
+        if entry.source.startswith(TRANSPORT):
+            repository, image = self._upstreams.open(self._upstream_reference(entry))
+            return repository, [replace(image, name=entry.upstream)]
+        location = parse_location(entry.source)
         if location.transport == DOCKER_DAEMON:
             return self._daemon.open(location.name)
-        source = self._open_place(replace(location, name=None))
+        source = self._open_files(replace(location, name=None))
         return source, source.images(location.name)
 
-    def _open_place(self, place: Location) -> FileSource:
-        """Open a place once, however many entries mean images of it: what it lists is read and kept each time."""
-        source = self._places.get(place)
+    def _open_files(self, location: Location) -> FileSource:
+        """Open an archive or a layout once for all entries: its list of images is read and kept each time."""
+        source = self._sources.get(location)
         if source is None:
-            source = self._places[place] = self._opened.enter_context(closing(open_source(place)))
+            source = self._sources[location] = self._exit_stack.enter_context(closing(open_source(location)))
         return source
 
-    def _upstream_references(self, wanted: Iterable[_Wanted]) -> Iterator[Reference]:
-        for each in wanted:
-            if each.source.startswith(TRANSPORT):
+    def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:
+        for entry in entries:
+            if entry.source.startswith(TRANSPORT):
                 try:
-                    yield self._upstream_reference(each)
+                    yield self._upstream_reference(entry)
                 except InputError:
-                    # It fails by itself when its turn comes.
+                    # The entry's own job reports the error.
                     continue
 
-    def _upstream_reference(self, wanted: _Wanted) -> Reference:
-        """What to ask an upstream registry for: the very image that is locked, whatever its tag has become since."""
-        reference = wanted.upstream
+    def _upstream_reference(self, entry: PushEntry) -> Reference:
+        """Return the reference to request from an upstream registry: with the locked digest, if there is one."""
+        reference = entry.upstream
         if self._lock and self._lock.enforced and not reference.digest:
-            name = parse_reference(wanted.name) if wanted.name else reference
+            name = parse_reference(entry.name) if entry.name else reference
             return replace(reference, digest=self._lock.digest_of(name))
         return reference
 
-    def _order(
+    def _job(
         self,
         source: ImageSource,
         selection: PlatformSource | None,
         image: SourceImage,
         reference: Reference | None,
         text: str,
-    ) -> Order:
-        """The order for one image of an entry, of which there may be just some platforms wanted."""
+    ) -> ImageJob:
         name = reference or image.name
         try:
             if self._lock and name:
                 self._lock.require(name, image, text)
             selected = selection.select(image) if selection else image
+            job = self._named_job(selection or source, selected, reference or selected.name, text)
         except K8scrError as error:
             return _failed(str(name or text), text, error)
-        order = self._named_order(selection or source, selected, reference or selected.name, text)
         if name:
-            self._found.append((order, name, image.identity))
-        return order
+            self._names[job] = name, image.identity
+        return job
 
-    def _named_order(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> Order:
+    def _named_job(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> ImageJob:
         digest = image.root.digest
         if name is None:
-            return _failed(text, text, SourceError(f"image {digest} in {text} has no name", "Give it one with name"))
-        try:
-            image = _with_digest(image, name, text)
-            if name.tag and not image.read:
-                source, image = known_by_tag(source, image)
-        except K8scrError as error:
-            return _failed(str(name), text, error)
+            raise SourceError(f"image {digest} in {text} has no name", "Set its name with the option name")
+        pinned = PinnedDigest(name, text) if name.digest else None
+        if pinned:
+            pinned.require(image)
+        if name.tag and not image.deferred:
+            source, image = with_canonical_digest(source, image)
         repository = name.repository(self._qualify)
         others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(image.identity)))
-        neighbours = [Repository(self._registry, other) for other in others if other != repository]
+        neighbours = tuple(Repository(self._registry, other) for other in others if other != repository)
         destination = Repository(self._registry, repository)
-        # What is asked for by its digest keeps it.
+        # A compressed image has another digest, so an image that is requested by digest is copied unchanged.
         compressed = None if name.digest else self._compressed
         compressor = CompressingRepository(destination, compressed) if compressed else None
-        copy = ImageCopy(source, image, destination, name.tag, neighbours, compressor)
-        target = _target(repository, name.tag or digest)
-        facts = {"source": text, "repository": repository, "tag": name.tag, "target": target}
-        return Order(str(name), lambda: copy, facts, copy)
-
-
-@dataclass(frozen=True)
-class _Wanted:
-    """What an entry of ``images`` says."""
-
-    source: str
-    name: str | None = None
-    platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
-
-    @property
-    def upstream(self) -> Reference:
-        """The name in an upstream registry."""
-        return parse_reference(self.source[len(TRANSPORT) :])
-
-
-def _read_entry(entry: Any) -> _Wanted:
-    if isinstance(entry, str):
-        return _Wanted(entry)
-    known = ("source", "name", "platforms", "referrers")
-    if isinstance(entry, Mapping) and isinstance(entry.get("source"), str) and set(entry) <= set(known):
-        name, platforms = entry.get("name"), entry.get("platforms") or []
-        referrers = entry.get("referrers", False)
-        if isinstance(name, (str, type(None))) and isinstance(platforms, list) and isinstance(referrers, bool):
-            return _Wanted(entry["source"], name, tuple(map(parse_platform, platforms)), referrers)
-    raise InputError(
-        f"{entry!r:.300} is not an image to push", "Write a source, or source with name, platforms and referrers"
-    )
+        copy = ImageCopy(source, image, destination, name.tag, neighbours, compressor, pinned)
+        facts = {"source": text, "repository": repository, "tag": name.tag}
+        return ImageJob(str(name), copy, _target(repository, name.tag or digest), facts)
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
-    """Return the one image that these are, however many names it has.
+    """Return the only image, which may have several names.
 
     Raises:
-        InputError: They are several.
+        InputError: The source has several images.
     """
     if not all(image.is_same(images[0]) for image in images):
         raise InputError(
-            f"{where} has {len(images)} images, and one name cannot be that of all",
-            f"Say which, by its name there or by its place: {where}:@0 is the first",
+            f"{where} has {len(images)} images, which cannot all have the same name",
+            f"Select one by its name or its position: {where}:@0 is the first",
         )
     return images[0]
 
 
-def _with_digest(image: SourceImage, name: Reference, where: str) -> SourceImage:
-    """Return the image, which has the digest that is in its name, if there is one.
-
-    Raises:
-        SourceError: It has another.
-    """
-    read = image.read
-    if not name.digest:
-        return image
-    if image.root.digest != name.digest:
-        advice = None
-        if image.config_digest:
-            advice = "What is known by its image ID may have lost its digest; take it from docker://, or leave that out"
-        raise SourceError(f"{where} has {image.root.digest}, not the digest of {name}", advice)
-    return replace(image, read=lambda: _with_digest(read(), name, where)) if read else image
-
-
-def _refuse_collisions(orders: Sequence[Order]) -> None:
-    targets: dict[str, Order] = {}
-    for order in orders:
-        if order.copy is None:
-            continue
-        other = targets.setdefault(order.facts["target"], order)
-        if other.copy and not other.copy.image.is_same(order.copy.image):
+def _refuse_collisions(jobs: Sequence[ImageJob]) -> None:
+    targets: dict[str | None, ImageJob] = {}
+    for job in jobs:
+        other = targets.setdefault(job.target, job)
+        if job.copy and other.copy and not other.copy.image.is_same(job.copy.image):
             raise InputError(
-                f"{other.name} from {other.facts['source']} and {order.name} from {order.facts['source']}"
-                f" are different images and would both become {order.facts['target']}",
-                "Rename one, or keep their registries apart with qualify: true",
+                f"{other.name} from {other.facts['source']} and {job.name} from {job.facts['source']}"
+                f" are different images with the same target {job.target}",
+                "Rename one of them, or keep their registries apart with qualify: true",
             )
 
 
 def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:
-    """Write the lock file, and say so in a result, which stays whatever becomes of the file."""
+    """Write the lock file and add the change to a result; a failure is added to its message."""
     if not check_mode:
         try:
             lock.save()
         except K8scrError as error:
-            result["msg"] = " ".join([*([result["msg"]] if "msg" in result else []), str(error)])
+            result["msg"] = "\n".join([*([result["msg"]] if "msg" in result else []), str(error)])
             result["failed"] = True
             return
     if lock.changed:
@@ -328,9 +283,9 @@ def _target(repository: str, tag: str) -> str:
     return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"
 
 
-def _target_of(order: Order) -> Callable[[str], str]:
-    return lambda tag: _target(order.facts["repository"], tag)
+def _sibling(job: ImageJob, tag: str) -> str:
+    return _target(job.facts["repository"], tag)
 
 
-def _failed(name: str, source: str, error: K8scrError) -> Order:
-    return Order(name, failing(error), {"source": source, "target": None})
+def _failed(name: str, source: str, error: K8scrError) -> ImageJob:
+    return ImageJob(name, facts={"source": source}, error=error)

@@ -7,17 +7,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
 from ..http.retry import Retries
 from ..objects.client import ObjectClient
 from ..objects.readiness import Explainer
-from ..registry.cluster import pod_adapter
+from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
+from ..transport.settings import ClusterSettings
+from .cluster_options import cluster_settings
+from .numbers import read_number
 from .polling import INTERVAL, Poll
+from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
 
 try:
     import requests
@@ -28,12 +33,42 @@ _MISSING_FOR = 5.0
 """Seconds that the Pod may be missing, for example while it moves to another node; then its name is wrong."""
 _CONNECT_TIMEOUT = 10.0
 
+WAIT_ARGUMENT_SPEC: dict[str, Any] = {
+    **REGISTRY_POD_ARGUMENT_SPEC,
+    "wait_timeout": {"type": "int", "default": 180},
+}
 
-def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
+
+@dataclass(frozen=True)
+class WaitSettings:
+    """The options of ``k8scr_wait``.
+
+    Attributes:
+        cluster: The cluster.
+        pod: The Pod of the registry.
+        timeout: Seconds to wait.
+    """
+
+    cluster: ClusterSettings
+    pod: PodSettings
+    timeout: int
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> WaitSettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: An option is invalid.
+        """
+        return cls(cluster_settings(options), pod_settings(options), read_number(options, "wait_timeout"))
+
+
+def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Ask a registry for its version until it answers, and return the module's result.
 
     Args:
         options: The parameters of ``k8scr_wait``.
+        check_mode: Whether to return at once.
 
     Returns:
         ``changed``, which is false, and ``elapsed``, in seconds.
@@ -42,11 +77,14 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
         ClusterError: It does not answer in time; the message holds the cluster's reasons.
         ApiServerError: The API server refuses the way to it.
     """
-    namespace, pod = options["namespace"], options["registry"]
-    poll = Poll(options["wait_timeout"])
-    with connect(options) as cluster:
+    settings = WaitSettings.from_options(options)
+    if check_mode:
+        return {"changed": False}
+    namespace, pod = settings.pod.namespace, settings.pod.name
+    poll = Poll(settings.timeout)
+    with connect(settings.cluster) as cluster:
         # The port may be the one for pulls or the one for pushes.
-        transport = pod_adapter(cluster, options, WritePath(cluster.adapter, namespace, pod, ahead=False))
+        transport = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
             problem = _ask(transport, max(poll.seconds - poll.elapsed, INTERVAL))
             if problem is None:
@@ -59,7 +97,7 @@ def run_wait(options: Mapping[str, Any]) -> dict[str, Any]:
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(
                     f"the registry in Pod {namespace}/{pod} did not answer through the API server within "
-                    f"{options['wait_timeout']} s: {problem.message}{said}",
+                    f"{settings.timeout} s: {problem.message}{said}",
                     problem.advice,
                 )
             poll.pause()

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from .settings import DockerSettings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _MAXIMUM_SIZE = 1 << 20
@@ -51,20 +52,17 @@ class EngineEndpoint:
     tls: EngineTls | None = None
 
 
-def find_endpoint(
-    host: str | None, context: str | None, cert_path: str | None, environment: Mapping[str, str]
-) -> EngineEndpoint:
+def find_endpoint(settings: DockerSettings, environment: Mapping[str, str]) -> EngineEndpoint:
     """Return the engine that is meant: by an option, by a variable, by the context in use, or the local one.
 
     Args:
-        host: The option ``docker_host``.
-        context: The option ``docker_context``.
-        cert_path: The option ``docker_cert_path``.
+        settings: The options of the engine.
         environment: Has DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY and DOCKER_CONFIG.
 
     Raises:
         InputError: The options contradict each other, or the context is not there or is damaged.
     """
+    host, context = settings.host, settings.context
     if host and context:
         raise InputError("docker_host and docker_context both say which engine is meant", "Give one of them")
     folder = Path(environment.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
@@ -74,7 +72,7 @@ def find_endpoint(
     if context and context != "default":
         return _read_context(folder / "contexts", context)
     host = host or environment.get("DOCKER_HOST") or DEFAULT_HOST
-    certificates = cert_path or environment.get("DOCKER_CERT_PATH")
+    certificates = settings.cert_path or environment.get("DOCKER_CERT_PATH")
     if not certificates and environment.get("DOCKER_TLS_VERIFY"):
         certificates = str(folder)
     return EngineEndpoint(host, _tls_files(Path(os.path.expanduser(certificates))) if certificates else None)

@@ -11,20 +11,20 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 BLOCK_SIZE = 1 << 20
-"""Bytes that are read and written at once: with less, the calls cost more than the bytes."""
+"""Bytes of one read or write; with smaller blocks, the calls take more time than the transfer."""
 
 Blocks = Iterator[memoryview]
-"""Content in order, in blocks of at most ``BLOCK_SIZE`` bytes; a block is valid until the next one is asked for."""
+"""Content in order, in blocks of at most ``BLOCK_SIZE`` bytes; a block is valid until the next one is read."""
 
 
 class BlobContent(Protocol):
-    """Opens one blob's content, as often as it is needed; who does not check digests otherwise verifies it.
+    """Opens the unverified content of one blob, any number of times.
 
     Attributes:
-        what: What is read from where, for people.
+        what: The blob and its source in messages.
     """
 
     what: str
 
     def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """Open it from ``offset`` (bytes) on."""
+        """Open the content at ``offset`` (bytes)."""

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the copy engine asks of a store: two protocols, and nothing of what is behind them."""
+"""Interfaces of sources, destinations and stores: all that a transfer knows of them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -19,51 +18,61 @@ from .reference import Reference
 
 @dataclass(frozen=True)
 class SourceImage:
-    """An image that a source has.
+    """An image of a source.
 
     Attributes:
         root: Its manifest or index.
-        name: The name it has there, if any.
-        config_digest: The digest of its config, for images whose manifest is made by us and is therefore not
-            what identifies them (a Docker archive has none of its own).
-        compressible: Whether its manifest was made for the occasion, so that its layers may be compressed on the way
-            without its becoming another image.
-        read: Reads the image, where it takes that to know its manifest, and returns it with the right ``root``;
-            until then the digest of ``root`` only serves to find out whether the image is there already. May raise
-            K8scrError.
+        name: Its name at the source, if it has one.
+        config_digest: The digest of its config, for images that are identified by it. A Docker archive stores no
+            manifest, so the collection makes one.
+        compressible: Whether the manifest was made by the collection, so that compressed layers do not make it another
+            image.
+        deferred: Loads the image, if its manifest is not known before that; the digest of ``root`` then only tells
+            whether the destination has the image. ``None`` if ``root`` is the image's manifest or index.
     """
 
     root: Descriptor
     name: Reference | None = None
     config_digest: str | None = None
     compressible: bool = False
-    read: Callable[[], SourceImage] | None = field(default=None, compare=False)
+    deferred: DeferredImage | None = field(default=None, compare=False)
 
     @property
     def identity(self) -> str:
-        """The digest that tells it from all others, however it is compressed where that may differ."""
+        """The digest that identifies the image, whatever the compression of its layers."""
         return self.config_digest or self.root.digest
 
     def is_same(self, other: SourceImage) -> bool:
-        """Whether another source surely has the same image."""
+        """Whether another source has the same image for certain."""
         return self.root == other.root or self.identity == other.identity
 
 
+class DeferredImage(Protocol):
+    """An image that takes a slow request to load, such as the export of an engine."""
+
+    def load(self, image: SourceImage) -> SourceImage:
+        """Return the image with its manifest.
+
+        Raises:
+            K8scrError: The source cannot be read.
+        """
+
+
 class ManifestSource(Protocol):
-    """A place that has manifests.
+    """A source of manifests.
 
     Attributes:
-        description: What it is, for people.
+        description: Its name in messages.
     """
 
     description: str
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """Return the manifest or index, verified.
+        """Return a manifest or index, verified.
 
         Raises:
-            SourceError: It is not there.
-            DigestMismatchError: It is not what its digest names, or has another size than its descriptor says.
+            SourceError: The source does not have it.
+            DigestMismatchError: Its content does not match its digest or its size.
         """
 
 
@@ -92,17 +101,17 @@ class ImageSource(ManifestSource, Protocol):
     def referrers(self) -> Referrers | None: ...
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """Whether the blob is there."""
+        """Whether the source has a blob."""
 
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """Open a blob's content from ``offset`` (bytes) on; it is not verified.
+        """Open a blob's content at ``offset`` (bytes); the content is not verified.
 
         Raises:
-            SourceError: It is not there, or ends too early.
+            SourceError: The source does not have it, or its content is too short.
         """
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close files and connections."""
 
 
 @dataclass(frozen=True)
@@ -111,10 +120,12 @@ class Capabilities:
 
     Attributes:
         verifies_digests: Whether it rejects content that does not match its digest.
+        commits: Whether images become visible only when the store is committed.
         referrers: Whether it can store artifacts that refer to images.
     """
 
     verifies_digests: bool = False
+    commits: bool = False
     referrers: bool = False
 
 
@@ -131,29 +142,29 @@ class ImageDestination(ManifestSource, Protocol):
 
     @property
     def store(self) -> DestinationStore:
-        """What it belongs to; blobs can be mounted between the repositories of one store."""
+        """The store of the destination; blobs can be mounted between the repositories of one store."""
 
     def resolve(self, tag: str) -> Descriptor | None:
-        """Return the manifest or index that has this tag, or ``None``."""
+        """Return the manifest or index with a tag, or ``None``."""
 
     def require_support(self, manifest: Manifest) -> None:
-        """Do nothing if this kind of manifest can be kept here.
+        """Check that the destination can store this kind of manifest.
 
         Raises:
             DestinationError: It cannot.
         """
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """Whether a blob of an image is to be copied here: what is not to be distributed may be left where it is."""
+        """Whether a blob of an image is copied; nondistributable layers may stay where they are."""
 
     def is_whole(self, root: Descriptor) -> bool:
-        """Whether an image that :meth:`resolve` returned is complete; no layer is read for it."""
+        """Whether an image that :meth:`resolve` returned is complete; this reads no layer."""
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """Whether the manifest or index is there, with all that it points to."""
+        """Whether the destination has a manifest or index and everything that it refers to."""
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """Whether the blob is there, undamaged; a store that does not check digests reads it to find out."""
+        """Whether the destination has an undamaged blob; a store that does not verify digests reads the blob."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """Store a blob.
@@ -161,10 +172,10 @@ class ImageDestination(ManifestSource, Protocol):
         Args:
             descriptor: The blob.
             content: Opens its content.
-            mount_from: Another repository of the same store that has it.
+            mount_from: Another repository of the same store that has the blob.
 
         Returns:
-            ``True`` if it was mounted, so that no content was needed.
+            Whether the blob was mounted, so that no content was read.
         """
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
@@ -178,22 +189,22 @@ class ImageDestination(ManifestSource, Protocol):
         """
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """Store a manifest or index whose parts are all there, without making it visible under a name."""
+        """Store a manifest or index without a name; the destination has its blobs and children."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """Store an image's manifest or index, whose parts are all there, and give it the tag.
+        """Store an image's manifest or index and set its tag; the destination has its blobs and children.
 
         Args:
-            root: The image's own manifest or index.
-            tag: Its tag; ``None`` leaves it to be found by its digest.
+            root: The image's manifest or index.
+            tag: The tag; ``None`` stores the image by digest only.
         """
 
 
 class LayerCompressor(Protocol):
-    """Compresses layers on their way to one destination."""
+    """Compresses layers during their upload to one destination."""
 
     def former(self, layer: Descriptor) -> Descriptor | None:
-        """What a layer has become when it was compressed before, wherever it went then."""
+        """Return the compressed form of a layer that an earlier task compressed, for any destination."""
 
     def put(
         self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
@@ -201,35 +212,35 @@ class LayerCompressor(Protocol):
         """Store a layer compressed.
 
         Args:
-            layer: The layer as it is.
-            expected: What it is at the destination if it is there, or can be mounted.
-            content: Opens the layer as it is.
-            mount_from: Another repository of the same store that has it as it is expected.
+            layer: The uncompressed layer.
+            expected: The compressed layer, to find or mount it.
+            content: Opens the uncompressed layer.
+            mount_from: Another repository of the same store that has ``expected``.
 
         Returns:
-            What it is at the destination, and whether it was mounted, so that no content was needed.
+            The compressed layer, and whether it was mounted, so that no content was read.
         """
 
 
 class DestinationStore(Protocol):
-    """What destinations belong to."""
+    """The store of destinations."""
 
     def commit(self) -> None:
-        """Make all that was published last.
+        """Make all published images permanent.
 
         Raises:
-            DestinationError: It cannot be; what was there before stays.
+            DestinationError: They cannot be written; the previous content stays.
         """
 
     def abandon(self, resumable: bool = False) -> bool:
-        """Forget what was written since the last commit, where that is not in its place yet.
+        """Discard what was written since the last commit, unless it is already visible.
 
         Args:
-            resumable: Whether the next run may go on with what there is of it.
+            resumable: Whether to keep partial data, so that the next run can resume.
 
         Returns:
-            Whether what was published is forgotten with it.
+            Whether published images were discarded.
         """
 
     def close(self) -> None:
-        """Let go of what is open."""
+        """Close files and connections."""

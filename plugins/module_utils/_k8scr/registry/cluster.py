@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
@@ -18,78 +18,97 @@ from ..http.session import open_session
 from ..transport.base_path import BasePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
+from ..transport.settings import ClusterSettings
 from .chunk_size import ChunkSize
 from .client import Registry
 from .upload_state import UploadRecords
 from .write_path import ReadOnlyPort, WritePath
 
-REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
-    "namespace": {"type": "str", "default": "k8scr"},
-    "registry": {"type": "str", "default": "k8scr-0"},
-    "registry_port": {"type": "int", "default": 5000},
-    "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": "http"},
-}
-READ_ONLY_PORT = 5001
-"""The default port of the role ``registry`` for pulls."""
-REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
-    **REGISTRY_POD_ARGUMENT_SPEC,
-    "qualify": {"type": "bool", "default": False},
-    "connections": {"type": "int", "default": 4},
-    "bandwidth": {"type": "bytes"},
-    "chunk_size": {"type": "bytes"},
-    "timeout": {"type": "int", "default": 60},
-    "retry_timeout": {"type": "int", "default": 120},
-    "fail_fast": {"type": "bool", "default": False},
-}
-
 _URL = "http://registry"
 _CONNECT_TIMEOUT = 10.0
 
 
+@dataclass(frozen=True)
+class PodSettings:
+    """The Pod of a registry.
+
+    Attributes:
+        namespace: Its namespace.
+        name: Its name.
+        port: The port of the registry in it.
+        scheme: ``http`` or ``https``, which the registry serves on the port.
+    """
+
+    namespace: str = "k8scr"
+    name: str = "k8scr-0"
+    port: int = 5000
+    scheme: str = "http"
+
+
+@dataclass(frozen=True)
+class RegistrySettings:
+    """The registry in a cluster, and how to transfer images to it and from it.
+
+    Attributes:
+        cluster: The cluster.
+        pod: The Pod of the registry.
+        connections: Largest number of concurrent requests.
+        bandwidth: Bytes per second; None for no limit.
+        chunk_size: Bytes per request; None for no limit.
+        timeout: Seconds without data after which a connection counts as lost.
+        retry_timeout: Seconds to keep retrying a failing request.
+    """
+
+    cluster: ClusterSettings
+    pod: PodSettings
+    connections: int = 4
+    bandwidth: int | None = None
+    chunk_size: int | None = None
+    timeout: int = 60
+    retry_timeout: int = 120
+
+
 @contextmanager
-def connect_registry(options: Mapping[str, Any], writes: bool) -> Iterator[Registry]:
+def connect_registry(settings: RegistrySettings, writes: bool) -> Iterator[Registry]:
     """Open a client of the cluster's registry, without sending a request.
 
     Args:
-        options: A module's parameters with :data:`REGISTRY_ARGUMENT_SPEC`.
+        settings: The registry.
         writes: Whether the module writes to the registry.
 
     Raises:
         ClusterError: No cluster is configured, or its configuration is not valid.
     """
-    pod, namespace = options["registry"], options["namespace"]
-    cluster = connect(options, pool_size=options["connections"], silence_timeout=float(options["timeout"]))
-    base_path = WritePath(cluster.adapter, namespace, pod) if writes else ReadOnlyPort(pod)
-    transport = pod_adapter(cluster, options, base_path)
-    identity = f"{cluster.adapter.base_url} {namespace} {transport.target}"
+    pod, timeout = settings.pod, float(settings.timeout)
+    cluster = connect(settings.cluster, pool_size=settings.connections, silence_timeout=timeout)
+    base_path = WritePath(cluster.adapter, pod.namespace, pod.name) if writes else ReadOnlyPort(pod.name)
+    transport = pod_adapter(cluster, pod, base_path)
+    identity = f"{cluster.adapter.base_url} {pod.namespace} {transport.target}"
     records = UploadRecords(cache_folder() / "uploads", identity)
     records.forget_expired()
     with open_session(f"{_URL}/", transport) as session:
         yield Registry(
             session,
             _URL,
-            f"the registry in Pod {namespace}/{pod}",
-            (_CONNECT_TIMEOUT, float(options["timeout"])),
-            Retries(float(options["retry_timeout"])),
-            ChunkSize(options["chunk_size"]),
-            Bandwidth(options["bandwidth"]) if options["bandwidth"] else None,
+            f"the registry in Pod {pod.namespace}/{pod.name}",
+            (_CONNECT_TIMEOUT, timeout),
+            Retries(float(settings.retry_timeout)),
+            ChunkSize(settings.chunk_size),
+            Bandwidth(settings.bandwidth) if settings.bandwidth else None,
             records,
             identity,
         )
 
 
-def pod_adapter(cluster: Cluster, options: Mapping[str, Any], base_path: BasePath) -> PodProxyAdapter:
+def pod_adapter(cluster: Cluster, pod: PodSettings, base_path: BasePath) -> PodProxyAdapter:
     """Return the adapter that sends requests to the registry's Pod.
 
     Args:
         cluster: The connection to the cluster.
-        options: A module's parameters with :data:`REGISTRY_POD_ARGUMENT_SPEC`.
-        base_path: The path that the registry serves below.
+        pod: The Pod.
+        base_path: The base path of the registry's API.
     """
-    namespace, pod = options["namespace"], options["registry"]
-    return PodProxyAdapter(
-        cluster.adapter, namespace, pod, options["registry_port"], options["registry_scheme"], base_path
-    )
+    return PodProxyAdapter(cluster.adapter, pod.namespace, pod.name, pod.port, pod.scheme, base_path)
 
 
 def cache_folder() -> Path:

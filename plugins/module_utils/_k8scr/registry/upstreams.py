@@ -7,18 +7,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import InputError, K8scrError, SourceError, UnreachableError
+from ..errors import K8scrError, SourceError, UnreachableError
 from ..http.retry import Retries
 from ..http.session import open_session
 from ..oci.interfaces import SourceImage
-from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES, Reference, parse_reference
+from ..oci.reference import DOCKER_HUB, Reference
 from .auth_files import Credentials, find_credentials
 from .client import Registry
 from .repository import Repository
@@ -30,26 +30,6 @@ if TYPE_CHECKING:
 TRANSPORT = "docker://"
 _DOCKER_HUB_API = "registry-1.docker.io"
 _CONNECT_TIMEOUT = 10.0
-
-UPSTREAMS_ARGUMENT_SPEC: dict[str, Any] = {
-    "type": "list",
-    "elements": "dict",
-    "default": [],
-    "options": {
-        "host": {"type": "str", "required": True},
-        "username": {"type": "str"},
-        "password": {"type": "str", "no_log": True},
-        "ca_cert": {"type": "path"},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
-        "validate_certs": {"type": "bool", "default": True},
-        "plain_http": {"type": "bool", "default": False},
-        "mirrors": {"type": "list", "elements": "str", "default": []},
-    },
-    "required_together": [("username", "password")],
-    "required_by": {"client_key": ["client_cert"]},
-}
-"""Argument spec of the option ``upstreams``, one dictionary for each registry."""
 
 
 @dataclass(frozen=True)
@@ -75,19 +55,20 @@ class Upstreams:
     """The upstream registries of a task, each with its own connections and credentials.
 
     Args:
-        options: The elements of the option ``upstreams``.
+        settings: The settings of registries, by their hosts; a host that is not in it has the defaults.
         connections: The number of connections to each that stay open.
         timeout: Seconds to wait for the next byte.
         patience: Seconds to keep retrying a failing request.
-
-    Raises:
-        InputError: An option is not valid, or a registry has two entries.
     """
 
     def __init__(
-        self, options: Sequence[Mapping[str, Any]], connections: int = 4, timeout: float = 60.0, patience: float = 120.0
+        self,
+        settings: Mapping[str, UpstreamSettings],
+        connections: int = 4,
+        timeout: float = 60.0,
+        patience: float = 120.0,
     ) -> None:
-        self._settings = _read_settings(options)
+        self._settings = settings
         self._connections = connections
         self._timeouts = (_CONNECT_TIMEOUT, timeout)
         self._patience = patience
@@ -189,50 +170,8 @@ class Upstreams:
         return self._settings.get(host.lower(), UpstreamSettings())
 
 
-def _read_settings(options: Sequence[Mapping[str, Any]]) -> dict[str, UpstreamSettings]:
-    settings: dict[str, UpstreamSettings] = {}
-    for option in options:
-        host, path = _read_place(option["host"])
-        if path:
-            raise InputError(f"the upstream {option['host']!r:.200} has a path", "Write HOST or HOST:PORT")
-        if host in settings:
-            raise InputError(f"the upstream {host} is there twice", "Say all about it in one entry")
-        given = option.get("username") is not None
-        settings[host] = UpstreamSettings(
-            Credentials(option["username"], option["password"], origin="upstreams") if given else None,
-            _given_tls_files(option),
-            option.get("validate_certs", True),
-            option.get("plain_http", False),
-            tuple(_read_place(mirror) for mirror in option.get("mirrors") or ()),
-        )
-    return settings
-
-
-def _given_tls_files(option: Mapping[str, Any]) -> TlsFiles:
-    ca_cert, certificate = option.get("ca_cert"), option.get("client_cert")
-    certificates = ((certificate, option.get("client_key") or certificate),) if certificate else ()
-    return TlsFiles((ca_cert,) if ca_cert else (), certificates)
-
-
 def _tls_files(host: str, settings: UpstreamSettings) -> TlsFiles:
     if settings.plain_http:
         return TlsFiles()
     found = find_tls_files(host)
     return TlsFiles((*settings.tls.authorities, *found.authorities), settings.tls.certificates or found.certificates)
-
-
-def _read_place(text: str) -> tuple[str, str]:
-    """Return a registry's host and the path behind it.
-
-    Raises:
-        InputError: It is not written as the first part of an image's name.
-    """
-    host, _slash, path = text.lower().partition("/")
-    host = DOCKER_HUB if host in DOCKER_HUB_ALIASES else host
-    try:
-        parsed = parse_reference(f"{host}/{path or 'any/path'}")
-    except InputError:
-        parsed = None
-    if parsed is None or parsed.host != host or parsed.digest or parsed.tag != "latest":
-        raise InputError(f"{text!r:.200} in upstreams is not a registry", "Write HOST or HOST:PORT, without a scheme")
-    return host, path

@@ -291,7 +291,7 @@ class DockerArchiveDestination(OciArchiveDestination):
     ``docker load`` reads it, and the image's manifest and digest stay.
     """
 
-    capabilities = Capabilities()
+    capabilities = Capabilities(commits=True)
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """See :meth:`ImageDestination.takes`; Docker loads what is whole."""

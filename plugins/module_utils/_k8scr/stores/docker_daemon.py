@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ..engine.settings import DockerSettings
 from ..oci.interfaces import SourceImage
 
 if TYPE_CHECKING:
@@ -19,26 +19,18 @@ if TYPE_CHECKING:
 
 TRANSPORT = "docker-daemon"
 
-DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
-    "docker_host": {"type": "str"},
-    "docker_context": {"type": "str"},
-    "docker_cert_path": {"type": "path"},
-}
-"""Argument spec of the options that say which engine is meant."""
-
 _LARGE_FILES = "/var/tmp"  # noqa: S108 - the files have no names there
 
 
 class DockerDaemon:
-    """The engine that the options mean; nothing of it is looked at, or imported, before an image is.
+    """The engine of Docker or Podman. Its client is imported and connects when the first image needs it.
 
     Args:
-        options: A module's parameters with :data:`DOCKER_ARGUMENT_SPEC`; ``tmp_dest`` among them is the folder to
-            keep exports in, by default that of TMPDIR or ``/var/tmp``, as of Docker's and Podman's own.
+        settings: The engine to use. The default folder for exports is TMPDIR or ``/var/tmp``, as in Docker and Podman.
     """
 
-    def __init__(self, options: Mapping[str, Any]) -> None:
-        self._options = options
+    def __init__(self, settings: DockerSettings) -> None:
+        self._settings = settings
         self._engine: Engine | None = None
         self._sources: list[DockerDaemonSource] = []
 
@@ -50,7 +42,7 @@ class DockerDaemon:
         """
         from .docker_daemon_image import DockerDaemonSource
 
-        folder = self._options.get("tmp_dest") or os.environ.get("TMPDIR") or _LARGE_FILES
+        folder = self._settings.tmp_dest or os.environ.get("TMPDIR") or _LARGE_FILES
         source = DockerDaemonSource(self._connect(), Path(folder))
         self._sources.append(source)
         return source, source.images(name)
@@ -77,6 +69,5 @@ class DockerDaemon:
         from ..engine.context import find_endpoint
 
         if self._engine is None:
-            host, context, cert_path = (self._options.get(name) for name in DOCKER_ARGUMENT_SPEC)
-            self._engine = Engine(find_endpoint(host, context, cert_path, os.environ))
+            self._engine = Engine(find_endpoint(self._settings, os.environ))
         return self._engine

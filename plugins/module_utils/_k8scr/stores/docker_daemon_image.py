@@ -49,6 +49,7 @@ class DockerDaemonSource:
         self._engine = engine
         self._folder = folder
         self._archive: DockerArchiveSource | None = None
+        self._image: EngineImage | None = None
 
     def images(self, name: str | None = None) -> list[SourceImage]:
         """Return the image that has this name or ID.
@@ -69,7 +70,21 @@ class DockerDaemonSource:
         # Which of the two the ID is, the digest of a config or of a manifest, shows at the destination.
         known = image.manifests[0] if len(image.manifests) == 1 else image.id
         root = Descriptor(OCI_CONFIG, known, 0)
-        return [SourceImage(root, reference, image.id, read=lambda: self._read(image, reference))]
+        self._image = image
+        return [SourceImage(root, reference, image.id, deferred=self)]
+
+    def load(self, image: SourceImage) -> SourceImage:
+        """See :meth:`DeferredImage.load`."""
+        self.close()
+        found = self._image
+        if found is None:
+            raise SourceError(f"{self.description} was not asked for an image")
+        with self._engine.export(found.id) as blocks:
+            what = f"the export of {image.name or found.id} by {self.description}"
+            self._archive = _keep(blocks, self._folder, what)
+        exported = self._archive.images()[0]
+        # An engine that stores manifests identifies the image by its manifest.
+        return replace(exported, name=image.name, compressible=exported.compressible and not found.manifests)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""
@@ -94,14 +109,6 @@ class DockerDaemonSource:
         if self._archive is None:
             raise SourceError(f"the image was not yet exported by {self.description}")
         return self._archive
-
-    def _read(self, image: EngineImage, name: Reference | None) -> SourceImage:
-        self.close()
-        with self._engine.export(image.id) as blocks:
-            self._archive = _keep(blocks, self._folder, f"the export of {name or image.id} by {self.description}")
-        found = self._archive.images()[0]
-        # An engine that keeps manifests knows the image by them.
-        return replace(found, name=name, compressible=found.compressible and not image.manifests)
 
 
 class DockerDaemonDestination:

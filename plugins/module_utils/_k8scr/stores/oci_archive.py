@@ -34,7 +34,7 @@ class OciArchiveDestination:
     """
 
     repository = ""
-    capabilities = Capabilities(referrers=True)
+    capabilities = Capabilities(commits=True, referrers=True)
 
     def __init__(self, path: Path) -> None:
         self.path = path

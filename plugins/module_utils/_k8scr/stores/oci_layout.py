@@ -199,7 +199,7 @@ class OciLayoutDestination:
     """An OCI layout folder that images are written to; it is made when the first one is written."""
 
     repository = ""
-    capabilities = Capabilities(referrers=True)
+    capabilities = Capabilities(commits=True, referrers=True)
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

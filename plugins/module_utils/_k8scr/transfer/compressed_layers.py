@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Layers that are compressed on their way to the cluster's registry, and what they became.
+"""Compress layers during upload, and save the digests of compressed layers.
 
-That is remembered from run to run, so that a layer which is there is neither compressed nor sent again. It is a hint:
-the registry is asked whether it has the blob.
+With the saved digest, the next run finds an existing layer without compressing it again. The digest is only a hint:
+the registry is always asked whether it has the blob.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ _MOST_LAYERS = 4000
 
 
 class CompressedLayers:
-    """What layers became.
+    """The compressed forms of layers.
 
     Args:
-        folder: Where the file is.
+        folder: The folder of the cache file.
         compression: How layers are compressed.
     """
 
@@ -38,7 +38,7 @@ class CompressedLayers:
         self._lock = threading.Lock()
 
     def get(self, layer: Descriptor) -> Descriptor | None:
-        """What a layer became when it was compressed in this way; ``None`` where nobody knows."""
+        """Return the compressed form of a layer, or ``None`` if it is not known."""
         known = self._file.get(layer.digest)
         try:
             return Descriptor.from_json(known) if known else None
@@ -46,27 +46,25 @@ class CompressedLayers:
             return None
 
     def remember(self, layer: Descriptor, compressed: Descriptor) -> None:
-        """Keep what a layer has become, for a next run, even if this one is killed."""
+        """Save the compressed form of a layer at once, so that it survives a killed run."""
         with self._lock:
             self._file.put(layer.digest, compressed.to_json())
             self._file.save()
 
 
 class CompressingRepository:
-    """Compresses layers on their way to a repository; see :class:`LayerCompressor`."""
+    """Compresses layers during their upload to a repository; see :class:`LayerCompressor`."""
 
     def __init__(self, repository: Repository, layers: CompressedLayers) -> None:
         self._repository = repository
         self._layers = layers
 
     def former(self, layer: Descriptor) -> Descriptor | None:
-        """See :meth:`LayerCompressor.former`."""
         return self._layers.get(layer)
 
     def put(
         self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
     ) -> tuple[Descriptor, bool]:
-        """See :meth:`LayerCompressor.put`."""
-        became = partial(self._layers.remember, layer)
-        compressed = CompressedContent(content, layer, self._layers.compression, became)
+        remember = partial(self._layers.remember, layer)
+        compressed = CompressedContent(content, layer, self._layers.compression, remember)
         return self._repository.put_compressed(expected, compressed, mount_from)

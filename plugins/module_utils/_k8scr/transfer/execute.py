@@ -2,268 +2,264 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Many images at once: plan them all, carry the plans out, and say of each what became of it."""
+"""Execute plans: copy blobs, then manifests, then tags, for many images at once."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
-from typing import Any
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
-from ..errors import DestinationError, InputError, K8scrError, RefusedError
+from ..errors import DestinationError, DigestMismatchError, K8scrError, RefusedError, RegistryError, SourceError
+from ..oci.content import Blocks
+from ..oci.descriptor import Descriptor
+from ..oci.digest import verified
 from ..oci.interfaces import DestinationStore
-from .plan import (
-    Action,
-    BlobCopy,
-    ImageCopy,
-    finish_image,
-    name_root,
-    plan_blob,
-    plan_image,
-    require_blob,
-    share_blobs,
-    start_blobs,
-)
-
-_IMAGES_PER_CONNECTION = 8
-"""Images that are under way at once: enough for no connection to wait for work."""
-
-
-@dataclass
-class Order:
-    """One image that the user wants delivered.
-
-    Attributes:
-        name: How the user called it.
-        prepare: Finds it and says where it goes to; may raise K8scrError.
-        facts: What is known of it from the start, for the result.
-        copy: Its way, once it is prepared.
-        error: Why it failed, if it did.
-    """
-
-    name: str
-    prepare: Callable[[], ImageCopy]
-    facts: dict[str, Any]
-    copy: ImageCopy | None = None
-    error: K8scrError | None = None
-
-
-def failing(error: K8scrError) -> Callable[[], ImageCopy]:
-    """Return what prepares an order that fails."""
-
-    def prepare() -> ImageCopy:
-        raise error
-
-    return prepare
-
-
-def without_repetition(orders: Iterable[Order]) -> list[Order]:
-    """Leave out what refers to several images of the task and is among the orders already.
-
-    Raises:
-        InputError: Different ones would become the same.
-    """
-    seen: dict[str, set[str]] = {}
-    kept = []
-    for order in orders:
-        target, digest = str(order.facts["target"]), order.copy.image.root.digest if order.copy else ""
-        digests = seen.setdefault(target, set())
-        if "subject" in order.facts and digests and digest not in digests:
-            raise InputError(f"{order.name} would become {target}, and so would something else", "Name two places")
-        if "subject" not in order.facts or digest not in digests:
-            kept.append(order)
-        digests.add(digest)
-    return kept
+from .job import ImageCopy, ImageJob
+from .listener import Listener
+from .plan import Action, BlobResult, BlobStep, ImagePlan, StepId, images_at_once, plan_images
+from .report import ImageResult, planned
 
 
 @dataclass(frozen=True)
-class Delivery:
-    """How to deliver.
+class Transfer:
+    """How to copy the images of a task.
 
     Attributes:
-        connections: How many requests may be under way at once.
+        connections: The most requests at once; at least 1.
         check_mode: Whether to stop after planning.
-        fail_fast: Whether the first failure ends it all.
-
-    Raises:
-        InputError: There would be no connection.
+        fail_fast: Whether the first failure ends the task.
     """
 
     connections: int
-    check_mode: bool
-    fail_fast: bool
+    check_mode: bool = False
+    fail_fast: bool = False
 
-    def __post_init__(self) -> None:
-        if self.connections < 1:
-            raise InputError(f"connections is {self.connections}", "Write 1 or more")
+    def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
+        """Copy images and return their results, in the order of the jobs; failures are results too.
 
-    def run(self, orders: Sequence[Order]) -> dict[str, Any]:
-        """Deliver the images and return the module's result; failures are in it, not raised."""
-        self._plan(orders)
-        planned = [order for order in orders if not order.error]
-        share_blobs(order.copy for order in planned if order.copy)
-        changing = [order for order in planned if order.copy and order.copy.changes]
-        if self.fail_fast and len(planned) < len(orders):
-            _fail(changing, _because_of(orders))
-        elif not self.check_mode:
-            self._carry_out(changing)
-        return summarise(orders)
+        Args:
+            jobs: The images.
+            listener: Receives the events.
+        """
+        listener = listener or Listener()
+        plans = plan_images(jobs, self.connections, self.check_mode, listener)
+        results = [planned(plan) for plan in plans]
+        changing = [number for number, plan in enumerate(plans) if plan.changes]
+        if self.fail_fast and any(plan.error for plan in plans):
+            _fail(results, changing, _because_of(results))
+            changing = []
+        if not self.check_mode:
+            _Execution(plans, results, self, listener).run(changing)
+        return results
 
-    def _plan(self, orders: Sequence[Order]) -> None:
-        with ThreadPoolExecutor(self.connections) as workers:
-            for first in range(0, len(orders), self._at_once):
-                some = orders[first : first + self._at_once]
-                list(workers.map(_plan_order, some))
-                blobs = [(order, order.copy, blob) for order in some if order.copy for blob in order.copy.blobs]
-                list(workers.map(self._plan_blob, blobs))
-                for order in some:
-                    if order.copy and not order.error:
-                        name_root(order.copy)
 
-    def _plan_blob(self, planned: tuple[Order, ImageCopy, BlobCopy]) -> None:
-        order, copy, blob = planned
-        if order.error:
-            return
+class _Execution:
+    """The execution of the plans of a task.
+
+    Args:
+        plans: All plans of the task.
+        results: Their results, which are replaced as images end.
+        transfer: How to copy.
+        listener: Receives the events.
+    """
+
+    def __init__(
+        self, plans: Sequence[ImagePlan], results: list[ImageResult], transfer: Transfer, listener: Listener
+    ) -> None:
+        self._plans = plans
+        self._copies = {number: plan.job.copy for number, plan in enumerate(plans) if plan.job.copy}
+        self._results = results
+        self._transfer = transfer
+        self._listener = listener
+        self._futures: dict[StepId, Future[BlobResult]] = {}
+        self._done: dict[StepId, BlobResult] = {}
+        self._waiting = set(range(len(plans)))
+        """The images whose results the listener has not received."""
+
+    def run(self, numbers: Sequence[int]) -> None:
+        """Execute the plans with these numbers, commit the stores, and announce the results of all images."""
+        stores: dict[int, tuple[DestinationStore, list[int]]] = {}
+        for number in numbers:
+            store = self._copies[number].destination.store
+            stores.setdefault(id(store), (store, []))[1].append(number)
         try:
-            plan_blob(copy, blob)
-            if self.check_mode:
-                require_blob(copy, blob)
-        except K8scrError as error:
-            order.error = error
-
-    @property
-    def _at_once(self) -> int:
-        """How many images are looked at, or are under way, at once: what has begun takes memory."""
-        return self.connections * _IMAGES_PER_CONNECTION
-
-    def _carry_out(self, orders: Sequence[Order]) -> None:
-        stores: dict[int, tuple[DestinationStore, list[Order]]] = {}
-        for order in orders:
-            if order.copy:
-                store = order.copy.destination.store
-                stores.setdefault(id(store), (store, []))[1].append(order)
-        try:
-            self._copy(orders)
+            self._copy_images(numbers)
         except BaseException:
-            for store, _group in stores.values():
+            for store, _images in stores.values():
                 store.abandon(resumable=True)
             raise
-        for store, group in stores.values():
-            _commit(store, group)
+        for store, images in stores.values():
+            self._commit(store, images)
+        for number in sorted(self._waiting):
+            self._announce(number)
 
-    def _copy(self, orders: Sequence[Order]) -> None:
-        waiting, running = deque(orders), dict[Future[bool], Order]()
-        with ThreadPoolExecutor(self.connections) as blobs, ThreadPoolExecutor(self.connections) as images:
+    def _copy_images(self, numbers: Sequence[int]) -> None:
+        waiting, running = deque(numbers), dict[Future[bool], int]()
+        connections = self._transfer.connections
+        with ThreadPoolExecutor(connections) as blobs, ThreadPoolExecutor(connections) as images:
             while waiting or running:
                 # Images begin as others end.
-                while waiting and len(running) < self._at_once:
-                    order = waiting.popleft()
-                    if order.copy:
-                        start_blobs(order.copy, blobs)
-                    running[images.submit(_finish, order)] = order
+                while waiting and len(running) < images_at_once(connections):
+                    number = waiting.popleft()
+                    self._start_steps(number, blobs)
+                    running[images.submit(self._finish, number)] = number
                 finished = wait(running, return_when=FIRST_COMPLETED).done
                 succeeded = [finish.result() for finish in finished]
-                if self.fail_fast and not all(succeeded):
+                if self._transfer.fail_fast and not all(succeeded):
                     blobs.shutdown(wait=False, cancel_futures=True)
                     images.shutdown(wait=False, cancel_futures=True)
                     break
                 for finish in finished:
                     del running[finish]
-        left = [order for finish, order in running.items() if finish.cancelled() or not finish.result()]
+        left = [number for finish, number in running.items() if finish.cancelled() or not finish.result()]
         if left or waiting:
-            _fail([*left, *waiting], _because_of(orders))
+            _fail(self._results, [*left, *waiting], _because_of(self._results))
+
+    def _start_steps(self, image: int, workers: ThreadPoolExecutor) -> None:
+        """Start the steps of an image; the steps that these wait for have been started before."""
+        for number, step in enumerate(self._plans[image].steps):
+            this = StepId(image, number)
+            if step.is_pending:
+                self._futures[this] = workers.submit(self._run_step, this, step)
+            else:
+                self._done[this] = BlobResult(step.descriptor, step.descriptor.size, step.action, step.layer)
+
+    def _run_step(self, this: StepId, step: BlobStep) -> BlobResult:
+        plan, copy = self._plans[this.image], self._copies[this.image]
+        origin = self._wait_for(step.waits_for)
+        if origin is None or step.action is not Action.PRESENT:
+            self._listener.blob_started(plan, step.at_source)
+            result = self._copy_blob(plan, copy, step, origin)
+        else:
+            result = BlobResult(origin[0], origin[0].size, Action.PRESENT, step.layer)
+        self._done[this] = result
+        self._listener.blob_done(plan, result)
+        return result
+
+    def _wait_for(self, origin: StepId | None) -> tuple[Descriptor, str] | None:
+        """Return the blob that another step copied, and its repository; ``None`` if that step failed."""
+        if origin is None:
+            return None
+        future = self._futures.get(origin)
+        if future:
+            # The step's own image reports its error.
+            future.exception()
+        result = self._done.get(origin)
+        if result is None or result.descriptor is None:
+            return None
+        return result.descriptor, self._copies[origin.image].destination.repository
+
+    def _copy_blob(
+        self, plan: ImagePlan, copy: ImageCopy, step: BlobStep, origin: tuple[Descriptor, str] | None
+    ) -> BlobResult:
+        descriptor, mount_from = origin or (step.descriptor, step.mount_from)
+        content = _Content(plan, copy, step.at_source, self._listener)
+        try:
+            if step.layer is None or copy.compressor is None:
+                mounted = copy.destination.put_blob(descriptor, content, mount_from)
+            else:
+                descriptor, mounted = copy.compressor.put(step.layer, descriptor, content, mount_from)
+        except DigestMismatchError as error:
+            if copy.destination.capabilities.verifies_digests:
+                raise _find_fault(copy, step.at_source, error) from error
+            raise
+        return BlobResult(descriptor, descriptor.size, Action.MOUNTED if mounted else Action.SENT, step.layer)
+
+    def _finish(self, image: int) -> bool:
+        """Wait for the steps of an image and store its manifests; return whether that succeeded."""
+        try:
+            self._store_manifests(image)
+            succeeded = True
+        except K8scrError as error:
+            self._results[image] = replace(self._results[image], error=error)
+            succeeded = False
+        except CancelledError:
+            # With fail_fast, another image failed and this one is left out.
+            return False
+        if not self._copies[image].destination.capabilities.commits:
+            self._announce(image)
+        return succeeded
+
+    def _announce(self, image: int) -> None:
+        self._waiting.discard(image)
+        self._listener.image_done(self._results[image])
+
+    def _store_manifests(self, image: int) -> None:
+        plan, copy = self._plans[image], self._copies[image]
+        steps = [StepId(image, number) for number in range(len(plan.steps))]
+        for step in steps:
+            if step in self._futures:
+                self._futures[step].result()
+        blobs = tuple(self._done[step] for step in steps)
+        for manifest in plan.manifests[:-1]:
+            copy.destination.put_manifest(manifest)
+        root = plan.root_manifest(blobs)
+        copy.destination.publish(root, copy.tag)
+        self._results[image] = ImageResult(plan, root.descriptor.digest, blobs)
+        for step in steps:
+            # A future takes more memory than the result.
+            self._futures.pop(step, None)
+
+    def _commit(self, store: DestinationStore, images: Sequence[int]) -> None:
+        errors = [error for error in (self._results[number].error for number in images) if error]
+        # A peer that rejects a request may accept it in the next run, as with other credentials.
+        resumable = all(error.transient or isinstance(error, RefusedError) for error in errors)
+        if errors and store.abandon(resumable):
+            _fail(self._results, images, _because_of(self._results[number] for number in images))
+            return
+        try:
+            store.commit()
+        except K8scrError as error:
+            # A full disk is emptied again; after another failure the next run need not fetch the blobs again.
+            store.abandon(resumable=not isinstance(error.__cause__, OSError))
+            _fail(self._results, images, error)
 
 
-def _plan_order(order: Order) -> None:
+class _Content:
+    """Opens a blob's content at its source; see :class:`BlobContent`."""
+
+    def __init__(self, plan: ImagePlan, copy: ImageCopy, blob: Descriptor, listener: Listener) -> None:
+        self.what = f"blob {blob.digest} from {copy.source.description}"
+        self._plan = plan
+        self._copy = copy
+        self._blob = blob
+        self._listener = listener
+
+    @contextmanager
+    def __call__(self, offset: int = 0) -> Iterator[Blocks]:
+        with self._copy.source.open_blob(self._blob, offset) as blocks:
+            yield self._watch(blocks, offset)
+
+    def _watch(self, blocks: Blocks, offset: int) -> Blocks:
+        for block in blocks:
+            self._listener.bytes_moved(self._plan, self._blob, offset, len(block))
+            offset += len(block)
+            yield block
+
+
+def _find_fault(copy: ImageCopy, blob: Descriptor, mismatch: DigestMismatchError) -> K8scrError:
+    """Return the error that names the damaged side, after a destination received content with another digest."""
+    what = f"blob {blob.digest} in {copy.source.description}"
     try:
-        order.copy = order.prepare()
-        plan_image(order.copy)
-    except K8scrError as error:
-        order.error = error
+        with copy.source.open_blob(blob) as blocks:
+            for _block in verified(blocks, blob.digest, blob.size, what):
+                pass
+    except DigestMismatchError as error:
+        return SourceError(error.message, "Create or copy it again")
+    return RegistryError(
+        f"{mismatch.message}, although {copy.source.description} has it undamaged",
+        "The registry or a proxy before it changed the content: run again, and check both if the error persists",
+    )
 
 
-def _finish(order: Order) -> bool:
-    try:
-        if order.copy:
-            finish_image(order.copy)
-        return True
-    except K8scrError as error:
-        order.error = error
-    except CancelledError:
-        # Another image failed, and with fail_fast this one is left out.
-        pass
-    return False
-
-
-def _commit(store: DestinationStore, orders: Sequence[Order]) -> None:
-    errors = [order.error for order in orders if order.error]
-    # Who refuses may be of another mind in the next run, as with other credentials.
-    resumable = all(error.transient or isinstance(error, RefusedError) for error in errors)
-    if errors and store.abandon(resumable):
-        _fail(orders, _because_of(orders))
-        return
-    try:
-        store.commit()
-    except K8scrError as error:
-        # A full disk is left as it was; after any other failure the next run need not fetch the blobs again.
-        store.abandon(resumable=not isinstance(error.__cause__, OSError))
-        _fail(orders, error)
-
-
-def _because_of(orders: Iterable[Order]) -> DestinationError:
-    failed = next(order.name for order in orders if order.error)
+def _because_of(results: Iterable[ImageResult]) -> DestinationError:
+    failed = next(result.plan.job.name for result in results if result.error)
     return DestinationError(f"it was not delivered because {failed} failed")
 
 
-def _fail(orders: Iterable[Order], error: K8scrError) -> None:
-    for order in orders:
-        order.error = order.error or error
-
-
-def summarise(orders: Sequence[Order]) -> dict[str, Any]:
-    """Return what a module returns: ``changed``, ``images``, ``diff``, and ``msg`` and ``failed`` if one failed."""
-    images = [_result(order) for order in orders]
-    result: dict[str, Any] = {"changed": any(image["changed"] for image in images), "images": images}
-    result["diff"] = {
-        "before": "".join(_diff_line(image, "digest_before") for image in images if image["changed"]),
-        "after": "".join(_diff_line(image, "digest") for image in images if image["changed"]),
-    }
-    failures = [order for order in orders if order.error]
-    if failures:
-        errors: dict[str, list[str]] = {}
-        for order in failures:
-            errors.setdefault(str(order.error), []).append(order.name)
-        reasons = " ".join(f"{', '.join(names)}: {error}" for error, names in errors.items())
-        result.update(failed=True, msg=f"{len(failures)} of {len(orders)} images failed. {reasons}")
-    return result
-
-
-def _result(order: Order) -> dict[str, Any]:
-    result: dict[str, Any] = {"name": order.name, **order.facts}
-    copy = order.copy
-    result["changed"] = bool(copy and copy.changes and not order.error)
-    result["digest"] = copy.root or None if copy and not order.error else None
-    result["digest_before"] = copy.before.digest if copy and copy.before else None
-    if copy and not order.error:
-        for action in Action:
-            sizes = [blob.descriptor.size for blob in copy.blobs if blob.action is action]
-            result[action.value] = {"blobs": len(sizes), "bytes": sum(sizes)}
-        result["blobs"] = [_blob_result(blob) for blob in copy.blobs]
-    if order.error:
-        result["error"] = str(order.error)
-    return result
-
-
-def _blob_result(blob: BlobCopy) -> dict[str, Any]:
-    result = {"digest": blob.descriptor.digest, "size": blob.descriptor.size, "action": blob.action.value}
-    if blob.unknown:
-        result["digest"] = None
-    return {**result, "uncompressed": blob.layer.digest} if blob.layer else result
-
-
-def _diff_line(image: dict[str, Any], key: str) -> str:
-    if key == "digest" and not image[key]:
-        return f"{image['target']} (known after compression)\n"
-    return f"{image['target']} {image[key]}\n" if image[key] else ""
+def _fail(results: list[ImageResult], numbers: Iterable[int], error: K8scrError) -> None:
+    for number in numbers:
+        results[number] = replace(results[number], error=results[number].error or error)

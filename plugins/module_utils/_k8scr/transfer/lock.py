@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lock file: which digest each image's name means, so that another cluster or another month gets the same images.
+"""The lock file: the digest of each image name, so that later runs and other clusters get the same images.
 
-It is a JSON object, sorted by name and with a line for each image, so that a review shows what changes.
+The file is a JSON object, sorted by name and with a line for each image, so that a review shows each change.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ class ImageLock:
     """A lock file.
 
     Args:
-        path: Where it is.
-        enforced: Whether images are held to it, and it is not written.
+        path: The file.
+        enforced: Whether images must match the file; the file is then not written.
 
     Raises:
-        InputError: It is damaged, there is no place for it, or it is to be enforced and is not there.
+        InputError: The file is damaged, its folder does not exist, or an enforced file does not exist.
     """
 
     def __init__(self, path: Path, enforced: bool) -> None:
@@ -43,29 +43,27 @@ class ImageLock:
         self._updates: dict[str, str] = {}
 
     def digest_of(self, name: Reference) -> str:
-        """Return the digest that a name means.
+        """Return the digest of a name.
 
         Raises:
-            InputError: The file does not have the name.
+            InputError: The file has no entry for the name.
         """
         key = _key(name)
         if key not in self._before:
-            raise InputError(
-                f"the lock file {self._path} has no digest for {key}", "Run once without locked, which adds it"
-            )
+            raise InputError(f"the lock file {self._path} has no digest for {key}", "Run once without locked to add it")
         return self._before[key]
 
     def require(self, name: Reference, image: SourceImage, where: str) -> None:
-        """Do nothing if an image is the one that its name means, or if the file is not enforced.
+        """Check that an image has the digest of its name, if the file is enforced.
 
         Args:
             name: The image's name.
             image: The image.
-            where: Where it was found, for people.
+            where: The source in messages.
 
         Raises:
-            InputError: The file does not have the name.
-            SourceError: It is another image.
+            InputError: The file has no entry for the name.
+            SourceError: The image has another digest.
         """
         if not self.enforced:
             return
@@ -73,31 +71,31 @@ class ImageLock:
         if locked not in (image.root.digest, image.config_digest):
             raise SourceError(
                 f"{where} has {image.identity} for {_key(name)}, and the lock file {self._path} says {locked}",
-                "Bring the image that is locked, or run once without locked, which locks this one",
+                "Use the locked image, or run once without locked to lock this one",
             )
 
     def update(self, images: Iterable[tuple[Reference, str]]) -> None:
-        """Note which image each name means now; what the file says of others stays."""
+        """Set the digests of names; other entries stay."""
         if not self.enforced:
             self._updates.update({_key(name): digest for name, digest in images})
 
     @property
     def changed(self) -> bool:
-        """Whether the updates change the file, or after :meth:`save`, whether they have changed it."""
+        """Whether the updates change the file; after :meth:`save`, whether they changed it."""
         return self._after != self._before
 
     @property
     def diff(self) -> dict[str, Any]:
-        """What changes, as Ansible shows it."""
+        """The change, as ``--diff`` shows it."""
         texts = {"before": _text(self._before) if self._before else "", "after": _text(self._after)}
         return {**texts, "before_header": str(self._path), "after_header": str(self._path)}
 
     def save(self) -> None:
-        """Write the updates to the file as it is now: another run may have written to it meanwhile.
+        """Add the updates to the current content of the file, which another run may have changed.
 
         Raises:
-            DestinationError: It cannot be written; what was there before stays.
-            InputError: It is damaged.
+            DestinationError: The file cannot be written; its previous content stays.
+            InputError: The file is damaged.
         """
         if not self._updates:
             return
@@ -117,11 +115,11 @@ class ImageLock:
         except FileNotFoundError:
             if self.enforced:
                 raise InputError(
-                    f"the lock file {self._path} does not exist", "Run once without locked, which writes it"
+                    f"the lock file {self._path} does not exist", "Run once without locked to create it"
                 ) from None
             if not self._path.parent.is_dir():
                 raise InputError(
-                    f"the folder {self._path.parent}, for the lock file, does not exist", "Make it first"
+                    f"the folder {self._path.parent}, for the lock file, does not exist", "Create it first"
                 ) from None
             return {}
         except OSError as error:
@@ -141,7 +139,7 @@ class ImageLock:
 
 
 def _key(name: Reference) -> str:
-    """What a name is called in the file: a digest beside its tag is what the file is there to say."""
+    """Return the key of a name: without the digest, if it has a tag."""
     return str(replace(name, digest=None) if name.tag else name)
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A source that has manifests beside those that it is made of."""
+"""A source with additional manifests."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _CANONICAL = "sha256"
 
 
 class OverlaySource:
-    """A source with manifests that were added to it.
+    """A source with additional manifests.
 
     Args:
-        source: What it is made of.
+        source: The source without them.
     """
 
     def __init__(self, source: ImageSource) -> None:
@@ -32,7 +32,7 @@ class OverlaySource:
         self._added: dict[str, Manifest] = {}
 
     def add(self, manifest: Manifest) -> None:
-        """Have a manifest or index more, whose parts are there."""
+        """Add a manifest or index; the source has its children and blobs."""
         self._added[manifest.descriptor.digest] = manifest
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
@@ -52,8 +52,8 @@ class OverlaySource:
         self._source.close()
 
 
-def known_by_tag(source: ImageSource, image: SourceImage) -> tuple[ImageSource, SourceImage]:
-    """Return an image as a registry names it that has it under a tag: by the sha256 of its manifest.
+def with_canonical_digest(source: ImageSource, image: SourceImage) -> tuple[ImageSource, SourceImage]:
+    """Return the image with the sha256 digest that a registry gives the manifest when it is pushed to a tag.
 
     Raises:
         K8scrError: The source cannot be read.

@@ -2,319 +2,326 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The one engine: copies image graphs from any source to any destination.
-
-First it plans, with requests that change nothing; then it carries the plan out. A dry run is a plan that is not
-carried out, so both agree by construction.
-"""
+"""Immutable plans: what a task has to copy for each image. Planning sends requests that change nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from enum import Enum
+from functools import partial
+from itertools import islice
+from typing import NamedTuple
 
-from ..errors import DigestMismatchError, RegistryError, SourceError
-from ..oci.content import Blocks
+from ..errors import DigestMismatchError, K8scrError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import verified
 from ..oci.graph import walk_manifests
-from ..oci.interfaces import ImageDestination, ImageSource, LayerCompressor, SourceImage
+from ..oci.interfaces import SourceImage
 from ..oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
+from .job import ImageCopy, ImageJob
+from .listener import Listener
+
+_IMAGES_PER_CONNECTION = 8
+"""Images in progress at once: enough to keep all connections busy."""
 
 
 class Action(str, Enum):
-    """What becomes of a blob."""
+    """What a plan does with a blob, or what was done with it."""
 
     PRESENT = "present"
     MOUNTED = "mounted"
     SENT = "sent"
 
 
-@dataclass
-class BlobCopy:
-    """One blob on its way.
+class StepId(NamedTuple):
+    """The position of an image in the task, and of a step in the image's plan."""
+
+    image: int
+    step: int
+
+
+@dataclass(frozen=True)
+class BlobStep:
+    """The step for one blob of an image.
 
     Attributes:
-        descriptor: The blob as it is at the destination, or while that is unknown, at the source.
-        action: What becomes of it: planned at first, then what became of it.
-        repository: Where it goes to, in the destination's store.
-        mount_from: Another repository of that store, which has it.
-        origin: The copy of the same blob to another repository of the same store, which it is mounted from.
-        layer: Of a layer that is compressed on the way, now or in an earlier run, what it is at the source.
-        unknown: Whether it is such a layer, and what it becomes shows when it has arrived.
-        arrival: Ends when it is there, or fails.
+        descriptor: The blob at the destination; the layer at the source while that is ``unknown``.
+        action: What to do.
+        mount_from: The repository of the destination's store to mount the blob from.
+        waits_for: The step that copies the same blob to the same store. The blob is mounted from its repository, or
+            present if that is this image's repository.
+        layer: The uncompressed layer at the source, for a layer that is compressed, now or in an earlier task.
+        unknown: Whether the layer's descriptor is known only after it was compressed.
     """
 
     descriptor: Descriptor
     action: Action
-    repository: str
     mount_from: str | None = None
-    origin: BlobCopy | None = None
+    waits_for: StepId | None = None
     layer: Descriptor | None = None
     unknown: bool = False
-    arrival: Future[None] | None = None
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether a task has to execute it."""
+        return self.action is not Action.PRESENT or self.waits_for is not None
+
+    @property
+    def at_source(self) -> Descriptor:
+        """The blob at the source."""
+        return self.layer or self.descriptor
 
 
-@dataclass
-class ImageCopy:
-    """One image on its way from a source to a destination.
+@dataclass(frozen=True)
+class BlobResult:
+    """The result for one blob.
 
     Attributes:
-        source: Where it is.
-        image: Which it is there.
-        destination: Where it goes to.
-        tag: The tag that it gets; ``None`` for an image that is known by its digest alone.
-        neighbours: Other repositories of the destination's store that may have blobs of it.
-        compressor: Compresses layers that are not, where the image allows it; ``None`` leaves them as they are.
-        before: The manifest or index that has the tag, or the digest, before the copy.
-        root: The digest that the tag has after it; empty while that is not known, for layers are to be compressed.
-        manifests: The manifests that are missing at the destination, children before indexes; empty if the
-            image is there.
-        blobs: What becomes of each blob that these point to.
+        descriptor: The blob at the destination; ``None`` while it is not compressed.
+        size: Its size in bytes; the uncompressed size while it is not compressed.
+        action: What was done.
+        layer: The uncompressed layer at the source, for a compressed layer.
     """
 
-    source: ImageSource
-    image: SourceImage
-    destination: ImageDestination
-    tag: str | None
-    neighbours: Sequence[ImageDestination] = ()
-    compressor: LayerCompressor | None = None
+    descriptor: Descriptor | None
+    size: int
+    action: Action
+    layer: Descriptor | None = None
+
+
+@dataclass(frozen=True)
+class ImagePlan:
+    """The plan for one image.
+
+    Attributes:
+        job: The job.
+        before: The manifest or index with the tag, or the digest, before the copy.
+        root: The digest with the tag after the copy; empty if it depends on layers that have to be compressed.
+        manifests: The manifests that the destination lacks, children before indexes; empty if it has the image.
+        steps: The steps for the blobs of these manifests.
+        error: The error that prevents the copy.
+    """
+
+    job: ImageJob
     before: Descriptor | None = None
     root: str = ""
-    manifests: list[Manifest] = field(default_factory=list)
-    blobs: list[BlobCopy] = field(default_factory=list)
+    manifests: tuple[Manifest, ...] = ()
+    steps: tuple[BlobStep, ...] = ()
+    error: K8scrError | None = None
 
     @property
     def changes(self) -> bool:
-        """Whether something is to be done."""
+        """Whether there is something to copy."""
         return bool(self.manifests)
 
-
-def plan_image(copy: ImageCopy) -> None:
-    """Find out what is to be done for an image; what becomes of its blobs, :func:`plan_blob` finds out of each.
-
-    Raises:
-        K8scrError: Its source or its destination does not answer, or the image is not whole.
-    """
-    copy.before = copy.destination.resolve(copy.tag or copy.image.root.digest)
-    if _is_there(copy):
-        return
-    if copy.image.read:
-        copy.image = copy.image.read()
-        if _is_there(copy):
-            return
-    root, here = copy.image.root, copy.destination.repository
-    seen: set[tuple[str, int]] = set()
-    for manifest in walk_manifests(copy.source, root):
-        is_root = manifest.descriptor.digest == root.digest
-        if is_root:
-            copy.destination.require_support(manifest)
-        elif copy.destination.has_manifest(manifest.descriptor):
-            continue
-        copy.manifests.append(manifest)
-        for blob in manifest.blobs:
-            if (blob.digest, blob.size) not in seen and copy.destination.takes(blob, copy.source):
-                seen.add((blob.digest, blob.size))
-                compressed = _to_compress(copy, blob)
-                copy.blobs.append(BlobCopy(blob, Action.SENT, here, layer=blob if compressed else None))
-
-
-def plan_blob(copy: ImageCopy, blob: BlobCopy) -> None:
-    """Find out what is to be done for one of an image's blobs.
-
-    A layer that is to be compressed may be there already, compressed at an earlier time or not.
-
-    Raises:
-        K8scrError: The destination does not answer.
-    """
-    layer = blob.layer
-    former = copy.compressor.former(layer) if layer and copy.compressor else None
-    for known in (former, layer or blob.descriptor):
-        if known and _find_there(copy, known, blob):
-            blob.descriptor, blob.layer = known, layer if known is former else None
-            return
-    blob.unknown = layer is not None
-
-
-def name_root(copy: ImageCopy) -> None:
-    """Find out which digest the tag will have, where that depends on what has become of layers."""
-    if any(blob.layer for blob in copy.blobs):
-        copy.root = "" if any(blob.unknown for blob in copy.blobs) else _named(copy).descriptor.digest
-
-
-def _to_compress(copy: ImageCopy, blob: Descriptor) -> bool:
-    return bool(copy.compressor and copy.image.compressible and blob.media_type == OCI_LAYER)
-
-
-def _find_there(copy: ImageCopy, known: Descriptor, blob: BlobCopy) -> bool:
-    """Whether nothing is to be sent, for the destination's store has it; says so in the plan of the blob."""
-    if copy.destination.has_blob(known):
-        blob.action = Action.PRESENT
-        return True
-    for neighbour in copy.neighbours if _can_be_mounted(known) else ():
-        if neighbour.has_blob(known):
-            blob.action, blob.mount_from = Action.MOUNTED, neighbour.repository
-            return True
-    return False
-
-
-def _named(copy: ImageCopy) -> Manifest:
-    """The image's manifest, with its layers as they are at the destination."""
-    layers = {blob.layer.digest: blob.descriptor for blob in copy.blobs if blob.layer}
-    return with_layers(copy.manifests[-1], layers) if layers else copy.manifests[-1]
-
-
-def _can_be_mounted(blob: Descriptor) -> bool:
-    # Distribution takes a blob over by its sha256, and then lacks it by the sha512 that a manifest may name it by.
-    return blob.digest.startswith("sha256:")
-
-
-def require_blob(copy: ImageCopy, blob: BlobCopy) -> None:
-    """Do nothing if a blob need not be sent, or the source has it: a copy finds out only when it gets there.
-
-    Raises:
-        SourceError: The source lacks it.
-        K8scrError: The source does not let us see.
-    """
-    wanted = blob.layer or blob.descriptor
-    if blob.action is Action.SENT and not copy.source.has_blob(wanted):
-        raise SourceError(
-            f"{copy.source.description} lacks the blob {wanted.digest} of {wanted.size} bytes",
-            "It was not saved or pushed whole; do that again",
+    @property
+    def blobs(self) -> tuple[BlobResult, ...]:
+        """The results of the steps, if all succeed."""
+        return tuple(
+            BlobResult(None if step.unknown else step.descriptor, step.descriptor.size, step.action, step.layer)
+            for step in self.steps
         )
 
+    def root_manifest(self, blobs: Iterable[BlobResult]) -> Manifest:
+        """Return the manifest of the image with the layers as they are at the destination."""
+        layers = {blob.layer.digest: blob.descriptor for blob in blobs if blob.layer and blob.descriptor}
+        return with_layers(self.manifests[-1], layers) if layers else self.manifests[-1]
 
-def share_blobs(copies: Iterable[ImageCopy]) -> None:
-    """Let each blob be sent once to a store, and be mounted wherever else it is needed there.
+
+def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool, listener: Listener) -> list[ImagePlan]:
+    """Plan all images of a task. A plan that fails holds its error.
 
     Args:
-        copies: The images in the order in which they will be copied.
+        jobs: The images.
+        connections: The most requests at once.
+        check_mode: Whether to check that the source has each blob; otherwise the copy finds out.
+        listener: Receives the plans.
     """
-    first: dict[tuple[int, str, int, bool], BlobCopy] = {}
-    here: dict[tuple[int, str, int, bool, str], BlobCopy] = {}
-    for copy in copies:
-        store = id(copy.destination.store)
-        for blob in copy.blobs:
-            digest, size = blob.descriptor.digest, blob.descriptor.size
-            # What a layer becomes is another blob than the layer as it is, which may be wanted too. Of two sizes for
-            # one digest, one is wrong, and only reading the blob tells which.
-            key = (store, digest, size, blob.unknown)
-            same_place = here.setdefault((*key, blob.repository), blob)
-            origin = first.setdefault(key, blob)
-            if blob.action is Action.PRESENT:
-                continue
-            if same_place is not blob:
-                blob.action, blob.origin = Action.PRESENT, same_place
-            elif origin is not blob and not blob.mount_from and _can_be_mounted(blob.descriptor):
-                blob.action, blob.origin = Action.MOUNTED, origin
+    plans: list[ImagePlan] = []
+    with ThreadPoolExecutor(connections) as workers:
+        at_once = images_at_once(connections)
+        for first in range(0, len(jobs), at_once):
+            drafts = list(workers.map(_draft, jobs[first : first + at_once]))
+            errors: dict[int, K8scrError] = {}
+            blobs = [(number, blob) for number, draft in enumerate(drafts) for blob in draft.blobs]
+            steps = workers.map(partial(_plan_or_fail, drafts, errors, check_mode), blobs)
+            done = [[step for step in islice(steps, len(draft.blobs)) if step] for draft in drafts]
+            plans += [_complete(draft, done[number], errors.get(number)) for number, draft in enumerate(drafts)]
+    plans = share_blobs(plans)
+    for plan in plans:
+        listener.image_planned(plan)
+    return plans
 
 
-def start_blobs(copy: ImageCopy, workers: Executor) -> None:
-    """Begin to carry out the plan for an image's blobs; what a blob is mounted from must have been begun before."""
-    for blob in copy.blobs:
-        if blob.action is not Action.PRESENT or blob.origin:
-            blob.arrival = workers.submit(_copy_blob, copy, blob)
+def images_at_once(connections: int) -> int:
+    """Return the number of images in progress at once, which bounds memory."""
+    return connections * _IMAGES_PER_CONNECTION
 
 
-def finish_image(copy: ImageCopy) -> None:
-    """Wait for an image's blobs, then store its manifests, children before indexes, and at last its tag.
+def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
+    """Let each blob be copied once to a store, and be mounted wherever else the store needs it.
 
-    Raises:
-        K8scrError: Something could not be copied; the tag is as it was.
+    Args:
+        plans: The plans, in the order in which they are executed.
     """
-    for blob in copy.blobs:
-        if blob.arrival:
-            blob.arrival.result()
-    for manifest in copy.manifests[:-1]:
-        copy.destination.put_manifest(manifest)
-    root = _named(copy)
-    copy.destination.publish(root, copy.tag)
-    copy.root = root.descriptor.digest
-    for blob in copy.blobs:
-        # A future weighs more than all else that is known of a blob.
-        blob.arrival = None
+    first: dict[tuple[int, str, int, bool], StepId] = {}
+    here: dict[tuple[int, str, int, bool, str], StepId] = {}
+    shared = []
+    for image, plan in enumerate(plans):
+        destination = plan.job.copy.destination if plan.job.copy else None
+        if destination is None:
+            shared.append(plan)
+            continue
+        steps = []
+        for number, step in enumerate(plan.steps):
+            # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong,
+            # and only reading the blob tells which.
+            key = (id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown)
+            this = StepId(image, number)
+            same = here.setdefault((*key, destination.repository), this)
+            steps.append(_share(step, this, same, first.setdefault(key, this)))
+        shared.append(replace(plan, steps=tuple(steps)))
+    return shared
 
 
-def _copy_blob(copy: ImageCopy, blob: BlobCopy) -> None:
-    mount_from = blob.mount_from
-    if blob.origin and _arrived(blob.origin):
-        blob.descriptor, blob.unknown = blob.origin.descriptor, False
-        if blob.action is Action.PRESENT:
-            return
-        mount_from = blob.origin.repository
+def _share(step: BlobStep, this: StepId, same: StepId, origin: StepId) -> BlobStep:
+    if step.action is Action.PRESENT:
+        return step
+    if same != this:
+        return replace(step, action=Action.PRESENT, waits_for=same)
+    if origin != this and not step.mount_from and _can_be_mounted(step.descriptor):
+        return replace(step, action=Action.MOUNTED, waits_for=origin)
+    return step
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """A plan without steps, and the blobs to plan them for."""
+
+    plan: ImagePlan
+    copy: ImageCopy | None = None
+    image: SourceImage | None = None
+    blobs: tuple[Descriptor, ...] = ()
+
+
+def _draft(job: ImageJob) -> _Draft:
+    copy, before = job.copy, None
+    if copy is None:
+        return _Draft(ImagePlan(job, error=job.error))
     try:
-        blob.action = Action.MOUNTED if _put(copy, blob, mount_from) else Action.SENT
-    except DigestMismatchError as error:
-        if copy.destination.capabilities.verifies_digests:
-            raise _find_fault(copy, blob.layer or blob.descriptor, error) from error
-        raise
+        image = copy.image
+        before = copy.destination.resolve(copy.tag or image.root.digest)
+        existing = _find_existing(copy, image, before)
+        if existing is None and image.deferred:
+            image = image.deferred.load(image)
+            if copy.pinned:
+                copy.pinned.require(image)
+            existing = _find_existing(copy, image, before)
+        if existing is not None:
+            return _Draft(ImagePlan(job, before, existing))
+        manifests, blobs = _find_missing(copy, image)
+        return _Draft(ImagePlan(job, before, image.root.digest, manifests), copy, image, blobs)
+    except K8scrError as error:
+        return _Draft(ImagePlan(job, before, error=error))
 
 
-def _put(copy: ImageCopy, blob: BlobCopy, mount_from: str | None) -> bool:
-    content = _Content(copy, blob.layer or blob.descriptor)
-    if blob.layer is None or copy.compressor is None:
-        return copy.destination.put_blob(blob.descriptor, content, mount_from)
-    blob.descriptor, mounted = copy.compressor.put(blob.layer, blob.descriptor, content, mount_from)
-    blob.unknown = False
-    return mounted
-
-
-def _arrived(blob: BlobCopy) -> bool:
-    arrival = blob.arrival
-    return arrival is None or arrival.exception() is None
-
-
-def _is_there(copy: ImageCopy) -> bool:
-    """Whether the destination has the image already; sets the root that the tag then has after the copy."""
-    image, before = copy.image, copy.before
-    copy.root = image.root.digest
+def _find_existing(copy: ImageCopy, image: SourceImage, before: Descriptor | None) -> str | None:
+    """Return the digest of the image at the destination, or ``None`` if the destination does not have all of it."""
     known = (image.root.digest, image.config_digest)
-    if before is None or (before.digest not in known and not _has_config(copy, before)):
-        return False
+    if before is None or (before.digest not in known and not _has_config(copy, image, before)):
+        return None
     if not copy.destination.is_whole(before):
-        return False
-    if before.media_type != OCI_CONFIG:
-        copy.root = before.digest
-    return True
+        return None
+    return image.root.digest if before.media_type == OCI_CONFIG else before.digest
 
 
-def _has_config(copy: ImageCopy, before: Descriptor) -> bool:
-    """Whether what is there is this image with other bytes: an image without a manifest is known by its config."""
-    if not copy.image.config_digest or before.media_type == OCI_CONFIG:
+def _has_config(copy: ImageCopy, image: SourceImage, before: Descriptor) -> bool:
+    """Whether the existing image has the same config: images without a manifest are identified by their config."""
+    if not image.config_digest or before.media_type == OCI_CONFIG:
         return False
     try:
         config = copy.destination.fetch_manifest(before).config
     except (SourceError, DigestMismatchError):
-        # What nobody can use is not this image, and makes way for it.
+        # A damaged image is replaced.
         return False
-    return config is not None and config.digest == copy.image.config_digest
+    return config is not None and config.digest == image.config_digest
 
 
-def _find_fault(copy: ImageCopy, blob: Descriptor, refused: DigestMismatchError) -> Exception:
-    """Return whose fault it is that the destination got other content than the digest names."""
-    what = f"blob {blob.digest} in {copy.source.description}"
+def _find_missing(copy: ImageCopy, image: SourceImage) -> tuple[tuple[Manifest, ...], tuple[Descriptor, ...]]:
+    """Return the manifests that the destination lacks, and the blobs of these."""
+    manifests, blobs = [], dict[tuple[str, int], Descriptor]()
+    for manifest in walk_manifests(copy.source, image.root):
+        if manifest.descriptor.digest == image.root.digest:
+            copy.destination.require_support(manifest)
+        elif copy.destination.has_manifest(manifest.descriptor):
+            continue
+        manifests.append(manifest)
+        for blob in manifest.blobs:
+            if (blob.digest, blob.size) not in blobs and copy.destination.takes(blob, copy.source):
+                blobs[blob.digest, blob.size] = blob
+    return tuple(manifests), tuple(blobs.values())
+
+
+def _plan_or_fail(
+    drafts: Sequence[_Draft], errors: dict[int, K8scrError], check_mode: bool, each: tuple[int, Descriptor]
+) -> BlobStep | None:
+    """Return the step for a blob; ``None`` after an error of the same image, which is in ``errors``."""
+    number, blob = each
+    copy, image = drafts[number].copy, drafts[number].image
+    if number in errors or copy is None or image is None:
+        return None
     try:
-        with copy.source.open_blob(blob) as blocks:
-            for _block in verified(blocks, blob.digest, blob.size, what):
-                pass
-    except DigestMismatchError as error:
-        return SourceError(error.message, "Make or copy it again")
-    return RegistryError(
-        f"{refused.message}, though {copy.source.description} has it undamaged",
-        "Something on the way or the registry changed it; run again, and look there if it stays so",
-    )
+        step = _plan_blob(copy, image, blob)
+        if check_mode and step.action is Action.SENT:
+            _require_blob(copy, step.at_source)
+        return step
+    except K8scrError as error:
+        errors.setdefault(number, error)
+        return None
 
 
-class _Content:
-    """Opens a blob's content at its source; see :class:`BlobContent`."""
+def _plan_blob(copy: ImageCopy, image: SourceImage, blob: Descriptor) -> BlobStep:
+    """Return the step for a blob. An uncompressed layer may exist compressed by an earlier task, or uncompressed."""
+    compressor = copy.compressor if image.compressible and blob.media_type == OCI_LAYER else None
+    compressed = compressor.former(blob) if compressor else None
+    for known, layer in ((compressed, blob), (blob, None)):
+        step = _find_at_destination(copy, known, layer) if known else None
+        if step:
+            return step
+    if compressor:
+        return BlobStep(blob, Action.SENT, layer=blob, unknown=True)
+    return BlobStep(blob, Action.SENT)
 
-    def __init__(self, copy: ImageCopy, descriptor: Descriptor) -> None:
-        self.what = f"blob {descriptor.digest} from {copy.source.description}"
-        self._source = copy.source
-        self._descriptor = descriptor
 
-    def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
-        return self._source.open_blob(self._descriptor, offset)
+def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor | None) -> BlobStep | None:
+    if copy.destination.has_blob(known):
+        return BlobStep(known, Action.PRESENT, layer=layer)
+    for neighbour in copy.neighbours if _can_be_mounted(known) else ():
+        if neighbour.has_blob(known):
+            return BlobStep(known, Action.MOUNTED, neighbour.repository, layer=layer)
+    return None
+
+
+def _require_blob(copy: ImageCopy, blob: Descriptor) -> None:
+    if not copy.source.has_blob(blob):
+        raise SourceError(
+            f"{copy.source.description} lacks the blob {blob.digest} of {blob.size} bytes",
+            "Save or push the image again, with all of its layers",
+        )
+
+
+def _complete(draft: _Draft, steps: Sequence[BlobStep], error: K8scrError | None) -> ImagePlan:
+    if error:
+        return ImagePlan(draft.plan.job, draft.plan.before, error=error)
+    plan = replace(draft.plan, steps=tuple(steps))
+    if any(step.unknown for step in steps):
+        return replace(plan, root="")
+    if any(step.layer for step in steps):
+        return replace(plan, root=plan.root_manifest(plan.blobs).descriptor.digest)
+    return plan
+
+
+def _can_be_mounted(blob: Descriptor) -> bool:
+    # distribution mounts a blob under its sha256 only, and then lacks the sha512 that the manifest names.
+    return blob.digest.startswith("sha256:")

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An image reduced to the platforms that are wanted.
+"""Reduce an image to selected platforms.
 
-What is left of an index lists the same manifests, byte for byte: their digests stay, and that of the index does not.
+The reduced index lists the same manifests, so their digests stay; the index gets another digest.
 """
 
 from __future__ import annotations
@@ -18,30 +18,41 @@ from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
-from ..oci.interfaces import ImageSource, ManifestSource, SourceImage
+from ..oci.interfaces import DeferredImage, ImageSource, ManifestSource, SourceImage
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
 from .overlay import OverlaySource
 
 _UNKNOWN = "unknown"
-"""The platform under which buildkit lists what is about an image and is none, as attestations."""
+"""The platform under which BuildKit lists attestations."""
 
 
 @dataclass(frozen=True)
 class _Entry:
-    """One manifest that an index lists: what it points to, its platform, and the JSON object as it is there."""
+    """One manifest of an index: its descriptor, its platform, and its JSON object in the index."""
 
     descriptor: Descriptor
     platform: Platform
     value: dict[str, Any]
 
 
+@dataclass(frozen=True)
+class _DeferredSelection:
+    """Loads an image and selects its platforms; see :class:`DeferredImage`."""
+
+    platforms: PlatformSource
+    deferred: DeferredImage
+
+    def load(self, image: SourceImage) -> SourceImage:
+        return self.platforms.select(self.deferred.load(image))
+
+
 class PlatformSource(OverlaySource):
-    """A source of which each image has the wanted platforms only.
+    """A source with images that are reduced to selected platforms.
 
     Args:
-        source: Where the images are.
-        platforms: The platforms that are wanted.
+        source: The source of the images.
+        platforms: The selected platforms.
     """
 
     def __init__(self, source: ImageSource, platforms: Sequence[Platform]) -> None:
@@ -49,19 +60,18 @@ class PlatformSource(OverlaySource):
         self._platforms = tuple(platforms)
 
     def select(self, image: SourceImage) -> SourceImage:
-        """Return the image with the wanted platforms only.
+        """Return the image with the selected platforms only.
 
-        An index of which one manifest is left gives that manifest, with the digest that it has at the source, also
-        where it lists no other; one of which several and all are left stays as it is; otherwise there is a new index,
-        the same bytes every time. What is made for no platform, as a chart, stays as it is.
+        An index with one selected manifest is replaced by that manifest, with its digest at the source. An index of
+        which all manifests are selected stays unchanged. Otherwise, a new index is made, with the same bytes in each
+        run. An artifact without a platform, such as a chart, stays unchanged.
 
         Raises:
-            SourceError: A wanted platform is not there.
+            SourceError: The image does not have a selected platform.
             K8scrError: The source cannot be read.
         """
-        read = image.read
-        if read:
-            return replace(image, read=lambda: self.select(read()))
+        if image.deferred:
+            return replace(image, deferred=_DeferredSelection(self, image.deferred))
         root = self._source.fetch_manifest(image.root)
         if root.config:
             platform = self._platform_of(root)
@@ -71,7 +81,7 @@ class PlatformSource(OverlaySource):
         entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
         self._refuse_missing(image.root, [entry.platform for entry in entries])
-        # A digest in its name was that of the whole.
+        # A digest in the name is the digest of the whole index.
         name = replace(image.name, digest=None) if image.name else None
         if len(chosen) == 1:
             return replace(image, root=chosen[0].descriptor, name=name)
@@ -86,7 +96,7 @@ class PlatformSource(OverlaySource):
         return replace(image, root=made.descriptor, name=name)
 
     def _entries(self, source: ManifestSource, index: Manifest, depth: int, seen: set[str]) -> Iterator[_Entry]:
-        """Every manifest below an index, with what it says about each; of a nested index, once."""
+        """Yield the manifests of an index and its nested indexes, each nested index once."""
         if depth > MAXIMUM_DEPTH:
             raise SourceError(f"an image in {self.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
         values = load_json_object(index.content, "the index")["manifests"] if index.manifests else []
@@ -101,7 +111,7 @@ class PlatformSource(OverlaySource):
                     yield _Entry(descriptor, platform, value)
 
     def _platform_of(self, manifest: Manifest) -> Platform | None:
-        """What an image's config says that it is made for; ``None`` for what is made for no platform."""
+        """Return the platform in an image's config, or ``None`` if the artifact has none."""
         config = manifest.config
         if config is None or config.size > MAXIMUM_SIZE:
             return None
@@ -119,6 +129,6 @@ class PlatformSource(OverlaySource):
         if missing:
             known = ", ".join(dict.fromkeys(map(str, there))) or "no image of a known platform"
             raise SourceError(
-                f"{self.description} has image {root.digest} not for {', '.join(map(str, missing))}",
-                f"Ask for what it has: {known:.500}",
+                f"image {root.digest} in {self.description} does not have the platform {', '.join(map(str, missing))}",
+                f"Select from its platforms: {known:.500}",
             )

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which image was pushed to which repositories before, so that its blobs are mounted from there and not sent again.
+"""The repositories to which earlier runs pushed an image, so that its blobs can be mounted from there.
 
-A file for each registry. It is a hint: the registry is asked whether it has the blobs.
+There is a cache file for each registry. Its content is only a hint: the registry is asked whether it has the blobs.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from ..files.cache_file import CacheFile
 
 _MOST_IMAGES = 1000
 _MOST_REPOSITORIES = 4
-"""Each costs a question for every blob that it does not have."""
+"""Each repository costs a request for every blob that it does not have."""
 
 
 class PushedImages:
-    """What was pushed to one registry.
+    """The images that were pushed to one registry.
 
     Args:
-        folder: Where the files are.
-        registry: Tells this registry from all others.
+        folder: The folder of the cache files.
+        registry: Identifies the registry.
     """
 
     def __init__(self, folder: Path, registry: str) -> None:
         self._file = CacheFile(folder / hashlib.sha256(registry.encode()).hexdigest(), _MOST_IMAGES)
 
     def repositories(self, digest: str) -> tuple[str, ...]:
-        """The repositories that the image with this digest was pushed to, the last first."""
+        """Return the repositories to which the image with this digest was pushed, the latest first."""
         return _repositories(self._file.get(digest))
 
     def remember(self, digest: str, repository: str) -> None:
@@ -45,7 +45,7 @@ class PushedImages:
         self._file.change(digest, add)
 
     def save(self) -> None:
-        """Keep it for the next run."""
+        """Save the pushes for the next run."""
         self._file.save()
 
 

@@ -2,13 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What refers to an image, on its way beside it."""
+"""Jobs that copy the referrers of an image, such as signatures, together with the image."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from ..errors import InputError, K8scrError, MissingManifestError
 from ..oci.descriptor import Descriptor
@@ -16,75 +16,54 @@ from ..oci.interfaces import ImageDestination, ImageSource, SourceImage
 from ..oci.manifest import OCI_INDEX, Manifest, parse_manifest
 from ..oci.reference import parse_reference
 from ..oci.referrers import fallback_tag, with_entries
-from .execute import Order, failing
+from .job import ImageCopy, ImageJob
 from .overlay import OverlaySource
-from .plan import ImageCopy
 from .referrers import Attached, attached_to, referrers_in
 
 
-@dataclass(frozen=True)
-class _Referrer:
-    """One artifact that goes along with an image.
-
-    Attributes:
-        subject: The digest of the manifest that it is about.
-        tag: The tag that it gets; ``None`` for one that is found by the destination's list.
-        copy: Its way.
-    """
-
-    subject: str
-    tag: str | None
-    copy: ImageCopy
-
-
-def orders_beside(order: Order, source: ImageSource, target: Callable[[str], str]) -> list[Order]:
-    """Return the orders for what refers to the image of another order; if it cannot be found out, one that fails.
+def referrer_jobs(job: ImageJob, source: ImageSource, target_of: Callable[[str], str]) -> list[ImageJob]:
+    """Return the jobs for the referrers of a job's image, or one job that fails if they cannot be found.
 
     Args:
-        order: The image, which is prepared.
-        source: Where it is, with all that its place has beside it.
-        target: Says where something of a tag or a digest goes to, for people.
+        job: The job for the image.
+        source: The source, with all artifacts that it stores.
+        target_of: Returns the target, for results and messages, of a tag or digest at the destination.
     """
-    if order.copy is None:
+    if job.copy is None:
         return []
     try:
-        found = list(_find(source, order.copy))
+        return list(_find(job, job.copy, source, target_of))
     except K8scrError as error:
-        return [Order(f"what refers to {order.name}", failing(error), {**order.facts, "target": None})]
-    return [_beside(order, referrer, target) for referrer in found]
+        return [ImageJob(f"referrers of {job.name}", facts=job.facts, error=error)]
 
 
-def _beside(order: Order, referrer: _Referrer, target: Callable[[str], str]) -> Order:
-    copy, tag = referrer.copy, referrer.tag
-    digest = copy.image.root.digest
-    name = replace(parse_reference(order.name), tag=tag, digest=None if tag else digest)
-    facts = {**order.facts, "tag": tag, "target": target(tag or digest), "subject": referrer.subject}
-    return Order(str(name), lambda: copy, facts, copy)
-
-
-def _find(source: ImageSource, image: ImageCopy) -> Iterator[_Referrer]:
-    destination = image.destination
-    if not destination.capabilities.referrers:
+def _find(job: ImageJob, image: ImageCopy, source: ImageSource, target_of: Callable[[str], str]) -> Iterator[ImageJob]:
+    if not image.destination.capabilities.referrers:
         raise InputError(
-            f"{destination.description} cannot store referrers", "Use oci: or oci-archive: as the destination"
+            f"{image.destination.description} cannot store referrers", "Use oci: or oci-archive: as the destination"
         )
     for attached in attached_to(image.source, referrers_in(source), image.image.root):
-        for tag, descriptor in attached.tags.items():
-            copy = ImageCopy(source, SourceImage(descriptor), destination, tag, image.neighbours)
-            yield _Referrer(attached.subject, tag, copy)
-        if attached.entries:
-            yield from _listed(source, attached, image)
+        copies = [
+            ImageCopy(source, SourceImage(descriptor), image.destination, tag, image.neighbours)
+            for tag, descriptor in attached.tags.items()
+        ]
+        copies += _listed(source, attached, image) if attached.entries else ()
+        for copy in copies:
+            digest = copy.image.root.digest
+            name = replace(parse_reference(job.name), tag=copy.tag, digest=None if copy.tag else digest)
+            target = target_of(copy.tag or digest)
+            yield ImageJob(str(name), copy, target, {**job.facts, "tag": copy.tag}, subject=attached.subject)
 
 
-def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterator[_Referrer]:
+def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterator[ImageCopy]:
     destination = image.destination
     before = destination.fallback_referrers(attached.subject)
     if before is None:
         for entry in attached.entries:
-            copy = ImageCopy(source, SourceImage(Descriptor.from_json(entry)), destination, None, image.neighbours)
-            yield _Referrer(attached.subject, None, copy)
+            referrer = SourceImage(Descriptor.from_json(entry))
+            yield ImageCopy(source, referrer, destination, None, image.neighbours)
         return
-    # Who pushes to a registry that keeps no list keeps it himself, and what others have put there stays.
+    # The client maintains the list of a registry without the referrers API; entries of other clients stay.
     tag = fallback_tag(attached.subject)
     entries = with_entries(before, attached.entries)
     before_root = destination.resolve(tag)
@@ -94,12 +73,11 @@ def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterat
         value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
         index = parse_manifest(json.dumps(value, separators=(",", ":")).encode())
     merged = _ListSource(source, destination, index)
-    copy = ImageCopy(merged, SourceImage(index.descriptor), destination, tag, image.neighbours)
-    yield _Referrer(attached.subject, tag, copy)
+    yield ImageCopy(merged, SourceImage(index.descriptor), destination, tag, image.neighbours)
 
 
 class _ListSource(OverlaySource):
-    """A source that has a list of referrers too, of which some may be at the destination alone."""
+    """A source with a merged list of referrers, some of which only the destination has."""
 
     def __init__(self, source: ImageSource, destination: ImageDestination, index: Manifest) -> None:
         super().__init__(source)

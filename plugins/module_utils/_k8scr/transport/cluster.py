@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from ansible.module_utils.common.warnings import warn
 from ..errors import ClusterError
 from .api_server import ApiServerAdapter
 from .credentials import import_kubernetes, load
+from .settings import ClusterSettings
 
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
@@ -49,13 +50,13 @@ class Cluster:
         return self._api_client
 
 
-def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
-    """Read the configuration that the options point at; no connection is made yet.
+def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
+    """Load the configuration of a cluster. The first request opens a connection.
 
     Warns the user, by Ansible's means, when the server's certificate is not to be checked.
 
     Args:
-        options: A module's parameters. Those of the cluster's argument spec are read; all may be absent.
+        settings: The cluster and the user.
         **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``,
             ``silence_timeout``.
 
@@ -64,7 +65,7 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
     """
     if find_spec("requests") is None:
         raise ClusterError("the Python library requests is not installed", "Install requests")
-    adapter = ApiServerAdapter(lambda: load(options), **adapter_options)
+    adapter = ApiServerAdapter(lambda: load(settings), **adapter_options)
     if not adapter.verifies:
         warn(f"The certificate of {adapter.server_name} is not checked: anyone between can read and change everything.")
     return Cluster(adapter)

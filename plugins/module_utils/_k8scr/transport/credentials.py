@@ -20,6 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..errors import ClusterError
@@ -27,6 +28,7 @@ from .api_server import Access
 from .connection import Endpoint, base_url, goes_past_proxy
 from .impersonation import impersonation_headers
 from .kubeconfig import Context, Kubeconfig
+from .settings import ClusterSettings
 from .static_kubeconfig import forget_files, read_static
 
 try:
@@ -60,53 +62,47 @@ def import_kubernetes() -> None:
         )
 
 
-def load(options: Mapping[str, Any]) -> Access:
-    """Find the cluster that the options mean, and read its address and credentials.
+def load(settings: ClusterSettings) -> Access:
+    """Return the address of a cluster and the credentials for it.
 
     Args:
-        options: A module's parameters, as in :data:`.cluster_options.CLUSTER_ARGUMENT_SPEC`.
+        settings: The cluster and the user.
 
     Raises:
         ClusterError: No cluster is configured, or what is configured cannot be used.
     """
-    given = {name: value for name, value in options.items() if value not in (None, "", [], {})}
-    loaded, user = _find(given)
-    authorization = _explicit_authorization(given)
-    explicit = authorization is not None or "client_cert" in given
+    loaded, user = _find(settings)
+    authorization = _explicit_authorization(settings)
+    explicit = authorization is not None or settings.client_cert is not None
     if explicit:
         renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant, asked like a renewed one
     else:
         renewed = _Renewed(loaded) if loaded is not None else lambda: None
-    return Access(_endpoint(given, loaded, explicit), renewed, impersonation_headers(given, user), _forget_files)
+    return Access(_endpoint(settings, loaded, explicit), renewed, impersonation_headers(settings, user), _forget_files)
 
 
-def _find(given: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+def _find(settings: ClusterSettings) -> tuple[Any, Mapping[str, Any]]:
     """Return the loaded Configuration, the official client's or alike, and the kubeconfig's user.
 
-    Where the options say everything, the Configuration is None.
+    The Configuration is None if the settings are sufficient.
     """
-    enough = "host" in given and (
-        "api_key" in given
-        or ("username" in given and "password" in given)
-        or ("client_cert" in given and "client_key" in given)
-    )
-    if enough:
+    has_certificate = settings.client_cert is not None and settings.client_key is not None
+    if settings.host and (settings.api_key is not None or settings.has_password or has_certificate):
         return None, {}
-    named = "kubeconfig" in given or "context" in given
-    if not named:
+    if settings.kubeconfig is None and settings.context is None:
         pod = _service_account()
         if pod is not None:
             return pod, {}
-    kubeconfig = Kubeconfig.find(given.get("kubeconfig"))
+    kubeconfig = Kubeconfig.find(settings.kubeconfig)
     if kubeconfig is None:
-        if "host" in given:
+        if settings.host:
             return None, {}
         raise ClusterError(
             "no cluster is configured: no kubeconfig, no host, and this is no Pod with a service account",
             "Set kubeconfig, or host and api_key",
         )
-    context = kubeconfig.choose(given.get("context"))
-    return _from_kubeconfig(kubeconfig, context, given), context.user
+    context = kubeconfig.choose(settings.context)
+    return _from_kubeconfig(kubeconfig, context, settings), context.user
 
 
 def _service_account() -> Any:
@@ -124,19 +120,19 @@ def _service_account() -> Any:
     return configuration
 
 
-def _from_kubeconfig(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, Any]) -> Any:
+def _from_kubeconfig(kubeconfig: Kubeconfig, context: Context, settings: ClusterSettings) -> Any:
     try:
         static = read_static(context)
     except (OSError, ValueError) as error:
         raise _unusable(kubeconfig, error) from None
-    return static or _from_library(kubeconfig, context, given)
+    return static or _from_library(kubeconfig, context, settings)
 
 
 def _unusable(kubeconfig: Kubeconfig, error: Exception) -> ClusterError:
     return ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}")
 
 
-def _from_library(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, Any]) -> Any:
+def _from_library(kubeconfig: Kubeconfig, context: Context, settings: ClusterSettings) -> Any:
     import_kubernetes()
     from kubernetes import config
 
@@ -155,7 +151,7 @@ def _from_library(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, 
                     kubeconfig.path,
                     context=context.name,
                     client_configuration=configuration,
-                    persist_config=bool(given.get("persist_config")),
+                    persist_config=settings.persist_config,
                 )
         except Exception as error:  # noqa: BLE001 - the loader raises whatever a malformed file makes Python raise
             raise _unusable(kubeconfig, error) from None
@@ -163,7 +159,7 @@ def _from_library(kubeconfig: Kubeconfig, context: Context, given: Mapping[str, 
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
     configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")
     asks_plugin = "exec" in context.user or "auth-provider" in context.user
-    if asks_plugin and not _token(configuration) and not configuration.cert_file and not _has_own_credential(given):
+    if asks_plugin and not _token(configuration) and not configuration.cert_file and not settings.has_credential:
         plugin = (context.user.get("exec") or {}).get("command") or "auth-provider"
         said = kubeconfig.redact(logged[0]) if logged else "it gave neither a token nor a certificate"
         raise ClusterError(
@@ -180,10 +176,6 @@ def _forget_files() -> None:
     if kube_config is not None:
         # The library does so itself, but at the end of a process that nobody kills.
         kube_config._cleanup_temp_files()
-
-
-def _has_own_credential(given: Mapping[str, Any]) -> bool:
-    return "api_key" in given or "client_cert" in given or ("username" in given and "password" in given)
 
 
 def _empty_configuration() -> Any:
@@ -222,11 +214,11 @@ def _token(configuration: Any) -> str | None:
     return keys.get("BearerToken") or keys.get("authorization")
 
 
-def _explicit_authorization(given: Mapping[str, Any]) -> str | None:
-    if "api_key" in given:
-        return _sendable(f"Bearer {given['api_key']}", "the token")
-    if "username" in given and "password" in given:
-        pair = f"{given['username']}:{given['password']}".encode()
+def _explicit_authorization(settings: ClusterSettings) -> str | None:
+    if settings.api_key is not None:
+        return _sendable(f"Bearer {settings.api_key}", "the token")
+    if settings.has_password:
+        pair = f"{settings.username}:{settings.password}".encode()
         return f"Basic {base64.b64encode(pair).decode('ascii')}"
     return None
 
@@ -239,32 +231,27 @@ def _sendable(text: str | None, what: str) -> str | None:
     return text
 
 
-def _endpoint(given: Mapping[str, Any], loaded: Any, explicit: bool) -> Endpoint:
-    base = base_url(given.get("host") or loaded.host)
-    cert, key = given.get("client_cert"), given.get("client_key")
+def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoint:
+    base = base_url(settings.host or loaded.host)
+    cert, key = settings.client_cert, settings.client_key
     if loaded is not None and not explicit:
         cert, key = loaded.cert_file, loaded.key_file
-    proxy = given.get("proxy") or (loaded.proxy if loaded is not None else None)
-    if proxy and goes_past_proxy(base, given.get("no_proxy")):
+    proxy = settings.proxy or (loaded.proxy if loaded is not None else None)
+    if proxy and goes_past_proxy(base, settings.no_proxy):
         proxy = None
-    verify = given.get("validate_certs")
+    verify = settings.validate_certs
     if verify is None:
         verify = loaded is None or bool(loaded.verify_ssl)
     return Endpoint(
         base_url=base,
-        ca_file=given.get("ca_cert") or (loaded.ssl_ca_cert if loaded is not None else None),
+        ca_file=settings.ca_cert or (loaded.ssl_ca_cert if loaded is not None else None),
         verify=verify,
         client_cert=cert,
         client_key=key,
-        server_name=given.get("tls_server_name") or (loaded.tls_server_name if loaded is not None else None),
+        server_name=settings.tls_server_name or (loaded.tls_server_name if loaded is not None else None),
         proxy=proxy,
-        proxy_headers=_proxy_headers(given),
+        proxy_headers=tuple(urllib3.util.make_headers(**asdict(settings.proxy_headers)).items()),
     )
-
-
-def _proxy_headers(given: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    asked = {name: value for name, value in given.get("proxy_headers", {}).items() if value}
-    return tuple(urllib3.util.make_headers(**asked).items()) if asked else ()
 
 
 @contextlib.contextmanager

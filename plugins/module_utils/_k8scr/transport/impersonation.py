@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import ClusterError
+from .settings import ClusterSettings
 
 USER_FIELDS = ("as", "as-groups", "as-uid", "as-user-extra")
 """Fields of a kubeconfig's user."""
@@ -18,22 +19,22 @@ _HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
 """Characters of a header's name beside letters and digits (RFC 9110, section 5.6.2), without the percent sign."""
 
 
-def impersonation_headers(given: Mapping[str, Any], user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     """Return the headers that have the API server treat the user as another one; empty if nothing asks for it.
 
     As in kubectl, the options ``impersonate_user`` and ``impersonate_groups`` each replace what the kubeconfig says.
 
     Args:
-        given: A module's options that have a value.
+        settings: The cluster and the user.
         user: The user of the kubeconfig's context.
 
     Raises:
         ClusterError: Groups, a uid or extra fields are given without a user, or a value cannot be sent.
     """
-    name = given.get("impersonate_user") or user.get("as")
+    name = settings.impersonate_user or user.get("as")
     if isinstance(name, (list, dict)) or isinstance(user.get("as-uid"), (list, dict)):
         raise ClusterError("as or as-uid in the kubeconfig is not a name", "Correct the kubeconfig")
-    headers = list(_other_headers(given, user))
+    headers = list(_other_headers(settings, user))
     if name:
         headers.insert(0, ("Impersonate-User", str(name)))
     elif headers:
@@ -49,10 +50,10 @@ def impersonation_headers(given: Mapping[str, Any], user: Mapping[str, Any]) -> 
     return tuple(headers)
 
 
-def _other_headers(given: Mapping[str, Any], user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _other_headers(settings: ClusterSettings, user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if user.get("as-uid"):
         yield "Impersonate-Uid", str(user["as-uid"])
-    for group in _list(given.get("impersonate_groups") or user.get("as-groups"), "as-groups"):
+    for group in settings.impersonate_groups or _list(user.get("as-groups"), "as-groups"):
         yield "Impersonate-Group", group
     extra = user.get("as-user-extra") or {}
     if not isinstance(extra, Mapping):

@@ -3,13 +3,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# A run that is killed while it sends over SSH, and one that goes on.
+# Kill a run while it sends a file over SSH, and resume in a second run.
 
 set -eux
 
 inventory=$(python -c 'import json; print(json.load(open("../../integration_config.yml"))["k8scr_inventory"])')
 folder=$(mktemp -d)
-# Its workers have process groups of their own.
+# Ansible's workers run in separate process groups.
 kill_all() {
     pkill -KILL -f "folder=$folder" || true
 }
@@ -23,17 +23,17 @@ mkdir "$folder/node"
 head -c 400M /dev/urandom >"$folder/file"
 play=(ansible-playbook -i "$inventory" -e "folder=$folder" "$@")
 
-part=$folder/node/.file.partial
+partial=$folder/node/.file.partial
 "${play[@]}" send.yml &
 for _ in $(seq 1200); do
-    test -s "$part" && break
+    test -s "$partial" && break
     sleep 0.05
 done
 kill_all
 wait || true
-# What runs on the node has heard nothing of that, and may still be at the piece that it was given.
-flock "$part" true
-test -s "$part"
+# The module on the node is still running and may still be writing its current piece.
+flock "$partial" true
+test -s "$partial"
 test ! -e "$folder/node/file"
 
 "${play[@]}" playbook.yml

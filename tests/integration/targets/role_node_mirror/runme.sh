@@ -3,7 +3,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 #
-# A playbook of its own, in which the nodes are hosts.
+# A separate playbook, because the nodes are its hosts.
 
 set -eux
 

@@ -9,18 +9,16 @@ from __future__ import annotations
 import hashlib
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import closing
 from typing import Any
 
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import PullOrders
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import pull_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_daemon import DockerDaemon
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
@@ -30,6 +28,7 @@ from unit.plugins.module_utils.support.images import (
     make_index,
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.settings import pull_settings, push_settings
 
 
 @pytest.fixture
@@ -95,11 +94,11 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
     """Pushes images as the module does, and returns its result."""
     cache = tmp_path_factory.mktemp("cache")
 
-    def run(*images: Any, check_mode: bool = False, **given: Any) -> dict[str, Any]:
-        defaults = {"connections": 4, "fail_fast": False, "qualify": False, "mount_from": [], "upstreams": []}
-        options = {**defaults, "lock": None, "locked": False, "compression": "auto", **given, "images": images}
-        with closing(Upstreams(options["upstreams"], options["connections"], timeout=2.0, patience=8.0)) as upstreams:
-            return push_images(options, check_mode, registry, cache, upstreams)
+    def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        settings = push_settings(*images, **options)
+        connections = settings.registry.connections
+        with closing(Upstreams(settings.upstreams, connections, timeout=2.0, patience=8.0)) as upstreams:
+            return push_images(settings, check_mode, registry, cache, upstreams)
 
     return run
 
@@ -108,17 +107,7 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
 def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
     """Pulls images as the module does, and returns its result."""
 
-    def run(
-        *images: Any,
-        check_mode: bool = False,
-        qualify: bool = False,
-        fail_fast: bool = False,
-        connections: int = 4,
-        **docker: str,
-    ) -> dict[str, Any]:
-        with ExitStack() as opened:
-            daemon = opened.enter_context(closing(DockerDaemon(docker)))
-            orders = PullOrders(registry, qualify, daemon, opened).read(images)
-            return Delivery(connections, check_mode, fail_fast).run(orders)
+    def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+        return pull_images(pull_settings(*images, **options), check_mode, registry)
 
     return run

@@ -13,11 +13,11 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry i
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.listing import repositories, tags
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 
-RUN = Delivery(connections=4, check_mode=False, fail_fast=False)
+RUN = Transfer(connections=4)
 REPOSITORIES = ["busybox", "library/busybox", "registry.example.com/team/api", "registry.example.com_5000/team/api"]
 
 
@@ -105,7 +105,7 @@ def test_carry_copies_nothing_in_check_mode(
 ) -> None:
     server.fill("team/app", "1", image)
 
-    result = save_images(registry, tmp_path / "carried/saved", Delivery(4, check_mode=True, fail_fast=False))
+    result = save_images(registry, tmp_path / "carried/saved", Transfer(4, check_mode=True))
 
     assert (result["changed"], list(tmp_path.iterdir())) == (True, [])
 

@@ -300,7 +300,8 @@ def test_a_platform_that_the_image_lacks_is_told_with_what_it_has(
 
     result = pull({"name": "team/app:1", "dest": f"oci:{tmp_path}/app", "platforms": ["linux/s390x"]})
 
-    assert "not for linux/s390x. Ask for what it has: linux/amd64, linux/arm64" in result["msg"]
+    expected = "does not have the platform linux/s390x. Select from its platforms: linux/amd64, linux/arm64"
+    assert expected in result["msg"]
     assert not (tmp_path / "app").exists()
 
 
@@ -396,19 +397,3 @@ def test_a_place_that_cannot_be_written_to_fails_its_images_alone(
         "",
     ]
     assert result["images"][2]["changed"] is True
-
-
-@pytest.mark.parametrize(
-    "entry",
-    [
-        None,
-        7,
-        {},
-        {"dest": "oci:/x"},
-        {"name": 7, "dest": "oci:/x"},
-        {"name": "app", "dest": "oci:/x", "to": "y"},
-    ],
-)
-def test_an_entry_that_is_none_is_refused(pull: Pull, entry: object) -> None:
-    with pytest.raises(InputError, match="is not an image to pull"):
-        pull(entry)

@@ -257,5 +257,5 @@ def test_a_damaged_layer_is_told_and_the_tag_is_not_set(push: Push, server: Regi
     (pushed,) = push(f"docker-archive:{path}")["images"]
 
     assert f"blob {digest_of(image.files[0])} in the archive {path} is damaged" in pushed["error"]
-    assert "Make or copy it again" in pushed["error"]
+    assert "Create or copy it again" in pushed["error"]
     assert server.digest_of("app", "1") is None

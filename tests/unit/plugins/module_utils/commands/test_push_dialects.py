@@ -82,7 +82,7 @@ def test_images_of_a_layout_without_names_are_told_apart_by_their_places(
     unclear = push({"source": f"oci:{tmp_path}", "name": "example.com/app:1"})
     push({"source": f"oci:{tmp_path}:@1", "name": "example.com/app:1"})
 
-    assert f"Say which, by its name there or by its place: oci:{tmp_path}:@0 is the first" in unclear["msg"]
+    assert f"Select one by its name or its position: oci:{tmp_path}:@0 is the first" in unclear["msg"]
     assert server.digest_of("app", "1") == other_image.digest
 
 

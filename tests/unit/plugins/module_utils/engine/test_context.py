@@ -18,6 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.context i
     EngineTls,
     find_endpoint,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.settings import DockerSettings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 
 ELSEWHERE = "tcp://engine.example.com:2376"
@@ -51,7 +52,7 @@ def add_context(folder: Path, name: str, docker: Any, tls: tuple[str, ...] = ())
 
 
 def test_without_anything_it_is_the_engine_of_this_machine(environment: dict[str, str]) -> None:
-    assert find_endpoint(None, None, None, environment) == EngineEndpoint(DEFAULT_HOST)
+    assert find_endpoint(DockerSettings(), environment) == EngineEndpoint(DEFAULT_HOST)
 
 
 @pytest.mark.parametrize(
@@ -77,12 +78,12 @@ def test_options_come_before_variables_and_a_host_before_a_context(
         add_context(folder, name, {"Host": f"ssh://{name}"})
     (folder / "config.json").write_text(json.dumps({"currentContext": "current"}))
 
-    assert find_endpoint(*options, None, {**environment, **variables}).host == host
+    assert find_endpoint(DockerSettings(*options), {**environment, **variables}).host == host
 
 
 def test_a_host_and_a_context_at_once_are_refused(environment: dict[str, str]) -> None:
     with pytest.raises(InputError, match="docker_host and docker_context both say"):
-        find_endpoint("unix:///a", "lab", None, environment)
+        find_endpoint(DockerSettings("unix:///a", "lab"), environment)
 
 
 @pytest.mark.parametrize("how", ["option", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"])
@@ -93,20 +94,20 @@ def test_tls_takes_the_files_that_are_there(folder: Path, environment: dict[str,
     if how != "option":
         variables[how] = str(folder) if how == "DOCKER_CERT_PATH" else "1"
 
-    endpoint = find_endpoint(None, None, str(folder) if how == "option" else None, variables)
+    endpoint = find_endpoint(DockerSettings(cert_path=str(folder) if how == "option" else None), variables)
 
     assert endpoint == EngineEndpoint(ELSEWHERE, EngineTls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem"))
 
 
 def test_a_folder_for_tls_that_does_not_exist_is_told(environment: dict[str, str]) -> None:
     with pytest.raises(InputError, match="the folder /no/such, for TLS with the engine, does not exist"):
-        find_endpoint(ELSEWHERE, None, "/no/such", environment)
+        find_endpoint(DockerSettings(ELSEWHERE, cert_path="/no/such"), environment)
 
 
 def test_a_context_has_its_own_tls_files(folder: Path, environment: dict[str, str]) -> None:
     files = add_context(folder, "lab", {"Host": ELSEWHERE, "SkipTLSVerify": True}, tls=("ca.pem",))
 
-    endpoint = find_endpoint(None, "lab", None, environment)
+    endpoint = find_endpoint(DockerSettings(context="lab"), environment)
 
     assert endpoint == EngineEndpoint(ELSEWHERE, EngineTls(files / "ca.pem", None, None, verify=False))
 
@@ -118,7 +119,7 @@ def test_a_context_that_is_not_there_is_answered_with_those_that_are(folder: Pat
     (folder / "contexts/meta/broken/meta.json").write_text("{")
 
     with pytest.raises(InputError, match=r"there is no Docker context 'cellar' in .*There is: attic, lab"):
-        find_endpoint(None, "cellar", None, environment)
+        find_endpoint(DockerSettings(context="cellar"), environment)
 
 
 @pytest.mark.parametrize("docker", [None, {}, [], "x", {"Host": 7}, {"Host": ""}])
@@ -126,7 +127,7 @@ def test_a_context_without_an_engine_is_told(folder: Path, environment: dict[str
     add_context(folder, "lab", docker)
 
     with pytest.raises(InputError, match="the Docker context lab has no Docker engine"):
-        find_endpoint(None, "lab", None, environment)
+        find_endpoint(DockerSettings(context="lab"), environment)
 
 
 @pytest.mark.parametrize(
@@ -136,7 +137,7 @@ def test_a_damaged_configuration_is_told(folder: Path, environment: dict[str, st
     (folder / "config.json").write_bytes(content)
 
     with pytest.raises(InputError, match=rf"config.json {words}"):
-        find_endpoint(None, None, None, environment)
+        find_endpoint(DockerSettings(), environment)
 
 
 def test_a_configuration_that_names_no_context_means_the_engine_of_this_machine(
@@ -144,4 +145,4 @@ def test_a_configuration_that_names_no_context_means_the_engine_of_this_machine(
 ) -> None:
     (folder / "config.json").write_text(json.dumps({"auths": {}}))
 
-    assert find_endpoint(None, None, None, environment).host == DEFAULT_HOST
+    assert find_endpoint(DockerSettings(), environment).host == DEFAULT_HOST

@@ -21,6 +21,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.tls_fil
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.settings import upstreams_of
 from unit.plugins.module_utils.support.stores import read_image
 from unit.plugins.module_utils.support.upstream_servers import tls_registry
 
@@ -47,7 +48,8 @@ def host(server: RegistryServer) -> str:
 
 def read(server: RegistryServer, **options: Any) -> dict[str, bytes]:
     """Read the image from a registry."""
-    with closing(Upstreams([{"host": host(server), **options}] if options else [], patience=1.0)) as upstreams:
+    settings = upstreams_of({"host": host(server), **options}) if options else {}
+    with closing(Upstreams(settings, patience=1.0)) as upstreams:
         repository, image = upstreams.open(parse_reference(f"{host(server)}/team/app:1"))
         return read_image(repository, image.root)
 

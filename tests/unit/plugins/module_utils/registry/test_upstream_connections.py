@@ -17,6 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.settings import upstreams_of
 from unit.plugins.module_utils.support.upstream_servers import (
     Push,
     error_of,
@@ -114,7 +115,7 @@ def test_error_reports_refused_connection(push: Push) -> None:
 def test_error_reports_unresponsive_registry() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"127.0.0.1:{silent.getsockname()[1]}"
-        upstreams = Upstreams([{"host": place, "plain_http": True}], timeout=0.1, patience=0.0)
+        upstreams = Upstreams(upstreams_of({"host": place, "plain_http": True}), timeout=0.1, patience=0.0)
         with closing(upstreams), pytest.raises(K8scrError, match=r"was interrupted: no response in time"):
             upstreams.open(parse_reference(f"{place}/team/app:1"))
 
@@ -122,7 +123,7 @@ def test_error_reports_unresponsive_registry() -> None:
 def test_proxy_of_environment_is_used(upstream: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", upstream.url)
 
-    upstreams = Upstreams([{"host": "registry.invalid", "plain_http": True}])
+    upstreams = Upstreams(upstreams_of({"host": "registry.invalid", "plain_http": True}))
     with closing(upstreams), pytest.raises(K8scrError, match="there is no image 1"):
         upstreams.open(parse_reference("registry.invalid/team/none:1"))
 

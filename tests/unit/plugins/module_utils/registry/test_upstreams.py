@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from unit.plugins.module_utils.support.images import Image, make_image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.settings import upstreams_of
 from unit.plugins.module_utils.support.upstream_servers import (
     Push,
     error_of,
@@ -142,9 +142,9 @@ def test_error_names_failures_of_all_mirrors(push: Push, upstream: RegistryServe
 )
 def test_upstream_that_is_not_a_host_is_rejected(hosts: list[str]) -> None:
     with pytest.raises(InputError):
-        Upstreams([{"host": each} for each in hosts])
+        upstreams_of(*({"host": each} for each in hosts))
 
 
 def test_mirror_that_is_not_a_host_is_rejected() -> None:
     with pytest.raises(InputError, match=r"'http://m.example.com' in upstreams is not a registry"):
-        Upstreams([{"host": "docker.io", "mirrors": ["http://m.example.com"]}])
+        upstreams_of({"host": "docker.io", "mirrors": ["http://m.example.com"]})

@@ -171,7 +171,7 @@ def test_a_digest_beside_the_tag_must_be_that_of_the_image(
     assert f"not the digest of {NAME}@{digest_of(b'other')}" in refused["msg"]
     if kind == "docker-archive":
         # Its layers were compressed in the registry that gave it this digest, and are no more.
-        assert "may have lost its digest; take it from docker://, or leave that out" in taken["msg"]
+        assert "may have lost its digest: use docker:// as the source" in taken["msg"]
     else:
         assert server.digest_of("team/app", "1") == image.digest
 

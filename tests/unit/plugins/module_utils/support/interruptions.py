@@ -24,8 +24,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor i
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import SourceImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import Manifest, parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import Location, open_destination
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery, Order
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import ImageCopy
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import report
 
 from .images import Image
 
@@ -85,7 +86,7 @@ def pull_image(source: MemorySource, location: Location, tag: str) -> dict[str, 
     """Pull an image to a destination as the module does, and return the result."""
     with closing(open_destination(location)) as destination:
         copy = ImageCopy(source, SourceImage(source.image.root), destination, tag)
-        return Delivery(1, check_mode=False, fail_fast=False).run([Order(tag, lambda: copy, {"target": tag})])
+        return report(Transfer(1).run([ImageJob(tag, copy, tag)]))
 
 
 @contextmanager

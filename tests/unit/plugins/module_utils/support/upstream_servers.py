@@ -25,6 +25,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 
 from .registry_server import Answer, RegistryServer, refused
+from .settings import upstreams_of
 from .stores import read_image
 
 Push = Callable[..., dict[str, Any]]
@@ -54,7 +55,7 @@ def error_of(result: dict[str, Any]) -> str:
 
 def find_upstream(server: RegistryServer, *options: dict[str, Any], name: str = "team/app:1") -> dict[str, bytes]:
     """Read an image from a registry."""
-    with closing(Upstreams(options, patience=1.0)) as upstreams:
+    with closing(Upstreams(upstreams_of(*options), patience=1.0)) as upstreams:
         repository, image = upstreams.open(parse_reference(f"{host(server)}/{name}"))
         return read_image(repository, image.root)
 

@@ -17,7 +17,6 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ApiServerError,
     DigestMismatchError,
-    InputError,
     K8scrError,
     SourceError,
 )
@@ -25,8 +24,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_acces
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import SourceImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Delivery, Order
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import ImageCopy
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import report
 from unit.plugins.module_utils.support.images import Image, layer, make_image, write_layout
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 
@@ -122,11 +122,6 @@ def test_the_blobs_of_one_image_are_looked_up_side_by_side(
     assert not push(f"oci:{write_layout(tmp_path, {'example.com/app:1': image})}", connections=2).get("failed")
 
 
-def test_less_than_one_connection_is_refused() -> None:
-    with pytest.raises(InputError, match=r"connections is 0. Write 1 or more"):
-        Delivery(0, check_mode=False, fail_fast=False)
-
-
 def test_the_images_that_failed_are_named_with_their_reasons(
     push: Push, server: RegistryServer, many: tuple[str, list[Image]]
 ) -> None:
@@ -135,8 +130,8 @@ def test_the_images_that_failed_are_named_with_their_reasons(
 
     result = push(many[0])
 
-    assert result["msg"].startswith("2 of 10 images failed. example.com/app-3:1: image app-3:1 cannot be looked up")
-    assert "example.com/app-5:1: manifest sha256:" in result["msg"]
+    assert result["msg"].startswith("2 of 10 images failed.\nexample.com/app-3:1: image app-3:1 cannot be looked up")
+    assert "\nexample.com/app-5:1: manifest sha256:" in result["msg"]
     assert [number for number, each in enumerate(result["images"]) if "error" in each] == [3, 5]
     assert len([each for each in result["images"] if each["changed"]]) == 8
 
@@ -238,12 +233,12 @@ def test_without_fail_fast_every_other_image_is_delivered(
     assert [bool(server.digest_of(f"app-{number}", "1")) for number in range(10)] == [False] + [True] * 9
 
 
-def archive_order(tmp_path: Path, image: Image, name: str) -> Order:
-    """Return the order to write an image of a layout to the archive ``app.tar``."""
+def archive_job(tmp_path: Path, image: Image, name: str) -> ImageJob:
+    """Return the job that writes an image of a layout to the archive ``app.tar``."""
     folder = write_layout(tmp_path / name, {name: image})
     destination = OciArchiveDestination(tmp_path / "app.tar")
     copy = ImageCopy(OciLayoutSource(Folder(folder)), SourceImage(image.root), destination, name)
-    return Order(name, lambda: copy, {"target": name})
+    return ImageJob(name, copy, name)
 
 
 def test_a_bug_leaves_no_half_written_archive(tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,7 +248,7 @@ def test_a_bug_leaves_no_half_written_archive(tmp_path: Path, image: Image, monk
     monkeypatch.setattr(OciArchiveDestination, "publish", stumble)
 
     with pytest.raises(ZeroDivisionError):
-        Delivery(2, check_mode=False, fail_fast=False).run([archive_order(tmp_path, image, "app")])
+        report(Transfer(2).run([archive_job(tmp_path, image, "app")]))
 
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
 
@@ -274,7 +269,7 @@ def test_what_came_of_an_archive_is_kept_for_a_run_with_other_credentials(
     monkeypatch.setattr(OciArchiveDestination, "publish", fail)
     large = make_image(layer("bin/app", random.Random(0).randbytes(3 << 20)))
 
-    Delivery(2, check_mode=False, fail_fast=False).run([archive_order(tmp_path, large, "app")])
+    report(Transfer(2).run([archive_job(tmp_path, large, "app")]))
 
     assert sorted(path.name for path in tmp_path.iterdir()) == left
 
@@ -287,20 +282,17 @@ def test_an_archive_that_cannot_take_its_place_fails_its_images(
 
     monkeypatch.setattr(Path, "replace", refuse)
 
-    result = Delivery(2, check_mode=False, fail_fast=False).run([archive_order(tmp_path, image, "app")])
+    result = report(Transfer(2).run([archive_job(tmp_path, image, "app")]))
 
     assert result["changed"] is False
     assert "app.tar cannot be written: Permission denied" in result["msg"]
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
 
 
-def test_an_order_that_cannot_be_prepared_fails_with_what_is_known_of_it() -> None:
-    def prepare() -> ImageCopy:
-        raise SourceError("it is not there", "Look for it")
+def test_report_of_a_job_with_an_error_has_its_facts() -> None:
+    error = SourceError("it is not there", "Look for it")
 
-    result = Delivery(1, check_mode=False, fail_fast=False).run(
-        [Order("app", prepare, {"source": "here", "target": None})]
-    )
+    result = report(Transfer(1).run([ImageJob("app", facts={"source": "here"}, error=error)]))
 
     assert result == {
         "changed": False,
@@ -322,7 +314,7 @@ def test_an_order_that_cannot_be_prepared_fails_with_what_is_known_of_it() -> No
 
 
 def test_no_images_are_no_change() -> None:
-    assert Delivery(1, check_mode=False, fail_fast=True).run([]) == {
+    assert report(Transfer(1, fail_fast=True).run([])) == {
         "changed": False,
         "images": [],
         "diff": {"before": "", "after": ""},

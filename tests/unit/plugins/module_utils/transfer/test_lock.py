@@ -284,7 +284,7 @@ def test_a_lock_file_that_is_damaged_stops_the_task(
 
 
 def test_a_lock_file_that_is_not_there_cannot_be_held_to(push: Push, lock: Path) -> None:
-    with pytest.raises(InputError, match=r"does not exist\. Run once without locked, which writes it"):
+    with pytest.raises(InputError, match=r"does not exist\. Run once without locked to create it"):
         push("oci:/media/layout", lock=lock, locked=True)
 
 

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 import requests
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import Cluster, connect
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import Cluster, connect
 from unit.plugins.module_utils.transport.servers import Proxy, Server
 
 _EXTENSIONS = """

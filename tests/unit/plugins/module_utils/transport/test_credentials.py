@@ -207,7 +207,7 @@ def test_a_kubeconfig_that_says_everything_is_read_without_the_slow_import_of_th
 ) -> None:
     path = write(home / "config", kubeconfig({"token": "from-file"}))
     program = (
-        "import sys; from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import connect\n"
+        "import sys; from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connect\n"
         "adapter = connect({'kubeconfig': sys.argv[1]}).adapter\n"
         "print(adapter.open('GET', adapter.base_url + '/version').status, 'kubernetes' in sys.modules)"
     )

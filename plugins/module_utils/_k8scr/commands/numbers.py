@@ -1,0 +1,43 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Bounds of the numeric options of all modules."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..errors import InputError
+
+_BYTES = (1 << 63) - 1
+_SECONDS = (1 << 31) - 1
+
+BOUNDS = {
+    # Zero means no limit.
+    "bandwidth": (0, _BYTES),
+    "chunk_size": (0, _BYTES),
+    # Each connection is an open file; processes usually have a limit of 1,024.
+    "connections": (1, 1024),
+    "offset": (0, _BYTES),
+    "registry_port": (1, 65535),
+    "retry_timeout": (0, _SECONDS),
+    "size": (0, _BYTES),
+    "timeout": (1, _SECONDS),
+    "wait_timeout": (0, _SECONDS),
+}
+"""The smallest and the largest value of each numeric option."""
+
+
+def read_number(options: Mapping[str, Any], name: str) -> int:
+    """Return the value of a numeric option.
+
+    Raises:
+        InputError: The value is out of bounds.
+    """
+    value: int = options[name]
+    smallest, largest = BOUNDS[name]
+    if not smallest <= value <= largest:
+        raise InputError(f"{name} is {value!s:.80}", f"The allowed range is {smallest} to {largest}")
+    return value

@@ -1,0 +1,79 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Options of the registry in the cluster and of the engine of Docker or Podman."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from ..engine.settings import DockerSettings
+from ..registry.cluster import PodSettings, RegistrySettings
+from .cluster_options import cluster_settings
+from .numbers import read_number
+
+REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
+    "namespace": {"type": "str", "default": PodSettings.namespace},
+    "registry": {"type": "str", "default": PodSettings.name},
+    "registry_port": {"type": "int", "default": PodSettings.port},
+    "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": PodSettings.scheme},
+}
+"""Argument spec of the fragment ``k8scr.core.registry_pod``."""
+REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
+    **REGISTRY_POD_ARGUMENT_SPEC,
+    "qualify": {"type": "bool", "default": False},
+    "connections": {"type": "int", "default": RegistrySettings.connections},
+    "bandwidth": {"type": "bytes"},
+    "chunk_size": {"type": "bytes"},
+    "timeout": {"type": "int", "default": RegistrySettings.timeout},
+    "retry_timeout": {"type": "int", "default": RegistrySettings.retry_timeout},
+    "fail_fast": {"type": "bool", "default": False},
+}
+"""Argument spec of the fragments ``k8scr.core.registry_pod`` and ``k8scr.core.registry``."""
+READ_ONLY_PORT = 5001
+"""The default port that the role ``registry`` serves pulls on."""
+DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
+    "docker_host": {"type": "str"},
+    "docker_context": {"type": "str"},
+    "docker_cert_path": {"type": "path"},
+}
+"""Argument spec of the fragment ``k8scr.core.docker_daemon``."""
+
+
+def pod_settings(options: Mapping[str, Any]) -> PodSettings:
+    """Return the Pod of the registry.
+
+    Raises:
+        InputError: The port is out of bounds.
+    """
+    return PodSettings(
+        options["namespace"], options["registry"], read_number(options, "registry_port"), options["registry_scheme"]
+    )
+
+
+def registry_settings(options: Mapping[str, Any]) -> RegistrySettings:
+    """Return the registry, and how to transfer images to it and from it.
+
+    Raises:
+        InputError: A number is out of bounds.
+    """
+    bandwidth, chunk_size = (
+        read_number(options, name) if options[name] else None for name in ("bandwidth", "chunk_size")
+    )
+    return RegistrySettings(
+        cluster_settings(options),
+        pod_settings(options),
+        read_number(options, "connections"),
+        bandwidth,
+        chunk_size,
+        read_number(options, "timeout"),
+        read_number(options, "retry_timeout"),
+    )
+
+
+def docker_settings(options: Mapping[str, Any]) -> DockerSettings:
+    """Return the engine of Docker or Podman; only ``k8scr_push`` has the option ``tmp_dest``."""
+    host, context, cert_path = (options[name] for name in DOCKER_ARGUMENT_SPEC)
+    return DockerSettings(host, context, cert_path, options.get("tmp_dest"))

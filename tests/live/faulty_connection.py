@@ -1,0 +1,89 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""A connection to the API server with faults: toxiproxy resets, stalls and delays it."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import requests
+from cluster import layout, programs
+
+
+class FaultyConnection:
+    """A connection to the API server with configurable faults.
+
+    Args:
+        api: The URL of toxiproxy's API.
+        kubeconfig: A user's kubeconfig with the proxy as the API server.
+    """
+
+    def __init__(self, api: str, kubeconfig: Path) -> None:
+        self._proxy = f"{api}/proxies/api-server"
+        self._numbers = itertools.count()
+        self.kubeconfig = str(kubeconfig)
+
+    def add_fault(self, kind: str, stream: str, **attributes: int) -> str:
+        """Add a fault in one direction and return its name."""
+        name = f"{kind}-{next(self._numbers)}"
+        toxic = {"name": name, "type": kind, "stream": stream, "attributes": attributes}
+        requests.post(f"{self._proxy}/toxics", json=toxic, timeout=5).raise_for_status()
+        return name
+
+    def remove_fault(self, name: str) -> None:
+        """Remove a fault."""
+        requests.delete(f"{self._proxy}/toxics/{name}", timeout=5).raise_for_status()
+
+    def set_enabled(self, enabled: bool) -> None:
+        """Accept connections, or reset all connections and reject new ones."""
+        requests.post(self._proxy, json={"enabled": enabled}, timeout=5).raise_for_status()
+
+
+@contextmanager
+def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Iterator[FaultyConnection]:
+    """Provide a connection without faults until the end of the block.
+
+    Args:
+        folder: The folder for its kubeconfig.
+        kubeconfig: The user's kubeconfig; the administrator's by default.
+    """
+    program = programs.ensure(["toxiproxy"])["toxiproxy"]
+    port, listener = _free_port(), _free_port()
+    api = f"http://127.0.0.1:{port}"
+    command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            _wait_for(port)
+            proxy = {"name": "api-server", "listen": f"127.0.0.1:{listener}"}
+            proxy["upstream"] = f"127.0.0.1:{layout.API_PORT}"
+            requests.post(f"{api}/proxies", json=proxy, timeout=5).raise_for_status()
+            proxied = folder / "faulty.kubeconfig"
+            proxied.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
+            yield FaultyConnection(api, proxied)
+        finally:
+            process.kill()
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def _wait_for(port: int) -> None:
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.02)
+    raise AssertionError("toxiproxy does not respond")

@@ -1,0 +1,74 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Memory and requests of a task, with large images and with many images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cluster import audit, users
+
+from .conftest import Task
+from .host_registries import HostRegistry, host_registry
+from .layout_writer import MEBIBYTE, LayoutWriter
+from .separate_process import MEMORY, peak_memory
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostRegistry]:
+    """A registry for one test; its images are deleted with it."""
+    with host_registry("distribution-3", tmp_path / "host", "resource-usage") as registry:
+        yield registry
+
+
+def test_memory_stays_constant_with_large_image(host: HostRegistry, tmp_path: Path) -> None:
+    large = LayoutWriter(tmp_path / "large")
+    large.add("example.com/large:1", layers=4, size=128 * MEBIBYTE)
+    image = {"name": "example.com/large:1", "dest": f"oci-archive:{tmp_path}/large.tar"}
+
+    assert peak_memory("k8scr_push", images=[large.finish()], **host.options) < MEMORY
+    assert peak_memory("k8scr_pull", images=[image], **host.options) < MEMORY
+
+
+def test_memory_stays_constant_with_many_images(host: HostRegistry, tmp_path: Path) -> None:
+    many = LayoutWriter(tmp_path / "many")
+    names = [f"example.com/many/image-{number}:1" for number in range(1000)]
+    for name in names:
+        many.add(name, layers=1, size=1000)
+    source = many.finish()
+    pulled = [{"name": name, "dest": f"oci:{tmp_path}/pulled"} for name in names]
+
+    assert peak_memory("k8scr_push", images=[f"{source}:{name}" for name in names], **host.options) < MEMORY
+    assert peak_memory("k8scr_pull", images=pulled, **host.options) < MEMORY
+
+
+def test_push_sends_one_request_for_each_existing_image(task: Task, host: HostRegistry, tmp_path: Path) -> None:
+    many = LayoutWriter(tmp_path / "many")
+    for number in range(100):
+        many.add(f"example.com/many/image-{number}:1", layers=1, size=1000)
+    source = many.finish()
+    task("k8scr_push", images=[source], **host.options)
+    kubeconfig = str(users.make("counted", ["system:masters"]))
+    audit.settle()
+    position = audit.position()
+
+    result = task("k8scr_push", images=[source], kubeconfig=kubeconfig, **host.options)
+
+    audit.settle()
+    assert not result["changed"], result.get("msg")
+    assert len([event for event in audit.events(position) if event["user"]["username"] == "counted"]) == 100
+
+
+def test_push_uploads_shared_blob_once(task: Task, host: HostRegistry, tmp_path: Path) -> None:
+    many = LayoutWriter(tmp_path / "many")
+    for number in range(20):
+        many.add(f"example.com/many/image-{number}:1", layers=1, size=3 * MEBIBYTE)
+
+    result = task("k8scr_push", images=[many.finish()], connections=8, **host.options)
+
+    sent = [blob["digest"] for image in result["images"] for blob in image["blobs"] if blob["action"] == "sent"]
+    assert len(sent) == len(set(sent)) == 21

@@ -1,0 +1,103 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The entries of the option ``images``."""
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_entries import (
+    PullEntry,
+    PushEntry,
+    read_pull_entries,
+    read_push_entries,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform import Platform
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
+
+AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("oci:/x", PushEntry("oci:/x")),
+        ({"source": "oci:/x", "name": "app:1"}, PushEntry("oci:/x", "app:1")),
+        ({"source": "oci:/x", "name": None, "platforms": None, "referrers": None}, PushEntry("oci:/x")),
+        ({"source": "oci:/x", "referrers": "true"}, PushEntry("oci:/x", referrers=True)),
+        ({"source": "oci:/x", "referrers": "no"}, PushEntry("oci:/x")),
+        ({"source": "oci:/x", "platforms": "linux/amd64"}, PushEntry("oci:/x", platforms=(AMD64,))),
+        ({"source": "oci:/x", "platforms": "linux/amd64,linux/arm64"}, PushEntry("oci:/x", platforms=(AMD64, ARM64))),
+        ({"source": 7}, PushEntry("7")),
+    ],
+)
+def test_push_entry_is_converted_as_ansible_converts_options(entry: object, expected: PushEntry) -> None:
+    assert read_push_entries([entry]) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ("app:1", PullEntry(parse_reference("app:1"), "docker-daemon:")),
+        ({"name": "app:1", "dest": None}, PullEntry(parse_reference("app:1"), "docker-daemon:")),
+        ({"name": "app:1", "dest": "oci:/x"}, PullEntry(parse_reference("app:1"), "oci:/x")),
+        ({"name": "app:1", "referrers": "yes"}, PullEntry(parse_reference("app:1"), "docker-daemon:", (), True)),
+        (
+            {"name": "app:1", "platforms": "linux/amd64"},
+            PullEntry(parse_reference("app:1"), "docker-daemon:", (AMD64,)),
+        ),
+        ({"name": 7, "dest": "oci:/x"}, PullEntry(parse_reference("7"), "oci:/x")),
+    ],
+)
+def test_pull_entry_is_converted_as_ansible_converts_options(entry: object, expected: PullEntry) -> None:
+    assert read_pull_entries([entry]) == (expected,)
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (None, "it is neither a string nor a dictionary"),
+        (7, "it is neither a string nor a dictionary"),
+        ([], "it is neither a string nor a dictionary"),
+        ({}, "missing required arguments: source"),
+        ({"name": "app:1"}, "missing required arguments: source"),
+        ({"source": None}, "missing required arguments: source"),
+        ({"source": "oci:/x", "nam": "y"}, "unknown keys: nam; known keys: source, name, platforms, referrers"),
+        ({"source": "oci:/x", "nam": "y", 7: 8}, "unknown keys: nam, 7; known keys: source, name, "),
+        ({"source": "oci:/x", "platforms": "linux"}, "'linux'"),
+        ({"source": "oci:/x", "platforms": {"os": "linux"}}, "'platforms' is of type .*dict"),
+        ({"source": "oci:/x", "referrers": "perhaps"}, "'referrers' is of type str"),
+    ],
+)
+def test_push_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"^images\[1\] \(.*\) is not an image to push: .*{reason}"):
+        read_push_entries(["oci:/x", entry])
+
+
+@pytest.mark.parametrize(
+    ("entry", "reason"),
+    [
+        (None, "it is neither a string nor a dictionary"),
+        (7, "it is neither a string nor a dictionary"),
+        ({}, "missing required arguments: name"),
+        ({"dest": "oci:/x"}, "missing required arguments: name"),
+        (
+            {"name": "app", "dest": "oci:/x", "to": "y"},
+            "unknown keys: to; known keys: name, dest, platforms, referrers",
+        ),
+        ({"name": "App:1"}, "App:1"),
+    ],
+)
+def test_pull_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"^images\[2\] \(.*\) is not an image to pull: .*{reason}"):
+        read_pull_entries(["app:1", "app:2", entry])
+
+
+def test_entry_error_shortens_entry_and_gives_advice() -> None:
+    with pytest.raises(InputError) as caught:
+        read_push_entries([{"sauce": "x" * 1000}])
+
+    assert len(caught.value.message) < 250
+    assert caught.value.advice == "Write a source, or a dictionary with source, name, platforms, referrers"

@@ -1,0 +1,90 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The bounds of numeric options, in every module."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+from unittest.mock import patch
+
+import pytest
+from ansible.module_utils import basic
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import BOUNDS
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.registry_settings import (
+    REGISTRY_ARGUMENT_SPEC,
+    registry_settings,
+)
+from unit.plugins.module_utils.support.arguments import patch_module_args
+from unit.plugins.module_utils.support.settings import module_options
+
+MODULES = sorted(path.stem for path in (Path(__file__).parents[5] / "plugins/modules").glob("k8scr_*.py"))
+REQUIRED: dict[str, dict[str, Any]] = {
+    "k8scr_apply": {"definition": {}},
+    "k8scr_carry": {"state": "saved"},
+    "k8scr_pull": {"images": ["app:1"]},
+    "k8scr_push": {"images": ["app:1"]},
+    "k8scr_send_part": {"dest": "/nowhere/file", "size": 1, "digest": "sha256:0"},
+}
+
+
+def main_of(module: str) -> Any:
+    """Return the function that runs a module; None if an action plugin implements it."""
+    return getattr(import_module(f"ansible_collections.k8scr.core.plugins.modules.{module}"), "main", None)
+
+
+def numeric_options() -> Iterator[tuple[str, str]]:
+    """Yield each module with each of its options that are numbers."""
+    for module in MODULES:
+        main = main_of(module)
+        if main is None:
+            continue
+        with (
+            patch.object(basic.AnsibleModule, "__init__", side_effect=KeyboardInterrupt) as made,
+            pytest.raises(KeyboardInterrupt),
+        ):
+            main()
+        spec = made.call_args.args[0]
+        yield from ((module, name) for name, option in spec.items() if option["type"] in ("int", "float", "bytes"))
+
+
+NUMERIC = list(numeric_options())
+
+
+def test_every_numeric_option_has_bounds() -> None:
+    assert {name for _module, name in NUMERIC} == set(BOUNDS)
+
+
+def out_of_bounds() -> Iterator[tuple[str, str, int]]:
+    """Yield numbers below and above the bounds; Ansible itself rejects negative numbers of bytes."""
+    for module, option in NUMERIC:
+        smallest, largest = BOUNDS[option]
+        yield module, option, largest + 1
+        if option not in ("bandwidth", "chunk_size"):
+            yield module, option, smallest - 1
+
+
+@pytest.mark.parametrize(("module", "option", "value"), list(out_of_bounds()))
+def test_number_out_of_bounds_fails_module_with_allowed_range(
+    module: str, option: str, value: int, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with patch_module_args({**REQUIRED.get(module, {}), option: value}), pytest.raises(SystemExit):
+        main_of(module)()
+
+    smallest, largest = BOUNDS[option]
+    assert (
+        json.loads(capsys.readouterr().out)["msg"]
+        == f"{option} is {value}. The allowed range is {smallest} to {largest}."
+    )
+
+
+@pytest.mark.parametrize("option", ["bandwidth", "chunk_size"])
+def test_zero_bytes_mean_no_limit(option: str) -> None:
+    settings = registry_settings(module_options(REGISTRY_ARGUMENT_SPEC, **{option: 0}))
+
+    assert getattr(settings, option) is None

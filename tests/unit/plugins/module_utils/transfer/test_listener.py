@@ -1,0 +1,137 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Events that listeners of a transfer receive."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, BlobResult, ImagePlan
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
+from unit.plugins.module_utils.support.images import Image, write_layout
+from unit.plugins.module_utils.support.registry_server import RegistryServer, refused
+
+
+class Recorder(Listener):
+    """Records all events of a transfer with one connection."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, str]] = []
+        self.moved = Counter[tuple[str, str]]()
+        self.actions: list[Action] = []
+        self.results: list[ImageResult] = []
+
+    def image_planned(self, plan: ImagePlan) -> None:
+        """Record the event."""
+        self.events.append(("planned", plan.job.name))
+
+    def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
+        """Record the event."""
+        self.events.append(("started", blob.digest))
+
+    def bytes_moved(self, plan: ImagePlan, blob: Descriptor, offset: int, count: int) -> None:
+        """Add the bytes of an image's blob, which are read in order."""
+        assert offset == self.moved[plan.job.name, blob.digest]
+        self.moved[plan.job.name, blob.digest] += count
+
+    def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
+        """Record the event and the action."""
+        self.events.append(("done", result.descriptor.digest if result.descriptor else ""))
+        self.actions.append(result.action)
+
+    def image_done(self, result: ImageResult) -> None:
+        """Record the event and the result."""
+        self.events.append(("finished", result.plan.job.name))
+        self.results.append(result)
+
+    def names(self, kind: str) -> list[str]:
+        """Return the names or digests of all events of a kind, in order."""
+        return [name for each, name in self.events if each == kind]
+
+
+@pytest.fixture
+def recorder() -> Recorder:
+    """A listener that records the events."""
+    return Recorder()
+
+
+def job(folder: Path, image: Image, destination: ImageDestination, name: str) -> ImageJob:
+    """Return the job that copies an image of a new layout."""
+    write_layout(folder / name, {"image": image})
+    source = OciLayoutSource(Folder(folder / name))
+    return ImageJob(name, ImageCopy(source, SourceImage(image.root), destination, "1"), f"{name}:1")
+
+
+def test_listener_receives_start_bytes_and_end_of_each_blob(
+    registry: Registry, tmp_path: Path, image: Image, recorder: Recorder
+) -> None:
+    Transfer(1).run([job(tmp_path, image, Repository(registry, "app"), "app")], recorder)
+
+    assert recorder.names("planned") == recorder.names("finished") == ["app"]
+    assert set(recorder.names("started")) == set(recorder.names("done")) == set(image.blobs)
+    assert recorder.moved == {("app", digest): len(content) for digest, content in image.blobs.items()}
+
+
+def test_listener_receives_mounts_without_bytes(
+    registry: Registry, tmp_path: Path, image: Image, recorder: Recorder
+) -> None:
+    jobs = [job(tmp_path, image, Repository(registry, name), name) for name in ("one", "two")]
+
+    Transfer(1).run(jobs, recorder)
+
+    assert Counter(recorder.actions) == {Action.SENT: len(image.blobs), Action.MOUNTED: len(image.blobs)}
+    assert sum(recorder.moved.values()) == sum(map(len, image.blobs.values()))
+
+
+def test_listener_receives_plans_only_in_check_mode(
+    registry: Registry, tmp_path: Path, image: Image, recorder: Recorder
+) -> None:
+    Transfer(1, check_mode=True).run([job(tmp_path, image, Repository(registry, "app"), "app")], recorder)
+
+    assert recorder.events == [("planned", "app")]
+
+
+@pytest.mark.parametrize("fail_fast", [False, True])
+def test_listener_receives_one_result_for_each_image_after_failures(
+    registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, recorder: Recorder, fail_fast: bool
+) -> None:
+    server.fail("POST", "/one/", refused(403, "DENIED"))
+    jobs = [job(tmp_path, image, Repository(registry, name), name) for name in ("one", "two", "three")]
+    jobs.append(ImageJob("lost", error=SourceError("it does not exist")))
+
+    results = Transfer(1, fail_fast=fail_fast).run(jobs, recorder)
+
+    assert sorted(recorder.names("finished")) == ["lost", "one", "three", "two"]
+    assert sorted(recorder.results, key=id) == sorted(results, key=id)
+
+
+def test_listener_receives_images_of_an_archive_after_its_commit(
+    tmp_path: Path, image: Image, other_image: Image, monkeypatch: pytest.MonkeyPatch, recorder: Recorder
+) -> None:
+    def commit(_archive: OciArchiveDestination) -> None:
+        assert recorder.names("finished") == []
+        raise SourceError("the commit failed")
+
+    monkeypatch.setattr(OciArchiveDestination, "commit", commit)
+    archive = OciArchiveDestination(tmp_path / "app.tar")
+    jobs = [job(tmp_path, each, archive, name) for each, name in ((image, "one"), (other_image, "two"))]
+
+    Transfer(1).run(jobs, recorder)
+
+    assert recorder.names("finished") == ["one", "two"]
+    assert {str(result.error) for result in recorder.results} == {"the commit failed"}
