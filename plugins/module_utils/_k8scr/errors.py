@@ -35,18 +35,6 @@ class Retry:
     after: float = 0.0
 
 
-def retry_of_status(status: int, after: float = 0.0) -> Retry | None:
-    """Return how to retry a request that got an error response; ``None`` if a retry does not help.
-
-    Args:
-        status: The HTTP status code.
-        after: The seconds of the response's ``Retry-After`` header.
-    """
-    if status not in _TRANSIENT_STATUS:
-        return None
-    return Retry(_ATTEMPTS_AFTER_500 if status == _INTERNAL_ERROR else None, after)
-
-
 class K8scrError(Exception):
     """An error that is explained to the user and not shown as a traceback.
 
@@ -118,11 +106,22 @@ class RefusedError(K8scrError):
     """An HTTP server returned an error response.
 
     Args:
-        status: The HTTP status code. Unless ``retry`` is given, it decides how to retry the request.
+        status: The HTTP status code.
+        retry: How to retry the request; None to decide by the status code.
+        after: The seconds of the response's ``Retry-After`` header.
     """
 
-    def __init__(self, message: str, advice: str | None = None, status: int = 0, retry: Retry | None = None) -> None:
-        super().__init__(message, advice, retry or retry_of_status(status))
+    def __init__(
+        self,
+        message: str,
+        advice: str | None = None,
+        status: int = 0,
+        retry: Retry | None = None,
+        after: float = 0.0,
+    ) -> None:
+        if retry is None and status in _TRANSIENT_STATUS:
+            retry = Retry(_ATTEMPTS_AFTER_500 if status == _INTERNAL_ERROR else None, after)
+        super().__init__(message, advice, retry)
         self.status = status
 
 
@@ -144,8 +143,9 @@ class RegistryError(RefusedError):
         status: int = 0,
         codes: tuple[str, ...] = (),
         retry: Retry | None = None,
+        after: float = 0.0,
     ) -> None:
-        super().__init__(message, advice, status, retry)
+        super().__init__(message, advice, status, retry, after)
         self.codes = codes
 
 

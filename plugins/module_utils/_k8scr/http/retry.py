@@ -4,7 +4,8 @@
 
 """The retry policy of all requests, and a summary of the retries.
 
-The error states how to retry what failed (:class:`..errors.Retry`); this module decides when, and when to stop.
+An error states whether a retry may help (:class:`..errors.Retry`, and :class:`..errors.RefusedError` for status codes).
+This module decides when to retry, and when to stop.
 """
 
 from __future__ import annotations

@@ -51,11 +51,9 @@ def socket_options() -> list[tuple[int, int, int]]:
 
 
 def with_send_timeout(connection_class: Any, seconds: float) -> Any:
-    """Return a connection class with a timeout for sending; urllib3 applies the short timeout for connecting to it.
+    """Return a connection class of urllib3 whose writes fail after some seconds without progress.
 
-    Args:
-        connection_class: urllib3's connection class.
-        seconds: Seconds without progress after which sending fails.
+    urllib3 applies the short timeout for connecting to writes as well.
     """
     return type("SendTimeoutConnection", (_SendTimeout, connection_class), {"send_timeout": seconds})
 
@@ -65,10 +63,6 @@ def streaming(connection_class: Any, seconds: float) -> Any:
 
     Only newer versions of urllib3 have an option for the block size, and none reads a response before the request's
     end. The class also has the timeout of :func:`with_send_timeout`.
-
-    Args:
-        connection_class: urllib3's connection class.
-        seconds: Seconds without progress after which sending fails.
     """
     return type("StreamingConnection", (_Streaming, connection_class), {"send_timeout": seconds})
 

@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError, retry_of_status
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError
 from ..http.retry import Retries, retry_after
 from ..redaction import HIDDEN
 from ..transport.api_server import translate
@@ -213,8 +213,9 @@ def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerEr
     elif error.status == 409 and conflicts:
         message = f"conflict with other field managers: {'; '.join(conflicts)}"
         advice = "Remove these fields from the definition, or take them over with force"
-    retry = retry_of_status(error.status, retry_after(error.headers or {}))
-    return ApiServerError(f"the API server rejected the request to {action}: {message}", advice, error.status, retry)
+    after = retry_after(error.headers or {})
+    message = f"the API server rejected the request to {action}: {message}"
+    return ApiServerError(message, advice, error.status, after=after)
 
 
 def _parse_status(error: Any) -> tuple[str, list[str]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import ConnectionLostError, RegistryError, retry_of_status
+from ..errors import ConnectionLostError, RegistryError
 from ..http.retry import retry_after
 
 if TYPE_CHECKING:
@@ -52,8 +52,7 @@ def error_of(response: requests.Response, failure: str, registry: str, retry: Re
     if not codes and status in _PROXY_STATUS and _REGISTRY_HEADER not in response.headers:
         registry = f"a proxy or load balancer in front of {registry}"
     message = f"{failure}: {registry} responded with {status}: {reason:.500}"
-    retry = retry or retry_of_status(status, retry_after(response.headers))
-    return RegistryError(message, advice, status, codes, retry)
+    return RegistryError(message, advice, status, codes, retry, retry_after(response.headers))
 
 
 def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -22,15 +22,7 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import (
-    ApiServerError,
-    ConnectionLostError,
-    K8scrError,
-    RegistryError,
-    Retry,
-    UnreadableAnswerError,
-    retry_of_status,
-)
+from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableAnswerError
 from ..http.retry import retry_after
 from .base_path import BasePath
 from .failures import NETWORK_ERRORS, unauthorized
@@ -272,12 +264,8 @@ class PodProxyAdapter(BaseAdapter):
             return ApiServerError(
                 f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code, Retry(after=after)
             )
-        return ApiServerError(
-            f"the API server refuses the way to {where}: {said:.500}",
-            _ADVICE.get(code),
-            code,
-            retry_of_status(code, after),
-        )
+        message = f"the API server refuses the way to {where}: {said:.500}"
+        return ApiServerError(message, _ADVICE.get(code), code, after=after)
 
     def _pod_state(self) -> str | None:
         """Return what is known of the Pod; a user who may only use its proxy may not look at it."""
