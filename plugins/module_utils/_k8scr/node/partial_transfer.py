@@ -113,14 +113,14 @@ class FileTransfer:
             DestinationError: The file cannot be written, or data before the piece is missing.
             SourceError: The piece cannot be read, or the complete file has another size or digest.
         """
-        partial_path = place_of_part(self.path)
+        partial_file = place_of_part(self.path)
         with self._open_partial_file() as partial:
             part_size = os.fstat(partial).st_size
             if part_size < offset:
                 # The caller repeats the last piece if it did not receive the response to it.
                 complete = self._is_complete()
                 if not part_size:
-                    partial_path.unlink()
+                    partial_file.unlink()
                 if complete:
                     return
                 raise DestinationError(
@@ -136,30 +136,30 @@ class FileTransfer:
                 self._copy(piece, partial)
             except DestinationError:
                 # Free the space: the disk of the node may be full.
-                partial_path.unlink()
+                partial_file.unlink()
                 raise
             part_size = os.fstat(partial).st_size
             if part_size < self.size:
                 return
             if part_size > self.size or digest_of_file(partial, part_size, str(self.path)) != self.digest:
-                partial_path.unlink()
+                partial_file.unlink()
                 raise SourceError(
                     f"{self.path} cannot be written: the source changed during the transfer",
                     "Run again when it no longer changes",
                 )
             with writing(self.path):
                 os.fsync(partial)
-            mover.atomic_move(str(partial_path), str(self.path))
+            mover.atomic_move(str(partial_file), str(self.path))
 
     @contextmanager
     def _open_partial_file(self) -> Iterator[int]:
         """Open and lock the partial file; create it if it is missing."""
-        partial_path = place_of_part(self.path)
-        with writing(partial_path):
-            partial = open_locked(partial_path, wait=True)
+        partial_file = place_of_part(self.path)
+        with writing(partial_file):
+            partial = open_locked(partial_file, wait=True)
         if partial is None:
             raise DestinationError(
-                f"{partial_path} is not used: it is not a regular file of this user without other hard links",
+                f"{partial_file} is not used: it is not a regular file of this user without other hard links",
                 "Check which user created it, and delete it",
             )
         try:
