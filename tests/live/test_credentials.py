@@ -87,7 +87,7 @@ def test_a_push_outlives_its_token(task: Task, robot: str, repository: str, tmp_
 
     kubectl("delete", NAMESPACE, "pod", f"bound-{repository.rpartition('/')[2]}-2", "--now")
     assert result["changed"], result.get("msg")
-    assert any("credentials ended" in retry["why"] for retry in result["retries"])
+    assert any("expired during a request" in retry["why"] for retry in result["retries"])
     assert first not in json.dumps(result)
 
 

@@ -107,7 +107,7 @@ def test_headers_that_nobody_can_read_are_the_registrys_fault(task: Task, hostil
 
     message = push(task, hostile, images.ensure("busybox").layout)
 
-    assert "asking Pod hostile failed" in message
+    assert "the request to Pod hostile failed" in message
     assert "is not HTTP that can be read" in message
 
 
