@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Wait until a registry answers through the API server."""
+"""Wait until a registry responds through the API server."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class WaitSettings:
 
 
 def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Ask a registry for its version until it answers, and return the module's result.
+    """Request the version of a registry until it responds, and return the module's result.
 
     Args:
         options: The parameters of ``k8scr_wait``.
@@ -74,8 +74,8 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ``changed``, which is false, and ``elapsed``, in seconds.
 
     Raises:
-        ClusterError: It does not answer in time; the message holds the cluster's reasons.
-        ApiServerError: The API server refuses the way to it.
+        ClusterError: It does not respond in time; the message has the reasons of the cluster.
+        ApiServerError: The API server rejects the request.
     """
     settings = WaitSettings.from_options(options)
     if check_mode:
@@ -83,7 +83,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     namespace, pod = settings.pod.namespace, settings.pod.name
     poll = Poll(settings.timeout)
     with connect(settings.cluster) as cluster:
-        # The port may be the one for pulls or the one for pushes.
+        # The port may be the read-only port or the write port.
         transport = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
             problem = _ask(transport, max(poll.seconds - poll.elapsed, INTERVAL))
@@ -104,7 +104,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
-    """Ask for the registry's version (OCI distribution specification, "Endpoints"); what is wrong with the answer."""
+    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error, if any."""
     question = requests.Request("GET", "http://registry/v2/").prepare()
     try:
         with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
