@@ -163,7 +163,10 @@ from ansible.module_utils.basic import AnsibleModule
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import refuse_collisions
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import forget_expired, place_of_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import (
+    delete_expired_partials,
+    partial_path,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import snapshotter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.images import Containerd, Podman, Runtime, Wanted
 
@@ -220,8 +223,8 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
     try:
         for name in names:
             (folder / name).unlink(missing_ok=True)
-            place_of_part(folder / name).unlink(missing_ok=True)
-        forget_expired(folder)
+            partial_path(folder / name).unlink(missing_ok=True)
+        delete_expired_partials(folder)
         folder.rmdir()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTEMPTY):

@@ -181,7 +181,7 @@ def test_a_blob_that_is_missing_leaves_no_tag(task: Task, repository: str, layou
 
     result = push(task, f"oci:{layout_copy}", repository)
 
-    assert f"lacks the blob sha256:{blob.name}" in result["msg"]
+    assert f"does not have the blob sha256:{blob.name}" in result["msg"]
     assert not is_there(task, repository)
 
 

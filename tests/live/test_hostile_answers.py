@@ -80,7 +80,7 @@ def test_a_manifest_without_an_end_is_not_read_to_its_end(task: Task, hostile: H
 
     message = pull(task, hostile, tmp_path)
 
-    assert "more than the 4194304 that registries take" in message
+    assert "more than the 4194304 that registries accept" in message
     assert "Pod default/hostile" in message
     assert endless.hung_up.wait(10)
     # What is on the way in sockets and in the API server comes on top of what the client takes.

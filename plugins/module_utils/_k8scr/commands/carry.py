@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ApiServerError, SourceError
-from ..files.file_access import Folder, writing
+from ..files.file_access import FolderFiles, write_errors
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
@@ -106,7 +106,7 @@ def save_images(registry: Registry, folder: Path, delivery: Delivery) -> dict[st
         K8scrError: The registry does not list its images, or the folder cannot be written.
     """
     if not delivery.check_mode:
-        with writing(folder):
+        with write_errors(folder):
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(_restored(folder), ignore_errors=True)
     with closing(OciLayoutDestination(folder)) as layout:
@@ -142,7 +142,7 @@ def restore_images(registry: Registry, folder: Path, delivery: Delivery) -> dict
     Raises:
         K8scrError: The folder cannot be read, or the registry cannot be reached.
     """
-    files = Folder(folder)
+    files = FolderFiles(folder)
     if not folder.is_dir() or files.size(INDEX_FILE) is None:
         return delivery.run([])
     with closing(OciLayoutSource(files)) as layout:
@@ -153,7 +153,7 @@ def restore_images(registry: Registry, folder: Path, delivery: Delivery) -> dict
         result["msg"] += f" The images stay in {folder}; run again to restore them."
     elif not delivery.check_mode:
         # A folder that is deleted half is no layout, and the next run would not find it.
-        with writing(folder):
+        with write_errors(folder):
             folder.rename(_restored(folder))
             shutil.rmtree(_restored(folder))
     return result

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DestinationError, SourceError
-from ..files.file_access import file_blocks, open_regular, reading, write_all, writing
+from ..files.file_access import file_blocks, open_regular, read_errors, write_all, write_errors
 from ..files.locked_file import open_locked
-from ..files.partial_file import place_of_part
+from ..files.partial_file import partial_path
 
 
 class FileMover(Protocol):
@@ -66,7 +66,7 @@ def copy_piece(source: int, start: int, length: int, target: int, source_path: s
         DestinationError: The other one cannot be written.
     """
     for block in file_blocks(source, start, length, source_path):
-        with writing(target_path):
+        with write_errors(target_path):
             write_all(target, block)
 
 
@@ -84,7 +84,7 @@ def look(path: Path, size: int, digest: str) -> Beginning:
     """
     if _is_whole(path, size, digest):
         return Beginning(whole=True)
-    if not place_of_part(path).exists():
+    if not partial_path(path).exists():
         return Beginning(whole=False)
     with _part(path) as part:
         there = os.fstat(part).st_size
@@ -108,7 +108,7 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
         DestinationError: It cannot be written, or less is there than what comes before the piece.
         SourceError: The piece cannot be read, or all pieces together are not the file that was to be sent.
     """
-    place = place_of_part(path)
+    place = partial_path(path)
     with _part(path) as part:
         there = os.fstat(part).st_size
         if there < offset:
@@ -123,7 +123,7 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
                 "Another run sends another file to the same place; let it end, and run again",
             )
         try:
-            with writing(path):
+            with write_errors(path):
                 if not offset:
                     os.ftruncate(part, 0)
                 os.lseek(part, offset, os.SEEK_SET)
@@ -137,7 +137,7 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
         if os.fstat(part).st_size > size or digest_of_file(part, size, str(path)) != digest:
             place.unlink()
             raise SourceError(f"{path} has become another while it was sent", "Run again when nobody changes it")
-        with writing(path):
+        with write_errors(path):
             os.fsync(part)
         mover.atomic_move(str(place), str(path))
 
@@ -145,8 +145,8 @@ def append(path: Path, size: int, digest: str, piece: Path, offset: int, mover: 
 @contextmanager
 def _part(path: Path) -> Iterator[int]:
     """Open and lock the partial file of a file; it is created if it is missing."""
-    place = place_of_part(path)
-    with writing(place):
+    place = partial_path(path)
+    with write_errors(place):
         part = open_locked(place, wait=True)
     if part is None:
         raise DestinationError(
@@ -160,7 +160,7 @@ def _part(path: Path) -> Iterator[int]:
 
 
 def _is_whole(path: Path, size: int, digest: str) -> bool:
-    with reading(path):
+    with read_errors(path):
         try:
             descriptor = open_regular(path)
         except FileNotFoundError:
@@ -172,7 +172,7 @@ def _is_whole(path: Path, size: int, digest: str) -> bool:
 
 
 def _copy_all(piece: Path, target: int, path: Path) -> None:
-    with reading(piece):
+    with read_errors(piece):
         source = open_regular(piece)
     try:
         copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(path))

@@ -159,7 +159,7 @@ def test_a_password_in_an_address_is_refused_and_not_shown(scheme: str) -> None:
 
 
 def test_nobody_at_a_tcp_address_is_told(connect: Connect) -> None:
-    with pytest.raises(EngineError, match=r"at tcp://127.0.0.1:1 is not there: Connection refused"):
+    with pytest.raises(EngineError, match=r"at tcp://127.0.0.1:1 is not available: Connection refused"):
         connect(EngineEndpoint("tcp://127.0.0.1:1")).find("app:1")
 
 
@@ -180,5 +180,5 @@ def test_a_socket_that_one_may_not_use_is_told(server: EngineServer, monkeypatch
 
     monkeypatch.setattr("socket.socket.connect", refuse)
 
-    with pytest.raises(EngineError, match=r"may not be used by this user: permission denied.*become: true"):
+    with pytest.raises(EngineError, match=r"cannot be used by this user: permission denied.*become: true"):
         Engine(EngineEndpoint(server.host)).find("app:1")

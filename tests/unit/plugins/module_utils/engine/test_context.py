@@ -81,7 +81,7 @@ def test_options_come_before_variables_and_a_host_before_a_context(
 
 
 def test_a_host_and_a_context_at_once_are_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="docker_host and docker_context both say"):
+    with pytest.raises(InputError, match="docker_host and docker_context are mutually exclusive"):
         find_endpoint("unix:///a", "lab", None, environment)
 
 
@@ -99,7 +99,7 @@ def test_tls_takes_the_files_that_are_there(folder: Path, environment: dict[str,
 
 
 def test_a_folder_for_tls_that_does_not_exist_is_told(environment: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="the folder /no/such, for TLS with the engine, does not exist"):
+    with pytest.raises(InputError, match="the folder /no/such for the engine's TLS files does not exist"):
         find_endpoint(ELSEWHERE, None, "/no/such", environment)
 
 
@@ -117,7 +117,7 @@ def test_a_context_that_is_not_there_is_answered_with_those_that_are(folder: Pat
     (folder / "contexts/meta/broken").mkdir()
     (folder / "contexts/meta/broken/meta.json").write_text("{")
 
-    with pytest.raises(InputError, match=r"there is no Docker context 'cellar' in .*There is: attic, lab"):
+    with pytest.raises(InputError, match=r"Docker context 'cellar' does not exist in .*Existing contexts: attic, lab"):
         find_endpoint(None, "cellar", None, environment)
 
 
@@ -125,7 +125,7 @@ def test_a_context_that_is_not_there_is_answered_with_those_that_are(folder: Pat
 def test_a_context_without_an_engine_is_told(folder: Path, environment: dict[str, str], docker: Any) -> None:
     add_context(folder, "lab", docker)
 
-    with pytest.raises(InputError, match="the Docker context lab has no Docker engine"):
+    with pytest.raises(InputError, match="Docker context lab has no Docker endpoint"):
         find_endpoint(None, "lab", None, environment)
 
 

@@ -57,7 +57,7 @@ def test_the_last_block_of_what_unpacks_to_something_else_is_not_given_out() -> 
 
     with check(read_in_blocks(packed)).open() as blocks:
         given = b"".join(islice(blocks, (len(packed) - 1) // BLOCK))
-        with pytest.raises(SourceError, match=r"^the layer does not unpack to what the image's config says"):
+        with pytest.raises(SourceError, match=r"^the layer does not match its diff ID in the image's config"):
             next(blocks)
 
     assert packed.startswith(given)

@@ -18,8 +18,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     DigestMismatchError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import (
-    Part,
-    forget_expired,
+    PartialFile,
+    delete_expired_partials,
     write_blob,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
@@ -175,26 +175,26 @@ def test_parts_that_nobody_went_on_with_are_deleted_after_a_week(place: Path) ->
     young = place.with_name(".other.partial")
     young.touch()
 
-    forget_expired(place.parent)
+    delete_expired_partials(place.parent)
 
     assert list(place.parent.iterdir()) == [young]
 
 
 def test_partial_file_in_use_never_expires(place: Path) -> None:
-    part = Part(place)
-    os.utime(part.place, (0, 0))
+    part = PartialFile(place)
+    os.utime(part.path, (0, 0))
 
-    forget_expired(place.parent)
+    delete_expired_partials(place.parent)
     part.finish()
 
     assert list(place.parent.iterdir()) == [place]
 
 
 def test_partial_file_of_second_run_in_use_never_expires(place: Path) -> None:
-    first, second = Part(place), Part(place)
-    os.utime(second.place, (0, 0))
+    first, second = PartialFile(place), PartialFile(place)
+    os.utime(second.path, (0, 0))
 
-    forget_expired(place.parent)
+    delete_expired_partials(place.parent)
     second.finish()
     first.abandon(keep=False)
 

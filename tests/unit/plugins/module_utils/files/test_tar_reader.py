@@ -114,31 +114,31 @@ def test_a_link_inside_the_archive_is_followed(place: Path, kind: bytes, target:
     [(b"2", "/etc/shadow"), (b"2", "../../etc/shadow"), (b"1", "/etc/shadow"), (b"1", "../etc/shadow")],
 )
 def test_a_link_out_of_the_archive_is_refused(place: Path, kind: bytes, target: str) -> None:
-    with pytest.raises(SourceError, match="leads out of it"):
+    with pytest.raises(SourceError, match="points outside the archive"):
         archive(place, entry("aa/layer.tar", kind=kind, link=target), END)
 
 
 def test_links_in_a_circle_are_refused(place: Path) -> None:
     files = archive(place, entry("a", kind=b"2", link="b"), entry("b", kind=b"2", link="a"), END)
 
-    with pytest.raises(SourceError, match="leads in a circle"):
+    with pytest.raises(SourceError, match="is circular"):
         files.size("a")
 
 
 @pytest.mark.parametrize("name", ["/etc/passwd", "../escape", "blobs/../../escape", ".."])
 def test_a_name_out_of_the_archive_is_refused(place: Path, name: str) -> None:
-    with pytest.raises(SourceError, match="leads out of it"):
+    with pytest.raises(SourceError, match="points outside the archive"):
         archive(place, entry(name, b"x"), END)
 
 
 def test_a_long_name_out_of_the_archive_is_refused(place: Path) -> None:
-    with pytest.raises(SourceError, match="leads out of it"):
+    with pytest.raises(SourceError, match="points outside the archive"):
         archive(place, pax(path="../escape"), entry("harmless", b"x"), END)
 
 
 @pytest.mark.parametrize("kind", [b"3", b"4", b"6", b"S"])
 def test_a_device_is_refused(place: Path, kind: bytes) -> None:
-    with pytest.raises(SourceError, match=r"'dev/null' is a device or another thing"):
+    with pytest.raises(SourceError, match=r"'dev/null' is a device or another unsupported type of file"):
         archive(place, entry("dev/null", kind=kind), END)
 
 
@@ -163,13 +163,13 @@ def test_a_sparse_file_is_refused(place: Path) -> None:
     ],
 )
 def test_a_size_that_no_file_has_is_refused(place: Path, size: bytes) -> None:
-    with pytest.raises(SourceError, match="'layer' has the number"):
+    with pytest.raises(SourceError, match="'layer' has the invalid number"):
         archive(place, entry("layer", b"x", size=size), END)
 
 
 @pytest.mark.parametrize("size", ["-1", "-512", "1.5", "", " ", "1_0", "²", "9" * 4300, "9" * 5000])
 def test_a_size_in_an_extended_header_that_no_file_has_is_refused(place: Path, size: str) -> None:
-    with pytest.raises(SourceError, match="'layer' has the number"):
+    with pytest.raises(SourceError, match="'layer' has the invalid number"):
         archive(place, pax(size=size), entry("layer", b"x" * 700), END)
 
 
@@ -178,7 +178,7 @@ def test_a_name_that_claims_gigabytes_is_refused_unread(place: Path, kind: bytes
     place.write_bytes(entry("././@LongLink", kind=kind, size=b"\x80" + (3 << 30).to_bytes(11, "big")))
     os.truncate(place, 4 << 30)
 
-    with pytest.raises(SourceError, match=f"'././@LongLink', claims {3 << 30} bytes"):
+    with pytest.raises(SourceError, match=f"'././@LongLink' has a declared size of {3 << 30} bytes"):
         TarFiles(place)
 
 
@@ -197,7 +197,7 @@ def test_a_name_that_claims_gigabytes_is_refused_unread(place: Path, kind: bytes
     ],
 )
 def test_a_malformed_extended_header_is_refused(place: Path, content: bytes) -> None:
-    with pytest.raises(SourceError, match="'PaxHeaders/x' in it is malformed"):
+    with pytest.raises(SourceError, match="'PaxHeaders/x' is malformed"):
         archive(place, entry("PaxHeaders/x", content, b"x"), entry("layer"), END)
 
 
@@ -225,7 +225,7 @@ def test_an_empty_archive_is_refused(place: Path, content: bytes) -> None:
 
 @pytest.mark.parametrize("content", [b"PK\x03\x04" + b"x" * 1000, b"<!DOCTYPE html>" * 100, b"x" * 512])
 def test_what_is_no_tar_archive_is_refused(place: Path, content: bytes) -> None:
-    with pytest.raises(SourceError, match="there is no valid header at byte 0"):
+    with pytest.raises(SourceError, match="the header at byte 0 is invalid"):
         archive(place, content)
 
 
@@ -233,7 +233,7 @@ def test_a_damaged_header_further_on_is_found(place: Path) -> None:
     whole = bytearray(tar(("first", b"x"), ("second", b"y")))
     whole[1024 + 3] ^= 0xFF
 
-    with pytest.raises(SourceError, match="no valid header at byte 1024"):
+    with pytest.raises(SourceError, match="the header at byte 1024 is invalid"):
         archive(place, bytes(whole))
 
 

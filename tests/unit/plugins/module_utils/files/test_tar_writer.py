@@ -79,7 +79,7 @@ def test_a_full_disk_is_told_before_content_is_read(tmp_path: Path, monkeypatch:
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
 
-    with pytest.raises(DestinationError, match=r"No space left on device.*What was there before is unchanged"):
+    with pytest.raises(DestinationError, match=r"No space left on device.*The previous content is unchanged"):
         writer.reserve("layer", 1 << 30)
     writer.abandon(keep=False)
 

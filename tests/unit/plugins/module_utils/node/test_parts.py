@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import place_of_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import partial_path
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import Beginning, append, look
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 
@@ -125,7 +125,7 @@ def test_a_last_piece_that_comes_once_more_is_no_failure(place: Path) -> None:
 def test_a_part_that_somebody_else_has_laid_out_is_named(place: Path) -> None:
     target = place.parent.with_name("elsewhere")
     target.write_bytes(b"something")
-    place_of_part(place).hardlink_to(target)
+    partial_path(place).hardlink_to(target)
     with pytest.raises(DestinationError, match=r"\.app\.tar\.partial is not a file of this user's own"):
         look(place, SIZE, DIGEST)
     with pytest.raises(DestinationError, match=r"\.app\.tar\.partial is not a file of this user's own"):
@@ -136,7 +136,7 @@ def test_a_part_that_somebody_else_has_laid_out_is_named(place: Path) -> None:
 def test_a_link_in_the_place_of_a_part_is_not_followed(place: Path) -> None:
     target = place.parent.with_name("elsewhere")
     target.write_bytes(b"something")
-    place_of_part(place).symlink_to(target)
+    partial_path(place).symlink_to(target)
     with pytest.raises(DestinationError, match=r"\.app\.tar\.partial cannot be written"):
         send(place, 0, SIZE)
     assert target.read_bytes() == b"something"

@@ -77,7 +77,7 @@ def test_a_property_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("value", [None, "text", 7, [PLAIN]])
 def test_what_is_no_object_is_no_descriptor(value: object) -> None:
-    with pytest.raises(InputError, match="is not a descriptor"):
+    with pytest.raises(InputError, match="a descriptor is not a JSON object"):
         Descriptor.from_json(value)
 
 

@@ -116,7 +116,7 @@ def test_a_manifest_beyond_the_limit_is_not_read_on(
 ) -> None:
     server.fail("GET", "/manifests/", Answer(200, {}, b" " * (MAXIMUM_SIZE * 4)))
 
-    with pytest.raises(SourceError, match=f"more than the {MAXIMUM_SIZE} that registries take"):
+    with pytest.raises(SourceError, match=f"more than the {MAXIMUM_SIZE} that registries accept"):
         repository.fetch_manifest(image.root)
 
 

@@ -29,6 +29,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_ar
     DockerArchiveDestination,
     DockerArchiveSource,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_manifest import read_archive_entries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -188,7 +189,7 @@ def test_a_compressed_layer_that_unpacks_to_what_the_config_says_is_read_from_an
     ("tampered", "why"),
     [
         (lambda file: gzip.compress(file + b"more"), r"its content has the digest sha256:"),
-        (lambda file: gzip.compress(file)[:-9], r"it ends in the middle"),
+        (lambda file: gzip.compress(file)[:-9], r"the gzip stream is truncated"),
         (lambda file: gzip.compress(file) + b"more", r"incorrect header check"),
         (lambda _file: gzip.compress(bytes(64 << 20)), r"its content has the digest sha256:"),
     ],
@@ -199,7 +200,7 @@ def test_a_compressed_layer_that_unpacks_to_something_else_is_not_given_out(
     content = tampered(image.files[0])
     source, layer = packed(open_hostile, image, content)
 
-    for expected in (rf"^one in .* does not unpack to what the image's config says: .*{why}", "^one in"):
+    for expected in (rf"^one in .* does not match its diff ID in the image's config: .*{why}", "^one in"):
         with source.open_blob(layer, offset) as blocks, pytest.raises(SourceError, match=expected):
             b"".join(blocks)
 
@@ -208,7 +209,7 @@ def test_configs_that_contradict_each_other_about_a_compressed_layer(open_hostil
     other = encode({"rootfs": {"diff_ids": [digest_of(b"other")]}})
     listed = [{"Config": name, "Layers": ["layer"]} for name in ("config", "other")]
 
-    with pytest.raises(SourceError, match=r"the configs say different things of the layer layer"):
+    with pytest.raises(SourceError, match=r"the configs have different diff IDs for the layer layer"):
         open_hostile(listed, config=CONFIG, other=other, layer=gzip.compress(b"layer"))
 
 
@@ -342,7 +343,7 @@ def test_a_config_that_is_none_is_refused(open_hostile: Open, config: bytes) -> 
 
 
 def test_more_images_than_an_archive_has_are_refused(open_hostile: Open, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"{DockerArchiveSource.__module__}._MOST_PARTS", 10)
+    monkeypatch.setattr(f"{read_archive_entries.__module__}._MAXIMUM_PARTS", 10)
 
     with pytest.raises(SourceError, match="more than 10 configs and layers"):
         open_hostile([{"Config": "config", "Layers": ["layer"]}] * 6, config=CONFIG, layer=b"layer")
@@ -430,12 +431,12 @@ def test_an_archive_keeps_its_other_images(path: Path, image: Image, other_image
 def test_an_index_is_refused_with_what_can_be_had_instead(path: Path, multi: Image) -> None:
     destination = DockerArchiveDestination(path)
 
-    with pytest.raises(DestinationError, match=r"choose one with platforms \(linux/amd64, linux/arm64\)"):
+    with pytest.raises(DestinationError, match=r"select one with platforms \(linux/amd64, linux/arm64\)"):
         destination.require_support(parse_manifest(multi.contents[multi.digest]))
 
 
 def test_an_error_of_an_archive_is_one_that_modules_catch(open_hostile: Open) -> None:
     manifest: list[dict[str, Any]] = [{"Config": "config", "Layers": ["layer"], "RepoTags": ["A B"]}]
 
-    with pytest.raises(K8scrError, match=r"app.tar is not a Docker archive that can be read: 'A B' is not the name"):
+    with pytest.raises(K8scrError, match=r"app.tar is not a readable Docker archive: 'A B' is not a valid image name"):
         open_hostile(manifest, config=CONFIG, layer=b"layer")

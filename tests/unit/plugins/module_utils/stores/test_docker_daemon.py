@@ -268,7 +268,7 @@ def test_the_daemon_without_a_name_is_told(push_from: Run) -> None:
 def test_no_engine_is_told_with_where_one_may_be(push_from: Run, tmp_path: Path) -> None:
     error = push_from(docker_host=f"unix://{tmp_path}/none.sock")["error"]
 
-    assert f"the Docker engine at unix://{tmp_path}/none.sock is not there: No such file or directory" in error
+    assert f"the Docker engine at unix://{tmp_path}/none.sock is not available: No such file or directory" in error
     assert "podman.sock" in error
 
 
@@ -276,22 +276,25 @@ def test_an_engine_that_ended_is_told(push_from: Run, tmp_path: Path) -> None:
     with EngineServer(tmp_path / "scratch").running() as ended:
         pass
 
-    assert "is not there: Connection refused" in push_from(docker_host=ended.host)["error"]
+    assert "is not available: Connection refused" in push_from(docker_host=ended.host)["error"]
 
 
 @pytest.mark.parametrize(
     ("fault", "words"),
     [
-        (Fault(500, encode({"message": "the disk\nis broken"})), "refuses (500): the disk is broken"),
-        (Fault(403, b"<html>"), "refuses (403): Forbidden"),
-        (Fault(200, b"<html>"), "what answers is not the Docker engine"),
-        (Fault(200, b"[]"), "what answers is not the Docker engine"),
-        (Fault(200, b"[" * 100_000), "what answers is not the Docker engine"),
-        (Fault(200, encode({"Id": "sha256:short"})), "says of docker.io/library/app:1 what no engine says"),
-        (Fault(200, encode({})), "what no engine says"),
-        (Fault(200, encode({"Id": "a" * 64, "Manifests": 7})), "what no engine says"),
-        (Fault(200, encode({"Id": "a" * 64, "Manifests": [{"Available": 1, "Kind": "image"}]})), "what no engine says"),
-        (Fault(200, b"{" + b" " * (5 << 20)), "does not come to an end"),
+        (Fault(500, encode({"message": "the disk\nis broken"})), "rejected the request (500): the disk is broken"),
+        (Fault(403, b"<html>"), "rejected the request (403): Forbidden"),
+        (Fault(200, b"<html>"), "is not a JSON object"),
+        (Fault(200, b"[]"), "is not a JSON object"),
+        (Fault(200, b"[" * 100_000), "is not a JSON object"),
+        (Fault(200, encode({"Id": "sha256:short"})), "unexpected response from the Docker engine at"),
+        (Fault(200, encode({})), "unexpected response from the Docker engine at"),
+        (Fault(200, encode({"Id": "a" * 64, "Manifests": 7})), "unexpected response from the Docker engine at"),
+        (
+            Fault(200, encode({"Id": "a" * 64, "Manifests": [{"Available": 1, "Kind": "image"}]})),
+            "unexpected response from the Docker engine at",
+        ),
+        (Fault(200, b"{" + b" " * (5 << 20)), "exceeds 4194304 bytes"),
         (Fault(200, b"{", cut=True), "the connection to the Docker engine at"),
     ],
 )
@@ -345,7 +348,7 @@ def large_export(engine: EngineServer, large_image: Image) -> None:
 def test_a_full_folder_for_exports_is_told_with_the_option_for_another(push_from: Run, scratch: Path) -> None:
     error = push_from()["error"]
 
-    assert f"cannot be kept in {scratch}: File too large" in error
+    assert f"cannot be stored in {scratch}: File too large" in error
     assert "tmp_dest" in error
     assert list(scratch.iterdir()) == []
 
@@ -356,7 +359,7 @@ def test_exports_go_to_the_folder_of_the_environment(
     engine.add(NAME, classic(image))
     monkeypatch.setenv("TMPDIR", "/no/such/folder")
 
-    assert "cannot be kept in /no/such/folder: No such file" in push_from(tmp_dest=None)["error"]
+    assert "cannot be stored in /no/such/folder: No such file" in push_from(tmp_dest=None)["error"]
 
 
 def test_an_export_has_no_name_while_it_is_pushed(
@@ -483,8 +486,8 @@ def test_an_index_without_the_engines_platform_is_refused_with_those_it_has(
 
     error = pull_into()["error"]
 
-    assert f"{NAME} is not there for linux/amd64, which the Docker engine at" in error
-    assert "Choose one with platforms (linux/arm64)" in error
+    assert f"{NAME} has no image for linux/amd64, which the Docker engine at" in error
+    assert "Select one with platforms (linux/arm64)" in error
 
 
 def test_what_is_no_container_image_is_refused(
@@ -493,7 +496,7 @@ def test_what_is_no_container_image_is_refused(
     config = {**image.manifest["config"], "mediaType": "application/vnd.cncf.helm.config.v1+json"}
     server.fill("library/app", "1", make_image(*image.files, config=config))
 
-    assert "this is application/vnd.cncf.helm.config.v1+json" in pull_into(check_mode=True)["error"]
+    assert "not application/vnd.cncf.helm.config.v1+json" in pull_into(check_mode=True)["error"]
 
 
 @pytest.mark.parametrize(
@@ -523,8 +526,8 @@ def test_two_images_for_one_name_are_refused(pull: Run, engine: EngineServer) ->
             ),
             "cannot load the image: no space left",
         ),
-        (Fault(500, encode({"message": "no\nway", "cause": "no"})), "refuses (500): no way"),
-        (Fault(200, b'{"stream":"Loaded image"}'), "now has another image of that name, or none"),
+        (Fault(500, encode({"message": "no\nway", "cause": "no"})), "rejected the request (500): no way"),
+        (Fault(200, b'{"stream":"Loaded image"}'), "but has another image, or none, with that name"),
         (Fault(200, b"{", cut=True), "the connection to the Docker engine at"),
     ],
 )

@@ -54,28 +54,34 @@ def left_of_it(folder: Path) -> tuple[int, list[str], list[Path]]:
 
 HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
     "cut in an entry": (lambda files: [b"".join(written(files))[:-700]], "is truncated"),
-    "cut between entries": (lambda files: written(files)[:2], "has no|lacks"),
-    "an entry renamed": (lambda files: renamed(files, "other"), "lacks the (manifest|layer)"),
-    "a name that climbs": (lambda files: renamed(files, "../../escape"), "entry '../../escape' leads out of it"),
-    "an absolute name": (lambda files: renamed(files, "/etc/passwd"), "entry '/etc/passwd' leads out of it"),
+    "cut between entries": (lambda files: written(files)[:2], "has no|does not have"),
+    "an entry renamed": (lambda files: renamed(files, "other"), "does not have the (manifest|layer)"),
+    "a name that climbs": (
+        lambda files: renamed(files, "../../escape"),
+        "entry '../../escape' points outside the archive",
+    ),
+    "an absolute name": (lambda files: renamed(files, "/etc/passwd"), "entry '/etc/passwd' points outside the archive"),
     "a link out": (
         lambda files: replaced(files, entry("blobs/link", kind=b"2", link="/etc/shadow")),
-        "entry 'blobs/link' leads out of it",
+        "entry 'blobs/link' points outside the archive",
     ),
     "a hard link out": (
         lambda files: replaced(files, entry("link", kind=b"1", link="../etc/shadow")),
-        "entry 'link' leads out of it",
+        "entry 'link' points outside the archive",
     ),
     "a link to itself": (
         lambda files: replaced(files, entry(largest(files), kind=b"2", link=largest(files).rpartition("/")[2])),
-        "leads in a circle",
+        "is circular",
     ),
     "a link to a folder": (
         lambda files: replaced(files, entry(largest(files), kind=b"2", link=".")),
-        "lacks the (manifest|layer)",
+        "does not have the (manifest|layer)",
     ),
     "a device": (lambda files: replaced(files, entry("dev/sda", kind=b"4")), "entry 'dev/sda' is a device"),
-    "a pipe": (lambda files: replaced(files, entry("pipe", kind=b"6")), "entry 'pipe' is a device or another thing"),
+    "a pipe": (
+        lambda files: replaced(files, entry("pipe", kind=b"6")),
+        "entry 'pipe' is a device or another unsupported type of file",
+    ),
     "an old sparse file": (lambda files: replaced(files, entry("hole", kind=b"S")), "entry 'hole' is a device"),
     "a sparse file": (
         lambda files: replaced(files, pax(**{"GNU.sparse.major": "1", "GNU.sparse.realsize": "9" * 18}), entry("hole")),
@@ -83,15 +89,15 @@ HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
     ),
     "a long name that climbs": (
         lambda files: replaced(files, entry("././@LongLink", b"../escape\0", b"L"), entry("x")),
-        "entry '../escape' leads out of it",
+        "entry '../escape' points outside the archive",
     ),
     "a name that climbs in an extended header": (
         lambda files: replaced(files, pax(path="../escape"), entry("x")),
-        "entry '../escape' leads out of it",
+        "entry '../escape' points outside the archive",
     ),
     "a negative size": (
         lambda files: replaced(files, entry("back", size=b"\xff" * 12)),
-        "entry 'back' has the number",
+        "entry 'back' has the invalid number",
     ),
     "a size beyond the archive": (
         lambda files: replaced(files, entry("huge", size=b"77777777777")),
@@ -99,7 +105,7 @@ HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
     ),
     "an extended header without end": (
         lambda files: replaced(files, entry("PaxHeaders/x", kind=b"x", size=b"00007777777"), bytes(4 << 20)),
-        "'PaxHeaders/x', claims 2097151 bytes",
+        "'PaxHeaders/x' has a declared size of 2097151 bytes",
     ),
     "extended headers without an entry": (
         lambda files: [pax(path="x")] * 1000 + [END],

@@ -87,7 +87,7 @@ def test_a_path_that_exists_may_have_a_colon(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", ["", "docker://app", "ftp:/a.tar", "OCI:/layout", "Busybox"])
 def test_what_names_no_kind_of_place_is_answered_with_those_that_are_known(text: str) -> None:
-    with pytest.raises(InputError, match=r"does not say where an image is. Write oci:PATH\[:NAME\], oci-archive:"):
+    with pytest.raises(InputError, match=r"is not a valid location of an image. Write oci:PATH\[:NAME\], oci-archive:"):
         parse_location(text)
 
 
@@ -98,7 +98,7 @@ def test_a_location_without_a_path_is_refused(text: str) -> None:
 
 
 def test_a_name_that_docker_cannot_load_is_refused() -> None:
-    with pytest.raises(InputError, match="'Team/App' is not the name of an image"):
+    with pytest.raises(InputError, match="'Team/App' is not a valid image name"):
         parse_location("docker-archive:/a.tar:Team/App")
 
 
@@ -116,7 +116,9 @@ def test_a_path_is_recognised_by_what_is_there(tmp_path: Path, image: Image) -> 
 def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tar").write_bytes(tar(("thesis.txt", b"It follows that")))
 
-    with pytest.raises(SourceError, match=r"thesis.tar is no image archive: it has neither index.json nor manifest"):
+    with pytest.raises(
+        SourceError, match=r"thesis.tar is not an image archive: it has neither index.json nor manifest"
+    ):
         open_source(parse_location(f"{tmp_path}/thesis.tar"))
 
 
@@ -133,7 +135,7 @@ def test_a_path_that_cannot_be_looked_at_cannot_be_read() -> None:
 def test_an_archive_is_not_taken_for_a_layout(tmp_path: Path, image: Image) -> None:
     write_oci_archive(tmp_path / "app.tar", {"app": image})
 
-    with pytest.raises(SourceError, match=r"is not a folder. For an archive write oci-archive: or docker-archive:"):
+    with pytest.raises(SourceError, match=r"is not a folder. For an archive, write oci-archive: or docker-archive:"):
         open_source(parse_location(f"oci:{tmp_path}/app.tar"))
 
 
@@ -141,7 +143,7 @@ def test_an_archive_is_not_taken_for_a_layout(tmp_path: Path, image: Image) -> N
 def test_a_layout_is_not_taken_for_an_archive(tmp_path: Path, image: Image, transport: str) -> None:
     write_layout(tmp_path / "layout", {"app": image})
 
-    with pytest.raises(SourceError, match=r"is a folder, not an archive. For an OCI layout write oci:"):
+    with pytest.raises(SourceError, match=r"is a folder, not an archive. For an OCI layout, write oci:"):
         open_source(parse_location(f"{transport}:{tmp_path}/layout"))
 
 
@@ -156,7 +158,7 @@ def test_every_kind_of_place_can_be_written_to(tmp_path: Path) -> None:
 
 
 def test_a_path_alone_does_not_say_what_to_write_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"does not say what to write there. Write oci:PATH"):
+    with pytest.raises(InputError, match=r"has no transport. Write oci:PATH"):
         open_destination(parse_location(f"{tmp_path}/app.tar"))
 
 

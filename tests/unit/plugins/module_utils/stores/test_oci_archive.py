@@ -127,7 +127,7 @@ def test_of_two_runs_at_the_same_archive_the_second_does_not_take_away_what_the_
     put(second, other_image, "app:2")
     first.commit()
 
-    with pytest.raises(DestinationError, match="was written by another run meanwhile"):
+    with pytest.raises(DestinationError, match="another run changed"):
         second.commit()
     second.close()
 
@@ -191,12 +191,12 @@ def test_an_archive_tells_what_it_has(path: Path, image: Image, other_image: Ima
 def test_a_folder_is_no_place_for_an_archive(path: Path) -> None:
     path.mkdir()
 
-    with pytest.raises(DestinationError, match=r"is a folder, not an archive. For a folder write oci:"):
+    with pytest.raises(DestinationError, match=r"is a folder, not an archive. For a folder, write oci:"):
         OciArchiveDestination(path)
 
 
 def test_a_folder_that_is_not_there_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
-    with pytest.raises(DestinationError, match=r"the folder .*/backups does not exist. Make it first"):
+    with pytest.raises(DestinationError, match=r"the folder .*/backups does not exist. Create it first"):
         OciArchiveDestination(tmp_path / "backups" / "app.tar")
 
 
@@ -204,7 +204,7 @@ def test_a_folder_that_is_not_there_is_told_before_anything_is_fetched(tmp_path:
 def test_another_file_is_not_written_over(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
-    with pytest.raises(DestinationError, match=r"is there and is not an OCI archive.*Remove it or name another file"):
+    with pytest.raises(DestinationError, match=r"exists and is not an OCI archive.*Remove it or choose another file"):
         OciArchiveDestination(path)
 
     assert path.read_bytes() == content
@@ -213,7 +213,7 @@ def test_another_file_is_not_written_over(path: Path, content: bytes) -> None:
 def test_an_old_docker_archive_is_not_written_over(path: Path, image: Image) -> None:
     write_docker_archive(path, [(["app:1"], image)])
 
-    with pytest.raises(DestinationError, match="is there and is not an OCI archive"):
+    with pytest.raises(DestinationError, match="exists and is not an OCI archive"):
         OciArchiveDestination(path)
 
 

@@ -18,7 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     DigestMismatchError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Files, Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Files, FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
@@ -56,7 +56,7 @@ def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
         for name, content in files.items():
             (tmp_path / "layout" / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / "layout" / name).write_bytes(content)
-        return Folder(tmp_path / "layout")
+        return FolderFiles(tmp_path / "layout")
 
     def in_archive(files: Mapping[str, bytes]) -> Files:
         (tmp_path / "layout.tar").write_bytes(tar(*files.items()))
@@ -174,7 +174,7 @@ def test_manifest_of_size_other_than_declared_is_refused(write: Write, image: Im
     source = OciLayoutSource(write(layout_files({"app": image})))
     size = image.root.size
 
-    with pytest.raises(DigestMismatchError, match=f"has {size} bytes, and its descriptor says {size + delta}"):
+    with pytest.raises(DigestMismatchError, match=f"has {size} bytes, but its descriptor says {size + delta}"):
         source.fetch_manifest(replace(image.root, size=size + delta))
 
 
@@ -182,14 +182,14 @@ def test_a_missing_manifest_is_told_with_its_platform(write: Write, multi: Image
     child = Descriptor.from_json(multi.manifest["manifests"][1])
     source = OciLayoutSource(write(layout_files({"multi": multi}, leave_out=[child.digest])))
 
-    with pytest.raises(SourceError, match=rf"lacks the image for linux/arm64, manifest {child.digest}"):
+    with pytest.raises(SourceError, match=rf"has no image for linux/arm64: manifest {child.digest} is missing"):
         read_image(source, multi.root)
 
 
 def test_a_missing_blob_is_told(write: Write, image: Image) -> None:
     source = OciLayoutSource(write(layout_files({"app": image}, leave_out=[image.layers[1]])))
 
-    with pytest.raises(SourceError, match=f"lacks the blob {image.layers[1]}"):
+    with pytest.raises(SourceError, match=f"does not have the blob {image.layers[1]}"):
         read_image(source, image.root)
 
 
@@ -207,7 +207,7 @@ def test_a_manifest_beyond_the_limit_is_not_read(write: Write) -> None:
     path = f"blobs/{root.digest.replace(':', '/')}"
     source = OciLayoutSource(write({"index.json": encode({"manifests": [root.to_json()]}), path: content}))
 
-    with pytest.raises(SourceError, match=f"has {MAXIMUM_SIZE + 2} bytes; at most {MAXIMUM_SIZE} are expected"):
+    with pytest.raises(SourceError, match=f"has {MAXIMUM_SIZE + 2} bytes; the limit is {MAXIMUM_SIZE}"):
         source.fetch_manifest(root)
 
 
@@ -263,15 +263,15 @@ def test_a_link_in_a_folder_is_refused_wherever_it_is(folder: Path, image: Image
     link.rename(outside)
     link.symlink_to(outside if target == "absolute" else os.path.relpath(outside, link.parent))
 
-    with pytest.raises(SourceError, match=rf"{link} is a link, which may lead out of the folder. Copy .* cp -rL"):
-        read_image(OciLayoutSource(Folder(folder)), image.root)
+    with pytest.raises(SourceError, match=rf"{link} is a link that may point outside the folder. Copy .* cp -rL"):
+        read_image(OciLayoutSource(FolderFiles(folder)), image.root)
 
 
 def test_the_folder_itself_may_be_reached_by_a_link(folder: Path, image: Image) -> None:
     write_layout(folder.parent / "media", {"app": image})
     folder.symlink_to("media")
 
-    assert read_image(OciLayoutSource(Folder(folder)), image.root) == image.contents
+    assert read_image(OciLayoutSource(FolderFiles(folder)), image.root) == image.contents
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
@@ -285,13 +285,13 @@ def test_what_is_no_file_in_a_folder_is_refused_without_reading_it(
     make(place)
 
     with pytest.raises(SourceError, match=rf"{place} is not a regular file"):
-        read_image(OciLayoutSource(Folder(folder)), image.root)
+        read_image(OciLayoutSource(FolderFiles(folder)), image.root)
 
 
 def test_a_blob_that_grows_while_it_is_read_is_read_as_far_as_it_was(folder: Path, image: Image) -> None:
     write_layout(folder, {"app": image})
     config = blob(digest_of(image.config), image.config)
-    source = OciLayoutSource(Folder(folder))
+    source = OciLayoutSource(FolderFiles(folder))
 
     with source.open_blob(config) as blocks:
         with (folder / f"blobs/{config.digest.replace(':', '/')}").open("ab") as file:
@@ -304,7 +304,7 @@ def test_a_blob_that_grows_while_it_is_read_is_read_as_far_as_it_was(folder: Pat
 def test_reading_a_folder_leaves_nothing_open(folder: Path, image: Image) -> None:
     write_layout(folder, {"app": image})
     free = free_descriptor()
-    source = OciLayoutSource(Folder(folder))
+    source = OciLayoutSource(FolderFiles(folder))
 
     read_image(source, image.root)
     source.files.size("blobs/sha256/lacking")
@@ -331,14 +331,14 @@ def test_nothing_is_written_through_a_link(folder: Path, image: Image, place: st
     (folder / place).rename(outside)
     (folder / place).symlink_to(outside)
 
-    with pytest.raises(DestinationError, match=rf"{folder / place} is a link, which may lead out of the folder"):
+    with pytest.raises(DestinationError, match=rf"{folder / place} is a link that may point outside the folder"):
         open_destination(folder)
 
 
 def test_an_image_is_written_as_it_was(folder: Path, multi: Image) -> None:
     put_all(folder, multi, "example.com/multi:1")
 
-    source = OciLayoutSource(Folder(folder))
+    source = OciLayoutSource(FolderFiles(folder))
     (found,) = source.images("example.com/multi:1")
     assert read_image(source, found.root) == multi.contents
     assert {path.name for path in folder.iterdir()} == {"oci-layout", "index.json", "blobs"}
@@ -350,7 +350,7 @@ def test_a_new_image_takes_the_name_and_leaves_the_other_images(folder: Path, im
 
     put_all(folder, other_image, "app")
 
-    source = OciLayoutSource(Folder(folder))
+    source = OciLayoutSource(FolderFiles(folder))
     assert source.images("app")[0].root == other_image.root
     assert read_image(source, source.images("old")[0].root) == image.contents
 
@@ -377,7 +377,7 @@ def test_two_runs_at_the_same_folder_keep_each_others_images(folder: Path, image
     first.commit()
     second.commit()
 
-    source = OciLayoutSource(Folder(folder))
+    source = OciLayoutSource(FolderFiles(folder))
     assert source.images("app:1")[0].root == image.root
     assert source.images("app:2")[0].root == other_image.root
 
@@ -408,7 +408,7 @@ def test_an_image_without_a_name_is_listed_once(folder: Path, image: Image) -> N
     put(destination, image, None)
     destination.commit()
 
-    assert [found.root for found in OciLayoutSource(Folder(folder)).images()] == [image.root]
+    assert [found.root for found in OciLayoutSource(FolderFiles(folder)).images()] == [image.root]
 
 
 def test_an_image_without_a_name_leaves_its_named_entry_be(folder: Path, image: Image) -> None:
@@ -418,7 +418,7 @@ def test_an_image_without_a_name_leaves_its_named_entry_be(folder: Path, image: 
     put(destination, image, None)
     destination.commit()
 
-    assert OciLayoutSource(Folder(folder)).images("app")[0].root == image.root
+    assert OciLayoutSource(FolderFiles(folder)).images("app")[0].root == image.root
 
 
 def test_a_layout_tells_what_it_has(folder: Path, image: Image, other_image: Image) -> None:
@@ -470,9 +470,7 @@ def test_a_full_disk_leaves_the_layout_as_it_was(folder: Path, image: Image, lar
     write_layout(folder, {"app": image})
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
-    with pytest.raises(
-        DestinationError, match=r"cannot be written: File too large. What was there before is unchanged"
-    ):
+    with pytest.raises(DestinationError, match=r"cannot be written: File too large. The previous content is unchanged"):
         put(open_destination(folder), large_image, "app")
 
     after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
@@ -486,7 +484,7 @@ def test_a_layout_whose_first_image_failed_can_be_gone_on_with(folder: Path, ima
 
     put_all(folder, image, "app")
 
-    assert read_image(OciLayoutSource(Folder(folder)), image.root) == image.contents
+    assert read_image(OciLayoutSource(FolderFiles(folder)), image.root) == image.contents
 
 
 def test_the_name_is_the_last_thing_that_is_written(folder: Path, image: Image) -> None:
@@ -504,14 +502,14 @@ def test_a_folder_with_other_files_is_not_written_to(folder: Path) -> None:
     folder.mkdir()
     (folder / "thesis.txt").touch()
 
-    with pytest.raises(DestinationError, match=r"has files and is no OCI layout. Name an empty or a new folder"):
+    with pytest.raises(DestinationError, match=r"has files but no OCI layout. Choose an empty or a new folder"):
         open_destination(folder)
 
 
 def test_a_file_is_no_place_for_a_layout(folder: Path) -> None:
     folder.touch()
 
-    with pytest.raises(DestinationError, match=r"is not a folder. For an archive write oci-archive:"):
+    with pytest.raises(DestinationError, match=r"is not a folder. For an archive, write oci-archive:"):
         open_destination(folder)
 
 
@@ -520,4 +518,4 @@ def test_an_empty_folder_is_a_place_for_a_layout(folder: Path, image: Image) -> 
 
     put_all(folder, image, "app")
 
-    assert OciLayoutSource(Folder(folder)).images("app")[0].root == image.root
+    assert OciLayoutSource(FolderFiles(folder)).images("app")[0].root == image.root

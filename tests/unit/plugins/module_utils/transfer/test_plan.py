@@ -18,7 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     RegistryError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
@@ -73,7 +73,7 @@ def layout_copy(
 ) -> ImageCopy:
     """Return the way of an image from a layout, as the tag ``1``."""
     write_layout(folder, {"image": image}, leave_out)
-    return ImageCopy(OciLayoutSource(Folder(folder)), SourceImage(image.root), destination, "1")
+    return ImageCopy(OciLayoutSource(FolderFiles(folder)), SourceImage(image.root), destination, "1")
 
 
 def plan(copy: ImageCopy) -> None:
@@ -322,7 +322,7 @@ def test_a_blob_whose_first_copy_failed_is_sent_by_the_next_image(
     second = layout_copy(tmp_path / "two", other_image, Repository(registry, repositories[1]))
     second.tag = "2"
 
-    with pytest.raises(SourceError, match=f"lacks the blob {image.layers[0]}"):
+    with pytest.raises(SourceError, match=f"does not have the blob {image.layers[0]}"):
         run(workers, first, second)
     finish_image(second)
 
@@ -431,7 +431,7 @@ def test_a_manifest_that_the_registry_lacks_stops_the_copy_before_anything_is_wr
     server.fill("app", "1", multi)
     del server.manifests["app"][multi.manifest["manifests"][1]["digest"]]
 
-    with pytest.raises(SourceError, match=r"lacks the image for linux/arm64, manifest"):
+    with pytest.raises(SourceError, match=r"has no image for linux/arm64: manifest"):
         run(workers, registry_copy(registry, multi, OciLayoutDestination(tmp_path / "layout")))
 
     assert not (tmp_path / "layout").exists()
@@ -442,7 +442,7 @@ def test_what_a_destination_cannot_keep_is_told_before_anything_is_fetched(
 ) -> None:
     server.fill("app", "1", multi)
 
-    with pytest.raises(DestinationError, match="a Docker archive holds one"):
+    with pytest.raises(DestinationError, match="a Docker archive can store only one"):
         plan(registry_copy(registry, multi, DockerArchiveDestination(tmp_path / "app.tar")))
 
     assert not [request for request in server.requests if "/blobs/" in request.path]
