@@ -26,6 +26,7 @@ FETCHED_AGAIN = 1 << 20
 """Bytes below which what an earlier run has pulled is sooner fetched again than gone on with."""
 _BEGAN_IN_A_FAULT = re.compile(
     "cannot connect|was cut|was lost|fell silent|cannot reach|there is no|answered 5|refuses the way|lacks|[Nn]o space"
+    "|has no image for"
 )
 """Why a run may fail that was begun while something was broken: what has not worked yet is not tried for long."""
 

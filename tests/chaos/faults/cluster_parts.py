@@ -113,5 +113,5 @@ class PodRescheduledFromMemory(PodRescheduled):
     """Pod deleted and rescheduled, storage in memory"""
 
     # What a push relied on and what a pull wants are gone with it.
-    named = "lacks the|there is no image|unknown"
+    named = "lacks the|has no image for|there is no image|unknown"
     keeps = False

@@ -70,15 +70,8 @@ class Descriptor:
         """Return the JSON object of the descriptor, including all properties as read."""
         value: dict[str, Any] = {"mediaType": self.media_type, "digest": self.digest, "size": self.size}
         if self.platform:
-            value["platform"] = {
-                key: text
-                for key, text in (
-                    ("architecture", self.platform.architecture),
-                    ("os", self.platform.os),
-                    ("variant", self.platform.variant),
-                )
-                if text
-            }
+            names = ("architecture", "os", "variant")
+            value["platform"] = {name: text for name in names if (text := getattr(self.platform, name))}
         value.update(self.more)
         if self.annotations:
             value["annotations"] = dict(self.annotations)

@@ -67,6 +67,16 @@ def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) ->
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {algorithm}:{hasher.hexdigest()}")
 
 
+def is_undamaged(blocks: Iterable[memoryview], digest: str, size: int) -> bool:
+    """Read all blocks, and return whether they have this digest and size."""
+    try:
+        for _block in verified(blocks, digest, size, "the blob"):
+            pass
+    except DigestMismatchError:
+        return False
+    return True
+
+
 def verify_content(content: bytes, digest: str, what: str, size: int | None = None) -> bytes:
     """Return ``content`` if its digest and, if given, its size match.
 

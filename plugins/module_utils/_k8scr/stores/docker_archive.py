@@ -169,7 +169,7 @@ class DockerArchiveSource:
         sizes = [(blob, self.files.size(blob_path(blob.digest))) for blob in manifest.blobs]
         for blob, size in sizes:
             if size not in (None, blob.size):
-                raise self._damaged(f"blob {blob.digest} has {size} bytes, but its manifest says {blob.size}")
+                raise unreadable(self.files, f"blob {blob.digest} has {size} bytes, but its manifest says {blob.size}")
         return all(size is not None for _blob, size in sizes)
 
     def _read_image(self, entry: ArchiveEntry) -> SourceImage:
@@ -198,9 +198,11 @@ class DockerArchiveSource:
 
     def _generate_manifest(self, config: _Config, entry: ArchiveEntry) -> Manifest:
         if config.diff_ids is None:
-            raise self._damaged(f"{entry.config} is not the config of an image")
+            raise unreadable(self.files, f"{entry.config} is not the config of an image")
         if len(config.diff_ids) != len(entry.layers):
-            raise self._damaged(f"an image has {len(entry.layers)} layers, but its config has {len(config.diff_ids)}")
+            raise unreadable(
+                self.files, f"an image has {len(entry.layers)} layers, but its config has {len(config.diff_ids)}"
+            )
         layers = list(map(self._layer, entry.layers, config.diff_ids))
         self._paths[config.descriptor.digest] = entry.config
         content = json.dumps(
@@ -215,7 +217,7 @@ class DockerArchiveSource:
         try:
             return parse_manifest(content.encode())
         except InputError as error:
-            raise self._damaged(error.message) from error
+            raise unreadable(self.files, error.message) from error
 
     def _layer(self, path: str, diff_id: str) -> Descriptor:
         file = self.files.resolve(path)
@@ -229,7 +231,7 @@ class DockerArchiveSource:
         if digest:
             self._verify_path(path, digest)
         if suffix == "+gzip" and self._diff_ids.setdefault(digest, diff_id) != diff_id:
-            raise self._damaged(f"the configs have different diff IDs for the layer {path}")
+            raise unreadable(self.files, f"the configs have different diff IDs for the layer {path}")
         digest = digest or diff_id
         self._paths[digest] = file
         return Descriptor(OCI_LAYER + suffix, digest, self.files.size(file) or 0)
@@ -251,10 +253,7 @@ class DockerArchiveSource:
         """Raise an error if the path contains another digest."""
         match = _PATH_WITH_DIGEST.fullmatch(path)
         if match and (match[1] or match[2]) != split_digest(digest)[1]:
-            raise self._damaged(f"the content of {path} has the digest {digest}")
-
-    def _damaged(self, reason: str) -> SourceError:
-        return unreadable(self.files, reason)
+            raise unreadable(self.files, f"the content of {path} has the digest {digest}")
 
 
 class DockerArchiveDestination(OciArchiveDestination):

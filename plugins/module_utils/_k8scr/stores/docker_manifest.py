@@ -18,7 +18,7 @@ from ..files.file_access import Files, read_file
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import DOCKER_CONFIG, MAXIMUM_SIZE, OCI_CONFIG, Manifest, load_json
 from ..oci.reference import parse_reference
-from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, blob_path, with_entry, write_index
+from .oci_index import blob_path, layout_files, with_entry
 
 MANIFEST_FILE = "manifest.json"
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
@@ -91,8 +91,7 @@ def archive_files(root: Manifest, name: str) -> dict[str, bytes]:
     """
     images = [archive_entry(root, config, name) for config in (root.config,) if config]
     return {
-        LAYOUT_FILE: LAYOUT_CONTENT,
-        INDEX_FILE: write_index(with_entry([], root.descriptor, name)),
+        **layout_files(with_entry([], root.descriptor, name)),
         blob_path(root.descriptor.digest): root.content,
         MANIFEST_FILE: json.dumps(images).encode(),
     }

@@ -2,15 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Parse and open sources and destinations in the notation of containers-transports(5)."""
+"""Parse and open sources and destinations in the notation of containers-transports(5).
+
+Ansible sends modules in a zip archive. Python compiles all modules that it imports from there in each task, even twice
+(python/cpython#141276). Therefore this file and its users import stores only on demand.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from ..errors import InputError, SourceError
 from ..files.file_access import FolderFiles, closed_on_failure, read_errors
@@ -27,52 +30,10 @@ if TYPE_CHECKING:
     FileSource = Union[OciLayoutSource, DockerArchiveSource]
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
-
-# Ansible sends modules in a zip archive. Python compiles all modules that it imports from there in each task, even
-# twice (python/cpython#141276). Therefore this file and its users import stores only on demand.
-def _layout_source(files: FolderFiles | TarFiles) -> FileSource:
-    from .oci_layout import OciLayoutSource
-
-    return OciLayoutSource(files)
-
-
-def _docker_source(files: TarFiles) -> FileSource:
-    from .docker_archive import DockerArchiveSource
-
-    return DockerArchiveSource(files)
-
-
-def _layout_destination(path: Path) -> FileDestination:
-    from .oci_layout import OciLayoutDestination
-
-    return OciLayoutDestination(path)
-
-
-def _archive_destination(path: Path) -> FileDestination:
-    from .oci_archive import OciArchiveDestination
-
-    return OciArchiveDestination(path)
-
-
-def _docker_destination(path: Path) -> FileDestination:
-    from .docker_archive import DockerArchiveDestination
-
-    return DockerArchiveDestination(path)
-
-
-_SOURCES: dict[str, Callable[[Any], FileSource]] = {
-    "oci": _layout_source,
-    "oci-archive": _layout_source,
-    "docker-archive": _docker_source,
-}
-_DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
-    "oci": _layout_destination,
-    "oci-archive": _archive_destination,
-    "docker-archive": _docker_destination,
-}
+_TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 _KNOWN = (
     "Write "
-    + ", ".join(f"{transport}:PATH[:NAME]" for transport in _SOURCES)
+    + ", ".join(f"{transport}:PATH[:NAME]" for transport in _TRANSPORTS)
     + ", a path that starts with / or ./, or the name of an image in the Docker daemon"
 )
 
@@ -109,7 +70,7 @@ def parse_location(text: str) -> Location:
             return Location(transport, Path(os.path.expanduser(text)))
     elif colon and transport == DOCKER_DAEMON:
         return Location(DOCKER_DAEMON, Path(), rest or None)
-    elif not colon or transport not in _SOURCES:
+    elif not colon or transport not in _TRANSPORTS:
         try:
             parse_reference(text)
         except InputError as error:
@@ -130,6 +91,8 @@ def open_source(location: Location) -> FileSource:
     Raises:
         SourceError: The path does not exist, cannot be read, or has another format.
     """
+    from .oci_layout import OciLayoutSource
+
     path = location.path
     with read_errors(path):
         exists = path.exists()
@@ -143,9 +106,17 @@ def open_source(location: Location) -> FileSource:
         )
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout, write oci: before its path")
-    files = FolderFiles(path) if path.is_dir() else _archive(path)
+    if path.is_dir():
+        return OciLayoutSource(FolderFiles(path))
+    from ..files.tar_reader import TarFiles
+
+    files = TarFiles(path)
     with closed_on_failure(files):
-        return _SOURCES[location.transport or _detect(files)](files)
+        if (location.transport or _detect(files)) == "oci-archive":
+            return OciLayoutSource(files)
+        from .docker_archive import DockerArchiveSource
+
+        return DockerArchiveSource(files)
 
 
 def open_destination(location: Location) -> FileDestination:
@@ -157,19 +128,21 @@ def open_destination(location: Location) -> FileDestination:
     """
     if not location.transport:
         raise InputError(f"the destination {location.path} has no transport", _KNOWN)
-    return _DESTINATIONS[location.transport](location.path)
+    if location.transport == "oci":
+        from .oci_layout import OciLayoutDestination
+
+        return OciLayoutDestination(location.path)
+    if location.transport == "oci-archive":
+        from .oci_archive import OciArchiveDestination
+
+        return OciArchiveDestination(location.path)
+    from .docker_archive import DockerArchiveDestination
+
+    return DockerArchiveDestination(location.path)
 
 
-def _archive(path: Path) -> TarFiles:
-    from ..files.tar_reader import TarFiles
-
-    return TarFiles(path)
-
-
-def _detect(files: FolderFiles | TarFiles) -> str:
-    """Return the transport that reads a folder or an archive."""
-    if isinstance(files, FolderFiles):
-        return "oci"
+def _detect(files: TarFiles) -> str:
+    """Return the transport for an archive."""
     from .docker_archive import DockerArchiveSource
     from .docker_manifest import MANIFEST_FILE
 

@@ -16,19 +16,10 @@ from ..files.tar_reader import TarFiles
 from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import verified
+from ..oci.digest import is_undamaged, verified
 from ..oci.interfaces import Capabilities, ImageSource
 from ..oci.manifest import Manifest, is_nondistributable
-from .oci_index import (
-    INDEX_FILE,
-    LAYOUT_CONTENT,
-    LAYOUT_FILE,
-    blob_path,
-    entry_names,
-    find_entry,
-    with_entry,
-    write_index,
-)
+from .oci_index import blob_path, entry_names, find_entry, layout_files, with_entry
 from .oci_layout import OciLayoutSource, VerifiedBlobs
 from .reachable import reachable
 
@@ -126,7 +117,7 @@ class OciArchiveDestination:
         start, size = writer.left_over.pop(name, (0, 0))
         if size != descriptor.size:
             start = writer.reserve(name, descriptor.size)
-        elif _is_whole(writer.read(start, size), descriptor):
+        elif is_undamaged(writer.read(start, size), descriptor.digest, descriptor.size):
             self._written.add(descriptor.digest)
             return False
         with content() as blocks:
@@ -183,7 +174,7 @@ class OciArchiveDestination:
 
     def index_files(self) -> dict[str, bytes]:
         """Return the files that list the images of the archive, by name."""
-        return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(self.entries)}
+        return layout_files(self.entries)
 
     def _state(self) -> tuple[int, ...] | None:
         """Return values that change if another run replaces the archive; ``None`` if it does not exist."""
@@ -237,12 +228,3 @@ class OciArchiveDestination:
             if self._writer is None:
                 self._writer = TarWriter(self.path, "blobs/")
             return self._writer
-
-
-def _is_whole(blocks: Blocks, descriptor: Descriptor) -> bool:
-    try:
-        for _block in verified(blocks, descriptor.digest, descriptor.size, "the partial blob"):
-            pass
-    except DigestMismatchError:
-        return False
-    return True

@@ -44,6 +44,11 @@ def read_index(files: Files) -> list[Descriptor]:
         raise SourceError(f"{INDEX_FILE} in {files.description} is damaged: {error.message}") from error
 
 
+def layout_files(entries: Iterable[Descriptor]) -> dict[str, bytes]:
+    """Return the files of a layout with these entries, except blobs and manifests, by name."""
+    return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(entries)}
+
+
 def write_index(entries: Iterable[Descriptor]) -> bytes:
     """Return the content of an ``index.json`` with these entries."""
     return json.dumps(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ from ..files.locked_file import folder_lock
 from ..files.partial_file import delete_expired_partials, write_blob
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import verified, verify_content
+from ..oci.digest import is_undamaged, verify_content
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, load_json_object, parse_manifest
@@ -185,18 +185,11 @@ class VerifiedBlobs:
         with self._lock:
             blob_lock = self._blob_locks.setdefault(blob.digest, threading.Lock())
         with blob_lock:
-            if blob.digest not in self._undamaged and self._is_undamaged(blob):
-                self._undamaged.add(blob.digest)
+            if blob.digest not in self._undamaged:
+                with suppress(SourceError), self._files.open(blob_path(blob.digest)) as blocks:
+                    if is_undamaged(blocks, blob.digest, blob.size):
+                        self._undamaged.add(blob.digest)
         return blob.digest in self._undamaged
-
-    def _is_undamaged(self, blob: Descriptor) -> bool:
-        try:
-            with self._files.open(blob_path(blob.digest)) as blocks:
-                for _block in verified(blocks, blob.digest, blob.size, "the blob"):
-                    pass
-        except (SourceError, DigestMismatchError):
-            return False
-        return True
 
 
 class OciLayoutDestination:
