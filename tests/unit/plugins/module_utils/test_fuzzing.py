@@ -168,7 +168,7 @@ def require_lines(result: dict[str, Any], sound: bool) -> None:
 @example(transport="oci-archive", archive=SOUND_ARCHIVE)
 @example(transport="docker-archive", archive=SOUND_ARCHIVE)
 @example(transport="", archive=HostileArchive(gzip.compress(SOUND_ARCHIVE.content)))
-def test_an_archive_is_read_or_refused(place: Path, transport: str, archive: HostileArchive) -> None:
+def test_random_archive_is_read_or_rejected(place: Path, transport: str, archive: HostileArchive) -> None:
     place.write_bytes(archive.content)
 
     with bounds(archive.sound):
@@ -179,7 +179,7 @@ def test_an_archive_is_read_or_refused(place: Path, transport: str, archive: Hos
 @given(transport=st.sampled_from(ARCHIVES), hostile=hostile_images())
 @example(transport="oci-archive", hostile=SOUND_IMAGE)
 @example(transport="docker-archive", hostile=SOUND_IMAGE)
-def test_an_image_in_a_sound_archive_is_read_or_refused(place: Path, transport: str, hostile: Hostile) -> None:
+def test_random_image_in_a_valid_archive_is_read_or_rejected(place: Path, transport: str, hostile: Hostile) -> None:
     place.write_bytes(tar(*hostile.files.items()))
 
     with bounds(hostile.sound):
@@ -190,7 +190,7 @@ def test_an_image_in_a_sound_archive_is_read_or_refused(place: Path, transport: 
 @given(transport=st.sampled_from(ARCHIVES), archive=hostile_archives())
 @example(transport="oci-archive", archive=SOUND_ARCHIVE)
 @example(transport="docker-archive", archive=SOUND_ARCHIVE)
-def test_archive_is_refused_unchanged_or_has_all_images_after_write(
+def test_archive_is_rejected_unchanged_or_has_all_images_after_write(
     place: Path, transport: str, archive: HostileArchive
 ) -> None:
     place.write_bytes(archive.content)
@@ -217,7 +217,7 @@ def test_archive_is_refused_unchanged_or_has_all_images_after_write(
 )
 @example(kind="oci-archive", hostile=SOUND_IMAGE, options={"platforms": ["linux/amd64"], "referrers": True})
 @example(kind="docker-archive", hostile=SOUND_IMAGE, options={})
-def test_a_push_of_an_image_ends_in_one_line_for_each(
+def test_push_of_random_images_fails_with_one_line_each(
     push: Run, server: RegistryServer, place: Path, kind: str, hostile: Hostile, options: dict[str, Any]
 ) -> None:
     start_anew(server)
@@ -237,7 +237,7 @@ def test_a_push_of_an_image_ends_in_one_line_for_each(
 @example(kind="oci", hostile=SOUND_IMAGE, told=[])
 @example(kind="oci-archive", hostile=SOUND_IMAGE, told=[])
 @example(kind="docker-archive", hostile=SOUND_IMAGE, told=[])
-def test_a_pull_from_a_hostile_registry_brings_what_was_asked_for_or_nothing(
+def test_pull_from_hostile_registry_returns_the_requested_content_or_fails(
     pull: Run, server: RegistryServer, place: Path, kind: str, hostile: Hostile, told: list[Lie]
 ) -> None:
     start_anew(server, *told)
@@ -266,7 +266,7 @@ def test_a_pull_from_a_hostile_registry_brings_what_was_asked_for_or_nothing(
 @fuzzed
 @given(told=st.lists(lies("HEAD", "GET", "POST", "PATCH", "PUT"), min_size=1, max_size=2))
 @example(told=[])
-def test_a_push_to_a_hostile_registry_ends_in_one_line(
+def test_push_to_hostile_registry_fails_with_one_line(
     push: Run, server: RegistryServer, place: Path, told: list[Lie]
 ) -> None:
     start_anew(server, *told)
@@ -283,7 +283,7 @@ def test_a_push_to_a_hostile_registry_ends_in_one_line(
     answer=documents(TOKEN),
 )
 @example(told=[], challenge=None, answer=as_document(TOKEN))
-def test_a_hostile_upstream_registry_is_read_or_refused(
+def test_hostile_upstream_registry_is_read_or_rejected(
     push: Run, server: RegistryServer, tokens: HostileTokenServer, told: list[Lie], challenge: str | None, answer: bytes
 ) -> None:
     start_anew(server, *told)
@@ -307,7 +307,7 @@ def test_a_hostile_upstream_registry_is_read_or_refused(
 @fuzzed
 @given(told=st.lists(lies("GET"), max_size=1), document=documents(REFERRERS))
 @example(told=[], document=as_document(REFERRERS))
-def test_a_hostile_list_of_referrers_is_read_or_refused(
+def test_hostile_list_of_referrers_is_read_or_rejected(
     registry: Registry, server: RegistryServer, told: list[Lie], document: bytes
 ) -> None:
     start_anew(server)

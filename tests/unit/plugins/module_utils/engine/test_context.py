@@ -50,7 +50,7 @@ def add_context(folder: Path, name: str, docker: Any, tls: tuple[str, ...] = ())
     return files
 
 
-def test_without_anything_it_is_the_engine_of_this_machine(environment: dict[str, str]) -> None:
+def test_endpoint_defaults_to_the_local_engine(environment: dict[str, str]) -> None:
     assert find_endpoint(None, None, None, environment) == EngineEndpoint(DEFAULT_HOST)
 
 
@@ -66,7 +66,7 @@ def test_without_anything_it_is_the_engine_of_this_machine(environment: dict[str
         ((None, "default"), {"DOCKER_HOST": "unix:///b"}, "unix:///b"),
     ],
 )
-def test_options_come_before_variables_and_a_host_before_a_context(
+def test_options_override_variables_and_host_overrides_context(
     folder: Path,
     environment: dict[str, str],
     options: tuple[str | None, str | None],
@@ -80,13 +80,13 @@ def test_options_come_before_variables_and_a_host_before_a_context(
     assert find_endpoint(*options, None, {**environment, **variables}).host == host
 
 
-def test_a_host_and_a_context_at_once_are_refused(environment: dict[str, str]) -> None:
+def test_host_and_context_together_are_rejected(environment: dict[str, str]) -> None:
     with pytest.raises(InputError, match="docker_host and docker_context are mutually exclusive"):
         find_endpoint("unix:///a", "lab", None, environment)
 
 
 @pytest.mark.parametrize("how", ["option", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"])
-def test_tls_takes_the_files_that_are_there(folder: Path, environment: dict[str, str], how: str) -> None:
+def test_tls_uses_existing_files(folder: Path, environment: dict[str, str], how: str) -> None:
     for file in ("ca.pem", "cert.pem", "key.pem"):
         (folder / file).touch()
     variables = {**environment, "DOCKER_HOST": ELSEWHERE}
@@ -98,12 +98,12 @@ def test_tls_takes_the_files_that_are_there(folder: Path, environment: dict[str,
     assert endpoint == EngineEndpoint(ELSEWHERE, EngineTls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem"))
 
 
-def test_a_folder_for_tls_that_does_not_exist_is_told(environment: dict[str, str]) -> None:
+def test_missing_tls_folder_is_reported(environment: dict[str, str]) -> None:
     with pytest.raises(InputError, match="the folder /no/such for the engine's TLS files does not exist"):
         find_endpoint(ELSEWHERE, None, "/no/such", environment)
 
 
-def test_a_context_has_its_own_tls_files(folder: Path, environment: dict[str, str]) -> None:
+def test_context_has_its_own_tls_files(folder: Path, environment: dict[str, str]) -> None:
     files = add_context(folder, "lab", {"Host": ELSEWHERE, "SkipTLSVerify": True}, tls=("ca.pem",))
 
     endpoint = find_endpoint(None, "lab", None, environment)
@@ -111,7 +111,7 @@ def test_a_context_has_its_own_tls_files(folder: Path, environment: dict[str, st
     assert endpoint == EngineEndpoint(ELSEWHERE, EngineTls(files / "ca.pem", None, None, verify=False))
 
 
-def test_a_context_that_is_not_there_is_answered_with_those_that_are(folder: Path, environment: dict[str, str]) -> None:
+def test_missing_context_is_reported_with_existing_contexts(folder: Path, environment: dict[str, str]) -> None:
     for name in ("lab", "attic"):
         add_context(folder, name, {"Host": "ssh://lab"})
     (folder / "contexts/meta/broken").mkdir()
@@ -122,7 +122,7 @@ def test_a_context_that_is_not_there_is_answered_with_those_that_are(folder: Pat
 
 
 @pytest.mark.parametrize("docker", [None, {}, [], "x", {"Host": 7}, {"Host": ""}])
-def test_a_context_without_an_engine_is_told(folder: Path, environment: dict[str, str], docker: Any) -> None:
+def test_context_without_docker_endpoint_is_reported(folder: Path, environment: dict[str, str], docker: Any) -> None:
     add_context(folder, "lab", docker)
 
     with pytest.raises(InputError, match="Docker context lab has no Docker endpoint"):
@@ -132,16 +132,16 @@ def test_a_context_without_an_engine_is_told(folder: Path, environment: dict[str
 @pytest.mark.parametrize(
     ("content", "words"), [(b"{", "is not JSON"), (b"[" * 100_000, "is not JSON"), (b"[]", "is not a JSON object")]
 )
-def test_a_damaged_configuration_is_told(folder: Path, environment: dict[str, str], content: bytes, words: str) -> None:
+def test_damaged_configuration_is_reported(
+    folder: Path, environment: dict[str, str], content: bytes, words: str
+) -> None:
     (folder / "config.json").write_bytes(content)
 
     with pytest.raises(InputError, match=rf"config.json {words}"):
         find_endpoint(None, None, None, environment)
 
 
-def test_a_configuration_that_names_no_context_means_the_engine_of_this_machine(
-    folder: Path, environment: dict[str, str]
-) -> None:
+def test_configuration_without_context_means_the_local_engine(folder: Path, environment: dict[str, str]) -> None:
     (folder / "config.json").write_text(json.dumps({"auths": {}}))
 
     assert find_endpoint(None, None, None, environment).host == DEFAULT_HOST

@@ -48,32 +48,32 @@ def read(files: TarFiles, name: str, offset: int = 0) -> bytes:
         return b"".join(bytes(block) for block in blocks)
 
 
-def test_every_file_is_read_in_any_order(place: Path) -> None:
+def test_compressed_archive_is_read_in_any_order(place: Path) -> None:
     files = compressed(place)
 
     assert {name: read(files, name) for name in reversed(FILES)} == FILES
     assert read(files, "manifest.json") == b"[]"
 
 
-def test_a_file_is_read_from_the_middle_on(place: Path) -> None:
+def test_compressed_archive_is_read_from_an_offset(place: Path) -> None:
     assert read(compressed(place), "layer-5", MIB + 7) == FILES["layer-5"][MIB + 7 :]
 
 
-def test_files_are_read_at_the_same_time(place: Path) -> None:
+def test_compressed_archive_is_read_in_parallel(place: Path) -> None:
     files = compressed(place)
 
     with ThreadPoolExecutor(4) as readers:
         assert list(readers.map(lambda name: read(files, name), [*FILES] * 2)) == [*FILES.values()] * 2
 
 
-def test_members_one_after_the_other_are_one_archive(place: Path) -> None:
+def test_gzip_file_with_several_members_is_one_archive(place: Path) -> None:
     middle = len(CONTENT) // 2
     place.write_bytes(gzip.compress(CONTENT[:middle]) + gzip.compress(CONTENT[middle:]) + bytes(512))
 
     assert read(TarFiles(place), "layer-5") == FILES["layer-5"]
 
 
-def test_images_are_those_that_the_archive_has(place: Path, tmp_path: Path, image: Image) -> None:
+def test_images_of_compressed_archive_equal_those_of_the_plain_one(place: Path, tmp_path: Path, image: Image) -> None:
     write_oci_archive(tmp_path / "oci.tar", {"example.com/app:1": image})
     write_docker_archive(tmp_path / "docker.tar", [(["example.com/app:1"], image)])
     for kind in ("oci", "docker"):
@@ -87,7 +87,7 @@ def test_images_are_those_that_the_archive_has(place: Path, tmp_path: Path, imag
         assert read_image(source, found.root) == read_image(original, wanted.root)
 
 
-def test_an_archive_takes_no_memory(place: Path) -> None:
+def test_compressed_archive_is_read_with_little_memory(place: Path) -> None:
     place.write_bytes(gzip.compress(CONTENT, 1))
     tracemalloc.start()
 
@@ -100,7 +100,7 @@ def test_an_archive_takes_no_memory(place: Path) -> None:
     tracemalloc.stop()
 
 
-def test_marks_get_rarer_in_a_long_archive(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_checkpoints_get_sparser_in_a_long_archive(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_content._MAXIMUM_CHECKPOINTS", 3
     )
@@ -111,19 +111,19 @@ def test_marks_get_rarer_in_a_long_archive(place: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("length", [100, len(CONTENT) // 3, len(CONTENT) // 3 * 2])
-def test_a_file_that_was_not_copied_whole_is_truncated(place: Path, length: int) -> None:
+def test_incomplete_gzip_file_is_reported_as_truncated(place: Path, length: int) -> None:
     place.write_bytes(gzip.compress(CONTENT, 1)[:length])
 
     with pytest.raises(SourceError, match=r"images\.tar\.gz is truncated"):
         TarFiles(place)
 
 
-def test_an_archive_that_was_truncated_before_it_was_compressed_is_told(place: Path) -> None:
+def test_truncated_archive_is_reported_inside_a_complete_gzip_file(place: Path) -> None:
     with pytest.raises(SourceError, match=r"images.tar.gz is truncated: .* its entry 'layer-5' ends at"):
         compressed(place, CONTENT[:-MIB])
 
 
-def test_a_damaged_file_is_told(place: Path) -> None:
+def test_damaged_gzip_file_is_rejected(place: Path) -> None:
     content = bytearray(gzip.compress(tar(("list", b"".join(b"%d\n" % number for number in range(100_000))))))
     content[1000:1064] = bytes(64 * b"\xff")
     place.write_bytes(content)
@@ -135,7 +135,7 @@ def test_a_damaged_file_is_told(place: Path) -> None:
 @pytest.mark.parametrize("transport", ARCHIVES)
 @pytest.mark.parametrize(("position", "why"), [(-8, "incorrect data check"), (-1, "incorrect length check")])
 @pytest.mark.parametrize("member", [0, 1])
-def test_compressed_archive_is_refused_with_wrong_trailer(
+def test_gzip_file_is_rejected_with_wrong_trailer(
     place: Path, tmp_path: Path, image: Image, transport: str, member: int, position: int, why: str
 ) -> None:
     content = ARCHIVES[transport](tmp_path / "plain.tar", image).read_bytes()
@@ -147,9 +147,7 @@ def test_compressed_archive_is_refused_with_wrong_trailer(
         open_source(parse_location(f"{transport}:{place}"))
 
 
-def test_what_holds_more_than_an_image_of_its_size_is_not_read_to_its_end(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gzip_file_is_rejected_above_the_size_limit(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_content._ALWAYS_ALLOWED", 16 * MIB
     )
@@ -166,7 +164,7 @@ def test_what_holds_more_than_an_image_of_its_size_is_not_read_to_its_end(
         TarFiles(place)
 
 
-def test_an_archive_that_is_compressed_as_a_whole_is_not_added_to(place: Path, image: Image, tmp_path: Path) -> None:
+def test_compressed_archive_is_rejected_as_destination(place: Path, image: Image, tmp_path: Path) -> None:
     archive = write_oci_archive(tmp_path / "oci.tar", {"example.com/app:1": image})
     place.write_bytes(gzip.compress(archive.read_bytes()))
 

@@ -28,7 +28,7 @@ def check(reader: Content) -> GzipCheck:
     return GzipCheck(reader, len(reader.content), digest_of(CONTENT), "the layer")
 
 
-def test_a_check_goes_on_where_reading_was_cut() -> None:
+def test_check_continues_after_interrupted_read() -> None:
     reader = read_in_blocks(PACKED)
     checked = check(reader)
 
@@ -41,7 +41,7 @@ def test_a_check_goes_on_where_reading_was_cut() -> None:
     assert reader.offsets == [0, BLOCK]
 
 
-def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
+def test_check_reads_earlier_bytes_only_once() -> None:
     reader = read_in_blocks(PACKED)
     checked = check(reader)
 
@@ -52,7 +52,7 @@ def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
     assert reader.offsets == [0, 3 * BLOCK]
 
 
-def test_the_last_block_of_what_unpacks_to_something_else_is_not_given_out() -> None:
+def test_check_withholds_last_block_of_content_with_wrong_diff_id() -> None:
     packed = gzip.compress(CONTENT + b"!")
 
     with check(read_in_blocks(packed)).open() as blocks:

@@ -63,20 +63,20 @@ def leave_a_part(place: Path) -> Path:
     return part
 
 
-def test_what_is_whole_takes_its_place_and_leaves_nothing_beside_it(place: Path) -> None:
+def test_complete_file_is_renamed_and_leaves_no_partial_file(place: Path) -> None:
     write_blob(place, BLOB, Content(CONTENT))
 
     assert place.read_bytes() == CONTENT
     assert list(place.parent.iterdir()) == [place]
 
 
-def test_what_was_cut_is_not_in_its_place(place: Path) -> None:
+def test_interrupted_file_does_not_appear_at_its_final_path(place: Path) -> None:
     leave_a_part(place)
 
     assert not place.exists()
 
 
-def test_the_next_run_goes_on_where_the_first_was_cut(place: Path) -> None:
+def test_next_run_resumes_interrupted_file(place: Path) -> None:
     leave_a_part(place)
     content = Content(CONTENT)
 
@@ -87,7 +87,7 @@ def test_the_next_run_goes_on_where_the_first_was_cut(place: Path) -> None:
     assert list(place.parent.iterdir()) == [place]
 
 
-def test_a_part_that_was_torn_is_fetched_again(place: Path) -> None:
+def test_damaged_partial_file_is_downloaded_again(place: Path) -> None:
     part = leave_a_part(place)
     with part.open("r+b") as file:
         file.write(b"torn by a power cut")
@@ -99,7 +99,7 @@ def test_a_part_that_was_torn_is_fetched_again(place: Path) -> None:
     assert place.read_bytes() == CONTENT
 
 
-def test_a_part_that_is_longer_than_the_blob_is_fetched_again(place: Path) -> None:
+def test_partial_file_larger_than_the_blob_is_downloaded_again(place: Path) -> None:
     part = leave_a_part(place)
     os.truncate(part, len(CONTENT) + 1)
 
@@ -108,14 +108,14 @@ def test_a_part_that_is_longer_than_the_blob_is_fetched_again(place: Path) -> No
     assert place.read_bytes() == CONTENT
 
 
-def test_a_few_bytes_are_not_worth_keeping(place: Path) -> None:
+def test_small_partial_file_is_deleted(place: Path) -> None:
     with pytest.raises(ConnectionLostError):
         write_blob(place, BLOB, Cut(1000))
 
     assert list(place.parent.iterdir()) == []
 
 
-def test_what_is_not_what_its_digest_names_leaves_nothing(place: Path) -> None:
+def test_content_with_wrong_digest_leaves_no_partial_file(place: Path) -> None:
     with pytest.raises(DigestMismatchError, match="blob from the test is damaged"):
         write_blob(place, BLOB, Content(bytes(len(CONTENT))))
 
@@ -123,14 +123,14 @@ def test_what_is_not_what_its_digest_names_leaves_nothing(place: Path) -> None:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_is_left_as_it_was(place: Path) -> None:
+def test_full_disk_leaves_no_partial_file(place: Path) -> None:
     with pytest.raises(DestinationError):
         write_blob(place, BLOB, Content(CONTENT))
 
     assert list(place.parent.iterdir()) == []
 
 
-def test_two_runs_at_the_same_blob_do_not_disturb_each_other(place: Path) -> None:
+def test_parallel_runs_write_the_same_blob(place: Path) -> None:
     class Meanwhile(Content):
         @contextmanager
         def __call__(self, offset: int = 0) -> Iterator[Blocks]:
@@ -144,9 +144,7 @@ def test_two_runs_at_the_same_blob_do_not_disturb_each_other(place: Path) -> Non
     assert list(place.parent.iterdir()) == [place]
 
 
-def test_a_part_that_is_a_name_of_another_file_is_left_alone(
-    place: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
+def test_hard_linked_partial_file_is_not_used(place: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     # In a folder that others can write to, whoever knows where an image will be can lay one out.
     precious = tmp_path_factory.mktemp("elsewhere") / "precious"
     precious.write_bytes(b"precious")
@@ -158,7 +156,7 @@ def test_a_part_that_is_a_name_of_another_file_is_left_alone(
     assert place.read_bytes() == CONTENT
 
 
-def test_a_part_of_another_user_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_partial_file_of_another_user_is_not_used(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # He could go on writing to it when it is in its place.
     part = leave_a_part(place)
     monkeypatch.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
@@ -169,7 +167,7 @@ def test_a_part_of_another_user_is_left_alone(place: Path, monkeypatch: pytest.M
     assert part.stat().st_size == KEPT
 
 
-def test_parts_that_nobody_went_on_with_are_deleted_after_a_week(place: Path) -> None:
+def test_abandoned_partial_files_are_deleted_after_a_week(place: Path) -> None:
     old = leave_a_part(place)
     os.utime(old, (0, 0))
     young = place.with_name(".other.partial")

@@ -51,7 +51,7 @@ def files_with_listing(image: Image, index: Image) -> dict[str, bytes]:
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive"])
-def test_push_refuses_size_other_than_declared(
+def test_push_rejects_size_other_than_declared(
     push: Run,
     server: RegistryServer,
     tmp_path: Path,
@@ -80,7 +80,7 @@ def test_push_refuses_size_other_than_declared(
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", PARTS[:-1])
 @pytest.mark.parametrize("transport", ["oci", "oci-archive"])
-def test_pull_refuses_size_other_than_declared(
+def test_pull_rejects_size_other_than_declared(
     pull: Run, server: RegistryServer, tmp_path: Path, image: Image, transport: str, part: str, delta: int
 ) -> None:
     server.fill("team/app", "1", misdescribed(image, part, delta))
@@ -95,7 +95,7 @@ def test_pull_refuses_size_other_than_declared(
 
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", ["config", "layer"])
-def test_push_refuses_size_other_than_declared_beside_sound_image(
+def test_push_rejects_size_other_than_declared_beside_valid_image(
     push: Run, server: RegistryServer, tmp_path: Path, image: Image, part: str, delta: int
 ) -> None:
     wrong = misdescribed(image, part, delta)

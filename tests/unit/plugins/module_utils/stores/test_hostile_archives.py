@@ -116,7 +116,7 @@ HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
 @pytest.mark.parametrize("harm", HOSTILE)
-def test_a_hostile_archive_is_refused_by_the_name_of_its_entry_and_leaves_nothing(
+def test_hostile_archive_is_rejected_with_entry_name_and_leaves_no_file(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str, harm: str
 ) -> None:
     make, why = HOSTILE[harm]
@@ -136,7 +136,7 @@ def test_a_hostile_archive_is_refused_by_the_name_of_its_entry_and_leaves_nothin
 
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
-def test_the_order_of_an_archives_entries_does_not_matter(
+def test_order_of_archive_entries_is_irrelevant(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str
 ) -> None:
     place = tmp_path / "turned.tar"
