@@ -54,7 +54,7 @@ class EngineEndpoint:
 def find_endpoint(
     host: str | None, context: str | None, cert_path: str | None, environment: Mapping[str, str]
 ) -> EngineEndpoint:
-    """Return the engine that is meant: by an option, by a variable, by the context in use, or the local one.
+    """Return the endpoint of the engine: from options, environment variables, the current context, or the local engine.
 
     Args:
         host: The option ``docker_host``.
@@ -63,7 +63,7 @@ def find_endpoint(
         environment: Has DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY and DOCKER_CONFIG.
 
     Raises:
-        InputError: The options contradict each other, or the context is not there or is damaged.
+        InputError: The options contradict each other, or the context is missing or damaged.
     """
     if host and context:
         raise InputError("docker_host and docker_context are mutually exclusive", "Set one of them")

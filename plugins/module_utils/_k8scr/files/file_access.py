@@ -26,7 +26,7 @@ _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 @contextmanager
 def read_errors(what: object) -> Iterator[None]:
-    """Raise SourceError, with the name of the object that is read, in place of OSError."""
+    """Convert OSError to SourceError with the name of the file."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,7 @@ def read_errors(what: object) -> Iterator[None]:
 
 @contextmanager
 def write_errors(what: object) -> Iterator[None]:
-    """Raise DestinationError, with the name of the object that is written, in place of OSError."""
+    """Convert OSError to DestinationError with the name of the file."""
     try:
         yield
     except OSError as error:

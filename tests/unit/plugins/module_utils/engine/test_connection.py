@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ways to an engine that are not a unix socket of this machine."""
+"""Connections to engines over SSH and TCP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import En
 from unit.plugins.module_utils.support.engine_server import EngineServer, classic
 from unit.plugins.module_utils.support.images import Image
 
-# What `docker system dial-stdio` does on the other host: its input and output are the engine's socket.
+# The function of `docker system dial-stdio` on the other host: it connects its input and output to the engine's socket.
 DIAL_STDIO = """\
 #!{python}
 import os, socket, sys, threading
@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[EngineServer]:
 
 @pytest.fixture
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a program in the place of ssh."""
+    """Replaces ssh with a program."""
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -60,7 +60,7 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[EngineEndpoint], Engine]]:
-    """Makes engines' clients, and closes them."""
+    """Creates clients of engines, and closes them after the test."""
     engines: list[Engine] = []
 
     def run(endpoint: EngineEndpoint) -> Engine:
@@ -174,7 +174,7 @@ def test_invalid_certificates_are_reported(tmp_path: Path, content: str) -> None
 
 
 def test_socket_without_permission_is_reported(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Root may use every socket, and tests may run as root: so the refusal itself is made.
+    # Tests may run as root, which can use all sockets; therefore the error is simulated.
     def refuse(*_words: object) -> None:
         raise PermissionError(13, "Permission denied")
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which engine is meant, by options, variables and contexts."""
+"""Find the endpoint of an engine by options, variables and contexts."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ ELSEWHERE = "tcp://engine.example.com:2376"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of Docker's client, DOCKER_CONFIG, without anything in it."""
+    """The empty configuration folder of Docker's client (DOCKER_CONFIG)."""
     path = tmp_path / "docker"
     path.mkdir()
     return path
@@ -33,12 +33,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
-    """The environment variables, of which tests set more."""
+    """The environment variables, which tests extend."""
     return {"DOCKER_CONFIG": str(folder)}
 
 
 def add_context(folder: Path, name: str, docker: Any, tls: tuple[str, ...] = ()) -> Path:
-    """Write a context as ``docker context create`` does, and return the folder of its TLS files."""
+    """Write a context like ``docker context create``, and return the folder of its TLS files."""
     digest = hashlib.sha256(name.encode()).hexdigest()
     meta = folder / "contexts/meta" / digest
     meta.mkdir(parents=True)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a layer is when it is compressed, and by what."""
+"""Compress layers."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def unzstd(content: bytes) -> bytes:
 
 @pytest.fixture
 def no_isal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host without the accelerator."""
+    """A host without isal."""
     monkeypatch.setitem(sys.modules, "isal", None)
 
 
 @pytest.fixture
 def no_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that knows no zstd."""
+    """A host without zstd."""
     monkeypatch.setitem(sys.modules, "compression", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     monkeypatch.setitem(sys.modules, "zstandard", None)
 
 
 def compression(choice: str = "gzip") -> Compression:
-    """What an option that asks for compression means."""
+    """Return the compression for a value of the option."""
     found = find_compression(choice)
     assert found is not None
     return found
 
 
 def compressed(choice: str = "gzip", layer: bytes = LAYER, stated: bytes = LAYER) -> CompressedContent:
-    """What opens a layer as it is when it is compressed."""
+    """Return the compressed content of a layer."""
     descriptor = Descriptor(OCI_LAYER, digest_of(stated), len(stated))
     return CompressedContent(content_of(layer), descriptor, compression(choice))
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compressed layers are checked while they are read, however often reading is cut."""
+"""Compressed layers are verified during reading, also after interruptions."""
 
 from __future__ import annotations
 

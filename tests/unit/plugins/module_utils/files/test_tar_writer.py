@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tar archives in the making."""
+"""Write tar archives."""
 
 from __future__ import annotations
 
@@ -135,7 +135,7 @@ def test_writer_removes_entries_that_are_not_kept(tmp_path: Path) -> None:
 
 
 def test_writer_starts_again_after_partial_file_with_other_headers(tmp_path: Path) -> None:
-    # Entries are moved on the assumption that their headers are as long as our own.
+    # The writer moves entries on the assumption that their headers are as long as its own.
     with tarfile.open(tmp_path / ".images.tar.partial", "w", format=tarfile.PAX_FORMAT) as archive:
         header = tarfile.TarInfo("blobs/1")
         header.mtime = 0.5

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Manifests and indexes, and what each points to."""
+"""Parse manifests and indexes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from unit.plugins.module_utils.support.images import Image, encode, make_image, 
 
 
 def changed(image: Image, **members: Any) -> bytes:
-    """Return an image's manifest with other members; ``None`` leaves one out."""
+    """Return an image's manifest with replaced members; ``None`` removes one."""
     return encode({key: value for key, value in {**image.manifest, **members}.items() if value is not None})
 
 
@@ -88,7 +88,7 @@ def test_manifest_keeps_its_sha512_digest(image: Image) -> None:
 
 
 def test_manifest_with_other_media_type_than_expected_is_rejected(image: Image) -> None:
-    # One of both would be taken for the other by someone: CVE-2021-41190.
+    # Some clients would parse it as a manifest, others as an index: CVE-2021-41190.
     with pytest.raises(InputError, match=r"instead of application/vnd.oci.image.index"):
         parse_manifest(image.contents[image.digest], OCI_INDEX)
 

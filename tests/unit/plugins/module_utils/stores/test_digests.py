@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Digests that users write are checked in every kind of source, and sha512 names content as well as sha256 does."""
+"""Digests in references are verified in all kinds of sources, and SHA-512 is supported like SHA-256."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ LAYOUTS = ["oci", "oci-archive"]
 
 @pytest.fixture
 def long_digests() -> Image:
-    """An image whose parts are named by their sha512."""
+    """An image with SHA-512 digests."""
     return make_image(layer("bin/app", b"the program"), algorithm="sha512")
 
 
 @pytest.fixture
 def upstream() -> Iterator[RegistryServer]:
-    """Another registry, which images come from."""
+    """An upstream registry."""
     with RegistryServer().running() as running:
         yield running
 
 
 def write(folder: Path, kind: str, image: Image) -> str:
-    """Write an image to a kind of layout, and return how users write it."""
+    """Write an image to a layout or an archive, and return its location."""
     path = folder / kind
     (write_layout if kind == "oci" else write_oci_archive)(path, {NAME: image})
     return f"{kind}:{path}"
@@ -60,7 +60,7 @@ def test_image_with_sha512_digests_is_found_by_tag(
     pushed = push(source)
     again = push(source)
 
-    # Registries know what a tag means by its sha256.
+    # Registries resolve tags to SHA-256 digests.
     assert pushed["images"][0]["digest"] == server.digest_of("team/app", "1")
     assert planned == pushed
     assert server.blobs["team/app"] == long_digests.blobs
@@ -162,7 +162,7 @@ def test_digest_beside_the_tag_must_match_the_image(
 
     assert f"not the digest of {NAME}@{digest_of(b'other')}" in refused["msg"]
     if kind == "docker-archive":
-        # Its layers were compressed in the registry that gave it this digest, and are no more.
+        # The digest belongs to compressed layers in a registry; the archive has uncompressed ones.
         assert "may have lost its digest; take it from docker://, or leave that out" in taken["msg"]
     else:
         assert server.digest_of("team/app", "1") == image.digest

@@ -29,7 +29,7 @@ from unit.plugins.module_utils.support.stores import put, read_image
 
 
 def saved(path: Path, image: Image, *tags: str | None) -> dict[str, bytes]:
-    """Write an image to an archive under these tags and return its files."""
+    """Write an image to an archive with these tags, and return the archive's files."""
     destination = DockerArchiveDestination(path)
     for tag in tags:
         put(destination, image, tag)
@@ -63,7 +63,7 @@ def test_image_with_two_names_is_listed_once_with_both(path: Path, image: Image)
 
 @pytest.mark.parametrize("tag", [None, "1.2", "example.com/app@sha256:" + "a" * 64])
 def test_image_without_tag_is_listed_without_name(path: Path, image: Image, tag: str | None) -> None:
-    # Docker refuses to load an archive in which a name has no tag.
+    # Docker rejects an archive in which a name has no tag.
     files = saved(path, image, tag)
 
     assert [entry["RepoTags"] for entry in json.loads(files["manifest.json"])] == [[]]

@@ -40,7 +40,7 @@ CONFIG = encode({"rootfs": {"diff_ids": [digest_of(b"layer")]}})
 
 @pytest.fixture
 def two_images(path: Path, image: Image, other_image: Image) -> DockerArchiveSource:
-    """An archive of two images with a common layer, the first of which has two names."""
+    """An archive of two images with a common layer. The first image has two names."""
     tags = (["app:1", "example.com/team/app:1"], image), (["app:2"], other_image)
     return DockerArchiveSource(TarFiles(write_docker_archive(path, tags)))
 

@@ -29,7 +29,7 @@ Run = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def pull_into(pull: Run, engine: EngineServer) -> Run:
-    """Pulls an image into the engine, and returns the entry for it in the module's result."""
+    """Pulls an image into the engine, and returns its entry in the module's result."""
 
     def run(image: Any = "app:1", **options: Any) -> dict[str, Any]:
         entry: dict[str, Any] = pull(image, docker_host=engine.host, **options)["images"][0]

@@ -29,7 +29,7 @@ Run = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def scratch(tmp_path: Path) -> Path:
+def exports_folder(tmp_path: Path) -> Path:
     """An empty folder for exports."""
     folder = tmp_path / "scratch"
     folder.mkdir()
@@ -37,11 +37,13 @@ def scratch(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def push_from(push: Run, engine: EngineServer, scratch: Path) -> Run:
-    """Pushes an image of the engine, and returns the entry for it in the module's result."""
+def push_from(push: Run, engine: EngineServer, exports_folder: Path) -> Run:
+    """Pushes an image of the engine, and returns its entry in the module's result."""
 
     def run(source: Any = "app:1", **options: Any) -> dict[str, Any]:
-        result: dict[str, Any] = push(source, **{"docker_host": engine.host, "tmp_dest": str(scratch), **options})
+        result: dict[str, Any] = push(
+            source, **{"docker_host": engine.host, "tmp_dest": str(exports_folder), **options}
+        )
         image: dict[str, Any] = result["images"][0]
         return image
 
@@ -96,7 +98,7 @@ def test_push_does_not_export_image_that_another_tool_pushed_compressed(
 
 
 def test_check_mode_predicts_the_push_from_an_engine(
-    push_from: Run, engine: EngineServer, image: Image, scratch: Path
+    push_from: Run, engine: EngineServer, image: Image, exports_folder: Path
 ) -> None:
     engine.add(NAME, classic(image))
 
@@ -104,7 +106,7 @@ def test_check_mode_predicts_the_push_from_an_engine(
     done = push_from(compression="none")
 
     assert planned == done
-    assert list(scratch.iterdir()) == []
+    assert list(exports_folder.iterdir()) == []
 
 
 def test_push_accepts_image_id_of_podman_without_algorithm(push_from: Run, engine: EngineServer, image: Image) -> None:
@@ -286,7 +288,12 @@ def test_push_reports_invalid_response_in_one_line(
     ],
 )
 def test_push_reports_failed_export_and_leaves_no_file(
-    push_from: Run, engine: EngineServer, image: Image, scratch: Path, change: Callable[[bytes], Fault], words: str
+    push_from: Run,
+    engine: EngineServer,
+    image: Image,
+    exports_folder: Path,
+    change: Callable[[bytes], Fault],
+    words: str,
 ) -> None:
     exported = classic(image)
     engine.add(NAME, exported)
@@ -296,22 +303,22 @@ def test_push_reports_failed_export_and_leaves_no_file(
 
     assert words in result["error"]
     assert not result["changed"]
-    assert list(scratch.iterdir()) == []
+    assert list(exports_folder.iterdir()) == []
 
 
 @pytest.fixture
 def large_export(engine: EngineServer, large_image: Image) -> None:
-    """The engine has an image that a full disk has no room for."""
+    """An image in the engine that does not fit on a full disk."""
     engine.add(NAME, classic(large_image))
 
 
 @pytest.mark.usefixtures("large_export", "full_disk")
-def test_push_reports_full_export_folder_with_its_option(push_from: Run, scratch: Path) -> None:
+def test_push_reports_full_export_folder_with_its_option(push_from: Run, exports_folder: Path) -> None:
     error = push_from()["error"]
 
-    assert f"cannot be stored in {scratch}: File too large" in error
+    assert f"cannot be stored in {exports_folder}: File too large" in error
     assert "tmp_dest" in error
-    assert list(scratch.iterdir()) == []
+    assert list(exports_folder.iterdir()) == []
 
 
 def test_push_exports_to_the_folder_in_tmpdir(
@@ -324,13 +331,13 @@ def test_push_exports_to_the_folder_in_tmpdir(
 
 
 def test_push_exports_to_an_unnamed_file(
-    push_from: Run, engine: EngineServer, server: RegistryServer, image: Image, scratch: Path
+    push_from: Run, engine: EngineServer, server: RegistryServer, image: Image, exports_folder: Path
 ) -> None:
     engine.add(NAME, classic(image))
     seen: list[list[Path]] = []
 
     def look(answer: Answer) -> Answer:
-        seen.append(list(scratch.iterdir()))
+        seen.append(list(exports_folder.iterdir()))
         return answer
 
     server.fail("PUT", "manifests", look)

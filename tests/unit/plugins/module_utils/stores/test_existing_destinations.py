@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pulls into destinations with existing content: what is sound is kept, what is damaged is neither used nor copied."""
+"""Pulls into existing destinations: intact content is kept, damaged content is neither used nor copied."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ KINDS = ("oci", *ARCHIVES)
 
 @pytest.fixture(params=KINDS)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """A destination of each kind, which does not exist yet."""
+    """A destination with each transport. It does not exist yet."""
     return Location(request.param, tmp_path / "app")
 
 
 @pytest.fixture(params=ARCHIVES)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """An archive of each kind, which does not exist yet."""
+    """An archive with each transport. It does not exist yet."""
     return Location(request.param, tmp_path / "app.tar")
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Archives that were made to do harm, or were damaged on their way: nothing comes of them, and nothing is left."""
+"""Malicious and damaged archives are rejected, and leave no file, thread or open descriptor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Entries = dict[str, bytes]
 
 
 def archive_of(kind: str, image: Image, folder: Path) -> Entries:
-    """The files of an archive of this kind that has one image."""
+    """Return the files of an archive of this kind with one image."""
     if kind == "oci-archive":
         return layout_files({"example.com/app:1": image})
     return read_tar(write_docker_archive(folder / "honest.tar", [(["example.com/app:1"], image)]))
@@ -33,7 +33,7 @@ def written(files: Entries) -> list[bytes]:
 
 
 def largest(files: Entries) -> str:
-    """The name of the largest file, which is a blob."""
+    """Return the name of the largest file, a blob."""
     return max(files, key=lambda name: len(files[name]))
 
 
@@ -42,12 +42,12 @@ def renamed(files: Entries, name: str) -> list[bytes]:
 
 
 def replaced(files: Entries, *parts: bytes) -> list[bytes]:
-    """The archive with these parts in the place of its largest file."""
+    """Return the archive with these parts in place of its largest file."""
     return [*parts, *written({name: content for name, content in files.items() if name != largest(files)})]
 
 
 def left_of_it(folder: Path) -> tuple[int, list[str], list[Path]]:
-    """What could be left behind: open files, threads that work, files beside the archive."""
+    """Return resources that must not remain: open files, running threads, other files in the folder."""
     workers = [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
     return free_descriptor(), workers, sorted(folder.rglob("*"))
 
@@ -55,17 +55,17 @@ def left_of_it(folder: Path) -> tuple[int, list[str], list[Path]]:
 HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
     "cut in an entry": (lambda files: [b"".join(written(files))[:-700]], "is truncated"),
     "cut between entries": (lambda files: written(files)[:2], "has no|does not have"),
-    "an entry renamed": (lambda files: renamed(files, "other"), "does not have the (manifest|layer)"),
-    "a name that climbs": (
+    "a renamed entry": (lambda files: renamed(files, "other"), "does not have the (manifest|layer)"),
+    "a name outside the archive": (
         lambda files: renamed(files, "../../escape"),
         "entry '../../escape' points outside the archive",
     ),
     "an absolute name": (lambda files: renamed(files, "/etc/passwd"), "entry '/etc/passwd' points outside the archive"),
-    "a link out": (
+    "a link outside the archive": (
         lambda files: replaced(files, entry("blobs/link", kind=b"2", link="/etc/shadow")),
         "entry 'blobs/link' points outside the archive",
     ),
-    "a hard link out": (
+    "a hard link outside the archive": (
         lambda files: replaced(files, entry("link", kind=b"1", link="../etc/shadow")),
         "entry 'link' points outside the archive",
     ),
@@ -87,11 +87,11 @@ HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
         lambda files: replaced(files, pax(**{"GNU.sparse.major": "1", "GNU.sparse.realsize": "9" * 18}), entry("hole")),
         "entry 'hole' is a sparse file",
     ),
-    "a long name that climbs": (
+    "a long name outside the archive": (
         lambda files: replaced(files, entry("././@LongLink", b"../escape\0", b"L"), entry("x")),
         "entry '../escape' points outside the archive",
     ),
-    "a name that climbs in an extended header": (
+    "a name outside the archive in an extended header": (
         lambda files: replaced(files, pax(path="../escape"), entry("x")),
         "entry '../escape' points outside the archive",
     ),
@@ -120,11 +120,11 @@ def test_hostile_archive_is_rejected_with_entry_name_and_leaves_no_file(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str, harm: str
 ) -> None:
     make, why = HOSTILE[harm]
-    place = tmp_path / "hostile.tar"
-    place.write_bytes(b"".join(make(archive_of(kind, image, tmp_path))))
+    path = tmp_path / "hostile.tar"
+    path.write_bytes(b"".join(make(archive_of(kind, image, tmp_path))))
     before = left_of_it(tmp_path)
 
-    result = push(f"{kind}:{place}")
+    result = push(f"{kind}:{path}")
 
     assert result["failed"]
     assert [image["changed"] for image in result["images"]] == [False]
@@ -139,8 +139,8 @@ def test_hostile_archive_is_rejected_with_entry_name_and_leaves_no_file(
 def test_order_of_archive_entries_is_irrelevant(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str
 ) -> None:
-    place = tmp_path / "turned.tar"
-    place.write_bytes(b"".join(reversed(written(archive_of(kind, image, tmp_path)))) + END)
+    path = tmp_path / "turned.tar"
+    path.write_bytes(b"".join(reversed(written(archive_of(kind, image, tmp_path)))) + END)
 
-    assert push(f"{kind}:{place}")["changed"]
+    assert push(f"{kind}:{path}")["changed"]
     assert set(server.manifests["app"]) > {"1"}

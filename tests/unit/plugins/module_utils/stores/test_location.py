@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sources and destinations as users write them."""
+"""Locations: parse and open sources and destinations."""
 
 from __future__ import annotations
 

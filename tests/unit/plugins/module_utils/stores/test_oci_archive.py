@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""OCI archives that images are written to."""
+"""Write OCI archives."""
 
 from __future__ import annotations
 
@@ -66,8 +66,8 @@ def test_archive_keeps_its_other_images(path: Path, image: Image, other_image: I
     destination.commit()
 
     source = OciLayoutSource(TarFiles(path))
-    for name, whole in (("one", image), ("two", other_image)):
-        assert read_image(source, source.images(name)[0].root) == whole.contents
+    for name, complete in (("one", image), ("two", other_image)):
+        assert read_image(source, source.images(name)[0].root) == complete.contents
 
 
 def test_blob_of_old_and_new_image_is_written_once(path: Path, image: Image, other_image: Image) -> None:
@@ -211,11 +211,11 @@ def test_old_docker_archive_is_not_overwritten(path: Path, image: Image) -> None
 
 def test_next_run_resumes_interrupted_archive(path: Path, large_image: Image) -> None:
     stopped = OciArchiveDestination(path)
-    whole = large_image.layers[0]
-    torn = next(digest for digest in large_image.blobs if digest != whole)
-    stopped.put_blob(blob(whole, large_image.blobs[whole]), content_of(large_image.blobs[whole]))
+    complete = large_image.layers[0]
+    damaged = next(digest for digest in large_image.blobs if digest != complete)
+    stopped.put_blob(blob(complete, large_image.blobs[complete]), content_of(large_image.blobs[complete]))
     with pytest.raises(DigestMismatchError):
-        stopped.put_blob(blob(torn, large_image.blobs[torn]), content_of(large_image.blobs[torn][:-1]))
+        stopped.put_blob(blob(damaged, large_image.blobs[damaged]), content_of(large_image.blobs[damaged][:-1]))
     stopped.abandon(resumable=True)
     asked = {digest: Content(content) for digest, content in large_image.blobs.items()}
 
@@ -225,14 +225,14 @@ def test_next_run_resumes_interrupted_archive(path: Path, large_image: Image) ->
     put(again, Image(large_image.root, {large_image.digest: large_image.contents[large_image.digest]}), "app")
     again.commit()
 
-    assert asked[whole].offsets == []
-    assert asked[torn].offsets == [0]
+    assert asked[complete].offsets == []
+    assert asked[damaged].offsets == [0]
     assert read_image(OciLayoutSource(TarFiles(path)), large_image.root) == large_image.contents
     assert list(path.parent.iterdir()) == [path]
 
 
 def test_next_run_replaces_partial_file_that_is_not_an_archive(path: Path, image: Image) -> None:
-    path.with_name(f".{path.name}.partial").write_bytes(b"torn by a power cut" * 100)
+    path.with_name(f".{path.name}.partial").write_bytes(b"damaged by a power cut" * 100)
     destination = OciArchiveDestination(path)
 
     put(destination, image, "app")

@@ -36,22 +36,21 @@ from unit.plugins.module_utils.support.stores import blob, content_of, put, read
 Write = Callable[[Mapping[str, bytes]], Files]
 
 
-
 def put_all(folder: Path, image: Image, tag: str | None) -> None:
-    """Write an image as a whole run does."""
+    """Write and commit an image."""
     destination = OciLayoutDestination(folder)
     put(destination, image, tag)
     destination.commit()
 
 
-@pytest.mark.parametrize("place", ["blobs", "blobs/sha256"])
-def test_layout_is_not_written_through_a_link(folder: Path, image: Image, place: str) -> None:
+@pytest.mark.parametrize("name", ["blobs", "blobs/sha256"])
+def test_layout_is_not_written_through_a_link(folder: Path, image: Image, name: str) -> None:
     write_layout(folder, {"app": image})
     outside = folder.parent / "outside"
-    (folder / place).rename(outside)
-    (folder / place).symlink_to(outside)
+    (folder / name).rename(outside)
+    (folder / name).symlink_to(outside)
 
-    with pytest.raises(DestinationError, match=rf"{folder / place} is a link that may point outside the folder"):
+    with pytest.raises(DestinationError, match=rf"{folder / name} is a link that may point outside the folder"):
         OciLayoutDestination(folder)
 
 
@@ -103,7 +102,7 @@ def test_parallel_runs_keep_the_images_of_each_other(folder: Path, image: Image,
 
 
 def test_umask_is_not_changed_during_write(folder: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
-    # What another thread makes in that moment, everybody could write to.
+    # All users could write to a file that another thread creates at the same time.
     changes: list[int] = []
     monkeypatch.setattr(os, "umask", changes.append)
 

@@ -45,7 +45,7 @@ Write = Callable[[Mapping[str, bytes]], Files]
 
 @pytest.fixture(params=["folder", "archive"])
 def write(request: pytest.FixtureRequest, tmp_path: Path) -> Write:
-    """Writes files, to a folder in one run of the test and to an archive in the other, and opens what it wrote."""
+    """Writes files to a folder or to an archive, and opens it. Tests run with both."""
 
     def in_folder(files: Mapping[str, bytes]) -> Files:
         for name, content in files.items():
@@ -96,7 +96,7 @@ def test_layout_without_images_is_rejected_as_source(write: Write) -> None:
 
 
 def test_single_word_is_not_the_full_name_of_an_image(write: Write, image: Image) -> None:
-    # skopeo and buildah write the tag there, containerd and Docker the tag or the name.
+    # skopeo and buildah write the tag, containerd and Docker the tag or the name.
     source = OciLayoutSource(write(layout_files({"1.2": image})))
 
     assert [found.name for found in source.images("1.2")] == [None]
@@ -199,7 +199,7 @@ def test_schema_1_manifest_is_rejected_with_location_and_advice(write: Write) ->
 
 
 def test_deeply_nested_indexes_are_rejected(write: Write) -> None:
-    # A digest cannot be in what it names, so a circle can only be feigned: by depth.
+    # Content cannot contain its own digest, so a cycle is impossible; only deep nesting is.
     nested = make_image()
     for _level in range(10):
         nested = make_index({"linux/amd64": nested})
@@ -231,12 +231,12 @@ def test_damaged_index_json_is_rejected(write: Write, index: bytes) -> None:
         OciLayoutSource(write({"index.json": index}))
 
 
-@pytest.mark.parametrize("place", ["index.json", "blobs", "blobs/sha256", "config"])
+@pytest.mark.parametrize("name", ["index.json", "blobs", "blobs/sha256", "config"])
 @pytest.mark.parametrize("target", ["absolute", "relative"])
-def test_link_in_layout_is_rejected(folder: Path, image: Image, place: str, target: str) -> None:
+def test_link_in_layout_is_rejected(folder: Path, image: Image, name: str, target: str) -> None:
     write_layout(folder, {"app": image})
     config = blob(digest_of(image.config), image.config)
-    link = folder / (f"blobs/{config.digest.replace(':', '/')}" if place == "config" else place)
+    link = folder / (f"blobs/{config.digest.replace(':', '/')}" if name == "config" else name)
     outside = folder.parent / "outside"
     link.rename(outside)
     link.symlink_to(outside if target == "absolute" else os.path.relpath(outside, link.parent))
@@ -256,11 +256,11 @@ def test_link_to_layout_is_followed(folder: Path, image: Image) -> None:
 def test_special_file_in_layout_is_rejected_unread(folder: Path, image: Image, make: Callable[[Path], None]) -> None:
     write_layout(folder, {"app": image})
     config = blob(digest_of(image.config), image.config)
-    place = folder / f"blobs/{config.digest.replace(':', '/')}"
-    place.unlink()
-    make(place)
+    path = folder / f"blobs/{config.digest.replace(':', '/')}"
+    path.unlink()
+    make(path)
 
-    with pytest.raises(SourceError, match=rf"{place} is not a regular file"):
+    with pytest.raises(SourceError, match=rf"{path} is not a regular file"):
         read_image(OciLayoutSource(FolderFiles(folder)), image.root)
 
 
