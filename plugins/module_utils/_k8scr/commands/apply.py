@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
-from ..objects.client import ObjectClient
-from ..objects.definitions import describe, essence, read_given, shown
-from ..objects.readiness import Explainer, state_of
+from ..objects.client import KubernetesClient
+from ..objects.definitions import display_name, read_options, redact_secret, without_server_fields
+from ..objects.diagnostics import Diagnostics
+from ..objects.readiness import readiness_of
 from ..transport.cluster import connect
 from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
@@ -91,9 +92,9 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: The options lead to no cluster.
     """
     settings = ApplySettings.from_options(options)
-    definitions = read_given(options["definition"], options["src"])
+    definitions = read_options(options["definition"], options["src"])
     with connect(settings.cluster) as cluster:
-        client = ObjectClient(cluster)
+        client = KubernetesClient(cluster)
         applier = Applier(client, check_mode, settings.namespace, settings.force, settings.keep_existing)
         return _run(applier, definitions, settings, check_mode)
 
@@ -152,19 +153,19 @@ class Outcome:
             "name": self.definition["metadata"]["name"],
             "namespace": self.namespace,
             "action": self.action,
-            "object": shown(essence(self.after or self.before)),
+            "object": redact_secret(without_server_fields(self.after or self.before)),
         }
 
     @property
     def diff(self) -> dict[str, Any]:
         """What ``--diff`` shows."""
-        before, after = essence(self.before), essence(self.after)
-        name = describe(self.definition, self.namespace)
+        before, after = without_server_fields(self.before), without_server_fields(self.after)
+        name = display_name(self.definition, self.namespace)
         return {
             "before_header": name,
             "after_header": name,
-            "before": shown(before, after, "before"),
-            "after": shown(after, before, "after"),
+            "before": redact_secret(before, after, "before"),
+            "after": redact_secret(after, before, "after"),
         }
 
 
@@ -181,7 +182,7 @@ class Applier:
 
     def __init__(
         self,
-        client: ObjectClient,
+        client: KubernetesClient,
         check_mode: bool = False,
         namespace: str = "default",
         force: bool = False,
@@ -223,7 +224,7 @@ class Applier:
         Raises:
             ApiServerError: The API server refuses it.
         """
-        kind = self._client.kind(definition["apiVersion"], definition["kind"])
+        kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
         if kind is None:
             return Outcome("unchanged", definition, None, {}, {})
         namespace = self._place(definition, kind.namespaced)
@@ -269,7 +270,7 @@ class Applier:
                 if poll.expired:
                     finalizers = ", ".join(item["metadata"].get("finalizers") or [])
                     because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
-                    name = describe(outcome.definition, outcome.namespace)
+                    name = display_name(outcome.definition, outcome.namespace)
                     raise ClusterError(f"{name} is still there after {timeout:g} s{because}")
                 poll.pause()
 
@@ -285,7 +286,7 @@ class Applier:
         if before is None:
             action = "created"
         else:
-            action = "unchanged" if essence(before) == essence(after) else "updated"
+            action = "unchanged" if without_server_fields(before) == without_server_fields(after) else "updated"
         return Outcome(action, definition, namespace, before or {}, after)
 
     def _create(self, kind: Any, definition: Mapping[str, Any], namespace: str | None) -> Outcome:
@@ -304,14 +305,14 @@ class Applier:
         """Whether a dry run failed only because nothing makes the namespace in check mode."""
         if not self._check_mode or error.status != 404 or namespace is None:
             return False
-        namespaces = self._client.kind("v1", "Namespace")
+        namespaces = self._client.find_kind("v1", "Namespace")
         return self._client.get(namespaces, namespace, None) is None
 
     def _kind(self, definition: Mapping[str, Any]) -> Any | None:
         """How the cluster serves the definition's kind; None for one that only a real run would have made."""
         poll = Poll(_KIND_TIMEOUT)
         while True:
-            kind = self._client.kind(definition["apiVersion"], definition["kind"])
+            kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
             if kind is not None:
                 return kind
             promised = _group_kind(definition) in self._promised
@@ -336,23 +337,23 @@ class Applier:
         return definition["metadata"].get("namespace") or self._namespace
 
     def _wait_ready(self, outcome: Outcome, poll: Poll) -> None:
-        name = describe(outcome.definition, outcome.namespace)
+        name = display_name(outcome.definition, outcome.namespace)
         while True:
             item = self._look(outcome)
             if item is None:
                 raise ClusterError(f"{name} was deleted by someone else while it was getting ready")
-            state = state_of(item)
+            state = readiness_of(item)
             if state.ready or self._binds_later(item):
                 return
-            if state.hopeless or poll.expired:
-                why = Explainer(self._client).why(item)
-                within = "" if state.hopeless else f" within {poll.seconds:g} s"
+            if state.terminal or poll.expired:
+                why = Diagnostics(self._client).reasons(item)
+                within = "" if state.terminal else f" within {poll.seconds:g} s"
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(f"{name} did not get ready{within}: {state.progress}{said}")
             poll.pause()
 
     def _look(self, outcome: Outcome) -> dict[str, Any] | None:
-        kind = self._client.kind(outcome.definition["apiVersion"], outcome.definition["kind"])
+        kind = self._client.find_kind(outcome.definition["apiVersion"], outcome.definition["kind"])
         if kind is None:
             return None
         return self._client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
@@ -362,7 +363,7 @@ class Applier:
         storage_class = (item.get("spec") or {}).get("storageClassName")
         if item.get("kind") != "PersistentVolumeClaim" or not storage_class:
             return False
-        kind = self._client.kind("storage.k8s.io/v1", "StorageClass")
+        kind = self._client.find_kind("storage.k8s.io/v1", "StorageClass")
         try:
             found = self._client.get(kind, storage_class, None)
         except ApiServerError:

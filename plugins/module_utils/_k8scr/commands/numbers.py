@@ -30,14 +30,15 @@ BOUNDS = {
 """The smallest and the largest value of each numeric option."""
 
 
-def read_number(options: Mapping[str, Any], name: str) -> int:
-    """Return the value of a numeric option.
+def read_number(options: Mapping[str, Any], name: str, largest: int | None = None) -> int:
+    """Return the value of a numeric option, which may have another ``largest`` value in one task.
 
     Raises:
         InputError: The value is out of bounds.
     """
     value: int = options[name]
-    smallest, largest = BOUNDS[name]
+    smallest, upper = BOUNDS[name]
+    largest = upper if largest is None else largest
     if not smallest <= value <= largest:
         raise InputError(f"{name} is {value!s:.80}", f"The allowed range is {smallest} to {largest}")
     return value

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
 from ..http.retry import Retries
-from ..objects.client import ObjectClient
-from ..objects.readiness import Explainer
+from ..objects.client import KubernetesClient
+from ..objects.diagnostics import Diagnostics
 from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
@@ -120,8 +120,8 @@ def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
 
 def _why(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
-        client = ObjectClient(cluster, Retries(0.0))
-        item = client.get(client.kind("v1", "Pod"), pod, namespace)
+        client = KubernetesClient(cluster, Retries(0.0))
+        item = client.get(client.find_kind("v1", "Pod"), pod, namespace)
     except K8scrError:
         return ""
-    return Explainer(client).why({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"
+    return Diagnostics(client).reasons({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"

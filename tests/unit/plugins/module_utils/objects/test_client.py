@@ -17,7 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     UnreachableError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.client import ObjectClient
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.client import KubernetesClient
 from kubernetes.client.exceptions import ApiException
 
 POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}}
@@ -59,14 +59,14 @@ def dynamic(monkeypatch: pytest.MonkeyPatch) -> Dynamic:
 
 
 @pytest.fixture
-def objects(dynamic: Dynamic) -> ObjectClient:
+def objects(dynamic: Dynamic) -> KubernetesClient:
     """The client of objects, which does not really wait."""
     cluster: Any = SimpleNamespace(adapter=SimpleNamespace(server_name="the API server"), api_client=lambda: None)
-    return ObjectClient(cluster, Retries(60, sleep=lambda _seconds: None))
+    return KubernetesClient(cluster, Retries(60, sleep=lambda _seconds: None))
 
 
 @pytest.mark.parametrize("error", [response(429), response(500), response(503), LOST, UNREACHABLE])
-def test_apply_is_retried_after_transient_error(objects: ObjectClient, dynamic: Dynamic, error: Exception) -> None:
+def test_apply_is_retried_after_transient_error(objects: KubernetesClient, dynamic: Dynamic, error: Exception) -> None:
     dynamic.errors = [error, error]
 
     assert objects.apply(KIND, POD, "default", dry_run=False, force=False) == POD
@@ -74,10 +74,12 @@ def test_apply_is_retried_after_transient_error(objects: ObjectClient, dynamic: 
 
 
 @pytest.mark.parametrize("error", [response(403), response(409), response(422)])
-def test_apply_is_not_retried_after_permanent_error(objects: ObjectClient, dynamic: Dynamic, error: Exception) -> None:
+def test_apply_is_not_retried_after_permanent_error(
+    objects: KubernetesClient, dynamic: Dynamic, error: Exception
+) -> None:
     dynamic.errors = [error]
 
-    with pytest.raises(ApiServerError, match="the API server refused to apply"):
+    with pytest.raises(ApiServerError, match="the API server rejected the request to apply"):
         objects.apply(KIND, POD, "default", dry_run=False, force=False)
 
     assert dynamic.requests == 1
@@ -85,7 +87,7 @@ def test_apply_is_not_retried_after_permanent_error(objects: ObjectClient, dynam
 
 @pytest.mark.parametrize("error", [response(429), response(503), UNREACHABLE])
 def test_create_is_retried_after_request_that_was_not_carried_out(
-    objects: ObjectClient, dynamic: Dynamic, error: Exception
+    objects: KubernetesClient, dynamic: Dynamic, error: Exception
 ) -> None:
     dynamic.errors = [error]
 
@@ -94,7 +96,7 @@ def test_create_is_retried_after_request_that_was_not_carried_out(
 
 @pytest.mark.parametrize("error", [response(500), LOST])
 def test_create_is_not_retried_after_request_that_may_be_carried_out(
-    objects: ObjectClient, dynamic: Dynamic, error: Exception
+    objects: KubernetesClient, dynamic: Dynamic, error: Exception
 ) -> None:
     dynamic.errors = [error]
 
@@ -109,6 +111,6 @@ def test_retry_waits_as_long_as_api_server_asks(dynamic: Dynamic) -> None:
     cluster: Any = SimpleNamespace(adapter=SimpleNamespace(server_name="the API server"), api_client=lambda: None)
     dynamic.errors = [response(429, **{"Retry-After": "7"})]
 
-    ObjectClient(cluster, Retries(60, sleep=slept.append)).get(KIND, "app", None)
+    KubernetesClient(cluster, Retries(60, sleep=slept.append)).get(KIND, "app", None)
 
     assert slept == [7]
