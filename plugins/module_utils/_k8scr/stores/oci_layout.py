@@ -22,7 +22,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verify_content
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, load_json_object, parse_manifest
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, parse_manifest
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -82,27 +82,7 @@ class OciLayoutSource:
         """See :class:`ImageSource`."""
         from .layout_referrers import LayoutReferrers
 
-        return LayoutReferrers(self)
-
-    @cached_property
-    def with_subject(self) -> dict[str, list[Manifest]]:
-        """The manifests in ``index.json`` that refer to another manifest, by the digest of that manifest.
-
-        Raises:
-            DigestMismatchError: A manifest does not match its digest.
-        """
-        found: dict[str, list[Manifest]] = {}
-        for entry in dict.fromkeys(self.entries):
-            try:
-                manifest = self.fetch_manifest(entry)
-            except SourceError:
-                # The manifest is missing (layouts can be sparse), or the entry is not a manifest.
-                continue
-            subject = load_json_object(manifest.content, "the manifest").get("subject")
-            digest = subject.get("digest") if isinstance(subject, dict) else None
-            if isinstance(digest, str):
-                found.setdefault(digest, []).append(manifest)
-        return found
+        return LayoutReferrers(self.entries, self)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """See :meth:`ImageSource.fetch_manifest`."""

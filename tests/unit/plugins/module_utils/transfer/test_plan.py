@@ -35,7 +35,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layou
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, ImagePlan, plan_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from unit.plugins.module_utils.support.images import (
@@ -72,7 +71,7 @@ def layout_copy(
 
 def plan(*copies: ImageCopy) -> list[ImagePlan]:
     """Plan copies, with one request at a time; raise the first error."""
-    plans = plan_images(list(map(job_of, copies)), 1, False, Listener())
+    plans = plan_images(list(map(job_of, copies)), 1, check_mode=False)
     return raise_first_error(plans)
 
 
