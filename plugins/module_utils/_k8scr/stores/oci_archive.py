@@ -69,11 +69,9 @@ class OciArchiveDestination:
         self._blobs = VerifiedBlobs(self._old.files) if self._old else None
 
     def resolve(self, tag: str) -> Descriptor | None:
-        """See :meth:`ImageDestination.resolve`."""
         return find_entry(self.entries, tag)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`."""
         if descriptor.digest in self._manifests:
             return self._manifests[descriptor.digest]
         if self._old is None:
@@ -102,16 +100,13 @@ class OciArchiveDestination:
         return self._old is not None and self._old.is_whole(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`."""
         is_entry = find_entry(self.entries, descriptor.digest) is not None
         return is_entry and self._old is not None and self._old.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`."""
         return self._blobs is not None and self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """See :meth:`ImageDestination.put_blob`."""
         writer = self._open_writer()
         name = blob_path(descriptor.digest)
         start, size = writer.left_over.pop(name, (0, 0))
@@ -125,18 +120,15 @@ class OciArchiveDestination:
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`."""
         with self._lock:
             self._manifests[manifest.descriptor.digest] = manifest
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
             self.entries = with_entry(self.entries, root.descriptor, tag)
 
     def commit(self) -> None:
-        """See :meth:`DestinationStore.commit`."""
         if self._manifests:
             writer = self._open_writer()
             kept = self._reachable()
@@ -156,14 +148,12 @@ class OciArchiveDestination:
             self._writer = None
 
     def abandon(self, resumable: bool = False) -> bool:
-        """See :meth:`DestinationStore.abandon`."""
         if self._writer:
             self._writer.abandon(keep=resumable)
             self._writer = None
         return True
 
     def close(self) -> None:
-        """See :meth:`DestinationStore.close`."""
         self.abandon()
         if self._old:
             self._old.close()

@@ -79,13 +79,11 @@ class OciLayoutSource:
 
     @cached_property
     def referrers(self) -> LayoutReferrers:
-        """See :class:`ImageSource`."""
         from .layout_referrers import LayoutReferrers
 
         return LayoutReferrers(self.entries, self)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
         path = blob_path(descriptor.digest)
         if self.files.size(path) is None:
             raise MissingManifestError(*self._missing("manifest", descriptor))
@@ -115,12 +113,10 @@ class OciLayoutSource:
             return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageSource.has_blob`."""
         return self.files.size(blob_path(descriptor.digest)) == descriptor.size
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
         path = blob_path(descriptor.digest)
         size = self.files.size(path)
         if size is None:
@@ -134,7 +130,6 @@ class OciLayoutSource:
             yield blocks
 
     def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
         self.files.close()
 
     def _missing(self, kind: str, descriptor: Descriptor) -> tuple[str, str]:
@@ -203,11 +198,9 @@ class OciLayoutDestination:
                     raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
 
     def resolve(self, tag: str) -> Descriptor | None:
-        """See :meth:`ImageDestination.resolve`."""
         return find_entry(self._entries, tag)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`."""
         return self._source.fetch_manifest(descriptor)
 
     def require_support(self, manifest: Manifest) -> None:
@@ -225,16 +218,13 @@ class OciLayoutDestination:
         return self._source.is_whole(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`."""
         is_entry = find_entry(self._entries, descriptor.digest) is not None
         return is_entry and self._source.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`."""
         return self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """See :meth:`ImageDestination.put_blob`."""
         self._start()
         path = self.folder / blob_path(descriptor.digest)
         with write_errors(path):
@@ -243,12 +233,10 @@ class OciLayoutDestination:
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`."""
         self._start()
         self._write(blob_path(manifest.descriptor.digest), manifest.content)
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
             self._entries = with_entry(self._entries, root.descriptor, tag)
