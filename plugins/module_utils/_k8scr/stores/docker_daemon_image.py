@@ -142,12 +142,7 @@ class DockerDaemonDestination:
         manifest = source.fetch_manifest(image.root)
         if manifest.config is None:
             platform = self._engine.platform()
-            matching = [
-                child
-                for child in manifest.manifests
-                if child.platform
-                and (child.platform.os, child.platform.architecture) == (platform.os, platform.architecture)
-            ]
+            matching = [child for child in manifest.manifests if child.platform and platform.includes(child.platform)]
             if not matching:
                 known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
                 raise DestinationError(

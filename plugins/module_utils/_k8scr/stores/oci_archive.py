@@ -17,14 +17,13 @@ from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verified
-from ..oci.interfaces import Capabilities, ImageSource
-from ..oci.manifest import Manifest, is_nondistributable
+from ..oci.manifest import Manifest
 from .oci_index import blob_path, entry_names, find_entry, layout_files, with_entry
-from .oci_layout import OciLayoutSource, VerifiedBlobs
+from .oci_layout import LayoutDestination, OciLayoutSource, VerifiedBlobs
 from .reachable import reachable
 
 
-class OciArchiveDestination:
+class OciArchiveDestination(LayoutDestination):
     """An OCI archive as a destination of images.
 
     A commit writes a new archive and renames it to the archive's path. All content of the existing archive that is
@@ -33,9 +32,6 @@ class OciArchiveDestination:
     Raises:
         DestinationError: Another kind of file exists at the path.
     """
-
-    repository = ""
-    capabilities = Capabilities(commits=True, referrers=True)
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,18 +64,12 @@ class OciArchiveDestination:
         self.entries = list(self._old.entries) if self._old else []
         self._blobs = VerifiedBlobs(self._old.files) if self._old else None
 
-    def resolve(self, tag: str) -> Descriptor | None:
-        return find_entry(self.entries, tag)
-
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         if descriptor.digest in self._manifests:
             return self._manifests[descriptor.digest]
         if self._old is None:
             raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
         return self._old.fetch_manifest(descriptor)
-
-    def fallback_referrers(self, subject: str) -> None:
-        """An OCI archive lists referrers in its ``index.json``."""
 
     def require_support(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.require_support`.
@@ -90,10 +80,6 @@ class OciArchiveDestination:
         if not self._addable:
             self._reachable()
             self._addable = True
-
-    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`. An archive accepts nondistributable layers that the source has."""
-        return not is_nondistributable(blob) or source.has_blob(blob)
 
     def is_whole(self, root: Descriptor) -> bool:
         """See :meth:`ImageDestination.is_whole`. An archive can be sparse."""
