@@ -105,7 +105,7 @@ def test_push_names_registry_when_headers_are_invalid(task: Task, hostile: Hosti
 
     message = message_of_push(task, hostile, images.ensure("busybox"))
 
-    assert "asking Pod hostile failed" in message
+    assert "the request to Pod hostile failed" in message
     assert "is not valid HTTP" in message
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make a cluster have the objects that someone asks for, and say exactly what that changed."""
+"""Apply or delete objects in a cluster, and report the changes."""
 
 from __future__ import annotations
 
@@ -82,14 +82,15 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Args:
         options: The parameters of ``k8scr_apply``.
-        check_mode: Whether to only say what would happen.
+        check_mode: Whether to only report the changes.
 
     Returns:
-        ``changed``, ``objects`` and ``diff``; ``failed`` and ``msg`` too when an object failed, with what had become
-        of those before it.
+        ``changed``, ``objects`` and ``diff``; if an object failed, also ``failed`` and ``msg``, with the objects before
+        it.
 
     Raises:
-        ClusterError: The options lead to no cluster.
+        ClusterError: No cluster is configured, or its configuration cannot be used.
+        InputError: An option or a definition is invalid.
     """
     settings = ApplySettings.from_options(options)
     definitions = read_options(options["definition"], options["src"])
@@ -123,14 +124,14 @@ def _run(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object.
+    """The result of one object.
 
     Attributes:
-        action: ``created``, ``updated``, ``unchanged`` or ``deleted``; in check mode what would be.
-        definition: The object as it was asked for.
-        namespace: Its namespace, or None where it has none.
-        before: The object as it was, empty if it was not.
-        after: The object as it is, empty if it is not any more.
+        action: ``created``, ``updated``, ``unchanged`` or ``deleted``; in check mode the planned action.
+        definition: The object's definition.
+        namespace: Its namespace; None if it has none.
+        before: The object before the action; empty if it did not exist.
+        after: The object after the action; empty if it does not exist.
     """
 
     action: str
@@ -141,12 +142,12 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether something changed."""
+        """Whether the object changed."""
         return self.action != "unchanged"
 
     @property
     def result(self) -> dict[str, Any]:
-        """The entry of a module's result; no secrets."""
+        """The entry in the module's result, without secrets."""
         return {
             "api_version": self.definition["apiVersion"],
             "kind": self.definition["kind"],
@@ -158,7 +159,7 @@ class Outcome:
 
     @property
     def diff(self) -> dict[str, Any]:
-        """What ``--diff`` shows."""
+        """The entry for ``--diff``."""
         before, after = without_server_fields(self.before), without_server_fields(self.after)
         name = display_name(self.definition, self.namespace)
         return {
@@ -174,10 +175,10 @@ class Applier:
 
     Args:
         client: The cluster's objects.
-        check_mode: Whether to only say what would happen; the API server is asked to try it (dry run).
-        namespace: For objects that need a namespace and name none.
-        force: Whether to take over fields that others manage.
-        keep_existing: Whether an object that exists is left as it is.
+        check_mode: Whether to only report the changes, with a dry run of the API server.
+        namespace: The namespace of objects without one.
+        force: Whether to take over fields of other field managers.
+        keep_existing: Whether existing objects stay unchanged.
     """
 
     def __init__(
@@ -193,20 +194,20 @@ class Applier:
         self._namespace = namespace
         self._force = force
         self._keep_existing = keep_existing
-        self._promised: dict[tuple[str, str], bool] = {}
+        self._planned_kinds: dict[tuple[str, str], bool] = {}
 
     def apply(self, definition: Mapping[str, Any]) -> Outcome:
-        """Make one object be as its definition says.
+        """Create or update one object.
 
         Raises:
-            ApiServerError: The API server refuses it.
+            ApiServerError: The API server rejects it.
             InputError: The cluster does not know its kind.
         """
         kind = self._kind(definition)
         if kind is None:
-            namespaced = self._promised[_group_kind(definition)]
-            return Outcome("created", definition, self._place(definition, namespaced), {}, definition)
-        namespace = self._place(definition, kind.namespaced)
+            namespaced = self._planned_kinds[_group_kind(definition)]
+            return Outcome("created", definition, self._namespace_of(definition, namespaced), {}, definition)
+        namespace = self._namespace_of(definition, kind.namespaced)
         name = definition["metadata"]["name"]
         before = self._client.get(kind, name, namespace)
         if before is not None and self._keep_existing:
@@ -215,19 +216,19 @@ class Applier:
             outcome = self._create(kind, definition, namespace)
         else:
             outcome = self._apply(kind, definition, namespace, before)
-        self._remember(definition)
+        self._remember_kind(definition)
         return outcome
 
     def delete(self, definition: Mapping[str, Any]) -> Outcome:
-        """Make one object not be there.
+        """Delete one object.
 
         Raises:
-            ApiServerError: The API server refuses it.
+            ApiServerError: The API server rejects it.
         """
         kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
         if kind is None:
             return Outcome("unchanged", definition, None, {}, {})
-        namespace = self._place(definition, kind.namespaced)
+        namespace = self._namespace_of(definition, kind.namespaced)
         name = definition["metadata"]["name"]
         before = self._client.get(kind, name, namespace)
         if before is None:
@@ -236,28 +237,28 @@ class Applier:
         return Outcome("deleted", definition, namespace, before, {})
 
     def wait_ready(self, outcomes: Sequence[Outcome], timeout: float) -> None:
-        """Wait until applied objects do what they are there for.
+        """Wait until applied objects are ready.
 
         Args:
-            outcomes: What :meth:`apply` returned.
-            timeout: Seconds for all of them together.
+            outcomes: The results of :meth:`apply`.
+            timeout: Seconds for all objects together.
 
         Raises:
-            ClusterError: One does not get ready; the message holds the cluster's reasons.
+            ClusterError: An object does not become ready; the message has the reasons of the cluster.
         """
         poll = Poll(timeout)
         for outcome in outcomes:
             self._wait_ready(outcome, poll)
 
     def wait_gone(self, outcomes: Sequence[Outcome], timeout: float) -> None:
-        """Wait until deleted objects are no longer there.
+        """Wait until deleted objects no longer exist.
 
         Args:
-            outcomes: What :meth:`delete` returned.
-            timeout: Seconds for all of them together.
+            outcomes: The results of :meth:`delete`.
+            timeout: Seconds for all objects together.
 
         Raises:
-            ClusterError: One stays.
+            ClusterError: An object still exists at the end.
         """
         poll = Poll(timeout)
         for outcome in outcomes:
@@ -302,7 +303,7 @@ class Applier:
         return Outcome("created", definition, namespace, {}, after)
 
     def _would_exist(self, error: ApiServerError, namespace: str | None) -> bool:
-        """Whether a dry run failed only because nothing makes the namespace in check mode."""
+        """Whether a dry run failed only because check mode does not create the namespace."""
         if not self._check_mode or error.status != 404 or namespace is None:
             return False
         namespaces = self._client.find_kind("v1", "Namespace")
@@ -315,7 +316,7 @@ class Applier:
             kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
             if kind is not None:
                 return kind
-            promised = _group_kind(definition) in self._promised
+            promised = _group_kind(definition) in self._planned_kinds
             if promised and self._check_mode:
                 return None
             if not promised or poll.expired:
@@ -325,13 +326,13 @@ class Applier:
                 )
             poll.pause()
 
-    def _remember(self, definition: Mapping[str, Any]) -> None:
+    def _remember_kind(self, definition: Mapping[str, Any]) -> None:
         if definition["kind"] == "CustomResourceDefinition":
             spec = definition.get("spec") or {}
             kind = (spec.get("names") or {}).get("kind", "")
-            self._promised[spec.get("group", ""), kind] = spec.get("scope") == "Namespaced"
+            self._planned_kinds[spec.get("group", ""), kind] = spec.get("scope") == "Namespaced"
 
-    def _place(self, definition: Mapping[str, Any], namespaced: bool) -> str | None:
+    def _namespace_of(self, definition: Mapping[str, Any], namespaced: bool) -> str | None:
         if not namespaced:
             return None
         return definition["metadata"].get("namespace") or self._namespace
@@ -341,7 +342,7 @@ class Applier:
         while True:
             item = self._look(outcome)
             if item is None:
-                raise ClusterError(f"{name} was deleted by someone else while it was getting ready")
+                raise ClusterError(f"{name} was deleted before it was ready")
             state = readiness_of(item)
             if state.ready or self._binds_later(item):
                 return
@@ -359,7 +360,7 @@ class Applier:
         return self._client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
 
     def _binds_later(self, item: Mapping[str, Any]) -> bool:
-        """Whether this is a volume claim that gets its volume with the first Pod that uses it."""
+        """Whether this is a PersistentVolumeClaim that is bound when the first Pod uses it."""
         storage_class = (item.get("spec") or {}).get("storageClassName")
         if item.get("kind") != "PersistentVolumeClaim" or not storage_class:
             return False

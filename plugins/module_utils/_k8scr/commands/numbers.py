@@ -30,15 +30,14 @@ BOUNDS = {
 """The smallest and the largest value of each numeric option."""
 
 
-def read_number(options: Mapping[str, Any], name: str, largest: int | None = None) -> int:
-    """Return the value of a numeric option, which may have another ``largest`` value in one task.
+def read_number(options: Mapping[str, Any], name: str) -> int:
+    """Return the value of a numeric option.
 
     Raises:
         InputError: The value is out of bounds.
     """
     value: int = options[name]
-    smallest, upper = BOUNDS[name]
-    largest = upper if largest is None else largest
+    smallest, largest = BOUNDS[name]
     if not smallest <= value <= largest:
         raise InputError(f"{name} is {value!s:.80}", f"The allowed range is {smallest} to {largest}")
     return value

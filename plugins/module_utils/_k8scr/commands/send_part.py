@@ -24,8 +24,7 @@ def run_send_part(module: AnsibleModule) -> dict[str, Any]:
         K8scrError: A parameter is not valid, or the file cannot be read or written.
     """
     parameters = module.params
-    size = read_number(parameters, "size")
-    offset = read_number(parameters, "offset", largest=size)
+    size, offset = read_number(parameters, "size"), read_number(parameters, "offset")
     transfer = FileTransfer(Path(parameters["dest"]), size, parse_digest(parameters["digest"]))
     if not parameters["piece"]:
         return {"changed": False, **asdict(transfer.state())}

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class LayoutReferrers:
-    """Referrers from entries of ``index.json``: those with a subject, and the index with the fallback tag."""
+    """Referrers in ``index.json``: entries with a subject, and the index with the fallback tag."""
 
     def __init__(self, layout: OciLayoutSource) -> None:
         self._layout = layout

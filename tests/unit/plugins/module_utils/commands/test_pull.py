@@ -178,7 +178,7 @@ def test_a_full_disk_leaves_the_archive_that_was_there(
 
     result = pull({"name": "team/app:1", "dest": f"{transport}:{tmp_path}/app.tar"})
 
-    assert "app.tar cannot be written: File too large. What was there before is unchanged" in result["msg"]
+    assert "app.tar cannot be written: File too large. The previous content is unchanged" in result["msg"]
     assert (tmp_path / "app.tar").read_bytes() == before
     assert list(tmp_path.iterdir()) == [tmp_path / "app.tar"]
 
@@ -240,7 +240,7 @@ def test_an_index_for_docker_fails_with_what_can_be_had_instead(
     refused = pull({"name": "team/app:1", "dest": dest})
     pull({"name": "team/app:1", "dest": dest, "platforms": ["linux/amd64"]})
 
-    assert "choose one with platforms (linux/amd64, linux/arm64)" in refused["msg"]
+    assert "select one with platforms (linux/amd64, linux/arm64)" in refused["msg"]
     assert json.loads(read_tar(tmp_path / "app.tar")["manifest.json"])[0]["RepoTags"] == ["docker.io/team/app:1"]
 
 
@@ -392,7 +392,7 @@ def test_a_place_that_cannot_be_written_to_fails_its_images_alone(
     )
 
     assert [pulled.get("error", "").partition(".")[0] for pulled in result["images"]] == [
-        f"{tmp_path} has files and is no OCI layout",
+        f"{tmp_path} has files but no OCI layout",
         f"the folder {tmp_path}/lacking does not exist",
         "",
     ]

@@ -285,7 +285,7 @@ def test_a_layer_that_is_missing_fails_its_image_alone(
 
     assert result["changed"] is True
     assert [pushed["changed"] for pushed in result["images"]] == [False, True]
-    assert f"lacks the blob {image.layers[0]}" in result["images"][0]["error"]
+    assert f"does not have the blob {image.layers[0]}" in result["images"][0]["error"]
     assert server.digest_of("library/one", "1") is None
     assert server.digest_of("library/two", "1") == other_image.digest
 

@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     K8scrError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import SourceImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
@@ -237,7 +237,7 @@ def archive_job(tmp_path: Path, image: Image, name: str) -> ImageJob:
     """Return the job that writes an image of a layout to the archive ``app.tar``."""
     folder = write_layout(tmp_path / name, {name: image})
     destination = OciArchiveDestination(tmp_path / "app.tar")
-    copy = ImageCopy(OciLayoutSource(Folder(folder)), SourceImage(image.root), destination, name)
+    copy = ImageCopy(OciLayoutSource(FolderFiles(folder)), SourceImage(image.root), destination, name)
     return ImageJob(name, copy, name)
 
 

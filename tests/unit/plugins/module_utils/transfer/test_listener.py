@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
@@ -73,7 +73,7 @@ def recorder() -> Recorder:
 def job(folder: Path, image: Image, destination: ImageDestination, name: str) -> ImageJob:
     """Return the job that copies an image of a new layout."""
     write_layout(folder / name, {"image": image})
-    source = OciLayoutSource(Folder(folder / name))
+    source = OciLayoutSource(FolderFiles(folder / name))
     return ImageJob(name, ImageCopy(source, SourceImage(image.root), destination, "1"), f"{name}:1")
 
 

@@ -268,7 +268,7 @@ def test_a_digest_in_the_playbook_that_is_not_the_locked_one_is_refused(
         (b"\xff", "it is not JSON"),
         (b"[]", "it is not a JSON object"),
         (encode({"a:1": "latest"}), "'latest' is not a digest"),
-        (encode({"A:1": digest_of(b"")}), "'A:1' is not the name of an image"),
+        (encode({"A:1": digest_of(b"")}), "'A:1' is not a valid image name"),
         (encode({"a:1": 7}), "a int is not a digest"),
     ],
 )

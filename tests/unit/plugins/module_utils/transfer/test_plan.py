@@ -18,7 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     RegistryError,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
@@ -67,7 +67,7 @@ def layout_copy(
 ) -> ImageCopy:
     """Return the copy of an image from a new layout."""
     write_layout(folder, {"image": image}, leave_out)
-    return ImageCopy(OciLayoutSource(Folder(folder)), SourceImage(image.root), destination, tag)
+    return ImageCopy(OciLayoutSource(FolderFiles(folder)), SourceImage(image.root), destination, tag)
 
 
 def plan(*copies: ImageCopy) -> list[ImagePlan]:
@@ -308,7 +308,7 @@ def test_a_blob_whose_first_copy_failed_is_sent_by_the_next_image(
 
     failed, result = transfer(first, second)
 
-    assert f"lacks the blob {image.layers[0]}" in str(failed.error)
+    assert f"does not have the blob {image.layers[0]}" in str(failed.error)
     assert result.error is None
 
     assert server.digest_of(repositories[0], "1") is None
@@ -415,7 +415,7 @@ def test_a_manifest_that_the_registry_lacks_stops_the_copy_before_anything_is_wr
     server.fill("app", "1", multi)
     del server.manifests["app"][multi.manifest["manifests"][1]["digest"]]
 
-    with pytest.raises(SourceError, match=r"lacks the image for linux/arm64, manifest"):
+    with pytest.raises(SourceError, match=r"has no image for linux/arm64: manifest"):
         run(registry_copy(registry, multi, OciLayoutDestination(tmp_path / "layout")))
 
     assert not (tmp_path / "layout").exists()
@@ -426,7 +426,7 @@ def test_what_a_destination_cannot_keep_is_told_before_anything_is_fetched(
 ) -> None:
     server.fill("app", "1", multi)
 
-    with pytest.raises(DestinationError, match="a Docker archive holds one"):
+    with pytest.raises(DestinationError, match="a Docker archive can store only one"):
         plan(registry_copy(registry, multi, DockerArchiveDestination(tmp_path / "app.tar")))
 
     assert not [request for request in server.requests if "/blobs/" in request.path]

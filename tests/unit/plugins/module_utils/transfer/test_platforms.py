@@ -123,8 +123,8 @@ def test_other_platforms_need_not_be_there(push: Push, tmp_path: Path, many: Ima
 
     assert push(wanted(tmp_path, "linux/amd64", "linux/arm64"))["changed"]
     assert error_of(push(f"oci:{tmp_path}:app:1")) == (
-        f"the folder {tmp_path} lacks the image for linux/arm, manifest {parts['linux/arm'].digest}."
-        " Ask for what it has with platforms: [linux/amd64, linux/arm64]."
+        f"the folder {tmp_path} has no image for linux/arm: manifest {parts['linux/arm'].digest} is missing."
+        " Select its existing platforms with platforms: [linux/amd64, linux/arm64]."
     )
 
 
