@@ -26,6 +26,7 @@ from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, unique_jobs
+from ..transfer.listener import Listener, RetryLog
 from ..transfer.report import report
 from .image_entries import PullEntry
 from .pull_settings import PullSettings
@@ -47,17 +48,18 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: The images cannot all be pulled as asked.
     """
     settings = PullSettings.from_options(options)
-    with connect_registry(settings.registry, writes=False) as registry:
-        return {**pull_images(settings, check_mode, registry), "retries": registry.retries.account}
+    log = RetryLog()
+    with connect_registry(settings.registry, writes=False, on_retry=log.retried) as registry:
+        return {**pull_images(settings, check_mode, registry, log), "retries": log.entries}
 
 
-def pull_images(settings: PullSettings, check_mode: bool, registry: Registry) -> dict[str, Any]:
+def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:
     """Pull images from a registry and return the module's result; see :func:`run_pull`."""
     connections = settings.registry.connections
     with ExitStack() as exit_stack:
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
         jobs = PullJobs(registry, settings.qualify, connections, daemon, exit_stack).read(settings.images)
-        return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs))
+        return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs, listener))
 
 
 class PullJobs:

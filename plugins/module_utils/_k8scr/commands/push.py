@@ -27,6 +27,7 @@ from ..stores.location import Location, open_source, parse_location
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, unique_jobs
+from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
@@ -52,15 +53,21 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     settings = PushSettings.from_options(options)
     limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
+    log = RetryLog()
     with (
-        closing(Upstreams(settings.upstreams, *limits)) as upstreams,
-        connect_registry(settings.registry, writes=True) as registry,
+        closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,
+        connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,
     ):
-        return push_images(settings, check_mode, registry, cache_folder(), upstreams)
+        return {**push_images(settings, check_mode, registry, cache_folder(), upstreams, log), "retries": log.entries}
 
 
 def push_images(
-    settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams
+    settings: PushSettings,
+    check_mode: bool,
+    registry: Registry,
+    cache: Path,
+    upstreams: Upstreams,
+    listener: Listener,
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result; see :func:`run_push`."""
     pushed = PushedImages(cache / "pushed", registry.identity)
@@ -75,7 +82,7 @@ def push_images(
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
         reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
         jobs = reader.read(settings.images)
-        results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs)
+        results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs, listener)
     value = report(results)
     if not check_mode:
         for job in (result.plan.job for result in results if not result.error):
@@ -85,7 +92,7 @@ def push_images(
     if lock:
         lock.update(reader.names_of(results))
         _save(lock, value, check_mode)
-    return {**value, "retries": [*registry.retries.account, *upstreams.retries]}
+    return value
 
 
 class PushJobs:

@@ -107,7 +107,7 @@ def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
     """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error or None."""
     request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
+        with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(

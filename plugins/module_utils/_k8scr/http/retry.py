@@ -12,11 +12,8 @@ from __future__ import annotations
 
 import random
 import re
-import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping
-from typing import Any
 
 from ..errors import K8scrError
 
@@ -37,7 +34,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 class Retries:
-    """The retry policy that all requests of a task share, and the summary of their retries.
+    """The retry policy that all requests of a task share.
 
     Args:
         seconds: Seconds to keep retrying a failing request. Progress resets the timer.
@@ -55,9 +52,7 @@ class Retries:
         self.sleep = sleep
         self.has_response = False
         """Whether any request got a response yet."""
-        self._on_retry = on_retry
-        self._lock = threading.Lock()
-        self._counts: Counter[tuple[str, str]] = Counter()
+        self.on_retry = on_retry or _ignore
 
     def begin(self, action: str) -> Attempts:
         """Begin the attempts at one action.
@@ -66,19 +61,6 @@ class Retries:
             action: The action in messages, such as "blob sha256:… to repository team/api".
         """
         return Attempts(self, action)
-
-    def record(self, action: str, reason: str) -> None:
-        """Count a retry and report it to ``on_retry``."""
-        with self._lock:
-            self._counts[action, reason] += 1
-        if self._on_retry:
-            self._on_retry(action, reason)
-
-    @property
-    def account(self) -> list[dict[str, Any]]:
-        """The retried actions with the reason and the number of retries, for a module's result."""
-        with self._lock:
-            return [{"what": action, "why": reason, "times": times} for (action, reason), times in self._counts.items()]
 
 
 class Attempts:
@@ -123,5 +105,9 @@ class Attempts:
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
             raise error
-        self._retries.record(self._action, error.message)
+        self._retries.on_retry(self._action, error.message)
         self._retries.sleep(wait)
+
+
+def _ignore(_action: str, _reason: str) -> None:
+    """Report a retry to no one."""

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,12 +69,15 @@ class RegistrySettings:
 
 
 @contextmanager
-def connect_registry(settings: RegistrySettings, writes: bool) -> Iterator[Registry]:
+def connect_registry(
+    settings: RegistrySettings, writes: bool, on_retry: Callable[[str, str], None] | None = None
+) -> Iterator[Registry]:
     """Open a client of the cluster's registry, without sending a request.
 
     Args:
         settings: The registry.
         writes: Whether the module writes to the registry.
+        on_retry: Called before each retry with the action that failed and the reason.
 
     Raises:
         ClusterError: No cluster is configured, or its configuration is not valid.
@@ -92,7 +95,7 @@ def connect_registry(settings: RegistrySettings, writes: bool) -> Iterator[Regis
             _URL,
             f"the registry in Pod {pod.namespace}/{pod.name}",
             (_CONNECT_TIMEOUT, timeout),
-            Retries(float(settings.retry_timeout)),
+            Retries(float(settings.retry_timeout), on_retry=on_retry),
             ChunkSize(settings.chunk_size),
             Bandwidth(settings.bandwidth) if settings.bandwidth else None,
             records,

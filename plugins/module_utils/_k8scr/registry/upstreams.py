@@ -7,10 +7,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ansible.module_utils.common.warnings import warn
 
@@ -59,6 +59,7 @@ class Upstreams:
         connections: The number of connections to each that stay open.
         timeout: Seconds to wait for the next byte.
         retry_timeout: Seconds to keep retrying a failing request.
+        on_retry: Called before each retry with the action that failed and the reason.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Upstreams:
         connections: int = 4,
         timeout: float = 60.0,
         retry_timeout: float = RETRY_TIMEOUT,
+        on_retry: Callable[[str, str], None] | None = None,
     ) -> None:
         self._settings = settings
         self._connections = connections
         self._timeouts = (_CONNECT_TIMEOUT, timeout)
         self._retry_timeout = retry_timeout
+        self._on_retry = on_retry
         self._registries: dict[str, tuple[Registry, requests.Session]] = {}
         self._unreachable: set[str] = set()
         self._found: dict[Reference, Future[tuple[Repository, SourceImage]]] = {}
@@ -95,11 +98,6 @@ class Upstreams:
             self._found = {
                 reference: workers.submit(self._search, reference) for reference in dict.fromkeys(references)
             }
-
-    @property
-    def retries(self) -> list[dict[str, Any]]:
-        """The retried actions with the reason and the number of retries, for a module's result."""
-        return [entry for registry, _session in self._registries.values() for entry in registry.retries.account]
 
     def close(self) -> None:
         """Close all connections."""
@@ -164,7 +162,8 @@ class Upstreams:
             self._timeouts,
         )
         session = open_session(f"{url}/", adapter)
-        return Registry(session, url, host, self._timeouts, Retries(self._retry_timeout)), session
+        retries = Retries(self._retry_timeout, on_retry=self._on_retry)
+        return Registry(session, url, host, self._timeouts, retries), session
 
     def _settings_of(self, host: str) -> UpstreamSettings:
         return self._settings.get(host.lower(), UpstreamSettings())

@@ -6,6 +6,10 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from typing import Any
+
 from ..oci.descriptor import Descriptor
 from .plan import BlobResult, ImagePlan
 from .report import ImageResult
@@ -32,5 +36,23 @@ class Listener:
     def image_done(self, result: ImageResult) -> None:
         """Receive the final result for an image: copied, unchanged or failed."""
 
-    def retried(self, what: str, why: str) -> None:
-        """Receive that a failed request is sent again."""
+    def retried(self, action: str, reason: str) -> None:
+        """Receive that an action is retried after a failed request."""
+
+
+class RetryLog(Listener):
+    """Counts retries, for a module's result."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._counts: Counter[tuple[str, str]] = Counter()
+
+    def retried(self, action: str, reason: str) -> None:
+        with self._lock:
+            self._counts[action, reason] += 1
+
+    @property
+    def entries(self) -> list[dict[str, Any]]:
+        """The retried actions, each with the reason and the number of retries."""
+        with self._lock:
+            return [{"what": action, "why": reason, "times": times} for (action, reason), times in self._counts.items()]

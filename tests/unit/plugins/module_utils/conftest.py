@@ -19,6 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
@@ -97,8 +98,11 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
     def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         settings = push_settings(*images, **options)
         connections = settings.registry.connections
-        with closing(Upstreams(settings.upstreams, connections, timeout=2.0, retry_timeout=8.0)) as upstreams:
-            return push_images(settings, check_mode, registry, cache, upstreams)
+        log = RetryLog()
+        upstreams = Upstreams(settings.upstreams, connections, timeout=2.0, retry_timeout=8.0, on_retry=log.retried)
+        with closing(upstreams):
+            result = push_images(settings, check_mode, registry, cache, upstreams, log)
+        return {**result, "retries": log.entries}
 
     return run
 
@@ -108,6 +112,6 @@ def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
     """Pulls images as the module does, and returns its result."""
 
     def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
-        return pull_images(pull_settings(*images, **options), check_mode, registry)
+        return pull_images(pull_settings(*images, **options), check_mode, registry, Listener())
 
     return run

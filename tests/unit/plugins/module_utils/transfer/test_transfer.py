@@ -22,6 +22,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.chunk_s
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import RetryLog
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import blob, content_of, read_blob
 
@@ -240,12 +241,14 @@ def _second_is_lost(server: RegistryServer, answer: Answer) -> Answer:
     return refused(404, "BLOB_UPLOAD_UNKNOWN") if len(patches) % 2 == 0 else answer
 
 
-def test_what_was_tried_again_is_accounted_for(server: RegistryServer, repository: Repository) -> None:
+def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: Repository) -> None:
     server.fail("POST", "/blobs/uploads/", Answer(503, {}, b"busy"), times=2)
+    log = RetryLog()
+    repository.store.retries.on_retry = log.retried
 
     upload(repository)
 
-    (entry,) = repository.store.retries.account
+    (entry,) = log.entries
     assert entry["what"] == f"blob {BLOB.digest} to team/app"
     assert "responded with 503" in entry["why"]
     assert entry["times"] == 2
