@@ -25,7 +25,7 @@ MIN_SURPLUS = 4096
 MIN_RESUMED = 1 << 20
 """A pull does not resume blobs below this number of bytes; it downloads them again."""
 _FAULT_AT_START = re.compile(
-    "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|refuses the way|lacks|"
+    "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|rejects the request|lacks|"
     "does not have|has no image for|"
     "[Nn]o space"
 )

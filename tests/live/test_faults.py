@@ -102,7 +102,7 @@ def test_push_sends_few_bytes_twice_after_registry_restart_at_full_speed(
 
     fault.join()
     assert result["changed"], result.get("msg")
-    assert any("the API server lost Pod" in retry["why"] for retry in result["retries"])
+    assert any("the API server lost the connection to Pod" in retry["why"] for retry in result["retries"])
     assert sum(moved) - GIBIBYTE < GIBIBYTE * 0.05
 
 

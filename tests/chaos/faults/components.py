@@ -66,7 +66,7 @@ class ContainerdRestarted(Fault):
 class PermissionsRevoked(Fault):
     """RBAC permissions revoked, and granted again"""
 
-    expected_error = "the API server forbids the way to Pod"
+    expected_error = "the API server forbids access to Pod"
 
     def inject(self, context: FaultContext) -> None:
         context.testbed.bind(False)

@@ -272,7 +272,7 @@ class Applier:
                     finalizers = ", ".join(item["metadata"].get("finalizers") or [])
                     because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
                     name = display_name(outcome.definition, outcome.namespace)
-                    raise ClusterError(f"{name} is still there after {timeout:g} s{because}")
+                    raise ClusterError(f"{name} still exists after {timeout:g} s{because}")
                 poll.pause()
 
     def _apply(
@@ -310,16 +310,16 @@ class Applier:
         return self._client.get(namespaces, namespace, None) is None
 
     def _kind(self, definition: Mapping[str, Any]) -> Any | None:
-        """How the cluster serves the definition's kind; None for one that only a real run would have made."""
+        """Return the kind of a definition; None in check mode for a kind whose definition is only planned."""
         poll = Poll(_KIND_TIMEOUT)
         while True:
             kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
             if kind is not None:
                 return kind
-            promised = _group_kind(definition) in self._planned_kinds
-            if promised and self._check_mode:
+            is_planned = _group_kind(definition) in self._planned_kinds
+            if is_planned and self._check_mode:
                 return None
-            if not promised or poll.expired:
+            if not is_planned or poll.expired:
                 raise InputError(
                     f"the cluster does not know the kind {definition['kind']} of {definition['apiVersion']}",
                     "Check both, and apply the CustomResourceDefinition first",
@@ -347,10 +347,10 @@ class Applier:
             if state.ready or self._binds_later(item):
                 return
             if state.terminal or poll.expired:
-                why = Diagnostics(self._client).reasons(item)
+                reasons = Diagnostics(self._client).reasons(item)
                 within = "" if state.terminal else f" within {poll.seconds:g} s"
-                said = f". The cluster says: {why}" if why else ""
-                raise ClusterError(f"{name} did not get ready{within}: {state.progress}{said}")
+                explanation = f". The cluster reports: {reasons}" if reasons else ""
+                raise ClusterError(f"{name} did not become ready{within}: {state.progress}{explanation}")
             poll.pause()
 
     def _look(self, outcome: Outcome) -> dict[str, Any] | None:

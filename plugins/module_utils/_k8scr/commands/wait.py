@@ -86,39 +86,39 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # The port may be the read-only port or the write port.
         transport = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
-            problem = _ask(transport, max(poll.seconds - poll.elapsed, INTERVAL))
-            if problem is None:
+            error = _request_version(transport, max(poll.seconds - poll.elapsed, INTERVAL))
+            if error is None:
                 return {"changed": False, "elapsed": round(poll.elapsed, 1)}
-            is_missing = isinstance(problem, ApiServerError) and problem.status == 404
-            if not problem.transient or (is_missing and poll.elapsed > _MISSING_FOR):
-                raise problem
+            is_missing = isinstance(error, ApiServerError) and error.status == 404
+            if not error.transient or (is_missing and poll.elapsed > _MISSING_FOR):
+                raise error
             if poll.expired:
-                why = _why(cluster, namespace, pod)
-                said = f". The cluster says: {why}" if why else ""
+                reasons = _reasons(cluster, namespace, pod)
+                explanation = f". The cluster reports: {reasons}" if reasons else ""
                 raise ClusterError(
-                    f"the registry in Pod {namespace}/{pod} did not answer through the API server within "
-                    f"{settings.timeout} s: {problem.message}{said}",
-                    problem.advice,
+                    f"the registry in Pod {namespace}/{pod} did not respond through the API server within "
+                    f"{settings.timeout} s: {error.message}{explanation}",
+                    error.advice,
                 )
             poll.pause()
 
 
-def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
-    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error or None."""
+def _request_version(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
+    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error, if any."""
     request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
         with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(
-                f"it answered {response.status_code}: {' '.join(response.text.split()):.300}",
+                f"it responded with {response.status_code}: {' '.join(response.text.split()):.300}",
                 status=response.status_code,
             )
     except K8scrError as error:
         return error
 
 
-def _why(cluster: Cluster, namespace: str, pod: str) -> str:
+def _reasons(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
         client = KubernetesClient(cluster, Retries(0.0))
         item = client.get(client.find_kind("v1", "Pod"), pod, namespace)

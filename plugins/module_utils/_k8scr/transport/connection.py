@@ -116,26 +116,26 @@ def request_target(base: str, url: str) -> str:
         ClusterError: The URL belongs to another server, or leaves the base path after the server has decoded it;
             credentials must not be sent there.
     """
-    ours = urlsplit(base)
+    allowed = urlsplit(base)
     try:
-        theirs = urlsplit(url)
-        port = theirs.port or _DEFAULT_PORTS.get(theirs.scheme)
+        target = urlsplit(url)
+        port = target.port or _DEFAULT_PORTS.get(target.scheme)
     except ValueError:
         raise ClusterError("refused to send a request: the address is not a URL") from None
-    decoded = unquote(theirs.path)
-    below = theirs.path.startswith(f"{ours.path}/")
-    climbs = any(segment in (".", "..") for segment in decoded.replace("\\", "/").split("/"))
-    same = (theirs.scheme, theirs.hostname, port) == (ours.scheme, ours.hostname, ours.port)
-    control = any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url)
-    if not same or "@" in theirs.netloc or not below or climbs or control or "\\" in decoded:
+    decoded = unquote(target.path)
+    is_below = target.path.startswith(f"{allowed.path}/")
+    has_dot_segment = any(segment in (".", "..") for segment in decoded.replace("\\", "/").split("/"))
+    same_server = (target.scheme, target.hostname, port) == (allowed.scheme, allowed.hostname, allowed.port)
+    has_control = any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url)
+    if not same_server or "@" in target.netloc or not is_below or has_dot_segment or has_control or "\\" in decoded:
         raise ClusterError(
             f"refused to send the cluster's credentials outside {base}",
             "The request's URL is outside the cluster; this is a bug or an attack",
         )
-    return f"{theirs.path}?{theirs.query}" if theirs.query else theirs.path
+    return f"{target.path}?{target.query}" if target.query else target.path
 
 
-def goes_past_proxy(base: str, no_proxy: str | None) -> bool:
+def bypasses_proxy(base: str, no_proxy: str | None) -> bool:
     """Return whether a server is reached without the proxy.
 
     Args:

@@ -25,7 +25,7 @@ from typing import Any
 
 from ..errors import ClusterError
 from .api_server import Access
-from .connection import Endpoint, base_url, goes_past_proxy
+from .connection import Endpoint, base_url, bypasses_proxy
 from .impersonation import impersonation_headers
 from .kubeconfig import Context, Kubeconfig
 from .settings import ClusterSettings
@@ -241,7 +241,7 @@ def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoin
     if loaded is not None and not explicit:
         cert, key = loaded.cert_file, loaded.key_file
     proxy = settings.proxy or (loaded.proxy if loaded is not None else None)
-    if proxy and goes_past_proxy(base, settings.no_proxy):
+    if proxy and bypasses_proxy(base, settings.no_proxy):
         proxy = None
     verify = settings.validate_certs
     if verify is None:

@@ -44,20 +44,20 @@ _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 _NO_SUCH_PATH = b"404 page not found\n"
 """The body of the response for an unknown path, from servers in Go, for example registries."""
 _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
-_NO_WAY = re.compile(
+_UNREACHABLE = re.compile(
     "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
 )
-_BROKE = re.compile(
+_INTERRUPTED = re.compile(
     r"(?!.*\bdial\b).*(\bEOF\b|reset by peer|broken pipe|\b(read|write|readfrom) tcp\b|closed network connection|"
     "server closed|connection broken|connection lost|force closed|GOAWAY|stream error)"
 )
 """Messages of Go about an interrupted connection. Messages about a failure to connect contain ``dial``."""
 _WITHOUT_POD_NETWORK = (
-    ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
+    ". Some managed control planes cannot reach the Pod network; for them, run the registry with hostNetwork: true"
 )
 _ATTEMPTS_OF_ALLOWED_REQUESTS = 6
 """Attempts after a 403 for a method that was allowed earlier in the task: about six seconds in total."""
-_ADVICE = {429: "The API server has too much to do; run again later"}
+_ADVICE = {429: "The API server is overloaded; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
@@ -190,7 +190,7 @@ class PodProxyAdapter(BaseAdapter):
         """Raise an error of the API server; return a response of the Pod, and whether the Pod serves the path."""
         has_route = True
         if request.method != "HEAD":
-            return self._raise_refusal(response, base)
+            return self._read_error_response(response, base)
         if _REGISTRY_HEADER not in response.headers or _is_text(response):
             # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the Pod lacks an
             # image or does not serve the path. For an unknown path, distribution returns plain text.
@@ -199,12 +199,12 @@ class PodProxyAdapter(BaseAdapter):
             repeated.method = "GET"
             with self._forward(repeated, base, timeout) as second:
                 if second.status_code >= 400:
-                    has_route = self._raise_refusal(second, base)[1]
+                    has_route = self._read_error_response(second, base)[1]
             # The Pod may have started or stopped in between: only the sender of the second response is known.
             response.status_code, response.reason, response.headers = second.status_code, second.reason, second.headers
         return response, has_route
 
-    def _raise_refusal(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
+    def _read_error_response(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
         body = bytearray()
         with response, contextlib.suppress(*NETWORK_ERRORS):
             # An incomplete body is used too: a server that responds early may reset the connection afterwards.
@@ -212,14 +212,14 @@ class PodProxyAdapter(BaseAdapter):
                 body += block
                 if len(body) > _MAXIMUM_ERROR_BODY:
                     break
-        said = _without(base, body[:_MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
-        status = _status_of(said)
+        content = _without(base, body[:_MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
+        status = _status_of(content)
         if status is not None:
             after = retry_after(response.headers)
             raise self._explain(response.request.method or "", response.status_code, status, after)
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
-            io.BytesIO(said),
+            io.BytesIO(content),
             headers,
             response.status_code,
             reason=response.reason,
@@ -227,47 +227,53 @@ class PodProxyAdapter(BaseAdapter):
         )
         rebuilt = self._api_server.build_response(response.request, raw)
         rebuilt.url = response.url
-        return rebuilt, response.status_code != 404 or said != _NO_SUCH_PATH
+        return rebuilt, response.status_code != 404 or content != _NO_SUCH_PATH
 
     def _explain(
         self, method: str, code: int, status: dict[str, Any], after: float
     ) -> ApiServerError | ConnectionLostError:
-        said = str(status.get("message") or status.get("reason") or code)
+        message = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
-            return unauthorized(said)
+            return unauthorized(message)
         if code == 403:
-            # An API server that has just started forbids everything until it has read the roles.
+            # After its start, the API server forbids all requests until it has loaded the roles.
             retry = Retry(_ATTEMPTS_OF_ALLOWED_REQUESTS, after) if method in self._allowed else None
             return ApiServerError(
-                f"the API server forbids the way to {where}: {said:.500}",
-                f"Allow that verb on pods/proxy with resourceNames [{self.target}] by a Role in {self.namespace}",
+                f"the API server forbids access to {where}: {message:.500}",
+                f"Grant that verb on pods/proxy with resourceNames [{self.target}] in a Role in {self.namespace}",
                 code,
                 retry,
             )
         if code == 404:
             # While a Pod moves to another node, it does not exist for a moment.
             return ApiServerError(
-                f"there is no {where}: {said:.300}",
-                "Deploy the registry with the role k8scr.core.registry, or name its Pod with registry and namespace",
+                f"there is no {where}: {message:.300}",
+                "Deploy the registry with the role k8scr.core.registry, or set registry and namespace to its Pod",
                 code,
                 Retry(after=after),
             )
-        # A Pod without an address yet is refused as one whose address is not allowed.
-        if "trying to reach service" in said or "address not allowed" in said:
-            advice = self._pod_state() or "See that the Pod is Running and listens there"
+        # "address not allowed" is the error for a Pod that has no address yet.
+        if "trying to reach service" in message or "address not allowed" in message:
+            advice = self._pod_state() or "Check that the Pod runs and listens on the port"
             port = self.target.rsplit(":", 1)[-1]
-            if _BROKE.match(said):
+            if _INTERRUPTED.match(message):
                 return ConnectionLostError(
-                    f"the API server lost {where} at port {port}: {said:.300}", advice, Retry(after=after)
+                    f"the API server lost the connection to {where} at port {port}: {message:.300}",
+                    advice,
+                    Retry(after=after),
                 )
-            if _NO_WAY.search(said):
+            if _UNREACHABLE.search(message):
                 advice += _WITHOUT_POD_NETWORK
             return ApiServerError(
-                f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code, Retry(after=after)
+                f"the API server cannot reach {where} at port {port}: {message:.300}",
+                advice,
+                code,
+                Retry(after=after),
             )
-        message = f"the API server refuses the way to {where}: {said:.500}"
-        return ApiServerError(message, _ADVICE.get(code), code, after=after)
+        return ApiServerError(
+            f"the API server rejects the request to {where}: {message:.500}", _ADVICE.get(code), code, after=after
+        )
 
     def _pod_state(self) -> str | None:
         """Return the state of the Pod; None without the permission to get Pods."""
@@ -286,7 +292,7 @@ class PodProxyAdapter(BaseAdapter):
             if state
         ]
         reasons = [f"it is {status.get('phase')}{'' if ready else ' and not ready'}", *waiting]
-        return f"Look at the Pod: {'; '.join(reasons):.500}"
+        return f"Check the Pod: {'; '.join(reasons):.500}"
 
     def _inner_location(self, request: requests.PreparedRequest, base: str, location: str) -> str:
         """Translate the Location of a response into an address of the Pod (RFC 9110, section 10.2.2).

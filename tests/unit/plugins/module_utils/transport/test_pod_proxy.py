@@ -89,7 +89,7 @@ def test_error_names_missing_permission_after_403(session: requests.Session, api
         session.patch(f"{URL}/v2/", data=b"")
 
     assert "cannot patch" in str(caught.value)
-    assert "pods/proxy with resourceNames [k8scr-0:5000] by a Role in k8scr" in str(caught.value)
+    assert "pods/proxy with resourceNames [k8scr-0:5000] in a Role in k8scr" in str(caught.value)
 
 
 def test_head_returns_response_of_repeated_get(session: requests.Session, api_server: Server) -> None:
@@ -189,7 +189,8 @@ def test_interrupted_connection_to_pod_differs_from_unreachable_pod(
         status(503, f"error trying to reach service: {reason}"), answer(200, body=json.dumps(pod).encode())
     )
 
-    with pytest.raises(ConnectionLostError, match=r"the API server lost Pod k8scr-0 .*it is Running and not ready"):
+    match = r"the API server lost the connection to Pod k8scr-0 .*it is Running and not ready"
+    with pytest.raises(ConnectionLostError, match=match):
         session.patch(f"{URL}/v2/app/blobs/uploads/1", data=b"half")
 
 

@@ -101,7 +101,7 @@ def test_no_proxy_host_is_reached_without_proxy(ask: Ask, options: dict[str, Any
     ],
 )
 def test_no_proxy_matches_hosts_and_domains(no_proxy: str | None, past: bool) -> None:
-    assert connection.goes_past_proxy("https://api.example.com:6443/k8s", no_proxy) is past
+    assert connection.bypasses_proxy("https://api.example.com:6443/k8s", no_proxy) is past
 
 
 def test_request_to_proxy_has_absolute_url_without_tls(
@@ -123,7 +123,7 @@ def test_error_of_proxy_hides_password(ask: Ask, options: dict[str, Any], proxy:
     assert "canary" not in str(caught.value)
 
 
-def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, options: dict[str, Any]) -> None:
+def test_error_about_unreachable_proxy_hides_password(ask: Ask, options: dict[str, Any]) -> None:
     with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: connection refused") as caught:
         ask({**options, "proxy": "http://me:canary@127.0.0.1:1"})
 
@@ -131,7 +131,7 @@ def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, option
 
 
 @pytest.mark.parametrize("proxy_url", ["ftp://proxy", "proxy.example.com:3128", "http://"])
-def test_a_proxy_that_is_no_url_is_refused(ask: Ask, options: dict[str, Any], proxy_url: str) -> None:
+def test_invalid_proxy_is_rejected(ask: Ask, options: dict[str, Any], proxy_url: str) -> None:
     with pytest.raises(ClusterError, match="the proxy is not the URL of an HTTP or SOCKS proxy"):
         ask({**options, "proxy": proxy_url})
 
@@ -155,7 +155,7 @@ def test_error_of_socks_proxy_hides_password(ask: Ask, options: dict[str, Any], 
     assert "canary" not in str(caught.value)
 
 
-def test_a_socks_proxy_that_is_not_there_is_said(ask: Ask, options: dict[str, Any]) -> None:
+def test_error_about_unreachable_socks_proxy_hides_password(ask: Ask, options: dict[str, Any]) -> None:
     with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: connection refused") as caught:
         ask({**options, "proxy": "socks5://me:canary@127.0.0.1:1"})
 
