@@ -76,7 +76,7 @@ def test_pull_stops_reading_endless_manifest(task: Task, hostile: HostileRegistr
     result = pull(task, "team/app", f"oci:{tmp_path}/layout", digest=DIGEST, **hostile.options)
 
     assert result["failed"]
-    assert "more than the 4194304 that registries take" in result["msg"]
+    assert "more than the 4194304 that registries accept" in result["msg"]
     assert "Pod default/hostile" in result["msg"]
     assert endless.closed.wait(10)
     # Besides the bytes that the client reads, the registry fills the buffers of sockets and of the API server.
