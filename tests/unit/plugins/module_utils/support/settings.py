@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings of modules, read from options as Ansible passes them: converted, and with the defaults."""
+"""Options of tasks, and the settings read from them after Ansible converted them and added the defaults."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push_se
     PushSettings,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import UpstreamSettings
+
+from .registry_server import RegistryServer
 
 
 def module_options(argument_spec: dict[str, Any], **options: Any) -> dict[str, Any]:
@@ -37,6 +39,16 @@ def push_settings(*images: Any, **options: Any) -> PushSettings:
 def pull_settings(*images: Any, **options: Any) -> PullSettings:
     """Return the settings of a task of k8scr_pull."""
     return PullSettings.from_options(module_options(PULL_ARGUMENT_SPEC, images=list(images), **options))
+
+
+def host_of(server: RegistryServer) -> str:
+    """Return the host and port of a registry, as in the names of its images."""
+    return server.url.partition("//")[2]
+
+
+def upstream_options(server: RegistryServer) -> dict[str, Any]:
+    """Return the module options with which a task reads from a registry without TLS."""
+    return {"upstreams": [{"host": host_of(server), "plain_http": True}]}
 
 
 def upstreams_of(*entries: dict[str, Any]) -> dict[str, UpstreamSettings]:
