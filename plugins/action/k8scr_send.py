@@ -16,7 +16,10 @@ from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import open_regular, reading, writing
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import copy_piece, digest_of_file
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
+    copy_piece,
+    digest_of_file,
+)
 
 _FIRST_PIECE = 4 << 20
 _SMALLEST_PIECE = 1 << 20
@@ -57,26 +60,26 @@ class ActionModule(ActionBase):
     def _send(self, source: int, path: str, dest: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         size = os.fstat(source).st_size
         file = {"dest": dest, "size": size, "digest": digest_of_file(source, size, path)}
-        there = self._ask(file, task_vars)
-        result = {"dest": dest, "size": size, "sent": 0, "whole": there["whole"], "changed": not there["whole"]}
-        if there["whole"] or self._task.check_mode:
+        state = self._run_on_host(file, task_vars)
+        result = {"dest": dest, "size": size, "sent": 0, "whole": state["whole"], "changed": not state["whole"]}
+        if state["whole"] or self._task.check_mode:
             return result
-        begun = int(there["part_size"])
-        position = begun if there["part_digest"] == digest_of_file(source, begun, path) else 0
-        result["sent"] = size - position
+        part_size = int(state["part_size"])
+        offset = part_size if state["part_digest"] == digest_of_file(source, part_size, path) else 0
+        result["sent"] = size - offset
         length = _FIRST_PIECE
         while True:
-            length = min(length, size - position)
+            length = min(length, size - offset)
             started = time.monotonic()
-            self._send_piece(source, path, position, length, file, task_vars)
-            position += length
-            if position == size:
+            self._send_piece(source, path, offset, length, file, task_vars)
+            offset += length
+            if offset == size:
                 return result
-            quick = time.monotonic() - started < _LONG
-            length = min(2 * length, _LARGEST_PIECE) if quick else max(length // 2, _SMALLEST_PIECE)
+            fast = time.monotonic() - started < _LONG
+            length = min(2 * length, _LARGEST_PIECE) if fast else max(length // 2, _SMALLEST_PIECE)
 
     def _send_piece(
-        self, source: int, path: str, position: int, length: int, file: dict[str, Any], task_vars: dict[str, Any]
+        self, source: int, path: str, offset: int, length: int, file: dict[str, Any], task_vars: dict[str, Any]
     ) -> None:
         folder = self._connection._shell.tmpdir
         remote = self._connection._shell.join_path(folder, "piece")
@@ -84,15 +87,15 @@ class ActionModule(ActionBase):
             descriptor, piece = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(descriptor, "wb") as target:
-                copy_piece(source, position, length, target.fileno(), path, piece)
+                copy_piece(source, offset, length, target.fileno(), path, piece)
             self._transfer_file(piece, remote)
         finally:
             Path(piece).unlink()
         self._fixup_perms2((folder, remote))
-        self._ask({**file, "piece": remote, "offset": position}, task_vars)
+        self._run_on_host({**file, "piece": remote, "offset": offset}, task_vars)
 
-    def _ask(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
-        answer: dict[str, Any] = self._execute_module("k8scr.core.k8scr_send_part", options, task_vars=task_vars)
-        if answer.get("failed"):
-            raise _Failed(answer)
-        return answer
+    def _run_on_host(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
+        result: dict[str, Any] = self._execute_module("k8scr.core.k8scr_send_part", options, task_vars=task_vars)
+        if result.get("failed"):
+            raise _Failed(result)
+        return result

@@ -146,7 +146,7 @@ objects:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import redacted_definition
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import redact_definition
 
 
 def main() -> None:
@@ -154,7 +154,7 @@ def main() -> None:
     run_module(
         APPLY_ARGUMENT_SPEC,
         run_apply,
-        redact={"definition": redacted_definition},
+        redact={"definition": redact_definition},
         mutually_exclusive=[("definition", "src")],
         required_one_of=[("definition", "src")],
     )

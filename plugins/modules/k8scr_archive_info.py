@@ -94,24 +94,13 @@ archives:
       sample: false
 """
 
-from pathlib import Path
-
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import describe, name_archives
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import run_archive_info
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    module = RedactingModule(
-        {"archives": {"type": "list", "elements": "path", "required": True}}, supports_check_mode=True
-    )
-    archives = [Path(archive) for archive in module.params["archives"]]
-    try:
-        images = [image for archive in archives for image in describe(archive)]
-    except K8scrError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(changed=False, images=images, archives=name_archives(archives))
+    run_local_module({"archives": {"type": "list", "elements": "path", "required": True}}, run_archive_info)
 
 
 if __name__ == "__main__":

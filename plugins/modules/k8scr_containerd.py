@@ -75,30 +75,20 @@ backups:
   sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.containerd import plan_containerd
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import carry_out
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.containerd import run_containerd
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    module = RedactingModule(
+    run_local_module(
         {
             "config": {"type": "path", "default": "/etc/containerd/config.toml"},
             "program": {"type": "str", "default": "containerd"},
             "certs_d": {"type": "path", "default": "/etc/containerd/certs.d"},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        supports_check_mode=True,
-    )
-    try:
-        change, folder = plan_containerd(module.params, module)
-        backups = [] if module.check_mode else carry_out([change], module, backup=True)
-    except K8scrError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=change.changed, certs_d=folder, diff=[change.diff] if change.changed else [], backups=backups
+        run_containerd,
     )
 
 

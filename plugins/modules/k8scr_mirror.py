@@ -136,17 +136,13 @@ backups:
   sample: [/etc/containerd/certs.d/docker.io/hosts.toml.4711.2026-11-24@12:00:00~]
 """
 
-from typing import Any
-
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.files import carry_out
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.plan import plan_mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.mirror import run_mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    module = RedactingModule(
+    run_local_module(
         {
             "runtime": {"type": "str", "choices": ["containerd", "containers", "k3s"], "required": True},
             "path": {"type": "path"},
@@ -158,22 +154,8 @@ def main() -> None:
             "backup": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
+        run_mirror,
         required_if=[("state", "present", ("endpoint", "upstreams"))],
-        supports_check_mode=True,
-    )
-    options: dict[str, Any] = module.params
-    try:
-        changes, warnings = plan_mirror(options)
-        backups = [] if module.check_mode else carry_out(changes, module, options["backup"])
-    except K8scrError as error:
-        module.fail_json(msg=str(error))
-    for warning in warnings:
-        module.warn(warning)
-    module.exit_json(
-        changed=any(change.changed for change in changes),
-        files=[change.result for change in changes],
-        diff=[change.diff for change in changes if change.changed],
-        backups=backups,
     )
 
 

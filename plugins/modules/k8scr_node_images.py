@@ -153,18 +153,8 @@ lacking:
   sample: [1f42287a87e2-registry.tar]
 """
 
-import errno
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import Any
-
-from ansible.module_utils.basic import AnsibleModule
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import refuse_collisions
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import forget_expired, place_of_part
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import snapshotter
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.images import Containerd, Podman, Runtime, Wanted
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_images import run_node_images
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 IMAGE = {
     "name": {"type": "str", "required": True},
@@ -177,7 +167,7 @@ IMAGE = {
 
 def main() -> None:
     """Run the module."""
-    module = RedactingModule(
+    run_local_module(
         {
             "images": {"type": "list", "elements": "dict", "default": [], "options": IMAGE},
             "folder": {"type": "path", "default": "/var/lib/k8scr"},
@@ -192,80 +182,8 @@ def main() -> None:
             "pinned": {"type": "bool", "default": True},
             "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
         },
-        supports_check_mode=True,
+        run_node_images,
     )
-    options = module.params
-    images = [Wanted.from_options(image, options["folder"]) for image in options["images"]]
-    try:
-        if options["state"] == "present":
-            refuse_collisions(options["images"])
-        runtime = open_runtime(module)
-        act = runtime.present if options["state"] == "present" else runtime.absent
-        done = act(images, module.check_mode)
-        if options["delete_archives"] and not module.check_mode:
-            delete_archives(Path(options["folder"]), {image["file"] for image in options["images"]})
-    except K8scrError as error:
-        module.fail_json(msg=str(error))
-    module.exit_json(
-        changed=any(action != "unchanged" for action in done.values()),
-        images=[{"name": name, "action": action} for name, action in done.items()],
-        lacking=sorted({image["file"] for image in options["images"] if done.get(image["name"]) == "imported"}),
-        diff=diff(done),
-    )
-
-
-def delete_archives(folder: Path, names: Iterable[str]) -> None:
-    """Delete archives and their partial files, and the folder if it is empty then."""
-    try:
-        for name in names:
-            (folder / name).unlink(missing_ok=True)
-            place_of_part(folder / name).unlink(missing_ok=True)
-        forget_expired(folder)
-        folder.rmdir()
-    except OSError as error:
-        if error.errno in (errno.ENOENT, errno.ENOTEMPTY):
-            return
-        raise DestinationError(f"the archives in {folder} cannot be deleted: {error.strerror}") from error
-
-
-def open_runtime(module: AnsibleModule) -> Runtime:
-    """Return the runtime for the module's options."""
-    options = module.params
-
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        status, printed, said = module.run_command(list(command), environ_update={"LC_ALL": "C"})
-        return int(status), str(printed), str(said)
-
-    if options["runtime"] == "containers":
-        return Podman(run, [options["program"] or "podman"])
-    program = [options["program"] or "ctr", "--address", options["socket"]]
-    program += ["--namespace", options["containerd_namespace"]]
-    return Containerd(run, program, options["snapshotter"] or _configured_snapshotter(module), options["pinned"])
-
-
-def _configured_snapshotter(module: AnsibleModule) -> str:
-    command = [module.params["containerd"], "--config", module.params["config"], "config", "dump"]
-    try:
-        status, printed, _said = module.run_command(command, handle_exceptions=False)
-    except OSError:
-        # containerd is part of another program, such as k3s.
-        return ""
-    return "" if status else snapshotter(str(printed))
-
-
-def diff(done: dict[str, str]) -> dict[str, Any]:
-    """Return the content of --diff: the existing images before and after."""
-    words = {
-        "imported": ("", "present"),
-        "pinned": ("present", "present, pinned"),
-        "removed": ("present", ""),
-        "unpinned": ("present, pinned", "present"),
-    }
-    changed = {name: words[action] for name, action in done.items() if action in words}
-    return {
-        "before": "".join(f"{name}: {before}\n" for name, (before, _after) in changed.items() if before),
-        "after": "".join(f"{name}: {after}\n" for name, (_before, after) in changed.items() if after),
-    }
 
 
 if __name__ == "__main__":

@@ -329,7 +329,7 @@ retries:
   elements: dict
   sample:
     - what: blob sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1 to team/api
-      why: the connection to the API server 192.0.2.1:6443 was cut
+      why: the connection to the API server 192.0.2.1:6443 was interrupted
       times: 1
 """
 

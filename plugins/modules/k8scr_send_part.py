@@ -81,18 +81,13 @@ part_digest:
   sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
 """
 
-from dataclasses import asdict
-from pathlib import Path
-
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import read_number
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import RedactingModule
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.parts import append, look
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send_part import run_send_part
 
 
 def main() -> None:
     """Run the module."""
-    module = RedactingModule(
+    run_local_module(
         {
             "dest": {"type": "path", "required": True},
             "size": {"type": "int", "required": True},
@@ -100,22 +95,8 @@ def main() -> None:
             "piece": {"type": "path"},
             "offset": {"type": "int", "default": 0},
         },
-        supports_check_mode=True,
+        run_send_part,
     )
-    options = module.params
-    path, digest = Path(options["dest"]), options["digest"]
-    try:
-        size, offset = read_number(options, "size"), read_number(options, "offset")
-        if not options["piece"]:
-            module.exit_json(changed=False, **asdict(look(path, size, digest)))
-        if not module.check_mode:
-            append(path, size, digest, Path(options["piece"]), offset, module)
-    except K8scrError as error:
-        module.fail_json(msg=str(error))
-    finally:
-        if options["piece"] and not module.check_mode:
-            Path(options["piece"]).unlink(missing_ok=True)
-    module.exit_json(changed=True)
 
 
 if __name__ == "__main__":

@@ -20,6 +20,10 @@ from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, describe, log, p
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
 SECRETS_TESTS = "tests/unit/plugins/modules/test_secrets.py"
+OPTIONS_TESTS = [
+    f"tests/unit/plugins/module_utils/commands/test_{name}.py"
+    for name in ("cluster_options", "image_entries", "numbers")
+]
 
 
 @dataclass
@@ -79,7 +83,7 @@ def _floor(context: Context) -> None:
     oldest = replace(context, programs=venv.ensure(venv.FLOOR), arguments=())
     report = RESULTS / "floor.xml"
     options = ("-W", "default", f"--junitxml={report}", f"--ignore={TRANSPORT_TESTS}/test_foreign_clients.py")
-    oldest.run("pytest", TRANSPORT_TESTS, SECRETS_TESTS, *options)
+    oldest.run("pytest", TRANSPORT_TESTS, SECRETS_TESTS, *OPTIONS_TESTS, *options)
     context.skipped += junit.skipped(report)
 
 

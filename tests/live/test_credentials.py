@@ -86,7 +86,7 @@ def test_push_continues_after_token_expires(
 
     kubectl("delete", NAMESPACE, "pod", pods[1], "--now")
     assert result["changed"], result.get("msg")
-    assert any("credentials ended" in retry["why"] for retry in result["retries"])
+    assert any("expired during a request" in retry["why"] for retry in result["retries"])
     assert first not in json.dumps(result)
 
 

@@ -147,7 +147,7 @@ def test_push_sends_no_credentials_after_challenge(task: Task, hostile: HostileR
 
     result = push(task, images.ensure("busybox"), "team/app", **hostile.options)
 
-    assert "wants credentials of its own" in result["msg"]
+    assert "The registry requires credentials" in result["msg"]
     # A request to the realm would reach the registry directly, not through the API server.
     assert [path for path in hostile.requested if path.startswith("/token")] == []
     assert requests_outside_pod(position) == []

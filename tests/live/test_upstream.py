@@ -106,7 +106,7 @@ def test_push_fails_without_password(task: Task, with_password: HostRegistry, re
 
     result = push_from(task, with_password, repository)
 
-    assert "it answered 401. Check the image's name. If it is right, give credentials in upstreams" in result["msg"]
+    assert "status 401. Check the image's name. If it is correct, set credentials in upstreams" in result["msg"]
 
 
 def test_push_uses_credentials_of_skopeo_login(
@@ -152,7 +152,7 @@ def test_push_fails_when_token_server_rejects_credentials(
 ) -> None:
     result = push_from(task, with_token, repository, username=USER, password="mistaken")
 
-    assert "gives no token: it answered 401. Check the credentials from upstreams" in result["msg"]
+    assert "returned no token: status 401. Check the credentials from upstreams" in result["msg"]
     assert "mistaken" not in json.dumps(result)
 
 
@@ -196,7 +196,7 @@ def test_push_sends_client_certificate_of_certs_d(
         without = task("k8scr_push", images=[source])
 
     assert with_certificate["images"][0]["digest"] == original.digest, with_certificate.get("msg")
-    assert "wants a client certificate" in without["msg"]
+    assert "requires a client certificate" in without["msg"]
 
 
 def test_push_downloads_from_pull_through_mirror(

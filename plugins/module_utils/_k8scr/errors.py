@@ -2,129 +2,168 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The failures a user meets: each says in one line what failed, who said so and what to do.
+"""The errors that users see: what failed, the reason, and what to do.
 
-Modules catch :class:`K8scrError` once, at their boundary; everything else that escapes is a bug.
+Modules catch :class:`K8scrError` once, at their boundary; any other exception is a bug. Each error states how to retry
+what failed; :mod:`.http.retry` does it.
 """
 
 from __future__ import annotations
 
-import re
+import copy
+from dataclasses import dataclass
+from typing import TypeVar
 
 _INTERNAL_ERROR = 500
-_MOMENTARY = frozenset((429, _INTERNAL_ERROR, 502, 503, 504))
-_TRIES_OF_500 = 3
-"""A 500 is a connection that was closed just then (``EOF``), which passes, or a fault that does not."""
-_LONGEST_RETRY_AFTER = 60.0
+_TRANSIENT_STATUS = frozenset((429, _INTERNAL_ERROR, 502, 503, 504))
+_ATTEMPTS_AFTER_500 = 3
+"""A 500 is either a connection that closed at that moment (``EOF``), which is transient, or a permanent fault."""
+
+_Error = TypeVar("_Error", bound="K8scrError")
 
 
-def seconds_of(retry_after: str) -> float:
-    """How long a ``Retry-After`` header asks to wait; 0 where it names no number (RFC 9110, section 10.2.3)."""
-    return min(float(retry_after), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", retry_after) else 0.0
+@dataclass(frozen=True)
+class Retry:
+    """How to retry what failed.
+
+    Attributes:
+        attempts: The number of attempts that errors of this kind justify; None for no limit but the retry timeout.
+        after: The seconds that the other side asks to wait before the next attempt.
+    """
+
+    attempts: int | None = None
+    after: float = 0.0
 
 
 class K8scrError(Exception):
-    """A failure that is explained to the user instead of being shown as a traceback.
+    """An error that is explained to the user and not shown as a traceback.
 
-    It is one line, whatever the names in it hold: they come from archives, registries and playbooks.
+    Its text is one line, even if names from archives, registries or playbooks contain line breaks.
 
     Args:
-        message: What failed, on what, and why; one sentence without its full stop.
-        advice: What the user can do about it; one sentence without its full stop.
-
-    Attributes:
-        transient: Whether the same may work when it is tried again.
-        tries: How often that is worth it; None for as long as patience lasts.
-        retry_after: Seconds that the other side wants to be left alone before.
+        message: What failed, on which object, and why; one sentence without its full stop.
+        advice: What the user can do; one sentence without its full stop.
+        retry: How to retry what failed; None for the default of the class, which is not to retry.
     """
 
-    transient = False
-    tries: int | None = None
-    retry_after = 0.0
+    retry: Retry | None = None
 
-    def __init__(self, message: str, advice: str | None = None) -> None:
+    def __init__(self, message: str, advice: str | None = None, retry: Retry | None = None) -> None:
         super().__init__(message)
         self.message = one_line(message)
         self.advice = one_line(advice) if advice else None
+        self.retry = retry or self.retry
 
     def __str__(self) -> str:
         return f"{self.message}. {self.advice}." if self.advice else self.message
 
+    @property
+    def transient(self) -> bool:
+        """Whether a retry may help."""
+        return self.retry is not None
+
+    def replace(
+        self: _Error, message: str | None = None, advice: str | None = None, retry: Retry | None = None
+    ) -> _Error:
+        """Return a copy of this error with another message, advice or retry."""
+        replaced = copy.copy(self)
+        replaced.message = one_line(message) if message else self.message
+        replaced.advice = one_line(advice) if advice else self.advice
+        replaced.retry = retry or self.retry
+        return replaced
+
 
 def one_line(text: str) -> str:
-    """Return ``text`` with a space in the place of each line break and of whatever else cannot be printed."""
+    """Return ``text`` with a space for each line break and each other character that is not printable."""
     return "".join(character if character.isprintable() else " " for character in text)
 
 
 class InputError(K8scrError):
-    """What the user wrote cannot mean anything: a reference, a location, an option."""
+    """A reference, a location or an option is not valid."""
 
 
 class SourceError(K8scrError):
-    """The place an image is read from lacks it, is damaged or is not what it says."""
+    """The source of an image lacks it, is damaged or is not valid."""
 
 
 class MissingManifestError(SourceError):
-    """The place an image is read from lacks one of its manifests, as where not all platforms were saved."""
+    """The source of an image lacks one of its manifests, for example because not all platforms were saved."""
 
 
 class DestinationError(K8scrError):
-    """The place an image is written to refuses it: disk full, no permission, in use."""
+    """The destination of an image cannot store it: disk full, no permission, in use."""
 
 
 class DigestMismatchError(K8scrError):
-    """Content that was read is not the content that its digest names."""
+    """Content does not have the expected digest."""
 
 
 class ClusterError(K8scrError):
-    """The way to the API server is not there: configuration, credentials, TLS, network."""
+    """The API server cannot be used: configuration, credentials, TLS, network."""
 
 
 class RefusedError(K8scrError):
-    """Somebody answered over HTTP, and refused.
+    """An HTTP server returned an error response.
 
     Args:
-        status: The HTTP status code; some are those of a moment's trouble.
+        status: The HTTP status code.
+        retry: How to retry the request; None to decide by the status code.
+        after: The seconds of the response's ``Retry-After`` header.
     """
 
-    def __init__(self, message: str, advice: str | None = None, status: int = 0) -> None:
-        super().__init__(message, advice)
+    def __init__(
+        self,
+        message: str,
+        advice: str | None = None,
+        status: int = 0,
+        retry: Retry | None = None,
+        after: float = 0.0,
+    ) -> None:
+        if retry is None and status in _TRANSIENT_STATUS:
+            retry = Retry(_ATTEMPTS_AFTER_500 if status == _INTERNAL_ERROR else None, after)
+        super().__init__(message, advice, retry)
         self.status = status
-        self.transient = status in _MOMENTARY
-        self.tries = _TRIES_OF_500 if status == _INTERNAL_ERROR else None
 
 
 class ApiServerError(RefusedError):
-    """The API server refused: not found, forbidden, unreachable Pod."""
+    """The API server returned an error response: not found, forbidden, Pod unreachable."""
 
 
 class RegistryError(RefusedError):
-    """The registry refused or misbehaved.
+    """The registry returned an error response, or violates the specification.
 
     Args:
-        codes: The error codes of its answer (OCI distribution specification, "Error Codes").
+        codes: The error codes of its response (OCI distribution specification, "Error Codes").
     """
 
-    def __init__(self, message: str, advice: str | None = None, status: int = 0, codes: tuple[str, ...] = ()) -> None:
-        super().__init__(message, advice, status)
+    def __init__(
+        self,
+        message: str,
+        advice: str | None = None,
+        status: int = 0,
+        codes: tuple[str, ...] = (),
+        retry: Retry | None = None,
+        after: float = 0.0,
+    ) -> None:
+        super().__init__(message, advice, status, retry, after)
         self.codes = codes
 
 
 class EngineError(K8scrError):
-    """Docker's or Podman's engine is not there, refuses or misbehaves."""
+    """Docker's or Podman's engine does not run, returned an error response or violates its API."""
 
 
 class ConnectionLostError(ClusterError):
-    """A connection was there and broke, or fell silent: what it carried may have arrived or not."""
+    """An open connection was interrupted or timed out; the request may have been carried out or not."""
 
-    transient = True
+    retry = Retry()
 
 
 class UnreadableAnswerError(ClusterError):
-    """What came back is not HTTP, or not as it should be."""
+    """A response is not valid HTTP."""
 
 
 class UnreachableError(ClusterError):
-    """No connection came to be, so nothing was sent: trying again later is always safe."""
+    """No connection was opened, so no request was sent: a retry is always safe."""
 
-    transient = True
+    retry = Retry()

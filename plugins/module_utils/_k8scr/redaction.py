@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An Ansible module that shows no secret among its options, also when the options are not valid."""
+"""Hide the secrets in the options of a module."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 
 HIDDEN = "********"
 SHORTEST = 4
-"""Characters of the shortest value that is masked in messages: a shorter one occurs in many words and numbers."""
+"""Characters of the shortest value that is masked in messages; shorter ones occur in many words and numbers."""
 
 _PASSWORD_IN_URL = re.compile(r"(?<=//)([^\s/@:]*):[^\s/@]*@")
 
@@ -20,19 +20,19 @@ _PASSWORD_IN_URL = re.compile(r"(?<=//)([^\s/@:]*):[^\s/@]*@")
 def redacted(
     options: Mapping[str, Any], spec: Mapping[str, Any], redact: Mapping[str, Callable[[Any], Any]]
 ) -> dict[str, Any]:
-    """Return what may be shown of a module's options.
+    """Return the printable options of a module.
 
     Args:
-        options: The options as given, valid or not.
+        options: The options of the task, which may be invalid.
         spec: Their argument spec.
-        redact: For each structured option with secrets, a function that returns what may be shown of its value.
+        redact: For each structured option with secrets, a function that returns the printable value.
     """
     names = {alias: name for name, option in spec.items() for alias in (name, *option.get("aliases", ()))}
     return {key: _shown(value, names.get(key), spec, redact) for key, value in options.items()}
 
 
 def without_passwords(value: Any) -> Any:
-    """Return a value in which passwords in URLs are hidden."""
+    """Return a value without the passwords in URLs."""
     if isinstance(value, str):
         return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", value)
     if isinstance(value, Mapping):
@@ -43,7 +43,7 @@ def without_passwords(value: Any) -> Any:
 
 
 def texts_of(value: Any) -> Iterator[str]:
-    """Yield the texts and numbers in a value, each line of a text by itself, as they may occur in a message."""
+    """Yield the texts and numbers in a value, and each line of a text, as they may occur in a message."""
     if isinstance(value, Mapping):
         value = list(value.values())
     if isinstance(value, (list, tuple, set)):
@@ -73,7 +73,7 @@ def _shown(value: Any, name: str | None, spec: Mapping[str, Any], redact: Mappin
 
 
 def hidden_values(value: Any, shown: Any) -> Iterator[str]:
-    """Yield the texts of a value that are not shown."""
+    """Yield the texts of a value that the printable value does not show."""
     if isinstance(value, Mapping) and isinstance(shown, Mapping):
         for key, item in value.items():
             yield from hidden_values(item, shown.get(key))

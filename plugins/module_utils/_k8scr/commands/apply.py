@@ -2,28 +2,27 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Make a cluster have the objects that someone asks for, and say exactly what that changed."""
+"""Apply or delete objects in a cluster, and report the changes."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
-from ..objects.client import ObjectClient
-from ..objects.definitions import describe, essence, read_given, shown
-from ..objects.readiness import Explainer, state_of
+from ..objects.client import KubernetesClient
+from ..objects.definitions import display_name, read_options, redact_secret, without_server_fields
+from ..objects.diagnostics import Diagnostics
+from ..objects.readiness import readiness_of
 from ..transport.cluster import connect
 from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
+from .polling import Poll
 
-_POLL = 1.0
-"""Seconds between two looks at an object that is not ready."""
-_KIND_PATIENCE = 30.0
-"""Seconds that the API server may take to serve a kind whose definition was applied a moment ago."""
+_KIND_TIMEOUT = 30.0
+"""Seconds to wait until the API server serves a kind after its CustomResourceDefinition was applied."""
 
 
 APPLY_ARGUMENT_SPEC: dict[str, Any] = {
@@ -83,19 +82,20 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Args:
         options: The parameters of ``k8scr_apply``.
-        check_mode: Whether to only say what would happen.
+        check_mode: Whether to only report the changes.
 
     Returns:
-        ``changed``, ``objects`` and ``diff``; ``failed`` and ``msg`` too when an object failed, with what had become
-        of those before it.
+        ``changed``, ``objects`` and ``diff``; if an object failed, also ``failed`` and ``msg``, with the objects before
+        it.
 
     Raises:
-        ClusterError: The options lead to no cluster.
+        ClusterError: No cluster is configured, or its configuration cannot be used.
+        InputError: An option or a definition is invalid.
     """
     settings = ApplySettings.from_options(options)
-    definitions = read_given(options["definition"], options["src"])
+    definitions = read_options(options["definition"], options["src"])
     with connect(settings.cluster) as cluster:
-        client = ObjectClient(cluster)
+        client = KubernetesClient(cluster)
         applier = Applier(client, check_mode, settings.namespace, settings.force, settings.keep_existing)
         return _run(applier, definitions, settings, check_mode)
 
@@ -124,14 +124,14 @@ def _run(
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one object.
+    """The result of one object.
 
     Attributes:
-        action: ``created``, ``updated``, ``unchanged`` or ``deleted``; in check mode what would be.
-        definition: The object as it was asked for.
-        namespace: Its namespace, or None where it has none.
-        before: The object as it was, empty if it was not.
-        after: The object as it is, empty if it is not any more.
+        action: ``created``, ``updated``, ``unchanged`` or ``deleted``; in check mode the planned action.
+        definition: The object's definition.
+        namespace: Its namespace; None if it has none.
+        before: The object before the action; empty if it did not exist.
+        after: The object after the action; empty if it does not exist.
     """
 
     action: str
@@ -142,31 +142,31 @@ class Outcome:
 
     @property
     def changed(self) -> bool:
-        """Whether something changed."""
+        """Whether the object changed."""
         return self.action != "unchanged"
 
     @property
     def result(self) -> dict[str, Any]:
-        """The entry of a module's result; no secrets."""
+        """The entry in the module's result, without secrets."""
         return {
             "api_version": self.definition["apiVersion"],
             "kind": self.definition["kind"],
             "name": self.definition["metadata"]["name"],
             "namespace": self.namespace,
             "action": self.action,
-            "object": shown(essence(self.after or self.before)),
+            "object": redact_secret(without_server_fields(self.after or self.before)),
         }
 
     @property
     def diff(self) -> dict[str, Any]:
-        """What ``--diff`` shows."""
-        before, after = essence(self.before), essence(self.after)
-        name = describe(self.definition, self.namespace)
+        """The entry for ``--diff``."""
+        before, after = without_server_fields(self.before), without_server_fields(self.after)
+        name = display_name(self.definition, self.namespace)
         return {
             "before_header": name,
             "after_header": name,
-            "before": shown(before, after, "before"),
-            "after": shown(after, before, "after"),
+            "before": redact_secret(before, after, "before"),
+            "after": redact_secret(after, before, "after"),
         }
 
 
@@ -175,15 +175,15 @@ class Applier:
 
     Args:
         client: The cluster's objects.
-        check_mode: Whether to only say what would happen; the API server is asked to try it (dry run).
-        namespace: For objects that need a namespace and name none.
-        force: Whether to take over fields that others manage.
-        keep_existing: Whether an object that exists is left as it is.
+        check_mode: Whether to only report the changes, with a dry run of the API server.
+        namespace: The namespace of objects without one.
+        force: Whether to take over fields of other field managers.
+        keep_existing: Whether existing objects stay unchanged.
     """
 
     def __init__(
         self,
-        client: ObjectClient,
+        client: KubernetesClient,
         check_mode: bool = False,
         namespace: str = "default",
         force: bool = False,
@@ -194,20 +194,20 @@ class Applier:
         self._namespace = namespace
         self._force = force
         self._keep_existing = keep_existing
-        self._promised: dict[tuple[str, str], bool] = {}
+        self._planned_kinds: dict[tuple[str, str], bool] = {}
 
     def apply(self, definition: Mapping[str, Any]) -> Outcome:
-        """Make one object be as its definition says.
+        """Create or update one object.
 
         Raises:
-            ApiServerError: The API server refuses it.
+            ApiServerError: The API server rejects it.
             InputError: The cluster does not know its kind.
         """
         kind = self._kind(definition)
         if kind is None:
-            namespaced = self._promised[_group_kind(definition)]
-            return Outcome("created", definition, self._place(definition, namespaced), {}, definition)
-        namespace = self._place(definition, kind.namespaced)
+            namespaced = self._planned_kinds[_group_kind(definition)]
+            return Outcome("created", definition, self._namespace_of(definition, namespaced), {}, definition)
+        namespace = self._namespace_of(definition, kind.namespaced)
         name = definition["metadata"]["name"]
         before = self._client.get(kind, name, namespace)
         if before is not None and self._keep_existing:
@@ -216,19 +216,19 @@ class Applier:
             outcome = self._create(kind, definition, namespace)
         else:
             outcome = self._apply(kind, definition, namespace, before)
-        self._remember(definition)
+        self._remember_kind(definition)
         return outcome
 
     def delete(self, definition: Mapping[str, Any]) -> Outcome:
-        """Make one object not be there.
+        """Delete one object.
 
         Raises:
-            ApiServerError: The API server refuses it.
+            ApiServerError: The API server rejects it.
         """
-        kind = self._client.kind(definition["apiVersion"], definition["kind"])
+        kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
         if kind is None:
             return Outcome("unchanged", definition, None, {}, {})
-        namespace = self._place(definition, kind.namespaced)
+        namespace = self._namespace_of(definition, kind.namespaced)
         name = definition["metadata"]["name"]
         before = self._client.get(kind, name, namespace)
         if before is None:
@@ -237,30 +237,30 @@ class Applier:
         return Outcome("deleted", definition, namespace, before, {})
 
     def wait_ready(self, outcomes: Sequence[Outcome], timeout: float) -> None:
-        """Wait until applied objects do what they are there for.
+        """Wait until applied objects are ready.
 
         Args:
-            outcomes: What :meth:`apply` returned.
-            timeout: Seconds for all of them together.
+            outcomes: The results of :meth:`apply`.
+            timeout: Seconds for all objects together.
 
         Raises:
-            ClusterError: One does not get ready; the message holds the cluster's reasons.
+            ClusterError: An object does not become ready; the message has the reasons of the cluster.
         """
-        deadline = time.monotonic() + timeout
+        poll = Poll(timeout)
         for outcome in outcomes:
-            self._wait_ready(outcome, deadline, timeout)
+            self._wait_ready(outcome, poll)
 
     def wait_gone(self, outcomes: Sequence[Outcome], timeout: float) -> None:
-        """Wait until deleted objects are no longer there.
+        """Wait until deleted objects no longer exist.
 
         Args:
-            outcomes: What :meth:`delete` returned.
-            timeout: Seconds for all of them together.
+            outcomes: The results of :meth:`delete`.
+            timeout: Seconds for all objects together.
 
         Raises:
-            ClusterError: One stays.
+            ClusterError: An object still exists at the end.
         """
-        deadline = time.monotonic() + timeout
+        poll = Poll(timeout)
         for outcome in outcomes:
             if outcome.action != "deleted":
                 continue
@@ -268,12 +268,12 @@ class Applier:
                 item = self._look(outcome)
                 if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
                     break
-                if time.monotonic() >= deadline:
+                if poll.expired:
                     finalizers = ", ".join(item["metadata"].get("finalizers") or [])
                     because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
-                    name = describe(outcome.definition, outcome.namespace)
+                    name = display_name(outcome.definition, outcome.namespace)
                     raise ClusterError(f"{name} is still there after {timeout:g} s{because}")
-                time.sleep(_POLL)
+                poll.pause()
 
     def _apply(
         self, kind: Any, definition: Mapping[str, Any], namespace: str | None, before: Mapping[str, Any] | None
@@ -287,7 +287,7 @@ class Applier:
         if before is None:
             action = "created"
         else:
-            action = "unchanged" if essence(before) == essence(after) else "updated"
+            action = "unchanged" if without_server_fields(before) == without_server_fields(after) else "updated"
         return Outcome(action, definition, namespace, before or {}, after)
 
     def _create(self, kind: Any, definition: Mapping[str, Any], namespace: str | None) -> Outcome:
@@ -303,68 +303,68 @@ class Applier:
         return Outcome("created", definition, namespace, {}, after)
 
     def _would_exist(self, error: ApiServerError, namespace: str | None) -> bool:
-        """Whether a dry run failed only because nothing makes the namespace in check mode."""
+        """Whether a dry run failed only because check mode does not create the namespace."""
         if not self._check_mode or error.status != 404 or namespace is None:
             return False
-        namespaces = self._client.kind("v1", "Namespace")
+        namespaces = self._client.find_kind("v1", "Namespace")
         return self._client.get(namespaces, namespace, None) is None
 
     def _kind(self, definition: Mapping[str, Any]) -> Any | None:
         """How the cluster serves the definition's kind; None for one that only a real run would have made."""
-        deadline = time.monotonic() + _KIND_PATIENCE
+        poll = Poll(_KIND_TIMEOUT)
         while True:
-            kind = self._client.kind(definition["apiVersion"], definition["kind"])
+            kind = self._client.find_kind(definition["apiVersion"], definition["kind"])
             if kind is not None:
                 return kind
-            promised = _group_kind(definition) in self._promised
+            promised = _group_kind(definition) in self._planned_kinds
             if promised and self._check_mode:
                 return None
-            if not promised or time.monotonic() >= deadline:
+            if not promised or poll.expired:
                 raise InputError(
                     f"the cluster does not know the kind {definition['kind']} of {definition['apiVersion']}",
                     "Check both, and apply the CustomResourceDefinition first",
                 )
-            time.sleep(_POLL)
+            poll.pause()
 
-    def _remember(self, definition: Mapping[str, Any]) -> None:
+    def _remember_kind(self, definition: Mapping[str, Any]) -> None:
         if definition["kind"] == "CustomResourceDefinition":
             spec = definition.get("spec") or {}
             kind = (spec.get("names") or {}).get("kind", "")
-            self._promised[spec.get("group", ""), kind] = spec.get("scope") == "Namespaced"
+            self._planned_kinds[spec.get("group", ""), kind] = spec.get("scope") == "Namespaced"
 
-    def _place(self, definition: Mapping[str, Any], namespaced: bool) -> str | None:
+    def _namespace_of(self, definition: Mapping[str, Any], namespaced: bool) -> str | None:
         if not namespaced:
             return None
         return definition["metadata"].get("namespace") or self._namespace
 
-    def _wait_ready(self, outcome: Outcome, deadline: float, timeout: float) -> None:
-        name = describe(outcome.definition, outcome.namespace)
+    def _wait_ready(self, outcome: Outcome, poll: Poll) -> None:
+        name = display_name(outcome.definition, outcome.namespace)
         while True:
             item = self._look(outcome)
             if item is None:
-                raise ClusterError(f"{name} was deleted by someone else while it was getting ready")
-            state = state_of(item)
+                raise ClusterError(f"{name} was deleted before it was ready")
+            state = readiness_of(item)
             if state.ready or self._binds_later(item):
                 return
-            if state.hopeless or time.monotonic() >= deadline:
-                why = Explainer(self._client).why(item)
-                within = "" if state.hopeless else f" within {timeout:g} s"
+            if state.terminal or poll.expired:
+                why = Diagnostics(self._client).reasons(item)
+                within = "" if state.terminal else f" within {poll.seconds:g} s"
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(f"{name} did not get ready{within}: {state.progress}{said}")
-            time.sleep(_POLL)
+            poll.pause()
 
     def _look(self, outcome: Outcome) -> dict[str, Any] | None:
-        kind = self._client.kind(outcome.definition["apiVersion"], outcome.definition["kind"])
+        kind = self._client.find_kind(outcome.definition["apiVersion"], outcome.definition["kind"])
         if kind is None:
             return None
         return self._client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
 
     def _binds_later(self, item: Mapping[str, Any]) -> bool:
-        """Whether this is a volume claim that gets its volume with the first Pod that uses it."""
+        """Whether this is a PersistentVolumeClaim that is bound when the first Pod uses it."""
         storage_class = (item.get("spec") or {}).get("storageClassName")
         if item.get("kind") != "PersistentVolumeClaim" or not storage_class:
             return False
-        kind = self._client.kind("storage.k8s.io/v1", "StorageClass")
+        kind = self._client.find_kind("storage.k8s.io/v1", "StorageClass")
         try:
             found = self._client.get(kind, storage_class, None)
         except ApiServerError:

@@ -2,15 +2,16 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Image archives on the controller: which images are in them, so that nodes are sent only what they lack."""
+"""``k8scr_archive_info``: list the images in archives on the controller."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
@@ -19,35 +20,31 @@ from ..oci.interfaces import ManifestSource
 from ..stores.location import Location, open_source
 
 
-@dataclass(frozen=True)
-class ArchivedImage:
-    """An image in an archive.
-
-    Attributes:
-        name: Its full name.
-        digest: The digest of its manifest or index; empty where the archive has none of its own.
-        config_digests: The digests of its configs, one for each platform.
-    """
-
-    name: str
-    digest: str
-    config_digests: tuple[str, ...]
-
-
-def read_archive(path: Path) -> list[ArchivedImage]:
-    """Return the images of an archive.
+def run_archive_info(module: AnsibleModule) -> dict[str, Any]:
+    """Run ``k8scr_archive_info`` and return its result.
 
     Raises:
-        SourceError: It is not there, or cannot be read.
-        InputError: It is no archive, or has an image without a full name, under which no Pod would find it.
+        K8scrError: See :func:`image_entries`.
+    """
+    archives = [Path(archive) for archive in module.params["archives"]]
+    images = [entry for archive in archives for entry in image_entries(archive)]
+    return {"changed": False, "images": images, "archives": archive_entries(archives)}
+
+
+def image_entries(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of an archive's images in the result.
+
+    Raises:
+        SourceError: The archive does not exist, or cannot be read.
+        InputError: The path is not an archive, or an image has no full name, which Pods need to use it.
     """
     if path.is_dir():
         raise InputError(
             f"{path} is a folder, not an archive", "Pack it with: skopeo copy oci:FOLDER:NAME oci-archive:"
         )
     source = open_source(Location("", path))
+    images: list[tuple[str, str, tuple[str, ...]]] = []
     try:
-        images = []
         for image in source.images():
             if image.name is None or image.name.tag is None:
                 raise InputError(
@@ -56,38 +53,22 @@ def read_archive(path: Path) -> list[ArchivedImage]:
                 )
             name = f"{image.name.host}/{image.name.path}:{image.name.tag}"
             if image.config_digest:
-                images.append(ArchivedImage(name, "", (image.config_digest,)))
+                images.append((name, "", (image.config_digest,)))
             else:
-                images.append(ArchivedImage(name, image.root.digest, tuple(_configs(source, image.root))))
-        return images
+                images.append((name, image.root.digest, tuple(_config_digests(source, image.root))))
     finally:
         source.close()
-
-
-def describe(path: Path) -> list[dict[str, Any]]:
-    """Return the entries of a module's result.
-
-    Raises:
-        K8scrError: As :func:`read_archive`.
-    """
-    images = read_archive(path)
-    file = _with_prefix(path, "".join(sorted(f"{image.name}{image.digest}{image.config_digests}" for image in images)))
+    file = _with_prefix(path, "".join(sorted(f"{name}{digest}{configs}" for name, digest, configs in images)))
     return [
-        {
-            "archive": str(path),
-            "file": file,
-            "name": image.name,
-            "digest": image.digest,
-            "config_digests": list(image.config_digests),
-        }
-        for image in images
+        {"archive": str(path), "file": file, "name": name, "digest": digest, "config_digests": list(configs)}
+        for name, digest, configs in images
     ]
 
 
-def name_archives(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return an entry of a module's result for each archive, with its name in a folder that has all of them.
+def archive_entries(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Return the entries of archives in the result, each with a unique file name for a folder with all of them.
 
-    Archives with the same base name would replace each other in the folder: their names have a prefix. It depends on
+    Archives with the same base name would replace each other in the folder, so their names get a prefix. It depends on
     the path, so that a new version of an archive replaces the previous one.
     """
     unique = list(dict.fromkeys(paths))
@@ -100,41 +81,20 @@ def name_archives(paths: Iterable[Path]) -> list[dict[str, Any]]:
     return entries
 
 
-def refuse_collisions(images: Iterable[Mapping[str, Any]]) -> None:
-    """Refuse entries of different images with the same name: each run would replace one with the other.
-
-    Args:
-        images: Entries as :func:`describe` returns them.
-
-    Raises:
-        InputError: There are such entries.
-    """
-    known: dict[str, Mapping[str, Any]] = {}
-    for image in images:
-        other = known.setdefault(image["name"], image)
-        if image["digest"] and other["digest"]:
-            same = image["digest"] == other["digest"]
-        else:
-            same = not set(image["config_digests"]).isdisjoint(other["config_digests"])
-        if not same:
-            archives = " and ".join(each.get("archive") or each["file"] for each in (other, image))
-            raise InputError(f"{archives} have different images named {image['name']}", "Leave out one of the archives")
-
-
 def _with_prefix(path: Path, text: str) -> str:
-    """Return the base name of an archive after a prefix that depends on a text."""
+    """Return the base name of an archive with a prefix that depends on a text."""
     return f"{split_digest(digest_of(text.encode()))[1][:12]}-{path.name}"
 
 
-def _configs(source: ManifestSource, root: Descriptor, depth: int = 0) -> Iterator[str]:
+def _config_digests(source: ManifestSource, root: Descriptor, depth: int = 0) -> Iterator[str]:
     try:
         manifest = source.fetch_manifest(root)
     except (SourceError, InputError):
         if not depth:
             raise
-        # Docker lists platforms that it has not saved.
+        # Docker lists platforms that it did not save.
         return
     if manifest.config:
         yield manifest.config.digest
     for child in manifest.manifests if depth < 2 else ():
-        yield from _configs(source, child, depth + 1)
+        yield from _config_digests(source, child, depth + 1)

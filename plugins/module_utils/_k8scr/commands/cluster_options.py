@@ -91,11 +91,11 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
 
 
 class ClusterModule(RedactingModule):
-    """An Ansible module that takes :data:`CLUSTER_ARGUMENT_SPEC` beside its own options.
+    """An Ansible module with the options of :data:`CLUSTER_ARGUMENT_SPEC` and its own.
 
     Args:
         argument_spec: The module's own options.
-        redact: For each of them that is structured and has secrets, a function that returns what may be shown of it.
+        redact: For each structured option with secrets, a function that returns the printable value.
         **rest: As :class:`AnsibleModule` takes.
     """
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An Ansible module that shows no secret among its options, also when the options are not valid."""
+"""An Ansible module that hides the secrets in its options, even if the options are invalid."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from ..redaction import SHORTEST, hidden_values, redacted
 
 
 class RedactingModule(AnsibleModule):
-    """Show options by their argument spec, and nothing that is not in it.
+    """A module that shows only options in its argument spec.
 
-    Ansible masks the values of ``no_log`` options only once all options are valid, and knows no secrets inside
-    structured options. This class hides them in ``invocation`` and in the log, whatever the options look like. An
-    unknown option is hidden too: it may be the misspelt name of a secret one.
+    Ansible masks the values of ``no_log`` options only after it has validated all options, and does not know secrets
+    inside structured options. This class hides them in ``invocation`` and in the log, even if the options are invalid.
+    It hides unknown options too: an unknown name may be a misspelt secret option.
 
     Args:
         argument_spec: The module's options.
-        redact: For each structured option with secrets, a function that returns what may be shown of its value.
+        redact: For each structured option with secrets, a function that returns the printable value.
         **rest: As :class:`AnsibleModule` takes.
     """
 
@@ -43,7 +43,7 @@ class RedactingModule(AnsibleModule):
         """Return the failure with the redacted options; see :meth:`AnsibleModule.fail_json`."""
         invocation = self._invocation()
         if not self._valid:
-            # Messages about invalid options quote values. Later messages are the collection's own.
+            # Ansible's messages about invalid options quote values.
             hidden = hidden_values(self.params, invocation["module_args"])
             self.no_log_values.update(text for text in hidden if len(text) >= SHORTEST)
         super().fail_json(msg, **{"invocation": invocation, **result})

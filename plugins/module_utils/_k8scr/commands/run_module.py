@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The frame of every module: options in, one call, results out."""
+"""Run a module: pass the options to a function and return its result."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _LIBRARIES = ("requests", "kubernetes")
 
 
 def run_module(
-    argument_spec: dict[str, Any], body: Callable[[Mapping[str, Any], bool], dict[str, Any]], **frame: Any
+    argument_spec: dict[str, Any], body: Callable[[Mapping[str, Any], bool], dict[str, Any]], **arguments: Any
 ) -> None:
     """Run a module and exit.
 
     Args:
-        argument_spec: Its options, beside those that say which cluster.
-        body: Takes the options and whether this is check mode, and returns the result; ``failed`` in it
-            makes the module fail.
-        frame: What else AnsibleModule takes.
+        argument_spec: Its options, without those of the cluster.
+        body: Takes the options and whether this is check mode, and returns the result. The module fails if ``failed``
+            is true in the result.
+        **arguments: As :class:`AnsibleModule` takes.
     """
-    module = ClusterModule(argument_spec, supports_check_mode=True, **frame)
+    module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
     for library in _LIBRARIES:
         if find_spec(library) is None:
             module.fail_json(msg=missing_required_lib(library))

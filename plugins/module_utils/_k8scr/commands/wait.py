@@ -2,18 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Wait until a registry answers through the API server."""
+"""Wait until a registry responds through the API server."""
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
-from ..objects.client import ObjectClient
-from ..objects.readiness import Explainer
+from ..http.retry import Retries
+from ..objects.client import KubernetesClient
+from ..objects.diagnostics import Diagnostics
 from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
@@ -21,6 +21,7 @@ from ..transport.pod_proxy import PodProxyAdapter
 from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
+from .polling import INTERVAL, Poll
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
 
 try:
@@ -28,9 +29,8 @@ try:
 except ImportError:  # reported by the module
     pass
 
-_POLL = 1.0
 _MISSING_FOR = 5.0
-"""Seconds that a Pod may be missing, as while it moves to another node; a wrong name never gets there."""
+"""Seconds that the Pod may be missing, for example while it moves to another node; then its name is wrong."""
 _CONNECT_TIMEOUT = 10.0
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
@@ -64,7 +64,7 @@ class WaitSettings:
 
 
 def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Ask a registry for its version until it answers, and return the module's result.
+    """Request the version of a registry until it responds, and return the module's result.
 
     Args:
         options: The parameters of ``k8scr_wait``.
@@ -74,26 +74,25 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ``changed``, which is false, and ``elapsed``, in seconds.
 
     Raises:
-        ClusterError: It does not answer in time; the message holds the cluster's reasons.
-        ApiServerError: The API server refuses the way to it.
+        ClusterError: It does not respond in time; the message has the reasons of the cluster.
+        ApiServerError: The API server rejects the request.
     """
     settings = WaitSettings.from_options(options)
     if check_mode:
         return {"changed": False}
     namespace, pod = settings.pod.namespace, settings.pod.name
-    begin = time.monotonic()
-    deadline = begin + settings.timeout
+    poll = Poll(settings.timeout)
     with connect(settings.cluster) as cluster:
-        # The port may be the one for pulls or the one for pushes.
-        road = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
+        # The port may be the read-only port or the write port.
+        transport = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
-            problem = _ask(road, max(deadline - time.monotonic(), _POLL))
+            problem = _ask(transport, max(poll.seconds - poll.elapsed, INTERVAL))
             if problem is None:
-                return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
+                return {"changed": False, "elapsed": round(poll.elapsed, 1)}
             is_missing = isinstance(problem, ApiServerError) and problem.status == 404
-            if not problem.transient or (is_missing and time.monotonic() - begin > _MISSING_FOR):
+            if not problem.transient or (is_missing and poll.elapsed > _MISSING_FOR):
                 raise problem
-            if time.monotonic() >= deadline:
+            if poll.expired:
                 why = _why(cluster, namespace, pod)
                 said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(
@@ -101,14 +100,14 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                     f"{settings.timeout} s: {problem.message}{said}",
                     problem.advice,
                 )
-            time.sleep(_POLL)
+            poll.pause()
 
 
-def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
-    """Ask for the registry's version (OCI distribution specification, "Endpoints"); what is wrong with the answer."""
+def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
+    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error, if any."""
     question = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with road.send(question, timeout=(_CONNECT_TIMEOUT, patience)) as response:
+        with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(
@@ -121,8 +120,8 @@ def _ask(road: PodProxyAdapter, patience: float) -> K8scrError | None:
 
 def _why(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
-        client = ObjectClient(cluster)
-        item = client.get(client.kind("v1", "Pod"), pod, namespace)
+        client = KubernetesClient(cluster, Retries(0.0))
+        item = client.get(client.find_kind("v1", "Pod"), pod, namespace)
     except K8scrError:
         return ""
-    return Explainer(client).why({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"
+    return Diagnostics(client).reasons({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"

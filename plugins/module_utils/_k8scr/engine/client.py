@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ..errors import EngineError, InputError, SourceError
+from ..http.network_errors import NetworkError
+from ..http.session import open_session
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.digest import parse_digest
 from ..oci.platform import Platform
@@ -24,7 +26,6 @@ from .connection import EngineAdapter
 from .context import EngineEndpoint
 
 try:
-    import requests
     from urllib3.exceptions import HTTPError, ReadTimeoutError
 except ImportError:  # reported by the module
     HTTPError = ReadTimeoutError = OSError  # type: ignore[assignment,misc]
@@ -72,11 +73,8 @@ class Engine:
     def __init__(self, endpoint: EngineEndpoint) -> None:
         self.description = f"the Docker engine at {endpoint.host}"
         self._adapter = EngineAdapter(endpoint, _WORKS_WITHIN)
-        self._session = requests.Session()
-        self._session.trust_env = False
+        self._session = open_session(_URL, self._adapter)
         self._session.headers["Accept-Encoding"] = "identity"
-        self._session.adapters.clear()
-        self._session.mount(_URL, self._adapter)
 
     def find(self, name: str) -> EngineImage | None:
         """Return the image that has this name or ID, or ``None``.
@@ -204,18 +202,18 @@ class Engine:
         complaint = self._adapter.complaint()
         if complaint:
             return EngineError(f"{self.description} cannot be reached: {complaint}", "Try ssh to that host by hand")
-        reasons = list(_chain(error))
-        if any(isinstance(reason, PermissionError) for reason in reasons):
+        failure = NetworkError(error)
+        if failure.find(PermissionError):
             return EngineError(
                 f"{self.description} may not be used by this user: permission denied",
                 "Run the task as root (become: true) or as a member of the group docker",
             )
-        if any(isinstance(reason, (ReadTimeoutError, TimeoutError)) for reason in reasons):
+        if failure.find(ReadTimeoutError, TimeoutError):
             return EngineError(f"{self.description} is silent for too long", "See whether it still works")
         # The words of the operating system, where it has any, are the innermost.
-        system = [reason for reason in reasons if isinstance(reason, OSError) and reason.strerror]
-        why = system[-1].strerror if system else str(reasons[-1]) or type(reasons[-1]).__name__
-        if any(isinstance(reason, (FileNotFoundError, ConnectionRefusedError)) for reason in reasons):
+        system = [reason for reason in failure.chain if isinstance(reason, OSError) and reason.strerror]
+        why = system[-1].strerror if system else str(failure.chain[-1]) or type(failure.chain[-1]).__name__
+        if failure.find(FileNotFoundError, ConnectionRefusedError):
             return EngineError(
                 f"{self.description} is not there: {why}",
                 "Start it, or say with docker_host where one is, as unix:///run/podman/podman.sock for Podman's",
@@ -232,17 +230,3 @@ def failure_in(answer: bytes) -> str | None:
     except (ValueError, RecursionError, AttributeError):
         return None
     return str(said) if said else None
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Every exception that led to this one, the innermost last."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [error]
-    while waiting:
-        link = waiting.pop(0)
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        yield link
-        kept = (link.__cause__, link.__context__, *link.args)
-        waiting.extend(item for item in kept if isinstance(item, BaseException))

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import EngineError, InputError
+from ..http.streaming_connection import with_send_timeout
 from .context import EngineEndpoint, EngineTls
 
 try:
@@ -121,10 +122,10 @@ class EngineAdapter(HTTPAdapter):
             return self._socket_pool(lambda: self._connect_ssh(command))
         if parts.scheme == "tcp" and parts.hostname and "@" not in parts.netloc:
             if endpoint.tls:
-                return self._patient(
+                return self._with_send_timeout(
                     HTTPSConnectionPool(parts.hostname, port or _TLS_PORT, ssl_context=_tls_context(endpoint.tls))
                 )
-            return self._patient(HTTPConnectionPool(parts.hostname, port or _PLAIN_PORT))
+            return self._with_send_timeout(HTTPConnectionPool(parts.hostname, port or _PLAIN_PORT))
         raise _no_address(endpoint.host)
 
     def _socket_pool(self, connect: Callable[[], socket.socket]) -> Any:
@@ -136,23 +137,11 @@ class EngineAdapter(HTTPAdapter):
                 return connect()
 
         pool.ConnectionCls = SocketConnection
-        return self._patient(pool)
+        return self._with_send_timeout(pool)
 
-    def _patient(self, pool: Any) -> Any:
-        """Give a pool connections that wait as long for the engine to take bytes as for it to send some.
-
-        urllib3 leaves the short timeout of connecting on the socket while a body is sent.
-        """
-        base: Any = pool.ConnectionCls
-        silence = self._silence
-
-        class PatientConnection(base):
-            def send(self, data: Any) -> None:
-                if self.sock is not None:
-                    self.sock.settimeout(silence)
-                super().send(data)
-
-        pool.ConnectionCls = PatientConnection
+    def _with_send_timeout(self, pool: Any) -> Any:
+        """Apply the read timeout to sending as well, in all connections of a pool."""
+        pool.ConnectionCls = with_send_timeout(pool.ConnectionCls, self._silence)
         return pool
 
     def _connect_ssh(self, command: list[str]) -> socket.socket:

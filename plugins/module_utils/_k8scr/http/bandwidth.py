@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A limit to the bytes per second that a task moves, over all its connections."""
+"""A limit to the bytes per second of a task, shared by all its connections."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from collections.abc import Callable
 from ..oci.content import Blocks
 
 _PARTS_PER_SECOND = 50
-"""How evenly the bytes flow: with fewer parts a second, a slow limit would be kept in jerks."""
+"""Smoothness of the flow: fewer parts a second make a slow transfer stop and start."""
 _SMALLEST_PART = 4 << 10
 
 
 class Bandwidth:
-    """Bytes take turns: each part of a block is given its place in time, one after the other, for all threads.
+    """Limits the rate of blocks. Each part of a block gets a time slot; the slots of all threads follow each other.
 
     Args:
         rate: Bytes per second.
-        clock: Seconds that only grow.
+        clock: A monotonic clock, in seconds.
         sleep: Waits for some seconds.
     """
 
@@ -40,7 +40,7 @@ class Bandwidth:
         self._part = max(rate // _PARTS_PER_SECOND, _SMALLEST_PART)
 
     def limit(self, blocks: Blocks) -> Blocks:
-        """Pass blocks on, in parts, no faster than there is room for."""
+        """Yield blocks in parts, no faster than the rate."""
         for block in blocks:
             for start in range(0, len(block), self._part):
                 part = block[start : start + self._part]

@@ -2,99 +2,126 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""When to try again what has failed, and an account of it."""
+"""The retry policy of all requests, and a summary of the retries.
+
+An error states whether a retry may help (:class:`..errors.Retry`, and :class:`..errors.RefusedError` for status codes).
+This module decides when to retry, and when to stop.
+"""
 
 from __future__ import annotations
 
 import random
+import re
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from ..errors import K8scrError
 
+RETRY_TIMEOUT = 120.0
+"""Seconds to keep retrying a failing request, unless the user sets another limit."""
 _FIRST_WAIT = 0.2
-"""Seconds; most often a connection was closed just as a request began, and the next one works."""
+"""Seconds; the most frequent failure is a connection that closed just as a request began, and a new one works."""
 _LONGEST_WAIT = 15.0
-_UNPROVED_TRIES = 3
-"""Tries while nothing has worked yet: a wrong address or a Pod that does not run is told at once."""
+_LONGEST_RETRY_AFTER = 60.0
+_ATTEMPTS_WITHOUT_RESPONSE = 3
+"""Attempts until the first response of the task, so that a wrong address or a stopped Pod fails quickly."""
+
+
+def retry_after(headers: Mapping[str, str]) -> float:
+    """Return the seconds of the header ``Retry-After``; 0 if it is not a number (RFC 9110, section 10.2.3)."""
+    value = headers.get("Retry-After", "")
+    return min(float(value), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
 
 
 class Retries:
-    """What all requests of a task share: how long they are patient, and what was tried again.
+    """The retry policy that all requests of a task share, and the summary of their retries.
 
     Args:
-        seconds: How long something may go on failing before it is given up.
+        seconds: Seconds to keep retrying a failing request. Progress resets the timer.
         sleep: Waits for some seconds.
+        on_retry: Called before each retry with the action that failed and the reason.
     """
 
-    def __init__(self, seconds: float, sleep: Callable[[float], None] = time.sleep) -> None:
+    def __init__(
+        self,
+        seconds: float = RETRY_TIMEOUT,
+        sleep: Callable[[float], None] = time.sleep,
+        on_retry: Callable[[str, str], None] | None = None,
+    ) -> None:
         self.seconds = seconds
         self.sleep = sleep
-        self.proved = False
-        """Whether anything has worked yet."""
+        self.has_response = False
+        """Whether any request got a response yet."""
+        self._on_retry = on_retry
         self._lock = threading.Lock()
-        self._account: Counter[tuple[str, str]] = Counter()
+        self._counts: Counter[tuple[str, str]] = Counter()
 
-    def begin(self, what: str) -> Attempts:
-        """Begin to try something.
+    def begin(self, action: str) -> Attempts:
+        """Begin the attempts at one action.
 
         Args:
-            what: What is tried, for people, as in "blob sha256:… to repository team/api".
+            action: The action in messages, such as "blob sha256:… to repository team/api".
         """
-        return Attempts(self, what)
+        return Attempts(self, action)
 
-    def note(self, what: str, why: str) -> None:
-        """Write down that something is tried again."""
+    def record(self, action: str, reason: str) -> None:
+        """Count a retry and report it to ``on_retry``."""
         with self._lock:
-            self._account[what, why] += 1
+            self._counts[action, reason] += 1
+        if self._on_retry:
+            self._on_retry(action, reason)
 
     @property
     def account(self) -> list[dict[str, Any]]:
-        """What was tried again, why, and how often, for a module's result."""
+        """The retried actions with the reason and the number of retries, for a module's result."""
         with self._lock:
-            return [{"what": what, "why": why, "times": times} for (what, why), times in self._account.items()]
+            return [{"what": action, "why": reason, "times": times} for (action, reason), times in self._counts.items()]
 
 
 class Attempts:
-    """One thing that is tried until it works, or has gone on failing for too long."""
+    """The attempts at one action, until it succeeds or has failed for too long."""
 
-    def __init__(self, retries: Retries, what: str) -> None:
+    def __init__(self, retries: Retries, action: str) -> None:
         self._retries = retries
-        self._what = what
+        self._action = action
         self._failures = 0
-        self._limited = 0
-        """How many of these are of a kind that is worth some tries only."""
+        self._limited_failures = 0
+        """The failures whose errors justify a limited number of attempts."""
         self._failing_since = 0.0
 
-    def answered(self) -> None:
-        """Say that there is somebody at the other end."""
-        self._retries.proved = True
+    def note_response(self) -> None:
+        """Note that the peer responds."""
+        self._retries.has_response = True
 
-    def worked(self) -> None:
-        """Say that it works, or gets on: patience begins anew."""
-        self.answered()
-        self._failures = self._limited = 0
+    def note_progress(self) -> None:
+        """Note that the action succeeded or made progress, and reset the timer."""
+        self.note_response()
+        self._failures = self._limited_failures = 0
 
-    def failed(self, error: K8scrError) -> None:
-        """Wait before the next try, longer each time and never the same.
+    def wait_or_raise(self, error: K8scrError) -> None:
+        """Wait before the next attempt. Waits grow and are randomized.
 
         Raises:
-            K8scrError: The error itself, when trying again does not help or is no longer worth it.
+            K8scrError: The error, if a retry does not help or the action has failed for too long.
         """
         now = time.monotonic()
         if not self._failures:
             self._failing_since = now
         self._failures += 1
-        wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), _LONGEST_WAIT) * random.uniform(0.5, 1.5)  # noqa: S311
-        wait = max(wait, error.retry_after)
-        given_up = now + wait > self._failing_since + self._retries.seconds
-        self._limited += error.tries is not None
-        hopeless = error.tries is not None and self._limited >= error.tries
-        unproved = not self._retries.proved and self._failures >= _UNPROVED_TRIES
-        if not error.transient or given_up or hopeless or unproved:
+        retry = error.retry
+        if retry is None:
             raise error
-        self._retries.note(self._what, error.message)
+        wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), _LONGEST_WAIT) * random.uniform(0.5, 1.5)  # noqa: S311
+        wait = max(wait, retry.after)
+        self._limited_failures += retry.attempts is not None
+        if (
+            now + wait > self._failing_since + self._retries.seconds
+            or (retry.attempts is not None and self._limited_failures >= retry.attempts)
+            or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
+        ):
+            raise error
+        self._retries.record(self._action, error.message)
         self._retries.sleep(wait)

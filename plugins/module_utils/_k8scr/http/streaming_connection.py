@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A connection for large bodies on bad lines: patient while it sends, and it listens while it does."""
+"""HTTP connections for large bodies over slow or unreliable networks."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 try:
     import urllib3
-except ImportError:  # reported by whoever opens a connection
+except ImportError:  # the module reports missing libraries
     pass
 
 if TYPE_CHECKING:
     from urllib3.connection import HTTPConnection as _HTTPConnection
 else:
-    # It is mixed into the connections of either kind.
+    # A mixin for urllib3's connection classes with and without TLS.
     _HTTPConnection = object
 
 _BLOCK_SIZE = 1 << 20
-"""Bytes handed to the socket at once: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
+"""Bytes of one write to the socket: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
 
 _UNSENT = 1 << 20
-"""Bytes that wait in the socket for their turn: what is in there when a line breaks is sent again."""
+"""Unsent bytes in the socket's buffer; after an interruption they are sent again."""
 
 _INTERIM = b"HTTP/1.1 1"
-"""How an answer begins that ends no request (RFC 9110, section 15.2)."""
+"""The beginning of an interim response, which does not end the request (RFC 9110, section 15.2)."""
 _FIRST_OTHER_THAN_SUCCESS = 300
 
 
 def socket_options() -> list[tuple[int, int, int]]:
-    """Keep-alive probes, so that middle boxes do not forget a connection that waits for the registry.
+    """Return options for keep-alive probes and a small send buffer.
 
-    And no more than is soon sent is taken from us; what is on its way over a long line is not limited by that.
+    The probes keep middleboxes from dropping a connection that waits for the registry. The limit applies to unsent
+    bytes, not to bytes in flight, so it does not slow down connections with a high latency.
     """
     options = [(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1), (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)]
     wanted = (("TCP_KEEPIDLE", 30), ("TCP_KEEPINTVL", 15), ("TCP_KEEPCNT", 4), ("TCP_NOTSENT_LOWAT", _UNSENT))
@@ -49,86 +50,98 @@ def socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
-def patient(connection_class: Any, silence: float) -> Any:
-    """Make a connection class that sends in large blocks, waits for each, and leaves off when it is answered early.
+def with_send_timeout(connection_class: Any, seconds: float) -> Any:
+    """Return a connection class of urllib3 whose writes fail after some seconds without progress.
 
-    urllib3 leaves the short timeout of connecting on the socket while a body is sent, only its newer versions have
-    an option for the size of blocks, and none looks for an answer before all is sent.
-
-    Args:
-        connection_class: urllib3's.
-        silence: Seconds after which a connection that takes no more bytes is given up.
+    urllib3 applies the short timeout for connecting to writes as well.
     """
-    return type("PatientConnection", (_Patience, connection_class), {"silence": silence})
+    return type("SendTimeoutConnection", (_SendTimeout, connection_class), {"send_timeout": seconds})
 
 
-class _Patience(_HTTPConnection):
-    """What is added to urllib3's connections."""
+def streaming(connection_class: Any, seconds: float) -> Any:
+    """Return a connection class that sends in large blocks and stops sending after an early response.
 
-    silence: float
-    """Seconds."""
+    Only newer versions of urllib3 have an option for the block size, and none reads a response before the request's
+    end. The class also has the timeout of :func:`with_send_timeout`.
+    """
+    return type("StreamingConnection", (_Streaming, connection_class), {"send_timeout": seconds})
+
+
+class _SendTimeout(_HTTPConnection):
+    """Sets a timeout before each write."""
+
+    send_timeout: float
+
+    def send(self, data: Any) -> None:
+        if self.sock is not None:
+            self.sock.settimeout(self.send_timeout)
+        super().send(data)
+
+
+class _Streaming(_SendTimeout):
+    """Checks for an early response before each write."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.blocksize = _BLOCK_SIZE
         self._has_connected = False
-        self._answer: io.BufferedReader | None = None
-        self._is_cut_short = False
+        self._early_response: io.BufferedReader | None = None
+        self._is_incomplete = False
+        """Whether the request was not sent to its end."""
 
     @property
     def has_connected_to_proxy(self) -> bool:
-        """Whether what fails is not the proxy's fault; urllib3 forgets it when it closes what has failed."""
+        """Whether the proxy is not the cause of an error; urllib3 resets its own flag when it closes the connection."""
         return self._has_connected
 
     def connect(self) -> None:
         self._has_connected = False
         super().connect()
         self._has_connected = True
-        # Who wants no check was warned in Ansible's way; urllib3 would warn again, of every connection.
+        # The module has warned about an unchecked certificate; urllib3 would warn again for each connection.
         self.is_verified = True
 
     def send(self, data: Any) -> None:
-        if self.sock is not None:
-            if self._has_connected:
-                self._stop_if_answered()
-            self.sock.settimeout(self.silence)
+        if self.sock is not None and self._has_connected:
+            self._stop_after_response()
         try:
             super().send(data)
         except (BrokenPipeError, ConnectionResetError):
-            self._is_cut_short = True
+            self._is_incomplete = True
             raise
 
-    def _stop_if_answered(self) -> None:
-        """Leave off where the other side has given its answer, or hung up, before our request's end.
+    def _stop_after_response(self) -> None:
+        """Stop sending if the peer responded or closed the connection before the request's end.
 
-        Who sends on then sends into buffers that nobody empties, and may lose the answer with the connection.
+        After an early response, more data only fills buffers that the peer no longer reads, and a reset may discard the
+        response.
         """
-        if self._answer is not None or not urllib3.util.wait_for_read(self.sock, timeout=0):
+        if self._early_response is not None or not urllib3.util.wait_for_read(self.sock, timeout=0):
             return
-        self._answer = _begun_answer(self.sock)
-        if self._answer is not None and not _may_be_interim(self._answer):
-            self._is_cut_short = True
-            # Which makes urllib3 read the answer.
+        self._early_response = _received(self.sock)
+        if self._early_response is not None and not _may_be_interim(self._early_response):
+            self._is_incomplete = True
+            # urllib3 then reads the response.
             raise BrokenPipeError(errno.EPIPE, "closed before the request's end")
 
     def response_class(  # type: ignore[override]
         self, sock: Any, *args: Any, **kwargs: Any
     ) -> http.client.HTTPResponse:
-        response = _WholeResponse(sock, *args, **kwargs)
-        response.follow(self._answer, self._is_cut_short)
-        self._answer, self._is_cut_short = None, False
+        response = _CompleteResponse(sock, *args, **kwargs)
+        response.continue_from(self._early_response, self._is_incomplete)
+        self._early_response, self._is_incomplete = None, False
         return response
 
     def close(self) -> None:
         super().close()
-        if self._answer is not None:
-            # It holds the socket open.
-            self._answer.close()
-        self._answer, self._is_cut_short = None, False
+        if self._early_response is not None:
+            # It keeps the socket open.
+            self._early_response.close()
+        self._early_response, self._is_incomplete = None, False
 
 
-def _begun_answer(sock: Any) -> io.BufferedReader | None:
-    """Read what has come in so far; None where only TLS had something to say, such as a session ticket."""
+def _received(sock: Any) -> io.BufferedReader | None:
+    """Return a reader with the bytes received so far; None if they were only TLS records such as a session ticket."""
     reader: io.BufferedReader = sock.makefile("rb")
     sock.settimeout(0)
     try:
@@ -142,46 +155,46 @@ def _begun_answer(sock: Any) -> io.BufferedReader | None:
     return reader
 
 
-def _may_be_interim(answer: io.BufferedReader) -> bool:
-    begun = answer.peek(1)[: len(_INTERIM)]
-    return bool(begun) and _INTERIM.startswith(begun)
+def _may_be_interim(response: io.BufferedReader) -> bool:
+    received = response.peek(1)[: len(_INTERIM)]
+    return bool(received) and _INTERIM.startswith(received)
 
 
-class _WholeResponse(http.client.HTTPResponse):
-    """An answer whose header has come to its end; http.client takes one that was cut for one that is shorter."""
+class _CompleteResponse(http.client.HTTPResponse):
+    """A response whose header is complete; http.client accepts a truncated header."""
 
-    _ends_request = False
+    _request_is_incomplete = False
 
-    def follow(self, begun: io.BufferedReader | None, ends_request: bool) -> None:
-        """Say what came before.
+    def continue_from(self, reader: io.BufferedReader | None, request_is_incomplete: bool) -> None:
+        """Set how the response began.
 
         Args:
-            begun: Who has begun to read the answer, and has more in store than the connection.
-            ends_request: Whether the request was not sent to its end.
+            reader: The reader that has buffered the beginning of the response; None if there is no such reader.
+            request_is_incomplete: Whether the request was not sent to its end.
         """
-        self._ends_request = ends_request
-        if begun is not None:
+        self._request_is_incomplete = request_is_incomplete
+        if reader is not None:
             self.fp.close()
-            self.fp = begun
+            self.fp = reader
 
     def begin(self) -> None:
         reader = self.fp
-        self.fp = _WholeLines(reader)  # type: ignore[assignment]
+        self.fp = _CompleteLines(reader)  # type: ignore[assignment]
         try:
             super().begin()
         finally:
-            # An answer without a body has let go of it.
+            # http.client sets it to None for a response without a body.
             if self.fp is not None:
                 self.fp = reader
-        if self._ends_request:
-            # The rest of the request is missing: this connection carries no other.
+        if self._request_is_incomplete:
+            # The connection cannot carry another request, because the end of this one is missing.
             self.will_close = True
             if self.status < _FIRST_OTHER_THAN_SUCCESS:
-                raise http.client.RemoteDisconnected("a request was answered as if it had come to its end")
+                raise http.client.RemoteDisconnected("success response to an incomplete request")
 
 
-class _WholeLines:
-    """Reads lines, all of which have an end."""
+class _CompleteLines:
+    """Reads lines and rejects one without an end."""
 
     def __init__(self, reader: BinaryIO) -> None:
         self._reader = reader
@@ -192,6 +205,6 @@ class _WholeLines:
         line = self._reader.readline(limit)
         if not line.endswith(b"\n") and len(line) < limit:
             begun = self._has_begun or line
-            raise http.client.RemoteDisconnected(f"closed {'in the middle of' if begun else 'without'} an answer")
+            raise http.client.RemoteDisconnected(f"closed {'during' if begun else 'without'} a response")
         self._has_begun = True
         return line

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Changes to configuration files, checked: their meaning stays the same but for our entries."""
+"""Checks of changed configuration files: entries outside the managed block keep their values."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from .managed_block import Marked, has_entries, own_part, read_marked, taken_back
+from .managed_block import ManagedFile, has_entries, managed_lines, parse_markers, remove_block
 
 KeyPath = tuple[str, ...]
-"""The keys that lead to an entry; an entry of a list has itself as the last one."""
-Meaning = Any
-"""What a parser makes of a file: mappings, lists and values."""
+"""The keys of an entry; an item of a list has itself as the last key."""
+Parsed = Any
+"""A parsed file: mappings, lists and values."""
 _EMPTY = "<empty>"
 
 
@@ -25,81 +25,81 @@ class UnparsableError(InputError):
 
 
 @dataclass(frozen=True)
-class Format:
+class FileFormat:
     """The format of a configuration file.
 
     Attributes:
-        parse: Returns the meaning of a file. It raises :class:`UnparsableError` if the file is not valid, and another
+        parse: Parses a file. It raises :class:`UnparsableError` if the file is not valid, and another
             :class:`InputError` if the node has no parser.
-        own_paths: Returns the entries that the managed block of a file sets or replaces.
+        managed_keys: Returns the keys of the entries that the managed block sets or replaces.
     """
 
-    parse: Callable[[str], Meaning]
-    own_paths: Callable[[Marked], Iterable[KeyPath]]
+    parse: Callable[[str], Parsed]
+    managed_keys: Callable[[ManagedFile], Iterable[KeyPath]]
 
 
-def edited(file: object, before: str, after: str, kind: Format) -> str:
-    """Return the new text of a file, once it is checked that only our entries differ.
+def checked_edit(file: object, before: str, after: str, file_format: FileFormat) -> str:
+    """Return the new text of a file after checking that only managed entries differ.
 
-    A file in which administrators have no entries is not parsed.
+    A file without entries of administrators is not parsed.
 
     Args:
-        file: Its path, for messages.
-        before: The file as it is.
-        after: The file as it shall be.
-        kind: Its format.
+        file: Its path for messages.
+        before: The existing text.
+        after: The new text.
+        file_format: Its format.
 
     Raises:
-        InputError: Entries of administrators would be changed, or one of the two is not valid, or cannot be parsed.
+        InputError: Entries of administrators would change, or one of the texts is not valid or cannot be parsed.
     """
-    old, new = read_marked(before, file), read_marked(after, file)
-    if before == after or not has_entries(old.others):
+    old, new = parse_markers(before, file), parse_markers(after, file)
+    if before == after or not has_entries(old.unmanaged):
         return after
-    ours = list(kind.own_paths(new))
-    meanings = []
-    if after != old.others:
-        # The administrators' entries, from which the new text was made.
-        meanings.append((_parse(old.others, kind, f"{file} is not changed: it is not valid", "Correct it"), ours))
-    if before != old.others:
+    managed = list(file_format.managed_keys(new))
+    comparisons = []
+    if after != old.unmanaged:
+        parsed = _parse(old.unmanaged, file_format, f"{file} is not changed: it is not valid", "Correct the file")
+        comparisons.append((parsed, managed))
+    if before != old.unmanaged:
         try:
-            meanings.append((kind.parse(before), [*ours, *kind.own_paths(old)]))
+            comparisons.append((file_format.parse(before), [*managed, *file_format.managed_keys(old)]))
         except UnparsableError:
-            # Without the block it may be valid again.
-            if after == old.others:
+            # The file may become valid without the block.
+            if after == old.unmanaged:
                 return after
-    advice = "Entries in an unusual form may be in the way; write them as the program's documentation does"
-    changed = _parse(after, kind, f"{file} is not changed: it would no longer be valid", advice)
-    for meaning, paths in meanings:
-        compare(file, meaning, changed, paths)
+    advice = "Write unusual entries in the form of the program's documentation"
+    changed = _parse(after, file_format, f"{file} is not changed: it would no longer be valid", advice)
+    for parsed, keys in comparisons:
+        check_entries(file, parsed, changed, keys)
     return after
 
 
-def removed(file: object, text: str | None, kind: Format) -> str | None:
-    """Return a file without the managed block; None if nothing else is in it.
+def checked_removal(file: object, text: str | None, file_format: FileFormat) -> str | None:
+    """Return a file without the managed block, or None if nothing else is in it.
 
     Raises:
         InputError: Entries of administrators depend on the block.
     """
-    if text is None or own_part(text) == "":
+    if text is None or managed_lines(text) == "":
         return text
-    return edited(file, text, taken_back(text), kind) or None
+    return checked_edit(file, text, remove_block(text), file_format) or None
 
 
-def compare(file: object, before: Meaning, after: Meaning, ours: Iterable[KeyPath]) -> None:
-    """Check that two meanings of a file differ only in our entries.
+def check_entries(file: object, before: Parsed, after: Parsed, managed: Iterable[KeyPath]) -> None:
+    """Check that two versions of a file differ only in managed entries.
 
     Args:
-        file: Its path, for messages.
-        before: The meaning of the file as it is.
-        after: The meaning of the file as it shall be.
-        ours: Our entries.
+        file: Its path for messages.
+        before: The existing file.
+        after: The new file.
+        managed: The keys of the managed entries.
 
     Raises:
-        InputError: Others differ too.
+        InputError: Other entries differ.
     """
-    ours = list(ours)
-    for entry in sorted(set(entries_of(before)) ^ set(entries_of(after))):
-        if not any(_belongs(entry, path) for path in ours):
+    managed = list(managed)
+    for entry in sorted(set(list_entries(before)) ^ set(list_entries(after))):
+        if not any(_belongs(entry, keys) for keys in managed):
             # The last key is the value, which may be a password.
             raise InputError(
                 f"{file} is not changed: the change would affect {'.'.join(entry[:-1])}, an entry of the administrator",
@@ -107,26 +107,26 @@ def compare(file: object, before: Meaning, after: Meaning, ours: Iterable[KeyPat
             )
 
 
-def entries_of(meaning: Meaning, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Return the entries of a file, each by the keys that lead to it and, at the end, its value."""
-    if isinstance(meaning, dict) and meaning:
-        for key, value in meaning.items():
-            yield from entries_of(value, (*path, str(key)))
-    elif isinstance(meaning, list) and meaning:
-        for value in meaning:
-            yield (*path, repr(value))
+def list_entries(parsed: Parsed, keys: KeyPath = ()) -> Iterator[KeyPath]:
+    """Return the entries of a parsed file, each as its keys followed by its value."""
+    if isinstance(parsed, dict) and parsed:
+        for key, value in parsed.items():
+            yield from list_entries(value, (*keys, str(key)))
+    elif isinstance(parsed, list) and parsed:
+        for value in parsed:
+            yield (*keys, repr(value))
     else:
-        yield (*path, _EMPTY if meaning in ({}, [], None) else repr(meaning))
+        yield (*keys, _EMPTY if parsed in ({}, [], None) else repr(parsed))
 
 
-def _belongs(entry: KeyPath, ours: KeyPath) -> bool:
-    if entry[-1] == _EMPTY and ours[: len(entry) - 1] == entry[:-1]:
+def _belongs(entry: KeyPath, managed: KeyPath) -> bool:
+    if entry[-1] == _EMPTY and managed[: len(entry) - 1] == entry[:-1]:
         return True
-    return entry[: len(ours)] == ours
+    return entry[: len(managed)] == managed
 
 
-def _parse(text: str, kind: Format, problem: str, advice: str) -> Meaning:
+def _parse(text: str, file_format: FileFormat, problem: str, advice: str) -> Parsed:
     try:
-        return kind.parse(text)
+        return file_format.parse(text)
     except UnparsableError as error:
         raise InputError(f"{problem}: {error.message}", advice) from None

@@ -8,22 +8,22 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from .managed_block import split_lines, taken_back, with_block
-from .mirror import ALL, Mirror
-from .toml_text import quote, read_statements
+from .managed_block import insert_block, remove_block, split_lines
+from .mirror import ALL_REGISTRIES, Mirror
+from .toml_statements import quote, read_statements
 
-_OF_THE_SERVER = (("server",), ("override_path",), ("capabilities",), ("ca",))
-"""What describes the upstream, and what takes its place when it is shut off."""
+_SERVER_KEYS = (("server",), ("override_path",), ("capabilities",), ("ca",))
+"""The settings of the upstream, which a mirror without fallback replaces."""
 
 
-def folder_of(certs_d: Path, upstream: str) -> Path:
-    """Return the folder that containerd looks into for a registry, which is the first that is there.
+def host_folder(certs_d: Path, upstream: str) -> Path:
+    """Return the folder of a registry: the first existing one of those that containerd reads.
 
     Args:
-        certs_d: The folder of all of them.
+        certs_d: The folder of all registries.
         upstream: The registry's host.
     """
-    if upstream == ALL:
+    if upstream == ALL_REGISTRIES:
         return certs_d / "_default"
     host, colon, port = upstream.rpartition(":")
     if colon and not upstream.endswith("]"):
@@ -33,33 +33,33 @@ def folder_of(certs_d: Path, upstream: str) -> Path:
     return certs_d / upstream
 
 
-def with_mirror(text: str, upstream: str, mirror: Mirror) -> str:
-    """Return a ``hosts.toml`` in which the mirror is asked first, and all else is as it was."""
-    lines = split_lines(taken_back(text))
+def add_mirror(text: str, upstream: str, mirror: Mirror) -> str:
+    """Return a ``hosts.toml`` with the mirror as the first host and its other entries unchanged."""
+    lines = split_lines(remove_block(text))
     statements = read_statements(lines)
-    prefix = mirror.prefix(upstream)
+    prefix = mirror.repository_prefix(upstream)
     url = f"{mirror.url}/v2/{prefix}" if prefix else mirror.url
     headers = [statement for statement in statements if statement.header]
     trusted = [f"ca = {quote(mirror.ca_cert)}"] if mirror.ca_cert else []
     block: list[str] = []
-    aside: list[int] = []
+    disabled: list[int] = []
     if not mirror.fallback:
-        # containerd asks the server last, and it is the upstream unless it is said to be something else.
+        # containerd requests the server last. By default, the server is the upstream.
         block.append(f"server = {quote(url)}")
         block += ["override_path = true"] if prefix else []
         block += ['capabilities = ["pull", "resolve"]', *trusted]
-        aside = [
+        disabled = [
             line
             for statement in statements
-            if statement.table == () and statement.key in _OF_THE_SERVER
+            if statement.table == () and statement.key in _SERVER_KEYS
             for line in range(statement.start, statement.end)
         ]
     if not any(header.key == ("host", url) for header in headers):
         block += [f"[host.{quote(url)}]", '  capabilities = ["pull", "resolve"]']
         block += ["  override_path = true"] if prefix else []
         block += [f"  {line}" for line in trusted]
-    # The server's keys stand before all tables, and the tables' order is the order in which hosts are asked.
-    place = headers[0].start if headers else len(lines)
-    while place and headers and lines[place - 1].lstrip().startswith("#"):
-        place -= 1
-    return with_block(lines, place, block, aside)
+    # Keys of the server precede all tables. containerd requests the hosts in the order of their tables.
+    index = headers[0].start if headers else len(lines)
+    while index and headers and lines[index - 1].lstrip().startswith("#"):
+        index -= 1
+    return insert_block(lines, index, block, disabled)

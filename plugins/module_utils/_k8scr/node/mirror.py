@@ -2,33 +2,32 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A mirror of registries, as each container runtime is told about it."""
+"""The mirror that nodes pull images from."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from ..errors import InputError
 
-ALL = "*"
-"""Stands for all registries."""
+ALL_REGISTRIES = "*"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?|\[[0-9A-Fa-f:]+\](?::[0-9]+)?")
 _ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9\[][^/\s\"'\\@]*)")
 
 
 @dataclass(frozen=True)
 class Mirror:
-    """The registry that the nodes pull from.
+    """A registry with the images of other registries.
 
     Attributes:
         scheme: ``http`` or ``https``.
-        address: Its host and port.
-        qualify: Whether an image's repository there begins with the host of its name.
-        fallback: Whether the upstream is asked for what the mirror does not have.
-        ca_cert: A file on the node with the certificates to trust for it; empty for those that the node trusts.
+        address: Host and port.
+        qualify: Whether repositories in the mirror begin with the host of the image's name.
+        fallback: Whether nodes pull missing images from the upstream.
+        ca_cert: Path on the node of the certificate authorities to trust for the mirror; empty for those that the node
+            trusts already.
     """
 
     scheme: str
@@ -38,55 +37,54 @@ class Mirror:
     ca_cert: str = ""
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> Mirror:
-        """Return the mirror that a module's options describe.
+    def from_endpoint(cls, endpoint: str, *, qualify: bool, fallback: bool, ca_cert: str = "") -> Mirror:
+        """Return the mirror at a URL.
 
         Raises:
-            InputError: The endpoint is no URL of a registry, or has no certificate.
+            InputError: The endpoint is not the URL of a registry, or ``ca_cert`` is set for ``http``.
         """
-        match = _ENDPOINT.fullmatch((options["endpoint"] or "").rstrip("/"))
+        match = _ENDPOINT.fullmatch(endpoint.rstrip("/"))
         if not match:
             raise InputError(
-                f"endpoint is {options['endpoint']!r}, which is not the URL of a registry",
-                "Write http:// or https://, a host, and a port if it has one",
+                f"endpoint {endpoint!r} is not the URL of a registry",
+                "Write http:// or https://, a host and an optional port",
             )
-        if options["ca_cert"] and match.group(1) == "http":
-            raise InputError(
-                f"endpoint is {options['endpoint']!r}, which is reached without TLS",
-                "Leave out ca_cert, or write https://",
-            )
-        return cls(match.group(1), match.group(2), options["qualify"], options["fallback"], options["ca_cert"] or "")
+        scheme, address = match.groups()
+        if ca_cert and scheme == "http":
+            raise InputError(f"ca_cert is set for the endpoint {endpoint!r} without TLS", "Omit ca_cert, or use https")
+        return cls(scheme, address, qualify, fallback, ca_cert)
 
     @property
     def url(self) -> str:
-        """Its URL, without a path."""
+        """The URL without a path."""
         return f"{self.scheme}://{self.address}"
 
-    def prefix(self, upstream: str) -> str:
-        """Return what the repositories of an upstream begin with there; empty for nothing.
+    def repository_prefix(self, upstream: str) -> str:
+        """Return the first component of an upstream's repositories in the mirror; empty without ``qualify``.
 
         Raises:
-            InputError: It depends on the upstream, and that is any.
+            InputError: The prefix depends on the upstream, and ``upstream`` stands for all registries.
         """
         if not self.qualify:
             return ""
-        if upstream == ALL:
+        if upstream == ALL_REGISTRIES:
             raise InputError(
-                "with qualify the place of an image depends on its host, which has to be named",
-                "Name the upstreams instead of '*'",
+                "upstreams cannot be '*' with qualify, because repositories begin with the upstream's host",
+                "List the upstreams instead of '*'",
             )
         return upstream.lower().replace(":", "_")
 
 
-def check_upstreams(upstreams: list[str]) -> list[str]:
-    """Return the hosts, each once.
+def validated_upstreams(upstreams: Iterable[str]) -> tuple[str, ...]:
+    """Return the hosts of upstream registries without duplicates.
 
     Raises:
-        InputError: One is not the name of a registry.
+        InputError: An entry is not the name of a registry.
     """
     for upstream in upstreams:
-        if upstream != ALL and not _HOST.fullmatch(upstream):
+        if upstream != ALL_REGISTRIES and not _HOST.fullmatch(upstream):
             raise InputError(
-                f"{upstream!r} is not the name of a registry", "Write a host, with a port if it has one, or '*' for all"
+                f"upstream {upstream!r} is not the name of a registry",
+                "Write a host with an optional port, or '*' for all registries",
             )
-    return list(dict.fromkeys(upstreams))
+    return tuple(dict.fromkeys(upstreams))

@@ -14,14 +14,14 @@ from contextlib import suppress
 from typing import Any
 
 from ..errors import InputError
-from .checked_edit import Format, KeyPath, UnparsableError, entries_of
-from .managed_block import Marked, has_entries, split_lines, taken_back, with_block, with_span
-from .mirror import ALL, Mirror
+from .checked_edit import FileFormat, KeyPath, UnparsableError, list_entries
+from .managed_block import ManagedFile, has_entries, insert_block, remove_block, replace_span, split_lines
+from .mirror import ALL_REGISTRIES, Mirror
 
 try:
     import yaml
 except ImportError:
-    # Needed only where administrators have entries.
+    # Required only for files with entries of administrators.
     HAS_YAML = False
 else:
     HAS_YAML = True
@@ -31,66 +31,66 @@ _ENTRY = re.compile(r"""\s*("(?:[^"\\]|\\.)*"): (\{.*\}),?\s*""")
 _CONFIGS = re.compile(r"""\s*,?\s*"?configs"?: (\{.*\}),?\s*""")
 
 
-def with_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
-    """Return a ``registries.yaml`` in which the mirror is asked first, and all else is as it was.
+def add_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
+    """Return a ``registries.yaml`` with the mirror as the first endpoint, and other entries unchanged.
 
-    Mirrors that administrators wrote are repeated in our lines, and set aside where they stand.
+    The managed block repeats the mirrors of administrators, and disables the original lines.
 
     Raises:
-        InputError: What administrators wrote cannot be read, or does not go together with it.
+        InputError: The file is not valid, or its entries conflict with the mirror.
     """
-    text = taken_back(text)
-    written = _read(text)
-    mirrors = _section(written, "mirrors")
-    everything = mirrors.get(ALL)
+    text = remove_block(text)
+    existing = _read(text)
+    mirrors = _section(existing, "mirrors")
+    default = mirrors.get(ALL_REGISTRIES)
     for upstream in upstreams:
-        # k3s uses the entry for all registries only for those that have none of their own.
-        mirrors[upstream] = _with_endpoint(upstream, mirrors.get(upstream, everything), mirror)
-    return _with_sections(text, mirrors, _added_configs(_section(written, "configs"), mirror))
+        # k3s applies the entry for all registries only to registries without an entry.
+        mirrors[upstream] = _add_endpoint(upstream, mirrors.get(upstream, default), mirror)
+    return _with_sections(text, mirrors, _new_configs(_section(existing, "configs"), mirror))
 
 
 def parse(text: str) -> Any:
-    """Return the meaning of a ``registries.yaml``.
+    """Parse a ``registries.yaml``.
 
     Raises:
-        UnparsableError: It is not valid.
+        UnparsableError: The file is not valid.
         InputError: PyYAML is missing.
     """
     root = _root(text)
-    _refuse_duplicates(root)
+    _reject_duplicates(root)
     try:
         return None if root is None else yaml.SafeLoader("").construct_document(root)
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise UnparsableError(f"not valid YAML{_reason(error)}") from error
 
 
-def own_paths(marked: Marked) -> Iterator[KeyPath]:
-    """Return the entries that the managed block sets; mirrors of administrators that it repeats are among them."""
-    lines = split_lines(marked.text)
-    for number in marked.block:
+def managed_keys(file: ManagedFile) -> Iterator[KeyPath]:
+    """Return the keys of the entries in the managed block, including repeated mirrors of administrators."""
+    lines = split_lines(file.text)
+    for number in file.block:
         entry, configs = _ENTRY.fullmatch(lines[number]), _CONFIGS.fullmatch(lines[number])
-        # Lines that somebody changed within the block are not ours.
+        # Lines that a user changed within the block are not managed.
         with suppress(ValueError):
             if configs:
-                yield from entries_of({"configs": json.loads(configs.group(1))})
+                yield from list_entries({"configs": json.loads(configs.group(1))})
             elif entry:
-                yield from entries_of({"mirrors": {json.loads(entry.group(1)): json.loads(entry.group(2))}})
+                yield from list_entries({"mirrors": {json.loads(entry.group(1)): json.loads(entry.group(2))}})
 
 
-YAML = Format(parse, own_paths)
+YAML = FileFormat(parse, managed_keys)
 
 
-def _added_configs(configs: dict[str, Any], mirror: Mirror) -> dict[str, Any]:
+def _new_configs(configs: dict[str, Any], mirror: Mirror) -> dict[str, Any]:
     if not mirror.ca_cert:
         return {}
     tls = {mirror.address: {"tls": {"ca_file": mirror.ca_cert}}}
     if not configs:
         return tls
     if not _is_trusted(configs.get(mirror.address)):
-        # They may hold passwords, and are not repeated in the managed block.
+        # The configs may have passwords, so the managed block does not repeat them.
         raise InputError(
-            f"registries.yaml has configs, and none that says with ca_file whom to trust for {mirror.address}",
-            f"Add to them: {json.dumps(tls)}",
+            f"registries.yaml has configs, but none with a ca_file for {mirror.address}",
+            f"Add to configs: {json.dumps(tls)}",
         )
     return {}
 
@@ -100,7 +100,7 @@ def _with_sections(text: str, mirrors: dict[str, Any], configs: dict[str, Any]) 
     entries = [f"{json.dumps(host)}: {json.dumps(entry, default=str)}" for host, entry in mirrors.items()]
     if root is None or not isinstance(root, yaml.MappingNode):
         lines = split_lines(text)
-        return with_block(lines, len(lines), _block_style(entries, configs, ""))
+        return insert_block(lines, len(lines), _block_style(entries, configs, ""))
     if root.flow_style:
         return _in_flow(text, root, entries, configs)
     return _in_block(text, root, entries, configs)
@@ -115,51 +115,51 @@ def _in_block(text: str, root: Any, entries: Sequence[str], configs: dict[str, A
     lines = split_lines(text)
     keys = ("mirrors", "configs") if configs else ("mirrors",)
     sections = [_lines_of(text, *pair) for pair in (_pair(root, key) for key in keys) if pair]
-    aside = {number for section in sections for number in section}
+    disabled = {number for section in sections for number in section}
     document = _lines_of(text, root, root)
-    if aside:
-        place = max(aside) + 1
+    if disabled:
+        index = max(disabled) + 1
     elif lines[document.stop - 1].endswith("\n"):
-        place = document.stop
+        index = document.stop
     else:
-        # A line break after the last line could become part of a text that ends there.
-        place = document.start
-    return with_block(lines, place, _block_style(entries, configs, " " * root.start_mark.column), aside)
+        # A line break after the last line could become part of a block scalar at the end.
+        index = document.start
+    return insert_block(lines, index, _block_style(entries, configs, " " * root.start_mark.column), disabled)
 
 
 def _in_flow(text: str, root: Any, entries: Sequence[str], configs: dict[str, Any]) -> str:
     mapping = ["{", *(f"  {entry}," for entry in entries), "}"]
     mirrors = _pair(root, "mirrors")
-    added = f'"configs": {json.dumps(configs)}' if configs else ""
-    if added and _pair(root, "configs"):
+    new_configs = f'"configs": {json.dumps(configs)}' if configs else ""
+    if new_configs and _pair(root, "configs"):
         raise InputError(
-            "registries.yaml has configs without entries in flow style, which cannot be added to",
-            f"Write in their place: {added}",
+            "registries.yaml has empty configs in flow style, which cannot be extended",
+            f"Replace them with: {new_configs}",
         )
     if mirrors:
         start, end = mirrors[1].start_mark.index, mirrors[1].end_mark.index
-        return with_span(text, start, end, [*mapping, *([f", {added}"] if added else ())])
+        return replace_span(text, start, end, [*mapping, *([f", {new_configs}"] if new_configs else ())])
     start = root.start_mark.index + 1
     mapping[0], mapping[-1] = '"mirrors": {', "},"
-    return with_span(text, start, start, [*mapping, *([f"{added},"] if added else ())])
+    return replace_span(text, start, start, [*mapping, *([f"{new_configs},"] if new_configs else ())])
 
 
 def _root(text: str) -> Any:
-    """Return the node of the whole document; None where it is empty."""
+    """Return the root node of the document; None if it is empty."""
     if not HAS_YAML:
         raise InputError(
-            "a registries.yaml with entries of administrators can be changed only where it can be parsed, and the "
-            f"Python library PyYAML is missing for {sys.executable}",
+            "a registries.yaml with entries of administrators is changed only if it can be parsed, but the Python "
+            f"library PyYAML is missing for {sys.executable}",
             "Install PyYAML on the node",
         )
     try:
-        # libyaml reads JSON with tabs, as the library of k3s does, which is made after it.
+        # libyaml accepts JSON with tabs, as does the library of k3s, which is a port of it.
         return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
     except (yaml.YAMLError, RecursionError) as error:
         raise UnparsableError(f"not valid YAML{_reason(error)}") from error
 
 
-def _refuse_duplicates(root: Any) -> None:
+def _reject_duplicates(root: Any) -> None:
     nodes, seen = [root], set()
     while nodes:
         node = nodes.pop()
@@ -172,24 +172,24 @@ def _refuse_duplicates(root: Any) -> None:
             keys = [key.value for key, _value in node.value if isinstance(key, yaml.ScalarNode)]
             repeated = next((key for key in keys if keys.count(key) > 1), None)
             if repeated is not None:
-                raise UnparsableError(f"the key {repeated} stands twice in one mapping")
+                raise UnparsableError(f"the key {repeated} occurs twice in one mapping")
             nodes += [value for _key, value in node.value]
 
 
 def _reason(error: BaseException) -> str:
-    """Return what is wrong and where, without the text of the file, which may hold passwords."""
+    """Return the problem and its line, without the text of the file, which may have passwords."""
     mark = getattr(error, "problem_mark", None)
     line = f" in line {mark.line + 1}" if mark else ""
     return f"{line}: {getattr(error, 'problem', None) or type(error).__name__}"
 
 
 def _pair(root: Any, key: str) -> tuple[Any, Any] | None:
-    """Return the nodes of a key and its value; None where it is missing."""
+    """Return the nodes of a key and its value; None if the key is missing."""
     return next(((name, value) for name, value in root.value if name.value == key), None)
 
 
 def _lines_of(text: str, first: Any, last: Any) -> range:
-    """Return the numbers of the lines from the beginning of one node to the end of another's content."""
+    """Return the line numbers from the start of one node to the end of another one's content."""
     start, end = first.start_mark.index, len(text[: _content_end(last)].rstrip())
     return range(text.count("\n", 0, start), text.count("\n", 0, end) + 1)
 
@@ -207,22 +207,22 @@ def _is_trusted(config: Any) -> bool:
     return isinstance(tls, dict) and bool(tls.get("ca_file"))
 
 
-def _with_endpoint(upstream: str, written: Any, mirror: Mirror) -> dict[str, Any]:
-    entry = dict(written) if isinstance(written, dict) else {}
+def _add_endpoint(upstream: str, existing: Any, mirror: Mirror) -> dict[str, Any]:
+    entry = dict(existing) if isinstance(existing, dict) else {}
     endpoints = [str(endpoint) for endpoint in entry.get("endpoint") or []]
     entry["endpoint"] = [mirror.url, *(endpoint for endpoint in endpoints if endpoint != mirror.url)]
-    prefix = mirror.prefix(upstream)
+    prefix = mirror.repository_prefix(upstream)
     if prefix:
         rewrite = {"^(.*)$": f"{prefix}/$1"}
         if entry.get("rewrite", rewrite) != rewrite or entry["endpoint"] != [mirror.url]:
             raise InputError(
-                f"registries.yaml has endpoints or a rewrite for {upstream}, and a rewrite is for all endpoints",
-                "Deliver and mirror without qualify, or take them out",
+                f"registries.yaml has endpoints or a rewrite for {upstream}, and a rewrite applies to all endpoints",
+                "Push and mirror without qualify, or delete them",
             )
         entry["rewrite"] = rewrite
     elif entry.get("rewrite"):
         raise InputError(
-            f"registries.yaml has a rewrite for {upstream}, which would be for the mirror too", "Take it out"
+            f"registries.yaml has a rewrite for {upstream}, which would apply to the mirror too", "Delete it"
         )
     return entry
 
@@ -231,16 +231,16 @@ def _read(text: str) -> dict[str, Any]:
     if not has_entries(text):
         return {}
     try:
-        written = parse(text)
+        parsed = parse(text)
     except UnparsableError as error:
-        raise InputError(f"registries.yaml is not changed: it is {error.message}", "Correct it") from error
-    if not isinstance(written, (dict, type(None))):
-        raise InputError("registries.yaml is not changed: it is not a mapping", "Correct it")
-    return written or {}
+        raise InputError(f"registries.yaml is not changed: it is {error.message}", "Correct the file") from error
+    if not isinstance(parsed, (dict, type(None))):
+        raise InputError("registries.yaml is not changed: it is not a mapping", "Correct the file")
+    return parsed or {}
 
 
-def _section(written: dict[str, Any], key: str) -> dict[str, Any]:
-    section = written.get(key)
+def _section(parsed: dict[str, Any], key: str) -> dict[str, Any]:
+    section = parsed.get(key)
     if not isinstance(section, (dict, type(None))):
-        raise InputError(f"registries.yaml is not changed: its {key} are not a mapping", "Correct it")
+        raise InputError(f"registries.yaml is not changed: its {key} are not a mapping", "Correct the file")
     return dict(section or {})

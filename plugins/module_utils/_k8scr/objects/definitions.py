@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubernetes objects as users write them, and as they may be shown: no cluster is asked here."""
+"""Definitions of Kubernetes objects: parse them, and redact Secrets in results."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from ..redaction import HIDDEN
 
 try:
     import yaml
-except ImportError:  # a dependency of the kubernetes library, whose absence is reported
+except ImportError:  # A dependency of the kubernetes library, which the modules check.
     pass
 
-_BOOKKEEPING = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
+_SERVER_FIELDS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
 def read_definitions(definition: Any, source: str = "definition") -> list[dict[str, Any]]:
-    """Read objects from what a user wrote.
+    """Return the objects in a definition.
 
     Args:
-        definition: YAML text with one or many documents, a dictionary, or a list of either; lists of Kubernetes
-            (``kind: List``) are taken apart.
-        source: How messages name the place it comes from.
+        definition: YAML text with one or more documents, a dictionary, or a list of either. A Kubernetes list
+            (``kind: List``) is replaced by its items.
+        source: The name of the option or file in messages.
 
     Raises:
-        InputError: It is not YAML, or holds something that is no Kubernetes object with a name.
+        InputError: The definition is not YAML, or has an item that is not a Kubernetes object with a name.
     """
     if isinstance(definition, (str, bytes)):
         return _read_text(definition, source)
@@ -41,7 +41,7 @@ def read_definitions(definition: Any, source: str = "definition") -> list[dict[s
     if definition is None:
         return []
     if not isinstance(definition, dict):
-        raise InputError(f"{source} holds something that is no Kubernetes object", "Write dictionaries or YAML")
+        raise InputError(f"{source} has an item that is not a Kubernetes object", "Write dictionaries or YAML")
     kind = str(definition.get("kind", ""))
     if kind.endswith("List") and isinstance(definition.get("items"), list):
         return read_definitions(definition["items"], source)
@@ -49,15 +49,15 @@ def read_definitions(definition: Any, source: str = "definition") -> list[dict[s
     name = metadata.get("name") if isinstance(metadata, dict) else None
     if not definition.get("apiVersion") or not kind or not isinstance(name, str):
         known = " ".join(str(part) for part in (kind, name) if part) or "an object"
-        raise InputError(f"{source} holds {known} without apiVersion, kind or metadata.name", "Give it all three")
+        raise InputError(f"{source} has {known} without apiVersion, kind or metadata.name", "Set all three")
     return [definition]
 
 
 def read_file(path: str) -> list[dict[str, Any]]:
-    """Read objects from a YAML or JSON file.
+    """Return the objects in a YAML or JSON file.
 
     Raises:
-        InputError: The file cannot be read, or holds no objects.
+        InputError: The file cannot be read, or is not valid.
     """
     try:
         with open(path, "rb") as file:
@@ -75,40 +75,40 @@ def _read_text(text: str | bytes, source: str) -> list[dict[str, Any]]:
         documents = list(yaml.safe_load_all(text))
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise InputError(f"{source} is not YAML{where}") from None
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise InputError(f"{source} is not YAML{line}") from None
     if any(isinstance(document, str) for document in documents):
-        raise InputError(f"{source} holds text that is no Kubernetes object", "Give paths with src")
+        raise InputError(f"{source} has text that is not a Kubernetes object", "Set src to use a file")
     return read_definitions(documents, source)
 
 
-def describe(item: Mapping[str, Any], namespace: str | None = None) -> str:
-    """How messages name an object: ``Service k8scr/k8scr``."""
+def display_name(item: Mapping[str, Any], namespace: str | None = None) -> str:
+    """Return the name of an object in messages: ``Service k8scr/k8scr``."""
     metadata = item.get("metadata") or {}
     namespace = namespace or metadata.get("namespace")
     name = metadata.get("name")
     return f"{item.get('kind')} {namespace}/{name}" if namespace else f"{item.get('kind')} {name}"
 
 
-def essence(item: Mapping[str, Any] | None) -> dict[str, Any]:
-    """What of an object someone wants, without what the cluster keeps account of; to compare and to show."""
+def without_server_fields(item: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Return an object without its status and the metadata that the API server sets; empty for None."""
     if item is None:
         return {}
     kept = copy.deepcopy({key: value for key, value in item.items() if key != "status"})
     metadata = kept.get("metadata")
     if isinstance(metadata, dict):
-        for key in _BOOKKEEPING:
+        for key in _SERVER_FIELDS:
             metadata.pop(key, None)
     return kept
 
 
-def shown(item: Mapping[str, Any], other: Mapping[str, Any] | None = None, side: str = "") -> dict[str, Any]:
-    """An object as it may be shown: a Secret's values are hidden.
+def redact_secret(item: Mapping[str, Any], other: Mapping[str, Any] | None = None, side: str = "") -> dict[str, Any]:
+    """Return a copy of an object with redacted values if it is a Secret.
 
     Args:
         item: The object.
-        other: Its other version, in a comparison.
-        side: Is added to a hidden value that differs from the other version's, so that a diff shows that it does.
+        other: The version to compare with.
+        side: The suffix of redacted values that differ from the other version, so that a diff shows the difference.
     """
     result = copy.deepcopy(dict(item))
     if not _is_secret(result):
@@ -128,39 +128,39 @@ def shown(item: Mapping[str, Any], other: Mapping[str, Any] | None = None, side:
 
 
 def _is_secret(item: Mapping[str, Any]) -> bool:
-    """Return whether an object is a Secret, also one whose kind is misspelt in lower case."""
+    """Return whether an object is a Secret, also if its kind is misspelled in lower case."""
     return str(item.get("kind")).lower() == "secret"
 
 
 def secret_values(item: Mapping[str, Any]) -> set[str]:
-    """A Secret's values, to keep them out of other people's messages."""
+    """Return the values of a Secret, to redact them in messages of the API server."""
     if not _is_secret(item):
         return set()
     sections = (item.get(section) for section in ("data", "stringData"))
     return {str(value) for section in sections if isinstance(section, dict) for value in section.values() if value}
 
 
-def redacted_definition(definition: Any) -> Any:
-    """Return the ``definition`` option as it may be shown; of one that cannot be read, nothing."""
+def redact_definition(definition: Any) -> Any:
+    """Return the ``definition`` option with redacted Secrets; an invalid one is redacted as a whole."""
     if definition is None:
         return None
     try:
-        return [shown(item) for item in read_definitions(definition)]
+        return [redact_secret(item) for item in read_definitions(definition)]
     except InputError:
         return HIDDEN
 
 
-def read_given(definition: Any, source: str | None) -> list[dict[str, Any]]:
-    """Read the objects of the option ``definition``, or of the file that the option ``src`` names.
+def read_options(definition: Any, src: str | None) -> list[dict[str, Any]]:
+    """Return the objects in the options ``definition`` or ``src``.
 
     Args:
         definition: The option ``definition``.
-        source: The file's path, or None.
+        src: The option ``src``: the path of a file, or None.
 
     Raises:
-        InputError: There are none, or they cannot be read.
+        InputError: The options have no objects, or cannot be read.
     """
-    found = read_file(source) if source else read_definitions(definition)
-    if not found:
-        raise InputError(f"{source or 'definition'} holds no Kubernetes object")
-    return found
+    objects = read_file(src) if src else read_definitions(definition)
+    if not objects:
+        raise InputError(f"{src or 'definition'} has no Kubernetes object")
+    return objects

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who we are for a registry: anonymous, basic and token authentication.
+"""Authentication to registries: anonymous, basic and with tokens.
 
 RFC 7235 (challenges), RFC 7617 (basic), RFC 6750 (bearer); distribution, "Token Authentication Specification" and
 "OAuth2 Token Authentication".
@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
@@ -29,32 +29,25 @@ if TYPE_CHECKING:
 
 _CLIENT = "k8scr"
 _LIFETIME = 60.0
-"""Seconds that a token is good for where the server does not say."""
-_SPARE = 10.0
-"""Seconds before its end at which a token is renewed: a request takes its time too."""
+"""Seconds that a token is valid if the server does not return a lifetime."""
+_RENEWED_BEFORE = 10.0
+"""Seconds before its end at which a token is renewed, so that it is valid during the request."""
 
 _LONGEST_HEADER = 4096
-"""Characters of a challenge that are read; no honest one is longer."""
+"""Characters of a challenge that are read; valid ones are shorter."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - the grammar's word for a word
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"  # noqa: S105 - a token of the grammar, not a secret
 _PARAMETER = re.compile(rf'({_TOKEN})\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,]+))')
 _SCHEME = re.compile(rf"({_TOKEN})(?=\s|,|$)(?!\s*=)")
 
 
-class TokenRoad(Protocol):
-    """How token servers are reached."""
-
-    def ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> requests.Response:
-        """Send one request, once; a redirect is an answer like any other."""
-
-
 @dataclass(frozen=True)
 class Challenge:
-    """What an answer with status 401 asks for.
+    """A challenge of a response with status 401.
 
     Attributes:
-        scheme: The kind of authentication, in lower case.
-        parameters: What else it says, with names in lower case.
+        scheme: The authentication scheme, in lower case.
+        parameters: Its parameters, with names in lower case.
     """
 
     scheme: str
@@ -63,7 +56,7 @@ class Challenge:
 
 @dataclass(frozen=True)
 class _Grant:
-    """What a token is for."""
+    """The token server and the scope of a token."""
 
     realm: str
     service: str
@@ -81,21 +74,26 @@ class _Token:
 
 
 class RegistryAuth:
-    """Finds the ``Authorization`` header for each repository of one registry, and renews it.
+    """Returns and renews the ``Authorization`` header for each repository of one registry.
 
     Args:
-        registry: The registry, for people.
-        find: Finds the credentials for a repository; asked when the registry wants some.
-        road: The way to the registry's token server.
-        plain_http: Whether credentials may travel without TLS.
+        registry: The registry's name in messages.
+        find: Returns the credentials for a repository; called when the registry requires credentials.
+        send: Sends one request to a token server, without following redirects. Its arguments are the method, the
+            URL, the headers and the body.
+        plain_http: Whether credentials may be sent without TLS.
     """
 
     def __init__(
-        self, registry: str, find: Callable[[str], Credentials | None], road: TokenRoad, plain_http: bool = False
+        self,
+        registry: str,
+        find: Callable[[str], Credentials | None],
+        send: Callable[[str, str, dict[str, str], str | None], requests.Response],
+        plain_http: bool = False,
     ) -> None:
         self._registry = registry
         self._find = find
-        self._road = road
+        self._send = send
         self._plain_http = plain_http
         self._lock = threading.Lock()
         self._credentials: dict[str, Credentials | None] = {}
@@ -104,10 +102,10 @@ class RegistryAuth:
         self._tokens: dict[tuple[_Grant, Credentials | None], _Token] = {}
 
     def header(self, repository: str) -> str | None:
-        """Return the header for a request to this repository; ``None`` while the registry has not asked for one.
+        """Return the header for requests to a repository; ``None`` until the registry requires authentication.
 
         Raises:
-            RegistryError: The token server refuses to renew a token.
+            RegistryError: The token server does not renew the token.
         """
         with self._lock:
             grant = self._grants.get(repository)
@@ -116,18 +114,18 @@ class RegistryAuth:
             return self._headers.get(repository)
 
     def renew(self, repository: str, headers: Mapping[str, str], used: str | None) -> bool:
-        """Do what an answer with status 401 asks for.
+        """Meet the challenge of a response with status 401.
 
         Args:
-            repository: The repository that the request was for.
-            headers: The answer's headers.
-            used: The header that the request had.
+            repository: The repository of the request.
+            headers: The response's headers.
+            used: The ``Authorization`` header of the request.
 
         Returns:
-            Whether there is another header than the one that was used, so that trying again makes sense.
+            Whether the header has changed, so that the request can be sent again.
 
         Raises:
-            RegistryError: The token server refuses, or is nobody to give credentials to.
+            RegistryError: The token server does not return a token, or must not receive credentials.
             InputError: The credentials cannot be read.
         """
         challenges = parse_challenges(headers.get("WWW-Authenticate", ""))
@@ -137,7 +135,7 @@ class RegistryAuth:
             if credentials and credentials.registry_token:
                 if not _is_header_value(credentials.registry_token):
                     raise InputError(
-                        f"the token for {self._registry} in {credentials.origin} is not one", "Log in again"
+                        f"the token for {self._registry} in {credentials.origin} is not valid", "Log in again"
                     )
                 self._headers[repository] = f"Bearer {credentials.registry_token}"
             elif bearer:
@@ -153,7 +151,7 @@ class RegistryAuth:
             return self._headers.get(repository) not in (None, used)
 
     def origin(self, repository: str) -> str | None:
-        """Where the credentials for a repository came from, for people; ``None`` if there are none."""
+        """Return where the credentials for a repository were found; ``None`` if there are none."""
         with self._lock:
             credentials = self._credentials.get(repository)
             return credentials.origin if credentials else None
@@ -166,51 +164,49 @@ class RegistryAuth:
     def _token(self, grant: _Grant, repository: str, refused: str | None = None) -> _Token:
         credentials = self._credentials_for(repository)
         token = self._tokens.get((grant, credentials))
-        if token is None or token.ends - _SPARE < time.monotonic() or token.header == refused:
+        if token is None or token.ends - _RENEWED_BEFORE < time.monotonic() or token.header == refused:
             token = self._tokens[grant, credentials] = self._fetch(grant, credentials)
         return token
 
     def _fetch(self, grant: _Grant, credentials: Credentials | None) -> _Token:
         scheme, host = self._token_server(grant.realm)
-        who = f"the token server {host} of {self._registry}"
+        server = f"the token server {host} of {self._registry}"
         if scheme != "https" and not (scheme == "http" and self._plain_http):
             raise RegistryError(
-                f"{self._registry} wants credentials to be sent without TLS, to {host:.200}",
-                "Have it name a token server with https, or allow this with plain_http",
+                f"{self._registry} requires sending credentials to {host:.200} without TLS",
+                "Configure the registry's token server with https, or set plain_http",
             )
         began = time.monotonic()
-        with self._ask(grant, credentials) as response:
+        with self._request(grant, credentials) as response:
             status = response.status_code
             content = read_limited(response, MAXIMUM_SIZE) if status == 200 else b""
         if status != 200:
-            # Without what it said: a server may repeat what it was sent.
-            raise RegistryError(f"{who} gives no token: it answered {status}", _advice(credentials), status)
+            # Without the server's message, which may contain the credentials.
+            raise RegistryError(f"{server} returned no token: status {status}", _advice(credentials), status)
         try:
-            value = load_json_object(content, "its answer")
+            value = load_json_object(content, "its response")
             token = value.get("token") or value.get("access_token")
             lifetime = float(value.get("expires_in") or _LIFETIME)
         except (K8scrError, TypeError, ValueError, OverflowError):
             token = None
         if not isinstance(token, str) or not _is_header_value(token):
-            raise RegistryError(f"{who} gives no token: its answer has none", "Look at what answers there")
-        # One that ends before it could be used is used all the same, once.
-        return _Token(token, began + max(lifetime, _SPARE))
+            raise RegistryError(f"{server} returned no token: the response is not valid", "Check the token server")
+        # A token that has already expired is still used for one request.
+        return _Token(token, began + max(lifetime, _RENEWED_BEFORE))
 
     def _token_server(self, realm: str) -> tuple[str, str]:
-        """The scheme and the host of a token server."""
+        """Return the scheme and the host of a token server."""
         try:
             parts = urlsplit(realm)
-            # A port that is none is found out when it is looked at.
+            # Reading the port raises ValueError if it is not valid.
             host = parts.hostname if parts.port != 0 else None
         except ValueError:
             host = None
         if not host or "@" in parts.netloc or not _is_header_value(realm) or " " in realm:
-            raise RegistryError(
-                f"{self._registry} names a token server that is not a URL", "Look at what answers there"
-            )
+            raise RegistryError(f"the token server of {self._registry} is not a URL", "Check the registry")
         return parts.scheme, host
 
-    def _ask(self, grant: _Grant, credentials: Credentials | None) -> requests.Response:
+    def _request(self, grant: _Grant, credentials: Credentials | None) -> requests.Response:
         scopes = [("scope", scope) for scope in grant.scope.split()]
         service = [("service", grant.service)] if grant.service else []
         if credentials and credentials.identity_token:
@@ -218,16 +214,16 @@ class RegistryAuth:
             refresh.append(("refresh_token", credentials.identity_token))
             body = urlencode([*refresh, *service, ("scope", grant.scope)])
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return self._road.ask_token_server("POST", grant.realm, headers, body)
+            return self._send("POST", grant.realm, headers, body)
         account = [("account", credentials.username)] if credentials else []
         query = urlencode([*service, *scopes, *account])
         separator = "&" if "?" in grant.realm else "?"
         headers = {"Authorization": _basic(credentials)} if credentials else {}
-        return self._road.ask_token_server("GET", f"{grant.realm}{separator}{query}", headers, None)
+        return self._send("GET", f"{grant.realm}{separator}{query}", headers, None)
 
 
 def parse_challenges(header: str) -> list[Challenge]:
-    """Return what a ``WWW-Authenticate`` header asks for; several headers may be joined by commas."""
+    """Return the challenges of a ``WWW-Authenticate`` header, or of several that are joined by commas."""
     challenges: list[Challenge] = []
     header = header[:_LONGEST_HEADER]
     position = 0
@@ -255,7 +251,7 @@ def _basic(credentials: Credentials) -> str:
 
 def _advice(credentials: Credentials | None) -> str:
     if credentials is None:
-        return "Give credentials in upstreams, or log in with docker login or podman login"
+        return "Set credentials in upstreams, or log in with docker login or podman login"
     return f"Check the credentials from {credentials.origin}"
 
 

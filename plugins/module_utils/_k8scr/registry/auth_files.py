@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Credentials for registries where the tools of the field keep them.
+"""Credentials for registries from the files and programs of other container tools.
 
 The files are those of ``docker login`` (config.json) and ``podman login`` (containers-auth.json(5)), the programs
-those of the docker-credential-helpers protocol. What is found is read when a registry asks for it, and never shown.
+those of the docker-credential-helpers protocol. Credentials are read when a registry requires them, and never shown.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ from ..files.vault import refuse_vault
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
 
 _DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
-"""What Docker calls its own registry where it keeps credentials."""
+"""Docker's name for Docker Hub in its configuration."""
 
 _VARIABLE = "DOCKER_AUTH_CONFIG"
 _HELPER = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _HELPER_TIMEOUT = 60.0
 _NOT_FOUND = "credentials not found"
-_TOKEN_USER = "<token>"  # noqa: S105 - the name that says that what follows is an identity token
+_TOKEN_USER = "<token>"  # noqa: S105 - the user name of identity tokens
 
 
 @dataclass(frozen=True)
 class Credentials:
-    """What a registry or its token server is told about who asks.
+    """Credentials for a registry or its token server.
 
     Attributes:
-        username: The user,
-        password: and the password or an access token that stands for one.
-        identity_token: A refresh token for the token server, in the place of both.
-        registry_token: A bearer token for the registry itself, in the place of all.
-        origin: Where they were found, for people.
+        username: The user.
+        password: The user's password or access token.
+        identity_token: A refresh token for the token server, instead of user and password.
+        registry_token: A bearer token for the registry, instead of the other credentials.
+        origin: Where they were found, for messages.
     """
 
     username: str = ""
@@ -56,17 +56,17 @@ class Credentials:
 
 
 def find_credentials(host: str, repository: str, environment: Mapping[str, str] | None = None) -> Credentials | None:
-    """Return the credentials that this user has for a repository, or ``None``.
+    """Return the user's credentials for a repository, or ``None``.
 
-    ``DOCKER_AUTH_CONFIG`` counts first, which has the content of such a file. ``REGISTRY_AUTH_FILE`` is the one file
-    where it is set. Otherwise the first of these that knows the registry counts:
+    ``DOCKER_AUTH_CONFIG``, which has the content of such a file, takes precedence. If ``REGISTRY_AUTH_FILE`` is set, no
+    other file is read. Otherwise the first of these files with credentials for the registry is used:
     ``$XDG_RUNTIME_DIR/containers/auth.json``, ``$XDG_CONFIG_HOME/containers/auth.json``,
     ``$DOCKER_CONFIG/config.json`` (``~/.docker``).
 
     Args:
-        host: The registry as references name it, as in ``docker.io`` or ``registry.example.com:5000``.
-        repository: The repository there; auth.json may have credentials for a part of a registry.
-        environment: The environment variables; those of the process by default.
+        host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
+        repository: The repository; auth.json may have credentials for a part of a registry.
+        environment: The environment variables; the process's by default.
 
     Raises:
         InputError: A file is damaged or cannot be read, or a credential helper fails.
@@ -74,7 +74,7 @@ def find_credentials(host: str, repository: str, environment: Mapping[str, str] 
     variables = os.environ if environment is None else environment
     given = variables.get(_VARIABLE)
     if given:
-        # Docker takes nothing else from there, and whoever can set a variable need not say which programs to run.
+        # As in Docker, only auths is read: a variable must not select programs to run.
         entry = _look_up(_mapping(_parse(given, _VARIABLE).get("auths")), list(_keys(host, repository)))
         found = _read_entry(entry, _VARIABLE) if isinstance(entry, Mapping) else None
         if found:
@@ -90,7 +90,7 @@ def _files(environment: Mapping[str, str]) -> Iterator[Path]:
     named = environment.get("REGISTRY_AUTH_FILE")
     if named:
         if not Path(named).exists():
-            raise InputError(f"REGISTRY_AUTH_FILE names {named}, which does not exist", "Correct it or unset it")
+            raise InputError(f"REGISTRY_AUTH_FILE names {named}, which does not exist", "Correct or unset it")
         yield Path(named)
         return
     home = Path(environment.get("HOME") or os.path.expanduser("~"))
@@ -106,7 +106,9 @@ def _read(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:
-        raise InputError(f"the credentials in {path} cannot be read: {error.strerror}", "Check its rights") from None
+        raise InputError(
+            f"the credentials in {path} cannot be read: {error.strerror}", "Check its permissions"
+        ) from None
     refuse_vault(content, path)
     return _parse(content, str(path))
 
@@ -115,10 +117,10 @@ def _parse(content: bytes | str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        # Without the cause: it shows the text around the fault.
-        raise InputError(f"the credentials in {where} cannot be read: it is not JSON", "Log in again") from None
+        # Without the cause, which shows a part of the text.
+        raise InputError(f"the credentials in {where} cannot be read: not JSON", "Log in again") from None
     if not isinstance(value, dict):
-        raise InputError(f"the credentials in {where} cannot be read: it is not a JSON object", "Log in again")
+        raise InputError(f"the credentials in {where} cannot be read: not a JSON object", "Log in again")
     return value
 
 
@@ -135,7 +137,7 @@ def _find(path: Path, value: Mapping[str, Any], host: str, repository: str) -> C
 
 
 def _keys(host: str, repository: str) -> Iterator[str]:
-    """What the credentials may be called, the most specific first."""
+    """Yield the keys of the credentials, the most specific first."""
     parts = [host, *repository.split("/")]
     for length in range(len(parts), 0, -1):
         yield "/".join(parts[:length])
@@ -143,13 +145,13 @@ def _keys(host: str, repository: str) -> Iterator[str]:
 
 def _look_up(entries: Mapping[str, Any], keys: list[str]) -> Any:
     names = {_plain(name): entry for name, entry in entries.items()}
-    # A key as it is written goes before one that only means the same.
+    # A key without a scheme takes precedence over an equivalent key.
     names.update({name: entry for name, entry in entries.items() if "://" not in name})
     return next((names[key] for key in keys if key in names), None)
 
 
 def _plain(name: str) -> str:
-    """Return a key without what Docker has put around hosts over the years: a scheme, and a path behind it."""
+    """Return a key without the scheme and the path that some versions of Docker add to the host."""
     _scheme, found, rest = name.partition("://")
     host, slash, path = (rest if found else name).partition("/")
     if host in DOCKER_HUB_ALIASES:
@@ -171,25 +173,25 @@ def _read_entry(entry: Mapping[str, Any], where: str) -> Credentials | None:
     return found if username or found.identity_token or found.registry_token else None
 
 
-# A helper may ask a server of its own, and every repository of a registry gets the same answer.
+# A helper may send requests, and returns the same credentials for all repositories of a registry.
 @cache
 def _ask_helper(name: str, server: str, path: Path) -> Credentials | None:
     program = f"docker-credential-{name}"
     if not _HELPER.fullmatch(name):
-        raise InputError(f"{path} names the credential helper {name!r:.100}, which is not a name", "Correct it")
+        raise InputError(f"{path} sets the credential helper {name!r:.100}, which is not a valid name", "Correct it")
     try:
-        # Not the module's run_command: stores know nothing of modules, and an input with a secret is logged nowhere.
+        # Not the module's run_command, which is not available here and would log.
         done = subprocess.run(  # pylint: disable=ansible-bad-function
             [program, "get"], input=server.encode(), capture_output=True, timeout=_HELPER_TIMEOUT, check=False
         )
     except OSError as error:
         raise InputError(
-            f"{program}, which {path} names, cannot be run: {error.strerror}",
-            f"Install it, or give the credentials for {server} in upstreams",
+            f"the credential helper {program} of {path} cannot be run: {error.strerror}",
+            f"Install it, or set the credentials for {server} in upstreams",
         ) from None
     except subprocess.TimeoutExpired:
         raise InputError(
-            f"{program} did not answer for {_HELPER_TIMEOUT:.0f} seconds", "See what it waits for"
+            f"{program} did not finish within {_HELPER_TIMEOUT:.0f} seconds", "Run it by hand to find out why"
         ) from None
     if done.returncode and _NOT_FOUND in done.stdout.decode(errors="replace"):
         return None
@@ -197,9 +199,9 @@ def _ask_helper(name: str, server: str, path: Path) -> Credentials | None:
         value = {} if done.returncode else json.loads(done.stdout)
         username, secret = value["Username"], value["Secret"]
     except (ValueError, KeyError, TypeError):
-        # What it printed may be a secret, so it is not repeated.
+        # Without its output, which may contain a secret.
         raise InputError(
-            f"{program} gave no credentials for {server}", f"See why with: echo {server} | {program} get"
+            f"{program} returned no credentials for {server}", f"To find out why, run: echo {server} | {program} get"
         ) from None
     if username == _TOKEN_USER:
         return Credentials(identity_token=str(secret), origin=program)

@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry, over any requests session (OCI distribution specification 1.1)."""
+"""The client of one registry, over any requests session (OCI distribution specification 1.1).
+
+Requests of the cluster's registry, of upstream registries and of mirrors are all sent here.
+"""
 
 from __future__ import annotations
 
@@ -12,30 +15,27 @@ from ..errors import K8scrError
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..oci.content import Blocks
-from .error_responses import refusal
-from .upload import ChunkSize
+from .chunk_size import ChunkSize
+from .error_responses import error_of
 from .upload_state import NO_RECORDS, UploadRecords
 
 if TYPE_CHECKING:
     import requests
-
-_PATIENCE = 120.0
-"""Seconds that something may go on failing, unless the user says otherwise."""
 
 
 class Registry:
     """A registry.
 
     Args:
-        session: How its requests travel.
-        url: What its requests begin with, without ``/v2/``.
-        description: What it is, for people.
+        session: Sends the requests.
+        url: The URL before ``/v2/``.
+        description: The registry's name in messages.
         timeouts: Seconds to wait for a connection, and for the next byte.
-        retries: When to try again what has failed.
-        chunks: How many bytes a request may carry.
-        bandwidth: How fast bodies may flow; None for as fast as they can.
-        records: What is remembered of uploads from run to run.
-        identity: Tells this registry from all others.
+        retries: The retry policy.
+        chunks: The maximum size of upload requests.
+        bandwidth: The limit for bodies; None for no limit.
+        records: Saved states of uploads, which later runs resume.
+        identity: Distinguishes this registry from others.
     """
 
     def __init__(
@@ -51,7 +51,7 @@ class Registry:
         identity: str = "",
     ) -> None:
         self.description = description
-        self.retries = retries or Retries(_PATIENCE)
+        self.retries = retries or Retries()
         self.chunks = chunks or ChunkSize()
         self.records = records
         self.identity = identity or url
@@ -61,22 +61,22 @@ class Registry:
         self._timeouts = timeouts
 
     def commit(self) -> None:
-        """Everything is in its place already."""
+        """Do nothing: each upload takes effect at once."""
 
     def abandon(self, resumable: bool = False) -> bool:
-        """Whole blobs stay: no image names them, and the next run need not send them again."""
+        """Keep uploaded blobs: no image refers to them, and the next run does not upload them again."""
         return False
 
     def close(self) -> None:
-        """Its session is somebody else's to close."""
+        """Do nothing: the caller closes the session."""
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request; redirects are answers like any other, never followed.
+        """Send one request without following redirects.
 
         Args:
-            method: The HTTP verb.
-            path: Path and query, from ``/v2/`` on.
-            options: Whatever requests takes.
+            method: The HTTP method.
+            path: Path and query, beginning with ``/v2/``.
+            options: Options of requests.
         """
         return self._session.request(
             method,
@@ -88,30 +88,32 @@ class Registry:
         )
 
     def limit(self, blocks: Blocks) -> Blocks:
-        """Pass a body's blocks on, as fast as may be."""
+        """Yield a body's blocks, no faster than the bandwidth."""
         return self._bandwidth.limit(blocks) if self._bandwidth else blocks
 
-    def ask(self, method: str, path: str, what: str, accepted: tuple[int, ...], **options: Any) -> requests.Response:
-        """Send a request that may be sent again: one that changes nothing, or whose repetition does no harm.
+    def request_with_retries(
+        self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any
+    ) -> requests.Response:
+        """Send a request that may be repeated, because it changes nothing or is idempotent.
 
         Args:
-            method: The HTTP verb.
-            path: Path and query, from ``/v2/`` on.
-            what: What it is for, for people, as in "manifest sha256:… cannot be read".
-            accepted: The status codes that are answers; all others are refusals.
-            options: Whatever requests takes.
+            method: The HTTP method.
+            path: Path and query, beginning with ``/v2/``.
+            failure: The beginning of the error message, such as "manifest sha256:… cannot be read".
+            accepted: The status codes to return; others are errors.
+            options: Options of requests.
 
         Raises:
-            K8scrError: It is refused, or has gone on failing for too long.
+            K8scrError: The registry returned an error response, or the request has failed for too long.
         """
-        attempts = self.retries.begin(what)
+        attempts = self.retries.begin(failure)
         while True:
             try:
                 response = self.request(method, path, **options)
                 if response.status_code not in accepted:
-                    raise refusal(response, what, self.description)
+                    raise error_of(response, failure, self.description)
             except K8scrError as error:
-                attempts.failed(error)
+                attempts.wait_or_raise(error)
             else:
-                attempts.worked()
+                attempts.note_progress()
                 return response

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The cluster's registry, which runs in a Pod."""
+"""The cluster's registry, reached through the API server."""
 
 from __future__ import annotations
 
@@ -10,25 +10,19 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.cookiejar import DefaultCookiePolicy
 from pathlib import Path
 
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
+from ..http.session import open_session
 from ..transport.base_path import BasePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
 from ..transport.settings import ClusterSettings
+from .chunk_size import ChunkSize
 from .client import Registry
-from .upload import ChunkSize
 from .upload_state import UploadRecords
 from .write_path import ReadOnlyPort, WritePath
-
-try:
-    import requests
-except ImportError:
-    # The module reports what is missing.
-    pass
 
 _URL = "http://registry"
 _CONNECT_TIMEOUT = 10.0
@@ -76,28 +70,23 @@ class RegistrySettings:
 
 @contextmanager
 def connect_registry(settings: RegistrySettings, writes: bool) -> Iterator[Registry]:
-    """Provide a client of the cluster's registry, and close its connections at the end.
+    """Open a client of the cluster's registry, without sending a request.
 
     Args:
         settings: The registry.
         writes: Whether the module writes to the registry.
 
     Raises:
-        ClusterError: No cluster is configured, or its configuration cannot be used.
+        ClusterError: No cluster is configured, or its configuration is not valid.
     """
-    session = requests.Session()
-    session.trust_env = False
-    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-    session.adapters.clear()
     pod, timeout = settings.pod, float(settings.timeout)
     cluster = connect(settings.cluster, pool_size=settings.connections, silence_timeout=timeout)
     base_path = WritePath(cluster.adapter, pod.namespace, pod.name) if writes else ReadOnlyPort(pod.name)
     transport = pod_adapter(cluster, pod, base_path)
-    session.mount(f"{_URL}/", transport)
     identity = f"{cluster.adapter.base_url} {pod.namespace} {transport.target}"
     records = UploadRecords(cache_folder() / "uploads", identity)
     records.forget_expired()
-    with session:
+    with open_session(f"{_URL}/", transport) as session:
         yield Registry(
             session,
             _URL,
@@ -123,5 +112,5 @@ def pod_adapter(cluster: Cluster, pod: PodSettings, base_path: BasePath) -> PodP
 
 
 def cache_folder() -> Path:
-    """Where this user's runs keep what they can do without (XDG Base Directory Specification)."""
+    """Return the folder of this user's caches (XDG Base Directory Specification)."""
     return Path(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")) / "k8scr"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Uploading a layer that is compressed on the way: how long it will be, and its digest, show when it has ended."""
+"""Uploads of layers that are compressed on the fly; their size and digest are known only at the end."""
 
 from __future__ import annotations
 
@@ -10,60 +10,59 @@ from ..files.compression import CompressedContent
 from ..http.retry import Attempts
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
-from .road import RegistryRoad
-from .upload import BlobUpload, ChunkSize, RequestBody
+from .client import Registry
+from .upload import BlobUpload, RequestBody
 from .upload_state import UploadFile
 
 
 class CompressedUpload(BlobUpload):
-    """One layer on its way into a repository; see :class:`BlobUpload`.
+    """The upload of one compressed layer; see :class:`BlobUpload`.
 
     Args:
-        expected: What the layer has most likely become when it is there: it may be there already, or be mounted.
-        content: Opens what it becomes.
+        expected: The probable descriptor of the compressed layer, which may exist already or be mounted.
+        content: Opens the compressed layer.
     """
 
     def __init__(
         self,
-        road: RegistryRoad,
+        registry: Registry,
         repository: str,
         expected: Descriptor,
         content: CompressedContent,
-        chunks: ChunkSize,
         attempts: Attempts,
         record: UploadFile,
     ) -> None:
-        super().__init__(road, repository, expected, content, chunks, attempts, record)
+        super().__init__(registry, repository, expected, content, attempts, record)
         self._compressed = content
 
     @property
     def descriptor(self) -> Descriptor:
-        """What the layer is in the repository, once the upload has ended."""
+        """The descriptor of the compressed layer; valid after the upload."""
         return self._descriptor
 
     def _send(self) -> None:
         if self._offset == self._descriptor.size and self._compressed.descriptor:
-            # All has arrived, and what should have ended the upload did not.
+            # All bytes have arrived, but the request that completes the upload failed.
             return
         with self._compressed(self._offset) as blocks:
-            rest = _Rest(self._road.limit(blocks))
-            while rest.more():
-                body = RequestBody(rest.part(self._chunks.size))
-                self._follow(self._carry("PATCH", self._location or "", body))
+            rest = _Rest(self._registry.limit(blocks))
+            while rest.has_more():
+                body = RequestBody(rest.take(self._registry.chunks.size))
+                self._follow(self._send_body("PATCH", self._location or "", body))
                 self._advance(body.size)
         if self._compressed.descriptor:
             self._descriptor = self._compressed.descriptor
 
 
 class _Rest:
-    """What is left of a content."""
+    """The rest of a content, taken in parts."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks
         self._block = memoryview(b"")
 
-    def more(self) -> bool:
-        """Whether anything is left."""
+    def has_more(self) -> bool:
+        """Return whether bytes are left."""
         while not self._block:
             block = next(self._blocks, None)
             if block is None:
@@ -71,11 +70,11 @@ class _Rest:
             self._block = block
         return True
 
-    def part(self, most: int | None) -> Blocks:
-        """All of it, or the next ``most`` bytes."""
+    def take(self, limit: int | None) -> Blocks:
+        """Yield the next ``limit`` bytes, or all."""
         size = 0
-        while (most is None or size < most) and self.more():
-            block = self._block[: None if most is None else most - size]
+        while (limit is None or size < limit) and self.has_more():
+            block = self._block[: None if limit is None else limit - size]
             self._block = self._block[len(block) :]
             size += len(block)
             yield block

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Downloading a blob, going on where it was cut (OCI distribution specification, "Pulling blobs")."""
+"""Blob downloads that resume after an interruption (OCI distribution specification, "Pulling blobs")."""
 
 from __future__ import annotations
 
@@ -15,77 +15,80 @@ from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
-from .error_responses import refusal
-from .road import RegistryRoad
+from .client import Registry
+from .error_responses import error_of
 
 if TYPE_CHECKING:
     import requests
 
 
 def download_blob(
-    road: RegistryRoad, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
+    registry: Registry, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
 ) -> Generator[memoryview, None, None]:
-    """Yield a blob's content from ``offset`` (bytes) on, as often cut and gone on with as need be; it is not verified.
+    """Yield a blob's content without verifying it. An interrupted download resumes.
 
     Args:
-        road: The registry.
+        registry: The registry.
         repository: The repository.
         descriptor: The blob.
-        offset: Bytes to leave out at the beginning.
-        attempts: When to try again.
+        offset: The position of the first byte.
+        attempts: The attempts at this download.
 
     Raises:
-        SourceError: The registry does not have it.
-        RegistryError: The registry refuses it.
-        ConnectionLostError: The connection was lost, and has gone on being lost for too long.
+        SourceError: The registry does not have the blob.
+        RegistryError: The registry returned an error response.
+        ConnectionLostError: The connection was interrupted, and retries have failed for too long.
     """
     position = offset
     while position < descriptor.size:
         try:
-            for block in _read(road, repository, descriptor, position):
+            for block in _read(registry, repository, descriptor, position):
                 position += len(block)
-                attempts.worked()
+                attempts.note_progress()
                 yield block
-            # An answer that ended where it said is all that the registry has; the digest tells whether it is enough.
+            # The response was complete, so the registry has no more bytes. The caller verifies the digest.
             return
         except K8scrError as error:
-            attempts.failed(error)
+            attempts.wait_or_raise(error)
 
 
-def _read(road: RegistryRoad, repository: str, descriptor: Descriptor, position: int) -> Blocks:
-    what = f"blob {descriptor.digest} cannot be read"
+def _read(registry: Registry, repository: str, descriptor: Descriptor, position: int) -> Blocks:
+    failure = f"blob {descriptor.digest} cannot be read"
     headers = {"Range": f"bytes={position}-{descriptor.size - 1}"} if position else {}
-    response = road.request("GET", f"/v2/{repository}/blobs/{descriptor.digest}", headers=headers)
+    response = registry.request("GET", f"/v2/{repository}/blobs/{descriptor.digest}", headers=headers)
     with response:
         if response.status_code == 404:
             raise SourceError(
-                f"repository {repository} in {road.description} lacks the blob {descriptor.digest}",
+                f"repository {repository} in {registry.description} lacks the blob {descriptor.digest}",
                 "Push the image again",
             )
         if response.status_code not in (200, 206):
-            raise refusal(response, what, road.description)
+            raise error_of(response, failure, registry.description)
         if response.status_code == 206 and not _begins_at(response, position):
-            raise RegistryError(f"{what}: {road.description} answered with another part than was asked for")
+            raise RegistryError(f"{failure}: {registry.description} returned another range than requested")
         surplus = position if response.status_code == 200 else 0
-        blocks = road.limit(_body(response))
+        blocks = registry.limit(_body(response))
         if response.headers.get("Content-Type", "").startswith("text/html") and not position:
-            blocks = _unchanged(blocks, descriptor, what)
+            blocks = _verified_html(blocks, descriptor, failure)
         try:
             for block in blocks:
-                left_out = min(surplus, len(block))
-                surplus -= left_out
-                if block[left_out:]:
-                    yield block[left_out:]
+                skipped = min(surplus, len(block))
+                surplus -= skipped
+                if block[skipped:]:
+                    yield block[skipped:]
         except (HTTPException, OSError) as error:
-            raise _lost(road, descriptor) from error
+            raise ConnectionLostError(
+                f"the connection was interrupted while reading blob {descriptor.digest} from {registry.description}",
+                "Run again",
+            ) from error
 
 
 def _body(response: requests.Response) -> Blocks:
-    """An answer's body as it came, always in the same buffer; urllib3 would make each block anew.
+    """Yield a response's body in one reused buffer; urllib3 would allocate each block.
 
     Raises:
-        HTTPException: It ended before its time.
-        OSError: The connection was lost.
+        HTTPException: The body ended early.
+        OSError: The connection was interrupted.
     """
     body: Any = response.raw._original_response
     buffer = memoryview(bytearray(BLOCK_SIZE))
@@ -96,21 +99,16 @@ def _body(response: requests.Response) -> Blocks:
     response.raw.release_conn()
 
 
-def _unchanged(blocks: Blocks, descriptor: Descriptor, what: str) -> Blocks:
-    """Say why content is another than was pushed: the API server rewrites the links in what is called HTML."""
+def _verified_html(blocks: Blocks, descriptor: Descriptor, failure: str) -> Blocks:
+    """Verify content with the media type of HTML, because the API server rewrites links in HTML."""
     try:
-        yield from verified(blocks, descriptor.digest, descriptor.size, what)
+        yield from verified(blocks, descriptor.digest, descriptor.size, failure)
     except DigestMismatchError as error:
         raise DigestMismatchError(
-            f"{what}: the registry calls it text/html, and the API server rewrites the links in that",
-            "Have the registry say application/octet-stream, as registries do",
+            f"{failure}: the registry returned it as text/html, and the API server rewrites links in HTML",
+            "Configure the registry to return blobs as application/octet-stream, as registries do",
         ) from error
 
 
 def _begins_at(response: requests.Response, position: int) -> bool:
     return response.headers.get("Content-Range", "").startswith(f"bytes {position}-")
-
-
-def _lost(road: RegistryRoad, descriptor: Descriptor) -> ConnectionLostError:
-    what = f"blob {descriptor.digest} from {road.description}"
-    return ConnectionLostError(f"the connection was lost while reading {what}", "Run again")

@@ -2,59 +2,61 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a registry's refusals mean (OCI distribution specification, "Error Codes")."""
+"""Error responses of a registry (OCI distribution specification, "Error Codes")."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from ..errors import ConnectionLostError, RegistryError, seconds_of
+from ..errors import ConnectionLostError, RegistryError
+from ..http.retry import retry_after
 
 if TYPE_CHECKING:
     import requests
 
+    from ..errors import Retry
+
 MAXIMUM_ERROR_BODY = 64 << 10
-"""Bytes of an error's body that are read; no honest one is longer."""
+"""Bytes of an error response's body that are read; valid ones are shorter."""
 
 _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
-_OF_A_GATEWAY = (413, 502, 503, 504)
+_PROXY_STATUS = (413, 502, 503, 504)
+"""Status codes that proxies return on their own."""
 _ADVICE = {
-    401: "The registry wants credentials of its own, which cannot pass the API server; let it do without",
-    405: "The registry is read-only or has this operation switched off; use its writable port",
-    413: "Something between limits the length of requests; raise its limit",
-    415: "The registry does not take this kind of manifest; convert the image to OCI media types or allow the others",
-    429: "The registry wants fewer requests; run again later",
-    500: "Look into the registry's log",
-    502: "Look at the load balancers and proxies on the way",
-    504: "Look at the load balancers and proxies on the way, and at how long they let a request take",
-    507: "The registry's storage is full; make room",
+    401: "The registry requires credentials, which the API server does not pass on; disable its authentication",
+    405: "The registry is read-only or does not allow this operation; use its writable port",
+    413: "A proxy or load balancer limits the size of requests; raise its limit",
+    415: "The registry does not support this media type; convert the image to OCI media types or allow other types",
+    429: "The registry limits the rate of requests; run again later",
+    500: "Check the registry's log",
+    502: "Check the load balancers and proxies on the path",
+    504: "Check the load balancers and proxies on the path, and their time limits",
+    507: "The registry's storage is full; free some space",
 }
 
 
-def refusal(response: requests.Response, what: str, who: str) -> RegistryError:
-    """Return the error that explains a registry's answer.
+def error_of(response: requests.Response, failure: str, registry: str, retry: Retry | None = None) -> RegistryError:
+    """Return the error for an error response.
 
     Args:
-        response: The answer; its body may be unread.
-        what: What was tried, as in "blob sha256:… cannot be uploaded".
-        who: The registry, for people.
+        response: The response; its body may be unread.
+        failure: The beginning of the message, such as "blob sha256:… cannot be uploaded".
+        registry: The registry's name in messages.
+        retry: How to retry the request; None to decide by the status code.
     """
     codes, details = read_errors(response)
-    said = "; ".join(details) or response.reason or "no reason given"
-    advice = _ADVICE.get(response.status_code)
-    if "no space left" in said:
-        advice = _ADVICE[507]
-    if not codes and response.status_code in _OF_A_GATEWAY and _REGISTRY_HEADER not in response.headers:
-        who = f"something between here and {who}"
-    message = f"{what}: {who} answered {response.status_code}: {said:.500}"
-    error = RegistryError(message, advice, response.status_code, codes)
-    error.retry_after = seconds_of(response.headers.get("Retry-After", ""))
-    return error
+    reason = "; ".join(details) or response.reason or "no reason given"
+    status = response.status_code
+    advice = _ADVICE[507] if "no space left" in reason else _ADVICE.get(status)
+    if not codes and status in _PROXY_STATUS and _REGISTRY_HEADER not in response.headers:
+        registry = f"a proxy or load balancer in front of {registry}"
+    message = f"{failure}: {registry} responded with {status}: {reason:.500}"
+    return RegistryError(message, advice, status, codes, retry, retry_after(response.headers))
 
 
 def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the codes and the texts of a registry's error answer, both empty where it is none."""
+    """Return the codes and the texts of a registry's error response, both empty if the body is not valid."""
     body = read_limited(response, MAXIMUM_ERROR_BODY)
     try:
         errors = json.loads(body)["errors"]
@@ -66,10 +68,10 @@ def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str
 
 
 def read_limited(response: requests.Response, limit: int) -> bytes:
-    """Read a body up to ``limit`` bytes; what is longer is cut off and its connection given up.
+    """Return up to ``limit`` bytes of a body, and one more byte of a longer body, whose connection is closed.
 
     Raises:
-        ConnectionLostError: It ends too early.
+        ConnectionLostError: The body ended early.
     """
     body = bytearray()
     try:
@@ -78,13 +80,13 @@ def read_limited(response: requests.Response, limit: int) -> bytes:
             if len(body) > limit:
                 response.close()
                 break
-    except OSError as error:  # which requests' own exceptions are
-        raise ConnectionLostError("the connection was lost while reading an answer", "Run again") from error
+    except OSError as error:  # the exceptions of requests are OSErrors
+        raise ConnectionLostError("the connection was interrupted while reading a response", "Run again") from error
     return bytes(body[: limit + 1])
 
 
-def let_go(response: requests.Response) -> None:
-    """End an answer whose body matters to nobody; one that was not read would take its connection with it."""
+def discard_body(response: requests.Response) -> None:
+    """Read and ignore a body, so that the connection can carry the next request."""
     read_limited(response, MAXIMUM_ERROR_BODY)
     response.close()
 

@@ -6,29 +6,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urljoin, urlsplit
 
 from ..errors import SourceError
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .error_responses import read_limited
+from .pages import read_pages
 
 if TYPE_CHECKING:
     from ..oci.descriptor import Descriptor
-    from .repository import Repository
+    from ..oci.manifest import Manifest
+    from .client import Registry
 
 _WITHOUT_API = (400, 404, 405, 406, 501)
-"""Status codes with which registries without the referrers API respond."""
+"""Status codes of registries without the referrers API."""
 _MOST_PAGES = 100
 _MOST_ENTRIES = 1000
 
 
 class RegistryReferrers:
-    """Referrers from the referrers API, or from the index with the fallback tag; see :class:`Referrers`."""
+    """Referrers from the referrers API, or from the index with the fallback tag; see :class:`Referrers`.
 
-    def __init__(self, repository: Repository) -> None:
+    Args:
+        registry: The registry.
+        repository: The repository.
+        resolve: Returns the descriptor of a tag in this repository, or ``None``.
+        fetch_manifest: Returns the manifest of a descriptor in this repository.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        repository: str,
+        resolve: Callable[[str], Descriptor | None],
+        fetch_manifest: Callable[[Descriptor], Manifest],
+    ) -> None:
+        self._registry = registry
         self._repository = repository
+        self._resolve = resolve
+        self._fetch_manifest = fetch_manifest
 
     def of(self, digest: str) -> list[dict[str, Any]]:
         """See :meth:`Referrers.of`."""
@@ -36,11 +54,11 @@ class RegistryReferrers:
         if listed is not None:
             return listed
         root = self.tagged(fallback_tag(digest))
-        return entries_of(self._repository.fetch_manifest(root)) if root else []
+        return entries_of(self._fetch_manifest(root)) if root else []
 
     def tagged(self, tag: str) -> Descriptor | None:
         """See :meth:`Referrers.tagged`."""
-        return self._repository.resolve(tag)
+        return self._resolve(tag)
 
     def listed(self, digest: str) -> list[dict[str, Any]] | None:
         """Return the list of the referrers API; ``None`` if the registry does not have the API.
@@ -48,25 +66,16 @@ class RegistryReferrers:
         Raises:
             K8scrError: The registry does not return the list.
         """
-        registry, begin = self._repository.store, f"/v2/{self._repository.repository}/referrers/{digest}"
-        what = f"what refers to {digest} cannot be listed"
-        path, entries = begin, []
-        for _page in range(_MOST_PAGES):
-            response = registry.ask("GET", path, what, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
-            with response:
-                content = read_limited(response, MAXIMUM_SIZE)
+        failure = f"the referrers of {digest} cannot be listed"
+        path = f"/v2/{self._repository}/referrers/{digest}"
+        entries: list[dict[str, Any]] = []
+        pages = read_pages(self._registry, path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
+        for number, response in enumerate(pages, 1):
+            content = read_limited(response, MAXIMUM_SIZE)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
-            entries += read_entries(content, f"{what}: the answer of {registry.description}")
-            if len(entries) > _MOST_ENTRIES:
-                break
-            link = response.links.get("next", {}).get("url")
-            if not link:
-                return entries
-            # Only further pages of this list are requested, wherever the link leads.
-            next_page = urlsplit(urljoin(path, link))
-            if next_page.path != begin or next_page.netloc:
-                break
-            path = f"{next_page.path}?{next_page.query}"
-        raise SourceError(f"{what}: {registry.description} has a list without end, or with a page elsewhere")
+            entries += read_entries(content, f"{failure}: the response of {self._registry.description}")
+            if len(entries) > _MOST_ENTRIES or (number == _MOST_PAGES and "next" in response.links):
+                raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
+        return entries

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry, over any requests session (OCI distribution specification 1.1)."""
+"""A repository of a registry as a source and destination of images (OCI distribution specification 1.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_fore
 from .client import Registry
 from .compressed_upload import CompressedUpload
 from .download import download_blob
-from .error_responses import let_go, read_limited
+from .error_responses import discard_body, read_limited
 from .upload import BlobUpload
 from .upload_state import NO_RECORDS
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Repository:
-    """A repository of a registry: images are read from it and written to it."""
+    """A repository of a registry; see :class:`ImageSource` and :class:`ImageDestination`."""
 
     capabilities = Capabilities(verifies_digests=True, referrers=True)
 
@@ -47,33 +47,33 @@ class Repository:
         """See :class:`ImageSource`."""
         from .referrers import RegistryReferrers
 
-        return RegistryReferrers(self)
+        return RegistryReferrers(self.store, self.repository, self.resolve, self.fetch_manifest)
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
         """See :meth:`ImageDestination.fallback_referrers`."""
         return None if self.referrers.listed(subject) is not None else self.referrers.of(subject)
 
     def resolve(self, tag: str) -> Descriptor | None:
-        """Return the manifest or index that has this tag or digest, or ``None``, in one request.
+        """Return the descriptor of the manifest or index with this tag or digest, or ``None``, with one request.
 
         Raises:
-            RegistryError: The registry refuses to tell, or has other content under this digest.
+            RegistryError: The registry returned an error response, or has other content under this digest.
         """
-        what = f"image {self.repository}:{tag} cannot be looked up"
+        failure = f"image {self.repository}:{tag} cannot be looked up"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        response = self._ask("HEAD", f"manifests/{tag}", what, (200, 404), headers=headers)
-        let_go(response)
+        response = self._request("HEAD", f"manifests/{tag}", failure, (200, 404), headers=headers)
+        discard_body(response)
         if response.status_code == 404:
             return None
         found = _described(response)
         if found is None:
-            # The specification does not require the digest of a HEAD answer: then the content tells it.
+            # The specification does not require the digest in a response to HEAD. It is then computed from the content.
             return self._get_manifest(tag, tag if ":" in tag else None).descriptor
         if ":" not in tag:
             return found
         if split_digest(found.digest)[0] == split_digest(tag)[0] and found.digest != tag:
             raise RegistryError(f"{self.description} has {found.digest} under the digest {tag}")
-        # Registries may know by its sha256 what they were asked for by its sha512; whoever reads it verifies it.
+        # Some registries return the sha256 digest for a request with a sha512 digest; readers verify the content.
         return replace(found, digest=tag)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
@@ -81,14 +81,14 @@ class Repository:
         return self._get_manifest(descriptor.digest, descriptor.digest, descriptor.size)
 
     def require_support(self, manifest: Manifest) -> None:
-        """A registry says itself what it does not take."""
+        """Accept all manifests here; the registry rejects those that it does not support."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """See :meth:`ImageDestination.takes`."""
         return not is_foreign(blob)
 
     def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`; a registry refuses manifests whose parts it lacks."""
+        """See :meth:`ImageDestination.is_whole`; registries reject manifests with missing blobs."""
         return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
@@ -114,36 +114,34 @@ class Repository:
         """See :meth:`ImageDestination.put_blob` (specification, "Pushing blobs", "Mounting a blob").
 
         Raises:
-            RegistryError: The registry refuses it.
+            RegistryError: The registry returned an error response.
         """
         attempts = self.store.retries.begin(f"blob {descriptor.digest} to {self.repository}")
-        # What is small is sent again sooner than it is asked for.
+        # Sending a small blob again is faster than asking for the offset.
         records = self.store.records if descriptor.size > BLOCK_SIZE else NO_RECORDS
         with records.open(self.repository, descriptor.digest) as record:
-            upload = BlobUpload(self.store, self.repository, descriptor, content, self.store.chunks, attempts, record)
+            upload = BlobUpload(self.store, self.repository, descriptor, content, attempts, record)
             return upload.run(mount_from)
 
     def put_compressed(
         self, expected: Descriptor, content: CompressedContent, mount_from: str | None = None
     ) -> tuple[Descriptor, bool]:
-        """Store a layer that is compressed on the way.
+        """Store a layer that is compressed during the upload.
 
         Args:
-            expected: What it is where it is there already; where it is mounted from, that.
-            content: Opens what it becomes.
-            mount_from: Another repository of this registry that has it.
+            expected: The probable descriptor of the compressed layer, which may exist already or be mounted.
+            content: Opens the compressed layer.
+            mount_from: Another repository of this registry that has the expected layer.
 
         Returns:
-            What it is here, and whether it was mounted, so that no content was needed.
+            The descriptor of the stored layer, and whether it was mounted, so that nothing was uploaded.
 
         Raises:
-            RegistryError: The registry refuses it.
+            RegistryError: The registry returned an error response.
         """
         attempts = self.store.retries.begin(f"layer {expected.digest} to {self.repository}")
         with self.store.records.open(self.repository, content.key) as record:
-            upload = CompressedUpload(
-                self.store, self.repository, expected, content, self.store.chunks, attempts, record
-            )
+            upload = CompressedUpload(self.store, self.repository, expected, content, attempts, record)
             mounted = upload.run(mount_from)
         return upload.descriptor, mounted
 
@@ -156,30 +154,32 @@ class Repository:
         self._put_manifest(root, tag or root.descriptor.digest)
 
     def _put_manifest(self, manifest: Manifest, reference: str) -> None:
-        what = f"manifest {manifest.descriptor.digest} cannot be put at {reference}"
+        failure = f"manifest {manifest.descriptor.digest} cannot be put at {reference}"
         headers = {"Content-Type": manifest.descriptor.media_type}
         digest = manifest.descriptor.digest
         try:
-            response = self._ask("PUT", f"manifests/{reference}", what, (201,), data=manifest.content, headers=headers)
+            response = self._request(
+                "PUT", f"manifests/{reference}", failure, (201,), data=manifest.content, headers=headers
+            )
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes and not digest.startswith("sha256:"):
-                error.advice = (
-                    "The registry may know manifests by their sha256 alone; an image by its tag can be put there, an"
-                    " index of such manifests cannot"
-                )
+                raise error.replace(
+                    advice="The registry may support only sha256 digests for manifests; it then stores an image by its"
+                    " tag, but no index of such images"
+                ) from error
             raise
-        let_go(response)
+        discard_body(response)
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored not in (digest, digest_of(manifest.content)):
             raise RegistryError(
                 f"{self.description} stored manifest {manifest.descriptor.digest} as {stored:.100}",
-                "Something between changes what is sent, or the registry is at fault",
+                "A proxy changes requests, or the registry is faulty",
             )
 
     def _get_manifest(self, reference: str, digest: str | None = None, size: int | None = None) -> Manifest:
-        what = f"manifest {reference} cannot be read"
+        failure = f"manifest {reference} cannot be read"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        with self._ask("GET", f"manifests/{reference}", what, (200, 404), headers=headers) as response:
+        with self._request("GET", f"manifests/{reference}", failure, (200, 404), headers=headers) as response:
             if response.status_code == 404:
                 raise MissingManifestError(f"{self.description} lacks the manifest {reference}")
             content = read_limited(response, MAXIMUM_SIZE)
@@ -190,22 +190,24 @@ class Repository:
             return parse_manifest(content, media_type if is_manifest(media_type) else None, digest)
         except InputError as error:
             raise SourceError(
-                f"manifest {reference} from {self.description} cannot be used: {error.message}", error.advice
+                f"manifest {reference} from {self.description} is not valid: {error.message}", error.advice
             ) from error
 
     def _has(self, path: str, size: int, headers: dict[str, str]) -> bool:
-        what = f"{path} cannot be looked up in {self.repository}"
-        response = self._ask("HEAD", path, what, (200, 404), headers=headers)
-        let_go(response)
-        # Content of another size is not what the descriptor means; not every registry states the size.
+        failure = f"{path} cannot be looked up in {self.repository}"
+        response = self._request("HEAD", path, failure, (200, 404), headers=headers)
+        discard_body(response)
+        # Content of another size does not match the descriptor. Some registries do not return the size.
         return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
 
-    def _ask(self, method: str, path: str, what: str, accepted: tuple[int, ...], **options: Any) -> requests.Response:
-        return self.store.ask(method, f"/v2/{self.repository}/{path}", what, accepted, **options)
+    def _request(
+        self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any
+    ) -> requests.Response:
+        return self.store.request_with_retries(method, f"/v2/{self.repository}/{path}", failure, accepted, **options)
 
 
 def _described(response: requests.Response) -> Descriptor | None:
-    """Return the descriptor of a manifest as a response to HEAD states it; ``None`` if it does not state all of it."""
+    """Return the descriptor from the headers of a response to HEAD; ``None`` if a header is missing."""
     try:
         size = int(response.headers.get("Content-Length", ""))
         digest = parse_digest(response.headers.get("Docker-Content-Digest"))

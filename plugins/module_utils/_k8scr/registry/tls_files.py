@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Certificates for registries where the tools of the field keep them (containers-certs.d(5))."""
+"""Certificates for registries from the folders of other container tools (containers-certs.d(5))."""
 
 from __future__ import annotations
 
@@ -21,21 +21,21 @@ _USERS_FOLDER = ".config/containers/certs.d"
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """The PEM files that TLS with a registry takes.
+    """The PEM files for TLS with a registry.
 
     Attributes:
-        authorities: Certificate authorities to trust beside the system's.
-        certificates: Our certificates, each with its key.
+        authorities: Certificate authorities to trust in addition to the system's.
+        certificates: Client certificates, each with its key.
     """
 
     authorities: tuple[str, ...] = ()
     certificates: tuple[tuple[str, str], ...] = ()
 
     def load_authorities(self, context: ssl.SSLContext) -> None:
-        """Have a TLS context trust the authorities.
+        """Add the authorities to a TLS context.
 
         Raises:
-            InputError: A file cannot be used.
+            InputError: A file is missing or not valid.
         """
         refuse_vaulted_files(self.authorities)
         for path in self.authorities:
@@ -43,19 +43,19 @@ class TlsFiles:
                 context.load_verify_locations(path)
             except FileNotFoundError:
                 raise InputError(f"the CA file {path} does not exist", "Check ca_cert in upstreams") from None
-            except OSError:  # which ssl's own errors are
-                raise InputError(f"the CA file {path} cannot be read as PEM certificates", "Check what it is") from None
+            except OSError:  # the exceptions of ssl are OSErrors
+                raise InputError(f"the CA file {path} cannot be read as PEM certificates", "Check the file") from None
 
     def load_certificates(self, context: ssl.SSLContext) -> None:
-        """Have a TLS context show our certificates to who asks for one.
+        """Add the client certificates to a TLS context.
 
         Raises:
-            InputError: A file cannot be used.
+            InputError: A file is missing or not valid.
         """
         for certificate, key in self.certificates:
             refuse_vaulted_files((certificate, key))
             try:
-                # With a password that opens nothing, for without one a key that has one is asked for at the terminal.
+                # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
                 context.load_cert_chain(certificate, key, password="")
             except FileNotFoundError:
                 raise InputError(
@@ -64,21 +64,21 @@ class TlsFiles:
             except OSError:
                 raise InputError(
                     f"the client certificate {certificate} and its key {key} cannot be used",
-                    "Both must be PEM files, the key that of the certificate and without a password",
+                    "Both must be PEM files, and the key must belong to the certificate and have no password",
                 ) from None
 
 
 def find_tls_files(host: str, environment: Mapping[str, str] | None = None) -> TlsFiles:
-    """Return what this machine has for a registry: that of the first of the folders which has one for it.
+    """Return this machine's files for a registry, from the first folder that has any.
 
     The folders are ``~/.config/containers/certs.d``, ``/etc/containers/certs.d`` and ``/etc/docker/certs.d``.
 
     Args:
-        host: The registry as references name it, as in ``docker.io`` or ``registry.example.com:5000``.
-        environment: The environment variables; those of the process by default.
+        host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
+        environment: The environment variables; the process's by default.
 
     Raises:
-        InputError: A certificate there lacks its key, or the other way round.
+        InputError: A certificate has no key, or a key no certificate.
     """
     home = (os.environ if environment is None else environment).get("HOME") or os.path.expanduser("~")
     for folder in (Path(home, _USERS_FOLDER), *_FOLDERS):
@@ -92,7 +92,7 @@ def _names(folder: Path) -> list[str] | None:
     try:
         return sorted(entry.name for entry in folder.iterdir())
     except OSError:
-        # As for those tools, a folder that this user may not look into is none.
+        # As in those tools, a folder that the user may not read is ignored.
         return None
 
 
@@ -102,8 +102,8 @@ def _read(folder: Path, names: list[str]) -> TlsFiles:
         other = str(Path(name).with_suffix(ending)) if ending else name
         if other not in names:
             raise InputError(
-                f"{folder / name} is there without {other}",
-                "A client certificate is NAME.cert with NAME.key; what ends in .crt is a certificate authority",
+                f"{folder / name} requires {other}, which does not exist",
+                "A client certificate is NAME.cert with NAME.key; a certificate authority is NAME.crt",
             )
     return TlsFiles(
         tuple(str(folder / name) for name in names if name.endswith(".crt")),

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is remembered of uploads from run to run, so that a push which was killed goes on where it was.
+"""Saved states of uploads, so that the next run resumes an upload after the task was killed.
 
-A file for each upload, in the user's cache folder and for the user alone. It holds where the upload's session is and
-no credential; the registry is asked what it has of it before anything is sent.
+Each upload has a file in the user's cache folder, which only the user can read. It contains the location of the upload
+session and no credentials. A resumed upload first asks the registry for the offset.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _LONGEST_LOCATION = 8 << 10
 
 
 class UploadRecords:
-    """The uploads to one registry.
+    """The saved states of uploads to one registry.
 
     Args:
-        folder: Where the files are; it is made when there is something to remember. None to remember nothing.
-        registry: Tells this registry from all others.
+        folder: The folder of the files, created on first use; None to save nothing.
+        registry: Distinguishes this registry from others.
     """
 
     def __init__(self, folder: Path | None, registry: str) -> None:
@@ -55,14 +55,14 @@ class UploadRecords:
         try:
             yield UploadFile(descriptor)
         finally:
-            # Not before: until then another session may be saved in it.
+            # Only at the end, because the upload may save another session in the file.
             if not os.fstat(descriptor).st_size:
                 with suppress(OSError):
                     path.unlink()
             os.close(descriptor)
 
     def forget_expired(self) -> None:
-        """Delete the records of uploads that the registry has deleted by now."""
+        """Delete the files of uploads that the registry has expired."""
         if self._folder is not None:
             with suppress(OSError):
                 delete_expired(self._folder.iterdir(), _EXPIRES)
@@ -75,7 +75,7 @@ class UploadFile:
         descriptor: The open and locked file; None to save nothing.
 
     Attributes:
-        location: Path and query of its session, if there is one from an earlier run.
+        location: Path and query of the session of an earlier run, or None.
     """
 
     def __init__(self, descriptor: int | None = None) -> None:
@@ -83,7 +83,7 @@ class UploadFile:
         self.location = self._read()
 
     def remember(self, location: str) -> None:
-        """Save the session with which the upload resumes."""
+        """Save the location of the upload's session."""
         try:
             self._write(location.encode())
         except OSError:

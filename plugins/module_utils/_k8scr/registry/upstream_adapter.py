@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way to an upstream registry: its TLS, its authentication, and the storage that it sends readers to.
+"""The transport to an upstream registry: its TLS, its authentication, and the storage that it redirects to.
 
-This is the opposite of the way through the API server: here redirects are followed, as far as they are only read,
-and challenges are answered. What is a secret of the registry goes to the registry and its token server alone.
+Unlike the transport through the API server, it follows redirects of requests that only read, and it authenticates. The
+registry's credentials are sent only to the registry and its token server.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from ..errors import RegistryError
 from .auth import RegistryAuth
 from .auth_files import Credentials
-from .error_responses import let_go, read_errors
+from .error_responses import discard_body, read_errors
 from .tls_files import TlsFiles
 from .upstream_failures import explain
 
@@ -29,7 +29,7 @@ try:
     from requests.adapters import HTTPAdapter
     from requests.utils import get_environ_proxies, requote_uri
     from urllib3.exceptions import HTTPError
-except ImportError:  # the module reports what is missing; the class below must still be importable
+except ImportError:  # the module reports missing libraries; the class below must still be importable
     if not TYPE_CHECKING:
         HTTPAdapter = object
 
@@ -40,43 +40,43 @@ _MOST_REDIRECTS = 5
 
 
 class _TlsAdapter(HTTPAdapter):
-    """Sends requests by a TLS context."""
+    """Sends requests with a TLS context."""
 
     def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
         self._context = context
         super().__init__(pool_maxsize=pool_size)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Have connections use our TLS context."""
+        """Use the TLS context for connections."""
         super().init_poolmanager(*args, **options, ssl_context=self._context)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Have connections through a proxy use our TLS context too."""
+        """Use the TLS context for connections through a proxy."""
         return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
 
     def cert_verify(self, *_connection: Any) -> None:
-        """Leave certificates to our TLS context; requests would add authorities of its own."""
+        """Do nothing, because requests would add its own authorities to the TLS context."""
 
 
 class UpstreamAdapter(_TlsAdapter):
-    """Sends requests to one upstream registry, with what it takes to be let in.
+    """Sends authenticated requests to one upstream registry.
 
-    Mount it on a session for the registry's URL. It reads only: redirects of GET and HEAD are followed, to other
-    hosts without ``Authorization``. Proxies are those of the environment (``HTTPS_PROXY``, ``NO_PROXY``), as for
-    the other tools that pull images.
+    Mount it on a session for the registry's URL. Redirects of GET and HEAD are followed, to other hosts without
+    ``Authorization``. The environment sets the proxies (``HTTPS_PROXY``, ``NO_PROXY``), as for other tools that pull
+    images.
 
     Args:
-        url: The registry: scheme, host and port.
-        registry: The registry, for people.
-        find: Finds the credentials for a repository.
-        tls: Certificate authorities to trust beside the system's, and the certificates that are ours, which the
-            registry and its token server see alone.
+        url: The registry's scheme, host and port.
+        registry: The registry's name in messages.
+        find: Returns the credentials for a repository.
+        tls: Certificate authorities to trust in addition to the system's, and client certificates, which are used only
+            for the registry and its token server.
         validate_certs: Whether certificates are checked.
-        pool_size: How many connections are kept open.
-        timeouts: Seconds to wait for a connection, and for the next byte, of the token server too.
+        pool_size: The number of connections that stay open.
+        timeouts: Seconds to wait for a connection, and for the next byte; also for the token server.
 
     Raises:
-        InputError: A file for TLS cannot be used.
+        InputError: A TLS file is missing or not valid.
     """
 
     def __init__(
@@ -94,7 +94,7 @@ class UpstreamAdapter(_TlsAdapter):
         self._plain_http = url.startswith("http:")
         self._validate_certs = validate_certs
         self._timeouts = timeouts
-        self._auth = RegistryAuth(registry, find, self, self._plain_http)
+        self._auth = RegistryAuth(registry, find, self._ask_token_server, self._plain_http)
         files = tls or TlsFiles()
         self._storage = _TlsAdapter(_tls_context(files, validate_certs), pool_size)
         context = _tls_context(files, validate_certs)
@@ -115,59 +115,57 @@ class UpstreamAdapter(_TlsAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """Send one request; ``verify``, ``cert`` and ``proxies`` are left aside in favour of the registry's own.
+        """Send one request; ``verify``, ``cert`` and ``proxies`` are ignored in favor of the adapter's own.
 
         Raises:
-            UnreachableError: No connection came to be.
-            ConnectionLostError: It was cut or fell silent.
-            RegistryError: The registry or its token server does not let us in, or sends us where we do not go.
-            InputError: TLS failed for a reason that time does not heal, or the credentials cannot be read.
+            UnreachableError: No connection could be opened.
+            ConnectionLostError: The connection was interrupted or timed out.
+            RegistryError: The registry or its token server denies access, or a redirect is not allowed.
+            SourceError: The TLS handshake failed.
+            InputError: The proxy's URL or the credentials are not valid.
         """
         match = _REPOSITORY.match(urlsplit(request.url or "").path)
         repository = match["repository"] if match else ""
         used = self._auth.header(repository)
         response = self._follow(request, used, timeout)
-        # Only the registry's own question is answered, not that of a host that it sends us to.
+        # Only the registry's own challenge is met, not that of a host that it redirects to.
         if response.status_code == 401 and _origin(response.url) == self._origin:
-            codes = _end(response)
+            codes = _close(response)
             if not self._auth.renew(repository, response.headers, used):
-                raise self._refused(response, repository, codes)
+                raise self._denied(response, repository, codes)
             response = self._follow(request, self._auth.header(repository), timeout)
         if response.status_code in (401, 403):
-            raise self._refused(response, repository, _end(response))
+            raise self._denied(response, repository, _close(response))
         if not stream:
-            response.content  # noqa: B018 - reading it is the point
-        # The request that the response remembers is the caller's, without the credentials that were sent with it.
+            response.content  # noqa: B018 - read the body
+        # Return the caller's request, without the credentials.
         response.request = request
         return response
 
-    def ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> requests.Response:
-        """See :meth:`TokenRoad.ask_token_server`."""
+    def _ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> requests.Response:
         try:
             request = requests.Request(method, url, headers=headers, data=body).prepare()
-        except OSError:  # which requests' own errors are
-            raise RegistryError(
-                f"{self._registry} names a token server that is not a URL", "Look at what answers there"
-            ) from None
+        except OSError:  # the exceptions of requests are OSErrors
+            raise RegistryError(f"the token server of {self._registry} is not a URL", "Check the registry") from None
         return self._send_once(request, self._timeouts, super().send)
 
     def _follow(self, request: requests.PreparedRequest, authorization: str | None, timeout: Any) -> requests.Response:
         hop = request.copy()
         for _redirect in range(_MOST_REDIRECTS + 1):
             hop.headers.pop("Authorization", None)
-            at_home = _origin(hop.url) == self._origin
-            if authorization and at_home:
+            is_registry = _origin(hop.url) == self._origin
+            if authorization and is_registry:
                 hop.headers["Authorization"] = authorization
-            response = self._send_once(hop, timeout, super().send if at_home else self._storage.send)
+            response = self._send_once(hop, timeout, super().send if is_registry else self._storage.send)
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location or hop.method not in ("GET", "HEAD"):
                 return response
-            let_go(response)
+            discard_body(response)
             hop.url = self._target(hop.url, location)
-        raise RegistryError(f"{self._registry} redirects without end", "Look at what answers there")
+        raise RegistryError(f"{self._registry} returned too many redirects", "Check the registry")
 
     def _target(self, url: str | None, location: str) -> str:
-        """Return where a redirect leads; what it holds beyond the host may be a secret, and is not shown."""
+        """Return the target of a redirect. Messages show only its host, because the rest may contain secrets."""
         try:
             target = requote_uri(urljoin(url or "", location))
             parts = urlsplit(target)
@@ -175,18 +173,18 @@ class UpstreamAdapter(_TlsAdapter):
         except ValueError:
             host = None
         if not host or "@" in parts.netloc or parts.scheme not in ("https", "http"):
-            raise RegistryError(f"{self._registry} redirects to what is not a URL", "Look at what answers there")
+            raise RegistryError(f"{self._registry} redirects to an address that is not a URL", "Check the registry")
         if parts.scheme == "http" and not self._plain_http:
             raise RegistryError(
-                f"{self._registry} redirects to {host} without TLS", "Have it use https, or allow this with plain_http"
+                f"{self._registry} redirects to {host} without TLS", "Configure it with https, or set plain_http"
             )
         return target
 
     def _send_once(
         self, request: requests.PreparedRequest, timeout: Any, send: Callable[..., requests.Response]
     ) -> requests.Response:
-        where = urlsplit(request.url or "").netloc
-        who = self._registry if _origin(request.url) == self._origin else f"{where}, for {self._registry}"
+        host = urlsplit(request.url or "").netloc
+        server = self._registry if _origin(request.url) == self._origin else f"{host} (for {self._registry})"
         try:
             response = send(
                 request,
@@ -196,33 +194,37 @@ class UpstreamAdapter(_TlsAdapter):
                 proxies=get_environ_proxies(request.url or "", None),
             )
         except (OSError, HTTPError) as error:
-            # Without the cause: it shows whole URLs, and those of storage hold signatures.
-            raise explain(error, who) from None
-        # Before version 2 urllib3 takes a body that was cut for a whole one, unless it is told not to.
+            # Without the cause, which shows URLs; those of storage contain signatures.
+            raise explain(error, server) from None
+        # urllib3 before version 2 otherwise accepts a truncated body.
         response.raw.enforce_content_length = True
         return response
 
-    def _refused(self, response: requests.Response, repository: str, codes: tuple[str, ...]) -> RegistryError:
+    def _denied(self, response: requests.Response, repository: str, codes: tuple[str, ...]) -> RegistryError:
         status = response.status_code
         if self._origin != _origin(response.url):
-            who = f"{urlsplit(response.url).hostname}, where {self._registry} sends us,"
-            return RegistryError(f"{who} answered {status}", "Run again; what it was sent may have expired", status)
+            host = urlsplit(response.url).hostname
+            return RegistryError(
+                f"{host}, to which {self._registry} redirects, responded with {status}",
+                "Run again; the redirect may have expired",
+                status,
+            )
         origin = self._auth.origin(repository)
         if origin:
-            advice = f"Check the credentials from {origin}, what they may pull, and the image's name"
+            advice = f"Check the credentials from {origin}, their permissions, and the image's name"
         else:
             advice = (
-                "Check the image's name. If it is right, give credentials in upstreams, or log in with docker login"
+                "Check the image's name. If it is correct, set credentials in upstreams, or log in with docker login"
                 " or podman login"
             )
-        said = f" ({', '.join(codes)})" if codes else ""
+        reason = f" ({', '.join(codes)})" if codes else ""
         return RegistryError(
-            f"{self._registry} does not let us read {repository}: it answered {status}{said}", advice, status, codes
+            f"{self._registry} denies access to {repository}: status {status}{reason}", advice, status, codes
         )
 
 
-def _end(response: requests.Response) -> tuple[str, ...]:
-    """End a refusal, and return its codes; its texts may repeat what it was sent, and are left aside."""
+def _close(response: requests.Response) -> tuple[str, ...]:
+    """Close an error response and return its codes, without its texts, which may contain the credentials."""
     with response:
         codes, _texts = read_errors(response)
     return tuple(code for code in codes if _CODE.fullmatch(code))
@@ -236,11 +238,11 @@ def _origin(url: str | None) -> tuple[str, str | None, int | None]:
 def _tls_context(files: TlsFiles, validate_certs: bool) -> ssl.SSLContext:
     context = ssl.create_default_context()
     files.load_authorities(context)
-    # A company's CA may lack extensions that a strict verifier wants and other tools do not; chain, names and dates
-    # stay.
+    # Accept CAs without the extensions that a strict verifier requires, as other tools do. The chain, names and dates
+    # are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     if not hasattr(urllib3, "BaseHTTPResponse"):
-        # Before version 2 it must compare the name itself, for it does not tell the context an IP address.
+        # urllib3 before version 2 does not pass an IP address to the context, so it compares the name itself.
         context.check_hostname = False
     if not validate_certs:
         context.check_hostname = False

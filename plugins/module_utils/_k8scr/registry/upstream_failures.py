@@ -2,93 +2,78 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What can go wrong on the way to an upstream registry, said in one line and without URLs, which may hold secrets."""
+"""Errors of the connection to an upstream registry, explained without URLs, which may contain secrets."""
 
 from __future__ import annotations
 
 import socket
-import ssl
-from collections.abc import Iterator
 
 from ..errors import ConnectionLostError, InputError, K8scrError, SourceError, UnreachableError
+from ..http.network_errors import NetworkError
 
 try:
     from requests import exceptions as requests_errors
     from urllib3 import exceptions as urllib3_errors
-except ImportError:  # the module reports what is missing
+except ImportError:  # the module reports missing libraries
     pass
 
-_ABOUT_OURS = ("certificate required", "alert bad certificate", "alert unknown ca")
-"""What servers say of a client's certificate, or of none, in the words of OpenSSL."""
+_CLIENT_CERTIFICATE_ALERTS = ("certificate required", "alert bad certificate", "alert unknown ca")
+"""OpenSSL's texts for a server that requires a client certificate or does not accept it."""
 
 
-def explain(error: BaseException, who: str) -> K8scrError:
-    """Explain a network failure.
+def explain(error: BaseException, server: str) -> K8scrError:
+    """Explain a network error.
 
     Args:
-        error: What requests or urllib3 raised.
-        who: The other end, for people.
+        error: The exception of requests or urllib3.
+        server: The server's name in messages.
 
     Returns:
-        The error to raise instead; it is transient where trying again may help.
+        The error to raise instead.
     """
-    chain = list(_chain(error))
-    refused = _tls(chain, who)
-    if refused:
-        return refused
+    failure = NetworkError(error)
+    # First, because requests reports TLS errors behind a proxy as errors of the proxy.
+    tls_error = _tls(failure, server)
+    if tls_error:
+        return tls_error
     if isinstance(error, (requests_errors.InvalidURL, requests_errors.InvalidProxyURL, requests_errors.InvalidSchema)):
-        return InputError(
-            f"{who} cannot be reached: its address or that of the proxy is not valid", "Check HTTPS_PROXY"
-        )
-    if any(isinstance(link, socket.gaierror) for link in chain):
+        return InputError(f"cannot connect to {server}: its URL or the proxy's URL is not valid", "Check HTTPS_PROXY")
+    if failure.find(socket.gaierror):
         return UnreachableError(
-            f"the name of {who} cannot be resolved", "Check the image's name and this machine's DNS"
+            f"the name of {server} cannot be resolved", "Check the image's name and this machine's DNS"
         )
     if isinstance(error, requests_errors.ProxyError):
-        return UnreachableError(f"the proxy in front of {who} refused: {_reason(chain)}", "Check HTTPS_PROXY")
-    never = (urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError)
-    if any(isinstance(link, never) for link in chain):
-        advice = "Check the image's name, the firewalls between, and HTTPS_PROXY"
-        return UnreachableError(f"cannot connect to {who}: {_reason(chain)}", advice)
-    return ConnectionLostError(f"the connection to {who} was cut: {_reason(chain)}", "Look at the line")
+        return UnreachableError(
+            f"cannot connect to {server} through the proxy: {_reason(failure)}", "Check HTTPS_PROXY"
+        )
+    if failure.find(urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError):
+        advice = "Check the image's name, the firewalls on the path, and HTTPS_PROXY"
+        return UnreachableError(f"cannot connect to {server}: {_reason(failure)}", advice)
+    return ConnectionLostError(f"the connection to {server} was interrupted: {_reason(failure)}", "Check the network")
 
 
-def _tls(chain: list[BaseException], who: str) -> SourceError | None:
-    for link in chain:
-        # Versions of urllib3 before 2 compare names themselves, and say so by an error of their own.
-        if isinstance(link, ssl.SSLCertVerificationError) or type(link).__name__ == "CertificateError":
-            said = getattr(link, "verify_message", None) or link
-            return SourceError(
-                f"the certificate of {who} is not trusted: {said}",
-                "Give the CA that signed it with ca_cert in upstreams",
-            )
-        if isinstance(link, ssl.SSLError) and not isinstance(link, (ssl.SSLEOFError, ssl.SSLZeroReturnError)):
-            said = (link.reason or str(link)).replace("_", " ").lower()
-            if any(alert in said for alert in _ABOUT_OURS):
-                return SourceError(
-                    f"{who} wants a client certificate that it knows ({said})",
-                    "Give one with client_cert in upstreams, or put it into certs.d",
-                )
-            return SourceError(f"{who} does not speak TLS as we do: {said}", "If it speaks plain HTTP, say plain_http")
-    return None
+def _tls(failure: NetworkError, server: str) -> SourceError | None:
+    untrusted, reason = failure.untrusted_certificate, failure.tls_reason
+    if untrusted is not None:
+        return SourceError(
+            f"the certificate of {server} is not trusted: {untrusted}",
+            "Set ca_cert in upstreams to the CA that signed it",
+        )
+    if reason is None:
+        return None
+    if any(alert in reason for alert in _CLIENT_CERTIFICATE_ALERTS):
+        return SourceError(
+            f"{server} requires a client certificate that it accepts ({reason})",
+            "Set client_cert in upstreams, or add a certificate to certs.d",
+        )
+    return SourceError(
+        f"TLS handshake with {server} failed: {reason}", "If the registry does not use TLS, set plain_http"
+    )
 
 
-def _reason(chain: list[BaseException]) -> str:
-    """The operating system's words: libraries add addresses and object names that help nobody."""
-    said = next((link.strerror.lower() for link in chain if isinstance(link, OSError) and link.strerror), None)
-    if said is None and any(isinstance(link, (socket.timeout, urllib3_errors.TimeoutError)) for link in chain):
-        return "no answer in time"
-    return said or "closed"
-
-
-def _chain(error: BaseException) -> Iterator[BaseException]:
-    """Every exception that led to this one, each library's way of keeping it included."""
-    seen: set[int] = set()
-    waiting: list[BaseException] = [error]
-    while waiting:
-        link = waiting.pop(0)
-        if id(link) not in seen:
-            seen.add(id(link))
-            yield link
-            kept = (link.__cause__, link.__context__, getattr(link, "reason", None), *link.args)
-            waiting.extend(item for item in kept if isinstance(item, BaseException))
+def _reason(failure: NetworkError) -> str:
+    """Return the operating system's reason, without the addresses and object names that libraries add."""
+    reason = next((link.strerror for link in failure.chain if isinstance(link, OSError) and link.strerror), None)
+    if reason is None and failure.is_timeout:
+        return "no response in time"
+    return (reason or "closed").lower()

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Upstream registries as sources of images (``docker://REF``)."""
+"""Upstream registries and their mirrors as sources of images (``docker://REF``)."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from http.cookiejar import DefaultCookiePolicy
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ansible.module_utils.common.warnings import warn
 
 from ..errors import K8scrError, SourceError, UnreachableError
 from ..http.retry import Retries
+from ..http.session import open_session
 from ..oci.interfaces import SourceImage
 from ..oci.reference import DOCKER_HUB, Reference
 from .auth_files import Credentials, find_credentials
@@ -24,11 +24,8 @@ from .client import Registry
 from .repository import Repository
 from .tls_files import TlsFiles, find_tls_files
 
-try:
+if TYPE_CHECKING:
     import requests
-except ImportError:
-    # The module reports what is missing.
-    pass
 
 TRANSPORT = "docker://"
 _DOCKER_HUB_API = "registry-1.docker.io"
@@ -37,14 +34,14 @@ _CONNECT_TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class UpstreamSettings:
-    """What the user says about one registry.
+    """The user's settings for one registry.
 
     Attributes:
-        credentials: Those given; ``None`` to look where other tools keep them.
-        tls: The files given for TLS, beside those that are where other tools keep them.
-        validate_certs: Whether its certificate is checked.
-        plain_http: Whether it speaks HTTP without TLS.
-        mirrors: Registries to ask before it, each with the path that stands for it there, if any.
+        credentials: The given credentials; ``None`` to search the files of other tools.
+        tls: The given TLS files, which are used in addition to those of other tools.
+        validate_certs: Whether the certificate is checked.
+        plain_http: Whether the registry uses HTTP without TLS.
+        mirrors: Registries to try first, each with the path prefix of this registry's repositories there.
     """
 
     credentials: Credentials | None = None
@@ -55,13 +52,13 @@ class UpstreamSettings:
 
 
 class Upstreams:
-    """The upstream registries that images are read from; each has connections and credentials of its own.
+    """The upstream registries of a task, each with its own connections and credentials.
 
     Args:
         settings: The settings of registries, by their hosts; a host that is not in it has the defaults.
-        connections: How many connections to each are kept open.
+        connections: The number of connections to each that stay open.
         timeout: Seconds to wait for the next byte.
-        patience: Seconds that something may go on failing before it is given up.
+        patience: Seconds to keep retrying a failing request.
     """
 
     def __init__(
@@ -81,19 +78,19 @@ class Upstreams:
         self._lock = threading.Lock()
 
     def open(self, reference: Reference) -> tuple[Repository, SourceImage]:
-        """Find an image, in the first of its registry's mirrors that has it or in the registry itself.
+        """Return an image from the first of its registry's mirrors that has it, or from the registry.
 
-        A reference with a digest means the content of that digest, whatever the tag has become since.
+        If a reference has a digest, the digest selects the image, even if the tag has changed.
 
         Raises:
-            SourceError: None has it.
-            K8scrError: The registry does not let us see.
+            SourceError: No registry has it.
+            K8scrError: The registry cannot be reached or returned an error response.
         """
         found = self._found.get(reference)
         return found.result() if found else self._search(reference)
 
     def find_all(self, references: Iterable[Reference]) -> None:
-        """Find many images at once, so that :meth:`open` has them without asking again."""
+        """Find many images in parallel; :meth:`open` then returns them without further requests."""
         with ThreadPoolExecutor(self._connections) as workers:
             self._found = {
                 reference: workers.submit(self._search, reference) for reference in dict.fromkeys(references)
@@ -101,7 +98,7 @@ class Upstreams:
 
     @property
     def retries(self) -> list[dict[str, Any]]:
-        """What was tried again, why, and how often, for a module's result."""
+        """The retried actions with the reason and the number of retries, for a module's result."""
         return [entry for registry, _session in self._registries.values() for entry in registry.retries.account]
 
     def close(self) -> None:
@@ -124,7 +121,7 @@ class Upstreams:
             return self._find(reference.host, reference.path, reference)
         except K8scrError as error:
             if failures:
-                error.message = f"{error.message} (and before: {'; '.join(failures)})"
+                raise error.replace(f"{error.message} (mirrors: {'; '.join(failures)})") from error
             raise
 
     def _find(self, host: str, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
@@ -146,11 +143,6 @@ class Upstreams:
     def _connect(self, host: str) -> tuple[Registry, requests.Session]:
         from .upstream_adapter import UpstreamAdapter
 
-        session = requests.Session()
-        # Nothing of ~/.netrc: what is for a registry is said where registries' tools look for it.
-        session.trust_env = False
-        session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
-        session.adapters.clear()
         settings = self._settings_of(host)
         if settings.plain_http:
             warn(
@@ -171,7 +163,7 @@ class Upstreams:
             self._connections,
             self._timeouts,
         )
-        session.mount(f"{url}/", adapter)
+        session = open_session(f"{url}/", adapter)
         return Registry(session, url, host, self._timeouts, Retries(self._patience)), session
 
     def _settings_of(self, host: str) -> UpstreamSettings:

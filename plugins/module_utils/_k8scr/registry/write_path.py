@@ -2,11 +2,11 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The secret path below which a registry of the role ``registry`` accepts writes.
+"""The base paths of a registry's ports, including the secret write path of the role ``registry``.
 
-Every Pod of a cluster reaches the registry's write port, unless the cluster's network enforces a policy. The API
-server does not pass a client's ``Authorization`` header on, so the registry cannot ask for a password. Instead, it
-serves below a path that nobody can guess. The path is in a Secret that users with the right to push may read.
+Every Pod of a cluster can reach the registry's write port, unless the cluster's network enforces a policy. The API
+server does not pass on the ``Authorization`` header, so the registry cannot require a password. Instead, it serves
+below a path that cannot be guessed. The path is in a Secret; users with the permission to push may read it.
 """
 
 from __future__ import annotations
@@ -29,20 +29,20 @@ _KEY = "path"
 _PATH = re.compile(r"(/[A-Za-z0-9]{16,128})/")
 _RESPONSE_TIMEOUT = 60.0
 """Seconds that the API server may take to return the Secret."""
-_READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 unless the role was told otherwise)"
+_READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 by default)"
 
 
 class WritePath:
     """The base path of the registry in a Pod; see :class:`..transport.base_path.BasePath`.
 
-    The role ``registry`` keeps it in the Secret ``NAME-write``, where the StatefulSet is called ``NAME``. Other
-    registries have no such Secret and serve at their root. The Secret is read at the first request and not before.
+    The role ``registry`` stores it in the Secret ``NAME-write``, where ``NAME`` is the StatefulSet's name. Other
+    registries have no such Secret and serve at their root. The Secret is read when the first request is sent.
 
     Args:
         api_server: The connection to the API server.
         namespace: The Pod's namespace.
         pod: The Pod's name.
-        ahead: Whether to read the Secret before the first request, or only if the Pod does not serve at its root.
+        ahead: Whether to read the Secret before the first request; if not, only if the Pod does not serve at its root.
     """
 
     def __init__(self, api_server: ApiServerAdapter, namespace: str, pod: str, ahead: bool = True) -> None:
@@ -61,7 +61,7 @@ class WritePath:
 
         Raises:
             ClusterError: The API server cannot be reached.
-            ApiServerError: The API server cannot return the Secret, or the Secret holds no path.
+            ApiServerError: The API server does not return the Secret, or the Secret contains no valid path.
         """
         with self._lock:
             if not self._known:
@@ -73,7 +73,7 @@ class WritePath:
 
         Raises:
             ClusterError: The API server cannot be reached.
-            ApiServerError: The user may not read the Secret, or the API server cannot return it.
+            ApiServerError: The user may not read the Secret, or the API server does not return it.
             RegistryError: The port is not the write port, or the registry was not restarted since the path changed.
         """
         with self._lock:
@@ -91,8 +91,8 @@ class WritePath:
                     raise RegistryError(
                         f"the registry in Pod {self._namespace}/{self._pod} does not serve below its write path at "
                         "this port",
-                        "Use its write port (registry_port, 5000 unless the role was told otherwise); if the path was "
-                        "changed, run the role registry again, which restarts the registry",
+                        "Use its write port (registry_port, 5000 by default); if the path was changed, run the role "
+                        "registry again, which restarts the registry",
                         503,
                     )
             return self._path != used
@@ -100,23 +100,24 @@ class WritePath:
     def _look_up(self) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._secret}"
         code, value = self._api_server.read_object(path, (CONNECT_TIMEOUT, _RESPONSE_TIMEOUT))
-        said = str(value.get("message") or value.get("reason") or code)
+        reason = str(value.get("message") or value.get("reason") or code)
         if code == 401:
-            raise unauthorized(said)
+            raise unauthorized(reason)
         if code not in (200, 403, 404):
             raise ApiServerError(
-                f"the API server does not return the Secret {self._secret} in namespace {self._namespace}: {said:.500}",
+                f"the API server does not return the Secret {self._secret} in namespace {self._namespace}: "
+                f"{reason:.500}",
                 status=code,
             )
         self._path = self._path_in(value) if code == 200 else ""
-        self._forbidden = said if code == 403 else ""
+        self._forbidden = reason if code == 403 else ""
         self._known = True
 
     def _path_in(self, secret: dict[str, object]) -> str:
-        """Return the path that a Secret holds; empty where it is a Secret for something else.
+        """Return the path in a Secret; empty if the Secret has another purpose.
 
         Raises:
-            ApiServerError: The Secret holds something else in the place of a path. Its registry may be open to all.
+            ApiServerError: The path is not valid. The registry may accept writes from every Pod.
         """
         data = secret.get("data")
         if not isinstance(data, dict) or _KEY not in data:
@@ -127,8 +128,8 @@ class WritePath:
             path = None
         if path is None:
             raise ApiServerError(
-                f"the Secret {self._secret} in namespace {self._namespace} holds no usable write path",
-                "Run the role registry with registry_rotate_write_path, which makes another one",
+                f"the Secret {self._secret} in namespace {self._namespace} contains no valid write path",
+                "Run the role registry with registry_rotate_write_path, which creates a new one",
             )
         return path[1]
 
@@ -151,10 +152,10 @@ class ReadOnlyPort:
         """See :meth:`BasePath.missed`.
 
         Raises:
-            RegistryError: Always, for there is no other path.
+            RegistryError: Always, because the port has no other path.
         """
         raise RegistryError(
-            f"Pod {self._pod} serves no registry at the root of this port",
+            f"Pod {self._pod} does not serve a registry at the root of this port",
             f"To pull, {_READ_ONLY_PORT}",
             404,
         )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A requests transport adapter bound to one API server: its TLS, its proxy, its credentials, and no others."""
+"""A requests adapter for one API server, with its TLS settings, its proxy and its credentials."""
 
 from __future__ import annotations
 
@@ -34,24 +34,24 @@ __all__ = ["Access", "ApiServerAdapter", "ConnectionLostError", "UnreachableErro
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
 SILENCE_TIMEOUT = 120.0
-"""Seconds without a byte, either way, after which a connection is given up; a transfer itself may take for ever."""
+"""Seconds without data in either direction after which a request fails. A transfer has no time limit."""
 POOL_SIZE = 8
 
-_OURS_TO_SET = frozenset(("authorization", "proxy-authorization", "transfer-encoding"))
-"""Headers of a request that are left aside; requests writes the last one even beside a Content-Length."""
+_REPLACED_HEADERS = frozenset(("authorization", "proxy-authorization", "transfer-encoding"))
+"""Headers of a request that are not forwarded; requests sets the last one even in addition to Content-Length."""
 
 
 @dataclass(frozen=True)
 class Access:
-    """What it takes to speak to an API server as someone.
+    """An API server and the credentials for it.
 
     Attributes:
         endpoint: The server.
-        authorization: Gives the current ``Authorization`` header, or None where a client certificate or nothing
-            speaks for us. Asked before every request, so that it can renew a credential ahead of its end.
+        authorization: Returns the current ``Authorization`` header, or None with a client certificate or without a
+            credential. Called before every request, so that it can renew a credential before it expires.
         impersonation: ``Impersonate-*`` headers; a name may occur several times.
-        forget: Deletes the files of the endpoint that were made for us; they are read when its connections are
-            prepared, and a process that is killed leaves none.
+        forget: Deletes the temporary files of the endpoint. They are read when the connection pool is created, and
+            deleted then, so that a killed process leaves no files.
     """
 
     endpoint: Endpoint
@@ -63,15 +63,15 @@ class Access:
 class ApiServerAdapter(HTTPAdapter):
     """Sends requests to one API server, as the user of its kubeconfig.
 
-    Mount it on a session for :attr:`base_url`. Whatever a session or its environment says about certificates,
-    proxies and credentials is left aside: the cluster's configuration decides. The adapter never retries, with one
-    exception: a 401 to a request that can be repeated is answered by reading the credentials again, once.
+    Mount it on a session for :attr:`base_url`. The adapter ignores the certificates, proxies and credentials of the
+    session and its environment and uses those of the cluster's configuration. It retries only after a 401: it reads
+    the credentials again, and repeats the request once if the body can be sent again.
 
     Args:
-        load: Reads the configuration; called now, and again when the server says 401.
-        pool_size: How many connections are kept open.
-        connect_timeout: Seconds to open a connection, for requests that bring no timeout of their own.
-        silence_timeout: Seconds without a byte, for requests that bring none and for sending bodies.
+        load: Reads the configuration; called now, and again after a 401.
+        pool_size: Number of connections to keep open.
+        connect_timeout: Seconds to open a connection, for requests without a timeout.
+        silence_timeout: Seconds without data, for requests without a timeout and for sending bodies.
 
     Raises:
         ClusterError: The configuration cannot be used.
@@ -101,12 +101,12 @@ class ApiServerAdapter(HTTPAdapter):
 
     @property
     def server_name(self) -> str:
-        """How messages name the server."""
+        """The name of the server in messages."""
         return self._access.endpoint.name
 
     @property
     def verifies(self) -> bool:
-        """Whether the server's certificate is checked; without TLS there is none."""
+        """Whether the server's certificate is verified."""
         return self._access.endpoint.verify
 
     def send(
@@ -118,46 +118,46 @@ class ApiServerAdapter(HTTPAdapter):
         cert: Any = None,
         proxies: Any = None,
     ) -> requests.Response:
-        """Send one request; ``verify``, ``cert`` and ``proxies`` are left aside in favour of the cluster's own.
+        """Send one request; the configuration of the cluster replaces ``verify``, ``cert`` and ``proxies``.
 
         Raises:
-            UnreachableError: No connection came to be.
-            ConnectionLostError: It was cut or fell silent while sending or waiting for the answer.
-            ClusterError: The URL is not below :attr:`base_url`, TLS failed, or the answer is no HTTP.
+            UnreachableError: No connection could be opened.
+            ConnectionLostError: The connection was interrupted or timed out before the response.
+            ClusterError: The URL is not below :attr:`base_url`, TLS failed, or the response is not HTTP.
         """
         raw = self.open(request.method or "GET", request.url or "", request.headers, request.body, timeout)
-        # The request that the response remembers is the caller's, without the credentials that were sent with it.
+        # The response refers to the request of the caller, without the credentials of the cluster.
         response = self.build_response(request, raw)
         if not stream:
             self.read(response)
         return response
 
     def read(self, response: requests.Response) -> None:
-        """Read an answer's body into memory.
+        """Read the body of a response into memory.
 
         Raises:
-            ConnectionLostError: It ends before its time.
+            ConnectionLostError: The body is incomplete.
         """
         try:
-            response.content  # noqa: B018 - reading it is the point
+            response.content  # noqa: B018 - the property reads the body
         except NETWORK_ERRORS as error:
             raise translate(error, self.server_name) from error
 
     def read_object(self, path: str, timeout: tuple[float, float]) -> tuple[int, dict[str, Any]]:
-        """Read a Kubernetes object, or the Status that the API server returns in its place.
+        """Read a Kubernetes object, or the Status that the API server returns instead.
 
         Args:
             path: The object's path below :attr:`base_url`.
             timeout: Seconds to connect and to wait for the response.
 
         Returns:
-            The status code, and what the response holds; empty if it is no object.
+            The status code and the object; empty if the response is not a JSON object.
 
         Raises:
             ClusterError: The API server cannot be reached.
         """
-        question = requests.Request("GET", f"{self.base_url}{path}").prepare()
-        with self.send(question, timeout=timeout) as response:
+        request = requests.Request("GET", f"{self.base_url}{path}").prepare()
+        with self.send(request, timeout=timeout) as response:
             try:
                 value = response.json()
             except ValueError:
@@ -172,14 +172,14 @@ class ApiServerAdapter(HTTPAdapter):
         body: Any = None,
         timeout: Any = None,
     ) -> urllib3.BaseHTTPResponse:
-        """Send one request and return urllib3's response with its body unread; :meth:`send` without requests.
+        """Send one request as :meth:`send` does, and return urllib3's response with its body unread.
 
         Args:
             method: The HTTP method.
             url: An absolute URL below :attr:`base_url`.
-            headers: The request's headers; credentials among them are replaced by the cluster's.
+            headers: The request's headers; the credentials of the cluster replace those in it.
             body: Bytes, a file or an iterable of bytes.
-            timeout: Seconds, ``(connect, silence)`` in seconds, or urllib3's Timeout; None takes the adapter's.
+            timeout: Seconds, ``(connect, silence)`` in seconds, or urllib3's Timeout; None for the adapter's.
 
         Raises:
             ClusterError: As :meth:`send`.
@@ -188,8 +188,10 @@ class ApiServerAdapter(HTTPAdapter):
         if raw.status == 401 and self._renew(access, used):
             raw.close()
             if body is not None and not isinstance(body, (bytes, str)):
-                # It can be read only once: who sends it knows how to go on.
-                raise ConnectionLostError(f"the credentials ended on the way to {self.server_name}", "Run again")
+                # The body can be read only once; the caller resumes the upload.
+                raise ConnectionLostError(
+                    f"the credentials for {self.server_name} expired during a request", "Run again"
+                )
             raw = self._send_once(method, url, headers or {}, body, timeout)[2]
         return raw
 
@@ -205,12 +207,12 @@ class ApiServerAdapter(HTTPAdapter):
             access, pool = self._access, self._pool
         target = request_target(access.endpoint.base_url, url)
         if pool.proxy and access.endpoint.base_url.startswith("http:"):
-            # Without TLS there is no tunnel: the proxy is asked for the whole address.
+            # Without TLS there is no tunnel, so the request to the proxy has the absolute URL.
             target = f"http://{urlsplit(access.endpoint.base_url).netloc}{target}"
         authorization = access.authorization()
         sent = HTTPHeaderDict()
         for name, value in headers.items():
-            if name.lower() not in _OURS_TO_SET and not name.lower().startswith("impersonate-"):
+            if name.lower() not in _REPLACED_HEADERS and not name.lower().startswith("impersonate-"):
                 sent.add(name, value)
         if authorization:
             sent.add("Authorization", authorization)
@@ -231,11 +233,11 @@ class ApiServerAdapter(HTTPAdapter):
         except NETWORK_ERRORS as error:
             raise translate(error, access.endpoint.name) from error
         if raw.status < 200:
-            # http.client takes an interim answer for the final one; the real one would be read as the next's.
+            # http.client takes an interim response for the final one, and the final one for the next response.
             raw.close()
             raise UnreadableAnswerError(
-                f"{access.endpoint.name} passed on an interim answer ({raw.status}), which ends no request",
-                "Look at the registry, or at what else is between: this is not how they answer",
+                f"{access.endpoint.name} returned an interim response ({raw.status}) instead of a final one",
+                "Check the registry, and the proxies and load balancers on the path",
             )
         return access, authorization, raw
 
@@ -243,11 +245,11 @@ class ApiServerAdapter(HTTPAdapter):
         """Read the credentials again after a 401.
 
         Args:
-            access: What the refused request went out with.
+            access: The server and the credentials of the rejected request.
             used: Its ``Authorization`` header.
 
         Returns:
-            Whether there is something new to try.
+            Whether the credentials changed, so that the request can be repeated.
         """
         with self._lock:
             if self._access is not access:
@@ -262,7 +264,7 @@ class ApiServerAdapter(HTTPAdapter):
 
     @contextlib.contextmanager
     def _loaded(self) -> Iterator[Access]:
-        """What is configured now; the files that were made of it are gone at the end of the context."""
+        """Load the configuration; its temporary files are deleted at the end of the context."""
         access = self._load()
         try:
             yield access

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way into a cluster: from a module's options to a requests adapter and an official API client."""
+"""Connections to a cluster: a requests adapter and the official client of its API."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 
 class Cluster:
-    """One cluster, reached as one user; as a context manager, until its connections are closed.
+    """A connection to a cluster as one user. As a context manager, it closes its connections at the end.
 
     Attributes:
-        adapter: The requests adapter bound to the API server.
+        adapter: The requests adapter for the API server.
     """
 
     def __init__(self, adapter: ApiServerAdapter) -> None:
@@ -40,10 +40,10 @@ class Cluster:
         self.adapter.close()
 
     def api_client(self) -> ApiClient:
-        """The official client, over the same connections and credentials as :attr:`adapter`.
+        """Return the official client, which uses the connections and credentials of :attr:`adapter`.
 
         Raises:
-            ClusterError: The kubernetes library is missing or is one of the broken versions.
+            ClusterError: The kubernetes library is missing or is a version that does not work.
         """
         if self._api_client is None:
             self._api_client = _official_client(self.adapter)
@@ -53,7 +53,7 @@ class Cluster:
 def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
     """Load the configuration of a cluster. The first request opens a connection.
 
-    Warns the user, by Ansible's means, when the server's certificate is not to be checked.
+    Warns the user through Ansible if the certificate of the API server is not verified.
 
     Args:
         settings: The cluster and the user.
@@ -67,7 +67,10 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
         raise ClusterError("the Python library requests is not installed", "Install requests")
     adapter = ApiServerAdapter(lambda: load(settings), **adapter_options)
     if not adapter.verifies:
-        warn(f"The certificate of {adapter.server_name} is not checked: anyone between can read and change everything.")
+        warn(
+            f"The certificate of {adapter.server_name} is not checked: "
+            "anyone on the network path can read and change everything."
+        )
     return Cluster(adapter)
 
 
@@ -79,12 +82,12 @@ def _official_client(adapter: ApiServerAdapter) -> ApiClient:
     configuration.host = adapter.base_url
     configuration.proxy = None
     client = ApiClient(configuration)
-    client.rest_client.pool_manager = _ThroughAdapter(adapter)
+    client.rest_client.pool_manager = _PoolManager(adapter)
     return client
 
 
-class _ThroughAdapter:
-    """Where the official client sends its requests: the adapter adds credentials, TLS and proxy to them."""
+class _PoolManager:
+    """Sends the requests of the official client through the adapter, which adds credentials, TLS and proxy."""
 
     def __init__(self, adapter: ApiServerAdapter) -> None:
         self._adapter = adapter
@@ -95,4 +98,4 @@ class _ThroughAdapter:
         return self._adapter.open(method, address, options.get("headers"), options.get("body"), options.get("timeout"))
 
     def clear(self) -> None:
-        """The connections are the adapter's."""
+        """Do nothing: the adapter closes the connections."""

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where the API server is and how its connections are made: addresses, TLS, proxies."""
+"""Connections to the API server: addresses, TLS, proxies."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from urllib.parse import unquote, urlsplit
 
 from ..errors import ClusterError
 from ..files.vault import refuse_vaulted_files
-from ..http.streaming_connection import patient, socket_options
+from ..http.streaming_connection import socket_options, streaming
 
 try:
     import urllib3
-except ImportError:  # reported by whoever opens a connection
+except ImportError:  # the module reports missing libraries
     pass
 
 if TYPE_CHECKING:
@@ -32,19 +32,19 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 @dataclass(frozen=True)
 class Endpoint:
-    """One API server, and the way to it.
+    """An API server and how to connect to it.
 
     Attributes:
         base_url: ``https://host:port[/base/path]``, as :func:`base_url` writes it.
-        ca_file: PEM file of the certificate authorities to trust; None means the system's.
+        ca_file: PEM file of the trusted certificate authorities; None for the system's.
         verify: Whether the server's certificate is checked.
         client_cert: PEM file of the client certificate, or None.
-        client_key: PEM file of its key; None when it is in the certificate's file.
-        server_name: The name to expect in the server's certificate, where it is not the host.
-        proxy: URL of the HTTP or SOCKS proxy, user and password included, or None.
+        client_key: PEM file of its key; None if the certificate's file contains it.
+        server_name: The name in the server's certificate, if it is not the host.
+        proxy: URL of the HTTP or SOCKS proxy with its user and password, or None.
         proxy_headers: Headers for that proxy.
-        fingerprint: Tells what is in the three files from all else: what is made of a kubeconfig's data has another
-            name each time, and what is renewed on a disk has the same.
+        fingerprint: Digests of the three files' content. Their names do not identify it: files made from a
+            kubeconfig's data get new names each time, and a renewed certificate keeps its name.
     """
 
     base_url: str
@@ -62,18 +62,18 @@ class Endpoint:
 
     @property
     def name(self) -> str:
-        """How messages name this server: host and port, nothing secret."""
+        """The server's name in messages: host and port, no secrets."""
         return f"the API server {urlsplit(self.base_url).netloc}"
 
 
 def base_url(host: str) -> str:
-    """Write an API server's address in its one form: scheme, lower-case host, port, path without trailing slash.
+    """Return an API server's address in normal form: scheme, lower-case host, port, path without trailing slash.
 
     Args:
         host: The address as configured, such as ``https://api.example.com/k8s/clusters/c-1/``.
 
     Raises:
-        ClusterError: It is not an http or https URL, or has parts that an API server's address cannot have.
+        ClusterError: It is not an http or https URL, or has parts that are not valid in an API server's address.
     """
     try:
         parts = urlsplit(host.strip())
@@ -95,7 +95,7 @@ def _fingerprint(*files: str | None) -> str:
     digests = []
     for file in files:
         content = b""
-        # What cannot be read is told when a connection is prepared.
+        # Opening the connection pool reports unreadable files.
         with contextlib.suppress(OSError):
             content = Path(file).read_bytes() if file else b""
         digests.append(hashlib.sha256(content).hexdigest())
@@ -103,7 +103,7 @@ def _fingerprint(*files: str | None) -> str:
 
 
 def request_target(base: str, url: str) -> str:
-    """What to ask the server for, from a URL that must lie below its base.
+    """Return the request target for a URL, which must be below the server's base URL.
 
     Args:
         base: The server's base URL, as :func:`base_url` writes it.
@@ -113,7 +113,7 @@ def request_target(base: str, url: str) -> str:
         Path and query.
 
     Raises:
-        ClusterError: The URL is another server's, or climbs out of the base path once the server has decoded it;
+        ClusterError: The URL belongs to another server, or leaves the base path after the server has decoded it;
             credentials must not be sent there.
     """
     ours = urlsplit(base)
@@ -121,7 +121,7 @@ def request_target(base: str, url: str) -> str:
         theirs = urlsplit(url)
         port = theirs.port or _DEFAULT_PORTS.get(theirs.scheme)
     except ValueError:
-        raise ClusterError("refused to send a request to something that is not a URL") from None
+        raise ClusterError("refused to send a request: the address is not a URL") from None
     decoded = unquote(theirs.path)
     below = theirs.path.startswith(f"{ours.path}/")
     climbs = any(segment in (".", "..") for segment in decoded.replace("\\", "/").split("/"))
@@ -130,13 +130,13 @@ def request_target(base: str, url: str) -> str:
     if not same or "@" in theirs.netloc or not below or climbs or control or "\\" in decoded:
         raise ClusterError(
             f"refused to send the cluster's credentials outside {base}",
-            "Something asked for another address; this is a bug or an attack",
+            "The request's URL is outside the cluster; this is a bug or an attack",
         )
     return f"{theirs.path}?{theirs.query}" if theirs.query else theirs.path
 
 
 def goes_past_proxy(base: str, no_proxy: str | None) -> bool:
-    """Whether a server is reached without the proxy.
+    """Return whether a server is reached without the proxy.
 
     Args:
         base: The server's base URL.
@@ -158,13 +158,13 @@ def goes_past_proxy(base: str, no_proxy: str | None) -> bool:
     return False
 
 
-def open_pool(endpoint: Endpoint, size: int, silence: float) -> HTTPConnectionPool:
-    """Make the pool of kept-alive HTTP/1.1 connections to one API server; connects nothing yet.
+def open_pool(endpoint: Endpoint, size: int, send_timeout: float) -> HTTPConnectionPool:
+    """Return a pool of persistent HTTP/1.1 connections to an API server, without opening one.
 
     Args:
         endpoint: The server.
-        size: How many connections are kept.
-        silence: Seconds after which a connection that takes no more bytes is given up.
+        size: The number of connections that stay open.
+        send_timeout: Seconds without progress after which sending fails.
 
     Raises:
         ClusterError: The CA, the client certificate or the proxy cannot be used.
@@ -177,7 +177,7 @@ def open_pool(endpoint: Endpoint, size: int, silence: float) -> HTTPConnectionPo
             options["server_hostname"] = endpoint.server_name
     manager = _manager(endpoint, options)
     pool: HTTPConnectionPool = manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
-    pool.ConnectionCls = patient(pool.ConnectionCls, silence)
+    pool.ConnectionCls = streaming(pool.ConnectionCls, send_timeout)
     return pool
 
 
@@ -189,10 +189,10 @@ def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
         try:
             from urllib3.contrib.socks import SOCKSProxyManager
         except ImportError:
-            raise ClusterError("a SOCKS proxy needs the Python library PySocks", "Install PySocks") from None
+            raise ClusterError("a SOCKS proxy requires the Python library PySocks", "Install PySocks") from None
         return SOCKSProxyManager(endpoint.proxy, **options)
     if proxy.scheme not in _DEFAULT_PORTS or not proxy.host:
-        raise ClusterError("the proxy is not a URL of an HTTP or SOCKS proxy", "Write it as http://HOST:PORT")
+        raise ClusterError("the proxy is not the URL of an HTTP or SOCKS proxy", "Write it as http://HOST:PORT")
     headers = dict(endpoint.proxy_headers)
     if proxy.auth:
         headers.update(urllib3.util.make_headers(proxy_basic_auth=unquote(proxy.auth)))
@@ -210,12 +210,12 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
         raise ClusterError(
             f"the CA file {endpoint.ca_file} cannot be read as PEM certificates", "Check ca_cert"
         ) from None
-    # Managed and home-made clusters have CAs without the key usage extension, which kubectl accepts and a strict
-    # verifier refuses; and Go trusts whatever certificate it is given, root or not. Chain, names and dates stay.
+    # As kubectl: accept CAs without the key usage extension, which some clusters have and a strict verifier rejects,
+    # and trust any given certificate, root or not, as Go does. The chain, names and dates are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
     if not hasattr(urllib3, "BaseHTTPResponse"):
-        # Before version 2 it must compare the name itself, for it does not tell the context an IP address.
+        # urllib3 before version 2 does not pass an IP address to the context, so it compares the name itself.
         context.check_hostname = False
     if not endpoint.verify:
         context.check_hostname = False
@@ -227,7 +227,7 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 def _load_client_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> None:
     try:
-        # An empty password, so that an encrypted key fails instead of asking at a terminal nobody watches.
+        # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
         context.load_cert_chain(cert, key, password="")
     except FileNotFoundError:
         raise ClusterError(

@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Who we are to the cluster: what the official client's configuration loading gives, with kubernetes.core's precedence.
+"""Load the address of a cluster and the credentials for it, with the precedence of kubernetes.core.
 
-Explicit options that are enough by themselves need no file; then comes a kubeconfig or context that was named, then
-the service account of the Pod we may run in, then the default kubeconfig. Options override single values of what was
-loaded. An explicit credential replaces the loaded one whole: a kubeconfig's client certificate sent beside a given
-token would win at the API server.
+Options with an address and a credential need no file. Otherwise the precedence is: the kubeconfig or context of the
+options, the service account of the Pod that the module runs in, the default kubeconfig. Options override single values
+of the loaded configuration. A credential in the options replaces all loaded credentials: the API server would prefer a
+client certificate of the kubeconfig to a token of the options.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ except ImportError:  # reported by cluster.connect()
 
 BROKEN_VERSIONS = ("36.0.0", "36.0.1")
 _RENEW_EVERY = 30.0
-"""Seconds between two looks at whether a token nears its end: the library would run an exec plugin that gives
-tokens of five minutes or less before every single request."""
+"""Seconds between checks whether a token expires soon. Without this pause, the library would run an exec plugin with
+tokens of five minutes or less before every request."""
 
 
 def import_kubernetes() -> None:
-    """Make sure that the official client is there and works.
+    """Import the official client.
 
     Raises:
         ClusterError: It is missing, or a version that cannot authenticate.
@@ -57,8 +57,8 @@ def import_kubernetes() -> None:
         ) from None
     if kubernetes.__version__ in BROKEN_VERSIONS:
         raise ClusterError(
-            f"the Python library kubernetes {kubernetes.__version__} leaves tokens out of its requests",
-            "Install another version of kubernetes than " + " and ".join(BROKEN_VERSIONS),
+            f"the Python library kubernetes {kubernetes.__version__} sends requests without tokens",
+            "Install a version other than " + " and ".join(BROKEN_VERSIONS),
         )
 
 
@@ -69,20 +69,20 @@ def load(settings: ClusterSettings) -> Access:
         settings: The cluster and the user.
 
     Raises:
-        ClusterError: No cluster is configured, or what is configured cannot be used.
+        ClusterError: No cluster is configured, or its configuration cannot be used.
     """
     loaded, user = _find(settings)
     authorization = _explicit_authorization(settings)
     explicit = authorization is not None or settings.client_cert is not None
     if explicit:
-        renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant, asked like a renewed one
+        renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant
     else:
-        renewed = _Renewed(loaded) if loaded is not None else lambda: None
+        renewed = _RenewedToken(loaded) if loaded is not None else lambda: None
     return Access(_endpoint(settings, loaded, explicit), renewed, impersonation_headers(settings, user), _forget_files)
 
 
 def _find(settings: ClusterSettings) -> tuple[Any, Mapping[str, Any]]:
-    """Return the loaded Configuration, the official client's or alike, and the kubeconfig's user.
+    """Return the loaded Configuration, of the official client or a similar one, and the user of the kubeconfig.
 
     The Configuration is None if the settings are sufficient.
     """
@@ -98,7 +98,7 @@ def _find(settings: ClusterSettings) -> tuple[Any, Mapping[str, Any]]:
         if settings.host:
             return None, {}
         raise ClusterError(
-            "no cluster is configured: no kubeconfig, no host, and this is no Pod with a service account",
+            "no cluster is configured: no kubeconfig exists, and this is not a Pod with a service account",
             "Set kubeconfig, or host and api_key",
         )
     context = kubeconfig.choose(settings.context)
@@ -153,45 +153,45 @@ def _from_library(kubeconfig: Kubeconfig, context: Context, settings: ClusterSet
                     client_configuration=configuration,
                     persist_config=settings.persist_config,
                 )
-        except Exception as error:  # noqa: BLE001 - the loader raises whatever a malformed file makes Python raise
+        except Exception as error:  # noqa: BLE001 - the loader raises arbitrary exceptions for malformed files
             raise _unusable(kubeconfig, error) from None
-    # Versions of the library before 30 leave these two out.
+    # Versions of the library before 30 do not load these two.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
     configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")
     asks_plugin = "exec" in context.user or "auth-provider" in context.user
     if asks_plugin and not _token(configuration) and not configuration.cert_file and not settings.has_credential:
         plugin = (context.user.get("exec") or {}).get("command") or "auth-provider"
-        said = kubeconfig.redact(logged[0]) if logged else "it gave neither a token nor a certificate"
+        said = kubeconfig.redact(logged[0]) if logged else "it returned neither a token nor a certificate"
         raise ClusterError(
             f"the credential plugin {plugin} of {kubeconfig.name} failed: {said}",
-            "Run it by hand to see what it needs, such as a login",
+            "Run it manually to see what it needs, for example a login",
         )
     return configuration
 
 
 def _forget_files() -> None:
-    """Delete the files that were made of certificates and keys which stand in a kubeconfig."""
+    """Delete the temporary files with certificates and keys from the content of a kubeconfig."""
     forget_files()
     kube_config = sys.modules.get("kubernetes.config.kube_config")
     if kube_config is not None:
-        # The library does so itself, but at the end of a process that nobody kills.
+        # The library deletes them only when the process exits; a killed process would leave them.
         kube_config._cleanup_temp_files()
 
 
 def _empty_configuration() -> Any:
-    """A Configuration of our own that knows no proxy; the library fills it from the environment."""
+    """Return a Configuration without a proxy. By default, the library reads the proxy from the environment."""
     from kubernetes.client import Configuration
 
     configuration = Configuration()
     configuration.proxy = None
     configuration.host = ""
-    # Versions of the library before 30 know no such thing.
+    # Versions of the library before 30 do not have this attribute.
     configuration.tls_server_name = None
     return configuration
 
 
-class _Renewed:
-    """The token of a loaded configuration, renewed by the library's hook ahead of its end."""
+class _RenewedToken:
+    """The token of a loaded configuration. The library's hook renews it before it expires."""
 
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration
@@ -203,7 +203,7 @@ class _Renewed:
         with self._lock:
             if hook is not None and time.monotonic() - self._looked > _RENEW_EVERY:
                 self._looked = time.monotonic()
-                # A renewal that fails leaves the token as it is: it may still hold, and if not, the server says 401.
+                # If a renewal fails, the token may still be valid. If it is not, the API server returns 401.
                 with _library_log(), contextlib.suppress(Exception):
                     hook(self._configuration)
             return _sendable(_token(self._configuration), "the token")
@@ -224,10 +224,14 @@ def _explicit_authorization(settings: ClusterSettings) -> str | None:
 
 
 def _sendable(text: str | None, what: str) -> str | None:
-    """Take off the line break that a file with a token may end with; what no header can carry is refused."""
+    """Return a value without surrounding whitespace, for example the line break at the end of a token file.
+
+    Raises:
+        ClusterError: An HTTP header cannot contain the value.
+    """
     text = text.strip() if text else None
     if text and not (text.isascii() and text.isprintable()):
-        raise ClusterError(f"{what} has a line break or other characters that cannot be sent", "Check how it is given")
+        raise ClusterError(f"{what} contains a line break or another character that cannot be sent", "Check its value")
     return text
 
 
@@ -256,7 +260,7 @@ def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoin
 
 @contextlib.contextmanager
 def _library_log() -> Iterator[list[str]]:
-    """Collect what the library logs: it swallows the failure of an exec plugin and says why only there."""
+    """Collect the log of the library, which reports failures of exec plugins only there."""
     collected: list[str] = []
 
     class Collector(logging.Handler):

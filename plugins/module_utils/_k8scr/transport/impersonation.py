@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Acting as another user (Kubernetes, "User impersonation"), as a kubeconfig or a module's options ask for."""
+"""User impersonation (Kubernetes, "User impersonation"), as set in a kubeconfig or in the options of a module."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from .settings import ClusterSettings
 USER_FIELDS = ("as", "as-groups", "as-uid", "as-user-extra")
 """Fields of a kubeconfig's user."""
 _HEADER_CHARACTERS = "!#$&'*+-.^_`|~"
-"""Characters of a header's name beside letters and digits (RFC 9110, section 5.6.2), without the percent sign."""
+"""Characters of a header name in addition to letters and digits (RFC 9110, section 5.6.2), without the percent sign."""
 
 
 def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
-    """Return the headers that have the API server treat the user as another one; empty if nothing asks for it.
+    """Return the headers that make the API server impersonate another user; empty without impersonation.
 
-    As in kubectl, the options ``impersonate_user`` and ``impersonate_groups`` each replace what the kubeconfig says.
+    As in kubectl, the options ``impersonate_user`` and ``impersonate_groups`` each replace the value in the kubeconfig.
 
     Args:
         settings: The cluster and the user.
@@ -33,7 +33,7 @@ def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) ->
     """
     name = settings.impersonate_user or user.get("as")
     if isinstance(name, (list, dict)) or isinstance(user.get("as-uid"), (list, dict)):
-        raise ClusterError("as or as-uid in the kubeconfig is not a name", "Correct the kubeconfig")
+        raise _invalid("as or as-uid", "a string")
     headers = list(_other_headers(settings, user))
     if name:
         headers.insert(0, ("Impersonate-User", str(name)))
@@ -45,7 +45,7 @@ def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) ->
     for header, value in headers:
         if not (value.isascii() and value.isprintable()):
             raise ClusterError(
-                f"{header} has a line break or other characters that cannot be sent", "Check how it is given"
+                f"{header} contains a line break or another character that cannot be sent", "Check its value"
             )
     return tuple(headers)
 
@@ -53,17 +53,21 @@ def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) ->
 def _other_headers(settings: ClusterSettings, user: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     if user.get("as-uid"):
         yield "Impersonate-Uid", str(user["as-uid"])
-    for group in settings.impersonate_groups or _list(user.get("as-groups"), "as-groups"):
+    for group in settings.impersonate_groups or _list(user.get("as-groups"), "as-groups", "a list"):
         yield "Impersonate-Group", group
     extra = user.get("as-user-extra") or {}
     if not isinstance(extra, Mapping):
-        raise ClusterError("as-user-extra in the kubeconfig is not a dictionary of lists", "Correct the kubeconfig")
+        raise _invalid("as-user-extra", "a dictionary of lists")
     for key, values in extra.items():
-        for value in _list(values, "as-user-extra"):
+        for value in _list(values, "as-user-extra", "a dictionary of lists"):
             yield f"Impersonate-Extra-{quote(str(key), safe=_HEADER_CHARACTERS)}", value
 
 
-def _list(value: Any, field: str) -> list[str]:
+def _list(value: Any, field: str, expected: str) -> list[str]:
     if value is not None and not isinstance(value, list):
-        raise ClusterError(f"{field} in the kubeconfig does not hold lists", "Correct the kubeconfig")
+        raise _invalid(field, expected)
     return [str(item) for item in value or ()]
+
+
+def _invalid(field: str, expected: str) -> ClusterError:
+    return ClusterError(f"{field} in the kubeconfig is not {expected}", "Correct the kubeconfig")

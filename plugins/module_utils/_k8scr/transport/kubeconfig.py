@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubeconfigs: which files are meant, what is in them, and the context that is chosen."""
+"""Kubeconfigs: find the files, read them, and select a context."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ except ImportError:  # a dependency of the kubernetes library, whose absence is 
 
 _TEXT = "the kubeconfig given as text"
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-"""Of a cluster or a user; in a file they are relative to its folder."""
+"""Fields of a cluster or a user that are paths, relative to the folder of the kubeconfig."""
 
 
 @dataclass(frozen=True)
 class Context:
-    """A context with the cluster and the user that it names."""
+    """A context with its cluster and its user."""
 
     name: str
     cluster: Mapping[str, Any]
@@ -37,11 +37,11 @@ class Context:
 
 @dataclass(frozen=True)
 class Kubeconfig:
-    """One or several kubeconfig files, or a dictionary or a text in their place.
+    """One or several kubeconfig files, or the content of a kubeconfig as a dictionary or as text.
 
     Attributes:
-        name: How messages name it.
-        path: The files that exist, joined as in ``KUBECONFIG``; None for a dictionary or a text.
+        name: Its name in messages.
+        path: The existing files, joined as in ``KUBECONFIG``; None for a dictionary or text.
         documents: Their contents, in order of precedence.
     """
 
@@ -51,17 +51,17 @@ class Kubeconfig:
 
     @classmethod
     def find(cls, given: Any) -> Kubeconfig | None:
-        """Read the kubeconfig that is meant.
+        """Read a kubeconfig.
 
         Args:
             given: The ``kubeconfig`` option: paths, a dictionary, the text of a kubeconfig, or None for ``KUBECONFIG``
                 and ``~/.kube/config``.
 
         Returns:
-            None when nothing was named and nothing is at the default place.
+            None if ``given`` and ``KUBECONFIG`` are unset and ``~/.kube/config`` does not exist.
 
         Raises:
-            ClusterError: What was named is missing or is no kubeconfig.
+            ClusterError: The kubeconfig is missing or invalid.
             InputError: A file is encrypted by Ansible Vault.
         """
         if isinstance(given, str) and is_content(given):
@@ -72,20 +72,20 @@ class Kubeconfig:
         if isinstance(given, dict):
             return cls("the kubeconfig given as a dictionary", None, (given,))
         if given is not None and not isinstance(given, (str, os.PathLike)):
-            raise ClusterError("kubeconfig is neither a path nor a dictionary")
+            raise ClusterError("kubeconfig is neither a string nor a dictionary")
         from_environment = os.environ.get("KUBECONFIG")
         named = os.fspath(given) if given is not None else from_environment
         paths = [os.path.expanduser(path) for path in (named or "~/.kube/config").split(os.pathsep) if path]
-        there = [path for path in paths if os.path.exists(path)]
-        if not there:
+        existing = [path for path in paths if os.path.exists(path)]
+        if not existing:
             if not named:
                 return None
-            source = "" if given is not None else " that KUBECONFIG names"
+            source = "" if given is not None else " in KUBECONFIG"
             raise ClusterError(
                 f"the kubeconfig {shown_kubeconfig(named)}{source} does not exist",
-                "Check the path on the host that runs the module, which is the task's target",
+                "Check the path on the host that runs the module: the target of the task",
             )
-        contents = [(path, _with_full_paths(_read(path), path)) for path in there]
+        contents = [(path, _with_full_paths(_read(path), path)) for path in existing]
         filled = [(path, content) for path, content in contents if content]
         if not filled:
             raise ClusterError(f"the kubeconfig {named} is empty")
@@ -93,10 +93,10 @@ class Kubeconfig:
         return cls(f"the kubeconfig {joined}", joined, tuple(content for _path, content in filled))
 
     def choose(self, name: str | None) -> Context:
-        """Find a context; without a name the current one, which as in kubectl the first file to set it decides.
+        """Return a context; without a name the current one of the first file that sets it, as in kubectl.
 
         Raises:
-            ClusterError: There is no such context, or it names a cluster that is not there.
+            ClusterError: The context, its cluster or its user is missing.
         """
         if name is None:
             name = next((item["current-context"] for item in self.documents if item.get("current-context")), None)
@@ -109,16 +109,16 @@ class Kubeconfig:
             raise ClusterError(f"{self.name} has no context {name}", advice)
         cluster = self._entry("clusters", context.get("cluster"), "cluster")
         if cluster is None or not cluster.get("server"):
-            raise ClusterError(f"the context {name} in {self.name} names a cluster that has no server there")
+            raise ClusterError(f"the cluster of the context {name} in {self.name} is missing or has no server")
         user = None
         if context.get("user"):
             user = self._entry("users", context["user"], "user")
             if user is None:
-                raise ClusterError(f"the context {name} in {self.name} names a user that is not there")
+                raise ClusterError(f"the user of the context {name} in {self.name} is missing")
         return Context(name, cluster, user or {})
 
     def redact(self, text: str) -> str:
-        """Take this kubeconfig's secrets out of a text."""
+        """Return a text without the secrets of this kubeconfig."""
         for secret in sorted(secrets_of(list(self.documents)), key=len, reverse=True):
             text = text.replace(secret, "********")
         return text

@@ -41,7 +41,7 @@ _LOW_ENTROPY = frozenset(("args", "env"))
 """Keys of an exec plugin. Most of their values are ordinary words, which also occur in results."""
 _LONGEST_PATH = 255
 _SHORTEST_MASKED = 8
-"""Characters of the shortest secret that is masked in results: a shorter one may be part of a name or a number."""
+"""Characters of the shortest secret that is masked in results: shorter ones may be part of names or numbers."""
 
 
 def is_content(kubeconfig: str) -> bool:
@@ -62,17 +62,17 @@ def parse(text: str) -> Any:
 
 
 def shown_kubeconfig(kubeconfig: Any) -> Any:
-    """Return what may be shown of the option ``kubeconfig``: paths, and nothing of a kubeconfig's content."""
+    """Return the printable value of the option ``kubeconfig``: paths are shown, content is hidden."""
     if not isinstance(kubeconfig, (str, os.PathLike)):
         return HIDDEN
     given = os.fspath(kubeconfig)
-    # A longer path is hardly one; encoded content, such as base64, is a single line too.
+    # A longer value is probably encoded content, such as base64, which is a single line too.
     too_long = any(len(path) > _LONGEST_PATH for path in given.split(os.pathsep))
     return HIDDEN if too_long or is_content(given) else given
 
 
 def secrets_of(kubeconfig: Any) -> set[str]:
-    """Return the texts of a kubeconfig that must never be shown.
+    """Return the secret texts of a kubeconfig.
 
     Args:
         kubeconfig: The ``kubeconfig`` option, or a list of kubeconfigs; a path has no secrets.
@@ -84,7 +84,7 @@ def secrets_of(kubeconfig: Any) -> set[str]:
 
 
 def masked_secrets_of(kubeconfig: Any) -> set[str]:
-    """Return those of the secrets that can be masked in results without changing other values."""
+    """Return the secrets that can be masked in results without changing other values."""
     return {text for text in _secrets(kubeconfig, _LOW_ENTROPY) if len(text) >= _SHORTEST_MASKED}
 
 

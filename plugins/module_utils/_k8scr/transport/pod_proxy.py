@@ -2,15 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The road to a Pod: a requests adapter that sends requests through the API server's Pod proxy.
+"""A requests adapter that sends requests to a Pod through the Pod proxy of the API server.
 
-Mounted on a session, it makes any client that is based on requests speak to a Pod::
+Mount it on a session to connect any client that is based on requests to a Pod::
 
     session = requests.Session()
     session.mount("http://registry.k8scr/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5001))
     session.get("http://registry.k8scr/v2/")
 
-Kubernetes API, ``connectGetNamespacedPodProxyWithPath`` and its siblings.
+Kubernetes API: ``connectGetNamespacedPodProxyWithPath`` and the same for the other methods.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, UnreadableAnswerError, seconds_of
+from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableAnswerError
+from ..http.retry import retry_after
 from .base_path import BasePath
 from .failures import NETWORK_ERRORS, unauthorized
 
@@ -34,14 +35,14 @@ try:
     from requests.adapters import BaseAdapter
     from urllib3.response import HTTPResponse
 except ImportError:
-    # The module that uses this reports what is missing; importing it must still work.
+    # The module reports the missing library; the import of this file must work without it.
     BaseAdapter = object  # type: ignore[assignment,misc]
 
 _MAXIMUM_ERROR_BODY = 64 << 10
 _UNSAFE = re.compile(r"[^!-~]|[\\#]")
 _REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 _NO_SUCH_PATH = b"404 page not found\n"
-"""The response body of servers written in Go, registries among them, to requests for paths that they do not serve."""
+"""The body of the response for an unknown path, from servers in Go, for example registries."""
 _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _NO_WAY = re.compile(
     "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
@@ -50,27 +51,27 @@ _BROKE = re.compile(
     r"(?!.*\bdial\b).*(\bEOF\b|reset by peer|broken pipe|\b(read|write|readfrom) tcp\b|closed network connection|"
     "server closed|connection broken|connection lost|force closed|GOAWAY|stream error)"
 )
-"""What Go says of a connection that was there and broke; of one that did not come to be it says ``dial``."""
+"""Messages of Go about an interrupted connection. Messages about a failure to connect contain ``dial``."""
 _WITHOUT_POD_NETWORK = (
     ". Some managed control planes do not reach the Pod network at all: there, run the registry with hostNetwork: true"
 )
-_TRIES_OF_WHAT_WAS_ALLOWED = 6
-"""Of what the same task was allowed a moment before: with growing waits, some six seconds."""
+_ATTEMPTS_OF_ALLOWED_REQUESTS = 6
+"""Attempts after a 403 for a method that was allowed earlier in the task: about six seconds in total."""
 _ADVICE = {429: "The API server has too much to do; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
 class PodProxyAdapter(BaseAdapter):
-    """Sends each request to one port of one Pod, and lets neither side lead the other out of it.
+    """Sends each request to one port of one Pod. Paths and responses that lead out of the Pod are rejected.
 
     Args:
-        api_server: The way to the API server, with its credentials.
+        api_server: The adapter for the API server.
         namespace: The Pod's namespace.
         pod: The Pod's name.
         port: The port of the Pod.
-        scheme: ``http`` or ``https``: what the Pod speaks there.
-        base_path: The path that the Pod serves below, where that is not its root. It is a credential, and is in no
-            error that the adapter raises, and in no header and no error body that it returns.
+        scheme: ``http`` or ``https``, which the Pod serves on the port.
+        base_path: The base path of the Pod's API; None for the root. It is a credential: errors, and the headers and
+            error bodies of responses, do not contain it.
     """
 
     def __init__(
@@ -83,7 +84,7 @@ class PodProxyAdapter(BaseAdapter):
         base_path: BasePath | None = None,
     ) -> None:
         super().__init__()
-        # RBAC compares this segment as it stands: http must be left out always, or nowhere.
+        # RBAC compares this string with resourceNames, so the default scheme must always be omitted.
         self.target = f"{pod}:{port}" if scheme == "http" else f"{scheme}:{pod}:{port}"
         self.namespace = namespace
         self.pod = pod
@@ -106,13 +107,13 @@ class PodProxyAdapter(BaseAdapter):
         """Send a request to the Pod.
 
         Returns:
-            What the Pod answered, as if it had been asked without a way between.
+            The response of the Pod, as without the Pod proxy.
 
         Raises:
             ClusterError: The API server cannot be reached.
-            ConnectionLostError: A connection broke, to the API server or from there to the Pod.
-            ApiServerError: The API server refuses, or cannot reach the Pod.
-            RegistryError: The Pod's answer tries to lead out of it.
+            ConnectionLostError: The connection to the API server, or from there to the Pod, was interrupted.
+            ApiServerError: The API server rejects the request, or cannot reach the Pod.
+            RegistryError: The response of the Pod leads out of the Pod.
         """
         base_path = self._base_path
         used = base_path.current() if base_path else ""
@@ -120,20 +121,20 @@ class PodProxyAdapter(BaseAdapter):
         if has_route or not base_path or self._serves(used, request, timeout) or not base_path.missed(used):
             return response
         if not isinstance(request.body, (bytes, str, type(None))):
-            raise ConnectionLostError(f"the path that Pod {self.pod} serves below changed during a request")
+            raise ConnectionLostError(f"the base path of Pod {self.pod} changed during a request")
         return self._exchange(request, base_path.current(), stream, timeout)[0]
 
     def _exchange(
         self, request: requests.PreparedRequest, base: str, stream: bool, timeout: Any
     ) -> tuple[requests.Response, bool]:
-        """Send a request to a path below ``base``; return the response, and whether the Pod has a route for it."""
+        """Send a request to a path below ``base``; return the response, and whether the Pod serves the path."""
         response = self._forward(request, base, timeout)
         has_route = True
         try:
             if response.status_code >= 400:
-                response, has_route = self._ask_who_refuses(response, request, base, timeout)
+                response, has_route = self._error_response(response, request, base, timeout)
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
-            # The API server keeps Authorization for itself, so no challenge of the Pod can be met on this way.
+            # The API server does not forward Authorization, so the client cannot answer a challenge of the Pod.
             response.headers.pop("WWW-Authenticate", None)
             for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
                 if header in response.headers:
@@ -141,7 +142,7 @@ class PodProxyAdapter(BaseAdapter):
             if base:
                 response.reason = _without(base, response.reason or "")
                 response.headers.update({name: _without(base, value) for name, value in response.headers.items()})
-            # What has no body is read at once: closing it unread would close its connection too.
+            # Without reading an empty body, closing the response would close its connection.
             if not stream or request.method == "HEAD" or response.headers.get("Content-Length") == "0":
                 self._api_server.read(response)
         except BaseException:
@@ -150,7 +151,7 @@ class PodProxyAdapter(BaseAdapter):
         return response, has_route
 
     def _serves(self, base: str, request: requests.PreparedRequest, timeout: Any) -> bool:
-        """Return whether the Pod's registry serves below ``base``; it may lack a route there, as for referrers."""
+        """Return whether the registry serves ``base``; it may not serve some paths below it, for example referrers."""
         if base not in self._served:
             probe = request.copy()
             probe.prepare(method="GET", url=str(urljoin(request.url or "", "/v2/")))
@@ -176,35 +177,37 @@ class PodProxyAdapter(BaseAdapter):
         try:
             response = self._api_server.send(outer, stream=True, timeout=timeout)
         except UnreadableAnswerError as error:
-            raise UnreadableAnswerError(f"asking Pod {self.pod} failed: {error.message}", error.advice) from error
+            raise UnreadableAnswerError(
+                f"the request to Pod {self.pod} failed: {error.message}", error.advice
+            ) from error
         response.request = request
         response.url = request.url or ""
         return response
 
-    def _ask_who_refuses(
+    def _error_response(
         self, response: requests.Response, request: requests.PreparedRequest, base: str, timeout: Any
     ) -> tuple[requests.Response, bool]:
-        """Raise what the API server itself says; return what the Pod says, and whether it has a route for the path."""
+        """Raise an error of the API server; return a response of the Pod, and whether the Pod serves the path."""
         has_route = True
         if request.method != "HEAD":
             return self._raise_refusal(response, base)
         if _REGISTRY_HEADER not in response.headers or _is_text(response):
-            # An answer to HEAD does not tell who refuses: the Pod, or the API server the way to it. Nor does it tell
-            # whether the Pod lacks an image or does not serve the path: distribution says the latter in plain text.
+            # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the Pod lacks an
+            # image or does not serve the path. For an unknown path, distribution returns plain text.
             self._api_server.read(response)
-            question = request.copy()
-            question.method = "GET"
-            with self._forward(question, base, timeout) as told:
-                if told.status_code >= 400:
-                    has_route = self._raise_refusal(told, base)[1]
-            # A Pod may have come, or gone, between the two: the later answer is the one whose sender is known.
-            response.status_code, response.reason, response.headers = told.status_code, told.reason, told.headers
+            repeated = request.copy()
+            repeated.method = "GET"
+            with self._forward(repeated, base, timeout) as second:
+                if second.status_code >= 400:
+                    has_route = self._raise_refusal(second, base)[1]
+            # The Pod may have started or stopped in between: only the sender of the second response is known.
+            response.status_code, response.reason, response.headers = second.status_code, second.reason, second.headers
         return response, has_route
 
     def _raise_refusal(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
         body = bytearray()
         with response, contextlib.suppress(*NETWORK_ERRORS):
-            # An answer that breaks off is one all the same: who answers early may cut the line a moment later.
+            # An incomplete body is used too: a server that responds early may reset the connection afterwards.
             for block in response.iter_content(16 << 10):
                 body += block
                 if len(body) > _MAXIMUM_ERROR_BODY:
@@ -212,9 +215,8 @@ class PodProxyAdapter(BaseAdapter):
         said = _without(base, body[:_MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
         status = _status_of(said)
         if status is not None:
-            refused = self._explain(response.request.method or "", response.status_code, status)
-            refused.retry_after = seconds_of(response.headers.get("Retry-After", ""))
-            raise refused
+            after = retry_after(response.headers)
+            raise self._explain(response.request.method or "", response.status_code, status, after)
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
             io.BytesIO(said),
@@ -227,47 +229,48 @@ class PodProxyAdapter(BaseAdapter):
         rebuilt.url = response.url
         return rebuilt, response.status_code != 404 or said != _NO_SUCH_PATH
 
-    def _explain(self, method: str, code: int, status: dict[str, Any]) -> ApiServerError | ConnectionLostError:
+    def _explain(
+        self, method: str, code: int, status: dict[str, Any], after: float
+    ) -> ApiServerError | ConnectionLostError:
         said = str(status.get("message") or status.get("reason") or code)
         where = f"Pod {self.pod} in namespace {self.namespace}"
         if code == 401:
             return unauthorized(said)
         if code == 403:
-            forbidden = ApiServerError(
+            # An API server that has just started forbids everything until it has read the roles.
+            retry = Retry(_ATTEMPTS_OF_ALLOWED_REQUESTS, after) if method in self._allowed else None
+            return ApiServerError(
                 f"the API server forbids the way to {where}: {said:.500}",
                 f"Allow that verb on pods/proxy with resourceNames [{self.target}] by a Role in {self.namespace}",
                 code,
+                retry,
             )
-            # An API server that has just started forbids everything until it has read the roles.
-            if method in self._allowed:
-                forbidden.transient, forbidden.tries = True, _TRIES_OF_WHAT_WAS_ALLOWED
-            return forbidden
         if code == 404:
-            missing = ApiServerError(
+            # While a Pod moves to another node, it does not exist for a moment.
+            return ApiServerError(
                 f"there is no {where}: {said:.300}",
                 "Deploy the registry with the role k8scr.core.registry, or name its Pod with registry and namespace",
                 code,
+                Retry(after=after),
             )
-            # A Pod that moves to another node is away for a moment.
-            missing.transient = True
-            return missing
         # A Pod without an address yet is refused as one whose address is not allowed.
         if "trying to reach service" in said or "address not allowed" in said:
             advice = self._pod_state() or "See that the Pod is Running and listens there"
             port = self.target.rsplit(":", 1)[-1]
             if _BROKE.match(said):
-                return ConnectionLostError(f"the API server lost {where} at port {port}: {said:.300}", advice)
+                return ConnectionLostError(
+                    f"the API server lost {where} at port {port}: {said:.300}", advice, Retry(after=after)
+                )
             if _NO_WAY.search(said):
                 advice += _WITHOUT_POD_NETWORK
-            unreachable = ApiServerError(
-                f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code
+            return ApiServerError(
+                f"the API server cannot reach {where} at port {port}: {said:.300}", advice, code, Retry(after=after)
             )
-            unreachable.transient, unreachable.tries = True, None
-            return unreachable
-        return ApiServerError(f"the API server refuses the way to {where}: {said:.500}", _ADVICE.get(code), code)
+        message = f"the API server refuses the way to {where}: {said:.500}"
+        return ApiServerError(message, _ADVICE.get(code), code, after=after)
 
     def _pod_state(self) -> str | None:
-        """Return what is known of the Pod; a user who may only use its proxy may not look at it."""
+        """Return the state of the Pod; None without the permission to get Pods."""
         try:
             code, pod = self._api_server.read_object(f"{self._pod_path}/{self.pod}", (10, 10))
         except K8scrError:
@@ -286,21 +289,21 @@ class PodProxyAdapter(BaseAdapter):
         return f"Look at the Pod: {'; '.join(reasons):.500}"
 
     def _inner_location(self, request: requests.PreparedRequest, base: str, location: str) -> str:
-        """Translate an answer's Location into the Pod's own address (RFC 9110, section 10.2.2).
+        """Translate the Location of a response into an address of the Pod (RFC 9110, section 10.2.2).
 
-        The API server rewrites a Location so that it names itself; an address that does not lie below the
-        Pod's proxy then is one that the Pod wants us to follow out of it, with our credentials.
+        The API server rewrites a Location to an address of its own. A Location that is not below the Pod's proxy
+        would send the next request, with the user's credentials, out of the Pod.
         """
         path, query = self._parts(location) or ("", "")
         for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):
             if path.startswith(prefix + "/"):
                 return self._inner_address(request, base, "Location", path[len(prefix) :], query)
-        raise self._leads_out("Location")
+        raise self._outside("Location")
 
     def _inner_links(self, request: requests.PreparedRequest, base: str, links: str) -> str:
-        """Translate the Links to a next page (RFC 8288), which the API server passes on as the Pod wrote them.
+        """Translate the Links to a next page (RFC 8288), which the API server does not rewrite.
 
-        No client needs a Link of another kind, so these are left out.
+        Links of other kinds are removed; no client needs them.
         """
         targets = [link["url"] for link in requests.utils.parse_header_links(links) if link.get("rel") == "next"]
         translated = [
@@ -309,7 +312,7 @@ class PodProxyAdapter(BaseAdapter):
         return ", ".join(f'<{target}>; rel="next"' for target in translated)
 
     def _parts(self, address: str) -> tuple[str, str] | None:
-        """Path and query of an address that names no host or the one that the Pod sees in our requests."""
+        """Return path and query of an address; None if it has another host than the requests that the Pod receives."""
         if _UNSAFE.search(address):
             return None
         try:
@@ -317,7 +320,7 @@ class PodProxyAdapter(BaseAdapter):
         except ValueError:
             return None
         base = urlsplit(self._api_server.base_url)
-        # A request names the port of its host only where it is not the scheme's own.
+        # The Host header of a request omits the default port of the scheme.
         hosts = ("", base.netloc, base.netloc.removesuffix(":443" if base.scheme == "https" else ":80"))
         if parts.scheme not in ("", "http", "https") or parts.netloc.lower() not in hosts:
             return None
@@ -325,15 +328,15 @@ class PodProxyAdapter(BaseAdapter):
 
     def _inner_address(self, request: requests.PreparedRequest, base: str, header: str, path: str, query: str) -> str:
         if not path.startswith(f"{base}/") or not _is_safe_path(path):
-            raise self._leads_out(header)
+            raise self._outside(header)
         path = path[len(base) :]
         own = urlsplit(request.url or "")
         return f"{own.scheme}://{own.netloc}{path}" + (f"?{query}" if query else "")
 
-    def _leads_out(self, header: str) -> RegistryError:
+    def _outside(self, header: str) -> RegistryError:
         return RegistryError(
-            f"the registry in Pod {self.pod} answered with a {header} that leads out of it, which was not followed",
-            "Do not trust this registry: look at what runs in the Pod",
+            f"the registry in Pod {self.pod} returned a {header} outside of the Pod, which was not followed",
+            "Do not trust this registry, and check what runs in the Pod",
         )
 
 
@@ -353,14 +356,14 @@ def _is_safe_path(path: str) -> bool:
         and not _UNSAFE.search(decoded)
         and "%" not in decoded
         and all(
-            segment not in ("", ".", "..") or (segment == "" and place == len(segments) - 2)
-            for place, segment in enumerate(segments[1:])
+            segment not in ("", ".", "..") or (segment == "" and index == len(segments) - 2)
+            for index, segment in enumerate(segments[1:])
         )
     )
 
 
 def _without(base: str, text: str) -> str:
-    """Return a text without the base path's segments, however the slashes around them are written."""
+    """Return a text without the base path; its slashes may be encoded in the text."""
     return text.replace(base.strip("/"), "") if base else text
 
 

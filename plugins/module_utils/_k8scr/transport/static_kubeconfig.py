@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Contexts of kubeconfigs in which everything is said: read without the official client.
+"""Read contexts with static credentials without the official client.
 
-To import that client takes longer than to find out that an image is there. It stays in charge of what is more than
-reading: credential plugins, login providers, service accounts.
+The import of the official client takes longer than the check whether an image exists. It is used only for credential
+plugins, login providers and service accounts.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from typing import Any
 from .impersonation import USER_FIELDS
 from .kubeconfig import Context
 
-_SAID = frozenset(
+_STATIC_FIELDS = frozenset(
     (
         "client-certificate",
         "client-certificate-data",
@@ -39,7 +39,7 @@ _SAID = frozenset(
 
 @dataclass(frozen=True)
 class StaticConfiguration:
-    """What a connection needs of the official client's ``Configuration``, under the same names."""
+    """The attributes of the official client's ``Configuration`` that a connection needs."""
 
     host: str
     ssl_ca_cert: str | None
@@ -53,14 +53,14 @@ class StaticConfiguration:
 
 
 def read_static(context: Context) -> StaticConfiguration | None:
-    """Read a context; None if its user's credentials are to be got from somewhere first.
+    """Read a context; None if a plugin or provider must get the credentials first.
 
     Raises:
         ValueError: Data is not base64.
-        OSError: A file cannot be read or written.
+        OSError: A file cannot be read, or a temporary file cannot be written.
     """
     cluster, user = context.cluster, context.user
-    if not _SAID.issuperset(user):
+    if not _STATIC_FIELDS.issuperset(user):
         return None
     authorization = _authorization(user)
     return StaticConfiguration(
@@ -68,7 +68,7 @@ def read_static(context: Context) -> StaticConfiguration | None:
         ssl_ca_cert=_file(cluster, "certificate-authority"),
         cert_file=_file(user, "client-certificate"),
         key_file=_file(user, "client-key"),
-        # A quoted "false" is no reason to trust everybody.
+        # A quoted "false" must not disable verification.
         verify_ssl=cluster.get("insecure-skip-tls-verify") is not True,
         tls_server_name=cluster.get("tls-server-name"),
         proxy=cluster.get("proxy-url"),
@@ -90,14 +90,14 @@ def _authorization(user: Mapping[str, Any]) -> str | None:
 
 
 def _file(section: Mapping[str, Any], key: str) -> str | None:
-    """A file's path, or that of one with the data in its place."""
+    """Return the path of a file, or of a temporary file with the inline data."""
     data = section.get(f"{key}-data")
     path: str | None = _written(base64.b64decode(data)) if data else section.get(key)
     return path
 
 
 def _written(content: bytes) -> str:
-    """A file with this content, for Python's TLS reads keys from files alone."""
+    """Return a temporary file with the content: Python's ssl module reads keys only from files."""
     if content not in _files:
         descriptor, path = tempfile.mkstemp(prefix="k8scr-")
         _files[content] = Path(path)
@@ -107,7 +107,7 @@ def _written(content: bytes) -> str:
 
 
 def forget_files() -> None:
-    """Delete the files that were made of data."""
+    """Delete the temporary files."""
     while _files:
         _files.popitem()[1].unlink(missing_ok=True)
 

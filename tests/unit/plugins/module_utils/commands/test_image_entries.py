@@ -68,7 +68,7 @@ def test_pull_entry_is_converted_as_ansible_converts_options(entry: object, expe
         ({"source": "oci:/x", "nam": "y", 7: 8}, "unknown keys: nam, 7; known keys: source, name, "),
         ({"source": "oci:/x", "platforms": "linux"}, "'linux'"),
         ({"source": "oci:/x", "platforms": {"os": "linux"}}, "'platforms' is of type .*dict"),
-        ({"source": "oci:/x", "referrers": "perhaps"}, "'referrers' is of type str"),
+        ({"source": "oci:/x", "referrers": "perhaps"}, "'referrers' is of type .*str"),
     ],
 )
 def test_push_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:

@@ -300,7 +300,7 @@ def test_push_message_shows_error_of_registry_in_one_line(
 
     assert result["msg"].isprintable()
     assert "docker.io/library/app:1: blob sha256:" in result["msg"]
-    assert "the registry answered 403: not you" in result["msg"]
+    assert "the registry responded with 403: not you" in result["msg"]
 
 
 def test_push_closes_sources(push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:

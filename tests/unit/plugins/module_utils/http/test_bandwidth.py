@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A limit to the bytes per second, kept over all threads."""
+"""The limit to the bytes per second."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ MIB = 1 << 20
 
 
 class Clock:
-    """A time that passes while one sleeps."""
+    """A clock that advances during sleep."""
 
     def __init__(self) -> None:
         self.now = 100.0
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the clock."""
         self.now += seconds
 
 
 @pytest.mark.parametrize("rate", [100_000, 10 * MIB])
-def test_ten_seconds_carry_ten_times_the_rate(rate: int) -> None:
+def test_limit_passes_rate_in_each_second(rate: int) -> None:
     clock = Clock()
     bandwidth = Bandwidth(rate, lambda: clock.now, clock.sleep)
     carried = 0
@@ -37,7 +37,7 @@ def test_ten_seconds_carry_ten_times_the_rate(rate: int) -> None:
     assert carried == pytest.approx(10 * rate, rel=0.05)
 
 
-def test_what_was_not_used_is_not_made_up_for() -> None:
+def test_limit_does_not_save_unused_bandwidth() -> None:
     clock = Clock()
     bandwidth = Bandwidth(MIB, lambda: clock.now, clock.sleep)
     clock.now += 60
@@ -47,7 +47,7 @@ def test_what_was_not_used_is_not_made_up_for() -> None:
     assert clock.now == pytest.approx(165, rel=0.001)
 
 
-def test_content_passes_unchanged() -> None:
+def test_limit_does_not_change_content() -> None:
     content = bytes(range(256)) * 4096
 
     passed = b"".join(Bandwidth(1 << 40).limit(iter([memoryview(content)])))

@@ -2,83 +2,111 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""How long something is tried again, and how long is waited between."""
+"""The retry policy: which errors are retried, how often, and after which waits."""
 
 from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ConnectionLostError,
+    K8scrError,
     RegistryError,
+    Retry,
     SourceError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries, retry_after
 
-LOST = ConnectionLostError("cut")
+LOST = ConnectionLostError("interrupted")
 
 
-def test_waits_grow_and_are_never_the_same() -> None:
+def responding(seconds: float = 600, slept: list[float] | None = None) -> Retries:
+    """Return the policy of a task that got a response; it does not really wait."""
+    record: list[float] = [] if slept is None else slept
+    retries = Retries(seconds, sleep=record.append)
+    retries.has_response = True
+    return retries
+
+
+def test_waits_grow_and_differ() -> None:
     slept: list[float] = []
-    retries = Retries(600, sleep=slept.append)
-    retries.proved = True
-    attempts = retries.begin("blob")
+    attempts = responding(slept=slept).begin("blob")
 
     for _number in range(8):
-        attempts.failed(LOST)
+        attempts.wait_or_raise(LOST)
 
     assert slept[0] < 0.5 < slept[3] < slept[6] <= 15 * 1.5
     assert len(set(slept)) == len(slept)
 
 
-def test_what_gets_on_may_fail_again() -> None:
+def test_wait_is_as_long_as_peer_asks() -> None:
+    slept: list[float] = []
+
+    responding(slept=slept).begin("blob").wait_or_raise(LOST.replace(retry=Retry(after=30)))
+
+    assert slept == [30]
+
+
+def test_progress_resets_timer() -> None:
     retries = Retries(1.0, sleep=lambda _seconds: None)
     attempts = retries.begin("blob")
 
     for _number in range(20):
-        attempts.worked()
-        attempts.failed(LOST)
+        attempts.note_progress()
+        attempts.wait_or_raise(LOST)
 
-    assert retries.account == [{"what": "blob", "why": "cut", "times": 20}]
+    assert retries.account == [{"what": "blob", "why": "interrupted", "times": 20}]
 
 
-def test_what_goes_on_failing_is_given_up() -> None:
-    retries = Retries(1.0, sleep=lambda _seconds: None)
-    retries.proved = True
-    attempts = retries.begin("blob")
+def test_action_that_keeps_failing_raises_after_timeout() -> None:
+    attempts = responding(1.0).begin("blob")
 
     def fail_often() -> None:
         for _number in range(20):
-            attempts.failed(LOST)
+            attempts.wait_or_raise(LOST)
 
     with pytest.raises(ConnectionLostError):
         fail_often()
 
 
-def test_where_nothing_has_worked_yet_it_is_told_at_once() -> None:
+def test_task_without_any_response_fails_after_three_attempts() -> None:
     attempts = Retries(600, sleep=lambda _seconds: None).begin("blob")
-    attempts.failed(LOST)
-    attempts.failed(LOST)
+    attempts.wait_or_raise(LOST)
+    attempts.wait_or_raise(LOST)
 
     with pytest.raises(ConnectionLostError):
-        attempts.failed(LOST)
+        attempts.wait_or_raise(LOST)
 
 
-@pytest.mark.parametrize("error", [SourceError("damaged"), RegistryError("refused", status=403)])
-def test_what_does_not_pass_is_not_tried_again(error: Exception) -> None:
+@pytest.mark.parametrize("error", [SourceError("damaged"), RegistryError("forbidden", status=403)])
+def test_permanent_error_is_not_retried(error: K8scrError) -> None:
     with pytest.raises(type(error)):
-        Retries(600, sleep=lambda _seconds: None).begin("blob").failed(error)  # type: ignore[arg-type]
+        responding().begin("blob").wait_or_raise(error)
 
 
-def test_what_is_worth_three_tries_has_them_whatever_failed_before() -> None:
-    retries = Retries(600, sleep=lambda _seconds: None)
-    retries.proved = True
-    attempts = retries.begin("blob")
-    # As of an API server that is away for a while and answers 500 as it comes back.
+def test_error_with_limited_attempts_has_them_after_other_failures() -> None:
+    attempts = responding().begin("blob")
+    # For example an API server that is unreachable for a while and returns 500 when it starts again.
     for _number in range(5):
-        attempts.failed(LOST)
+        attempts.wait_or_raise(LOST)
 
-    attempts.failed(RegistryError("EOF", status=500))
-    attempts.failed(RegistryError("EOF", status=500))
+    attempts.wait_or_raise(RegistryError("EOF", status=500))
+    attempts.wait_or_raise(RegistryError("EOF", status=500))
 
     with pytest.raises(RegistryError):
-        attempts.failed(RegistryError("EOF", status=500))
+        attempts.wait_or_raise(RegistryError("EOF", status=500))
+
+
+def test_retry_is_reported_before_it_happens() -> None:
+    reported: list[tuple[str, str]] = []
+    retries = Retries(on_retry=lambda action, reason: reported.append((action, reason)), sleep=lambda _seconds: None)
+
+    retries.begin("blob").wait_or_raise(LOST)
+
+    assert reported == [("blob", "interrupted")]
+
+
+@pytest.mark.parametrize(
+    ("value", "seconds"), [("7", 7.0), ("9999", 60.0), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), ("", 0.0), ("-1", 0.0)]
+)
+def test_retry_after_is_number_of_seconds_up_to_a_minute(value: str, seconds: float) -> None:
+    assert retry_after({"Retry-After": value}) == seconds

@@ -14,10 +14,14 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import (
     config_toml,
     hosts_toml,
     registries_yaml,
-    toml_format,
+    toml_parser,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edit import Format, edited, removed
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edit import (
+    FileFormat,
+    checked_edit,
+    checked_removal,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import remove_block
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -31,62 +35,62 @@ CRI = "io.containerd.grpc.v1.cri"
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of node file.
+    """A kind of configuration file.
 
     Attributes:
         add: Adds the managed block.
-        format: Its format.
-        others: Removes our entries from its meaning.
-        fragments: Sets of parts of files, of which one of each set is drawn.
+        format: The format.
+        unmanaged: Returns a parsed file without the managed entries.
+        fragments: The alternatives for each part of a file.
     """
 
     add: Callable[[str], str]
-    format: Format
-    others: Callable[[dict[str, Any]], object]
+    format: FileFormat
+    unmanaged: Callable[[dict[str, Any]], object]
     fragments: tuple[tuple[str, ...], ...]
 
 
-def _pruned(meaning: Any) -> Any:
-    if not isinstance(meaning, dict):
-        return meaning
-    kept = {key: _pruned(value) for key, value in meaning.items()}
+def _pruned(parsed: Any) -> Any:
+    if not isinstance(parsed, dict):
+        return parsed
+    kept = {key: _pruned(value) for key, value in parsed.items()}
     return {key: value for key, value in kept.items() if value not in ({}, None)}
 
 
-def _other_hosts(meaning: dict[str, Any]) -> object:
-    meaning.get("host", {}).pop(URL, None)
-    return _pruned(meaning)
+def _other_hosts(parsed: dict[str, Any]) -> object:
+    parsed.get("host", {}).pop(URL, None)
+    return _pruned(parsed)
 
 
-def _other_hosts_alone(meaning: dict[str, Any]) -> object:
-    return _other_hosts({key: value for key, value in meaning.items() if key not in ("server", "capabilities", "ca")})
+def _other_hosts_alone(parsed: dict[str, Any]) -> object:
+    return _other_hosts({key: value for key, value in parsed.items() if key not in ("server", "capabilities", "ca")})
 
 
-def _other_settings(meaning: dict[str, Any]) -> object:
-    meaning.get("plugins", {}).get(CRI, {}).get("registry", {}).pop("config_path", None)
-    return _pruned(meaning)
+def _other_settings(parsed: dict[str, Any]) -> object:
+    parsed.get("plugins", {}).get(CRI, {}).get("registry", {}).pop("config_path", None)
+    return _pruned(parsed)
 
 
-def _other_mirrors(meaning: dict[str, Any] | None) -> object:
-    meaning = meaning or {}
-    for entry in (meaning.get("mirrors") or {}).values():
+def _other_mirrors(parsed: dict[str, Any] | None) -> object:
+    parsed = parsed or {}
+    for entry in (parsed.get("mirrors") or {}).values():
         entry["endpoint"] = [endpoint for endpoint in entry.get("endpoint", ()) if endpoint != URL] or None
-    return _pruned(meaning)
+    return _pruned(parsed)
 
 
 ANY_TEXTS = st.lists(st.sampled_from([*"ab=[]{}:\"'#.\n\r\x0b\x0c\x85\u2028\u2029", "\r\n"])).map("".join)
-ODD_COMMENT = "# Petra\u2028asks\u2029before\x85noon\n"
+UNICODE_COMMENT = "# Petra\u2028asks\u2029before\x85noon\n"
 HOSTS = (
-    ("", ODD_COMMENT, "\n"),
+    ("", UNICODE_COMMENT, "\n"),
     ("", 'server = "https://registry-1.docker.io"\n', "'server' = '''\nhttps://a#b'''\n"),
     ("", 'capabilities = [\n  "pull", # [\n  "resolve",\n]\n'),
     ("", '# Frankfurt.\n[host."https://a"]\n', '[host."https://a".header]\n  authorization = "Basic \u2028=\x85"\n'),
     ("", "[host]\n  \"https://b\" = { capabilities = ['pull'] }\n", "[ host . 'https://b' ] # b\n"),
-    ("", ODD_COMMENT, "# The end."),
+    ("", UNICODE_COMMENT, "# The end."),
 )
 CONFIG = (
     ("version = 2\n", "'version' = 2 # two\n"),
-    ("", ODD_COMMENT, '[grpc]\n  address = "/run/\u2028"\n'),
+    ("", UNICODE_COMMENT, '[grpc]\n  address = "/run/\u2028"\n'),
     (
         "",
         f'[plugins."{CRI}"]\n  sandbox_image = "a"\n',
@@ -122,25 +126,25 @@ FLOW = (
 )
 KINDS = {
     "hosts.toml": Kind(
-        lambda text: hosts_toml.with_mirror(text, "docker.io", MIRROR), toml_format.TOML, _other_hosts, HOSTS
+        lambda text: hosts_toml.add_mirror(text, "docker.io", MIRROR), toml_parser.TOML, _other_hosts, HOSTS
     ),
     "hosts.toml without fallback": Kind(
-        lambda text: hosts_toml.with_mirror(text, "docker.io", ALONE), toml_format.TOML, _other_hosts_alone, HOSTS
+        lambda text: hosts_toml.add_mirror(text, "docker.io", ALONE), toml_parser.TOML, _other_hosts_alone, HOSTS
     ),
     "config.toml": Kind(
-        lambda text: config_toml.with_folder(text, FOLDER, ""),
-        Format(toml_format.parse, config_toml.own_paths),
+        lambda text: config_toml.set_config_path(text, FOLDER, ""),
+        FileFormat(toml_parser.parse, config_toml.managed_keys),
         _other_settings,
         CONFIG,
     ),
     "registries.yaml": Kind(
-        lambda text: registries_yaml.with_mirrors(text, ["docker.io", "ghcr.io"], MIRROR),
+        lambda text: registries_yaml.add_mirrors(text, ["docker.io", "ghcr.io"], MIRROR),
         registries_yaml.YAML,
         _other_mirrors,
         YAML,
     ),
     "registries.yaml in flow style": Kind(
-        lambda text: registries_yaml.with_mirrors(text, ["docker.io", "ghcr.io"], MIRROR),
+        lambda text: registries_yaml.add_mirrors(text, ["docker.io", "ghcr.io"], MIRROR),
         registries_yaml.YAML,
         _other_mirrors,
         FLOW,
@@ -150,7 +154,7 @@ KINDS = {
 
 @st.composite
 def _texts(draw: st.DrawFn, kind: Kind) -> str:
-    """Draw a valid file, with line breaks of either kind or both, and with or without one at its end."""
+    """Draw a valid file with line breaks of one or both kinds, and with or without one at the end."""
     text = "".join(draw(st.sampled_from(fragments)) for fragments in kind.fragments)
     breaks = draw(st.sampled_from([("\n",), ("\r\n",), ("\n", "\r\n")]))
     lines = text.split("\n")
@@ -159,22 +163,22 @@ def _texts(draw: st.DrawFn, kind: Kind) -> str:
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_edited_changes_only_our_entries_of_every_kind_of_file(name: str) -> None:
+def test_checked_edit_changes_only_managed_entries_of_every_kind_of_file(name: str) -> None:
     kind = KINDS[name]
     parse = kind.format.parse
 
     @settings(max_examples=60, deadline=None)
     @given(_texts(kind))
     def check(text: str) -> None:
-        after = edited("file", text, kind.add(text), kind.format)
-        assert kind.others(parse(after)) == kind.others(parse(text) or {})
-        assert removed("file", after, kind.format) == (text or None)
+        after = checked_edit("file", text, kind.add(text), kind.format)
+        assert kind.unmanaged(parse(after)) == kind.unmanaged(parse(text) or {})
+        assert checked_removal("file", after, kind.format) == (text or None)
 
     check()
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_taken_back_restores_every_byte_of_every_kind_of_file(name: str) -> None:
+def test_remove_block_restores_every_byte_of_every_kind_of_file(name: str) -> None:
     kind = KINDS[name]
 
     @settings(max_examples=60, deadline=None)
@@ -183,9 +187,9 @@ def test_taken_back_restores_every_byte_of_every_kind_of_file(name: str) -> None
         try:
             once = kind.add(text)
         except InputError as error:
-            event(f"refused: {error.message[:40]}")
+            event(f"rejected: {error.message[:40]}")
             return
-        assert taken_back(once) == text
+        assert remove_block(once) == text
         assert kind.add(once) == once
 
     check()
@@ -194,54 +198,54 @@ def test_taken_back_restores_every_byte_of_every_kind_of_file(name: str) -> None
 HOSTS_TOML = 'server = "https://a"\n[host."https://b".header]\n  authorization = "Basic secret"\n'
 
 
-def test_edited_refuses_change_of_other_entries_without_showing_their_values() -> None:
-    after = hosts_toml.with_mirror(HOSTS_TOML, "docker.io", MIRROR)
+def test_checked_edit_rejects_change_of_other_entries_without_their_values_in_message() -> None:
+    after = hosts_toml.add_mirror(HOSTS_TOML, "docker.io", MIRROR)
     with pytest.raises(InputError, match=r"^hosts is not changed: .*host\.https://b\.header\.authorization") as caught:
-        edited("hosts", HOSTS_TOML, after.replace("Basic secret", "Basic other"), toml_format.TOML)
+        checked_edit("hosts", HOSTS_TOML, after.replace("Basic secret", "Basic other"), toml_parser.TOML)
     assert "Basic" not in str(caught.value)
 
 
-def test_edited_refuses_result_that_is_not_valid() -> None:
+def test_checked_edit_rejects_invalid_result() -> None:
     with pytest.raises(InputError, match="hosts is not changed: it would no longer be valid: not valid TOML"):
-        edited("hosts", HOSTS_TOML, f"{HOSTS_TOML}server = \n", toml_format.TOML)
+        checked_edit("hosts", HOSTS_TOML, f"{HOSTS_TOML}server = \n", toml_parser.TOML)
 
 
-def test_edited_refuses_file_that_is_not_valid() -> None:
+def test_checked_edit_rejects_invalid_file() -> None:
     text = "server = \n"
     with pytest.raises(InputError, match="hosts is not changed: it is not valid: not valid TOML"):
-        edited("hosts", text, hosts_toml.with_mirror(text, "docker.io", MIRROR), toml_format.TOML)
+        checked_edit("hosts", text, hosts_toml.add_mirror(text, "docker.io", MIRROR), toml_parser.TOML)
 
 
-def test_removed_needs_no_valid_file() -> None:
+def test_checked_removal_accepts_invalid_file() -> None:
     text = f'version = 2\n[plugins."{CRI}".registry]\n'
-    duplicate = config_toml.with_folder(text, FOLDER, "") + f'[plugins."{CRI}".registry]\n'
-    kind = Format(toml_format.parse, config_toml.own_paths)
-    assert removed("config", duplicate, kind) == f'{text}[plugins."{CRI}".registry]\n'
+    duplicate = config_toml.set_config_path(text, FOLDER, "") + f'[plugins."{CRI}".registry]\n'
+    kind = FileFormat(toml_parser.parse, config_toml.managed_keys)
+    assert checked_removal("config", duplicate, kind) == f'{text}[plugins."{CRI}".registry]\n'
 
 
-def test_removed_refuses_to_move_entries_that_follow_the_block_into_another_table() -> None:
-    before = hosts_toml.with_mirror("", "docker.io", MIRROR) + "  skip_verify = true\n"
+def test_checked_removal_rejects_removal_that_moves_following_entries_to_another_table() -> None:
+    before = hosts_toml.add_mirror("", "docker.io", MIRROR) + "  skip_verify = true\n"
     with pytest.raises(InputError, match=r"host\.http://10\.0\.0\.1:5001\.skip_verify"):
-        removed("hosts", before, toml_format.TOML)
+        checked_removal("hosts", before, toml_parser.TOML)
 
 
 @pytest.fixture
 def without_parser(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A node whose Python has no TOML parser."""
-    monkeypatch.setattr(toml_format, "_LOADS", None)
+    """A node without a TOML parser."""
+    monkeypatch.setattr(toml_parser, "_LOADS", None)
 
 
 @pytest.mark.usefixtures("without_parser")
-def test_edited_names_tomli_where_administrators_have_entries() -> None:
-    after = hosts_toml.with_mirror(HOSTS_TOML, "docker.io", MIRROR)
+def test_checked_edit_names_missing_tomli_for_file_with_entries_of_administrators() -> None:
+    after = hosts_toml.add_mirror(HOSTS_TOML, "docker.io", MIRROR)
     with pytest.raises(InputError, match=r"tomli is missing for .*Install tomli on the node"):
-        edited("hosts", HOSTS_TOML, after, toml_format.TOML)
+        checked_edit("hosts", HOSTS_TOML, after, toml_parser.TOML)
 
 
 @pytest.mark.usefixtures("without_parser")
 @pytest.mark.parametrize("text", ["", "# A comment.\n"])
-def test_edited_needs_no_parser_without_entries_of_administrators(text: str) -> None:
-    once = edited("hosts", text, hosts_toml.with_mirror(text, "docker.io", MIRROR), toml_format.TOML)
-    again = hosts_toml.with_mirror(once, "docker.io", ALONE)
-    assert edited("hosts", once, again, toml_format.TOML) == again
-    assert removed("hosts", again, toml_format.TOML) == (text or None)
+def test_checked_edit_needs_no_parser_without_entries_of_administrators(text: str) -> None:
+    once = checked_edit("hosts", text, hosts_toml.add_mirror(text, "docker.io", MIRROR), toml_parser.TOML)
+    again = hosts_toml.add_mirror(once, "docker.io", ALONE)
+    assert checked_edit("hosts", once, again, toml_parser.TOML) == again
+    assert checked_removal("hosts", again, toml_parser.TOML) == (text or None)

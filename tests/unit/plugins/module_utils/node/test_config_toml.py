@@ -9,11 +9,11 @@ import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import (
     configured_folders,
-    meaning_of,
-    snapshotter,
-    with_folder,
+    configured_snapshotter,
+    parse_dump,
+    set_config_path,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import remove_block
 
 FOLDER = "/etc/containerd/certs.d"
 CRI_1 = "io.containerd.grpc.v1.cri"
@@ -24,19 +24,17 @@ CRI_2 = "io.containerd.cri.v1.images"
 @pytest.mark.parametrize(
     "rest", ["", '[plugins."{0}".registry]\n', "[plugins.'{0}'.registry]\n  config_path = ''\n  max = 1\n[cgroup]\n"]
 )
-def test_the_folder_is_set_in_the_table_of_the_version_and_can_be_taken_back(
-    version: int, plugin: str, rest: str
-) -> None:
+def test_set_config_path_uses_table_of_version_and_is_reversible(version: int, plugin: str, rest: str) -> None:
     text = f"version = {version}\n{rest.format(plugin)}"
-    after = with_folder(text, FOLDER, "")
+    after = set_config_path(text, FOLDER, "")
     assert tomllib.loads(after)["plugins"][plugin]["registry"]["config_path"] == FOLDER
     assert configured_folders(after) == [FOLDER]
-    assert with_folder(after, FOLDER, "") == after
-    assert taken_back(after) == text
+    assert set_config_path(after, FOLDER, "") == after
+    assert remove_block(after) == text
 
 
-def test_a_missing_file_is_made_with_the_version_that_containerd_writes() -> None:
-    after = tomllib.loads(with_folder("", FOLDER, "version = 3\nroot = '/var/lib/containerd'\n"))
+def test_set_config_path_creates_missing_file_with_version_of_dump() -> None:
+    after = tomllib.loads(set_config_path("", FOLDER, "version = 3\nroot = '/var/lib/containerd'\n"))
     assert after == {"version": 3, "plugins": {CRI_2: {"registry": {"config_path": FOLDER}}}}
 
 
@@ -53,47 +51,47 @@ FORMS = {
 @pytest.mark.parametrize(
     ("header", "prefix"), [("[plugins.'{0}']", ""), ("[plugins]", '"{0}".'), ("", "plugins.'{0}'.")]
 )
-def test_with_folder_defines_no_table_twice_with_dotted_keys(
+def test_set_config_path_defines_no_table_twice_with_dotted_keys(
     version: int, plugin: str, form: str, header: str, prefix: str
 ) -> None:
     text = f"version = {version}\n{header.format(plugin)}\n  {prefix.format(plugin)}{FORMS[form]}"
-    after = with_folder(text, FOLDER, "")
+    after = set_config_path(text, FOLDER, "")
     assert tomllib.loads(after)["plugins"][plugin]["registry"]["config_path"] == FOLDER
-    assert with_folder(after, FOLDER, "") == after
-    assert taken_back(after) == text
+    assert set_config_path(after, FOLDER, "") == after
+    assert remove_block(after) == text
 
 
 @pytest.mark.parametrize("line", ["registry = {}", "registry = { config_path = '' } # none"])
-def test_with_folder_names_line_of_inline_table(line: str) -> None:
+def test_set_config_path_names_line_of_inline_table(line: str) -> None:
     with pytest.raises(InputError, match="registry as an inline table, in line 4"):
-        with_folder(f"version = 2\n\n[plugins.'{CRI_1}']\n{line}\n", FOLDER, "")
+        set_config_path(f"version = 2\n\n[plugins.'{CRI_1}']\n{line}\n", FOLDER, "")
 
 
-@pytest.mark.parametrize("odd", ["\x85", "\u2028", "\u2029"])
-def test_with_folder_keeps_comment_with_unicode_line_break_in_one_line(odd: str) -> None:
-    text = f'version = 2\n# Ask Petra{odd}before\n[grpc]\n  address = "a{odd}b" # c{odd}d\n'
-    after = with_folder(text, FOLDER, "")
-    assert tomllib.loads(after)["grpc"] == {"address": f"a{odd}b"}
-    assert taken_back(after) == text
+@pytest.mark.parametrize("line_break", ["\x85", "\u2028", "\u2029"])
+def test_set_config_path_keeps_comment_with_unicode_line_break_in_one_line(line_break: str) -> None:
+    text = f'version = 2\n# Ask Petra{line_break}before\n[grpc]\n  address = "a{line_break}b" # c{line_break}d\n'
+    after = set_config_path(text, FOLDER, "")
+    assert tomllib.loads(after)["grpc"] == {"address": f"a{line_break}b"}
+    assert remove_block(after) == text
 
 
-def test_meaning_of_dump_has_each_setting_under_its_table() -> None:
+def test_parse_dump_returns_each_setting_in_its_table() -> None:
     dump = "version = 3\n[a]\n  b = [\n    'c'\n  ]\n  [a.'d.e']\n    f.g = ''\n"
     table = {"b": "b = [\n    'c'\n  ]", "d.e": {"f": {"g": "f.g = ''"}}}
-    assert meaning_of(dump) == {"version": "version = 3", "a": table}
+    assert parse_dump(dump) == {"version": "version = 3", "a": table}
 
 
-def test_a_file_of_version_1_is_refused() -> None:
+def test_set_config_path_rejects_version_1() -> None:
     with pytest.raises(InputError, match="containerd config migrate"):
-        with_folder('root = "/srv/containerd"\n', FOLDER, "version = 3\n")
+        set_config_path('root = "/srv/containerd"\n', FOLDER, "version = 3\n")
 
 
-def test_the_folders_that_containerd_looks_into_already_are_found() -> None:
+def test_configured_folders_returns_folders_of_config_path() -> None:
     dump = f"[plugins.'{CRI_2}']\n  [plugins.'{CRI_2}'.registry]\n    config_path = '/a:/b'\n"
     assert configured_folders(dump) == ["/a", "/b"]
 
 
-def test_no_folder_is_found_where_none_is_set() -> None:
+def test_configured_folders_is_empty_without_config_path() -> None:
     assert (
         configured_folders(f"[plugins.'{CRI_1}'.registry]\n config_path = ''\n[plugins.'{CRI_1}'.registry.mirrors]")
         == []
@@ -101,17 +99,17 @@ def test_no_folder_is_found_where_none_is_set() -> None:
 
 
 @pytest.mark.parametrize("below", ['mirrors."docker.io"', 'configs."example.com".tls'])
-def test_mirrors_in_the_configuration_itself_are_refused_as_containerd_does(below: str) -> None:
+def test_configured_folders_rejects_mirrors_in_configuration_like_containerd(below: str) -> None:
     dump = f'[plugins."{CRI_1}".registry]\n config_path = ""\n[plugins."{CRI_1}".registry.{below}]\n endpoint = []\n'
     with pytest.raises(InputError, match="excludes config_path"):
         configured_folders(dump)
 
 
 @pytest.mark.parametrize("table", [f"plugins.'{CRI_1}'.containerd", f"plugins.'{CRI_2}'"])
-def test_the_snapshotter_is_that_of_kubernetes_images(table: str) -> None:
+def test_configured_snapshotter_returns_snapshotter_of_kubernetes(table: str) -> None:
     dump = f"version = 3\n[plugins.'io.containerd.other']\nsnapshotter = 'zfs'\n[{table}]\nsnapshotter = 'native'\n"
-    assert snapshotter(dump) == "native"
+    assert configured_snapshotter(dump) == "native"
 
 
-def test_a_configuration_without_kubernetes_names_no_snapshotter() -> None:
-    assert snapshotter("version = 3\n") == ""
+def test_configured_snapshotter_is_empty_without_kubernetes() -> None:
+    assert configured_snapshotter("version = 3\n") == ""

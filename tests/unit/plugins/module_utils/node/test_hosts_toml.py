@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.hosts_toml import folder_of, with_mirror
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import own_part, taken_back
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import ALL, Mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.hosts_toml import add_mirror, host_folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import managed_lines, remove_block
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import ALL_REGISTRIES, Mirror
 
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
@@ -41,87 +41,87 @@ not a [table]
 FILES = ("", 'server = "https://registry-1.docker.io"\n', "# nothing\n", '[host."https://a"]\n', ADMINISTRATORS)
 
 
-def test_an_empty_file_gets_the_mirror_alone() -> None:
-    assert tomllib.loads(with_mirror("", "docker.io", MIRROR)) == {"host": {URL: {"capabilities": ["pull", "resolve"]}}}
+def test_add_mirror_adds_only_mirror_to_empty_file() -> None:
+    assert tomllib.loads(add_mirror("", "docker.io", MIRROR)) == {"host": {URL: {"capabilities": ["pull", "resolve"]}}}
 
 
 @pytest.mark.parametrize("mirror", MIRRORS)
 @pytest.mark.parametrize("text", FILES)
-def test_what_was_there_is_back_to_the_byte_once_the_mirror_is_taken_back(text: str, mirror: Mirror) -> None:
-    assert taken_back(with_mirror(text, "docker.io", mirror)) == text
+def test_remove_block_restores_every_byte_of_hosts_toml(text: str, mirror: Mirror) -> None:
+    assert remove_block(add_mirror(text, "docker.io", mirror)) == text
 
 
 @pytest.mark.parametrize("mirror", MIRRORS)
 @pytest.mark.parametrize("text", FILES)
-def test_doing_it_twice_is_doing_it_once(text: str, mirror: Mirror) -> None:
-    once = with_mirror(text, "docker.io", mirror)
-    assert with_mirror(once, "docker.io", mirror) == once
+def test_add_mirror_is_idempotent(text: str, mirror: Mirror) -> None:
+    once = add_mirror(text, "docker.io", mirror)
+    assert add_mirror(once, "docker.io", mirror) == once
 
 
 @pytest.mark.parametrize("mirror", MIRRORS)
 @pytest.mark.parametrize("text", FILES)
-def test_the_mirror_is_asked_before_other_hosts_which_stay(text: str, mirror: Mirror) -> None:
-    before, after = tomllib.loads(text).get("host", {}), tomllib.loads(with_mirror(text, "docker.io", mirror))["host"]
+def test_add_mirror_puts_mirror_before_existing_hosts(text: str, mirror: Mirror) -> None:
+    before, after = tomllib.loads(text).get("host", {}), tomllib.loads(add_mirror(text, "docker.io", mirror))["host"]
     first, *others = after
     assert first.startswith(URL)
     assert {host: after[host] for host in others} == before
 
 
-def test_a_private_authority_is_trusted_for_the_mirror() -> None:
+def test_add_mirror_sets_private_certificate_authority() -> None:
     private = Mirror("https", "mirror.example.com:5000", qualify=False, fallback=False, ca_cert="/etc/ssl/ca.pem")
-    after = tomllib.loads(with_mirror(ADMINISTRATORS, "docker.io", private))
+    after = tomllib.loads(add_mirror(ADMINISTRATORS, "docker.io", private))
     assert after["server"] == private.url
     assert after["ca"] == "/etc/ssl/ca.pem"
     assert after["host"][private.url]["ca"] == "/etc/ssl/ca.pem"
 
 
-def test_settings_of_the_upstream_stay_while_it_is_asked_too() -> None:
-    after = tomllib.loads(with_mirror(ADMINISTRATORS, "docker.io", MIRROR))
+def test_add_mirror_keeps_settings_of_upstream_with_fallback() -> None:
+    after = tomllib.loads(add_mirror(ADMINISTRATORS, "docker.io", MIRROR))
     assert after["server"] == "https://registry-1.docker.io"
     assert after["ca"] == "not a [table]\n"
 
 
 @pytest.mark.parametrize("text", FILES)
-def test_the_mirror_takes_the_place_of_an_upstream_that_is_shut_off(text: str) -> None:
-    after = tomllib.loads(with_mirror(text, "docker.io", ALONE))
+def test_add_mirror_replaces_upstream_without_fallback(text: str) -> None:
+    after = tomllib.loads(add_mirror(text, "docker.io", ALONE))
     assert after["server"] == URL
     assert after["capabilities"] == ["pull", "resolve"]
 
 
-def test_a_qualified_image_is_looked_for_below_its_host() -> None:
-    after = tomllib.loads(with_mirror("", "registry.example.com:5000", QUALIFIED_ALONE))
+def test_add_mirror_adds_host_to_repositories_with_qualify() -> None:
+    after = tomllib.loads(add_mirror("", "registry.example.com:5000", QUALIFIED_ALONE))
     below = f"{URL}/v2/registry.example.com_5000"
     assert after["server"] == below
     assert after["override_path"] is True
     assert after["host"][below]["override_path"] is True
 
 
-def test_the_mirror_is_not_named_twice_where_administrators_name_it() -> None:
+def test_add_mirror_adds_no_block_if_administrators_configured_mirror() -> None:
     text = f'[host."{URL}"]\n  capabilities = ["pull", "resolve"]\n'
-    assert with_mirror(text, "docker.io", MIRROR) == text
+    assert add_mirror(text, "docker.io", MIRROR) == text
 
 
-def test_a_comment_stays_with_the_table_below_it() -> None:
-    after = with_mirror(ADMINISTRATORS, "docker.io", MIRROR)
+def test_add_mirror_keeps_comment_with_table_below_it() -> None:
+    after = add_mirror(ADMINISTRATORS, "docker.io", MIRROR)
     assert '# The one in Frankfurt.\n[host."https://mirror.example.com"]' in after
 
 
-def test_just_our_lines_are_shown_since_others_may_hold_passwords() -> None:
-    shown = own_part(with_mirror(ADMINISTRATORS, "docker.io", ALONE))
-    assert "secret" not in shown
-    assert "Basic" not in shown
-    assert URL in shown
-    assert 'set aside by k8scr.core: server = "https://registry-1.docker.io"' in shown
+def test_managed_lines_of_hosts_toml_have_no_passwords() -> None:
+    lines = managed_lines(add_mirror(ADMINISTRATORS, "docker.io", ALONE))
+    assert "secret" not in lines
+    assert "Basic" not in lines
+    assert URL in lines
+    assert 'set aside by k8scr.core: server = "https://registry-1.docker.io"' in lines
 
 
-def test_all_registries_cannot_be_qualified_at_once() -> None:
-    with pytest.raises(InputError, match="has to be named"):
-        with_mirror("", ALL, QUALIFIED)
+def test_add_mirror_rejects_all_registries_with_qualify() -> None:
+    with pytest.raises(InputError, match=r"upstreams cannot be '\*' with qualify"):
+        add_mirror("", ALL_REGISTRIES, QUALIFIED)
 
 
-def test_folders_are_those_that_containerd_looks_into(tmp_path: Path) -> None:
-    assert folder_of(tmp_path, ALL) == tmp_path / "_default"
-    assert folder_of(tmp_path, "docker.io") == tmp_path / "docker.io"
-    assert folder_of(tmp_path, "example.com:5000") == tmp_path / "example.com:5000"
+def test_host_folder_returns_folder_that_containerd_reads(tmp_path: Path) -> None:
+    assert host_folder(tmp_path, ALL_REGISTRIES) == tmp_path / "_default"
+    assert host_folder(tmp_path, "docker.io") == tmp_path / "docker.io"
+    assert host_folder(tmp_path, "example.com:5000") == tmp_path / "example.com:5000"
     (tmp_path / "example.com_5000_").mkdir()
-    assert folder_of(tmp_path, "example.com:5000") == tmp_path / "example.com_5000_"
+    assert host_folder(tmp_path, "example.com:5000") == tmp_path / "example.com_5000_"

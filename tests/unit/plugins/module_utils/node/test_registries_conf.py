@@ -10,9 +10,12 @@ from typing import Any
 import pytest
 import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import toml_format
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import toml_parser
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.registries_conf import drop_in, shadows
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.registries_conf import (
+    drop_in_text,
+    precedence_warnings,
+)
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -42,8 +45,8 @@ def _registries(text: str) -> list[dict[str, Any]]:
     return registries
 
 
-def test_the_mirror_is_asked_first_and_the_upstream_afterwards() -> None:
-    assert _registries(drop_in(["docker.io"], MIRROR, {})) == [
+def test_drop_in_has_mirror_before_upstream() -> None:
+    assert _registries(drop_in_text(["docker.io"], MIRROR, {})) == [
         {
             "prefix": "docker.io",
             "location": "docker.io",
@@ -52,51 +55,51 @@ def test_the_mirror_is_asked_first_and_the_upstream_afterwards() -> None:
     ]
 
 
-def test_what_administrators_wrote_about_the_registry_is_kept() -> None:
-    (quay,) = _registries(drop_in(["quay.io"], MIRROR, {"registries.conf": MAIN}))
+def test_drop_in_keeps_settings_of_existing_entry() -> None:
+    (quay,) = _registries(drop_in_text(["quay.io"], MIRROR, {"registries.conf": MAIN}))
     assert quay["location"] == "quay.example.com"
     assert quay["insecure"] is True
     locations = [mirror["location"] for mirror in quay["mirror"]]
     assert locations == ["10.0.0.1:5001", "first.example.com", "second.example.com"]
 
 
-def test_the_last_file_about_a_registry_is_the_one_that_counts() -> None:
+def test_drop_in_uses_entry_of_last_file() -> None:
     later = '[[registry]]\nprefix = "docker.io"\nlocation = "later.example.com"\n'
-    (docker,) = _registries(drop_in(["docker.io"], MIRROR, {"registries.conf": MAIN, "50.conf": later}))
+    (docker,) = _registries(drop_in_text(["docker.io"], MIRROR, {"registries.conf": MAIN, "50.conf": later}))
     assert docker["location"] == "later.example.com"
     assert len(docker["mirror"]) == 1
 
 
-def test_an_upstream_that_is_shut_off_is_nowhere_but_at_the_mirror() -> None:
+def test_drop_in_replaces_upstream_without_fallback() -> None:
     alone = Mirror("https", "images.example.com", qualify=True, fallback=False)
-    assert _registries(drop_in(["quay.io"], alone, {})) == [
+    assert _registries(drop_in_text(["quay.io"], alone, {})) == [
         {"prefix": "quay.io", "location": "images.example.com/quay.io"}
     ]
 
 
-def test_all_registries_at_once_are_refused() -> None:
-    with pytest.raises(InputError, match="cannot name all registries"):
-        drop_in(["*"], MIRROR, {})
+def test_drop_in_rejects_all_registries() -> None:
+    with pytest.raises(InputError, match=r"does not support the upstream '\*'"):
+        drop_in_text(["*"], MIRROR, {})
 
 
 @pytest.mark.parametrize("setting", ["blocked", "mirror-by-digest-only"])
-def test_settings_that_would_make_the_mirror_useless_are_refused(setting: str) -> None:
+def test_drop_in_rejects_settings_that_exclude_mirror(setting: str) -> None:
     text = f'[[registry]]\nlocation = "docker.io"\n{setting} = true\n'
     with pytest.raises(InputError, match=f"a.conf has {setting} = true"):
-        drop_in(["docker.io"], MIRROR, {"a.conf": text})
+        drop_in_text(["docker.io"], MIRROR, {"a.conf": text})
 
 
 @pytest.mark.parametrize("setting", ["blocked", "mirror-by-digest-only"])
 @pytest.mark.parametrize("prefix", ["evil.example.net", "docker.io/library", "*.docker.io"])
 def test_drop_in_ignores_settings_of_other_registries(setting: str, prefix: str) -> None:
     text = f'[[registry]]\nprefix = "{prefix}"\nlocation = "a.example.com"\n{setting} = true\n'
-    assert drop_in(["docker.io"], MIRROR, {"a.conf": text}) == drop_in(["docker.io"], MIRROR, {})
+    assert drop_in_text(["docker.io"], MIRROR, {"a.conf": text}) == drop_in_text(["docker.io"], MIRROR, {})
 
 
 def test_drop_in_keeps_settings_of_wildcard() -> None:
     mirror = '[[registry.mirror]]\nlocation = "cache.example.com"\n'
     text = f'[[registry]]\nprefix = "*.example.com"\ninsecure = true\n{mirror}'
-    (registry,) = _registries(drop_in(["registry.example.com"], MIRROR, {"a.conf": text}))
+    (registry,) = _registries(drop_in_text(["registry.example.com"], MIRROR, {"a.conf": text}))
     assert registry == {
         "prefix": "registry.example.com",
         "location": "registry.example.com",
@@ -105,10 +108,10 @@ def test_drop_in_keeps_settings_of_wildcard() -> None:
     }
 
 
-def test_drop_in_refuses_wildcard_that_blocks_the_registry() -> None:
+def test_drop_in_rejects_wildcard_that_blocks_registry() -> None:
     text = '[[registry]]\nprefix = "*.example.com"\nblocked = true\n'
     with pytest.raises(InputError, match=r"blocked = true for \*\.example\.com"):
-        drop_in(["registry.example.com"], MIRROR, {"a.conf": text})
+        drop_in_text(["registry.example.com"], MIRROR, {"a.conf": text})
 
 
 @pytest.mark.parametrize(
@@ -121,31 +124,31 @@ def test_drop_in_refuses_wildcard_that_blocks_the_registry() -> None:
     ],
 )
 def test_drop_in_keeps_mirrors_in_every_form_of_toml(form: str) -> None:
-    (quay,) = _registries(drop_in(["quay.io"], MIRROR, {"a.conf": form}))
+    (quay,) = _registries(drop_in_text(["quay.io"], MIRROR, {"a.conf": form}))
     assert quay["mirror"][1:] == [{"location": "first.example.com", "pull-from-mirror": "all"}]
 
 
-def test_drop_in_refuses_file_that_is_not_valid() -> None:
+def test_drop_in_rejects_invalid_file() -> None:
     with pytest.raises(InputError, match=r"a\.conf is not valid TOML"):
-        drop_in(["quay.io"], MIRROR, {"a.conf": "[[registry]]\nlocation = \n"})
+        drop_in_text(["quay.io"], MIRROR, {"a.conf": "[[registry]]\nlocation = \n"})
 
 
 def test_drop_in_needs_no_parser_for_files_without_registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(toml_format, "_LOADS", None)
+    monkeypatch.setattr(toml_parser, "_LOADS", None)
     search, aliases = 'unqualified-search-registries = ["docker.io"]\n', '[aliases]\n"a" = "b"\n'
     others = {"registries.conf": search, "short.conf": aliases}
-    assert drop_in(["docker.io"], MIRROR, others) == drop_in(["docker.io"], MIRROR, {})
+    assert drop_in_text(["docker.io"], MIRROR, others) == drop_in_text(["docker.io"], MIRROR, {})
     with pytest.raises(InputError, match="Install tomli"):
-        drop_in(["docker.io"], MIRROR, {"a.conf": MAIN})
+        drop_in_text(["docker.io"], MIRROR, {"a.conf": MAIN})
 
 
-SHADOWS = {
+WITH_PRECEDENCE = {
     "longer-prefix": ("docker.io", "docker.io/library", "a.conf"),
     "repository": ("docker.io", "docker.io/library/busybox", "a.conf"),
     "wildcard-as-long-as-the-name": ("a.example.com", "*.example.com", "a.conf"),
     "later-file": ("docker.io", "docker.io", "zzz.conf"),
 }
-NO_SHADOWS = {
+WITHOUT_PRECEDENCE = {
     "itself": ("docker.io", "docker.io", "a.conf"),
     "other-registry": ("docker.io", "docker.io.example.com/library", "a.conf"),
     "other-port": ("docker.io", "docker.io:5000", "a.conf"),
@@ -154,21 +157,21 @@ NO_SHADOWS = {
 }
 
 
-@pytest.mark.parametrize("case", SHADOWS)
-def test_shadows_names_entry_that_takes_precedence(case: str) -> None:
-    upstream, prefix, file = SHADOWS[case]
-    (warning,) = shadows([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'})
+@pytest.mark.parametrize("case", WITH_PRECEDENCE)
+def test_precedence_warnings_name_entry_with_precedence(case: str) -> None:
+    upstream, prefix, file = WITH_PRECEDENCE[case]
+    (warning,) = precedence_warnings([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'})
     assert warning.startswith(f"{file} has an entry for {prefix}, which takes precedence over the one for {upstream}")
 
 
-@pytest.mark.parametrize("case", NO_SHADOWS)
-def test_shadows_are_not_reported_for_entries_without_precedence(case: str) -> None:
-    upstream, prefix, file = NO_SHADOWS[case]
-    assert shadows([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'}) == []
+@pytest.mark.parametrize("case", WITHOUT_PRECEDENCE)
+def test_precedence_warnings_are_empty_for_entries_without_precedence(case: str) -> None:
+    upstream, prefix, file = WITHOUT_PRECEDENCE[case]
+    assert precedence_warnings([upstream], {file: f'[[registry]]\nprefix = "{prefix}"\n'}) == []
 
 
 def _inline(value: Any) -> str:
-    """Return a TOML value, in which tables are inline."""
+    """Return a TOML value with inline tables."""
     if isinstance(value, dict):
         return f"{{{', '.join(f'{key} = {_inline(each)}' for key, each in value.items())}}}"
     return f"[{', '.join(map(_inline, value))}]" if isinstance(value, list) else json.dumps(value)
@@ -188,11 +191,11 @@ def _entry(draw: st.DrawFn) -> dict[str, Any]:
 
 @settings(max_examples=100, deadline=None)
 @given(st.lists(_entry(), max_size=3, unique_by=lambda entry: str(entry["prefix"])))
-def test_drop_in_adds_only_our_mirror_to_existing_entry(entries: list[dict[str, Any]]) -> None:
+def test_drop_in_adds_only_mirror_to_existing_entry(entries: list[dict[str, Any]]) -> None:
     text = f"registry = {_inline(entries)}"
     found = {entry["prefix"]: entry for entry in entries}
     expected = found.get("docker.io") or found.get("*.io") or {"mirror": []}
-    (after,) = _registries(drop_in(["docker.io"], MIRROR, {"a.conf": text}))
+    (after,) = _registries(drop_in_text(["docker.io"], MIRROR, {"a.conf": text}))
     assert after["mirror"].pop(0)["location"] == MIRROR.address
     assert after == {"location": "docker.io", **expected, "prefix": "docker.io"} | (
         {} if after["mirror"] else {"mirror": []}

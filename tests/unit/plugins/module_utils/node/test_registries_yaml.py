@@ -11,10 +11,10 @@ import pytest
 import yaml
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import registries_yaml
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edit import edited
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import own_part, taken_back
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edit import checked_edit
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import managed_lines, remove_block
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.registries_yaml import YAML, with_mirrors
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.registries_yaml import YAML, add_mirrors
 
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
@@ -42,14 +42,14 @@ def _mirrors(text: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("text", FILES)
-def test_doing_it_twice_is_doing_it_once_and_it_can_be_taken_back_to_the_byte(text: str) -> None:
-    once = with_mirrors(text, ["docker.io", "*"], MIRROR)
-    assert with_mirrors(once, ["docker.io", "*"], MIRROR) == once
-    assert taken_back(once) == text
+def test_add_mirrors_is_idempotent_and_reversible(text: str) -> None:
+    once = add_mirrors(text, ["docker.io", "*"], MIRROR)
+    assert add_mirrors(once, ["docker.io", "*"], MIRROR) == once
+    assert remove_block(once) == text
 
 
-def test_the_mirror_comes_first_and_what_administrators_wrote_stays() -> None:
-    after = with_mirrors(ADMINISTRATORS, ["docker.io", "*"], MIRROR)
+def test_add_mirrors_puts_mirror_before_existing_endpoints() -> None:
+    after = add_mirrors(ADMINISTRATORS, ["docker.io", "*"], MIRROR)
     assert _mirrors(after) == {
         "docker.io": {"endpoint": [URL, "https://mirror.example.com"]},
         "quay.io": {"endpoint": ["https://quay.example.com"]},
@@ -58,37 +58,37 @@ def test_the_mirror_comes_first_and_what_administrators_wrote_stays() -> None:
     assert yaml.safe_load(after)["configs"] == yaml.safe_load(ADMINISTRATORS)["configs"]
 
 
-def test_passwords_are_not_shown() -> None:
-    assert "secret" not in own_part(with_mirrors(ADMINISTRATORS, ["docker.io"], MIRROR))
+def test_managed_lines_of_registries_yaml_have_no_passwords() -> None:
+    assert "secret" not in managed_lines(add_mirrors(ADMINISTRATORS, ["docker.io"], MIRROR))
 
 
-def test_a_qualified_image_is_looked_for_below_its_host() -> None:
-    after = with_mirrors("", ["example.com:5000"], QUALIFIED)
+def test_add_mirrors_rewrites_repositories_with_qualify() -> None:
+    after = add_mirrors("", ["example.com:5000"], QUALIFIED)
     assert _mirrors(after)["example.com:5000"]["rewrite"] == {"^(.*)$": "example.com_5000/$1"}
 
 
 @pytest.mark.parametrize("text", ["", "configs: {}\n"])
-def test_a_private_authority_is_trusted_for_the_mirror(text: str) -> None:
-    after = with_mirrors(text, ["docker.io"], PRIVATE)
+def test_add_mirrors_sets_private_certificate_authority(text: str) -> None:
+    after = add_mirrors(text, ["docker.io"], PRIVATE)
     assert yaml.safe_load(after)["configs"] == {"mirror.example.com": {"tls": {"ca_file": "/etc/ssl/ca.pem"}}}
-    assert taken_back(after) == text
+    assert remove_block(after) == text
 
 
-def test_configs_of_administrators_say_themselves_whom_to_trust() -> None:
+def test_add_mirrors_requires_ca_file_in_configs_of_administrators() -> None:
     with pytest.raises(InputError, match=r"configs.*mirror\.example\.com"):
-        with_mirrors(ADMINISTRATORS, ["docker.io"], PRIVATE)
+        add_mirrors(ADMINISTRATORS, ["docker.io"], PRIVATE)
     trusting = "configs:\n  mirror.example.com: {auth: {password: secret}, tls: {ca_file: /ca.pem}}\n"
-    assert "secret" not in own_part(with_mirrors(trusting, ["docker.io"], PRIVATE))
+    assert "secret" not in managed_lines(add_mirrors(trusting, ["docker.io"], PRIVATE))
 
 
-def test_a_rewrite_that_would_hit_other_endpoints_is_refused() -> None:
-    with pytest.raises(InputError, match="for all endpoints"):
-        with_mirrors(ADMINISTRATORS, ["docker.io"], QUALIFIED)
+def test_add_mirrors_rejects_rewrite_for_other_endpoints() -> None:
+    with pytest.raises(InputError, match="applies to all endpoints"):
+        add_mirrors(ADMINISTRATORS, ["docker.io"], QUALIFIED)
 
 
-def test_what_is_not_yaml_is_refused() -> None:
+def test_add_mirrors_rejects_invalid_yaml() -> None:
     with pytest.raises(InputError, match="not valid YAML in line 3"):
-        with_mirrors("mirrors: {\n  a\n", ["docker.io"], MIRROR)
+        add_mirrors("mirrors: {\n  a\n", ["docker.io"], MIRROR)
 
 
 @pytest.fixture
@@ -99,16 +99,16 @@ def without_pyyaml(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_pyyaml")
 @pytest.mark.parametrize("text", ["", "# The office's.\r\n", "\n"])
-def test_with_mirrors_needs_no_pyyaml_without_entries_of_administrators(text: str) -> None:
-    after = with_mirrors(text, ["docker.io"], MIRROR)
+def test_add_mirrors_needs_no_pyyaml_without_entries_of_administrators(text: str) -> None:
+    after = add_mirrors(text, ["docker.io"], MIRROR)
     assert _mirrors(after) == {"docker.io": {"endpoint": [URL]}}
-    assert edited("registries.yaml", text, after, YAML) == after
+    assert checked_edit("registries.yaml", text, after, YAML) == after
 
 
 @pytest.mark.usefixtures("without_pyyaml")
-def test_with_mirrors_names_pyyaml_where_administrators_have_entries() -> None:
+def test_add_mirrors_names_missing_pyyaml_for_file_with_entries_of_administrators() -> None:
     with pytest.raises(InputError, match=r"PyYAML is missing.*Install PyYAML on the node"):
-        with_mirrors("configs: {}\n", ["docker.io"], MIRROR)
+        add_mirrors("configs: {}\n", ["docker.io"], MIRROR)
 
 
 RANCHER = {
@@ -135,40 +135,40 @@ STYLES = {
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_with_mirrors_changes_only_mirrors_in_every_style(style: str) -> None:
+def test_add_mirrors_changes_only_mirrors_in_every_style(style: str) -> None:
     before = yaml.load(STYLES[style], yaml.CSafeLoader) or {}
-    after_text = with_mirrors(STYLES[style], ["docker.io", "quay.io"], MIRROR)
+    after_text = add_mirrors(STYLES[style], ["docker.io", "quay.io"], MIRROR)
     after = yaml.load(after_text, yaml.CSafeLoader)
 
     existing = ((before.pop("mirrors", None) or {}).get("docker.io") or {}).get("endpoint", [])
     assert after.pop("mirrors") == {"docker.io": {"endpoint": [URL, *existing]}, "quay.io": {"endpoint": [URL]}}
     assert after == before
-    assert edited("registries.yaml", STYLES[style], after_text, YAML) == after_text
+    assert checked_edit("registries.yaml", STYLES[style], after_text, YAML) == after_text
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_taken_back_restores_every_byte_in_every_style(style: str) -> None:
-    once = with_mirrors(STYLES[style], ["docker.io"], MIRROR)
-    assert with_mirrors(once, ["docker.io"], MIRROR) == once
-    assert taken_back(once) == STYLES[style]
+def test_remove_block_restores_every_byte_in_every_style(style: str) -> None:
+    once = add_mirrors(STYLES[style], ["docker.io"], MIRROR)
+    assert add_mirrors(once, ["docker.io"], MIRROR) == once
+    assert remove_block(once) == STYLES[style]
 
 
 @pytest.mark.parametrize("style", STYLES)
-def test_own_part_has_no_passwords_in_any_style(style: str) -> None:
-    assert "secret" not in own_part(with_mirrors(STYLES[style], ["docker.io"], MIRROR))
+def test_managed_lines_have_no_passwords_in_any_style(style: str) -> None:
+    assert "secret" not in managed_lines(add_mirrors(STYLES[style], ["docker.io"], MIRROR))
 
 
 @pytest.mark.parametrize("text", ["{}", "{mirrors: {}}", "---\n", "mirrors: {}\n"])
-def test_with_mirrors_adds_certificates_in_every_style(text: str) -> None:
-    after = with_mirrors(text, ["docker.io"], PRIVATE)
+def test_add_mirrors_adds_certificates_in_every_style(text: str) -> None:
+    after = add_mirrors(text, ["docker.io"], PRIVATE)
     assert yaml.safe_load(after)["configs"] == {"mirror.example.com": {"tls": {"ca_file": "/etc/ssl/ca.pem"}}}
-    assert edited("registries.yaml", text, after, YAML) == after
-    assert taken_back(after) == text
+    assert checked_edit("registries.yaml", text, after, YAML) == after
+    assert remove_block(after) == text
 
 
-def test_with_mirrors_keeps_endpoints_for_all_registries_for_those_that_it_names() -> None:
+def test_add_mirrors_keeps_endpoints_for_all_registries_in_new_entries() -> None:
     text = 'mirrors:\n  "*":\n    endpoint: [https://all.example.com]\n'
-    after = _mirrors(with_mirrors(text, ["docker.io"], MIRROR))
+    after = _mirrors(add_mirrors(text, ["docker.io"], MIRROR))
     assert after["docker.io"] == {"endpoint": [URL, "https://all.example.com"]}
     assert after["*"] == {"endpoint": ["https://all.example.com"]}
 
@@ -176,47 +176,47 @@ def test_with_mirrors_keeps_endpoints_for_all_registries_for_those_that_it_names
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("mirrors: {}\nmirrors: {}\n", "the key mirrors stands twice"),
+        ("mirrors: {}\nmirrors: {}\n", "the key mirrors occurs twice"),
         ("mirrors: {}\n---\nmirrors: {}\n", "not valid YAML"),
         ("- mirrors\n", "not a mapping"),
         ("mirrors: [a]\n", "mirrors are not a mapping"),
         ("mirrors:\n  docker.io: {}  # old\u2028until May\n", "not valid YAML"),
     ],
 )
-def test_with_mirrors_refuses_file_that_k3s_cannot_read(text: str, reason: str) -> None:
+def test_add_mirrors_rejects_file_that_k3s_cannot_read(text: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
-        with_mirrors(text, ["docker.io"], MIRROR)
+        add_mirrors(text, ["docker.io"], MIRROR)
 
 
-def test_with_mirrors_does_not_show_contents_of_invalid_file() -> None:
+def test_add_mirrors_does_not_quote_invalid_file() -> None:
     with pytest.raises(InputError) as caught:
-        with_mirrors("configs: {a: {auth: {password: secret}}\n", ["docker.io"], MIRROR)
+        add_mirrors("configs: {a: {auth: {password: secret}}\n", ["docker.io"], MIRROR)
     assert "secret" not in str(caught.value)
 
 
-def test_edited_refuses_to_drop_endpoint_of_administrator() -> None:
-    after = with_mirrors(ADMINISTRATORS, ["docker.io"], MIRROR)
+def test_checked_edit_rejects_removal_of_endpoint_of_administrator() -> None:
+    after = add_mirrors(ADMINISTRATORS, ["docker.io"], MIRROR)
     damaged = after.replace(', "https://mirror.example.com"', "")
     with pytest.raises(InputError, match=r"would affect mirrors\.docker\.io\.endpoint"):
-        edited("registries.yaml", ADMINISTRATORS, damaged, YAML)
+        checked_edit("registries.yaml", ADMINISTRATORS, damaged, YAML)
     with pytest.raises(InputError, match=r"would affect mirrors\.docker\.io\.endpoint"):
-        edited("registries.yaml", after, damaged, YAML)
+        checked_edit("registries.yaml", after, damaged, YAML)
 
 
-def test_edited_refuses_entries_that_only_yaml_sees_in_a_comment() -> None:
+def test_checked_edit_rejects_entries_in_comment_with_yaml_line_break() -> None:
     text = "# a\x85mirrors: {docker.io: {}}\n"
-    with pytest.raises(InputError, match="the key mirrors stands twice"):
-        edited("registries.yaml", text, with_mirrors(text, ["docker.io"], MIRROR), YAML)
+    with pytest.raises(InputError, match="the key mirrors occurs twice"):
+        checked_edit("registries.yaml", text, add_mirrors(text, ["docker.io"], MIRROR), YAML)
 
 
-def test_edited_refuses_to_replace_lines_that_others_wrote_into_the_block() -> None:
-    before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR)
+def test_checked_edit_rejects_replacement_of_entries_of_administrators_in_block() -> None:
+    before = add_mirrors("configs: {}\n", ["docker.io"], MIRROR)
     before = before.replace("# END", '  "ghcr.io": {endpoint: [https://a]}\n# END')
     with pytest.raises(InputError, match=r"would affect mirrors\.ghcr\.io\.endpoint"):
-        edited("registries.yaml", before, with_mirrors(before, ["docker.io"], MIRROR), YAML)
+        checked_edit("registries.yaml", before, add_mirrors(before, ["docker.io"], MIRROR), YAML)
 
 
-def test_edited_refuses_to_remove_block_that_entries_of_administrators_continue() -> None:
-    before = with_mirrors("configs: {}\n", ["docker.io"], MIRROR) + "  ghcr.io: {}\n"
+def test_checked_edit_rejects_removal_of_block_that_entries_of_administrators_continue() -> None:
+    before = add_mirrors("configs: {}\n", ["docker.io"], MIRROR) + "  ghcr.io: {}\n"
     with pytest.raises(InputError, match=r"registries\.yaml is not changed"):
-        edited("registries.yaml", before, taken_back(before), YAML)
+        checked_edit("registries.yaml", before, remove_block(before), YAML)

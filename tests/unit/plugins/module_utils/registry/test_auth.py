@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What registries ask for when they answer 401."""
+"""The challenges of responses with status 401."""
 
 from __future__ import annotations
 
@@ -41,15 +41,15 @@ from hypothesis import strategies as st
         ('Bearer realm="unfinished', [Challenge("bearer", {"realm": '"unfinished'})]),
     ],
 )
-def test_a_challenge_has_a_scheme_and_parameters(header: str, challenges: list[Challenge]) -> None:
+def test_parse_challenges_returns_schemes_and_parameters(header: str, challenges: list[Challenge]) -> None:
     assert parse_challenges(header) == challenges
 
 
 @given(st.text(st.sampled_from('Basic realm="\\,= \t\x00é/'), max_size=60))
-def test_whatever_a_header_holds_it_is_read(header: str) -> None:
+def test_parse_challenges_accepts_any_text(header: str) -> None:
     for challenge in parse_challenges(header):
         assert challenge.scheme == challenge.scheme.lower()
 
 
-def test_a_header_beyond_reason_is_read_in_part() -> None:
+def test_parse_challenges_reads_beginning_of_long_header() -> None:
     assert len(parse_challenges("a" * 70_000)) == 1

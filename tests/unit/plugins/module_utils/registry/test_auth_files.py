@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Where credentials are found, by the rules of the tools that put them there."""
+"""Credentials from the files and programs of other container tools."""
 
 from __future__ import annotations
 
@@ -49,17 +49,17 @@ def username(host: str, repository: str = "team/api") -> str | None:
     return found.username if found else None
 
 
-def test_without_any_file_there_are_none(home: Path) -> None:
+def test_no_credentials_are_found_without_files(home: Path) -> None:
     assert find_credentials("example.com", "team/api") is None
 
 
-def test_docker_login_writes_user_and_password_in_one(home: Path) -> None:
+def test_auth_of_docker_login_contains_user_and_password(home: Path) -> None:
     path = write(home / ".docker/config.json", auths={"example.com:5000": entry("me", "a:b")})
 
     assert find_credentials("example.com:5000", "team/api") == Credentials("me", "a:b", origin=str(path))
 
 
-def test_user_and_password_may_be_written_apart(home: Path) -> None:
+def test_user_and_password_may_have_own_keys(home: Path) -> None:
     write(home / ".docker/config.json", auths={"example.com": {"username": "me", "password": "secret"}})
 
     assert username("example.com") == "me"
@@ -68,27 +68,27 @@ def test_user_and_password_may_be_written_apart(home: Path) -> None:
 @pytest.mark.parametrize(
     "key", ["https://index.docker.io/v1/", "index.docker.io", "docker.io", "registry-1.docker.io", "https://docker.io"]
 )
-def test_docker_hub_is_known_by_all_its_names(home: Path, key: str) -> None:
+def test_docker_hub_is_found_under_all_its_names(home: Path, key: str) -> None:
     write(home / ".docker/config.json", auths={key: entry("me")})
 
     assert username("docker.io") == "me"
 
 
 @pytest.mark.parametrize("key", ["https://example.com", "http://example.com/v2/", "example.com"])
-def test_a_scheme_and_a_path_behind_it_do_not_count(home: Path, key: str) -> None:
+def test_scheme_and_path_of_key_are_ignored(home: Path, key: str) -> None:
     write(home / ".docker/config.json", auths={key: entry("me")})
 
     assert username("example.com") == "me"
 
 
-def test_another_registrys_credentials_are_not_used(home: Path) -> None:
+def test_credentials_of_other_registry_are_not_used(home: Path) -> None:
     write(home / ".docker/config.json", auths={"example.com": entry("me"), "example.com:443": entry("you")})
 
     assert username("example.com:5000") is None
     assert username("other.example.com") is None
 
 
-def test_the_most_specific_part_of_a_registry_counts(home: Path) -> None:
+def test_most_specific_key_is_used(home: Path) -> None:
     auths = {"example.com": entry("all"), "example.com/team": entry("team"), "example.com/team/api": entry("api")}
     write(home / "run/containers/auth.json", auths=auths)
 
@@ -97,7 +97,7 @@ def test_the_most_specific_part_of_a_registry_counts(home: Path) -> None:
     assert username("example.com", "teams/web") == "all"
 
 
-def test_the_first_file_that_knows_the_registry_counts(home: Path) -> None:
+def test_first_file_with_registry_is_used(home: Path) -> None:
     write(home / ".docker/config.json", auths={"a.example.com": entry("docker"), "b.example.com": entry("docker")})
     write(home / ".config/containers/auth.json", auths={"b.example.com": entry("config")})
     write(home / "run/containers/auth.json", auths={"c.example.com": entry("run"), "b.example.com": {}})
@@ -107,7 +107,7 @@ def test_the_first_file_that_knows_the_registry_counts(home: Path) -> None:
     assert username("c.example.com") == "run"
 
 
-def test_docker_config_names_dockers_folder(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_config_sets_folder_of_docker(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home / ".docker/config.json", auths={"example.com": entry("usual")})
     write(home / "other/config.json", auths={"example.com": entry("other")})
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "other"))
@@ -115,7 +115,7 @@ def test_docker_config_names_dockers_folder(home: Path, monkeypatch: pytest.Monk
     assert username("example.com") == "other"
 
 
-def test_registry_auth_file_is_the_only_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_registry_auth_file_replaces_other_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(home / ".docker/config.json", auths={"example.com": entry("docker")})
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write(home / "auth.json", auths={"other.example.com": entry("me")})))
 
@@ -123,14 +123,14 @@ def test_registry_auth_file_is_the_only_file(home: Path, monkeypatch: pytest.Mon
     assert username("example.com") is None
 
 
-def test_a_registry_auth_file_that_is_not_there_is_said(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_reports_missing_registry_auth_file(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("REGISTRY_AUTH_FILE", "/nowhere/auth.json")
 
     with pytest.raises(InputError, match=r"/nowhere/auth\.json, which does not exist"):
         find_credentials("example.com", "team/api")
 
 
-def test_docker_auth_config_goes_before_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_docker_auth_config_precedes_files(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     auths = {"a.example.com": entry("file"), "b.example.com": entry("file")}
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(write(home / "auth.json", auths=auths)))
     given = {"auths": {"a.example.com": entry("me", "secret")}, "credsStore": "evil"}
@@ -140,18 +140,18 @@ def test_docker_auth_config_goes_before_files(home: Path, monkeypatch: pytest.Mo
     assert username("b.example.com") == "file"
 
 
-def test_a_damaged_docker_auth_config_is_said_without_its_content(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_reports_damaged_docker_auth_config_without_its_content(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", '{"auths": secret}')
 
-    with pytest.raises(
-        InputError, match="the credentials in DOCKER_AUTH_CONFIG cannot be read: it is not JSON"
-    ) as said:
+    with pytest.raises(InputError, match="the credentials in DOCKER_AUTH_CONFIG cannot be read: not JSON") as said:
         find_credentials("example.com", "team/api")
 
     assert "secret" not in str(said.value)
 
 
-def test_tokens_are_found_as_well(home: Path) -> None:
+def test_tokens_are_found(home: Path) -> None:
     auths = {"a.example.com": {**entry("me"), "identitytoken": "refresh"}, "b.example.com": {"registrytoken": "bearer"}}
     write(home / ".docker/config.json", auths=auths)
 
@@ -164,7 +164,7 @@ def test_tokens_are_found_as_well(home: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"auths": {"example.com": {"auth": "not base64 at all, secret"}}}'])
-def test_a_damaged_file_is_said_without_its_content(home: Path, content: str) -> None:
+def test_error_reports_damaged_file_without_its_content(home: Path, content: str) -> None:
     write(home / ".docker/config.json").write_text(content)
 
     with pytest.raises(InputError, match=r"\.docker/config\.json cannot be read") as caught:
@@ -173,14 +173,14 @@ def test_a_damaged_file_is_said_without_its_content(home: Path, content: str) ->
     assert "secret" not in str(caught.value)
 
 
-def test_what_has_the_wrong_kind_is_no_credentials(home: Path) -> None:
+def test_values_of_wrong_type_are_ignored(home: Path) -> None:
     write(home / ".docker/config.json", auths={"example.com": "me", "b.example.com": {"auth": 1}}, credHelpers=[])
 
     assert username("example.com") is None
     assert username("b.example.com") is None
 
 
-def test_a_credential_helper_is_asked_for_its_registry(home: Path) -> None:
+def test_credential_helper_is_run_for_its_registry(home: Path) -> None:
     write_helper(home / "bin", "mine", 'read host; echo "{\\"Username\\": \\"$host\\", \\"Secret\\": \\"$1\\"}"')
     write(home / ".docker/config.json", credHelpers={"example.com": "mine"}, auths={"other.example.com": entry("me")})
 
@@ -190,7 +190,7 @@ def test_a_credential_helper_is_asked_for_its_registry(home: Path) -> None:
     assert username("other.example.com") == "me"
 
 
-def test_a_credentials_store_is_asked_for_every_registry(home: Path) -> None:
+def test_credentials_store_is_run_for_every_registry(home: Path) -> None:
     write_helper(home / "bin", "all", 'read host; echo "{\\"Username\\": \\"$host\\", \\"Secret\\": \\"x\\"}"')
     write(home / ".docker/config.json", credsStore="all", auths={"example.com": {}})
 
@@ -198,7 +198,7 @@ def test_a_credentials_store_is_asked_for_every_registry(home: Path) -> None:
     assert username("docker.io") == "https://index.docker.io/v1/"
 
 
-def test_a_helper_that_has_none_leaves_it_to_the_file(home: Path) -> None:
+def test_file_is_used_if_helper_has_no_credentials(home: Path) -> None:
     write_helper(home / "bin", "none", "echo credentials not found in native keychain; exit 1")
     write(home / ".docker/config.json", credsStore="none", auths={"example.com": entry("me")})
 
@@ -206,7 +206,7 @@ def test_a_helper_that_has_none_leaves_it_to_the_file(home: Path) -> None:
     assert username("docker.io") is None
 
 
-def test_a_helper_may_give_an_identity_token(home: Path) -> None:
+def test_helper_may_return_identity_token(home: Path) -> None:
     write_helper(home / "bin", "token", """echo '{"Username": "<token>", "Secret": "refresh"}'""")
     write(home / ".docker/config.json", credsStore="token")
 
@@ -218,38 +218,38 @@ def test_a_helper_may_give_an_identity_token(home: Path) -> None:
 
 
 @pytest.mark.parametrize("script", ["echo a secret; exit 1", "echo a secret", "echo '\"secret\"'", "echo '{}'"])
-def test_what_a_helper_prints_is_never_repeated(home: Path, script: str) -> None:
+def test_error_does_not_show_output_of_helper(home: Path, script: str) -> None:
     write_helper(home / "bin", "bad", script)
     write(home / ".docker/config.json", credsStore="bad")
 
-    with pytest.raises(InputError, match=r"docker-credential-bad gave no credentials for example\.com") as caught:
+    with pytest.raises(InputError, match=r"docker-credential-bad returned no credentials for example\.com") as caught:
         find_credentials("example.com", "team/api")
 
     assert "secret" not in str(caught.value)
 
 
-def test_a_helper_that_is_not_installed_is_said(home: Path) -> None:
+def test_error_reports_missing_helper(home: Path) -> None:
     write(home / ".docker/config.json", credsStore="desktop")
 
-    with pytest.raises(InputError, match=r"docker-credential-desktop, which .*config\.json names, cannot be run"):
+    with pytest.raises(InputError, match=r"docker-credential-desktop of .*config\.json cannot be run"):
         find_credentials("example.com", "team/api")
 
 
-def test_a_helper_is_a_name_and_no_path(home: Path) -> None:
+def test_error_reports_helper_with_path(home: Path) -> None:
     write(home / ".docker/config.json", credsStore="../../bin/sh")
 
-    with pytest.raises(InputError, match="which is not a name"):
+    with pytest.raises(InputError, match="which is not a valid name"):
         find_credentials("example.com", "team/api")
 
 
-def test_secrets_are_not_in_what_python_shows_of_credentials() -> None:
+def test_repr_of_credentials_contains_no_secrets() -> None:
     shown = repr(Credentials("me", "secret", "secret", "secret"))
 
     assert "me" in shown
     assert "secret" not in shown
 
 
-def test_file_of_credentials_that_is_vaulted_is_named(home: Path) -> None:
+def test_error_names_file_encrypted_by_ansible_vault(home: Path) -> None:
     path = home / ".docker/config.json"
     path.parent.mkdir(parents=True)
     path.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A layer that is compressed on the way arrives whole over lines that are not."""
+"""Uploads of layers that are compressed on the fly."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry impor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_LAYER
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.chunk_size import ChunkSize
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import ChunkSize
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import content_of
@@ -33,14 +33,8 @@ LAYER = hashlib.shake_256(b"layer").digest(6 * MIB)
 DESCRIPTOR = Descriptor(OCI_LAYER, digest_of(LAYER), len(LAYER))
 
 
-@pytest.fixture
-def repository(registry: Registry) -> Repository:
-    """A repository, empty at first."""
-    return Repository(registry, "team/app")
-
-
 def upload(repository: Repository) -> Descriptor:
-    """Store a layer that compression makes no smaller."""
+    """Store a layer of random bytes."""
     compression = find_compression("gzip")
     assert compression is not None
     descriptor, mounted = repository.put_compressed(
@@ -51,16 +45,16 @@ def upload(repository: Repository) -> Descriptor:
 
 
 def content(server: RegistryServer, descriptor: Descriptor) -> bytes:
-    """What the registry has of the layer, unpacked."""
+    """Return the unpacked layer in the registry."""
     return gzip.decompress(server.blobs["team/app"][descriptor.digest])
 
 
 def verbs(server: RegistryServer) -> list[str]:
-    """The verbs of the requests so far."""
+    """Return the methods of the requests so far."""
     return [request.partition(" ")[0] for request in server.asked("POST", "PATCH", "PUT", "GET", "HEAD")]
 
 
-def test_a_layer_is_sent_in_one_request_before_its_digest_is_known(
+def test_upload_sends_layer_in_one_request_before_digest_is_known(
     server: RegistryServer, repository: Repository
 ) -> None:
     descriptor = upload(repository)
@@ -70,21 +64,21 @@ def test_a_layer_is_sent_in_one_request_before_its_digest_is_known(
     assert verbs(server) == ["POST", "PATCH", "PUT"]
 
 
-def test_an_upload_that_is_cut_goes_on_where_it_was(server: RegistryServer, repository: Repository) -> None:
+def test_upload_resumes_after_interruption(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
 
     assert content(server, upload(repository)) == LAYER
     assert verbs(server) == ["POST", "PATCH", "GET", "PATCH", "PUT"]
 
 
-def test_an_upload_whose_session_is_lost_begins_anew(server: RegistryServer, repository: Repository) -> None:
+def test_upload_restarts_after_lost_session(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"), times=1)
 
     assert content(server, upload(repository)) == LAYER
 
 
-def test_a_layer_whose_last_answer_was_lost_is_not_sent_again(server: RegistryServer, repository: Repository) -> None:
+def test_upload_is_not_repeated_after_lost_response(server: RegistryServer, repository: Repository) -> None:
     server.fail("PUT", "/blobs/uploads/", lambda _answer: Answer(500), times=1)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
 
@@ -92,23 +86,21 @@ def test_a_layer_whose_last_answer_was_lost_is_not_sent_again(server: RegistrySe
     assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "HEAD"]
 
 
-def test_an_upload_that_only_has_to_be_ended_is_ended(server: RegistryServer, repository: Repository) -> None:
+def test_upload_only_completes_after_failed_last_request(server: RegistryServer, repository: Repository) -> None:
     server.fail("PUT", "/blobs/uploads/", Answer(503), times=1)
 
     assert content(server, upload(repository)) == LAYER
     assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "PUT"]
 
 
-def test_requests_have_the_size_that_is_asked_for(server: RegistryServer, registry: Registry) -> None:
+def test_upload_sends_requests_of_chunk_size(server: RegistryServer, registry: Registry) -> None:
     registry.chunks = ChunkSize(2 * MIB)
 
     assert content(server, upload(Repository(registry, "team/app"))) == LAYER
     assert verbs(server) == ["POST", "PATCH", "PATCH", "PATCH", "PATCH", "PUT"]
 
 
-def test_requests_get_smaller_when_large_ones_do_not_get_through(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_upload_sends_smaller_requests_after_status_413(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(413), times=1)
 
     assert content(server, upload(repository)) == LAYER
@@ -118,7 +110,7 @@ def test_requests_get_smaller_when_large_ones_do_not_get_through(
 
 @pytest.fixture
 def stopped(server: RegistryServer, registry: Registry, tmp_path: Path) -> Repository:
-    """The repository, for the run after one that ended in the middle of the upload."""
+    """The repository in the run after an interrupted upload."""
     registry.records = UploadRecords(tmp_path, "cluster")
     registry.retries = Retries(0.0)
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
@@ -128,12 +120,12 @@ def stopped(server: RegistryServer, registry: Registry, tmp_path: Path) -> Repos
     return Repository(registry, "team/app")
 
 
-def test_a_push_that_was_stopped_goes_on_in_the_next_run(server: RegistryServer, stopped: Repository) -> None:
+def test_upload_resumes_in_next_run(server: RegistryServer, stopped: Repository) -> None:
     assert content(server, upload(stopped)) == LAYER
     assert verbs(server) == ["GET", "PATCH", "PUT"]
 
 
-def test_what_another_compressor_began_is_begun_anew(
+def test_upload_restarts_with_other_compressor(
     server: RegistryServer, stopped: Repository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "isal", None)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Certificates for upstream registries: those that are given, and those that are where other tools keep them."""
+"""Certificates for upstream registries: given files, and files of other container tools."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from unit.plugins.module_utils.support.upstream_servers import tls_registry
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user's home folder on a machine that has no certificates for registries."""
+    """A user's home folder on a machine without certificates for registries."""
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setattr(tls_files, "_FOLDERS", (str(tmp_path / "containers"), str(tmp_path / "docker")))
     return tmp_path / "home"
@@ -36,7 +36,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def strict(home: Path, tmp_path: Path, image: Image) -> Iterator[RegistryServer]:
-    """A registry with an image that wants a client certificate; the only one it takes is its own."""
+    """A registry with an image that requires its own certificate as the client certificate."""
     with tls_registry(tmp_path, asks=True) as running:
         running.fill("team/app", "1", image)
         yield running
@@ -47,7 +47,7 @@ def host(server: RegistryServer) -> str:
 
 
 def read(server: RegistryServer, **options: Any) -> dict[str, bytes]:
-    """Read the image from upstream."""
+    """Read the image from a registry."""
     settings = upstreams_of({"host": host(server), **options}) if options else {}
     with closing(Upstreams(settings, patience=1.0)) as upstreams:
         repository, image = upstreams.open(parse_reference(f"{host(server)}/team/app:1"))
@@ -63,9 +63,7 @@ def keep(folder: Path, server: RegistryServer, **files: Path) -> Path:
     return place
 
 
-def test_a_registry_is_shown_the_certificate_that_it_asks_for(
-    strict: RegistryServer, tmp_path: Path, image: Image
-) -> None:
+def test_client_certificate_is_presented_to_registry(strict: RegistryServer, tmp_path: Path, image: Image) -> None:
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
 
     assert read(strict, ca_cert=cert, client_cert=cert, client_key=key) == image.contents
@@ -78,24 +76,22 @@ def test_certificate_and_key_may_be_in_one_file(strict: RegistryServer, tmp_path
     assert read(strict, ca_cert=str(both), client_cert=str(both)) == image.contents
 
 
-def test_without_a_certificate_it_is_said_that_one_is_wanted(strict: RegistryServer, tmp_path: Path) -> None:
-    with pytest.raises(SourceError, match=r"wants a client certificate that it knows") as caught:
+def test_error_reports_required_client_certificate(strict: RegistryServer, tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"requires a client certificate that it accepts") as caught:
         read(strict, ca_cert=str(tmp_path / "cert.pem"))
 
-    assert str(caught.value).endswith("Give one with client_cert in upstreams, or put it into certs.d.")
+    assert str(caught.value).endswith("Set client_cert in upstreams, or add a certificate to certs.d.")
 
 
 @pytest.mark.parametrize("folder", ["home/.config/containers/certs.d", "containers", "docker"])
-def test_what_certs_d_has_for_a_registry_is_used(
-    strict: RegistryServer, tmp_path: Path, image: Image, folder: str
-) -> None:
+def test_files_of_certs_d_are_used(strict: RegistryServer, tmp_path: Path, image: Image, folder: str) -> None:
     cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
     keep(tmp_path / folder, strict, ca_crt=cert, client_cert=cert, client_key=key)
 
     assert read(strict) == image.contents
 
 
-def test_the_first_folder_that_has_one_for_the_registry_counts(home: Path, tmp_path: Path) -> None:
+def test_first_folder_with_registry_is_used(home: Path, tmp_path: Path) -> None:
     for folder in (home / ".config/containers/certs.d", tmp_path / "docker"):
         (folder / "example.com:5000").mkdir(parents=True)
     (tmp_path / "docker/example.com:5000/ca.crt").write_text("")
@@ -108,15 +104,15 @@ def test_the_first_folder_that_has_one_for_the_registry_counts(home: Path, tmp_p
 
 
 @pytest.mark.parametrize(("there", "lacking"), [("client.cert", "client.key"), ("client.key", "client.cert")])
-def test_a_certificate_without_its_key_is_told(home: Path, tmp_path: Path, there: str, lacking: str) -> None:
+def test_error_reports_certificate_without_key(home: Path, tmp_path: Path, there: str, lacking: str) -> None:
     (tmp_path / "docker/example.com").mkdir(parents=True)
     (tmp_path / "docker/example.com" / there).write_text("")
 
-    with pytest.raises(InputError, match=rf"/docker/example.com/{there} is there without {lacking}"):
+    with pytest.raises(InputError, match=rf"/docker/example.com/{there} requires {lacking}"):
         find_tls_files("example.com")
 
 
-def test_a_key_with_a_password_is_told_and_nobody_is_asked_for_it(strict: RegistryServer, tmp_path: Path) -> None:
+def test_error_reports_encrypted_key_without_prompt(strict: RegistryServer, tmp_path: Path) -> None:
     locked = tmp_path / "locked.pem"
     command = ["openssl", "pkey", "-in", str(tmp_path / "key.pem"), "-aes256", "-passout", "pass:secret"]
     subprocess.run([*command, "-out", str(locked)], check=True)
@@ -124,17 +120,15 @@ def test_a_key_with_a_password_is_told_and_nobody_is_asked_for_it(strict: Regist
     with pytest.raises(InputError, match=r"and its key .*/locked.pem cannot be used") as caught:
         read(strict, client_cert=str(tmp_path / "cert.pem"), client_key=str(locked))
 
-    assert "without a password" in str(caught.value)
+    assert "have no password" in str(caught.value)
 
 
-def test_a_certificate_that_is_not_there_is_told(strict: RegistryServer, tmp_path: Path) -> None:
+def test_error_reports_missing_certificate(strict: RegistryServer, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"the client certificate .*/none.pem or its key .*/none.pem does not exist"):
         read(strict, client_cert=str(tmp_path / "none.pem"))
 
 
-def test_storage_that_the_registry_redirects_to_is_not_shown_the_certificate(
-    strict: RegistryServer, tmp_path: Path
-) -> None:
+def test_client_certificate_is_not_presented_to_storage(strict: RegistryServer, tmp_path: Path) -> None:
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     (tmp_path / "other").mkdir()
     with tls_registry(tmp_path / "other", asks=True) as storage:
@@ -142,7 +136,5 @@ def test_storage_that_the_registry_redirects_to_is_not_shown_the_certificate(
         both.write_text((tmp_path / "cert.pem").read_text() + (tmp_path / "other/cert.pem").read_text())
         strict.fail("GET", "/blobs/", Answer(307, {"Location": f"{storage.url}/v2/team/app/blobs/x"}))
 
-        with pytest.raises(
-            SourceError, match=f"{host(storage)}, for {host(strict)} wants a client certificate that it knows"
-        ):
+        with pytest.raises(SourceError, match=rf"{host(storage)} \(for {host(strict)}\) requires a client certificate"):
             read(strict, ca_cert=str(both), client_cert=cert, client_key=key)

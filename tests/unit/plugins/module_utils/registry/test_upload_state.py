@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is remembered of uploads from run to run."""
+"""Saved states of uploads."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ DAY = 24 * 60 * 60
 
 @pytest.fixture
 def records(tmp_path: Path) -> UploadRecords:
-    """The uploads to one registry."""
+    """The saved states of uploads to one registry."""
     return UploadRecords(tmp_path / "uploads", "cluster")
 
 
-def test_what_was_remembered_is_there_in_the_next_run(records: UploadRecords, tmp_path: Path) -> None:
+def test_upload_record_is_read_in_next_run(records: UploadRecords, tmp_path: Path) -> None:
     with records.open("team/app", DIGEST) as record:
         record.remember("/v2/team/app/blobs/uploads/1")
 
@@ -33,7 +33,9 @@ def test_what_was_remembered_is_there_in_the_next_run(records: UploadRecords, tm
 
 
 @pytest.mark.parametrize(("registry", "repository"), [("other", "team/app"), ("cluster", "team/other")])
-def test_what_is_anothers_is_not(records: UploadRecords, tmp_path: Path, registry: str, repository: str) -> None:
+def test_upload_record_of_other_registry_or_repository_is_not_read(
+    records: UploadRecords, tmp_path: Path, registry: str, repository: str
+) -> None:
     with records.open("team/app", DIGEST) as record:
         record.remember("/v2/team/app/blobs/uploads/1")
 
@@ -41,7 +43,7 @@ def test_what_is_anothers_is_not(records: UploadRecords, tmp_path: Path, registr
         assert record.location is None
 
 
-def test_it_is_for_the_user_alone(records: UploadRecords, tmp_path: Path) -> None:
+def test_upload_record_is_readable_by_user_only(records: UploadRecords, tmp_path: Path) -> None:
     with records.open("team/app", DIGEST) as record:
         record.remember("/v2/team/app/blobs/uploads/1")
 
@@ -49,7 +51,7 @@ def test_it_is_for_the_user_alone(records: UploadRecords, tmp_path: Path) -> Non
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
-def test_two_runs_do_not_share_an_upload(records: UploadRecords) -> None:
+def test_upload_record_in_use_is_empty_in_second_run(records: UploadRecords) -> None:
     with records.open("team/app", DIGEST) as first:
         first.remember("/v2/team/app/blobs/uploads/1")
         with records.open("team/app", DIGEST) as second:
@@ -118,7 +120,7 @@ def test_upload_record_in_use_never_expires(records: UploadRecords, tmp_path: Pa
         assert record.location == "/v2/team/app/blobs/uploads/2"
 
 
-def test_a_folder_that_cannot_be_made_is_done_without(tmp_path: Path) -> None:
+def test_upload_record_is_not_saved_without_folder(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
     with UploadRecords(tmp_path / "file" / "uploads", "cluster").open("team/app", DIGEST) as record:

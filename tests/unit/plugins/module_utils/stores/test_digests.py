@@ -80,7 +80,8 @@ def test_a_registry_that_knows_no_manifest_by_sha512_is_told(push: Run, tmp_path
     result = push({"source": source, "name": f"team/app@{long_digests.digest}"})
 
     assert (
-        "answered 400: digest invalid. The registry may know manifests by their sha256 alone; an image" in result["msg"]
+        "responded with 400: digest invalid. The registry may support only sha256 digests for manifests"
+        in result["msg"]
     )
 
 

@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An engine in this process that listens on a unix socket, and the faults that it can be told to have.
+"""An engine in this process that listens on a unix socket, with configurable faults.
 
-What real engines do is tested with real ones; this one has the formats and the faults that those here have not.
+Other tests use real engines; this one has formats and faults that those do not have.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ from .images import Image, encode, layout_files, read_tar, tar, write_docker_arc
 
 @dataclass(frozen=True)
 class Exported:
-    """An image that the engine has.
+    """An image of the engine.
 
     Attributes:
-        id: Its ID, as the engine says it.
-        archive: What it exports.
-        facts: What it says of it beside the ID.
+        id: Its ID, as the engine returns it.
+        archive: The exported archive.
+        facts: Other members of the engine's description of the image.
     """
 
     id: str
@@ -44,12 +44,12 @@ class Exported:
 
 @dataclass
 class Fault:
-    """An answer in the place of the right one.
+    """A response that replaces the correct one.
 
     Attributes:
         status: Its status code.
         body: Its body.
-        cut: Whether the connection ends before the body does.
+        cut: Whether the connection is closed before the end of the body.
     """
 
     status: int
@@ -61,12 +61,12 @@ class EngineServer:
     """An engine that listens on a unix socket.
 
     Attributes:
-        socket: Where it listens.
-        host: The same as users write it.
-        images: The images it has, by every name that it answers to.
-        loaded: The archives that were loaded into it.
-        requests: What it was asked: method and path.
-        faults: Answers in the place of the right ones, by the method and the end of the path.
+        socket: The path of its socket.
+        host: Its address, as users write it.
+        images: Its images, by all their names.
+        loaded: The loaded archives.
+        requests: The methods and paths of its requests.
+        faults: Responses that replace the correct ones, by method and end of the path.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -78,7 +78,7 @@ class EngineServer:
         self.faults: dict[tuple[str, str], Fault] = {}
 
     def add(self, name: str, exported: Exported) -> None:
-        """Give it an image, which it then has under its name and its ID."""
+        """Add an image under its name and its ID."""
         self.images.update({name: exported, exported.id: exported, f"sha256:{exported.id}": exported})
 
     @contextmanager
@@ -99,7 +99,7 @@ class EngineServer:
                 thread.join()
 
     def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Fault:
-        """Return the answer to a request."""
+        """Return the response to a request."""
         self.requests.append(f"{method} {path}")
         fault = next((fault for (m, end), fault in self.faults.items() if m == method and path.endswith(end)), None)
         if fault:
@@ -138,7 +138,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             body = self._body()
         except ValueError:
-            # The other side went away before the end of what it sent: nothing of it is kept.
+            # The client closed the connection before the end of the body, so nothing is stored.
             self.close_connection = True
             return
         parts = urlsplit(self.path)
@@ -162,22 +162,22 @@ class _Handler(BaseHTTPRequestHandler):
         return body
 
     def log_message(self, *_words: object) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
 
 def classic(image: Image) -> Exported:
-    """Return the image as Docker before version 25 and Podman have it: by its config, exported as layer tars."""
+    """Return an image as in Docker before version 25 and in Podman: named by its config, exported as layer tars."""
     with tempfile.TemporaryDirectory() as folder:
         archive = write_docker_archive(Path(folder) / "archive.tar", [([], image)]).read_bytes()
     return Exported(digest_of(image.config), archive)
 
 
 def keeping_manifests(image: Image, *available: Image) -> Exported:
-    """Return an image as Docker with containerd's store has it: by its manifest or index, exported as an OCI layout.
+    """Return an image as in Docker with containerd's store: named by its manifest or index, exported as OCI layout.
 
     Args:
         image: The image.
-        available: The images of an index that the engine has whole.
+        available: The complete images of an index.
     """
     children = available or (image,)
     files = layout_files({"docker.io/library/app:1": image}, leave_out=_lacking(image, children))

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry in this process, and the faults that it can be told to have.
+"""A registry in this process, with configurable faults.
 
-It does what the OCI distribution specification asks of a registry for pulling and pushing, as strictly as
-distribution does: a manifest is refused before its parts are there.
+It implements pulling and pushing of the OCI distribution specification as strictly as distribution: it rejects a
+manifest whose blobs are missing.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
@@ -34,7 +34,7 @@ _PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs)/(?P<rest>.
 
 @dataclass(frozen=True)
 class Request:
-    """A request that the registry got: its method, and its path without the query."""
+    """A request to the registry: its method, and its path without the query."""
 
     method: str
     path: str
@@ -45,7 +45,7 @@ class Request:
 
 @dataclass
 class Answer:
-    """What the registry answers."""
+    """A response of the registry."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -55,15 +55,15 @@ class Answer:
 
 @dataclass
 class Fault:
-    """An answer in the place of the right one.
+    """A response that replaces the correct one.
 
     Attributes:
-        method: The requests that it befalls,
-        path: and a pattern that is found in their path.
-        change: Makes it from the right answer, or is it.
-        times: How often it happens.
-        early: Whether it is given before the request's body is read, and nothing is stored.
-        cut: After how many bytes of the body the connection is cut, without an answer; what has come is kept.
+        method: The method of the affected requests.
+        path: A pattern that matches a part of their paths.
+        change: The response, or a function that makes it from the correct one.
+        times: The number of affected requests.
+        early: Whether the response is sent before the request's body is read; nothing is stored.
+        cut: The bytes of the body after which the connection is closed without a response; they are stored.
     """
 
     method: str
@@ -78,18 +78,17 @@ class RegistryServer:
     """A registry that listens on the loopback interface.
 
     Args:
-        tls: Has it speak TLS.
+        tls: The TLS context; None for plain HTTP.
 
     Attributes:
-        url: Where it listens.
+        url: Its URL.
         blobs: The blobs of each repository, by digest.
         manifests: The media type and the bytes of each repository's manifests, by digest and by tag.
-        requests: What it was asked, in order.
-        connections: How many connections were opened to it.
-        page: How many names of a list it returns at most in one response.
-        mounts: Whether it mounts blobs; if not, it wants them sent, as registries may.
-        guard: Looks at each request before it is served: its path and its headers. An answer from it is sent in the
-            place of the right one.
+        requests: The requests, in order.
+        connections: The number of connections that were opened.
+        page: The maximum number of names in one response with a list.
+        mounts: Whether it mounts blobs; registries may require an upload instead.
+        guard: Checks the path and the headers of each request. A response that it returns replaces the correct one.
     """
 
     def __init__(self, tls: ssl.SSLContext | None = None) -> None:
@@ -111,7 +110,7 @@ class RegistryServer:
 
     @contextmanager
     def running(self) -> Iterator[RegistryServer]:
-        """Answer requests until the end of the context."""
+        """Serve requests until the end of the context."""
         thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
         thread.start()
         try:
@@ -130,15 +129,15 @@ class RegistryServer:
         times: int = 1_000_000,
         early: bool = False,
     ) -> None:
-        """Have a fault; see :class:`Fault`."""
+        """Add a fault; see :class:`Fault`."""
         self.faults.append(Fault(method, path, change, times, early))
 
     def cut(self, method: str, path: str, after: int, times: int = 1) -> None:
-        """Cut connections after so many bytes of a body."""
+        """Close connections after some bytes of a body."""
         self.faults.append(Fault(method, path, Answer(0, {}), times, cut=after))
 
     def fill(self, repository: str, tag: str | None, image: Image) -> None:
-        """Have an image."""
+        """Store an image."""
         for digest, content in image.contents.items():
             media_type = _media_type(content)
             if media_type is None:
@@ -150,7 +149,7 @@ class RegistryServer:
             self.manifests.setdefault(repository, {}).update(names)
 
     def digest_of(self, repository: str, tag: str) -> str | None:
-        """Return the digest that a tag has, or ``None``."""
+        """Return the digest of a tag, or ``None``."""
         found = self.manifests.get(repository, {}).get(tag)
         return digest_of(found[1]) if found else None
 
@@ -167,7 +166,7 @@ class _Server(ThreadingHTTPServer):
         self.errors: list[BaseException] = []
 
     def handle_error(self, *_request: Any) -> None:
-        """Keep what went wrong here; a client that hangs up is none of it."""
+        """Record errors of the server; a connection that the client closes is not an error."""
         error = sys.exc_info()[1]
         if error and not isinstance(error, (ConnectionError, ssl.SSLError)):
             self.errors.append(error)
@@ -223,7 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
     do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815
 
     def log_message(self, *_args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""
 
     def _read_body(self, most: int | None) -> bytes:
         if self.headers.get("Transfer-Encoding") != "chunked":
@@ -330,7 +329,7 @@ class _Handler(BaseHTTPRequestHandler):
             return refused(416, "RANGE_INVALID")
         uploads[name] = uploads.get(name, b"") + body
         if self.command != "PUT":
-            # Absolute and with a query, as distribution answers.
+            # Absolute and with a query, as in distribution.
             location = f"{self.registry.url}/v2/{repository}/blobs/uploads/{name}?_state=secret"
             status = 204 if self.command == "GET" else 202
             return Answer(status, {"Location": location, "Range": f"0-{max(len(uploads[name]) - 1, 0)}"})
@@ -344,8 +343,13 @@ class _Handler(BaseHTTPRequestHandler):
         return Answer(201, {"Location": f"/v2/{repository}/blobs/{query['digest']}"})
 
 
+def without(*headers: str) -> Callable[[Answer], Answer]:
+    """Return a change of a fault that removes headers from the response."""
+    return lambda answer: replace(answer, headers={**answer.headers, **dict.fromkeys(headers, "")})
+
+
 def refused(status: int, code: str, message: str = "") -> Answer:
-    """Return a registry's refusal."""
+    """Return an error response of a registry."""
     error = {"code": code, "message": message or code.replace("_", " ").lower()}
     return Answer(status, {"Content-Type": "application/json"}, json.dumps({"errors": [error]}).encode())
 

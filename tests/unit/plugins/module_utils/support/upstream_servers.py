@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What stands around an upstream registry: who guards it, its token server, and the storage that it redirects to."""
+"""Servers around an upstream registry: authentication, its token server, and the storage that it redirects to."""
 
 from __future__ import annotations
 
@@ -13,15 +13,51 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import parse_qs, urlsplit
 
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
+
 from .registry_server import Answer, RegistryServer, refused
+from .settings import upstreams_of
+from .stores import read_image
+
+Push = Callable[..., dict[str, Any]]
+"""The fixture ``push``."""
+
+
+def host(server: RegistryServer) -> str:
+    """Return a registry's host and port."""
+    return server.url.partition("//")[2]
+
+
+def source(server: RegistryServer, name: str = "team/app:1") -> str:
+    """Return an image of a registry as a source."""
+    return f"docker://{host(server)}/{name}"
+
+
+def settings(server: RegistryServer, **more: Any) -> list[dict[str, Any]]:
+    """Return the option ``upstreams`` for a registry without TLS."""
+    return [{"host": host(server), "plain_http": True, **more}]
+
+
+def error_of(result: dict[str, Any]) -> str:
+    """Return the error of the first image of a failed task."""
+    assert result["failed"]
+    return str(result["images"][0]["error"])
+
+
+def find_upstream(server: RegistryServer, *options: dict[str, Any], name: str = "team/app:1") -> dict[str, bytes]:
+    """Read an image from a registry."""
+    with closing(Upstreams(upstreams_of(*options), patience=1.0)) as upstreams:
+        repository, image = upstreams.open(parse_reference(f"{host(server)}/{name}"))
+        return read_image(repository, image.root)
 
 
 def basic(username: str, password: str) -> str:
@@ -31,12 +67,12 @@ def basic(username: str, password: str) -> str:
 
 @contextmanager
 def tls_registry(folder: Path, name: str = "IP:127.0.0.1", asks: bool = False) -> Iterator[RegistryServer]:
-    """A registry that speaks TLS, with a certificate of its own in ``cert.pem`` and its key in ``key.pem``.
+    """Start a registry with TLS, whose self-signed certificate is in ``cert.pem`` and its key in ``key.pem``.
 
     Args:
-        folder: Where these are.
-        name: Whom the certificate is for.
-        asks: Whether clients must show the same certificate.
+        folder: The folder of these files.
+        name: The certificate's subject alternative name.
+        asks: Whether clients must present the same certificate.
     """
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", "/CN=registry", "-addext", f"subjectAltName={name}", "-days", "2"]
@@ -52,7 +88,7 @@ def tls_registry(folder: Path, name: str = "IP:127.0.0.1", asks: bool = False) -
 
 
 class BasicGuard:
-    """Lets a registry be read by one user alone.
+    """Allows one user to read from a registry.
 
     Attributes:
         seen: The ``Authorization`` header of each request.
@@ -73,7 +109,7 @@ class BasicGuard:
 
 @dataclass
 class Asked:
-    """What a server was asked.
+    """A request.
 
     Attributes:
         method: The HTTP verb.
@@ -90,17 +126,17 @@ class Asked:
 
 @dataclass
 class TokenServer:
-    """A token server, which is the guard of its registry as well.
+    """A token server, which also checks the requests to its registry.
 
     Attributes:
-        users: Passwords by user name; without any everyone gets a token.
-        refresh_token: The identity token that is taken in the place of a user's name and password.
-        lifetime: Seconds that a token is good for.
-        member: What the answer calls the token.
-        asked: What it was asked.
+        users: Passwords by user name; empty to return tokens without authentication.
+        refresh_token: The identity token that is accepted instead of user and password.
+        lifetime: Seconds that a token is valid.
+        member: The name of the token in the response.
+        asked: Its requests.
         seen: The ``Authorization`` header of each request to the registry.
-        url: Where it listens.
-        tokens: When each token ends, and what it is for.
+        url: Its URL.
+        tokens: The end and the scope of each token.
     """
 
     users: dict[str, str] = field(default_factory=dict)
@@ -114,12 +150,12 @@ class TokenServer:
 
     @contextmanager
     def running(self) -> Iterator[TokenServer]:
-        """Answer requests until the end of the context."""
+        """Serve requests until the end of the context."""
         with listening(self.answer) as self.url:
             yield self
 
     def __call__(self, path: str, headers: Mapping[str, str]) -> Answer | None:
-        """Guard the registry."""
+        """Check a request to the registry."""
         authorization = headers.get("Authorization")
         self.seen.append(authorization)
         scope = f"repository:{path[len('/v2/') :].rpartition('/')[0].rpartition('/')[0]}:pull"
@@ -132,13 +168,13 @@ class TokenServer:
         return answer
 
     def answer(self, asked: Asked) -> Answer:
-        """Give a token, or refuse to."""
+        """Return a token, or an error response."""
         self.asked.append(asked)
         if asked.method == "POST":
-            welcome = asked.values.get("refresh_token") == [self.refresh_token]
+            is_allowed = asked.values.get("refresh_token") == [self.refresh_token]
         else:
-            welcome = not self.users or asked.authorization in {basic(*user) for user in self.users.items()}
-        if not welcome:
+            is_allowed = not self.users or asked.authorization in {basic(*user) for user in self.users.items()}
+        if not is_allowed:
             return Answer(401, {}, f'{{"details": "you sent {asked.authorization}"}}'.encode())
         token = secrets.token_hex(16)
         self.tokens[token] = (time.monotonic() + self.lifetime, asked.values["scope"][0])
@@ -147,10 +183,10 @@ class TokenServer:
 
 @contextmanager
 def listening(answer: Any) -> Iterator[str]:
-    """A server on the loopback interface, whose answers a function gives; its URL.
+    """Start a server on the loopback interface, and return its URL.
 
     Args:
-        answer: Takes what was asked, and returns the :class:`Answer`.
+        answer: Returns the :class:`Answer` for a request.
     """
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"answer": staticmethod(answer)}))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
@@ -180,4 +216,4 @@ class _Handler(BaseHTTPRequestHandler):
     do_POST = do_GET  # noqa: N815
 
     def log_message(self, *_args: Any) -> None:
-        """Say nothing."""
+        """Log nothing."""

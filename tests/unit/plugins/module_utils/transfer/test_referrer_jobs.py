@@ -213,9 +213,16 @@ def test_push_reads_all_pages_of_referrers(
     assert [entry["digest"] for entry in entries(server, image)] == [first.digest, second.digest]
 
 
-@pytest.mark.parametrize("link", ["/v2/secrets", "https://elsewhere.example.com/v2/x", "?again"])
+@pytest.mark.parametrize(
+    ("link", "message"),
+    [
+        ("/v2/secrets", "is not part of the list"),
+        ("https://elsewhere.example.com/v2/x", "is not part of the list"),
+        ("?again", "returned too many pages or entries"),
+    ],
+)
 def test_push_rejects_next_page_with_invalid_link(
-    push: Push, upstream: RegistryServer, image: Image, link: str
+    push: Push, upstream: RegistryServer, image: Image, link: str, message: str
 ) -> None:
     upstream.fill("team/app", "1", image)
     headers = {"Content-Type": OCI_INDEX, "Link": f'<{link}>; rel="next"'}
@@ -224,7 +231,7 @@ def test_push_rejects_next_page_with_invalid_link(
     result = push(entry_with_referrers(upstream), **upstream_options(upstream))
 
     assert [bool(each.get("error")) for each in result["images"]] == [False, True]
-    assert "has a list without end, or with a page elsewhere" in result["msg"]
+    assert message in result["msg"]
     assert not any("secrets" in request for request in upstream.asked("GET"))
 
 
@@ -234,7 +241,7 @@ def test_push_error_names_invalid_referrers_index(push: Push, upstream: Registry
 
     result = push(entry_with_referrers(upstream), **upstream_options(upstream))
 
-    assert "what refers to" in result["msg"]
+    assert "the referrers of" in result["msg"]
 
 
 def test_push_finds_referrers_among_entries_of_layout(

@@ -18,9 +18,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.chunk_size import ChunkSize
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import ChunkSize
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.stores import blob, content_of, read_blob
@@ -133,7 +133,7 @@ def test_upload_stays_below_limit_after_resets_with_lost_sessions(
 def test_upload_fails_when_registry_rejects_one_mebibyte(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(413, {}, b"too large"))
 
-    with pytest.raises(RegistryError, match=r"answered 413.*limits the length of requests"):
+    with pytest.raises(RegistryError, match=r"responded with 413.*limits the size of requests"):
         upload(repository)
 
     assert repository.store.chunks.size == MIB
@@ -217,7 +217,7 @@ def test_upload_fails_after_three_lost_sessions(server: RegistryServer, registry
     client = Registry(registry._session, server.url, retries=patient, chunks=ChunkSize(2 * MIB))
     server.fail("PATCH", "/blobs/uploads/", lambda answer: _lose_every_second_chunk(server, answer))
 
-    with pytest.raises(RegistryError, match="answered 404"):
+    with pytest.raises(RegistryError, match="responded with 404"):
         upload(Repository(client, "team/app"))
 
     assert methods(server).count("POST") == 3
@@ -235,7 +235,7 @@ def test_retries_are_recorded_with_blob_and_reason(server: RegistryServer, repos
 
     (entry,) = repository.store.retries.account
     assert entry["what"] == f"blob {BLOB.digest} to team/app"
-    assert "answered 503" in entry["why"]
+    assert "responded with 503" in entry["why"]
     assert entry["times"] == 2
 
 
@@ -318,5 +318,5 @@ def test_download_resumes_after_reset(server: RegistryServer, repository: Reposi
 def test_download_rejects_other_range_than_requested(server: RegistryServer, repository: Repository) -> None:
     server.fail("GET", "/blobs/", Answer(206, {"Content-Range": f"bytes 0-99/{len(LARGE)}"}, LARGE[:100]))
 
-    with pytest.raises(RegistryError, match="another part than was asked for"):
+    with pytest.raises(RegistryError, match="another range than requested"):
         read_blob(repository, BLOB, 50)

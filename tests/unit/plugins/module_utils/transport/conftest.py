@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of the way to the cluster share: certificates, a server that plays the API server, sessions."""
+"""Fixtures for tests of connections to a cluster: certificates, a server in the role of the API server, sessions."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 import requests
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import Cluster, connect
+from kubernetes.config import incluster_config
 from unit.plugins.module_utils.transport.servers import Proxy, Server
 
 _EXTENSIONS = """
@@ -47,15 +48,15 @@ authorityKeyIdentifier = keyid
 
 @dataclass(frozen=True)
 class Certificates:
-    """PEM files; each NAME.crt has its NAME.key beside it.
+    """PEM files; each NAME.crt has a NAME.key in the same folder.
 
     Attributes:
-        ca: The cluster's authority.
-        server: The API server's, for its address.
-        nameless: The API server's, for the name api.example.com only.
-        client: Of the user alice.
+        ca: The authority of the cluster.
+        server: The certificate of the API server, for its address.
+        nameless: A certificate of the API server for the name api.example.com only.
+        client: The certificate of the user alice.
         lax_ca: An authority without the key usage extension.
-        lax_server: What it signed for the API server's address.
+        lax_server: A certificate of ``lax_ca`` for the address of the API server.
     """
 
     ca: Path
@@ -66,7 +67,7 @@ class Certificates:
     lax_server: Path
 
     def tls(self, server: Path) -> ssl.SSLContext:
-        """What a server with this certificate needs; it asks for a client's certificate and takes none too."""
+        """Return the TLS context of a server with this certificate. Client certificates are optional."""
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(server, server.with_suffix(".key"))
         context.load_verify_locations(self.ca)
@@ -105,7 +106,7 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty home, and an environment that names no cluster."""
+    """An empty home folder, and an environment without a cluster."""
     for name in list(os.environ):
         if name.startswith(("K8S_AUTH_", "KUBE")) or name.lower().endswith("_proxy") or name == "REQUESTS_CA_BUNDLE":
             monkeypatch.delenv(name)
@@ -132,7 +133,7 @@ def start(certificates: Certificates) -> Iterator[Start]:
 
 @pytest.fixture
 def api_server(start: Start) -> Server:
-    """An API server that says ``ok`` to everything until a test has it say something else."""
+    """An API server that responds ``ok`` to all requests until a test sets other responses."""
     return start()
 
 
@@ -146,7 +147,7 @@ def proxy() -> Iterator[Proxy]:
 
 @pytest.fixture
 def options(api_server: Server, certificates: Certificates) -> dict[str, Any]:
-    """A module's options that are enough to reach the API server."""
+    """Options of a module that are sufficient to connect to the API server."""
     return {"host": api_server.url, "api_key": "canary-token", "ca_cert": str(certificates.ca)}
 
 
@@ -155,7 +156,7 @@ Connect = Callable[..., Cluster]
 
 @pytest.fixture
 def cluster_of() -> Iterator[Connect]:
-    """Connects to the cluster that options mean, and closes the connections after the test."""
+    """Connects to the cluster of options, and closes the connections after the test."""
     clusters: list[Cluster] = []
 
     def run(options: dict[str, Any], **adapter_options: Any) -> Cluster:
@@ -172,7 +173,7 @@ Ask = Callable[..., requests.Response]
 
 @pytest.fixture
 def ask(cluster_of: Connect) -> Ask:
-    """Asks the cluster that options mean for its version."""
+    """Requests the version of the cluster of options."""
 
     def run(options: dict[str, Any], session: requests.Session | None = None) -> requests.Response:
         adapter = cluster_of(options).adapter
@@ -185,7 +186,7 @@ def ask(cluster_of: Connect) -> Ask:
 
 @pytest.fixture
 def session(cluster_of: Connect, options: dict[str, Any]) -> Iterator[requests.Session]:
-    """A session for which http://registry.k8scr is the registry in the Pod k8scr/k8scr-0."""
+    """A session on which http://registry.k8scr is the registry in the Pod k8scr/k8scr-0."""
     with requests.Session() as used:
         used.mount("http://registry.k8scr/", PodProxyAdapter(cluster_of(options).adapter, "k8scr", "k8scr-0", 5000))
         yield used
@@ -200,7 +201,7 @@ Kubeconfig = Callable[..., dict[str, Any]]
 
 @pytest.fixture
 def kubeconfig(api_server: Server, certificates: Certificates) -> Kubeconfig:
-    """Makes a kubeconfig's content for a user; what is given beside goes into its cluster."""
+    """Makes the content of a kubeconfig for a user; keyword arguments are fields of its cluster."""
 
     def make(user: dict[str, Any], name: str = "test", **cluster: Any) -> dict[str, Any]:
         reached = {"server": api_server.url, "certificate-authority": str(certificates.ca), **cluster}
@@ -214,3 +215,18 @@ def kubeconfig(api_server: Server, certificates: Certificates) -> Kubeconfig:
         }
 
     return make
+
+
+@pytest.fixture
+def service_account(
+    api_server: Server, certificates: Certificates, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Path:
+    """The token file of a service account, in an environment as in a Pod."""
+    token = home / "token"
+    token.write_text("first", encoding="utf-8")
+    host, port = api_server.server_address[:2]
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", str(host))
+    monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+    monkeypatch.setattr(incluster_config, "SERVICE_TOKEN_FILENAME", str(token))
+    monkeypatch.setattr(incluster_config, "SERVICE_CERT_FILENAME", str(certificates.ca))
+    return token

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Real servers on loopback, whose every answer a test dictates."""
+"""Servers on the loopback interface with responses that a test sets."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _REGISTRY_PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>blobs/uploads|blob
 
 @dataclass(frozen=True)
 class Request:
-    """A request as it came over the wire.
+    """A request as the server received it.
 
     Attributes:
         target: Path and query, byte for byte.
-        client: The common name of the client's certificate, where it showed one.
+        client: The common name of the client's certificate; None without one.
     """
 
     method: str
@@ -49,7 +49,7 @@ class Request:
 
 
 def answer(status: int, headers: Headers | None = None, body: bytes = b"") -> bytes:
-    """An answer's bytes; without a ``Content-Length`` among the headers the true one is added."""
+    """Return the bytes of a response; a missing ``Content-Length`` is added."""
     given = {"Content-Length": str(len(body)), **(headers or {})}
     lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'Odd')}"]
     lines += [f"{name}: {value}" for name, value in given.items()]
@@ -57,14 +57,14 @@ def answer(status: int, headers: Headers | None = None, body: bytes = b"") -> by
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """An HTTP/1.1 server, with TLS when it is given a context.
+    """An HTTP/1.1 server, with TLS if it has a context.
 
     Attributes:
-        requests: What was asked, in order.
-        answers: What it says, in order; the last one is said again and again. A function is asked for the bytes.
-        reads_bodies: Whether it waits for a request's body before it answers and closes.
-        closes_after_answer: Whether it closes the connection after each answer.
-        connections: How many connections were made.
+        requests: The requests, in order.
+        answers: The responses, in order; the last one is repeated. A function returns the bytes for a request.
+        reads_bodies: Whether it reads the body of a request before it responds and closes.
+        closes_after_answer: Whether it closes the connection after each response.
+        connections: Number of connections.
     """
 
     allow_reuse_address = True
@@ -92,7 +92,7 @@ class Server(socketserver.ThreadingTCPServer):
         return f"{'https' if self.tls else 'http'}://{self.address}"
 
     def reply(self, *answers: bytes | Callable[[Request], bytes]) -> None:
-        """Answer so from now on."""
+        """Set the responses."""
         self.answers = list(answers)
 
     def next_answer(self, request: Request) -> bytes:
@@ -105,7 +105,7 @@ class Server(socketserver.ThreadingTCPServer):
         self.server_close()
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Clients that break off are what the tests are about."""
+        """Ignore interrupted connections, which tests cause on purpose."""
 
 
 class _Connection(socketserver.BaseRequestHandler):
@@ -117,7 +117,7 @@ class _Connection(socketserver.BaseRequestHandler):
         line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = None
         if self.server.tls:
-            # The handshake is this thread's, so that one client that fails it stops nobody.
+            # The handshake runs in this thread, so that its failure does not block other clients.
             line = self.server.tls.wrap_socket(line, server_side=True)
             shown: Any = line.getpeercert() or {}
             client = next((pair[0][1] for pair in shown.get("subject", ()) if pair[0][0] == "commonName"), None)
@@ -127,7 +127,7 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def _answer(self, line: socket.socket, stream: io.BufferedReader, client: str | None) -> bool:
         if stream.peek(1)[:1] == b"\x16":
-            line.sendall(answer(400, body=b"this is TLS, which is not spoken here"))
+            line.sendall(answer(400, body=b"this server does not speak TLS"))
             return False
         first = stream.readline().decode("latin-1").split()
         if len(first) != 3:
@@ -138,7 +138,7 @@ class _Connection(socketserver.BaseRequestHandler):
         self.server.requests.append(request)
         line.sendall(self.server.next_answer(request))
         if not self.server.reads_bodies:
-            # As Go's server does: say all, read no more, and break off a moment later.
+            # Go's server does this: it sends the response, reads no more, and closes the connection afterwards.
             time.sleep(0.2)
             return False
         return True
@@ -156,11 +156,11 @@ def _body(stream: io.BufferedReader, headers: http.client.HTTPMessage) -> bytes:
 
 
 class _AnyProxy(socketserver.ThreadingTCPServer):
-    """What proxies of both kinds are.
+    """The base of both proxies.
 
     Attributes:
-        asked: Where each connection was to lead, as it was said.
-        refusal: The status it refuses with, or None.
+        asked: The target of each connection, as the client sent it.
+        refusal: The status of its error responses; None for none.
     """
 
     allow_reuse_address = True
@@ -186,7 +186,7 @@ class _AnyProxy(socketserver.ThreadingTCPServer):
 
 
 class Proxy(_AnyProxy):
-    """A proxy that connects to wherever it is asked (CONNECT), and passes on what else it is asked to a server.
+    """A proxy with tunnels to any address (CONNECT) and a fixed response to other requests.
 
     Attributes:
         headers: The headers of every request.
@@ -223,7 +223,7 @@ class _Tunnel(socketserver.StreamRequestHandler):
 
 
 class SocksProxy(_AnyProxy):
-    """A proxy that speaks SOCKS 5 (RFC 1928), refuses by the replies of its section 6, and asks nobody who they are."""
+    """A SOCKS 5 proxy without authentication, with the error replies of RFC 1928, section 6."""
 
     def __init__(self) -> None:
         super().__init__(_SocksTunnel)
@@ -259,9 +259,9 @@ def _pump(one: socket.socket, other: socket.socket) -> None:
 
 
 class Registry:
-    """An API server with a registry in the Pod that every proxy request reaches; the registry keeps all in memory.
+    """An API server with a registry in the Pod of all proxy requests; the registry stores its content in memory.
 
-    It rewrites the registry's Locations as an API server does, and its lists have one tag a page.
+    It rewrites the registry's Locations as an API server does. The registry's lists have one tag per page.
     """
 
     def __init__(self) -> None:

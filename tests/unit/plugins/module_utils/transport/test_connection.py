@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The connection to the API server: whom we trust, which way we take, and what is said when it fails."""
+"""The connection to the API server: trust, environment, addresses and errors."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def warnings_of_ansible() -> list[str]:
     return [str(warning) for warning in get_warning_messages()]
 
 
-def test_a_server_whose_authority_is_not_ours_is_not_trusted(
+def test_certificate_of_unknown_authority_is_not_trusted(
     ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
 ) -> None:
     impostor = start(certificates.lax_server)
@@ -43,21 +43,21 @@ def test_a_server_whose_authority_is_not_ours_is_not_trusted(
     assert impostor.requests == []
 
 
-def test_without_an_authority_of_its_own_the_systems_are_trusted(ask: Ask, options: dict[str, Any]) -> None:
+def test_system_authorities_are_trusted_without_ca_cert(ask: Ask, options: dict[str, Any]) -> None:
     del options["ca_cert"]
 
     with pytest.raises(ClusterError, match="is not trusted"):
         ask(options)
 
 
-def test_a_certificate_for_another_name_is_not_trusted(
+def test_certificate_for_other_name_is_not_trusted(
     ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
 ) -> None:
     with pytest.raises(ClusterError, match=r"is not trusted: .*tls_server_name"):
         ask({**options, "host": start(certificates.nameless).url})
 
 
-def test_the_name_in_the_certificate_may_be_given(
+def test_certificate_for_tls_server_name_is_trusted(
     ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
 ) -> None:
     server = start(certificates.nameless)
@@ -67,7 +67,7 @@ def test_the_name_in_the_certificate_may_be_given(
     assert response.text == "ok"
 
 
-def test_a_kubeconfig_may_give_the_name_in_the_certificate(
+def test_tls_server_name_is_read_from_kubeconfig(
     ask: Ask, start: Start, certificates: Certificates, kubeconfig: Kubeconfig
 ) -> None:
     server = start(certificates.nameless)
@@ -76,7 +76,7 @@ def test_a_kubeconfig_may_give_the_name_in_the_certificate(
     assert ask({"kubeconfig": content}).text == "ok"
 
 
-def test_a_kubeconfig_may_hold_the_authority_itself(
+def test_authority_is_read_from_content_of_kubeconfig(
     ask: Ask, certificates: Certificates, kubeconfig: Kubeconfig
 ) -> None:
     content = kubeconfig({"token": "t"})
@@ -87,7 +87,7 @@ def test_a_kubeconfig_may_hold_the_authority_itself(
     assert ask({"kubeconfig": content}).text == "ok"
 
 
-def test_an_authority_that_only_a_strict_verifier_refuses_is_trusted(
+def test_authority_without_key_usage_is_trusted(
     ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
 ) -> None:
     server = start(certificates.lax_server)
@@ -95,14 +95,14 @@ def test_an_authority_that_only_a_strict_verifier_refuses_is_trusted(
     assert ask({**options, "host": server.url, "ca_cert": str(certificates.lax_ca)}).text == "ok"
 
 
-def test_a_certificate_that_is_trusted_itself_needs_no_authority(
+def test_certificate_in_ca_cert_needs_no_authority(
     ask: Ask, certificates: Certificates, options: dict[str, Any]
 ) -> None:
     assert ask({**options, "ca_cert": str(certificates.server)}).text == "ok"
 
 
 @pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), ("no PEM", "cannot be read as PEM")])
-def test_an_authority_that_cannot_be_read_is_named(
+def test_error_names_unreadable_ca_file(
     ask: Ask, options: dict[str, Any], home: Path, content: str | None, said: str
 ) -> None:
     path = home / "ca.pem"
@@ -113,7 +113,7 @@ def test_an_authority_that_cannot_be_read_is_named(
         ask({**options, "ca_cert": str(path)})
 
 
-def test_a_certificate_that_shall_not_be_checked_is_not(
+def test_certificate_is_not_verified_without_validate_certs(
     ask: Ask, start: Start, certificates: Certificates, options: dict[str, Any]
 ) -> None:
     server = start(certificates.lax_server)
@@ -121,7 +121,7 @@ def test_a_certificate_that_shall_not_be_checked_is_not(
     assert ask({**options, "host": server.url, "validate_certs": False}).text == "ok"
 
 
-def test_that_the_certificate_is_not_checked_is_warned_about_once(
+def test_disabled_verification_causes_one_warning(
     cluster_of: Connect, api_server: Server, options: dict[str, Any]
 ) -> None:
     api_server.reply(answer(200, {"Connection": "close"}))
@@ -134,7 +134,7 @@ def test_that_the_certificate_is_not_checked_is_warned_about_once(
     assert "is not checked" in warning
 
 
-def test_a_kubeconfig_may_say_that_the_certificate_is_not_checked(
+def test_verification_is_disabled_by_kubeconfig(
     cluster_of: Connect, start: Start, certificates: Certificates, kubeconfig: Kubeconfig
 ) -> None:
     server = start(certificates.lax_server)
@@ -147,7 +147,7 @@ def test_a_kubeconfig_may_say_that_the_certificate_is_not_checked(
 
 @pytest.fixture
 def hostile_environment(home: Path, monkeypatch: pytest.MonkeyPatch, api_server: Server) -> None:
-    """An environment that tells every client of requests to go elsewhere, as someone else, trusting nobody."""
+    """An environment that sets other proxies, credentials and authorities for all clients of requests."""
     (home / ".netrc").write_text("machine 127.0.0.1 login canary password canary\n", encoding="utf-8")
     (home / ".netrc").chmod(0o600)
     (home / "empty.pem").write_text("", encoding="utf-8")
@@ -158,7 +158,7 @@ def hostile_environment(home: Path, monkeypatch: pytest.MonkeyPatch, api_server:
 
 
 @pytest.mark.usefixtures("hostile_environment")
-def test_the_environment_has_no_say(ask: Ask, api_server: Server, options: dict[str, Any]) -> None:
+def test_environment_is_ignored(ask: Ask, api_server: Server, options: dict[str, Any]) -> None:
     response = ask(options)
 
     assert response.text == "ok"
@@ -166,14 +166,14 @@ def test_the_environment_has_no_say(ask: Ask, api_server: Server, options: dict[
 
 
 @pytest.mark.usefixtures("hostile_environment")
-def test_the_environment_has_no_say_over_a_kubeconfig(ask: Ask, api_server: Server, kubeconfig: Kubeconfig) -> None:
+def test_environment_is_ignored_with_kubeconfig(ask: Ask, api_server: Server, kubeconfig: Kubeconfig) -> None:
     ask({"kubeconfig": kubeconfig({"token": "from-kubeconfig"})})
 
     assert api_server.requests[0].credentials == "Bearer from-kubeconfig"
 
 
 @pytest.mark.usefixtures("hostile_environment")
-def test_the_environment_has_no_say_over_the_official_client(
+def test_environment_is_ignored_by_official_client(
     cluster_of: Connect, api_server: Server, options: dict[str, Any]
 ) -> None:
     client = cluster_of(options).api_client()
@@ -183,7 +183,7 @@ def test_the_environment_has_no_say_over_the_official_client(
     assert api_server.requests[0].credentials == "Bearer canary-token"
 
 
-def test_a_session_has_no_say_over_the_certificate_and_the_way(ask: Ask, options: dict[str, Any]) -> None:
+def test_tls_and_proxy_settings_of_session_are_ignored(ask: Ask, options: dict[str, Any]) -> None:
     session = requests.Session()
     session.proxies["https"] = "http://127.0.0.1:1"
     session.verify = "/nowhere.pem"
@@ -201,7 +201,7 @@ def test_a_session_has_no_say_over_the_certificate_and_the_way(ask: Ask, options
         ("https://rancher.example.com/k8s/clusters/c-1/", "https://rancher.example.com:443/k8s/clusters/c-1"),
     ],
 )
-def test_an_address_has_one_form(host: str, base: str) -> None:
+def test_base_url_is_normalized(host: str, base: str) -> None:
     assert connection.base_url(host) == base
 
 
@@ -209,14 +209,14 @@ def test_an_address_has_one_form(host: str, base: str) -> None:
     "host",
     ["api.example.com:6443", "ftp://api", "https://", "https://a:b", "https://me:canary@api", "https://a/?b", "[://"],
 )
-def test_an_address_that_no_api_server_has_is_refused(host: str) -> None:
+def test_invalid_host_is_rejected(host: str) -> None:
     with pytest.raises(ClusterError, match="the host of the API server") as caught:
         connection.base_url(host)
 
     assert "canary" not in str(caught.value)
 
 
-def test_a_server_that_is_not_there_is_said(ask: Ask, options: dict[str, Any]) -> None:
+def test_error_names_server_that_refuses_connection(ask: Ask, options: dict[str, Any]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
 
@@ -226,7 +226,7 @@ def test_a_server_that_is_not_there_is_said(ask: Ask, options: dict[str, Any]) -
         ask({**options, "host": f"https://127.0.0.1:{port}"})
 
 
-def test_a_name_that_cannot_be_resolved_is_said(
+def test_error_names_host_that_cannot_be_resolved(
     ask: Ask, options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def unknown(*_arguments: object, **_options: object) -> None:
@@ -238,28 +238,28 @@ def test_a_name_that_cannot_be_resolved_is_said(
         ask({**options, "host": "https://nowhere.invalid"})
 
 
-def test_a_server_that_does_not_let_in_is_given_up(cluster_of: Connect, options: dict[str, Any]) -> None:
-    with socket.create_server(("127.0.0.1", 0), backlog=1) as deaf:
-        adapter = cluster_of({**options, "host": f"https://127.0.0.1:{deaf.getsockname()[1]}"}).adapter
+def test_unresponsive_server_times_out(cluster_of: Connect, options: dict[str, Any]) -> None:
+    with socket.create_server(("127.0.0.1", 0), backlog=1) as unresponsive:
+        adapter = cluster_of({**options, "host": f"https://127.0.0.1:{unresponsive.getsockname()[1]}"}).adapter
 
-        with pytest.raises(ClusterError, match=r"did not answer in time|fell silent"):
+        with pytest.raises(ClusterError, match=r"timed out"):
             adapter.open("GET", f"{adapter.base_url}/", timeout=(0.1, 0.1))
 
 
-def test_a_server_that_speaks_no_tls_is_said_to_speak_none(ask: Ask, start: Start, options: dict[str, Any]) -> None:
+def test_error_names_server_without_tls(ask: Ask, start: Start, options: dict[str, Any]) -> None:
     server = start(None)
 
     with pytest.raises(ClusterError, match="does not speak TLS"):
         ask({**options, "host": server.url.replace("http:", "https:")})
 
 
-def test_a_connection_that_is_closed_without_an_answer_is_lost(
+def test_connection_closed_without_response_raises_connection_lost_error(
     ask: Ask, api_server: Server, options: dict[str, Any]
 ) -> None:
     api_server.closes_after_answer = True
     api_server.reply(b"")
 
-    with pytest.raises(ConnectionLostError, match="was cut: closed without an answer"):
+    with pytest.raises(ConnectionLostError, match="was interrupted: closed without a response"):
         ask(options)
 
 
@@ -267,17 +267,17 @@ def test_a_connection_that_is_closed_without_an_answer_is_lost(
     "beginning",
     [b"HTT", b"HTTP/1.1 202", b"HTTP/1.1 202 Acc", b"HTTP/1.1 202 Accepted\r\nLoca", b"HTTP/1.1 202 OK\r\n"],
 )
-def test_an_answer_that_is_cut_in_its_header_is_none(
+def test_incomplete_header_raises_connection_lost_error(
     ask: Ask, api_server: Server, options: dict[str, Any], beginning: bytes
 ) -> None:
     api_server.closes_after_answer = True
     api_server.reply(beginning)
 
-    with pytest.raises(ConnectionLostError, match="was cut: closed in the middle of an answer"):
+    with pytest.raises(ConnectionLostError, match="was interrupted: closed during a response"):
         ask(options)
 
 
-def test_several_requests_share_a_connection(cluster_of: Connect, api_server: Server, options: dict[str, Any]) -> None:
+def test_requests_share_connection(cluster_of: Connect, api_server: Server, options: dict[str, Any]) -> None:
     adapter = cluster_of(options).adapter
 
     for _number in range(3):
@@ -286,7 +286,7 @@ def test_several_requests_share_a_connection(cluster_of: Connect, api_server: Se
     assert api_server.connections == 1
 
 
-def test_nothing_secret_is_logged_by_the_libraries(
+def test_libraries_log_no_secret(
     ask: Ask, options: dict[str, Any], api_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
     api_server.reply(answer(202, {"Location": "/x?_state=canary"}))

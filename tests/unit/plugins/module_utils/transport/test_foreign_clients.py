@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Clients that others wrote, unchanged, on the road to the Pod."""
+"""Third-party clients, unchanged, over the Pod proxy."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ def registry(api_server: Server) -> Registry:
 
 
 @pytest.fixture
-def road(cluster_of: Connect, options: dict[str, Any]) -> PodProxyAdapter:
-    """The road to the registry."""
+def adapter(cluster_of: Connect, options: dict[str, Any]) -> PodProxyAdapter:
+    """The adapter for the registry."""
     return PodProxyAdapter(cluster_of(options).adapter, "k8scr", "k8scr-0", 5000)
 
 
 @pytest.fixture
-def dxf(road: PodProxyAdapter) -> Iterator[Any]:
+def dxf(adapter: PodProxyAdapter) -> Iterator[Any]:
     """A client of python-dxf for the repository team/api."""
     with DXF("registry.k8scr", "team/api", insecure=True) as client:
-        client._sessions[0].mount("http://registry.k8scr/", road)
+        client._sessions[0].mount("http://registry.k8scr/", adapter)
         yield client
 
 
 @pytest.fixture
-def oras(road: PodProxyAdapter) -> Iterator[Any]:
+def oras(adapter: PodProxyAdapter) -> Iterator[Any]:
     """A client of oras."""
     client = OrasClient(hostname="registry.k8scr", insecure=True)
-    client.session.mount("http://registry.k8scr/", road)
+    client.session.mount("http://registry.k8scr/", adapter)
     yield client
     client.session.close()
 
@@ -71,7 +71,7 @@ def test_dxf_pushes_and_pulls(registry: Registry, dxf: Any, layer: Path) -> None
     assert b"".join(dxf.pull_blob(DIGEST)) == CONTENT
 
 
-def test_dxf_reads_lists_of_many_pages(registry: Registry, dxf: Any) -> None:
+def test_dxf_reads_list_of_several_pages(registry: Registry, dxf: Any) -> None:
     registry.manifests = dict.fromkeys(("1", "2", "3"), ("text/plain", b""))
 
     assert dxf.list_aliases() == ["1", "2", "3"]
@@ -87,7 +87,7 @@ def test_oras_pushes_and_pulls(registry: Registry, oras: Any, layer: Path, tmp_p
     assert Path(pulled).read_bytes() == CONTENT
 
 
-def test_oras_reads_lists_of_many_pages(registry: Registry, oras: Any) -> None:
+def test_oras_reads_list_of_several_pages(registry: Registry, oras: Any) -> None:
     registry.manifests = dict.fromkeys(("1", "2", "3"), ("text/plain", b""))
 
     assert oras.get_tags("registry.k8scr/team/api") == ["1", "2", "3"]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry that attacks: whatever it answers, no request leaves its Pod."""
+"""A hostile registry: no response leads to a request outside of its Pod."""
 
 from __future__ import annotations
 
@@ -66,30 +66,24 @@ ATTACKS = {
 
 
 @pytest.mark.parametrize("location", ATTACKS.values(), ids=ATTACKS)
-def test_a_location_that_leads_out_of_the_pod_is_not_followed(
-    session: requests.Session, api_server: Server, location: str
-) -> None:
+def test_location_outside_of_pod_is_rejected(session: requests.Session, api_server: Server, location: str) -> None:
     api_server.reply(answer(202, {"Location": location.format(host=api_server.address)}))
 
-    with pytest.raises(
-        RegistryError, match="the registry in Pod k8scr-0 answered with a Location that leads out of it"
-    ):
+    with pytest.raises(RegistryError, match="the registry in Pod k8scr-0 returned a Location outside of the Pod"):
         session.post(f"{URL}/v2/a/blobs/uploads/")
 
     assert len(api_server.requests) == 1
 
 
 LINK_ATTACKS = {name: attack.replace(PROXY, "") for name, attack in ATTACKS.items() if PROXY in attack}
-DOES_NOT_LEAD_OUT = {"another Pod", "a sibling of the prefix", "the prefix alone", "two addresses"}
+HARMLESS_IN_LINK = {"another Pod", "a sibling of the prefix", "the prefix alone", "two addresses"}
 
 
-@pytest.mark.parametrize("link", [attack for name, attack in LINK_ATTACKS.items() if name not in DOES_NOT_LEAD_OUT])
-def test_a_link_that_leads_out_of_the_pod_is_not_followed(
-    session: requests.Session, api_server: Server, link: str
-) -> None:
+@pytest.mark.parametrize("link", [attack for name, attack in LINK_ATTACKS.items() if name not in HARMLESS_IN_LINK])
+def test_link_outside_of_pod_is_rejected(session: requests.Session, api_server: Server, link: str) -> None:
     api_server.reply(answer(200, {"Link": f'<{link.format(host=api_server.address)}>; rel="next"'}, b"{}"))
 
-    with pytest.raises(RegistryError, match="answered with a Link that leads out of it"):
+    with pytest.raises(RegistryError, match="returned a Link outside of the Pod"):
         session.get(f"{URL}/v2/_catalog")
 
     assert len(api_server.requests) == 1
@@ -97,12 +91,12 @@ def test_a_link_that_leads_out_of_the_pod_is_not_followed(
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
-def test_no_redirect_of_any_kind_leads_to_the_clusters_secrets(
+def test_redirect_to_secrets_of_cluster_is_rejected(
     session: requests.Session, api_server: Server, method: str, code: int
 ) -> None:
     api_server.reply(answer(code, {"Location": "/api/v1/namespaces/default/secrets"}))
 
-    with pytest.raises(RegistryError, match="look at what runs in the Pod"):
+    with pytest.raises(RegistryError, match="check what runs in the Pod"):
         session.request(method, f"{URL}/v2/", allow_redirects=True)
 
     assert [request.target for request in api_server.requests] == [f"{PROXY}/v2/"]
@@ -116,19 +110,17 @@ def test_no_redirect_of_any_kind_leads_to_the_clusters_secrets(
         f"https://{{host}}{PROXY}{UPLOAD}?_state=a%2Fb%3D",
     ],
 )
-def test_a_location_in_the_pod_becomes_the_pods_own_address(
-    session: requests.Session, api_server: Server, location: str
-) -> None:
+def test_location_in_pod_is_translated(session: requests.Session, api_server: Server, location: str) -> None:
     api_server.reply(answer(202, {"Location": location.format(host=api_server.address)}), answer(201))
 
-    place = session.post(f"{URL}/v2/a/blobs/uploads/").headers["Location"]
-    session.put(place)
+    translated = session.post(f"{URL}/v2/a/blobs/uploads/").headers["Location"]
+    session.put(translated)
 
-    assert place == f"{URL}{UPLOAD}?_state=a%2Fb%3D"
+    assert translated == f"{URL}{UPLOAD}?_state=a%2Fb%3D"
     assert api_server.requests[1].target == f"{PROXY}{UPLOAD}?_state=a%2Fb%3D"
 
 
-def test_a_location_may_name_a_manifest(session: requests.Session, api_server: Server) -> None:
+def test_location_of_manifest_is_translated(session: requests.Session, api_server: Server) -> None:
     api_server.reply(answer(201, {"Location": f"{PROXY}/v2/team/api/manifests/sha256:ab"}))
 
     response = session.put(f"{URL}/v2/team/api/manifests/1", data=b"{}")
@@ -136,9 +128,7 @@ def test_a_location_may_name_a_manifest(session: requests.Session, api_server: S
     assert response.headers["Location"] == f"{URL}/v2/team/api/manifests/sha256:ab"
 
 
-def test_a_redirect_within_the_pod_is_followed_by_who_follows_redirects(
-    session: requests.Session, api_server: Server
-) -> None:
+def test_redirect_within_pod_is_followed(session: requests.Session, api_server: Server) -> None:
     api_server.reply(answer(307, {"Location": f"{PROXY}/v2/other"}), answer(200, body=b"there"))
 
     response = session.get(f"{URL}/v2/one")
@@ -147,7 +137,7 @@ def test_a_redirect_within_the_pod_is_followed_by_who_follows_redirects(
 
 
 @pytest.mark.parametrize("prefix", [f"/k8s/clusters/c-xyz{PROXY}", PROXY])
-def test_below_a_base_path_a_location_may_have_it_or_not(
+def test_location_is_translated_with_and_without_base_path(
     cluster_of: Connect, api_server: Server, options: dict[str, Any], prefix: str
 ) -> None:
     cluster = cluster_of({**options, "host": f"{api_server.url}/k8s/clusters/c-xyz"})
@@ -158,7 +148,7 @@ def test_below_a_base_path_a_location_may_have_it_or_not(
     assert session.post(f"{URL}/v2/a/blobs/uploads/").headers["Location"] == f"{URL}{UPLOAD}"
 
 
-def test_a_base_path_of_another_cluster_leads_out(
+def test_location_below_base_path_of_other_cluster_is_rejected(
     cluster_of: Connect, api_server: Server, options: dict[str, Any]
 ) -> None:
     cluster = cluster_of({**options, "host": f"{api_server.url}/k8s/clusters/c-xyz"})
@@ -166,12 +156,12 @@ def test_a_base_path_of_another_cluster_leads_out(
     session.mount(f"{URL}/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5000))
     api_server.reply(answer(202, {"Location": f"/k8s/clusters/c-other{PROXY}{UPLOAD}"}))
 
-    with pytest.raises(RegistryError, match="leads out"):
+    with pytest.raises(RegistryError, match="outside of the Pod"):
         session.post(f"{URL}/v2/a/blobs/uploads/")
 
 
-class Answering(requests.adapters.HTTPAdapter):
-    """Stands in for a server that no test can be: one at the port that its scheme has by itself."""
+class FixedResponse(requests.adapters.HTTPAdapter):
+    """Replaces a server on the default port of its scheme, which tests cannot use."""
 
     base_url = "https://api.example.com:443"
 
@@ -190,9 +180,9 @@ class Answering(requests.adapters.HTTPAdapter):
 
 
 @pytest.mark.parametrize("host", ["api.example.com", "API.example.com", "api.example.com:443"])
-def test_the_port_that_every_https_server_has_need_not_be_named(host: str) -> None:
+def test_location_without_default_port_is_translated(host: str) -> None:
     session = requests.Session()
-    server: Any = Answering(f"http://{host}{PROXY}{UPLOAD}")
+    server: Any = FixedResponse(f"http://{host}{PROXY}{UPLOAD}")
     session.mount(f"{URL}/", PodProxyAdapter(server, "k8scr", "k8scr-0", 5000))
 
     response = session.post(f"{URL}/v2/a/blobs/uploads/")
@@ -201,9 +191,7 @@ def test_the_port_that_every_https_server_has_need_not_be_named(host: str) -> No
 
 
 @pytest.mark.parametrize("link", ["/v2/_catalog?last=b&n=2", "http://{host}/v2/_catalog?last=b&n=2"])
-def test_a_link_to_the_next_page_leads_to_the_registry(
-    session: requests.Session, api_server: Server, link: str
-) -> None:
+def test_link_to_next_page_is_translated(session: requests.Session, api_server: Server, link: str) -> None:
     api_server.reply(answer(200, {"Link": f'<{link.format(host=api_server.address)}>; rel="next"'}, b"{}"))
 
     session.get(session.get(f"{URL}/v2/_catalog?n=2").links["next"]["url"])
@@ -211,7 +199,7 @@ def test_a_link_to_the_next_page_leads_to_the_registry(
     assert api_server.requests[1].target == f"{PROXY}/v2/_catalog?last=b&n=2"
 
 
-def test_links_of_other_kinds_are_left_out(session: requests.Session, api_server: Server) -> None:
+def test_links_of_other_kinds_are_removed(session: requests.Session, api_server: Server) -> None:
     link = '<https://evil.example.com/>; rel="preload", </v2/_catalog?last=b>; rel="next"'
     api_server.reply(answer(200, {"Link": link}, b"{}"))
 
@@ -223,7 +211,7 @@ def test_links_of_other_kinds_are_left_out(session: requests.Session, api_server
 @pytest.mark.parametrize(
     "path", ["/v2/../x", "/v2/%2e%2e/x", "/v2/a%2fb", "/v2/a\\b", "/v2//a", "/v2/%00", "/v2/%252e%252e/x", "x", ""]
 )
-def test_a_path_that_the_api_server_would_change_is_never_requested(
+def test_path_that_api_server_would_change_is_not_requested(
     session: requests.Session, api_server: Server, path: str
 ) -> None:
     request = requests.Request("GET", f"{URL}/v2/").prepare()
@@ -249,7 +237,7 @@ def test_a_path_that_the_api_server_would_change_is_never_requested(
         "http://[",
     ],
 )
-def test_the_credentials_stay_below_the_clusters_own_address(
+def test_credentials_are_not_sent_outside_of_base_url(
     cluster_of: Connect, api_server: Server, options: dict[str, Any], url: str
 ) -> None:
     adapter = cluster_of({**options, "host": f"{api_server.url}/k8s/clusters/c-1"}).adapter
@@ -260,9 +248,7 @@ def test_the_credentials_stay_below_the_clusters_own_address(
     assert api_server.requests == []
 
 
-def test_a_challenge_for_credentials_is_not_taken_up_nor_passed_on(
-    session: requests.Session, api_server: Server
-) -> None:
+def test_challenge_of_registry_is_removed(session: requests.Session, api_server: Server) -> None:
     challenge = 'Bearer realm="https://evil.example.com/token",service="registry"'
     api_server.reply(answer(401, {"WWW-Authenticate": challenge}, b'{"errors": [{"code": "UNAUTHORIZED"}]}'))
 
@@ -273,7 +259,7 @@ def test_a_challenge_for_credentials_is_not_taken_up_nor_passed_on(
 
 
 @pytest.mark.parametrize("code", [401, 403, 404, 500])
-def test_a_forged_refusal_of_the_api_server_is_an_error_and_nothing_more(
+def test_forged_status_of_api_server_only_raises_error(
     session: requests.Session, api_server: Server, code: int
 ) -> None:
     forged = (
@@ -290,7 +276,7 @@ def test_a_forged_refusal_of_the_api_server_is_an_error_and_nothing_more(
     assert len(api_server.requests) == 1
 
 
-def test_a_cookie_of_the_registry_is_not_sent_back(session: requests.Session, api_server: Server) -> None:
+def test_cookie_of_registry_is_not_sent_back(session: requests.Session, api_server: Server) -> None:
     api_server.reply(answer(200, {"Set-Cookie": "session=x; Path=/"}))
 
     session.get(f"{URL}/v2/")
@@ -299,11 +285,11 @@ def test_a_cookie_of_the_registry_is_not_sent_back(session: requests.Session, ap
     assert api_server.requests[1].headers["Cookie"] is None
 
 
-def test_the_road_to_one_registry_is_no_road_to_another_address(session: requests.Session) -> None:
+def test_adapter_is_not_used_for_other_hosts(session: requests.Session) -> None:
     assert not isinstance(session.get_adapter("http://registry.k8scr.evil.example.com/"), PodProxyAdapter)
 
 
-def test_no_secret_is_in_what_an_attacked_client_shows(session: requests.Session, api_server: Server) -> None:
+def test_error_about_hostile_location_has_no_secret(session: requests.Session, api_server: Server) -> None:
     api_server.reply(answer(202, {"Location": "/api/v1/namespaces/default/secrets?_state=canary"}))
 
     with pytest.raises(RegistryError) as caught:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Acting as another user, as the API server sees it."""
+"""User impersonation, as the API server receives it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ USER = {
 
 
 def impersonated(request: Request) -> list[tuple[str, str]]:
-    """Return the headers of a request that ask for impersonation."""
+    """Return the impersonation headers of a request."""
     return sorted((name, value) for name, value in request.headers.items() if name.startswith("Impersonate"))
 
 
@@ -51,13 +51,13 @@ def test_options_impersonate_user_and_groups(ask: Ask, api_server: Server, optio
     assert (headers["Impersonate-User"], headers.get_all("Impersonate-Group")) == ("bob", ["devs", "ops"])
 
 
-def test_kubeconfig_impersonates_as_its_user_says(ask: Ask, api_server: Server, kubeconfig: Kubeconfig) -> None:
+def test_user_of_kubeconfig_impersonates(ask: Ask, api_server: Server, kubeconfig: Kubeconfig) -> None:
     ask({"kubeconfig": kubeconfig(USER)})
 
     assert impersonated(api_server.requests[0]) == ALL
 
 
-def test_kubeconfig_impersonates_with_credential_plugin_as_well(
+def test_user_of_kubeconfig_impersonates_with_credential_plugin(
     ask: Ask, api_server: Server, kubeconfig: Kubeconfig, home: Path
 ) -> None:
     status = {"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": {"token": "t"}}
@@ -71,7 +71,7 @@ def test_kubeconfig_impersonates_with_credential_plugin_as_well(
     assert impersonated(api_server.requests[0]) == ALL
 
 
-def test_official_client_impersonates_as_kubeconfig_says(
+def test_official_client_impersonates_as_user_of_kubeconfig(
     cluster_of: Connect, api_server: Server, kubeconfig: Kubeconfig
 ) -> None:
     cluster = cluster_of({"kubeconfig": kubeconfig(USER)})
@@ -90,7 +90,7 @@ def test_official_client_impersonates_as_kubeconfig_says(
     ],
     ids=["user", "groups", "token"],
 )
-def test_option_replaces_its_field_of_kubeconfig_alone(
+def test_option_replaces_only_its_field_of_kubeconfig(
     ask: Ask, api_server: Server, kubeconfig: Kubeconfig, given: dict[str, Any], expected: list[tuple[str, str]]
 ) -> None:
     ask({"kubeconfig": kubeconfig({"token": "t", "as": "bob", "as-groups": ["devs"]}), **given})
@@ -108,14 +108,14 @@ def test_options_cannot_impersonate_groups_without_user(ask: Ask, options: dict[
     [
         ({"as-groups": ["devs"]}, "to impersonate are set without a user"),
         ({"as-uid": "1"}, "to impersonate are set without a user"),
-        ({"as": "bob\nX: y"}, "Impersonate-User has a line break"),
-        ({"as": ["bob"]}, "as or as-uid in the kubeconfig is not a name"),
-        ({"as": "bob", "as-groups": "devs"}, "as-groups in the kubeconfig does not hold lists"),
+        ({"as": "bob\nX: y"}, "Impersonate-User contains a line break"),
+        ({"as": ["bob"]}, "as or as-uid in the kubeconfig is not a string"),
+        ({"as": "bob", "as-groups": "devs"}, "as-groups in the kubeconfig is not a list"),
         ({"as": "bob", "as-user-extra": ["a"]}, "as-user-extra in the kubeconfig is not a dictionary of lists"),
-        ({"as": "bob", "as-user-extra": {"a": "b"}}, "as-user-extra in the kubeconfig does not hold lists"),
+        ({"as": "bob", "as-user-extra": {"a": "b"}}, "as-user-extra in the kubeconfig is not a dictionary of lists"),
     ],
 )
-def test_kubeconfig_with_unusable_impersonation_is_refused(
+def test_kubeconfig_with_invalid_impersonation_is_rejected(
     ask: Ask, api_server: Server, kubeconfig: Kubeconfig, user: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ClusterError, match=message):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Kubeconfigs that are given as text, or as files that a module cannot read."""
+"""Kubeconfigs as text, and files that a module cannot read."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_error_shows_path_that_does_not_exist(ask: Ask) -> None:
         ask({"kubeconfig": "/nowhere/config"})
 
 
-def test_vaulted_file_is_named_with_the_lookup_that_decrypts_it(ask: Ask, tmp_path: Path) -> None:
+def test_error_about_vaulted_file_advises_lookup(ask: Ask, tmp_path: Path) -> None:
     path = tmp_path / "config"
     path.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
 
@@ -65,7 +65,7 @@ def test_vaulted_file_is_named_with_the_lookup_that_decrypts_it(ask: Ask, tmp_pa
 
 
 @pytest.mark.parametrize("option", ["ca_cert", "client_cert", "client_key"])
-def test_vaulted_certificate_or_key_is_named(ask: Ask, options: dict[str, Any], tmp_path: Path, option: str) -> None:
+def test_error_names_vaulted_certificate_or_key(ask: Ask, options: dict[str, Any], tmp_path: Path, option: str) -> None:
     path = tmp_path / "file.pem"
     path.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
 
@@ -73,7 +73,7 @@ def test_vaulted_certificate_or_key_is_named(ask: Ask, options: dict[str, Any], 
         ask({**options, option: str(path)})
 
 
-def test_text_in_place_of_true_does_not_switch_verification_off(ask: Ask, kubeconfig: Kubeconfig) -> None:
+def test_quoted_false_does_not_disable_verification(ask: Ask, kubeconfig: Kubeconfig) -> None:
     untrusted = kubeconfig({"token": "t"}, **{"certificate-authority": None, "insecure-skip-tls-verify": "false"})
 
     with pytest.raises(ClusterError, match="is not trusted"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The secrets of a kubeconfig, and which of them Ansible may mask in results."""
+"""The secrets of a kubeconfig, and those that Ansible masks in results."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def kubeconfig(**user: Any) -> dict[str, Any]:
     return {"users": [{"name": "me", "user": user}]}
 
 
-def test_secrets_are_everything_private_of_users() -> None:
+def test_secrets_are_private_values_of_users() -> None:
     login = {"command": "login", "args": ["--token", "a-token"], "env": [{"name": "KEY", "value": "a-value"}]}
     provider = {"name": "oidc", "config": {"refresh-token": "a-refresh-token"}}
 
@@ -48,12 +48,12 @@ def test_arguments_of_plugin_and_short_secrets_mask_no_words_of_results() -> Non
         ("", False),
     ],
 )
-def test_content_of_kubeconfig_is_told_from_path(value: str, expected: bool) -> None:
+def test_content_of_kubeconfig_is_distinguished_from_path(value: str, expected: bool) -> None:
     assert is_content(value) is expected
 
 
 @pytest.mark.parametrize("value", [kubeconfig(), [kubeconfig()], "kind: Config\n", "QUJD" * 100])
-def test_nothing_is_shown_of_content(value: Any) -> None:
+def test_content_is_hidden(value: Any) -> None:
     assert shown_kubeconfig(value) == "********"
 
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The way to the API server through a proxy, HTTP or SOCKS, and past it."""
+"""Connections to the API server through an HTTP or SOCKS proxy, and without it."""
 
 from __future__ import annotations
 
@@ -31,20 +31,20 @@ def socks_proxy() -> Iterator[SocksProxy]:
     proxy.stop()
 
 
-def test_a_proxy_is_passed_through(ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy) -> None:
+def test_request_goes_through_proxy(ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy) -> None:
     response = ask({**options, "proxy": proxy.url})
 
     assert response.text == "ok"
     assert proxy.asked == [f"CONNECT {api_server.address} HTTP/1.1"]
 
 
-def test_a_kubeconfig_may_name_the_proxy(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
+def test_proxy_is_read_from_kubeconfig(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
     ask({"kubeconfig": kubeconfig({"token": "t"}, **{"proxy-url": proxy.url})})
 
     assert len(proxy.asked) == 1
 
 
-def test_the_proxy_option_comes_before_the_kubeconfigs(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
+def test_proxy_option_precedes_kubeconfig(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
     content = kubeconfig({"token": "t"}, **{"proxy-url": "http://127.0.0.1:1"})
 
     ask({"kubeconfig": content, "proxy": proxy.url})
@@ -52,7 +52,7 @@ def test_the_proxy_option_comes_before_the_kubeconfigs(ask: Ask, kubeconfig: Kub
     assert len(proxy.asked) == 1
 
 
-def test_the_proxy_gets_its_own_credentials_and_not_the_clusters(
+def test_proxy_receives_its_credentials_and_not_those_of_cluster(
     ask: Ask, options: dict[str, Any], proxy: Proxy
 ) -> None:
     headers = {"proxy_basic_auth": "me:secret", "user_agent": "k8scr"}
@@ -64,7 +64,7 @@ def test_the_proxy_gets_its_own_credentials_and_not_the_clusters(
     assert told["Authorization"] is None
 
 
-def test_the_server_does_not_get_the_proxys_credentials(
+def test_server_does_not_receive_credentials_of_proxy(
     ask: Ask, api_server: Server, options: dict[str, Any], proxy: Proxy
 ) -> None:
     ask({**options, "proxy": proxy.url, "proxy_headers": {"proxy_basic_auth": "me:secret"}})
@@ -72,16 +72,14 @@ def test_the_server_does_not_get_the_proxys_credentials(
     assert api_server.requests[0].headers["Proxy-Authorization"] is None
 
 
-def test_user_and_password_may_be_in_the_proxys_url(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
+def test_user_and_password_are_read_from_url_of_proxy(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
     ask({**options, "proxy": proxy.url.replace("//", "//me:p%40ss@")})
 
     assert proxy.headers[0]["Proxy-Authorization"] == basic("me", "p@ss")
 
 
 @pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "example.com, 127.0.0.0/8"])
-def test_a_host_may_be_reached_without_the_proxy(
-    ask: Ask, options: dict[str, Any], proxy: Proxy, no_proxy: str
-) -> None:
+def test_no_proxy_host_is_reached_without_proxy(ask: Ask, options: dict[str, Any], proxy: Proxy, no_proxy: str) -> None:
     ask({**options, "proxy": proxy.url, "no_proxy": no_proxy})
 
     assert proxy.asked == []
@@ -102,11 +100,11 @@ def test_a_host_may_be_reached_without_the_proxy(
         (None, False),
     ],
 )
-def test_no_proxy_names_hosts_and_domains(no_proxy: str | None, past: bool) -> None:
+def test_no_proxy_matches_hosts_and_domains(no_proxy: str | None, past: bool) -> None:
     assert connection.goes_past_proxy("https://api.example.com:6443/k8s", no_proxy) is past
 
 
-def test_a_server_without_tls_is_asked_of_the_proxy_by_its_own_address(
+def test_request_to_proxy_has_absolute_url_without_tls(
     ask: Ask, start: Start, options: dict[str, Any], proxy: Proxy
 ) -> None:
     server = start(None)
@@ -116,17 +114,17 @@ def test_a_server_without_tls_is_asked_of_the_proxy_by_its_own_address(
     assert proxy.asked == [f"GET {server.url}/version HTTP/1.1"]
 
 
-def test_a_proxy_that_refuses_is_said_without_its_password(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
+def test_error_of_proxy_hides_password(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
     proxy.refusal = 407
 
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*407") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: .*407") as caught:
         ask({**options, "proxy": proxy.url.replace("//", "//me:canary@")})
 
     assert "canary" not in str(caught.value)
 
 
 def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, options: dict[str, Any]) -> None:
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: connection refused") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: connection refused") as caught:
         ask({**options, "proxy": "http://me:canary@127.0.0.1:1"})
 
     assert "canary" not in str(caught.value)
@@ -134,12 +132,12 @@ def test_a_proxy_that_is_not_there_is_said_without_its_password(ask: Ask, option
 
 @pytest.mark.parametrize("proxy_url", ["ftp://proxy", "proxy.example.com:3128", "http://"])
 def test_a_proxy_that_is_no_url_is_refused(ask: Ask, options: dict[str, Any], proxy_url: str) -> None:
-    with pytest.raises(ClusterError, match="the proxy is not a URL of an HTTP or SOCKS proxy"):
+    with pytest.raises(ClusterError, match="the proxy is not the URL of an HTTP or SOCKS proxy"):
         ask({**options, "proxy": proxy_url})
 
 
 @pytest.mark.parametrize("scheme", ["socks5", "socks5h"])
-def test_a_socks_proxy_is_passed_through(
+def test_request_goes_through_socks_proxy(
     ask: Ask, api_server: Server, options: dict[str, Any], socks_proxy: SocksProxy, scheme: str
 ) -> None:
     response = ask({**options, "proxy": f"{scheme}://{socks_proxy.address}"})
@@ -148,17 +146,17 @@ def test_a_socks_proxy_is_passed_through(
     assert socks_proxy.asked == [api_server.address]
 
 
-def test_a_socks_proxy_that_refuses_is_said(ask: Ask, options: dict[str, Any], socks_proxy: SocksProxy) -> None:
+def test_error_of_socks_proxy_hides_password(ask: Ask, options: dict[str, Any], socks_proxy: SocksProxy) -> None:
     socks_proxy.refusal = 2
 
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: .*not allowed") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: .*not allowed") as caught:
         ask({**options, "proxy": f"socks5://me:canary@{socks_proxy.address}"})
 
     assert "canary" not in str(caught.value)
 
 
 def test_a_socks_proxy_that_is_not_there_is_said(ask: Ask, options: dict[str, Any]) -> None:
-    with pytest.raises(UnreachableError, match=r"the proxy in front of .* refused: connection refused") as caught:
+    with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: connection refused") as caught:
         ask({**options, "proxy": "socks5://me:canary@127.0.0.1:1"})
 
     assert "canary" not in str(caught.value)

@@ -45,7 +45,7 @@ def secret(path: str) -> bytes:
 
 
 def refusal(code: int, message: str) -> bytes:
-    """Return a response with which the API server itself refuses."""
+    """Return an error response of the API server."""
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
     return answer(code, {"Content-Type": "application/json"}, json.dumps(status).encode())
 
@@ -87,7 +87,7 @@ Open = Callable[..., requests.Session]
 
 @pytest.fixture
 def open_session(cluster_of: Connect, options: dict[str, Any]) -> Iterator[Open]:
-    """Opens sessions to the registry in a Pod: as pushes do, as the module that waits does, or as pulls do."""
+    """Opens sessions to the registry in a Pod as k8scr_push, k8scr_wait or k8scr_pull does."""
     with ExitStack() as opened:
 
         def run(use: str = "push", pod: str = "k8scr-0") -> requests.Session:
@@ -131,7 +131,7 @@ def test_waiting_client_reads_secret_where_registry_serves_nothing_at_root(
     assert registry.requested()[-2:] == [f"GET {SECRET}", f"{method} /{PATH}/v2/a/manifests/1"]
 
 
-def test_registry_of_classic_pod_is_asked_without_a_look_at_any_secret(api_server: Server, open_session: Open) -> None:
+def test_writer_reads_no_secret_for_pod_without_ordinal(api_server: Server, open_session: Open) -> None:
     open_session(pod="k8scr").get(f"{URL}/v2/")
 
     assert [request.target for request in api_server.requests] == ["/api/v1/namespaces/k8scr/pods/k8scr:5000/proxy/v2/"]
@@ -174,15 +174,15 @@ def test_secret_without_usable_path_is_refused(
 ) -> None:
     registry.secret = response
 
-    with pytest.raises(ApiServerError, match="the Secret k8scr-write in namespace k8scr holds no usable write path"):
+    with pytest.raises(ApiServerError, match="the Secret k8scr-write in namespace k8scr contains no valid write path"):
         open_session().get(f"{URL}/v2/")
 
 
 @pytest.mark.parametrize("use", ["push", "wait", "pull"])
-def test_missing_route_of_registry_is_returned_as_it_is(
+def test_response_for_missing_route_of_registry_is_unchanged(
     registry: RegistryBelowPath, api_server: Server, open_session: Open, use: str
 ) -> None:
-    # As distribution answers a request for referrers.
+    # Distribution responds like this to a request for referrers.
     base = f"/{PATH}" if use == "push" else ""
     api_server.reply(
         lambda request: (
@@ -206,14 +206,14 @@ def test_missing_route_of_registry_is_returned_as_it_is(
 def test_pull_from_write_port_names_read_only_port_and_reads_no_secret(
     registry: RegistryBelowPath, open_session: Open
 ) -> None:
-    with pytest.raises(RegistryError, match="serves no registry at the root of this port") as caught:
+    with pytest.raises(RegistryError, match="does not serve a registry at the root of this port") as caught:
         open_session("pull").get(f"{URL}/v2/a/manifests/1")
 
     assert "use the registry's read-only port (registry_port, 5001" in str(caught.value)
     assert not [request for request in registry.requested() if SECRET in request]
 
 
-def test_not_found_of_foreign_registry_is_returned_as_it_is(api_server: Server, open_session: Open) -> None:
+def test_not_found_of_foreign_registry_is_unchanged(api_server: Server, open_session: Open) -> None:
     missing = answer(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
     api_server.reply(lambda request: refusal(403, "no") if request.target == SECRET else missing)
 
@@ -300,7 +300,7 @@ def test_path_is_removed_from_header_of_response(registry: RegistryBelowPath, op
 def test_location_outside_of_path_is_rejected(registry: RegistryBelowPath, open_session: Open, location: str) -> None:
     registry.served = answer(202, {"Location": location})
 
-    with pytest.raises(RegistryError, match="leads out of it"):
+    with pytest.raises(RegistryError, match="outside of the Pod"):
         open_session().post(f"{URL}/v2/a/blobs/uploads/")
 
 
@@ -317,8 +317,8 @@ def _failures() -> dict[str, bytes]:
         "a reason": f"HTTP/1.1 404 no {PATH}\r\nContent-Length: 0\r\n\r\n".encode(),
         "something else": answer(502, {"Content-Type": "text/html"}, f"<html>{said}</html>".encode()),
         "no HTTP": b"HTTP/1.1 \xff\xff /" + PATH.encode() + b"\r\n\r\n",
-        "an interim answer": answer(103, {"Link": f"</{PATH}/v2/>"}),
-        "a header that leads out": answer(202, {"Location": f"http://elsewhere.example.com/{PATH}/v2/"}),
+        "an interim response": answer(103, {"Link": f"</{PATH}/v2/>"}),
+        "a header outside of the Pod": answer(202, {"Location": f"http://elsewhere.example.com/{PATH}/v2/"}),
     }
 
 

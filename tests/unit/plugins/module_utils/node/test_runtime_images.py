@@ -10,17 +10,22 @@ from dataclasses import dataclass, field
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.images import OURS, PINNED, Containerd, Wanted
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.runtime_images import (
+    PINNED,
+    RECORD,
+    Containerd,
+    NodeImage,
+)
 
 ONE, TWO, CONFIG = (f"sha256:{digit * 64}" for digit in "123")
-A = Wanted("example.com/a:1", ONE, frozenset(), "/archives/one.tar")
-B = Wanted("example.com/b:1", TWO, frozenset(), "/archives/one.tar")
-NO_MANIFEST = Wanted("example.com/a:1", "", frozenset([CONFIG]), "/archives/docker.tar")
+A = NodeImage("example.com/a:1", ONE, frozenset(), "/archives/one.tar")
+B = NodeImage("example.com/b:1", TWO, frozenset(), "/archives/one.tar")
+NO_MANIFEST = NodeImage("example.com/a:1", "", frozenset([CONFIG]), "/archives/docker.tar")
 
 
 @dataclass
 class Ctr:
-    """A containerd with a client that prints as ctr does, which an archive gives the images A and B."""
+    """A containerd with the output of ctr. An import adds the images A and B."""
 
     images: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -31,8 +36,8 @@ class Ctr:
         kind, verb, *rest = command[1:]
         if (kind, verb) == ("content", "get"):
             return (0, json.dumps(self.content[rest[0]]), "") if rest[0] in self.content else (1, "", "not found")
-        answer = {"list": self._list, "import": self._import, "label": self._label, "remove": self._remove}[verb](rest)
-        return 0, answer, ""
+        output = {"list": self._list, "import": self._import, "label": self._label, "remove": self._remove}[verb](rest)
+        return 0, output, ""
 
     def put(self, name: str, digest: str, labels: Mapping[str, str] | None = None) -> None:
         self.images[name] = digest
@@ -67,67 +72,70 @@ class Ctr:
         return ""
 
 
-def test_an_archive_is_imported_once_for_all_that_is_missing() -> None:
+def test_import_images_imports_archive_once_for_all_missing_images() -> None:
     ctr = Ctr()
-    assert Containerd(ctr, ["ctr"]).present([A, B], check_mode=False) == {A.name: "imported", B.name: "imported"}
+    assert Containerd(ctr, ["ctr"]).import_images([A, B], check_mode=False) == {A.name: "imported", B.name: "imported"}
     assert ctr.imports == ["/archives/one.tar"]
-    assert Containerd(ctr, ["ctr"]).present([A, B], check_mode=False) == {A.name: "unchanged", B.name: "unchanged"}
+    assert Containerd(ctr, ["ctr"]).import_images([A, B], check_mode=False) == {
+        A.name: "unchanged",
+        B.name: "unchanged",
+    }
 
 
-def test_check_mode_says_the_same_and_does_nothing() -> None:
+def test_import_images_changes_nothing_in_check_mode() -> None:
     ctr = Ctr()
-    assert Containerd(ctr, ["ctr"]).present([A], check_mode=True) == {A.name: "imported"}
+    assert Containerd(ctr, ["ctr"]).import_images([A], check_mode=True) == {A.name: "imported"}
     assert ctr == Ctr()
 
 
-def test_an_image_that_was_there_is_pinned_and_keeps_its_labels_when_its_archive_is_imported() -> None:
+def test_import_images_pins_existing_image_and_keeps_its_labels() -> None:
     ctr = Ctr()
     ctr.put(A.name, ONE, {"mine": "1"})
-    assert Containerd(ctr, ["ctr"]).present([A, B], check_mode=False) == {A.name: "pinned", B.name: "imported"}
-    assert ctr.labels[A.name] == {"mine": "1", PINNED: "pinned", OURS: "pinned"}
-    assert ctr.labels[B.name] == {PINNED: "pinned", OURS: "imported"}
+    assert Containerd(ctr, ["ctr"]).import_images([A, B], check_mode=False) == {A.name: "pinned", B.name: "imported"}
+    assert ctr.labels[A.name] == {"mine": "1", PINNED: "pinned", RECORD: "pinned"}
+    assert ctr.labels[B.name] == {PINNED: "pinned", RECORD: "imported"}
 
 
-def test_an_image_with_the_same_name_and_another_digest_is_replaced() -> None:
+def test_import_images_replaces_image_with_same_name_and_different_digest() -> None:
     ctr = Ctr()
     ctr.put(A.name, TWO)
-    assert Containerd(ctr, ["ctr"]).present([A], check_mode=False) == {A.name: "imported"}
+    assert Containerd(ctr, ["ctr"]).import_images([A], check_mode=False) == {A.name: "imported"}
     assert ctr.images[A.name] == ONE
 
 
-def test_an_archive_without_manifests_is_compared_by_its_config_also_below_an_index() -> None:
+def test_import_images_compares_config_of_archive_without_manifests() -> None:
     ctr = Ctr(content={ONE: {"manifests": [{"digest": TWO}]}, TWO: {"config": {"digest": CONFIG}}})
     ctr.put(A.name, ONE)
-    assert Containerd(ctr, ["ctr"], pin=False).present([NO_MANIFEST], check_mode=False) == {A.name: "unchanged"}
+    assert Containerd(ctr, ["ctr"], pin=False).import_images([NO_MANIFEST], check_mode=False) == {A.name: "unchanged"}
     ctr.content[TWO] = {"config": {"digest": TWO}}
-    assert Containerd(ctr, ["ctr"], pin=False).present([NO_MANIFEST], check_mode=True) == {A.name: "imported"}
+    assert Containerd(ctr, ["ctr"], pin=False).import_images([NO_MANIFEST], check_mode=True) == {A.name: "imported"}
 
 
-def test_what_was_imported_is_removed_and_what_was_pinned_is_as_before() -> None:
+def test_remove_images_removes_imported_and_unpins_pinned_images() -> None:
     ctr = Ctr()
     ctr.put(A.name, ONE, {"mine": "1"})
     containerd = Containerd(ctr, ["ctr"])
-    containerd.present([A, B], check_mode=False)
+    containerd.import_images([A, B], check_mode=False)
     ctr.put(f"sha256:{'4' * 64}", TWO, {"io.cri-containerd.image": "managed"})
     ctr.put("example.com/others:1", ONE)
-    assert containerd.absent([], check_mode=False) == {A.name: "unpinned", B.name: "removed"}
+    assert containerd.remove_images([], check_mode=False) == {A.name: "unpinned", B.name: "removed"}
     assert ctr.images == {A.name: ONE, "example.com/others:1": ONE}
     assert ctr.labels[A.name] == {"mine": "1"}
-    assert containerd.absent([A, B], check_mode=False) == {A.name: "unchanged", B.name: "unchanged"}
+    assert containerd.remove_images([A, B], check_mode=False) == {A.name: "unchanged", B.name: "unchanged"}
 
 
-def test_content_that_another_name_uses_stays() -> None:
+def test_remove_images_keeps_content_with_another_name() -> None:
     ctr = Ctr()
     containerd = Containerd(ctr, ["ctr"])
-    containerd.present([A], check_mode=False)
+    containerd.import_images([A], check_mode=False)
     bare = f"sha256:{'4' * 64}"
     ctr.put(bare, ONE)
     ctr.put("example.com/others:1", ONE)
-    containerd.absent([A], check_mode=False)
+    containerd.remove_images([A], check_mode=False)
     assert set(ctr.images) == {"example.com/others:1", bare, B.name}
 
 
-def test_what_the_runtime_says_is_told() -> None:
+def test_import_images_quotes_error_of_runtime() -> None:
     containerd = Containerd(lambda _command: (1, "", "permission denied\n"), ["ctr"])
-    with pytest.raises(ClusterError, match="refused to images list: permission denied"):
-        containerd.present([A], check_mode=False)
+    with pytest.raises(ClusterError, match="ctr images list failed: permission denied"):
+        containerd.import_images([A], check_mode=False)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The options that say which cluster: the names and environment variables that users of kubernetes.core know."""
+"""The options of the cluster, with the names and environment variables of kubernetes.core."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ Module = Callable[..., ClusterModule]
 
 @pytest.fixture
 def module() -> Module:
-    """Makes a module of its task's options."""
+    """Makes a module from the options of a task."""
 
     def make(**options: Any) -> ClusterModule:
         with patch_module_args(options):
@@ -52,7 +52,7 @@ def module() -> Module:
 
 
 @pytest.mark.parametrize(("option", "variable"), NAMES.items())
-def test_an_option_can_be_set_in_the_environment(
+def test_option_is_read_from_environment(
     module: Module, monkeypatch: pytest.MonkeyPatch, option: str, variable: str
 ) -> None:
     monkeypatch.setenv(f"K8S_AUTH_{variable}", "from-environment")
@@ -61,7 +61,7 @@ def test_an_option_can_be_set_in_the_environment(
 
 
 @pytest.mark.parametrize(("option", "variable"), NAMES.items())
-def test_the_task_comes_before_the_environment(
+def test_option_of_task_precedes_environment(
     module: Module, monkeypatch: pytest.MonkeyPatch, option: str, variable: str
 ) -> None:
     monkeypatch.setenv(f"K8S_AUTH_{variable}", "from-environment")
@@ -70,7 +70,7 @@ def test_the_task_comes_before_the_environment(
 
 
 @pytest.mark.parametrize(("option", "alias"), ALIASES.items())
-def test_a_path_has_the_alias_of_kubernetes_core(
+def test_path_option_has_alias_of_kubernetes_core(
     module: Module, monkeypatch: pytest.MonkeyPatch, option: str, alias: str
 ) -> None:
     monkeypatch.setenv(f"K8S_AUTH_{alias.upper()}", "/from/environment")
@@ -80,7 +80,7 @@ def test_a_path_has_the_alias_of_kubernetes_core(
 
 
 @pytest.mark.parametrize("variable", ["VALIDATE_CERTS", "VERIFY_SSL"])
-def test_the_check_of_certificates_can_be_switched_off_in_the_environment(
+def test_validation_of_certificates_is_disabled_by_environment(
     module: Module, monkeypatch: pytest.MonkeyPatch, variable: str
 ) -> None:
     monkeypatch.setenv(f"K8S_AUTH_{variable}", "no")
@@ -89,23 +89,23 @@ def test_the_check_of_certificates_can_be_switched_off_in_the_environment(
     assert module(verify_ssl=True).params["validate_certs"] is True
 
 
-def test_groups_are_separated_by_commas_in_the_environment(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_groups_in_environment_are_separated_by_commas(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("K8S_AUTH_IMPERSONATE_GROUPS", "devs,ops")
 
     assert module().params["impersonate_groups"] == ["devs", "ops"]
 
 
-def test_what_the_proxy_is_told_can_be_set_in_the_environment(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_proxy_headers_are_read_from_environment(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("K8S_AUTH_PROXY_HEADERS_PROXY_BASIC_AUTH", "me:secret")
 
     assert module().params["proxy_headers"]["proxy_basic_auth"] == "me:secret"
 
 
-def test_a_kubeconfig_may_be_a_dictionary(module: Module) -> None:
+def test_kubeconfig_may_be_dictionary(module: Module) -> None:
     assert module(kubeconfig={"kind": "Config"}).params["kubeconfig"] == {"kind": "Config"}
 
 
-def test_the_documentation_names_every_option_with_its_type_and_aliases() -> None:
+def test_documentation_has_every_option_with_type_and_aliases() -> None:
     documented = yaml.safe_load(ModuleDocFragment.DOCUMENTATION)["options"]
 
     described = {name: (option["type"], option.get("aliases", [])) for name, option in documented.items()}
@@ -114,7 +114,7 @@ def test_the_documentation_names_every_option_with_its_type_and_aliases() -> Non
     }
 
 
-def test_the_secrets_of_a_kubeconfig_dictionary_are_masked(module: Module) -> None:
+def test_secrets_of_kubeconfig_dictionary_are_masked(module: Module) -> None:
     user = {"token": "canary-token", "client-key-data": "canary-data"}
 
     made = module(kubeconfig={"users": [{"name": "me", "user": user}]}, api_key="canary-key")
@@ -122,9 +122,7 @@ def test_the_secrets_of_a_kubeconfig_dictionary_are_masked(module: Module) -> No
     assert {"canary-token", "canary-data", "canary-key"} <= made.no_log_values
 
 
-def test_the_secrets_of_a_kubeconfig_are_masked_before_the_options_are_logged(
-    module: Module, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_secrets_of_kubeconfig_are_not_logged(module: Module, monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     monkeypatch.setattr(ClusterModule, "log", lambda _module, text, **_rest: logged.append(str(text)))
     user = {"client-key-data": "canary-key", "auth-provider": {"config": {"refresh-token": "canary-token"}}}
@@ -135,7 +133,7 @@ def test_the_secrets_of_a_kubeconfig_are_masked_before_the_options_are_logged(
     assert "canary" not in "".join(logged)
 
 
-def test_what_else_must_not_be_shown_is_hidden_before_the_options_are_logged(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_redacted_option_is_not_logged(monkeypatch: pytest.MonkeyPatch) -> None:
     logged: list[str] = []
     monkeypatch.setattr(ClusterModule, "log", lambda _module, text, **_rest: logged.append(str(text)))
 
@@ -147,5 +145,5 @@ def test_what_else_must_not_be_shown_is_hidden_before_the_options_are_logged(mon
 
 
 @pytest.mark.parametrize("kubeconfig", ["/path/to/config", None, {"users": [{"user": {"token": ""}}]}])
-def test_what_holds_no_secret_masks_nothing(kubeconfig: Any) -> None:
+def test_kubeconfig_without_secrets_masks_nothing(kubeconfig: Any) -> None:
     assert secrets_of(kubeconfig) == set()

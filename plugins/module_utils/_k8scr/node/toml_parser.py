@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The format TOML, parsed by Python 3.11 and newer, or by tomli or the copy of it in pip or setuptools."""
+"""Parser for TOML: that of Python 3.11 and newer, tomli, or the copy of tomli in pip or setuptools."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from ..errors import InputError
-from .checked_edit import Format, KeyPath, UnparsableError
-from .managed_block import Marked, split_lines
-from .toml_text import read_statements
+from .checked_edit import FileFormat, KeyPath, UnparsableError
+from .managed_block import ManagedFile, split_lines
+from .toml_statements import read_statements
 
 _PARSERS = ("tomllib", "tomli", "pip._vendor.tomli", "setuptools._vendor.tomli")
 _Loads = Callable[[str], dict[str, Any]]
@@ -34,16 +34,16 @@ _LOADS = _find_parser()
 
 
 def parse(text: str) -> dict[str, Any]:
-    """Return the meaning of a TOML file.
+    """Parse a TOML file.
 
     Raises:
-        UnparsableError: It is not valid.
+        UnparsableError: The file is not valid.
         InputError: This Python has no parser.
     """
     if _LOADS is None:
         raise InputError(
-            "a TOML file with entries of administrators can be changed only where it can be parsed, and the Python "
-            f"library tomli is missing for {sys.executable}",
+            "a TOML file with entries of administrators is changed only if it can be parsed, but the Python library "
+            f"tomli is missing for {sys.executable}",
             "Install tomli on the node, or use Python 3.11 or newer there",
         )
     try:
@@ -52,12 +52,12 @@ def parse(text: str) -> dict[str, Any]:
         raise UnparsableError(f"not valid TOML: {error}") from error
 
 
-def own_paths(marked: Marked) -> Iterator[KeyPath]:
-    """Return the entries that the managed block of a TOML file sets, and those that were set aside for it."""
-    for text, ours in ((marked.text, marked.block), (marked.others, marked.aside)):
+def managed_keys(file: ManagedFile) -> Iterator[KeyPath]:
+    """Return the keys of the entries in the managed block of a TOML file, and of the disabled entries."""
+    for text, managed in ((file.text, file.block), (file.unmanaged, file.disabled)):
         for statement in read_statements(split_lines(text)):
-            if statement.start in ours and not statement.header:
+            if statement.start in managed and not statement.header:
                 yield statement.path
 
 
-TOML = Format(parse, own_paths)
+TOML = FileFormat(parse, managed_keys)

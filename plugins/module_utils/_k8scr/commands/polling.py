@@ -1,0 +1,34 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Polls for a state of the cluster; for retries of failed requests, see :mod:`..http.retry`."""
+
+from __future__ import annotations
+
+import time
+
+INTERVAL = 1.0
+"""Seconds between two requests."""
+
+
+class Poll:
+    """A wait of some seconds for a state that is polled."""
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._begin = time.monotonic()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the wait began."""
+        return time.monotonic() - self._begin
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return self.elapsed >= self.seconds
+
+    def pause(self) -> None:
+        """Wait until the next request."""
+        time.sleep(INTERVAL)

@@ -1,0 +1,31 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Sessions that take nothing from the environment."""
+
+from __future__ import annotations
+
+from http.cookiejar import DefaultCookiePolicy
+from typing import TYPE_CHECKING
+
+try:
+    import requests
+except ImportError:  # the module reports missing libraries
+    pass
+
+if TYPE_CHECKING:
+    from requests.adapters import BaseAdapter
+
+
+def open_session(url: str, adapter: BaseAdapter) -> requests.Session:
+    """Return a session for URLs that begin with ``url``, whose requests ``adapter`` sends.
+
+    It ignores ``~/.netrc`` and the environment's proxies, stores no cookies, and rejects other URLs.
+    """
+    session = requests.Session()
+    session.trust_env = False
+    session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
+    session.adapters.clear()
+    session.mount(url, adapter)
+    return session

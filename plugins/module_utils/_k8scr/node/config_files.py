@@ -1,0 +1,178 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Configuration files of a node: read, compare, back up and write them."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from ..errors import SourceError
+from ..files.file_access import writing
+from .managed_block import managed_lines, parse_markers, remove_block
+from .symlinks import resolve_symlinks
+
+
+class FileFunctions(Protocol):
+    """The functions of AnsibleModule for files."""
+
+    def backup_local(self, fn: str) -> str:
+        """Copy a file to a name with the current time, and return that name."""
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        """Replace a file, and keep its owner and mode."""
+
+
+@dataclass(frozen=True)
+class FileChange:
+    """The planned change of a file.
+
+    Attributes:
+        path: The path.
+        before: The existing content; None if the file is missing.
+        after: The new content; None to delete the file.
+        whole: Whether the whole file is managed, so that it needs no backup.
+        folder: Whether to delete the folder too if it is empty after the file is deleted.
+        mode: The mode of a new file; an existing one keeps its mode.
+    """
+
+    path: Path
+    before: str | None
+    after: str | None
+    whole: bool = False
+    folder: bool = False
+    mode: int = 0o644
+
+    @property
+    def changed(self) -> bool:
+        """Whether the content changes."""
+        return self.before != self.after and not (self.before == "" and self.after is None)
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """The entry in a module's result."""
+        action = "unchanged"
+        if self.changed:
+            deleted = self.after is None and not self.path.is_symlink()
+            action = "created" if self.before is None else "deleted" if deleted else "updated"
+        return {"path": str(self.path), "action": action}
+
+    @property
+    def diff(self) -> dict[str, str]:
+        """The output of ``--diff``: the managed and disabled lines only, since other lines may have passwords."""
+        return {
+            "before_header": str(self.path),
+            "after_header": str(self.path),
+            "before": self._diff_text(self.before),
+            "after": self._diff_text(self.after),
+        }
+
+    def _diff_text(self, text: str | None) -> str:
+        return (text or "") if self.whole else managed_lines(text or "")
+
+
+def read_text(path: Path) -> str | None:
+    """Return the content of a file, or None if it is missing.
+
+    Raises:
+        SourceError: The file cannot be read, or is a symbolic link that is not followed.
+    """
+    try:
+        descriptor = os.open(resolve_symlinks(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        with open(descriptor, encoding="utf-8", newline="") as file:
+            return file.read()
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{path} cannot be read: {error}") from error
+
+
+def read_managed_file(path: Path) -> str | None:
+    """Return the content of a file that may have a managed block, or None if the file is missing.
+
+    Raises:
+        SourceError: The file cannot be read, or is a symbolic link that is not followed.
+        InputError: The markers of the block are damaged.
+    """
+    text = read_text(path)
+    if text is not None:
+        parse_markers(text, path)
+    return text
+
+
+def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backup: bool) -> list[str]:
+    """Write the changed files.
+
+    Args:
+        changes: The planned changes.
+        functions: The module.
+        backup: Whether to back up files with lines of administrators.
+
+    Returns:
+        The paths of the backups.
+
+    Raises:
+        DestinationError: A file cannot be written; the files before it are changed.
+    """
+    backups = []
+    for change in changes:
+        if not change.changed:
+            continue
+        with writing(change.path):
+            target = resolve_symlinks(change.path)
+            if backup and change.before and not change.whole and remove_block(change.before).strip():
+                backups.append(_back_up(target, functions))
+            if change.after is None and target == change.path:
+                change.path.unlink()
+                if change.folder:
+                    with suppress(OSError):  # It has other files.
+                        change.path.parent.rmdir()
+            else:
+                # A link is kept, so its target is emptied instead of deleted.
+                _write(target, change.after or "", change.mode, functions)
+    return backups
+
+
+def _back_up(path: Path, functions: FileFunctions) -> str:
+    # backup_local sets the mode of the backup only after it wrote the content.
+    umask = os.umask(0o077)
+    try:
+        return functions.backup_local(str(path))
+    finally:
+        os.umask(umask)
+
+
+def _write(path: Path, text: str, mode: int, functions: FileFunctions) -> None:
+    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(prefix=".k8scr-", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        with _created(path, mode):
+            functions.atomic_move(temporary, str(path))
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+
+
+@contextmanager
+def _created(path: Path, mode: int) -> Iterator[None]:
+    """Create an empty file with a mode, unless it exists, for ``atomic_move`` to keep; delete it after an error."""
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+    except FileExistsError:
+        yield
+        return
+    os.fchmod(descriptor, mode)
+    os.close(descriptor)
+    try:
+        yield
+    except BaseException:
+        path.unlink(missing_ok=True)
+        raise

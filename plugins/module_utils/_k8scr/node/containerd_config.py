@@ -1,0 +1,185 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""containerd's configuration file; containerd parses the changed file before it replaces the existing one."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import InputError, K8scrError, SourceError
+from ..files.file_access import writing
+from . import config_toml, toml_parser
+from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal
+from .config_files import FileChange, read_managed_file
+from .managed_block import remove_block
+from .symlinks import resolve_symlinks
+
+
+class CommandRunner(Protocol):
+    """The functions of AnsibleModule for commands."""
+
+    tmpdir: str
+
+    def run_command(
+        self, args: list[str], *, environ_update: dict[str, str], handle_exceptions: bool
+    ) -> tuple[int, str, str]:
+        """Run a program and return its status, its output and its error output."""
+
+
+class MissingProgramError(SourceError):
+    """containerd cannot be run."""
+
+
+class ContainerdConfig:
+    """containerd's configuration file.
+
+    Args:
+        path: The path of the file.
+        program: The command of containerd.
+        runner: Runs it.
+    """
+
+    def __init__(self, path: Path, program: str, runner: CommandRunner) -> None:
+        self.path = path
+        self.format = FileFormat(self.parse, config_toml.managed_keys)
+        self._program = program
+        self._runner = runner
+        self._dumps: dict[str, str] = {}
+
+    def dump(self, text: str | None) -> str:
+        """Return the effective configuration that containerd prints.
+
+        Args:
+            text: The file; None for containerd's default without a file.
+
+        Raises:
+            MissingProgramError: containerd is not installed.
+            UnparsableError: containerd cannot read the file.
+        """
+        if text is None:
+            return self._run("config", "default")
+        if text not in self._dumps:
+            with self._copy(text) as copy:
+                printed = self._run("--config", str(copy), "config", "dump")
+            # containerd 1 prints the name of the file.
+            self._dumps[text] = printed.replace(str(copy), str(self.path))
+        return self._dumps[text]
+
+    def checked_dump(self, text: str | None) -> str:
+        """Return the effective configuration; see :meth:`dump`.
+
+        Raises:
+            SourceError: containerd is not installed, or cannot read the file.
+        """
+        try:
+            return self.dump(text)
+        except UnparsableError as error:
+            raise SourceError(f"{self.path} is not changed: {error.message}", "Correct the configuration") from error
+
+    def parse(self, text: str) -> Parsed:
+        """Parse a configuration with containerd or, if it is not installed, as TOML.
+
+        Raises:
+            UnparsableError: The configuration is not valid.
+            InputError: The node has neither containerd nor a parser.
+        """
+        try:
+            return config_toml.parse_dump(self.dump(text))
+        except MissingProgramError:
+            return toml_parser.parse(text)
+
+    def config_path(self, text: str | None) -> str:
+        """Return the folder of ``hosts.toml`` files; empty if it is unknown. The file may be invalid."""
+        try:
+            dump = self.dump(text)
+        except K8scrError:
+            dump = text or ""
+        try:
+            return next(iter(config_toml.configured_folders(dump)), "")
+        except InputError:
+            return ""
+
+    def _run(self, *arguments: str) -> str:
+        try:
+            status, printed, errors = self._runner.run_command(
+                [self._program, *arguments], environ_update={"LC_ALL": "C"}, handle_exceptions=False
+            )
+        except OSError as error:
+            raise MissingProgramError(
+                f"{self._program} cannot be run: {error.strerror}", "Install containerd, or set the path of its program"
+            ) from error
+        if status:
+            raise UnparsableError(f"containerd cannot read it: {errors.strip()[-500:]}")
+        return printed
+
+    @contextmanager
+    def _copy(self, text: str) -> Iterator[Path]:
+        """Write a temporary copy beside the file, so that its relative imports work."""
+        folder = resolve_symlinks(self.path).parent
+        folder = folder if folder.is_dir() else Path(self._runner.tmpdir)
+        with writing(folder):
+            descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=".toml", dir=folder)
+        copy = Path(name)
+        try:
+            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+                file.write(text)
+            yield copy
+        finally:
+            copy.unlink(missing_ok=True)
+
+
+def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:
+    """Plan the change that sets ``config_path`` if it is unset.
+
+    Args:
+        config: The configuration.
+        folder: The folder of ``hosts.toml`` files to set.
+
+    Returns:
+        The change, and the folder after it.
+
+    Raises:
+        K8scrError: The file cannot be read or changed.
+    """
+    before = read_managed_file(config.path)
+    try:
+        dump = config.dump(before)
+    except UnparsableError:
+        # The file may be valid without the managed block.
+        dump = config.checked_dump(remove_block(before or ""))
+    configured = config_toml.configured_folders(dump)
+    if configured:
+        return FileChange(config.path, before, before), configured[0]
+    after = config_toml.set_config_path(before or "", folder, dump)
+    after = checked_edit(config.path, before or "", after, config.format)
+    if config_toml.configured_folders(config.checked_dump(after)) != [folder]:
+        raise InputError(
+            f"{config.path} is not changed: containerd would not use {folder}, although config_path is set to it",
+            "Check the files that the configuration imports for config_path",
+        )
+    return FileChange(config.path, before, after), folder
+
+
+def plan_config_path_removal(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:
+    """Plan the removal of the managed block; the file may be invalid with it.
+
+    Args:
+        config: The configuration.
+        folder: The folder to return if the configured one is unknown.
+
+    Returns:
+        The change, and the folder of ``hosts.toml`` files before it.
+
+    Raises:
+        K8scrError: The file cannot be read or changed.
+    """
+    before = read_managed_file(config.path)
+    after = checked_removal(config.path, before, config.format)
+    return FileChange(config.path, before, after), config.config_path(before) or folder

@@ -1,0 +1,188 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Receive a file in pieces: return the state of its partial file, and append the next piece.
+
+A new process receives each piece, and several tasks may copy the same file at once. Existing data is therefore never
+truncated: pieces of the same file have the same bytes at the same offset.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import DestinationError, SourceError
+from ..files.file_access import file_blocks, open_regular, reading, write_all, writing
+from ..files.locked_file import open_locked
+from ..files.partial_file import place_of_part
+
+
+class FileMover(Protocol):
+    """The function of AnsibleModule that replaces files."""
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        """Replace a file, and keep its owner and mode."""
+
+
+@dataclass(frozen=True)
+class TransferState:
+    """The state of a file.
+
+    Attributes:
+        whole: Whether the complete file exists.
+        part_size: The size of the partial file in bytes.
+        part_digest: The digest of the partial file; empty without one.
+    """
+
+    whole: bool
+    part_size: int = 0
+    part_digest: str = ""
+
+
+def digest_of_file(descriptor: int, size: int, what: str) -> str:
+    """Return the digest of the first ``size`` bytes of an open file.
+
+    Raises:
+        SourceError: The file is shorter, or cannot be read.
+    """
+    hasher = hashlib.sha256()
+    for block in file_blocks(descriptor, 0, size, what):
+        hasher.update(block)
+    return f"sha256:{hasher.hexdigest()}"
+
+
+def copy_piece(source: int, start: int, length: int, target: int, source_path: str, target_path: str) -> None:
+    """Copy ``length`` bytes at offset ``start`` of an open file to the current offset of another one.
+
+    Raises:
+        SourceError: The source is shorter, or cannot be read.
+        DestinationError: The target cannot be written.
+    """
+    for block in file_blocks(source, start, length, source_path):
+        with writing(target_path):
+            write_all(target, block)
+
+
+@dataclass(frozen=True)
+class FileTransfer:
+    """A file to receive.
+
+    Attributes:
+        path: The path of the complete file, in an existing folder.
+        size: Its size in bytes.
+        digest: Its digest.
+    """
+
+    path: Path
+    size: int
+    digest: str
+
+    def state(self) -> TransferState:
+        """Return the state of the file.
+
+        Raises:
+            SourceError: An existing file cannot be read.
+            DestinationError: The partial file is not usable.
+        """
+        if self._is_complete():
+            return TransferState(whole=True)
+        if not place_of_part(self.path).exists():
+            return TransferState(whole=False)
+        with self._open_partial_file() as partial:
+            part_size = os.fstat(partial).st_size
+            if not 0 < part_size <= self.size:
+                return TransferState(whole=False)
+            return TransferState(False, part_size, digest_of_file(partial, part_size, str(self.path)))
+
+    def append(self, piece: Path, offset: int, mover: FileMover) -> None:
+        """Append a piece to the partial file, and move the file to its path when it is complete.
+
+        Args:
+            piece: The path of a file with the piece.
+            offset: The offset of the piece in the file; 0 discards the existing partial file.
+            mover: The module.
+
+        Raises:
+            DestinationError: The file cannot be written, or data before the piece is missing.
+            SourceError: The piece cannot be read, or the complete file has another size or digest.
+        """
+        partial_file = place_of_part(self.path)
+        with self._open_partial_file() as partial:
+            part_size = os.fstat(partial).st_size
+            if part_size < offset:
+                # The caller repeats the last piece if it did not receive the response to it.
+                complete = self._is_complete()
+                if not part_size:
+                    partial_file.unlink()
+                if complete:
+                    return
+                raise DestinationError(
+                    f"{self.path} cannot be written: the next piece begins at byte {offset}, and the partial file has"
+                    f" {part_size} bytes",
+                    "Another task copies a different file to this path; wait until it ends, and run again",
+                )
+            try:
+                with writing(self.path):
+                    if not offset:
+                        os.ftruncate(partial, 0)
+                    os.lseek(partial, offset, os.SEEK_SET)
+                self._copy(piece, partial)
+            except DestinationError:
+                # Free the space: the disk of the node may be full.
+                partial_file.unlink()
+                raise
+            part_size = os.fstat(partial).st_size
+            if part_size < self.size:
+                return
+            if part_size > self.size or digest_of_file(partial, part_size, str(self.path)) != self.digest:
+                partial_file.unlink()
+                raise SourceError(
+                    f"{self.path} cannot be written: the source changed during the transfer",
+                    "Run again when it no longer changes",
+                )
+            with writing(self.path):
+                os.fsync(partial)
+            mover.atomic_move(str(partial_file), str(self.path))
+
+    @contextmanager
+    def _open_partial_file(self) -> Iterator[int]:
+        """Open and lock the partial file; create it if it is missing."""
+        partial_file = place_of_part(self.path)
+        with writing(partial_file):
+            partial = open_locked(partial_file, wait=True)
+        if partial is None:
+            raise DestinationError(
+                f"{partial_file} is not used: it is not a regular file of this user without other hard links",
+                "Check which user created it, and delete it",
+            )
+        try:
+            yield partial
+        finally:
+            os.close(partial)
+
+    def _is_complete(self) -> bool:
+        with reading(self.path):
+            try:
+                file = open_regular(self.path)
+            except FileNotFoundError:
+                return False
+        try:
+            size = os.fstat(file).st_size
+            return size == self.size and digest_of_file(file, size, str(self.path)) == self.digest
+        finally:
+            os.close(file)
+
+    def _copy(self, piece: Path, target: int) -> None:
+        with reading(piece):
+            source = open_regular(piece)
+        try:
+            copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(self.path))
+        finally:
+            os.close(source)

@@ -1,0 +1,240 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Images in a node's container runtime: list, import and remove them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Callable, Protocol
+
+from ..errors import ClusterError, InputError
+
+Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
+"""Runs a command and returns its status, its output and its error output."""
+
+PINNED = "io.cri-containerd.pinned"
+"""The label that protects an image from the kubelet's garbage collection (containerd, docs/cri/config.md)."""
+RECORD = "k8scr.core/preloaded"
+"""The label that records what an earlier task did to an image."""
+_IMPORTED, _PINNED = "imported", "pinned"
+_PODMAN_FAILED = 125
+
+
+@dataclass(frozen=True)
+class NodeImage:
+    """An image that a task imports or removes.
+
+    Attributes:
+        name: The full name.
+        digest: The digest of the manifest or index; empty if the archive has no such digest.
+        config_digests: The digests of the configs, one for each platform.
+        archive: The path of its archive on the node.
+    """
+
+    name: str
+    digest: str
+    config_digests: frozenset[str]
+    archive: str
+
+
+class Runtime(Protocol):
+    """The images of a container runtime."""
+
+    def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
+        """Import missing images, and return the action for each name.
+
+        Raises:
+            ClusterError: The runtime rejects a command.
+        """
+
+    def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
+        """Revert :meth:`import_images`, and return the action for each name.
+
+        Args:
+            images: The images; an empty sequence stands for all imported images.
+            check_mode: Whether to only plan the actions.
+
+        Raises:
+            ClusterError: The runtime rejects a command.
+            InputError: The runtime does not record imported images, and ``images`` is empty.
+        """
+
+
+@dataclass(frozen=True)
+class _Record:
+    """An image in containerd."""
+
+    digest: str
+    labels: Mapping[str, str]
+
+
+class Containerd:
+    """The images of containerd.
+
+    Args:
+        run: Runs a command.
+        program: The client with the options of every command.
+        snapshotter: The snapshotter that unpacks images; empty for containerd's default.
+        pin: Whether to protect images from the kubelet's garbage collection.
+    """
+
+    def __init__(self, run: Run, program: Sequence[str], snapshotter: str = "", pin: bool = True) -> None:
+        self._run = run
+        self._program = program
+        self._snapshotter = snapshotter
+        self._pin = pin
+
+    def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
+        """See :meth:`Runtime.import_images`."""
+        before = self._list(f'name=="{image.name}"' for image in images)
+        missing = [image for image in images if not self._has(image, before.get(image.name))]
+        missing_names = {image.name for image in missing}
+        archives = dict.fromkeys(image.archive for image in missing)
+        if not check_mode:
+            for archive in archives:
+                self._import(archive)
+        actions: dict[str, str] = {}
+        for image in images:
+            record = before.get(image.name)
+            labels = dict(record.labels) if record else {}
+            new_labels = self._new_labels(labels, image.name in missing_names)
+            if not check_mode and (labels != new_labels or image.archive in archives):
+                self._label(image.name, new_labels)
+            pinned = "pinned" if labels != new_labels else "unchanged"
+            actions[image.name] = "imported" if image.name in missing_names else pinned
+        return actions
+
+    def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
+        """See :meth:`Runtime.remove_images`."""
+        names = [image.name for image in images]
+        actions = dict.fromkeys(names, "unchanged")
+        for name, record in self._list(()).items():
+            recorded = record.labels.get(RECORD)
+            if not recorded or (names and name not in names):
+                continue
+            actions[name] = "removed" if recorded == _IMPORTED else "unpinned"
+            if check_mode:
+                continue
+            if recorded == _IMPORTED:
+                self._remove(name, record.digest)
+            else:
+                self._label(name, {key: text for key, text in record.labels.items() if key not in (RECORD, PINNED)})
+        return actions
+
+    def _new_labels(self, before: Mapping[str, str], imported: bool) -> dict[str, str]:
+        labels = dict(before)
+        if imported:
+            labels[RECORD] = _IMPORTED
+        if self._pin and labels.get(PINNED) != "pinned":
+            labels[PINNED] = "pinned"
+            labels.setdefault(RECORD, _PINNED)
+        return labels
+
+    def _has(self, image: NodeImage, record: _Record | None) -> bool:
+        if record is None:
+            return False
+        if image.digest:
+            return record.digest == image.digest
+        return not image.config_digests.isdisjoint(self._config_digests(record.digest))
+
+    def _config_digests(self, digest: str, depth: int = 0) -> set[str]:
+        status, printed, _errors = self._run([*self._program, "content", "get", digest])
+        try:
+            manifest = json.loads(printed) if not status else {}
+        except ValueError:
+            return set()
+        if "config" in manifest:
+            return {str(manifest["config"].get("digest"))}
+        if depth:
+            return set()
+        children = [child["digest"] for child in manifest.get("manifests") or []]
+        return {config for child in children for config in self._config_digests(child, depth + 1)}
+
+    def _list(self, filters: Iterable[str]) -> dict[str, _Record]:
+        records = {}
+        for line in self._ctr("images", "list", *filters).splitlines()[1:]:
+            words = line.split()
+            digest = next((word for word in words[1:] if word.startswith("sha256:")), None)
+            if digest:
+                pairs = (label.partition("=") for label in words[-1].split(",") if "=" in label)
+                records[words[0]] = _Record(digest, {key: text for key, _equals, text in pairs})
+        return records
+
+    def _import(self, archive: str) -> None:
+        options = ["--snapshotter", self._snapshotter] if self._snapshotter else []
+        options += ["--label", f"{PINNED}=pinned"] if self._pin else []
+        self._ctr("images", "import", *options, archive)
+
+    def _label(self, name: str, labels: Mapping[str, str]) -> None:
+        # An import replaces the labels of an image. An empty value removes a label.
+        current = self._list([f'name=="{name}"'])
+        if name not in current:
+            raise ClusterError(f"containerd has no image {name} after the import", "Check the log of containerd")
+        pairs = {**dict.fromkeys(current[name].labels, ""), **labels}
+        self._ctr("images", "label", name, *(f"{key}={text}" for key, text in pairs.items()))
+
+    def _remove(self, name: str, digest: str) -> None:
+        others = [other for other, record in self._list(()).items() if record.digest == digest and other != name]
+        # containerd's CRI plugin also lists each image under the digest of its config, which keeps the content.
+        bare = [other for other in others if other.startswith("sha256:")]
+        self._ctr("images", "remove", name, *(bare if len(bare) == len(others) else ()))
+
+    def _ctr(self, *arguments: str) -> str:
+        status, printed, errors = self._run([*self._program, *arguments])
+        if status:
+            raise _command_failed(f"ctr {' '.join(arguments[:2])}", errors)
+        return printed
+
+
+class Podman:
+    """The images that Podman and CRI-O share.
+
+    Args:
+        run: Runs a command.
+        program: Podman with the options of every command.
+    """
+
+    def __init__(self, run: Run, program: Sequence[str]) -> None:
+        self._run = run
+        self._program = program
+
+    def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
+        """See :meth:`Runtime.import_images`."""
+        missing = [image for image in images if self._config_digest(image.name) not in image.config_digests]
+        if not check_mode:
+            for archive in dict.fromkeys(image.archive for image in missing):
+                self._podman("load", "--quiet", "--input", archive)
+        return {image.name: "imported" if image in missing else "unchanged" for image in images}
+
+    def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
+        """See :meth:`Runtime.remove_images`."""
+        if not images:
+            raise InputError("images is empty, and Podman does not record which images were imported", "List them")
+        actions = {}
+        for image in images:
+            exists = self._config_digest(image.name) in image.config_digests
+            actions[image.name] = "removed" if exists else "unchanged"
+            if exists and not check_mode:
+                self._podman("rmi", image.name)
+        return actions
+
+    def _config_digest(self, name: str) -> str | None:
+        status, printed, errors = self._run([*self._program, "image", "inspect", "--format", "{{.Id}}", name])
+        if not status:
+            return f"sha256:{printed.strip()}"
+        if status != _PODMAN_FAILED or ("no such" not in errors.lower() and "not known" not in errors.lower()):
+            raise _command_failed(f"podman image inspect {name}", errors)
+        return None
+
+    def _podman(self, *arguments: str) -> None:
+        status, _printed, errors = self._run([*self._program, *arguments])
+        if status:
+            raise _command_failed(f"podman {arguments[0]}", errors)
+
+
+def _command_failed(command: str, errors: str) -> ClusterError:
+    return ClusterError(f"the command {command} failed: {errors.strip()[-500:]}")

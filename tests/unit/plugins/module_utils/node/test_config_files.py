@@ -1,0 +1,177 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from unittest.mock import Mock
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import (
+    FileChange,
+    apply_changes,
+    read_managed_file,
+    read_text,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import insert_block
+
+
+class FakeModule:
+    """The functions of AnsibleModule for files, which record the modes of files."""
+
+    def __init__(self) -> None:
+        self.modes: list[int] = []
+
+    def backup_local(self, fn: str) -> str:
+        copy = f"{fn}.backup"
+        shutil.copyfile(fn, copy)
+        self.modes.append(_mode(Path(copy)))
+        shutil.copymode(fn, copy)
+        return copy
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        self.modes.append(_mode(Path(src)))
+        if Path(dest).exists():
+            shutil.copystat(dest, src)
+        else:
+            Path(src).chmod(0o644)
+        self.modes.append(_mode(Path(src)))
+        Path(src).replace(dest)
+
+
+@pytest.fixture
+def module() -> FakeModule:
+    """A module that replaces and backs up files."""
+    return FakeModule()
+
+
+@pytest.fixture
+def linked(tmp_path: Path) -> tuple[Path, Path]:
+    """A symbolic link and its target, a file of an administrator."""
+    file = tmp_path / "real/file"
+    file.parent.mkdir()
+    file.write_text("# mine\n")
+    file.chmod(0o640)
+    link = tmp_path / "etc/link"
+    link.parent.mkdir()
+    link.symlink_to("../real/file")
+    return link, file
+
+
+def _mode(path: Path) -> int:
+    return path.stat().st_mode & 0o777
+
+
+def test_apply_changes_never_makes_new_private_file_readable_for_others(tmp_path: Path, module: FakeModule) -> None:
+    file = tmp_path / "registries.yaml"
+    apply_changes([FileChange(file, None, "password", mode=0o600)], module, backup=True)
+    assert module.modes == [0o600, 0o600]
+    assert _mode(file) == 0o600
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o644])
+def test_apply_changes_keeps_mode_of_existing_file(tmp_path: Path, module: FakeModule, mode: int) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_text("old")
+    file.chmod(mode)
+    apply_changes([FileChange(file, "old", "new", mode=0o600)], module, backup=False)
+    assert module.modes == [0o600, mode]
+    assert _mode(file) == mode
+
+
+def test_apply_changes_never_makes_backup_of_private_file_readable_for_others(
+    tmp_path: Path, module: FakeModule
+) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_text("password")
+    file.chmod(0o600)
+    apply_changes([FileChange(file, "password", "new")], module, backup=True)
+    assert module.modes[0] == 0o600
+
+
+def test_apply_changes_deletes_new_file_after_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = FakeModule()
+    monkeypatch.setattr(module, "atomic_move", Mock(side_effect=RuntimeError))
+    with pytest.raises(RuntimeError):
+        apply_changes([FileChange(tmp_path / "file", None, "new")], module, backup=True)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_apply_changes_backs_up_file_with_lines_of_administrators(tmp_path: Path, module: FakeModule) -> None:
+    file = tmp_path / "file"
+    before = insert_block(["mine\n"], 1, ["managed"])
+    file.write_text(before)
+    assert apply_changes([FileChange(file, before, "mine\n")], module, backup=True) == [f"{file}.backup"]
+    assert Path(f"{file}.backup").read_text() == before
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [("mine\n", "mine\n"), (None, "managed"), (insert_block([], 0, ["managed"]), "new")]
+)
+def test_apply_changes_backs_up_no_unchanged_or_managed_file(
+    tmp_path: Path, module: FakeModule, before: str | None, after: str
+) -> None:
+    file = tmp_path / "file"
+    if before is not None:
+        file.write_text(before)
+    assert apply_changes([FileChange(file, before, after)], module, backup=True) == []
+
+
+def test_apply_changes_writes_to_target_of_symbolic_link(linked: tuple[Path, Path], module: FakeModule) -> None:
+    link, file = linked
+    (backup,) = apply_changes([FileChange(link, read_text(link), "new\n")], module, backup=True)
+    assert file.read_text() == "new\n"
+    assert _mode(file) == 0o640
+    assert link.is_symlink()
+    assert Path(backup).read_text() == "# mine\n"
+
+
+def test_apply_changes_empties_managed_target_of_symbolic_link(linked: tuple[Path, Path], module: FakeModule) -> None:
+    link, file = linked
+    change = FileChange(link, "managed", None, whole=True, folder=True)
+    apply_changes([change], module, backup=True)
+    assert link.is_symlink()
+    assert file.read_text() == ""
+    assert change.result["action"] == "updated"
+    assert not FileChange(link, "", None, whole=True).changed
+
+
+def test_read_text_rejects_dangling_symbolic_link(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to("missing")
+    with pytest.raises(SourceError, match=r"link is a symbolic link to .*/missing, which is not a file"):
+        read_text(tmp_path / "link")
+
+
+def test_read_text_rejects_loop_of_symbolic_links(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(SourceError, match="symbolic link in a loop"):
+        read_text(tmp_path / "a")
+
+
+def test_read_text_rejects_symbolic_link_in_folder_writable_for_all_users(linked: tuple[Path, Path]) -> None:
+    link, _file = linked
+    link.parent.chmod(0o1777)
+    with pytest.raises(SourceError, match="other users may have created"):
+        read_text(link)
+
+
+def test_read_text_rejects_symbolic_link_of_another_user(
+    linked: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    link, _file = linked
+    mode, inode, device, count, _user, *others = link.lstat()
+    monkeypatch.setattr(Path, "lstat", lambda _path: os.stat_result((mode, inode, device, count, 1234, *others)))
+    with pytest.raises(SourceError, match="other users may have created"):
+        read_text(link)
+
+
+def test_read_managed_file_names_file_and_line_of_damaged_block(tmp_path: Path) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_text("a: 1\n# BEGIN k8scr.core\nb: 2\n")
+    with pytest.raises(InputError, match=f"{file} is damaged: line 2: this BEGIN has no END"):
+        read_managed_file(file)

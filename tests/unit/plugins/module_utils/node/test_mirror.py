@@ -1,0 +1,32 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror, validated_upstreams
+
+
+@pytest.mark.parametrize(
+    "endpoint", ["", "10.0.0.1:5001", "http://", "http://:5001", "http://a b", 'http://a"b', "http://a/path"]
+)
+def test_mirror_rejects_endpoint_that_is_not_url_of_registry(endpoint: str) -> None:
+    with pytest.raises(InputError, match="not the URL of a registry"):
+        Mirror.from_endpoint(endpoint, qualify=False, fallback=True)
+
+
+def test_mirror_rejects_certificate_authority_without_tls() -> None:
+    with pytest.raises(InputError, match="without TLS"):
+        Mirror.from_endpoint("http://10.0.0.1:5001", qualify=False, fallback=True, ca_cert="/etc/ssl/ca.pem")
+
+
+@pytest.mark.parametrize("upstream", ["", "..", "../docker.io", "docker.io/library", "_default", "a:b", "-"])
+def test_upstreams_that_are_not_hosts_are_rejected(upstream: str) -> None:
+    with pytest.raises(InputError, match="not the name of a registry"):
+        validated_upstreams([upstream])
+
+
+def test_upstreams_have_no_duplicates() -> None:
+    assert validated_upstreams(["docker.io", "*", "docker.io"]) == ("docker.io", "*")

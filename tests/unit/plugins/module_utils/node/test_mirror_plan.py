@@ -1,0 +1,184 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange, apply_changes
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror_plan import plan_mirror
+
+URL = "http://10.0.0.1:5001"
+MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
+UPSTREAMS = ("docker.io",)
+
+
+class FakeModule:
+    """The functions of AnsibleModule for files."""
+
+    def backup_local(self, fn: str) -> str:
+        return shutil.copy2(fn, f"{fn}.backup")
+
+    def atomic_move(self, src: str, dest: str) -> None:
+        Path(src).replace(dest)
+
+
+def _apply(
+    runtime: str, path: Path, upstreams: Sequence[str] = UPSTREAMS, mirror: Mirror | None = MIRROR
+) -> list[FileChange]:
+    changes, _warnings = plan_mirror(runtime, path, upstreams, mirror)
+    apply_changes(changes, FakeModule(), backup=True)
+    return changes
+
+
+def _actions(changes: list[FileChange]) -> list[str]:
+    return [change.result["action"] for change in changes]
+
+
+@pytest.mark.parametrize(
+    ("runtime", "name"), [("containerd", "certs.d"), ("containers", "conf.d"), ("k3s", "k3s/registries.yaml")]
+)
+def test_plan_mirror_creates_files_once_and_deletes_them(tmp_path: Path, runtime: str, name: str) -> None:
+    path = tmp_path / name
+    assert _actions(_apply(runtime, path)) == ["created"]
+    assert _actions(_apply(runtime, path)) == ["unchanged"]
+    assert _actions(_apply(runtime, path, mirror=None)) == ["deleted"]
+    assert [file for file in tmp_path.rglob("*") if file.is_file()] == []
+    assert "deleted" not in _actions(_apply(runtime, path, mirror=None))
+
+
+def test_plan_mirror_restores_registries_missing_from_upstreams(tmp_path: Path) -> None:
+    mine = tmp_path / "quay.io/hosts.toml"
+    mine.parent.mkdir()
+    mine.write_text('server = "https://quay.io"\n')
+    _apply("containerd", tmp_path, ["docker.io", "quay.io", "ghcr.io"])
+    assert URL in mine.read_text()
+    assert _actions(_apply("containerd", tmp_path)) == ["unchanged", "deleted", "updated"]
+    assert mine.read_text() == 'server = "https://quay.io"\n'
+    assert not (tmp_path / "ghcr.io").exists()
+
+
+def test_apply_changes_backs_up_only_changed_files_with_lines_of_administrators(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text("# mine\n")
+    changes, _warnings = plan_mirror("containerd", tmp_path, ["docker.io", "quay.io"], MIRROR)
+    assert apply_changes(changes, FakeModule(), backup=True) == [f"{file}.backup"]
+    assert Path(f"{file}.backup").read_text() == "# mine\n"
+    changes, _warnings = plan_mirror("containerd", tmp_path, ["docker.io", "quay.io"], MIRROR)
+    assert apply_changes(changes, FakeModule(), backup=True) == []
+
+
+def test_plan_mirror_names_file_with_damaged_block_in_either_state(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text("# BEGIN k8scr.core\n[host]\n")
+    for mirror in (MIRROR, None):
+        with pytest.raises(InputError, match=r"docker\.io/hosts\.toml is damaged: line 1"):
+            plan_mirror("containerd", tmp_path, UPSTREAMS, mirror)
+
+
+def test_plan_mirror_rejects_invalid_result(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text('host = {"https://a" = {}}\n')
+    with pytest.raises(InputError, match=r"hosts\.toml is not changed: it would no longer be valid"):
+        plan_mirror("containerd", tmp_path, UPSTREAMS, MIRROR)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "file", "text"),
+    [
+        ("containerd", "certs.d/docker.io/hosts.toml", 'server = "https://registry-1.docker.io"\n'),
+        ("k3s", "registries.yaml", "mirrors: {}\n"),
+        ("containers", "conf.d/zz-k8scr-core.conf", "# Written by k8scr.core\n"),
+    ],
+)
+def test_plan_mirror_follows_symbolic_link(tmp_path: Path, runtime: str, file: str, text: str) -> None:
+    real, link = tmp_path / "real", tmp_path / file
+    real.write_text(text)
+    link.parent.mkdir(parents=True, exist_ok=True)
+    link.symlink_to(real)
+    path = {"containerd": tmp_path / "certs.d", "k3s": link, "containers": link.parent}[runtime]
+
+    _apply(runtime, path)
+    assert URL.partition("//")[2] in real.read_text()
+    _apply(runtime, path, mirror=None)
+    assert real.read_text() == ("" if runtime == "containers" else text)
+    assert link.is_symlink()
+
+
+def test_plan_mirror_makes_registries_yaml_private(tmp_path: Path) -> None:
+    (change,) = _apply("k3s", tmp_path / "registries.yaml")
+    assert change.mode == 0o600
+
+
+def test_plan_mirror_warns_of_entries_with_precedence(tmp_path: Path) -> None:
+    (tmp_path / "registries.conf").write_text('[[registry]]\nprefix = "docker.io/library"\n')
+    _changes, warnings = plan_mirror("containers", tmp_path / "registries.conf.d", UPSTREAMS, MIRROR)
+    assert len(warnings) == 1
+    assert "docker.io/library, which takes precedence over the one for docker.io" in warnings[0]
+
+
+def test_plan_mirror_changes_no_files_of_other_registries(tmp_path: Path) -> None:
+    file = tmp_path / "quay.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_bytes(b"# mine\r\n")
+    _apply("containerd", tmp_path)
+    _apply("containerd", tmp_path, mirror=None)
+    assert file.read_bytes() == b"# mine\r\n"
+
+
+def test_plan_mirror_warns_of_folders_to_which_default_does_not_apply(tmp_path: Path) -> None:
+    (tmp_path / "quay.io").mkdir()
+    _changes, warnings = plan_mirror("containerd", tmp_path, ["*"], MIRROR)
+    assert warnings == [f"{tmp_path} has folders for quay.io, to which '*' does not apply; add them to upstreams"]
+    assert plan_mirror("containerd", tmp_path, ["*", "quay.io"], MIRROR)[1] == []
+
+
+def test_plan_mirror_warns_of_default_that_no_longer_applies(tmp_path: Path) -> None:
+    default = tmp_path / "_default/hosts.toml"
+    default.parent.mkdir()
+    default.write_text('[host."https://cache.example.com"]\n')
+    _changes, warnings = plan_mirror("containerd", tmp_path, UPSTREAMS, MIRROR)
+    assert warnings == [f"{default} no longer applies to docker.io; copy its hosts to their hosts.toml"]
+    _apply("containerd", tmp_path)
+    assert plan_mirror("containerd", tmp_path, UPSTREAMS, MIRROR)[1] == []
+
+
+def test_plan_mirror_warns_of_certificates_that_containerd_ignores(tmp_path: Path) -> None:
+    (tmp_path / "docker.io").mkdir()
+    (tmp_path / "docker.io/ca.crt").touch()
+    _changes, (warning,) = plan_mirror("containerd", tmp_path, UPSTREAMS, MIRROR)
+    assert "docker.io has certificates" in warning
+
+
+def test_apply_changes_names_file_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "docker.io").touch()
+    with pytest.raises(DestinationError, match=r"hosts\.toml cannot be written"):
+        apply_changes([FileChange(tmp_path / "docker.io/hosts.toml", None, "text")], FakeModule(), backup=True)
+
+
+def test_plan_mirror_copies_private_certificate_authority_for_podman(tmp_path: Path) -> None:
+    (tmp_path / "ca.pem").write_text("certificate\n")
+    copy = tmp_path / "containers/certs.d/mirror.example.com:5000/k8scr-core.crt"
+    private = Mirror("https", "mirror.example.com:5000", False, True, str(tmp_path / "ca.pem"))
+    folder = tmp_path / "containers/registries.conf.d"
+
+    assert _actions(_apply("containers", folder, mirror=private)) == ["created", "created"]
+    assert copy.read_text() == "certificate\n"
+    assert _actions(_apply("containers", folder, mirror=private)) == ["unchanged", "unchanged"]
+    assert _actions(_apply("containers", folder)) == ["updated", "deleted"]
+    assert not copy.parent.exists()
+
+
+def test_plan_mirror_names_missing_certificate_authority(tmp_path: Path) -> None:
+    private = Mirror("https", "mirror.example.com", False, True, str(tmp_path / "ca.pem"))
+    with pytest.raises(SourceError, match="does not exist on the node"):
+        plan_mirror("containers", tmp_path / "registries.conf.d", UPSTREAMS, private)

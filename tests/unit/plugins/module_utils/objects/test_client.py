@@ -1,0 +1,116 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The client of Kubernetes objects: retries of failed requests."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    ApiServerError,
+    ConnectionLostError,
+    K8scrError,
+    UnreachableError,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.client import KubernetesClient
+from kubernetes.client.exceptions import ApiException
+
+POD = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "app"}}
+KIND = SimpleNamespace(kind="Pod")
+LOST = ConnectionLostError("interrupted")
+UNREACHABLE = UnreachableError("cannot connect")
+
+
+def response(status: int, **headers: str) -> Exception:
+    """Return the official client's exception for an error response."""
+    error: Exception = ApiException(status=status, reason="reason")
+    error.headers = headers  # type: ignore[attr-defined]
+    return error
+
+
+class Dynamic:
+    """The official client, whose requests raise these exceptions before they succeed."""
+
+    def __init__(self, errors: list[Exception]) -> None:
+        self.errors = errors
+        self.requests = 0
+
+    def create(self, *_arguments: Any, **_options: Any) -> Any:
+        """Fail, or return the object."""
+        self.requests += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return SimpleNamespace(to_dict=lambda: POD)
+
+    get = server_side_apply = delete = create
+
+
+@pytest.fixture
+def dynamic(monkeypatch: pytest.MonkeyPatch) -> Dynamic:
+    """The official client."""
+    client = Dynamic([])
+    monkeypatch.setattr("kubernetes.dynamic.DynamicClient", lambda *_arguments, **_options: client)
+    return client
+
+
+@pytest.fixture
+def objects(dynamic: Dynamic) -> KubernetesClient:
+    """The client of objects, which does not really wait."""
+    cluster: Any = SimpleNamespace(adapter=SimpleNamespace(server_name="the API server"), api_client=lambda: None)
+    return KubernetesClient(cluster, Retries(60, sleep=lambda _seconds: None))
+
+
+@pytest.mark.parametrize("error", [response(429), response(500), response(503), LOST, UNREACHABLE])
+def test_apply_is_retried_after_transient_error(objects: KubernetesClient, dynamic: Dynamic, error: Exception) -> None:
+    dynamic.errors = [error, error]
+
+    assert objects.apply(KIND, POD, "default", dry_run=False, force=False) == POD
+    assert dynamic.requests == 3
+
+
+@pytest.mark.parametrize("error", [response(403), response(409), response(422)])
+def test_apply_is_not_retried_after_permanent_error(
+    objects: KubernetesClient, dynamic: Dynamic, error: Exception
+) -> None:
+    dynamic.errors = [error]
+
+    with pytest.raises(ApiServerError, match="the API server rejected the request to apply"):
+        objects.apply(KIND, POD, "default", dry_run=False, force=False)
+
+    assert dynamic.requests == 1
+
+
+@pytest.mark.parametrize("error", [response(429), response(503), UNREACHABLE])
+def test_create_is_retried_after_request_that_was_not_carried_out(
+    objects: KubernetesClient, dynamic: Dynamic, error: Exception
+) -> None:
+    dynamic.errors = [error]
+
+    assert objects.create(KIND, POD, "default", dry_run=False) == POD
+
+
+@pytest.mark.parametrize("error", [response(500), LOST])
+def test_create_is_not_retried_after_request_that_may_be_carried_out(
+    objects: KubernetesClient, dynamic: Dynamic, error: Exception
+) -> None:
+    dynamic.errors = [error]
+
+    with pytest.raises(K8scrError):
+        objects.create(KIND, POD, "default", dry_run=False)
+
+    assert dynamic.requests == 1
+
+
+def test_retry_waits_as_long_as_api_server_asks(dynamic: Dynamic) -> None:
+    slept: list[float] = []
+    cluster: Any = SimpleNamespace(adapter=SimpleNamespace(server_name="the API server"), api_client=lambda: None)
+    dynamic.errors = [response(429, **{"Retry-After": "7"})]
+
+    KubernetesClient(cluster, Retries(60, sleep=slept.append)).get(KIND, "app", None)
+
+    assert slept == [7]
