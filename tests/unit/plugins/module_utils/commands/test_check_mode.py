@@ -19,6 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest impor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from unit.plugins.module_utils.support import upstream_servers
 from unit.plugins.module_utils.support.engine_server import EngineServer, classic
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -31,7 +32,6 @@ from unit.plugins.module_utils.support.images import (
     write_oci_archive,
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
-from unit.plugins.module_utils.support.settings import host_of, upstream_options
 
 Run = Callable[..., dict[str, Any]]
 
@@ -115,7 +115,7 @@ class RemoteStores:
     @property
     def options(self) -> dict[str, Any]:
         """The module options for these stores."""
-        return {**upstream_options(self.upstream), "docker_host": self.engine.host}
+        return {"upstreams": upstream_servers.settings(self.upstream), "docker_host": self.engine.host}
 
     def put(self, folder: Path, kind: str, image: Image) -> str:
         """Store an image and its signature in a source of this kind, or in a layout if the kind cannot store it.
@@ -128,7 +128,7 @@ class RemoteStores:
         if kind == "docker":
             for tag, content in {"1": image, **signature}.items():
                 self.upstream.fill(encoded, tag, content)
-            return f"docker://{host_of(self.upstream)}/{encoded}:1"
+            return upstream_servers.source(self.upstream, f"{encoded}:1")
         if kind == "docker-daemon" and image.files:
             self.engine.add(f"example.com/{encoded}:1", classic(image))
             return f"docker-daemon:example.com/{encoded}:1"

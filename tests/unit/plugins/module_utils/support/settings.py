@@ -20,8 +20,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push_se
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import UpstreamSettings
 
-from .registry_server import RegistryServer
-
 
 def module_options(argument_spec: dict[str, Any], **options: Any) -> dict[str, Any]:
     """Return the parameters of a module: the options of a task with the defaults of the argument spec."""
@@ -39,16 +37,6 @@ def push_settings(*images: Any, **options: Any) -> PushSettings:
 def pull_settings(*images: Any, **options: Any) -> PullSettings:
     """Return the settings of a task of k8scr_pull."""
     return PullSettings.from_options(module_options(PULL_ARGUMENT_SPEC, images=list(images), **options))
-
-
-def host_of(server: RegistryServer) -> str:
-    """Return the host and port of a registry, as in the names of its images."""
-    return server.url.partition("//")[2]
-
-
-def upstream_options(server: RegistryServer) -> dict[str, Any]:
-    """Return the module options with which a task reads from a registry without TLS."""
-    return {"upstreams": [{"host": host_of(server), "plain_http": True}]}
 
 
 def upstreams_of(*entries: dict[str, Any]) -> dict[str, UpstreamSettings]:

@@ -23,7 +23,7 @@ from unit.plugins.module_utils.support.images import (
     write_oci_archive,
 )
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
-from unit.plugins.module_utils.support.settings import host_of, upstream_options
+from unit.plugins.module_utils.support.upstream_servers import host, settings, source
 
 Push = Callable[..., dict[str, Any]]
 
@@ -185,8 +185,8 @@ def test_locked_push_rejects_only_image_without_entry(
 def test_locked_push_copies_locked_image_after_upstream_tag_moved(
     push: Push, server: RegistryServer, upstream: RegistryServer, lock: Path, image: Image, other_image: Image
 ) -> None:
-    entry = {"source": f"docker://{host_of(upstream)}/team/app:1", "name": NAME}
-    options = {**upstream_options(upstream), "lock": lock}
+    entry = {"source": source(upstream), "name": NAME}
+    options = {"upstreams": settings(upstream), "lock": lock}
     upstream.fill("team/app", "1", image)
     push(entry, **options)
     upstream.fill("team/app", "1", other_image)
@@ -202,13 +202,13 @@ def test_lock_file_has_upstream_name_without_name_in_task(
     push: Push, upstream: RegistryServer, lock: Path, image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
-    options = {**upstream_options(upstream), "lock": lock}
+    options = {"upstreams": settings(upstream), "lock": lock}
 
-    push(f"docker://{host_of(upstream)}/team/app:1", **options)
-    again = push(f"docker://{host_of(upstream)}/team/app:1", **options, locked=True)
+    push(source(upstream), **options)
+    again = push(source(upstream), **options, locked=True)
 
-    assert read(lock) == {f"{host_of(upstream)}/team/app:1": image.digest}
-    assert again["images"][0]["name"] == f"{host_of(upstream)}/team/app:1"
+    assert read(lock) == {f"{host(upstream)}/team/app:1": image.digest}
+    assert again["images"][0]["name"] == f"{host(upstream)}/team/app:1"
     assert not again["changed"]
 
 
@@ -219,8 +219,8 @@ def test_locked_push_sends_no_request_for_upstream_image_without_entry(
     lock.write_text("{}")
 
     result = push(
-        f"docker://{host_of(upstream)}/team/app:1",
-        **upstream_options(upstream),
+        source(upstream),
+        upstreams=settings(upstream),
         lock=lock,
         locked=True,
     )
@@ -232,13 +232,13 @@ def test_locked_push_sends_no_request_for_upstream_image_without_entry(
 def test_locked_push_rejects_other_digest_in_task(
     push: Push, upstream: RegistryServer, lock: Path, image: Image, other_image: Image
 ) -> None:
-    name = f"{host_of(upstream)}/team/app:1"
+    name = f"{host(upstream)}/team/app:1"
     upstream.fill("team/app", "1", image)
     lock.write_text(json.dumps({name: other_image.digest}))
 
     result = push(
         f"docker://{name}@{image.digest}",
-        **upstream_options(upstream),
+        upstreams=settings(upstream),
         lock=lock,
         locked=True,
     )

@@ -26,7 +26,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
-from unit.plugins.module_utils.support.settings import host_of, upstream_options
+from unit.plugins.module_utils.support.upstream_servers import error_of, host, settings
 
 Push = Callable[..., dict[str, Any]]
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm", "windows/amd64")
@@ -57,12 +57,6 @@ def index_of(entries: list[dict[str, Any]], *images: Image) -> Image:
     content = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     contents = {digest: part for image in images for digest, part in image.contents.items()}
     return Image(Descriptor(OCI_INDEX, digest_of(content), len(content)), {**contents, digest_of(content): content})
-
-
-def error_message(result: dict[str, Any]) -> str:
-    """Return the error of the first image of a failed task."""
-    assert result["failed"]
-    return str(result["images"][0]["error"])
 
 
 def test_push_reduces_index_to_selected_platforms(
@@ -129,7 +123,7 @@ def test_push_succeeds_when_other_platforms_are_missing(
     write_layout(tmp_path, {"app:1": full_index}, leave_out=missing)
 
     assert push(layout_entry(tmp_path, "linux/amd64", "linux/arm64"))["changed"]
-    assert error_message(push(f"oci:{tmp_path}:app:1")) == (
+    assert error_of(push(f"oci:{tmp_path}:app:1")) == (
         f"the folder {tmp_path} lacks the image for linux/arm, manifest {platform_images['linux/arm'].digest}."
         " Ask for what it has with platforms: [linux/amd64, linux/arm64]."
     )
@@ -138,7 +132,7 @@ def test_push_succeeds_when_other_platforms_are_missing(
 def test_push_error_lists_platforms_when_selected_one_is_missing(push: Push, tmp_path: Path, full_index: Image) -> None:
     write_layout(tmp_path, {"app:1": full_index})
 
-    assert error_message(push(layout_entry(tmp_path, "linux/amd64", "linux/s390x"))) == (
+    assert error_of(push(layout_entry(tmp_path, "linux/amd64", "linux/s390x"))) == (
         f"image {full_index.digest} in the folder {tmp_path} does not have the platform linux/s390x."
         " Select from its platforms: linux/amd64, linux/arm64, linux/arm, windows/amd64."
     )
@@ -148,7 +142,7 @@ def test_platform_is_read_from_config_without_index(push: Push, tmp_path: Path, 
     write_layout(tmp_path, {"app:1": image})
 
     assert push(layout_entry(tmp_path, "linux/amd64"))["images"][0]["digest"] == image.digest
-    error = error_message(push(layout_entry(tmp_path, "linux/amd64", "linux/arm64")))
+    error = error_of(push(layout_entry(tmp_path, "linux/amd64", "linux/arm64")))
     assert "does not have the platform linux/arm64. Select from its platforms: linux/amd64" in error
 
 
@@ -157,9 +151,7 @@ def test_platform_is_read_from_config_in_docker_archive(push: Push, tmp_path: Pa
     source = f"docker-archive:{tmp_path}/app.tar"
 
     assert push({"source": source, "platforms": ["linux/amd64"]})["changed"]
-    assert "does not have the platform linux/arm64" in error_message(
-        push({"source": source, "platforms": ["linux/arm64"]})
-    )
+    assert "does not have the platform linux/arm64" in error_of(push({"source": source, "platforms": ["linux/arm64"]}))
 
 
 def test_artifact_without_platform_is_unchanged(push: Push, tmp_path: Path) -> None:
@@ -223,9 +215,9 @@ def test_push_requests_only_selected_platform_from_registry(
     push: Push, server: RegistryServer, upstream: RegistryServer, full_index: Image, platform_images: dict[str, Image]
 ) -> None:
     upstream.fill("team/app", "1", full_index)
-    entry = {"source": f"docker://{host_of(upstream)}/team/app@{full_index.digest}", "platforms": ["linux/amd64"]}
+    entry = {"source": f"docker://{host(upstream)}/team/app@{full_index.digest}", "platforms": ["linux/amd64"]}
 
-    result = push(entry, **upstream_options(upstream))
+    result = push(entry, upstreams=settings(upstream))
 
     amd64 = platform_images["linux/amd64"]
     assert result["images"][0]["target"] == f"team/app@{amd64.digest}", result.get("msg")
@@ -259,4 +251,4 @@ def test_push_rejects_index_with_lone_surrogate(push: Push, tmp_path: Path, plat
     entries[0]["annotations"] = {"half": "\ud83d"}
     write_layout(tmp_path, {"app:1": index_of(entries, *platform_images.values())})
 
-    assert "the manifest is not JSON" in error_message(push(layout_entry(tmp_path, "linux/amd64")))
+    assert "the manifest is not JSON" in error_of(push(layout_entry(tmp_path, "linux/amd64")))

@@ -30,7 +30,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
 )
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
-from unit.plugins.module_utils.support.settings import host_of, upstream_options
+from unit.plugins.module_utils.support.upstream_servers import settings, source
 
 Push = Callable[..., dict[str, Any]]
 SBOM_TYPE = "application/vnd.example.sbom.v1"
@@ -76,12 +76,12 @@ def serve_referrers(server: RegistryServer, indexes: dict[str, bytes]) -> None:
 
 def entry_with_referrers(server: RegistryServer, tag: str = "1") -> dict[str, Any]:
     """Return the entry of ``images`` for an image of a registry and its referrers."""
-    return {"source": f"docker://{host_of(server)}/team/app:{tag}", "referrers": True}
+    return {"source": source(server, f"team/app:{tag}"), "referrers": True}
 
 
 def push_from(push: Push, server: RegistryServer, **properties: Any) -> dict[str, Any]:
     """Push an image of a registry and its referrers, with further properties of the entry; require success."""
-    result = push({**entry_with_referrers(server), **properties}, **upstream_options(server))
+    result = push({**entry_with_referrers(server), **properties}, upstreams=settings(server))
     assert not result.get("failed"), result["msg"]
     return result
 
@@ -228,7 +228,7 @@ def test_push_rejects_next_page_with_invalid_link(
     headers = {"Content-Type": OCI_INDEX, "Link": f'<{link}>; rel="next"'}
     upstream.fail("GET", "/referrers/", Answer(200, headers, referrers_index()))
 
-    result = push(entry_with_referrers(upstream), **upstream_options(upstream))
+    result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
 
     assert [bool(each.get("error")) for each in result["images"]] == [False, True]
     assert message in result["msg"]
@@ -239,7 +239,7 @@ def test_push_error_names_invalid_referrers_index(push: Push, upstream: Registry
     upstream.fill("team/app", "1", image)
     upstream.fail("GET", "/referrers/", Answer(200, {"Content-Type": OCI_INDEX}, b'{"manifests": [{}]}'))
 
-    result = push(entry_with_referrers(upstream), **upstream_options(upstream))
+    result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
 
     assert "the referrers of" in result["msg"]
 
@@ -278,7 +278,7 @@ def test_push_copies_common_referrer_of_two_images_once(
     upstream.fill("team/app", referrers_tag(image, ".sig"), other_image)
     images = [entry_with_referrers(upstream, tag) for tag in ("1", "2")]
 
-    result = push(*images, **upstream_options(upstream))
+    result = push(*images, upstreams=settings(upstream))
 
     assert [each["tag"] for each in result["images"]] == ["1", referrers_tag(image, ".sig"), "2"]
 

@@ -30,12 +30,6 @@ LARGE = bytes(range(256)) * (6 * MIB // 256)
 BLOB = blob(digest_of(LARGE), LARGE)
 
 
-@pytest.fixture
-def repository(registry: Registry) -> Repository:
-    """An empty repository."""
-    return Repository(registry, "team/app")
-
-
 def upload(repository: Repository) -> None:
     """Upload a blob of 6 MiB."""
     repository.put_blob(BLOB, content_of(LARGE))
