@@ -45,7 +45,7 @@ def other_image() -> Image:
 
 @pytest.fixture
 def large_image() -> Image:
-    """An image with a layer larger than ``full_disk`` allows, and large enough for two requests of 1 MiB."""
+    """An image with a layer that is larger than ``full_disk`` allows, and that is uploaded in two requests."""
     return make_image(layer("bin/app", hashlib.shake_256(b"app").digest(3 << 19)))
 
 

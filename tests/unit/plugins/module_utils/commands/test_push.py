@@ -226,7 +226,7 @@ def test_push_rejects_one_name_for_two_images(push: Push, tmp_path: Path, image:
     assert "has 2 images, which cannot all have the same name" in result["msg"]
 
 
-def test_push_rejects_different_images_with_same_target_before_any_request(
+def test_push_rejects_different_images_with_same_target(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": other_image})

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compression of uncompressed layers during a push, which does not make other images of them."""
+"""Compression of uncompressed layers during a push. The images stay the same for later pushes."""
 
 from __future__ import annotations
 

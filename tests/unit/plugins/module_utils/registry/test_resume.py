@@ -113,7 +113,7 @@ def test_upload_keeps_request_size_when_registry_crashes(server: RegistryServer,
 def test_upload_stays_below_limit_after_resets_with_lost_sessions(
     server: RegistryServer, repository: Repository
 ) -> None:
-    # zot ends requests like this after a minute.
+    # zot does this with requests that take longer than a minute.
     content = bytes(64 * MIB)
     server.cut("PATCH", "/blobs/uploads/", after=8 * MIB, times=2)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
@@ -207,8 +207,8 @@ def test_upload_fails_when_source_is_shorter(server: RegistryServer, repository:
 
 
 def test_upload_fails_after_three_lost_sessions(server: RegistryServer, registry: Registry) -> None:
-    patient = Retries(600, sleep=lambda _seconds: None)
-    client = Registry(registry._session, server.url, retries=patient, chunks=ChunkSize(2 * MIB))
+    retries = Retries(600, sleep=lambda _seconds: None)
+    client = Registry(registry._session, server.url, retries=retries, chunks=ChunkSize(2 * MIB))
     server.fail("PATCH", "/blobs/uploads/", lambda answer: _lose_every_second_chunk(server, answer))
 
     with pytest.raises(RegistryError, match="responded with 404"):
@@ -236,9 +236,9 @@ def test_retries_are_recorded_with_blob_and_reason(server: RegistryServer, repos
 def test_upload_waits_as_long_as_retry_after_header(server: RegistryServer, registry: Registry) -> None:
     slept: list[float] = []
     server.fail("POST", "/blobs/uploads/", Answer(429, {"Retry-After": "7"}), times=1)
-    patient = Registry(registry._session, server.url, retries=Retries(60.0, sleep=slept.append))
+    client = Registry(registry._session, server.url, retries=Retries(60.0, sleep=slept.append))
 
-    upload(Repository(patient, "team/app"))
+    upload(Repository(client, "team/app"))
 
     assert slept == [7.0]
 

@@ -262,7 +262,7 @@ def test_copy_error_names_source_of_damaged_blob(
     assert server.digest_of("app", "1") is None
 
 
-def test_copy_error_names_registry_or_proxy_for_blob_damaged_during_upload(
+def test_copy_error_names_proxy_for_blob_damaged_during_upload(
     registry: Registry, server: RegistryServer, folder: Path, image: Image
 ) -> None:
     server.fail("PUT", "/blobs/uploads/", refused(400, "DIGEST_INVALID"))

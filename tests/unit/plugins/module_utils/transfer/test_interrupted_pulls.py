@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pulls of several images to one destination, in any order and interrupted at any step, damage no image.
+"""Pulls of several images to one destination do not damage it, in any order and after any interruption.
 
 Each run tries a few histories; the environment variable ``K8SCR_FUZZ_EXAMPLES`` sets another number.
 """
