@@ -15,7 +15,11 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import open_regular, reading, writing
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import (
+    open_regular,
+    read_errors,
+    write_errors,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
     copy_piece,
     digest_of_file,
@@ -45,7 +49,7 @@ class ActionModule(ActionBase):
         )
         path = self._find_needle("files", options["src"])
         try:
-            with reading(path):
+            with read_errors(path):
                 source = open_regular(path)
             try:
                 result.update(self._send(source, path, options["dest"], task_vars or {}))
@@ -83,7 +87,7 @@ class ActionModule(ActionBase):
     ) -> None:
         folder = self._connection._shell.tmpdir
         remote = self._connection._shell.join_path(folder, "piece")
-        with writing(constants.DEFAULT_LOCAL_TMP):
+        with write_errors(constants.DEFAULT_LOCAL_TMP):
             descriptor, piece = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP)
         try:
             with os.fdopen(descriptor, "wb") as target:

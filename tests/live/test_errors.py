@@ -189,7 +189,7 @@ def test_push_creates_no_tag_when_blob_is_missing(task: Task, repository: str, l
 
     result = push(task, f"oci:{layout_copy}", repository)
 
-    assert f"lacks the blob sha256:{blob.name}" in result["msg"]
+    assert f"does not have the blob sha256:{blob.name}" in result["msg"]
     assert not tag_exists(task, repository)
 
 

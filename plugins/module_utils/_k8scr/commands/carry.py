@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ApiServerError, K8scrError, SourceError
-from ..files.file_access import Folder, writing
+from ..files.file_access import FolderFiles, write_errors
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
@@ -138,7 +138,7 @@ def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[st
         K8scrError: The registry does not list its images, or the folder cannot be written.
     """
     if not transfer.check_mode:
-        with writing(folder):
+        with write_errors(folder):
             folder.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         shutil.rmtree(_restored(folder), ignore_errors=True)
     with closing(OciLayoutDestination(folder)) as layout:
@@ -172,7 +172,7 @@ def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict
     Raises:
         K8scrError: The folder cannot be read, or the registry cannot be reached.
     """
-    files = Folder(folder)
+    files = FolderFiles(folder)
     if not folder.is_dir() or files.size(INDEX_FILE) is None:
         return report([])
     with closing(OciLayoutSource(files)) as layout:
@@ -183,7 +183,7 @@ def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict
         result["msg"] += f"\nThe images stay in {folder}; run again to restore them."
     elif not transfer.check_mode:
         # A partly deleted folder is not a layout, and the next run would not find it.
-        with writing(folder):
+        with write_errors(folder):
             folder.rename(_restored(folder))
             shutil.rmtree(_restored(folder))
     return result

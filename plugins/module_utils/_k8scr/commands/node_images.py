@@ -15,7 +15,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import DestinationError, InputError
-from ..files.partial_file import forget_expired, place_of_part
+from ..files.partial_file import delete_expired_partials, partial_path
 from ..node.config_toml import configured_snapshotter
 from ..node.runtime_images import Containerd, NodeImage, Podman, Runtime
 
@@ -102,8 +102,8 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
     try:
         for name in names:
             (folder / name).unlink(missing_ok=True)
-            place_of_part(folder / name).unlink(missing_ok=True)
-        forget_expired(folder)
+            partial_path(folder / name).unlink(missing_ok=True)
+        delete_expired_partials(folder)
         folder.rmdir()
     except OSError as error:
         if error.errno in (errno.ENOENT, errno.ENOTEMPTY):

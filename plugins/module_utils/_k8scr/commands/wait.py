@@ -64,7 +64,7 @@ class WaitSettings:
 
 
 def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Request the version of a registry until it responds, and return the module's result.
+    """Poll a registry's version until it responds, and return the module's result.
 
     Args:
         options: The parameters of ``k8scr_wait``.
@@ -74,8 +74,8 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ``changed``, which is false, and ``elapsed``, in seconds.
 
     Raises:
-        ClusterError: It does not respond in time; the message has the reasons of the cluster.
-        ApiServerError: The API server rejects the request.
+        ClusterError: The registry does not respond in time; the message contains the cluster's reasons.
+        ApiServerError: The API server denies access to the Pod.
     """
     settings = WaitSettings.from_options(options)
     if check_mode:
@@ -94,24 +94,24 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 raise problem
             if poll.expired:
                 why = _why(cluster, namespace, pod)
-                said = f". The cluster says: {why}" if why else ""
+                reason = f". The cluster says: {why}" if why else ""
                 raise ClusterError(
-                    f"the registry in Pod {namespace}/{pod} did not answer through the API server within "
-                    f"{settings.timeout} s: {problem.message}{said}",
+                    f"the registry in Pod {namespace}/{pod} did not respond through the API server within "
+                    f"{settings.timeout} s: {problem.message}{reason}",
                     problem.advice,
                 )
             poll.pause()
 
 
 def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
-    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error, if any."""
-    question = requests.Request("GET", "http://registry/v2/").prepare()
+    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error or None."""
+    request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
+        with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(
-                f"it answered {response.status_code}: {' '.join(response.text.split()):.300}",
+                f"it responded with {response.status_code}: {' '.join(response.text.split()):.300}",
                 status=response.status_code,
             )
     except K8scrError as error:

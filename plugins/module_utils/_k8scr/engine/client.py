@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is asked of an engine: Docker's Engine API, which Podman speaks too (docs.docker.com, "Docker Engine API").
+"""Client of the Docker Engine API, which Podman implements too (docs.docker.com, "Docker Engine API").
 
-Paths have no version in them, so that engines of every age answer in the version that they speak best.
+Paths have no API version, so that each engine uses its default version.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ if TYPE_CHECKING:
 
 _URL = "http://engine"
 _SAFE = "/:@"
-"""Engines want the slashes of a name as they are."""
-_MAXIMUM_ANSWER = 4 << 20
-"""Bytes of the largest answer that is no export."""
-_ANSWERS_WITHIN = 60.0
-_WORKS_WITHIN = 3600.0
-"""Seconds that an engine may be silent while it packs or unpacks an image, which it does before it answers."""
+"""Engines expect unescaped slashes in names."""
+_MAXIMUM_RESPONSE = 4 << 20
+"""Bytes of the largest response, except exports."""
+_TIMEOUT = 60.0
+_TRANSFER_TIMEOUT = 3600.0
+"""Seconds without data. An engine packs or unpacks an image before it responds."""
 
 
 @dataclass(frozen=True)
 class EngineImage:
-    """An image that an engine has.
+    """An image in an engine.
 
     Attributes:
-        id: Its image ID: the digest of its config, or of its manifest or index where the engine keeps those.
-        manifests: The digests of the manifests under that ID that the engine has whole, where it keeps manifests.
+        id: The image ID: the digest of the config, or of the manifest or index if the engine stores those.
+        manifests: The digests of the complete manifests with that ID, if the engine stores manifests.
     """
 
     id: str
@@ -57,98 +57,98 @@ class EngineImage:
 
 
 class Engine:
-    """An engine of Docker or Podman.
+    """A client of a Docker or Podman engine. It connects with the first request.
 
     Args:
-        endpoint: Where it listens; nothing is sent yet.
+        endpoint: The engine's endpoint.
 
     Attributes:
-        description: What it is, for people.
+        description: The name of the engine in messages.
 
     Raises:
-        InputError: Nothing can listen there.
-        EngineError: The certificates for it cannot be used.
+        InputError: The endpoint is invalid.
+        EngineError: The TLS certificates cannot be used.
     """
 
     def __init__(self, endpoint: EngineEndpoint) -> None:
         self.description = f"the Docker engine at {endpoint.host}"
-        self._adapter = EngineAdapter(endpoint, _WORKS_WITHIN)
+        self._adapter = EngineAdapter(endpoint, _TRANSFER_TIMEOUT)
         self._session = open_session(_URL, self._adapter)
         self._session.headers["Accept-Encoding"] = "identity"
 
     def find(self, name: str) -> EngineImage | None:
-        """Return the image that has this name or ID, or ``None``.
+        """Return the image with this name or ID, or ``None``.
 
         Raises:
-            EngineError: The engine cannot be asked, or does not answer as one.
+            EngineError: The engine is unavailable, or the response is invalid.
         """
-        # Engines that keep manifests (Docker 28 and later) say with this which of them they have; others look past it.
-        with self._request("GET", f"/images/{quote(name, safe=_SAFE)}/json?manifests=1", _ANSWERS_WITHIN) as response:
+        # With manifests=1, engines that store manifests (Docker 28 and later) list them; others ignore it.
+        with self._request("GET", f"/images/{quote(name, safe=_SAFE)}/json?manifests=1", _TIMEOUT) as response:
             if response.status_code == 404:
                 return None
-            answer = self._read_object(response)
-        image_id = str(answer.get("Id"))
+            found = self._read_object(response)
+        image_id = str(found.get("Id"))
         try:
-            # Podman has left the algorithm out.
+            # Some versions of Podman omit the algorithm.
             image_id = parse_digest(image_id if ":" in image_id else f"sha256:{image_id}")
-            entries = [entry for entry in answer.get("Manifests") or [] if entry.get("Available")]
+            entries = [entry for entry in found.get("Manifests") or [] if entry.get("Available")]
             return EngineImage(image_id, tuple(parse_digest(e.get("ID")) for e in entries if e.get("Kind") == "image"))
         except (InputError, AttributeError, TypeError) as error:
-            raise EngineError(f"{self.description} says of {name} what no engine says") from error
+            raise EngineError(f"unexpected response from {self.description} for image {name}") from error
 
     def platform(self) -> Platform:
-        """Return the platform that the engine runs images for.
+        """Return the platform of the engine's host.
 
         Raises:
-            EngineError: The engine cannot be asked, or does not answer as one.
+            EngineError: The engine is unavailable, or the response is invalid.
         """
-        with self._request("GET", "/version", _ANSWERS_WITHIN) as response:
-            answer = self._read_object(response)
-        return Platform(str(answer.get("Os")), str(answer.get("Arch")))
+        with self._request("GET", "/version", _TIMEOUT) as response:
+            version = self._read_object(response)
+        return Platform(str(version.get("Os")), str(version.get("Arch")))
 
     @contextmanager
     def export(self, image_id: str) -> Iterator[Blocks]:
         """Open the Docker archive of an image.
 
         Raises:
-            SourceError: The engine does not have it any more.
-            EngineError: The engine refuses, or does not go on to the end.
+            SourceError: The engine no longer has the image.
+            EngineError: The engine rejects the request, or the export is interrupted.
         """
-        with self._request("GET", f"/images/{quote(image_id, safe=_SAFE)}/get", _WORKS_WITHIN) as response:
+        with self._request("GET", f"/images/{quote(image_id, safe=_SAFE)}/get", _TRANSFER_TIMEOUT) as response:
             if response.status_code == 404:
                 raise SourceError(f"{self.description} no longer has the image {image_id}", "Run again")
             self._require_success(response)
             yield self._body(response)
 
     def load(self, archive: Iterable[bytes]) -> None:
-        """Have the engine read a Docker archive.
+        """Load a Docker archive into the engine.
 
         Args:
-            archive: The archive's content, in order; an error that it raises ends the request unfinished, and then
-                the engine keeps nothing.
+            archive: The archive's content, in order. If it raises an error, the request ends incomplete and the
+                engine stores nothing.
 
         Raises:
-            EngineError: The engine refuses it.
+            EngineError: The engine rejects the archive.
         """
         headers = {"Content-Type": "application/x-tar"}
-        with self._request("POST", "/images/load?quiet=1", _WORKS_WITHIN, archive, headers) as response:
+        with self._request("POST", "/images/load?quiet=1", _TRANSFER_TIMEOUT, archive, headers) as response:
             self._require_success(response)
             content = self._read(response)
-        # The status is sent before the work is done: whether it was is in the last object of the body.
+        # The engine sends the status first. The last object of the body has the result.
         for line in content.splitlines():
-            fault = failure_in(line)
-            if fault:
-                raise EngineError(f"{self.description} cannot load the image: {fault}")
+            message = error_message(line)
+            if message:
+                raise EngineError(f"{self.description} cannot load the image: {message}")
 
     def tag(self, image_id: str, repository: str, tag: str) -> None:
-        """Give an image that is there a name more.
+        """Add a name to an existing image.
 
         Raises:
-            EngineError: The engine refuses.
+            EngineError: The engine rejects the request.
         """
         query = urlencode({"repo": repository, "tag": tag})
         path = f"/images/{quote(image_id, safe=_SAFE)}/tag?{query}"
-        with self._request("POST", path, _ANSWERS_WITHIN) as response:
+        with self._request("POST", path, _TIMEOUT) as response:
             self._require_success(response)
 
     def close(self) -> None:
@@ -157,11 +157,11 @@ class Engine:
 
     @contextmanager
     def _request(
-        self, method: str, path: str, silence: float, body: Any = None, headers: Any = None
+        self, method: str, path: str, timeout: float, body: Any = None, headers: Any = None
     ) -> Iterator[Response]:
         try:
             response = self._session.request(
-                method, _URL + path, data=body, headers=headers, stream=True, timeout=silence, allow_redirects=False
+                method, _URL + path, data=body, headers=headers, stream=True, timeout=timeout, allow_redirects=False
             )
         except (HTTPError, OSError) as error:
             raise self._failure(error) from error
@@ -179,54 +179,54 @@ class Engine:
         content = bytearray()
         for block in self._body(response):
             content += block
-            if len(content) > _MAXIMUM_ANSWER:
-                raise EngineError(f"{self.description} does not come to an end of its answer")
+            if len(content) > _MAXIMUM_RESPONSE:
+                raise EngineError(f"the response from {self.description} exceeds {_MAXIMUM_RESPONSE} bytes")
         return bytes(content)
 
     def _read_object(self, response: Response) -> dict[str, Any]:
         self._require_success(response)
         try:
-            answer = json.loads(self._read(response))
+            value = json.loads(self._read(response))
         except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict):
-            raise EngineError(f"what answers is not {self.description}: it speaks no JSON", "Check docker_host")
-        return answer
+            value = None
+        if not isinstance(value, dict):
+            raise EngineError(f"the response from {self.description} is not a JSON object", "Check docker_host")
+        return value
 
     def _require_success(self, response: Response) -> None:
         if response.status_code not in (200, 201, 204):
-            said = failure_in(self._read(response)) or response.reason
-            raise EngineError(f"{self.description} refuses ({response.status_code}): {said:.1000}")
+            reason = error_message(self._read(response)) or response.reason
+            raise EngineError(f"{self.description} rejected the request ({response.status_code}): {reason:.1000}")
 
     def _failure(self, error: Exception) -> EngineError:
         complaint = self._adapter.complaint()
         if complaint:
-            return EngineError(f"{self.description} cannot be reached: {complaint}", "Try ssh to that host by hand")
+            return EngineError(f"{self.description} cannot be reached: {complaint}", "Run ssh to that host manually")
         failure = NetworkError(error)
         if failure.find(PermissionError):
             return EngineError(
-                f"{self.description} may not be used by this user: permission denied",
+                f"{self.description} cannot be used by this user: permission denied",
                 "Run the task as root (become: true) or as a member of the group docker",
             )
         if failure.find(ReadTimeoutError, TimeoutError):
-            return EngineError(f"{self.description} is silent for too long", "See whether it still works")
-        # The words of the operating system, where it has any, are the innermost.
+            return EngineError(f"{self.description} did not respond in time", "Check that the engine is running")
+        # The innermost error of the operating system has the best message.
         system = [reason for reason in failure.chain if isinstance(reason, OSError) and reason.strerror]
         why = system[-1].strerror if system else str(failure.chain[-1]) or type(failure.chain[-1]).__name__
         if failure.find(FileNotFoundError, ConnectionRefusedError):
             return EngineError(
-                f"{self.description} is not there: {why}",
-                "Start it, or say with docker_host where one is, as unix:///run/podman/podman.sock for Podman's",
+                f"{self.description} is not available: {why}",
+                "Start the engine, or set docker_host, for example unix:///run/podman/podman.sock for Podman",
             )
-        return EngineError(f"the connection to {self.description} failed: {why}", "See what the engine logged")
+        return EngineError(f"the connection to {self.description} failed: {why}", "Check the engine's log")
 
 
-def failure_in(answer: bytes) -> str | None:
-    """Return the engine's words for what went wrong, if this JSON object of an answer says that something did."""
+def error_message(content: bytes) -> str | None:
+    """Return the error message in a JSON object of an engine's response, or ``None``."""
     try:
-        value = json.loads(answer)
+        value = json.loads(content)
         detail = value.get("errorDetail") or {}
-        said = value.get("message") or value.get("error") or detail.get("message")
+        message = value.get("message") or value.get("error") or detail.get("message")
     except (ValueError, RecursionError, AttributeError):
         return None
-    return str(said) if said else None
+    return str(message) if message else None

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which engine is meant: Docker's own options, environment variables and contexts (docker(1), "docker context")."""
+"""Find the engine's endpoint by Docker's options, environment variables and contexts (docker(1), "docker context")."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from .settings import DockerSettings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
 _MAXIMUM_SIZE = 1 << 20
-"""Bytes of the largest configuration file that is read."""
+"""Bytes of the largest configuration file."""
 
 
 @dataclass(frozen=True)
 class EngineTls:
-    """The files that TLS with an engine takes; one that is ``None`` is not used.
+    """The TLS files for an engine.
 
     Attributes:
-        ca: The certificate authorities to trust; without it the system's.
-        cert: Our certificate.
-        key: Its key.
-        verify: Whether the engine's certificate is checked.
+        ca: The trusted certificate authorities; ``None`` for those of the system.
+        cert: The client certificate; ``None`` for no client certificate.
+        key: The key of the client certificate.
+        verify: Whether to verify the engine's certificate.
     """
 
     ca: Path | None
@@ -41,11 +41,11 @@ class EngineTls:
 
 @dataclass(frozen=True)
 class EngineEndpoint:
-    """Where an engine listens.
+    """The endpoint of an engine.
 
     Attributes:
         host: ``unix:///SOCKET``, ``tcp://HOST:PORT`` or ``ssh://[USER@]HOST[:PORT][/SOCKET]``.
-        tls: How to speak TLS over ``tcp``; ``None`` for plain HTTP.
+        tls: The TLS files for ``tcp``; ``None`` for plain HTTP.
     """
 
     host: str
@@ -53,18 +53,18 @@ class EngineEndpoint:
 
 
 def find_endpoint(settings: DockerSettings, environment: Mapping[str, str]) -> EngineEndpoint:
-    """Return the engine that is meant: by an option, by a variable, by the context in use, or the local one.
+    """Return the endpoint of the engine: from options, environment variables, the current context, or the local engine.
 
     Args:
         settings: The options of the engine.
         environment: Has DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY and DOCKER_CONFIG.
 
     Raises:
-        InputError: The options contradict each other, or the context is not there or is damaged.
+        InputError: The options contradict each other, or the context is missing or damaged.
     """
     host, context = settings.host, settings.context
     if host and context:
-        raise InputError("docker_host and docker_context both say which engine is meant", "Give one of them")
+        raise InputError("docker_host and docker_context are mutually exclusive", "Set one of them")
     folder = Path(environment.get("DOCKER_CONFIG") or os.path.expanduser("~/.docker"))
     if not host and not context:
         host = environment.get("DOCKER_HOST")
@@ -87,19 +87,19 @@ def _current_context(folder: Path) -> str | None:
 
 
 def _read_context(store: Path, name: str) -> EngineEndpoint:
-    # The folder of a context is named by the digest of its name.
+    # Docker names a context's folder by the digest of the context's name.
     folder = hashlib.sha256(name.encode()).hexdigest()
     path = store / "meta" / folder / "meta.json"
     if not path.is_file():
         known = ", ".join(sorted(_context_names(store))) or "none"
-        raise InputError(f"there is no Docker context {name!r:.80} in {store}", f"There is: {known:.500}")
+        raise InputError(f"Docker context {name!r:.80} does not exist in {store}", f"Existing contexts: {known:.500}")
     try:
         endpoint = _read_json(path)["Endpoints"]["docker"]
         host, verify = endpoint["Host"], not endpoint.get("SkipTLSVerify")
     except (KeyError, TypeError, AttributeError):
         host = None
     if not isinstance(host, str) or not host:
-        raise InputError(f"the Docker context {name} has no Docker engine", f"Look into {path}")
+        raise InputError(f"Docker context {name} has no Docker endpoint", f"Check {path}")
     tls = store / "tls" / folder / "docker"
     return EngineEndpoint(host, _tls_files(tls, verify) if tls.is_dir() else None)
 
@@ -116,7 +116,7 @@ def _context_names(store: Path) -> list[str]:
 
 def _tls_files(folder: Path, verify: bool = True) -> EngineTls:
     if not folder.is_dir():
-        raise InputError(f"the folder {folder}, for TLS with the engine, does not exist", "Check docker_cert_path")
+        raise InputError(f"the folder {folder} for the engine's TLS files does not exist", "Check docker_cert_path")
     ca, cert, key = (
         path if path.exists() else None for path in (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
     )

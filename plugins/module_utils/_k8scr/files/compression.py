@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Layers compressed on the way: a place without manifests of its own has them as they are unpacked.
+"""Compress layers during upload. Docker archives and engines store layers uncompressed.
 
-What a layer becomes is known when all of it was compressed, so it is sent before it has a name. The same compressor
-makes the same bytes of it every time: a transfer that was cut begins there anew, and passes over what has arrived.
+The digest of a compressed layer is known only at the end, so the upload starts without it. Compression is
+deterministic: an interrupted upload resumes by compressing again and skipping the bytes that arrived.
 """
 
 from __future__ import annotations
@@ -23,45 +23,44 @@ from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import OCI_LAYER
+from .gzip_content import GZIP_FORMAT
 
 _FASTEST = 1
-"""The level, for zlib and zstd: 3 times as fast as zlib's default, and what comes out is 8 % larger."""
-_PIECE = 128 << 10
-"""Bytes that are compressed at a time: memory for what comes out of more is kept, for each thread, by the C library."""
-_GZIP_FORMAT = 31
-"""zlib's window size for the largest window and gzip's header, which then holds neither name nor time."""
+"""The level for zlib and zstd: 3 times as fast as zlib's default, with 8 % larger output."""
+_CHUNK_SIZE = 128 << 10
+"""Bytes per call of the compressor. For larger outputs, the C library retains the memory in each thread."""
 
 
 class Compressor(Protocol):
-    """Compresses one content, block by block."""
+    """Compresses one stream in blocks."""
 
     def compress(self, block: Any, /) -> bytes:
-        """Take a block in; what is ready comes out, which may be nothing."""
+        """Compress a block and return the available output, which may be empty."""
 
     def flush(self) -> bytes:
-        """End the content; the rest comes out."""
+        """End the stream and return the remaining output."""
 
 
 @dataclass(frozen=True)
 class Compression:
-    """A way to compress layers.
+    """A compression algorithm for layers.
 
     Attributes:
-        suffix: What it adds to a layer's media type (OCI image specification, "Layer Media Types").
-        program: What does it; another one makes other bytes of the same content.
-        begin: Begins a content.
+        suffix: The suffix of the layer's media type (OCI image specification, "Layer Media Types").
+        program: The library, version and level. Others produce different bytes from the same content.
+        create: Creates a compressor for one stream.
     """
 
     suffix: str
     program: str
-    begin: Callable[[], Compressor]
+    create: Callable[[], Compressor]
 
 
 def find_compression(choice: str) -> Compression | None:
-    """Return the compression that the option of that name means; ``None`` for none.
+    """Return the compression for a value of the option ``compression``; ``None`` for ``none``.
 
     Raises:
-        InputError: Nothing on this host can do it.
+        InputError: A required library is missing.
     """
     if choice == "none":
         return None
@@ -74,8 +73,8 @@ def _gzip() -> Compression:
         igzip = import_module("isal.isal_zlib")
     except ImportError:
         program = f"zlib {zlib.ZLIB_RUNTIME_VERSION}"
-        return Compression("+gzip", program, lambda: zlib.compressobj(_FASTEST, wbits=_GZIP_FORMAT))
-    return Compression("+gzip", f"isal {isal.__version__}", lambda: igzip.compressobj(wbits=_GZIP_FORMAT))
+        return Compression("+gzip", program, lambda: zlib.compressobj(_FASTEST, wbits=GZIP_FORMAT))
+    return Compression("+gzip", f"isal {isal.__version__}", lambda: igzip.compressobj(wbits=GZIP_FORMAT))
 
 
 def _zstd() -> Compression:
@@ -97,18 +96,18 @@ def _zstd() -> Compression:
 
 
 class CompressedContent:
-    """Opens what a layer is when it is compressed.
+    """Opens the compressed content of a layer.
 
     Args:
-        content: Opens the layer as it is.
-        layer: The layer as it is; its content is verified, for nobody else can.
-        compression: How to compress it.
-        became: Is told what the layer has become, as soon as that is known.
+        content: Opens the uncompressed layer.
+        layer: The uncompressed layer. Its content is verified here: the registry sees only compressed bytes.
+        compression: The compression.
+        on_compressed: Called at the end with the descriptor of the compressed layer.
 
     Attributes:
-        what: What is read from where, for people.
-        key: Tells these bytes from all others.
-        descriptor: What the layer has become; ``None`` until it was read to its end.
+        what: The content and its source, for messages.
+        key: Identifies the compressed bytes.
+        descriptor: The compressed layer; ``None`` until the content was read to its end.
     """
 
     def __init__(
@@ -116,7 +115,7 @@ class CompressedContent:
         content: BlobContent,
         layer: Descriptor,
         compression: Compression,
-        became: Callable[[Descriptor], None] = lambda _compressed: None,
+        on_compressed: Callable[[Descriptor], None] = lambda _compressed: None,
     ) -> None:
         self.what = content.what
         self.key = f"{layer.digest} {compression.program}"
@@ -124,28 +123,28 @@ class CompressedContent:
         self._content = content
         self._layer = layer
         self._compression = compression
-        self._became = became
+        self._on_compressed = on_compressed
 
     @contextmanager
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
-        """Open it from ``offset`` (bytes) on; what is before is compressed anew and passed over."""
+        """Open the compressed content at ``offset`` (bytes). Earlier bytes are compressed again and skipped."""
         with self._content() as blocks:
             yield self._compressed(verified(blocks, self._layer.digest, self._layer.size, self.what), offset)
 
     def _compressed(self, blocks: Blocks, offset: int) -> Blocks:
         hasher, size = hashlib.sha256(), 0
-        for piece in self._pieces(blocks):
-            hasher.update(piece)
-            before, size = size, size + len(piece)
+        for output in self._outputs(blocks):
+            hasher.update(output)
+            start, size = size, size + len(output)
             if size > offset:
-                yield memoryview(piece)[max(offset - before, 0) :]
+                yield memoryview(output)[max(offset - start, 0) :]
         media_type = f"{OCI_LAYER}{self._compression.suffix}"
         self.descriptor = Descriptor(media_type, f"sha256:{hasher.hexdigest()}", size)
-        self._became(self.descriptor)
+        self._on_compressed(self.descriptor)
 
-    def _pieces(self, blocks: Blocks) -> Iterator[bytes]:
-        compressor = self._compression.begin()
+    def _outputs(self, blocks: Blocks) -> Iterator[bytes]:
+        compressor = self._compression.create()
         for block in blocks:
-            for start in range(0, len(block), _PIECE):
-                yield compressor.compress(block[start : start + _PIECE])
+            for start in range(0, len(block), _CHUNK_SIZE):
+                yield compressor.compress(block[start : start + _CHUNK_SIZE])
         yield compressor.flush()

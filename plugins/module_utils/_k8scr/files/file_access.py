@@ -2,16 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Named files that a store reads: those of a folder here, those of a tar archive in ``tar_reader``."""
+"""Read and write files. Errors of the operating system become errors with the file's path."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -20,18 +19,14 @@ from ..oci.content import BLOCK_SIZE, Blocks
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
-# It can only be read by setting it, for all threads alike: so once, and while there are no others.
+# Reading the umask requires setting it, for all threads. Do so once, on import, before threads start.
 
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
 @contextmanager
-def reading(what: object) -> Iterator[None]:
-    """Say what could not be read when the operating system refuses.
-
-    Raises:
-        SourceError: Instead of an OSError.
-    """
+def read_errors(what: object) -> Iterator[None]:
+    """Convert OSError to SourceError with the name of the file."""
     try:
         yield
     except OSError as error:
@@ -39,31 +34,28 @@ def reading(what: object) -> Iterator[None]:
 
 
 @contextmanager
-def writing(what: object) -> Iterator[None]:
-    """Say what could not be written when the operating system refuses.
-
-    Raises:
-        DestinationError: Instead of an OSError.
-    """
+def write_errors(what: object) -> Iterator[None]:
+    """Convert OSError to DestinationError with the name of the file."""
     try:
         yield
     except OSError as error:
         raise DestinationError(
-            f"{what} cannot be written: {error.strerror}", "What was there before is unchanged; mend that and run again"
+            f"{what} cannot be written: {error.strerror}",
+            "The previous content is unchanged; fix the cause and run again",
         ) from error
 
 
 def open_regular(path: Path | str, folder: int | None = None, what: object = None) -> int:
-    """Open a file for reading; a pipe or a device, which could be waited for for ever, is none.
+    """Open a regular file for reading. Reads from a pipe or a device could block forever.
 
     Args:
         path: The file.
-        folder: The open folder that it is in, where a link in its place is not to be followed.
-        what: Its full path, for people.
+        folder: The open folder that contains the file. With it, a symbolic link is not followed.
+        what: The file's full path, for messages.
 
     Raises:
-        OSError: It cannot be opened.
-        SourceError: It is not a regular file.
+        OSError: The file cannot be opened.
+        SourceError: The file is not a regular file.
     """
     flags = os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if folder is None else os.O_NOFOLLOW)
     descriptor = os.open(path, flags, dir_fd=folder)
@@ -74,26 +66,26 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
 
 
 class Files(Protocol):
-    """Files by their names, which are relative paths with ``/``."""
+    """Files by name. Names are relative paths with ``/``."""
 
     description: str
 
     def size(self, name: str) -> int | None:
-        """Return a file's length in bytes, or ``None`` if there is no such file."""
+        """Return a file's size in bytes, or ``None`` if the file does not exist."""
 
     def open(self, name: str, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """Open a file's content from ``offset`` (bytes) on.
+        """Open a file's content at ``offset`` (bytes).
 
         Raises:
-            SourceError: It is not there, cannot be read or ends too early.
+            SourceError: The file does not exist, cannot be read or is truncated.
         """
 
     def close(self) -> None:
-        """Let go of what is open; nothing can be read afterwards."""
+        """Close all open files."""
 
 
-class Folder:
-    """The files below a folder; links in it are not followed, since they may lead out of it."""
+class FolderFiles:
+    """The files below a folder. Symbolic links are rejected because they may point outside the folder."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -125,31 +117,31 @@ class Folder:
 
     def _open(self, name: str) -> int | None:
         *folders, file = PurePosixPath(name).parts
-        with reading(self.path / name):
+        with read_errors(self.path / name):
             try:
                 folder = os.open(self.path, _FOLDER)
                 for part in folders:
-                    folder = _step_into(folder, part)
+                    folder = _open_subfolder(folder, part)
                 try:
                     return open_regular(file, folder, self.path / name)
                 finally:
                     os.close(folder)
             except OSError as error:
-                self._refuse_links(name)
+                self._reject_links(name)
                 if isinstance(error, (FileNotFoundError, NotADirectoryError)):
                     return None
                 raise
 
-    def _refuse_links(self, name: str) -> None:
+    def _reject_links(self, name: str) -> None:
         path = self.path
         for part in PurePosixPath(name).parts:
             path /= part
             if path.is_symlink():
-                raise SourceError(f"{path} is a link, which may lead out of the folder", "Copy the folder with cp -rL")
+                raise SourceError(f"{path} is a link that may point outside the folder", "Copy the folder with cp -rL")
 
 
-def _step_into(folder: int, name: str) -> int:
-    """Open a folder in an open one, which is closed; a link is not followed."""
+def _open_subfolder(folder: int, name: str) -> int:
+    """Open a subfolder, unless it is a link, and close its parent."""
     try:
         return os.open(name, _FOLDER | os.O_NOFOLLOW, dir_fd=folder)
     finally:
@@ -158,7 +150,7 @@ def _step_into(folder: int, name: str) -> int:
 
 @contextmanager
 def closed_on_failure(files: Files) -> Iterator[None]:
-    """Let go of files that turn out to be of no use."""
+    """Close the files if the block raises an exception."""
     try:
         yield
     except BaseException:
@@ -167,40 +159,40 @@ def closed_on_failure(files: Files) -> Iterator[None]:
 
 
 def read_file(files: Files, name: str, limit: int) -> bytes:
-    """Return a small file's whole content.
+    """Return the content of a small file.
 
     Args:
-        files: Where it is.
-        name: Its name.
-        limit: The most bytes it may have.
+        files: The files.
+        name: The file's name.
+        limit: The maximum size in bytes.
 
     Raises:
-        SourceError: It is not there, cannot be read or is larger.
+        SourceError: The file does not exist, cannot be read or exceeds the limit.
     """
     size = files.size(name)
     if size is None:
         raise SourceError(f"{files.description} has no {name}")
     if size > limit:
-        raise SourceError(f"{name} in {files.description} has {size} bytes; at most {limit} are expected")
+        raise SourceError(f"{name} in {files.description} has {size} bytes; the limit is {limit}")
     with files.open(name) as blocks:
         return b"".join(bytes(block) for block in blocks)
 
 
 def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
-    """Read ``length`` bytes of an open file from ``start`` on, always into the same buffer.
+    """Read ``length`` bytes of an open file from ``start``. All blocks share one buffer.
 
     Raises:
-        SourceError: The file ends before, or cannot be read.
+        SourceError: The file is truncated or cannot be read.
     """
     buffer = memoryview(bytearray(min(BLOCK_SIZE, max(length, 0))))
     position, end = start, start + length
     while position < end:
-        with reading(what):
+        with read_errors(what):
             count = _read_into(descriptor, buffer[: end - position], position)
         if not count:
             raise SourceError(
                 f"{what} is truncated: {end - position} bytes are missing at its end",
-                "It was changed or not copied whole; copy it again",
+                "The file was changed or the copy is incomplete; copy it again",
             )
         position += count
         yield buffer[:count]
@@ -209,41 +201,41 @@ def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
 def _read_into(descriptor: int, buffer: memoryview, position: int) -> int:
     if hasattr(os, "preadv"):
         return os.preadv(descriptor, [buffer], position)
-    # Python for older macOS.
+    # Python on older macOS has no preadv.
     content = os.pread(descriptor, len(buffer), position)
     buffer[: len(content)] = content
     return len(content)
 
 
 def write_all(descriptor: int, block: memoryview) -> None:
-    """Write a block to an open file, also where the operating system takes it piece by piece.
+    """Write a whole block to an open file: os.write may write only a part of it.
 
     Raises:
-        OSError: It cannot be written.
+        OSError: The block cannot be written.
     """
     while block:
         block = block[os.write(descriptor, block) :]
 
 
 def replace_file(path: Path, content: bytes, private: bool = False) -> None:
-    """Write a small file beside its place, in a folder that exists, and put it there when it is whole and on disk.
+    """Write a small file atomically: write and sync a temporary file in the same folder, then rename it.
 
     Args:
-        path: The file.
+        path: The file, in an existing folder.
         content: The content.
         private: Whether only this user can read the file.
 
     Raises:
-        DestinationError: It cannot be written; what was there before stays.
+        DestinationError: The file cannot be written. An existing file is unchanged.
     """
-    with writing(path):
+    with write_errors(path):
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
     try:
-        with writing(path), os.fdopen(descriptor, "wb") as file:
+        with write_errors(path), os.fdopen(descriptor, "wb") as file:
             file.write(content)
             file.flush()
             if not private:
-                allow_others(descriptor)
+                set_default_mode(descriptor)
             os.fsync(descriptor)
             Path(temporary).replace(path)
     except BaseException:
@@ -251,18 +243,6 @@ def replace_file(path: Path, content: bytes, private: bool = False) -> None:
         raise
 
 
-def allow_others(descriptor: int) -> None:
-    """Give a temporary file, which is made for its owner alone, the mode of a file that is made openly."""
+def set_default_mode(descriptor: int) -> None:
+    """Set the mode of a new file by the umask. Temporary files are created for their owner only."""
     os.fchmod(descriptor, 0o666 & ~_UMASK)
-
-
-@contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Wait for who else changes what is in a folder, where its file system can tell."""
-    descriptor = os.open(folder, _FOLDER)
-    try:
-        with suppress(OSError):
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

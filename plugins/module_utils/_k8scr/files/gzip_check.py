@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compressed layers whose only digest is that of what they unpack to: they are checked while they are read.
+"""Verify compressed layers by the digest of their uncompressed content (the diff ID) during reading.
 
-A registry checks the digest that a blob is sent with; where that was made from the blob itself, it says nothing of
-damage that was there before, and nodes would find it when they unpack the layer (RFC 1952; OCI image specification,
-"Layer DiffID").
+Docker archives have no digests of compressed layers. A digest that is computed from the blob itself does not reveal
+earlier damage: nodes would find it when they unpack the layer (RFC 1952; OCI image specification, "Layer DiffID").
 """
 
 from __future__ import annotations
@@ -19,17 +18,17 @@ from contextlib import AbstractContextManager, contextmanager
 from ..errors import SourceError
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.digest import split_digest
-from .file_content import GZIP_FORMAT
+from .gzip_content import GZIP_FORMAT
 
 
 class GzipCheck:
-    """What is known of one gzip-compressed content so far; it goes on from there when reading does.
+    """Verifies the uncompressed digest of one gzip content. Later reads continue the verification.
 
     Args:
-        read: Opens the content from an offset (bytes) on.
-        size: Its length in bytes.
-        digest: What it must unpack to.
-        what: What is read from where, for people.
+        read: Opens the compressed content at an offset (bytes).
+        size: The compressed size in bytes.
+        digest: The digest of the uncompressed content.
+        what: The name and source of the content, for messages.
     """
 
     def __init__(
@@ -45,14 +44,14 @@ class GzipCheck:
 
     @contextmanager
     def open(self, offset: int = 0) -> Iterator[Blocks]:
-        """Open the content from ``offset`` (bytes) on; its last block is given out when all of it was right.
+        """Open the content at ``offset`` (bytes). The last block follows only after successful verification.
 
         Raises:
-            SourceError: It is damaged; raised by the blocks.
+            SourceError: The content is damaged; raised by the blocks.
         """
-        begin = min(self._checked, offset)
-        with self._read(begin) as blocks:
-            yield self._blocks(blocks, begin, offset)
+        start = min(self._checked, offset)
+        with self._read(start) as blocks:
+            yield self._blocks(blocks, start, offset)
 
     def _blocks(self, blocks: Blocks, position: int, offset: int) -> Blocks:
         for block in blocks:
@@ -68,10 +67,10 @@ class GzipCheck:
         rest: bytes | memoryview = block
         unpacked = b""
         try:
-            # What comes out at once is bounded, whatever went in.
+            # The output of each call is limited to one block.
             while rest or (len(unpacked) == BLOCK_SIZE and not self._decompressor.eof):
                 if self._decompressor.eof:
-                    # Such a content may have several parts, each with a beginning of its own.
+                    # The next member of the stream.
                     self._decompressor = zlib.decompressobj(GZIP_FORMAT)
                 unpacked = self._decompressor.decompress(rest, BLOCK_SIZE)
                 self._hasher.update(unpacked)
@@ -81,9 +80,9 @@ class GzipCheck:
         if self._checked + len(block) < self._size:
             return
         if not self._decompressor.eof:
-            raise self._damaged("it ends in the middle")
+            raise self._damaged("the gzip stream is truncated")
         if self._hasher.hexdigest() != self._expected:
             raise self._damaged(f"its content has the digest {self._hasher.name}:{self._hasher.hexdigest()}")
 
     def _damaged(self, why: str) -> SourceError:
-        return SourceError(f"{self._what} does not unpack to what the image's config says: {why}", "Save it again")
+        return SourceError(f"{self._what} does not match its diff ID in the image's config: {why}", "Save it again")

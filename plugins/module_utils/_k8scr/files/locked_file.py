@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files that one process at a time uses, and that it may delete or rename while others wait for them."""
+"""Locks on files and folders. The process with the lock may delete or rename the file while others wait."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import fcntl
 import os
 import stat
 import time
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -37,7 +37,7 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
     while True:
         descriptor = os.open(path, flags, 0o600)
         try:
-            usable = _is_own(descriptor) and _lock(descriptor, wait)
+            usable = _is_own(descriptor) and (lock(descriptor, wait) or wait)
             current = _is_at(path, descriptor)
         except BaseException:
             os.close(descriptor)
@@ -49,8 +49,33 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
             return None
 
 
+def lock(descriptor: int, wait: bool = False) -> bool:
+    """Lock an open file or folder, and return whether it is locked now.
+
+    Args:
+        descriptor: The open file or folder. Closing it releases the lock.
+        wait: Whether to wait for another process that has the lock.
+    """
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+@contextmanager
+def folder_lock(folder: Path) -> Iterator[None]:
+    """Lock a folder for changes. A file system without locks is accepted."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY)
+    try:
+        lock(descriptor, wait=True)
+        yield
+    finally:
+        os.close(descriptor)
+
+
 def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
-    """Delete files that were not written for some time, unless a process has locked them.
+    """Delete files that were not written recently, unless a process has locked them.
 
     Args:
         paths: The files.
@@ -66,7 +91,7 @@ def _delete_unlocked(path: Path, lifetime: float) -> None:
     descriptor = open_locked(path, create=False)
     if descriptor is not None:
         try:
-            # Another process may have written to it before it was locked here.
+            # Another process may have written to the file before this lock.
             if time.time() - os.fstat(descriptor).st_mtime > lifetime:
                 path.unlink()
         finally:
@@ -76,14 +101,6 @@ def _delete_unlocked(path: Path, lifetime: float) -> None:
 def _is_own(descriptor: int) -> bool:
     state = os.fstat(descriptor)
     return state.st_uid == os.geteuid() and state.st_nlink <= 1 and stat.S_ISREG(state.st_mode)
-
-
-def _lock(descriptor: int, wait: bool) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        return wait
-    return True
 
 
 def _is_at(path: Path, descriptor: int) -> bool:

@@ -2,14 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A file that is written beside its place and takes it when it is whole; one that was cut is gone on with."""
+"""Partial files: a file is written under a temporary name and renamed when complete. The next run resumes it."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
-from contextlib import suppress
 from glob import escape
 from itertools import chain
 from pathlib import Path
@@ -18,121 +16,125 @@ from ..errors import DestinationError, DigestMismatchError
 from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
-from .file_access import allow_others, file_blocks, write_all, writing
-from .locked_file import delete_expired, open_locked
+from .file_access import file_blocks, set_default_mode, write_all, write_errors
+from .locked_file import delete_expired, lock, open_locked
 
-_ENDING = ".partial"
-_WORTH_KEEPING = 1 << 20
-"""Bytes below which a part is sooner fetched again than gone on with."""
+_SUFFIX = ".partial"
+_MINIMUM_KEPT = 1 << 20
+"""Bytes; a smaller partial file is deleted, because reading it again costs less than resuming it."""
 _EXPIRES = 7 * 24 * 60 * 60.0
-"""Seconds after which nobody is expected to go on with a part."""
+"""Seconds after which a partial file is deleted."""
 
 
-def place_of_part(path: Path) -> Path:
-    """Return where the beginning of a file is until all of it is there."""
-    return path.with_name(f".{path.name}{_ENDING}")
+def partial_path(path: Path) -> Path:
+    """Return the path of a file's partial file."""
+    return path.with_name(f".{path.name}{_SUFFIX}")
 
 
-class Part:
-    """The beginning of a file, locked; where another run is at the same one, one of our own.
+class PartialFile:
+    """A locked partial file. If another run has locked the usual one, it is a new one with a random name.
 
     Args:
-        path: The file's place, in a folder that exists.
+        path: The path of the complete file, in an existing folder.
 
     Attributes:
-        place: Where the part is.
-        descriptor: The part, open for reading and writing.
+        path: The path of the partial file.
+        descriptor: The partial file, open for reading and writing.
 
     Raises:
-        DestinationError: Nothing can be written there.
+        DestinationError: The partial file cannot be created.
     """
 
     def __init__(self, path: Path) -> None:
-        self._path = path
-        self.place = place_of_part(path)
-        with writing(path):
-            descriptor = open_locked(self.place)
+        self._target = path
+        self.path = partial_path(path)
+        with write_errors(path):
+            descriptor = open_locked(self.path)
             if descriptor is None:
-                descriptor, place = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_ENDING, dir=path.parent)
-                self.place = Path(place)
-                with suppress(OSError):
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_SUFFIX, dir=path.parent)
+                self.path = Path(name)
+                lock(descriptor)
             self.descriptor = descriptor
 
     def size(self) -> int:
-        """Its bytes so far."""
+        """Return the current size in bytes."""
         return os.fstat(self.descriptor).st_size
 
     def finish(self) -> None:
-        """Put it in its place, whole and on disk.
+        """Sync the file to disk and rename it to the path of the complete file.
 
         Raises:
-            DestinationError: It cannot be; what was there before stays.
+            DestinationError: The file cannot be renamed. An existing file is unchanged.
         """
-        with writing(self._path):
-            allow_others(self.descriptor)
+        with write_errors(self._target):
+            set_default_mode(self.descriptor)
             os.fsync(self.descriptor)
-            self.place.replace(self._path)
+            self.path.replace(self._target)
         os.close(self.descriptor)
 
     def abandon(self, keep: bool) -> None:
-        """Let go of it, and leave nothing unless it is to be kept and worth it."""
-        if not keep or self.size() < _WORTH_KEEPING:
-            self.place.unlink(missing_ok=True)
+        """Close the file, and delete it unless the next run should resume it.
+
+        Args:
+            keep: Whether to keep the file if it is large enough.
+        """
+        if not keep or self.size() < _MINIMUM_KEPT:
+            self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 
 
 def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None:
-    """Write a blob to its place, going on with what an earlier run left of it.
+    """Write a blob to a file. Resume the partial file of an earlier run.
 
     Args:
-        path: Its place, in a folder that exists.
+        path: The file, in an existing folder.
         descriptor: The blob.
-        content: Opens its content.
+        content: Opens the blob's content.
 
     Raises:
-        DestinationError: The disk is full or broken; no part is left.
-        DigestMismatchError: The content is not what the digest names; no part is left.
-        K8scrError: The content could not be read to its end; what has come is left for the next run.
+        DestinationError: The disk is full or broken. The partial file is deleted.
+        DigestMismatchError: The content does not match the digest. The partial file is deleted.
+        K8scrError: The content cannot be read to its end. The partial file is kept for the next run.
     """
-    part = Part(path)
+    partial = PartialFile(path)
     try:
-        start = part.size()
+        start = partial.size()
         try:
-            _fill(part, path, descriptor, content, start)
+            _fill(partial, path, descriptor, content, start)
         except DigestMismatchError:
-            # What an earlier run left may have been torn by a power cut: then all of it is fetched again.
+            # A power failure can damage a partial file: then read the whole blob again.
             if not start:
                 raise
-            _fill(part, path, descriptor, content, 0)
-        part.finish()
+            _fill(partial, path, descriptor, content, 0)
+        partial.finish()
     except BaseException as error:
-        part.abandon(keep=not isinstance(error, (DestinationError, DigestMismatchError)))
+        partial.abandon(keep=not isinstance(error, (DestinationError, DigestMismatchError)))
         raise
 
 
-def forget_expired(folder: Path, name: str | None = None) -> None:
-    """Delete partial files that have expired.
+def delete_expired_partials(folder: Path, name: str | None = None) -> None:
+    """Delete expired partial files.
 
     Args:
-        folder: Where they are.
-        name: The file that they belong to; without it, all partial files in the folder, which must be ours alone.
+        folder: The folder.
+        name: The complete file's name; without it, all partial files in the folder, which must belong to the
+            collection alone.
     """
-    pattern = f".{escape(name)}.*{_ENDING[1:]}" if name else f".*{_ENDING}"
+    pattern = f".{escape(name)}.*{_SUFFIX[1:]}" if name else f".*{_SUFFIX}"
     delete_expired(folder.glob(pattern), _EXPIRES)
 
 
-def _fill(part: Part, path: Path, descriptor: Descriptor, content: BlobContent, start: int) -> None:
-    """Write the content from ``start`` (bytes) on, and verify the whole."""
+def _fill(partial: PartialFile, path: Path, descriptor: Descriptor, content: BlobContent, start: int) -> None:
+    """Write the content from ``start`` (bytes), and verify all of it."""
     start = start if start < descriptor.size else 0
-    with writing(path):
-        os.ftruncate(part.descriptor, start)
-        os.lseek(part.descriptor, start, os.SEEK_SET)
-    before = file_blocks(part.descriptor, 0, start, str(path))
+    with write_errors(path):
+        os.ftruncate(partial.descriptor, start)
+        os.lseek(partial.descriptor, start, os.SEEK_SET)
+    existing = file_blocks(partial.descriptor, 0, start, str(path))
     with content(start) as rest:
         position = 0
-        for block in verified(chain(before, rest), descriptor.digest, descriptor.size, content.what):
+        for block in verified(chain(existing, rest), descriptor.digest, descriptor.size, content.what):
             unwritten = block if position >= start else block[:0]
             position += len(block)
-            with writing(path):
-                write_all(part.descriptor, unwritten)
+            with write_errors(path):
+                write_all(partial.descriptor, unwritten)

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Reading tar archives in place: where each file's content lies, with bounds on what a header may claim.
+"""Read tar archives without extraction: an index of each file's offset and size, with limits for untrusted headers.
 
-The headers are read here and not by ``tarfile``: that one follows a negative size into an endless loop and reads
-a long name of any claimed length into memory, and these archives may come from anywhere.
+``tarfile`` is unsuitable for untrusted archives: a negative size causes an endless loop, and a long name of any
+declared length is read into memory.
 Formats: POSIX.1-2001 (pax), ustar, and GNU's long names and large sizes.
 """
 
@@ -25,7 +25,7 @@ _BLOCK = 512
 _MAXIMUM_ENTRIES = 100_000
 _MAXIMUM_EXTENSION = 64 << 10
 _MAXIMUM_NAMES = 32 << 20
-"""Characters of all names and links together, which are kept."""
+"""Total characters of all names and links, which stay in memory."""
 _MAXIMUM_LINKS = 8
 _MAXIMUM_NUMBER = 1 << 63
 _REGULAR = (b"0", b"\0", b"7")
@@ -38,15 +38,15 @@ _OCTAL = re.compile(rb"[0-7]*")
 
 
 class TarFiles:
-    """The files of a tar archive, also of one that gzip has made smaller; nothing is ever extracted.
+    """The files of a tar archive, plain or compressed with gzip. Nothing is extracted.
 
     Args:
         path: The archive.
-        description: What it is, for people, where its path says nothing.
+        description: The name of the archive in messages; by default, its path.
 
     Raises:
-        SourceError: It cannot be read, is no tar archive, is truncated, or holds an entry that no image
-            archive has (a device, a sparse file, a name or a link that leads out of it).
+        SourceError: The archive cannot be read, is not a tar archive, is truncated, or has an unsupported entry
+            (a device, a sparse file, a name or a link that points outside the archive).
     """
 
     def __init__(self, path: Path, description: str | None = None) -> None:
@@ -72,28 +72,28 @@ class TarFiles:
 
     @property
     def entries(self) -> dict[str, tuple[int, int]]:
-        """Where each regular file's content begins and how long it is, in bytes, by its name."""
+        """The offset and the size in bytes of each regular file's content, by name."""
         return dict(self._entries)
 
     def size(self, name: str) -> int | None:
         """See :meth:`Files.size`."""
-        place = self.place(name)
-        return self._entries[place][1] if place else None
+        target = self.resolve(name)
+        return self._entries[target][1] if target else None
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         """See :meth:`Files.open`."""
-        place = self.place(name)
-        if place is None:
+        target = self.resolve(name)
+        if target is None:
             raise SourceError(f"{self.description} has no entry {name}")
-        start, size = self._entries[place]
+        start, size = self._entries[target]
         yield self._content.blocks(start + offset, size - offset, f"{name} in {self.description}")
 
-    def place(self, name: str) -> str | None:
-        """Return the name of the file that a name means in the end, or ``None`` if there is no such file.
+    def resolve(self, name: str) -> str | None:
+        """Follow links, and return the name of the regular file, or ``None`` if it does not exist.
 
         Raises:
-            SourceError: The name is a link that leads in a circle.
+            SourceError: The link is circular.
         """
         name = posixpath.normpath(name)
         for _hop in range(_MAXIMUM_LINKS):
@@ -102,7 +102,7 @@ class TarFiles:
             if name not in self._links:
                 return None
             name = self._links[name]
-        raise SourceError(f"the link {name} in {self.description} leads in a circle")
+        raise SourceError(f"the link {name} in {self.description} is circular")
 
     def _index(self) -> None:
         position = names = end = 0
@@ -135,29 +135,29 @@ class TarFiles:
         raise self._damaged(f"it has more than {_MAXIMUM_ENTRIES} entries")
 
     def _add(self, kind: bytes, name: str, header: bytes, extension: dict[str, str], start: int, size: int) -> None:
-        place = self._inside(name, name)
+        path = self._normalize(name, name)
         if _SPARSE in extension:
-            raise self._damaged(f"its entry {name!r:.200} is a sparse file, which no image archive has")
+            raise self._damaged(f"its entry {name!r:.200} is a sparse file, which is not supported")
         if kind in _REGULAR:
-            self._entries[place] = (start, size)
-            self._links.pop(place, None)
+            self._entries[path] = (start, size)
+            self._links.pop(path, None)
         elif kind in (_HARD_LINK, _SYMBOLIC_LINK):
             target = extension.get("linkpath") or _text(header[157:257])
-            base = posixpath.dirname(place) if kind == _SYMBOLIC_LINK else ""
-            self._links[place] = self._inside(posixpath.join(base, target), name)
-            self._entries.pop(place, None)
+            base = posixpath.dirname(path) if kind == _SYMBOLIC_LINK else ""
+            self._links[path] = self._normalize(posixpath.join(base, target), name)
+            self._entries.pop(path, None)
         elif kind != _FOLDER:
-            raise self._damaged(f"its entry {name!r:.200} is a device or another thing that no image archive has")
+            raise self._damaged(f"its entry {name!r:.200} is a device or another unsupported type of file")
 
-    def _inside(self, name: str, entry: str) -> str:
-        place = posixpath.normpath(name)
-        if name.startswith("/") or place == ".." or place.startswith("../") or "\0" in name:
-            raise self._damaged(f"its entry {entry!r:.200} leads out of it")
-        return place
+    def _normalize(self, name: str, entry: str) -> str:
+        path = posixpath.normpath(name)
+        if name.startswith("/") or path == ".." or path.startswith("../") or "\0" in name:
+            raise self._damaged(f"its entry {entry!r:.200} points outside the archive")
+        return path
 
     def _read_extension(self, kind: bytes, name: str, start: int, size: int) -> dict[str, str]:
         if size > _MAXIMUM_EXTENSION:
-            raise self._damaged(f"a name or extended header in it, {name!r:.200}, claims {size} bytes")
+            raise self._damaged(f"the name or extended header {name!r:.200} has a declared size of {size} bytes")
         content = self._content.read(start, size)
         if kind == _PAX_GLOBAL:
             return {}
@@ -173,7 +173,7 @@ class TarFiles:
             length = int(record[1]) if record else 0
             after = position + length
             if record is None or after <= record.end() or content[after - 1 : after] != b"\n":
-                raise self._damaged(f"the extended header {name!r:.200} in it is malformed")
+                raise self._damaged(f"the extended header {name!r:.200} is malformed")
             key = record[2].decode("ascii", "replace")
             if key in ("path", "linkpath", "size"):
                 records[key] = content[record.end() : after - 1].decode("utf-8", "surrogateescape")
@@ -185,18 +185,18 @@ class TarFiles:
     def _check_header(self, header: bytes, position: int) -> None:
         if len(header) < _BLOCK:
             if position:
-                raise SourceError(f"{self.description} is truncated", "It was not copied whole; copy it again")
+                raise SourceError(f"{self.description} is truncated", "The copy is incomplete; copy it again")
             raise self._damaged("it is shorter than one header")
-        # The checksum is taken with its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
+        # The checksum counts its own field as spaces (POSIX.1-2001, pax, "ustar Header Block").
         if _octal(header[148:156]) != sum(header) - sum(header[148:156]) + 8 * 0x20:
-            raise self._damaged(f"there is no valid header at byte {position}")
+            raise self._damaged(f"the header at byte {position} is invalid")
 
     def _check_end(self, end: int, name: str) -> None:
         length = self._content.length
         if length is not None and end > length:
             raise SourceError(
-                f"{self.description} is truncated: it has {length} bytes, its entry {name!r:.200} ends at {end}",
-                "It was not copied whole; copy it again",
+                f"{self.description} is truncated: it has {length} bytes, but its entry {name!r:.200} ends at {end}",
+                "The copy is incomplete; copy it again",
             )
 
     def _number(self, text: str | None, field: bytes, name: str) -> int:
@@ -207,11 +207,11 @@ class TarFiles:
         else:
             number = _octal(field)
         if not 0 <= number < _MAXIMUM_NUMBER:
-            raise self._damaged(f"its entry {name!r:.200} has the number {text or field!r:.60}")
+            raise self._damaged(f"its entry {name!r:.200} has the invalid number {text or field!r:.60}")
         return number
 
     def _damaged(self, why: str) -> SourceError:
-        return SourceError(f"{self.description} is not a tar archive that can be read: {why}")
+        return SourceError(f"{self.description} is not a readable tar archive: {why}")
 
 
 def _name(header: bytes, extension: dict[str, str]) -> str:
@@ -220,7 +220,7 @@ def _name(header: bytes, extension: dict[str, str]) -> str:
 
 
 def _octal(field: bytes) -> int:
-    """The number in a header's field, or -1 for what is none; an empty one is 0."""
+    """Return the number in a header's field, 0 for an empty field, or -1 for an invalid one."""
     digits = field.strip(b" \0")
     return int(digits or b"0", 8) if _OCTAL.fullmatch(digits) else -1
 

@@ -2,11 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writing tar archives whose entries' lengths are known before: several can be written at once.
+"""Write tar archives. Entry sizes are known in advance, so several entries can be written in parallel.
 
-The archive grows in a file beside its place and takes that place when it is whole. The next run
-resumes the entries that an interrupted run reserved there; their content may be whole or not. Entries that are not
-wanted in the end are removed before the archive is finished.
+The archive is written to a partial file and renamed when complete. The next run resumes the entries that an
+interrupted run reserved, complete or not. Unneeded entries are removed before the archive is finished.
 """
 
 from __future__ import annotations
@@ -20,52 +19,52 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..oci.content import Blocks
-from .file_access import file_blocks, writing
-from .partial_file import Part, forget_expired
+from .file_access import file_blocks, write_errors
+from .partial_file import PartialFile, delete_expired_partials
 from .tar_reader import TarFiles
 
 _BLOCK = 512
 
 
 class TarWriter:
-    """A tar archive in the making.
+    """An unfinished tar archive.
 
     Args:
-        path: Where it shall be.
-        prefix: What the names of entries begin with that are worth going on with.
+        path: The path of the finished archive.
+        prefix: The prefix of entry names that can be resumed.
 
     Attributes:
-        left_over: Where the content of such entries begins and how long it is, in bytes, by their names.
+        left_over: The offset and the size in bytes of resumable entries' content, by name.
 
     Raises:
-        DestinationError: Nothing can be written there.
+        DestinationError: The partial file cannot be created.
     """
 
     def __init__(self, path: Path, prefix: str) -> None:
         self.path = path
         self._lock = threading.Lock()
-        forget_expired(path.parent, path.name)
-        self._part = Part(path)
-        self._descriptor = self._part.descriptor
-        self.left_over = _left_over(self._part, prefix)
+        delete_expired_partials(path.parent, path.name)
+        self._partial = PartialFile(path)
+        self._descriptor = self._partial.descriptor
+        self.left_over = _left_over(self._partial, prefix)
         self._entries = dict(self.left_over)
         self._end = max((start + _padded(size) for start, size in self.left_over.values()), default=0)
-        with writing(path):
+        with write_errors(path):
             os.ftruncate(self._descriptor, self._end)
 
     def reserve(self, name: str, size: int) -> int:
-        """Make room for an entry and return where its content begins, in bytes.
+        """Allocate an entry and return the offset of its content in bytes.
 
         Raises:
             DestinationError: The disk is full.
         """
-        header = _header(name, size)
+        header = tar_header(name, size)
         with self._lock:
             position = self._end
             start = position + len(header)
             end = start + _padded(size)
-            with writing(self.path):
-                _make_room(self._descriptor, position, end - position)
+            with write_errors(self.path):
+                _allocate(self._descriptor, position, end - position)
             self._entries[name], self._end = (start, size), end
         self.write(position, memoryview(header))
         return start
@@ -76,32 +75,32 @@ class TarWriter:
         Raises:
             DestinationError: The disk is full or broken.
         """
-        with writing(self.path):
+        with write_errors(self.path):
             while block:
                 count = os.pwrite(self._descriptor, block, position)
                 block, position = block[count:], position + count
 
     def read(self, position: int, size: int) -> Blocks:
-        """Read ``size`` bytes of the archive from ``position`` (bytes) on."""
-        return file_blocks(self._descriptor, position, size, str(self._part.place))
+        """Read ``size`` bytes of the archive at ``position`` (bytes)."""
+        return file_blocks(self._descriptor, position, size, str(self._partial.path))
 
     def add(self, name: str, content: bytes) -> None:
         """Write a small entry."""
         self.write(self.reserve(name, len(content)), memoryview(content))
 
     def keep_only(self, names: Collection[str]) -> None:
-        """Remove all entries but these, and close the gaps; nothing may be written to an entry meanwhile.
+        """Remove all other entries and close the gaps. No entry may be written at the same time.
 
         Raises:
             DestinationError: The disk is broken.
-            SourceError: What was written cannot be read.
+            SourceError: The partial file cannot be read.
         """
         position = 0
         for name, (start, size) in sorted(self._entries.items(), key=lambda entry: entry[1]):
             if name not in names:
                 del self._entries[name]
                 continue
-            header = _header(name, size)
+            header = tar_header(name, size)
             moved = position + len(header)
             if moved != start:
                 self.write(position, memoryview(header))
@@ -113,25 +112,25 @@ class TarWriter:
             position += len(header) + _padded(size)
         self.left_over.clear()
         self._end = position
-        with writing(self.path):
+        with write_errors(self.path):
             os.ftruncate(self._descriptor, position)
 
     def finish(self) -> None:
-        """End the archive and put it in its place, whole and on disk.
+        """Write the end of the archive, sync it to disk, and rename it to its final path.
 
         Raises:
-            DestinationError: It cannot be; what was there before stays.
+            DestinationError: The archive cannot be written. An existing archive is unchanged.
         """
         self.write(self._end, memoryview(bytes(2 * _BLOCK)))
-        self._part.finish()
+        self._partial.finish()
 
     def abandon(self, keep: bool) -> None:
-        """Let go of it, and leave nothing unless the next run shall go on with it."""
-        self._part.abandon(keep)
+        """Close the partial file, and delete it unless the next run should resume it."""
+        self._partial.abandon(keep)
 
 
-def _make_room(descriptor: int, position: int, length: int) -> None:
-    """Have a full disk say so now; macOS and some file systems say it only when they are written to."""
+def _allocate(descriptor: int, position: int, length: int) -> None:
+    """Reserve disk space, so that a full disk fails early. macOS and some file systems do not support this."""
     if hasattr(os, "posix_fallocate"):
         try:
             os.posix_fallocate(descriptor, position, length)
@@ -140,7 +139,8 @@ def _make_room(descriptor: int, position: int, length: int) -> None:
                 raise
 
 
-def _header(name: str, size: int) -> bytes:
+def tar_header(name: str, size: int) -> bytes:
+    """Return the header of a regular file."""
     header = tarfile.TarInfo(name)
     header.size = size
     header.mode = 0o644
@@ -151,19 +151,19 @@ def _padded(size: int) -> int:
     return -(-size // _BLOCK) * _BLOCK
 
 
-def _left_over(part: Part, prefix: str) -> dict[str, tuple[int, int]]:
-    if not part.size():
+def _left_over(partial: PartialFile, prefix: str) -> dict[str, tuple[int, int]]:
+    if not partial.size():
         return {}
     try:
-        files = TarFiles(part.place)
+        files = TarFiles(partial.path)
     except SourceError:
         return {}
     files.close()
     found: dict[str, tuple[int, int]] = {}
     end = 0
     for name, (start, size) in sorted(files.entries.items(), key=lambda entry: entry[1]):
-        # What comes after the first of another kind was written when the archive was about to be whole.
-        if not name.startswith(prefix) or start != end + len(_header(name, size)):
+        # The first entry with another name starts the final part of the archive, which every run writes again.
+        if not name.startswith(prefix) or start != end + len(tar_header(name, size)):
             break
         found[name] = (start, size)
         end = start + _padded(size)

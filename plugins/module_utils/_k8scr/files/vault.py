@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files that are encrypted by Ansible Vault: only the controller has the password for them."""
+"""Reject files that are encrypted with Ansible Vault. Only the controller has the password."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _BEGIN = b"$ANSIBLE_VAULT;"
 
 
 def refuse_vault(content: bytes, path: object, option: str | None = None) -> None:
-    """Do nothing if a file's content is not encrypted by Ansible Vault.
+    """Raise an error if a file's content is encrypted with Ansible Vault.
 
     Args:
         content: The content.
         path: The file's path.
-        option: The option that takes the decrypted content in place of the path, if one does.
+        option: The option that accepts the decrypted content in place of the path, if any.
 
     Raises:
         InputError: The content is encrypted.
@@ -36,13 +36,13 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
 
 
 def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
-    """Do nothing if none of the files is encrypted by Ansible Vault; what is no readable, regular file is skipped.
+    """Raise an error if a file is encrypted with Ansible Vault. Other than readable, regular files are skipped.
 
     Args:
         paths: The files' paths; None for no file.
 
     Raises:
-        InputError: The content of one is encrypted.
+        InputError: A file is encrypted.
     """
     for path in paths:
         if not path or not Path(path).is_file():

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from ..errors import SourceError
-from ..files.file_access import writing
+from ..files.file_access import write_errors
 from .managed_block import managed_lines, parse_markers, remove_block
 from .symlinks import resolve_symlinks
 
@@ -125,7 +125,7 @@ def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backu
     for change in changes:
         if not change.changed:
             continue
-        with writing(change.path):
+        with write_errors(change.path):
             target = resolve_symlinks(change.path)
             if backup and change.before and not change.whole and remove_block(change.before).strip():
                 backups.append(_back_up(target, functions))

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import InputError, K8scrError, SourceError
-from ..files.file_access import writing
+from ..files.file_access import write_errors
 from . import config_toml, toml_parser
 from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal
 from .config_files import FileChange, read_managed_file
@@ -124,7 +124,7 @@ class ContainerdConfig:
         """Write a temporary copy beside the file, so that its relative imports work."""
         folder = resolve_symlinks(self.path).parent
         folder = folder if folder.is_dir() else Path(self._runner.tmpdir)
-        with writing(folder):
+        with write_errors(folder):
             descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=".toml", dir=folder)
         copy = Path(name)
         try:

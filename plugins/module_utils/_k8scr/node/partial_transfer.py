@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import Protocol
 
 from ..errors import DestinationError, SourceError
-from ..files.file_access import file_blocks, open_regular, reading, write_all, writing
+from ..files.file_access import file_blocks, open_regular, read_errors, write_all, write_errors
 from ..files.locked_file import open_locked
-from ..files.partial_file import place_of_part
+from ..files.partial_file import partial_path
 
 
 class FileMover(Protocol):
@@ -66,7 +66,7 @@ def copy_piece(source: int, start: int, length: int, target: int, source_path: s
         DestinationError: The target cannot be written.
     """
     for block in file_blocks(source, start, length, source_path):
-        with writing(target_path):
+        with write_errors(target_path):
             write_all(target, block)
 
 
@@ -93,7 +93,7 @@ class FileTransfer:
         """
         if self._is_complete():
             return TransferState(whole=True)
-        if not place_of_part(self.path).exists():
+        if not partial_path(self.path).exists():
             return TransferState(whole=False)
         with self._open_partial_file() as partial:
             part_size = os.fstat(partial).st_size
@@ -113,7 +113,7 @@ class FileTransfer:
             DestinationError: The file cannot be written, or data before the piece is missing.
             SourceError: The piece cannot be read, or the complete file has another size or digest.
         """
-        partial_file = place_of_part(self.path)
+        partial_file = partial_path(self.path)
         with self._open_partial_file() as partial:
             part_size = os.fstat(partial).st_size
             if part_size < offset:
@@ -129,7 +129,7 @@ class FileTransfer:
                     "Another task copies a different file to this path; wait until it ends, and run again",
                 )
             try:
-                with writing(self.path):
+                with write_errors(self.path):
                     if not offset:
                         os.ftruncate(partial, 0)
                     os.lseek(partial, offset, os.SEEK_SET)
@@ -147,15 +147,15 @@ class FileTransfer:
                     f"{self.path} cannot be written: the source changed during the transfer",
                     "Run again when it no longer changes",
                 )
-            with writing(self.path):
+            with write_errors(self.path):
                 os.fsync(partial)
             mover.atomic_move(str(partial_file), str(self.path))
 
     @contextmanager
     def _open_partial_file(self) -> Iterator[int]:
         """Open and lock the partial file; create it if it is missing."""
-        partial_file = place_of_part(self.path)
-        with writing(partial_file):
+        partial_file = partial_path(self.path)
+        with write_errors(partial_file):
             partial = open_locked(partial_file, wait=True)
         if partial is None:
             raise DestinationError(
@@ -168,7 +168,7 @@ class FileTransfer:
             os.close(partial)
 
     def _is_complete(self) -> bool:
-        with reading(self.path):
+        with read_errors(self.path):
             try:
                 file = open_regular(self.path)
             except FileNotFoundError:
@@ -180,7 +180,7 @@ class FileTransfer:
             os.close(file)
 
     def _copy(self, piece: Path, target: int) -> None:
-        with reading(piece):
+        with read_errors(piece):
             source = open_regular(piece)
         try:
             copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(self.path))

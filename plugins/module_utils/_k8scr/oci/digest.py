@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Digests: the names of content (OCI image specification, "Descriptor: Digests")."""
+"""Digests of content (OCI image specification, "Descriptor: Digests")."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _DIGEST = re.compile(r"(sha256|sha512):([0-9a-f]+)")
 
 
 def parse_digest(text: object) -> str:
-    """Return ``text`` if it is a digest of a registered algorithm.
+    """Return ``text`` if it is a digest with a registered algorithm.
 
     Raises:
-        InputError: It is not.
+        InputError: The text is not a digest.
     """
     match = _DIGEST.fullmatch(text) if isinstance(text, str) else None
     if match is None or len(match[2]) != _HEX_LENGTH[match[1]]:
         what = repr(text) if isinstance(text, str) else f"a {type(text).__name__}"
-        raise InputError(f"{what:.200} is not a digest", "A digest is sha256: or sha512: and its hexadecimal digits")
+        raise InputError(f"{what:.200} is not a digest", "A digest is sha256: or sha512: and hexadecimal digits")
     return match[0]
 
 
@@ -41,16 +41,16 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
 
 
 def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) -> Iterator[memoryview]:
-    """Pass ``blocks`` on and check, when they end, that they were the content named ``digest``.
+    """Yield ``blocks`` unchanged, and verify the size and the digest of all content at the end.
 
     Args:
         blocks: The content, in order.
-        digest: What it must hash to.
-        size: Its length in bytes; more than that is never passed on.
-        what: What is read from where, for the error.
+        digest: The expected digest.
+        size: The expected size in bytes. More bytes are never yielded.
+        what: The name and source of the content, for messages.
 
     Raises:
-        DigestMismatchError: It was shorter, longer or other content.
+        DigestMismatchError: The size or the digest differs.
     """
     algorithm, encoded = split_digest(digest)
     hasher = hashlib.new(algorithm)
@@ -58,7 +58,7 @@ def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) ->
     for block in blocks:
         length += len(block)
         if length > size:
-            raise DigestMismatchError(f"{what} is longer than the {size} bytes that its descriptor says")
+            raise DigestMismatchError(f"{what} is longer than the {size} bytes in its descriptor")
         hasher.update(block)
         yield block
     if length < size:
@@ -67,15 +67,25 @@ def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) ->
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {algorithm}:{hasher.hexdigest()}")
 
 
+def is_undamaged(blocks: Iterable[memoryview], digest: str, size: int) -> bool:
+    """Read all blocks, and return whether they have this digest and size."""
+    try:
+        for _block in verified(blocks, digest, size, "the blob"):
+            pass
+    except DigestMismatchError:
+        return False
+    return True
+
+
 def verify_content(content: bytes, digest: str, what: str, size: int | None = None) -> bytes:
-    """Return ``content`` if it is what ``digest`` names, and has ``size`` bytes where its descriptor says so.
+    """Return ``content`` if its digest and, if given, its size match.
 
     Raises:
-        DigestMismatchError: It is not, or has not.
+        DigestMismatchError: The digest or the size differs.
     """
     actual = digest_of(content, split_digest(digest)[0])
     if actual != digest:
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {actual}")
     if size is not None and len(content) != size:
-        raise DigestMismatchError(f"{what} has {len(content)} bytes, and its descriptor says {size}")
+        raise DigestMismatchError(f"{what} has {len(content)} bytes, but its descriptor says {size}")
     return content

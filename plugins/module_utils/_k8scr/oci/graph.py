@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What an image consists of: its manifests, found by following descriptors."""
+"""The manifests of an image, found by following descriptors."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from .interfaces import ManifestSource
 from .manifest import Manifest
 
 MAXIMUM_DEPTH = 8
-"""Indexes within indexes; no tool makes more than two."""
+"""Levels of nested indexes. No tool creates more than two."""
 _MAXIMUM_MANIFESTS = 10_000
 _MAXIMUM_BYTES = 32 << 20
-"""Of all manifests of an image, which are kept and take several times as much memory."""
+"""Total size of all manifests of an image. They stay in memory, where they take several times as much."""
 
 
 class BoundedSource:
-    """The manifests of one image at a source, as many as an image has; more are an attack.
+    """A source of one image's manifests, with limits on their number and total size.
 
     Args:
-        source: Where the image is.
+        source: The source of the image.
     """
 
     def __init__(self, source: ManifestSource) -> None:
@@ -36,7 +36,7 @@ class BoundedSource:
         """See :meth:`ManifestSource.fetch_manifest`.
 
         Raises:
-            SourceError: It is one too many.
+            SourceError: A limit is exceeded.
         """
         manifest = self._source.fetch_manifest(descriptor)
         self._manifests += 1
@@ -53,8 +53,8 @@ def walk_manifests(source: ManifestSource, root: Descriptor) -> Iterator[Manifes
     """Yield all manifests of an image, each once, children before the indexes that list them.
 
     Raises:
-        MissingManifestError: One is missing; the advice says what is there.
-        SourceError: the image is nested or large beyond reason.
+        MissingManifestError: A manifest is missing; the advice lists the existing platforms.
+        SourceError: The image exceeds a limit.
     """
     yield from _walk(BoundedSource(source), root, 0, set())
 
@@ -70,21 +70,21 @@ def _walk(source: ManifestSource, descriptor: Descriptor, depth: int, seen: set[
         try:
             yield from _walk(source, child, depth + 1, seen)
         except MissingManifestError as error:
-            raise _lacking(source, manifest, child, error) from error
+            raise _missing_platform(source, manifest, child, error) from error
     yield manifest
 
 
-def _lacking(
+def _missing_platform(
     source: ManifestSource, index: Manifest, child: Descriptor, error: MissingManifestError
 ) -> MissingManifestError:
-    """Return the error that says which platform is missing, and what to ask for instead."""
-    there = [entry for entry in index.manifests if entry.platform and _has(source, entry)]
-    if child.platform is None or not there:
+    """Return the error for a missing manifest, with its platform and the existing platforms."""
+    existing = [entry for entry in index.manifests if entry.platform and _has(source, entry)]
+    if child.platform is None or not existing:
         return error
-    platforms = ", ".join(dict.fromkeys(str(entry.platform) for entry in there))
+    platforms = ", ".join(dict.fromkeys(str(entry.platform) for entry in existing))
     return MissingManifestError(
-        f"{source.description} lacks the image for {child.platform}, manifest {child.digest}",
-        f"Ask for what it has with platforms: [{platforms}]",
+        f"{source.description} has no image for {child.platform}: manifest {child.digest} is missing",
+        f"Select its existing platforms with platforms: [{platforms}]",
     )
 
 

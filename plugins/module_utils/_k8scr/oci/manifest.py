@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Manifests and indexes, and what each points to (OCI image specification; Docker image manifest version 2)."""
+"""Manifests and indexes (OCI image specification; Docker image manifest version 2)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .descriptor import Descriptor
 from .digest import digest_of
 
 MAXIMUM_SIZE = 4 << 20
-"""Bytes of the largest manifest that registries take (OCI distribution specification, "Pushing Manifests")."""
+"""Bytes of the largest manifest that registries accept (OCI distribution specification, "Pushing Manifests")."""
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -29,7 +29,7 @@ DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
 DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
-_FOREIGN_LAYER = re.compile(
+_NONDISTRIBUTABLE_LAYER = re.compile(
     r"application/vnd\.(?:docker\.image\.rootfs\.foreign\.diff|oci\.image\.layer\.nondistributable\.v1)\.tar.*"
 )
 
@@ -37,18 +37,18 @@ _MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 _INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFEST_MEDIA_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 
-_HALF_CHARACTER = re.compile(rb"\\u[dD][89a-fA-F]")
-"""A surrogate: two make a character, one alone is none and cannot be encoded (RFC 8259, section 8.2)."""
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
+"""Half of a character. A surrogate without its other half cannot be encoded (RFC 8259, section 8.2)."""
 
 
 @dataclass(frozen=True)
 class Manifest:
-    """A manifest or an index: its exact bytes and what they point to.
+    """A manifest or an index, with its exact bytes.
 
     Attributes:
-        descriptor: Its own media type, digest and size.
-        content: Its bytes, never written anew, so that the digest stays.
-        manifests: The manifests that an index lists; empty for a manifest.
+        descriptor: The descriptor of the manifest itself.
+        content: The bytes. They are never serialized again, so the digest stays.
+        manifests: The manifests in an index; empty for a manifest.
         config: The config of a manifest; ``None`` for an index.
         layers: The layers of a manifest, in order.
     """
@@ -61,7 +61,7 @@ class Manifest:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
-        """The blobs that have to be there before this manifest, each once, in the order they are named."""
+        """The blobs that a destination needs before this manifest, each once, in order."""
         config = (self.config,) if self.config else ()
         return tuple(dict.fromkeys(config + self.layers))
 
@@ -76,31 +76,31 @@ def is_index(media_type: str) -> bool:
     return media_type in _INDEXES
 
 
-def is_foreign(layer: Descriptor) -> bool:
-    """Whether a layer is not to be distributed, but fetched from where its manifest says.
+def is_nondistributable(layer: Descriptor) -> bool:
+    """Whether a layer is nondistributable: clients download it from the URLs in the manifest.
 
     OCI image specification, "Non-Distributable Layers"; Docker image manifest version 2, "urls".
     """
-    return bool(_FOREIGN_LAYER.fullmatch(layer.media_type) and layer.more.get("urls"))
+    return bool(_NONDISTRIBUTABLE_LAYER.fullmatch(layer.media_type) and layer.more.get("urls"))
 
 
 def parse_manifest(content: bytes, media_type: str | None = None, digest: str | None = None) -> Manifest:
-    """Return the manifest or index that ``content`` is.
+    """Parse a manifest or an index.
 
     Args:
-        content: Its bytes.
-        media_type: What the one who named it says it is; without it the content's own ``mediaType`` counts.
-        digest: The verified digest that it is named by; without it its sha256.
+        content: The bytes.
+        media_type: The media type from its descriptor or the response; by default, the ``mediaType`` in the content.
+        digest: The verified digest; by default, the SHA-256 digest of the content.
 
     Raises:
-        InputError: It is neither, is too large, or is of a kind that cannot be delivered.
+        InputError: The content is invalid, too large, or has an unsupported media type.
     """
     value = load_json_object(content, "the manifest")
     stated = value.get("mediaType") or media_type or _guess_media_type(value) or ""
     if not isinstance(stated, str):
         raise InputError("the manifest's mediaType is not a string")
     if media_type and is_manifest(media_type) and stated != media_type:
-        raise InputError(f"the manifest says that it is {stated!r:.100}, but it is named as {media_type}")
+        raise InputError(f"the manifest has the mediaType {stated!r:.100} instead of {media_type}")
     descriptor = Descriptor(stated, digest or digest_of(content), len(content))
     if stated in _INDEXES:
         return Manifest(descriptor, content, manifests=_descriptors(value, "manifests"))
@@ -109,18 +109,18 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         return Manifest(descriptor, content, config=config, layers=_descriptors(value, "layers"))
     if value.get("schemaVersion") == 1:
         raise InputError(
-            "the manifest is of Docker's schema 1, which registries no longer take",
+            "the manifest has Docker's schema 1, which registries no longer accept",
             "Pull and push the image once with a current Docker, which converts it",
         )
     raise InputError(f"{stated!r:.100} is not the media type of an image manifest or index")
 
 
 def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifest:
-    """Return the manifest with other layers in the place of some.
+    """Return the manifest with some layers replaced.
 
     Args:
         manifest: The manifest of an image.
-        layers: What is there instead, by the digests of those that are replaced.
+        layers: The new layers, by the digest of the replaced layer.
     """
     value = load_json_object(manifest.content, "the manifest")
     for layer in value["layers"]:
@@ -132,10 +132,10 @@ def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifes
 
 
 def load_json_object(content: bytes, what: str) -> dict[str, Any]:
-    """Return the JSON object that ``content`` is.
+    """Parse a JSON object.
 
     Raises:
-        InputError: It is larger than a manifest may be, or not a JSON object.
+        InputError: The content exceeds the maximum size of manifests, or is not a JSON object.
     """
     value = load_json(content, what)
     if not isinstance(value, dict):
@@ -144,28 +144,28 @@ def load_json_object(content: bytes, what: str) -> dict[str, Any]:
 
 
 def load_json(content: bytes, what: str) -> Any:
-    """Return the value that ``content`` is in JSON, of which every string can be written again.
+    """Parse JSON strictly: no ``NaN``, and only strings that can be encoded again.
 
     Raises:
-        InputError: It is larger than a manifest may be, or not JSON, as other programs than Python see it.
+        InputError: The content exceeds the maximum size of manifests, or is not JSON.
     """
     if len(content) > MAXIMUM_SIZE:
-        raise InputError(f"{what} has {len(content)} bytes, more than the {MAXIMUM_SIZE} that registries take")
+        raise InputError(f"{what} has {len(content)} bytes, more than the {MAXIMUM_SIZE} that registries accept")
     try:
-        value = json.loads(content.decode(), parse_constant=_refuse_constant)
-        if _HALF_CHARACTER.search(content):
+        value = json.loads(content.decode(), parse_constant=_reject_constant)
+        if _SURROGATE.search(content):
             json.dumps(value, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise InputError(f"{what} is not JSON") from error
     return value
 
 
-def _refuse_constant(name: str) -> None:
+def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
 def _guess_media_type(value: Mapping[str, Any]) -> str | None:
-    # OCI does not require the property: then the members tell a manifest from an index.
+    # OCI does not require mediaType; the other properties differ between manifests and indexes.
     if "manifests" in value:
         return OCI_INDEX
     return OCI_MANIFEST if "config" in value and "layers" in value else None

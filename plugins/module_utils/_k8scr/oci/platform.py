@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Platforms that an image is made for (OCI image specification, "Image Index: platform")."""
+"""Platforms of images (OCI image specification, "Image Index: platform")."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from ..errors import InputError
 _WORD = re.compile(r"[a-z0-9_.-]+")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"}
 _USUAL_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
-"""What images of an architecture are made for when they do not say."""
+"""Default variants of images that declare none, by architecture."""
 
 
 @dataclass(frozen=True)
 class Platform:
-    """An operating system and a processor, written ``os/architecture[/variant]``."""
+    """An operating system and a CPU architecture, written ``os/architecture[/variant]``."""
 
     os: str
     architecture: str
@@ -29,7 +29,7 @@ class Platform:
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Platform:
-        """Return the platform of a descriptor's ``platform`` object, or of an image's config."""
+        """Parse the ``platform`` object of a descriptor, or the config of an image."""
         words = (value.get(key) for key in ("os", "architecture", "variant"))
         return cls(*(word if isinstance(word, str) else "" for word in words))
 
@@ -37,7 +37,7 @@ class Platform:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 
     def includes(self, other: Platform) -> bool:
-        """Whether who asks for this platform means ``other``; without a variant all variants are meant."""
+        """Whether ``other`` matches this platform. Without a variant, all variants match."""
         if (self.os, self.architecture) != (other.os, other.architecture):
             return False
         usual = _USUAL_VARIANTS.get(self.architecture, "")
@@ -45,10 +45,10 @@ class Platform:
 
 
 def parse_platform(text: object) -> Platform:
-    """Return the platform that the user means by ``os/architecture[/variant]``.
+    """Parse ``os/architecture[/variant]``, including common names of architectures such as ``x86_64``.
 
     Raises:
-        InputError: It is not written so.
+        InputError: The text is not a platform.
     """
     parts = text.strip().lower().split("/") if isinstance(text, str) else []
     if len(parts) not in (2, 3) or not all(_WORD.fullmatch(part) for part in parts):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""References: the names of images, by the grammar and the defaults of distribution's reference package."""
+"""References (names of images), with the grammar and the defaults of distribution's reference package."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ class Reference:
         return f"{self.host}/{self.path}{tag}{digest}"
 
     def repository(self, qualify: bool = False) -> str:
-        """Return the repository that the image has in the cluster's registry.
+        """Return the image's repository in the cluster's registry.
 
         Args:
-            qualify: Keep the host as the first part of the path. A port's colon, which a repository's
-                path may not have, becomes an underscore.
+            qualify: Whether the path starts with the host. The colon before a port, which is not allowed in a
+                repository's path, becomes an underscore.
         """
         return f"{self.host.lower().replace(':', '_')}/{self.path}" if qualify else self.path
 
 
 def parse_reference(text: str) -> Reference:
-    """Return the image that ``text`` names; what it leaves out is what Docker would add.
+    """Parse a reference. Missing parts get Docker's defaults.
 
     Raises:
-        InputError: It breaks the grammar.
+        InputError: The text is not a valid reference.
     """
     name, at, digest = text.partition("@")
     tag: str | None = None
@@ -58,7 +58,7 @@ def parse_reference(text: str) -> Reference:
     if colon > name.rfind("/"):
         name, tag = name[:colon], name[colon + 1 :]
         if not _TAG.fullmatch(tag):
-            raise _invalid(text, f"{tag!r} is not a tag")
+            raise _invalid(text, f"{tag!r} is not a valid tag")
     host, slash, path = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost" or host != host.lower()):
         host, path = DOCKER_HUB, name
@@ -67,10 +67,10 @@ def parse_reference(text: str) -> Reference:
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     if not _HOST.fullmatch(host):
-        raise _invalid(text, f"{host!r} is not the name of a registry")
+        raise _invalid(text, f"{host!r} is not a valid registry host")
     if not _PATH.fullmatch(path):
         lower = " (upper case is not allowed)" if path != path.lower() else ""
-        raise _invalid(text, f"{path!r} is not the path of a repository{lower}")
+        raise _invalid(text, f"{path!r} is not a valid repository path{lower}")
     if len(path) > _MAXIMUM_NAME:
         raise _invalid(text, f"its path is longer than {_MAXIMUM_NAME} characters")
     if at:
@@ -79,4 +79,4 @@ def parse_reference(text: str) -> Reference:
 
 
 def _invalid(text: str, why: str) -> InputError:
-    return InputError(f"{text!r:.300} is not the name of an image: {why}")
+    return InputError(f"{text!r:.300} is not a valid image name: {why}")

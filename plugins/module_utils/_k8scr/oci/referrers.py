@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Lists of referrers: artifacts such as signatures, attestations and SBOMs, with the manifests that they refer to.
+"""Lists of referrers: artifacts, such as signatures, attestations and SBOMs, that refer to a manifest.
 
 OCI distribution specification 1.1, "Listing Referrers" and "Referrers Tag Schema".
 """
@@ -34,7 +34,7 @@ def describe_referrer(manifest: Manifest) -> dict[str, Any]:
 
 
 def with_entries(entries: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the entries, followed by those of ``more`` with other digests."""
+    """Return the entries, followed by the entries of ``more`` with other digests."""
     known = {entry["digest"] for entry in entries}
     return [*entries, *(entry for entry in more if entry["digest"] not in known)]
 
@@ -57,7 +57,7 @@ def read_entries(content: bytes, what: str) -> list[dict[str, Any]]:
         what: The name of the list in error messages.
 
     Raises:
-        SourceError: It is not an index, or an entry is not a descriptor.
+        SourceError: The content is not an index, or an entry is not a descriptor.
     """
     try:
         entries = load_json_object(content, what).get("manifests") or []

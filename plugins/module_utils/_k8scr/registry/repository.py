@@ -18,7 +18,14 @@ from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
 from ..oci.interfaces import Capabilities, ImageSource
-from ..oci.manifest import MANIFEST_MEDIA_TYPES, MAXIMUM_SIZE, Manifest, is_foreign, is_manifest, parse_manifest
+from ..oci.manifest import (
+    MANIFEST_MEDIA_TYPES,
+    MAXIMUM_SIZE,
+    Manifest,
+    is_manifest,
+    is_nondistributable,
+    parse_manifest,
+)
 from .client import Registry
 from .compressed_upload import CompressedUpload
 from .download import download_blob
@@ -85,7 +92,7 @@ class Repository:
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """See :meth:`ImageDestination.takes`."""
-        return not is_foreign(blob)
+        return not is_nondistributable(blob)
 
     def is_whole(self, root: Descriptor) -> bool:
         """See :meth:`ImageDestination.is_whole`; registries reject manifests with missing blobs."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ansible.module_utils.common.warnings import warn
 
 from ..errors import K8scrError, SourceError, UnreachableError
-from ..http.retry import Retries
+from ..http.retry import RETRY_TIMEOUT, Retries
 from ..http.session import open_session
 from ..oci.interfaces import SourceImage
 from ..oci.reference import DOCKER_HUB, Reference
@@ -58,7 +58,7 @@ class Upstreams:
         settings: The settings of registries, by their hosts; a host that is not in it has the defaults.
         connections: The number of connections to each that stay open.
         timeout: Seconds to wait for the next byte.
-        patience: Seconds to keep retrying a failing request.
+        retry_timeout: Seconds to keep retrying a failing request.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Upstreams:
         settings: Mapping[str, UpstreamSettings],
         connections: int = 4,
         timeout: float = 60.0,
-        patience: float = 120.0,
+        retry_timeout: float = RETRY_TIMEOUT,
     ) -> None:
         self._settings = settings
         self._connections = connections
         self._timeouts = (_CONNECT_TIMEOUT, timeout)
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._registries: dict[str, tuple[Registry, requests.Session]] = {}
         self._unreachable: set[str] = set()
         self._found: dict[Reference, Future[tuple[Repository, SourceImage]]] = {}
@@ -164,7 +164,7 @@ class Upstreams:
             self._timeouts,
         )
         session = open_session(f"{url}/", adapter)
-        return Registry(session, url, host, self._timeouts, Retries(self._patience)), session
+        return Registry(session, url, host, self._timeouts, Retries(self._retry_timeout)), session
 
     def _settings_of(self, host: str) -> UpstreamSettings:
         return self._settings.get(host.lower(), UpstreamSettings())

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images in the engine of Docker or Podman (``docker-daemon:``)."""
+"""The engine of Docker or Podman (``docker-daemon:``)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class DockerDaemon:
         """Find an image.
 
         Raises:
-            K8scrError: It is not there, or the engine cannot be asked.
+            K8scrError: The image does not exist, or the engine is unavailable.
         """
         from .docker_daemon_image import DockerDaemonSource
 
@@ -48,17 +48,17 @@ class DockerDaemon:
         return source, source.images(name)
 
     def destination(self) -> DockerDaemonDestination:
-        """Return the place for one image.
+        """Return a destination for one image.
 
         Raises:
-            K8scrError: The options contradict each other, or do not lead to an engine.
+            K8scrError: The options are invalid or contradict each other.
         """
         from .docker_daemon_image import DockerDaemonDestination
 
         return DockerDaemonDestination(self._connect())
 
     def close(self) -> None:
-        """Let go of exports and connections."""
+        """Delete exports and close connections."""
         for source in self._sources:
             source.close()
         if self._engine:

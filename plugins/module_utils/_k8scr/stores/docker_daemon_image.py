@@ -2,44 +2,45 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""One image in the engine of Docker or Podman: reading it from there, and loading it into it."""
+"""One image in the engine of Docker or Podman, as a source or as a destination."""
 
 from __future__ import annotations
 
 import os
-import tarfile
 import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 
-from ..engine.client import Engine, EngineImage, failure_in
+from ..engine.client import Engine, EngineImage, error_message
 from ..errors import DestinationError, EngineError, InputError, SourceError
 from ..files.file_access import closed_on_failure
 from ..files.tar_reader import TarFiles
+from ..files.tar_writer import tar_header
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verified
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import OCI_CONFIG, Manifest
 from ..oci.reference import DOCKER_HUB, Reference, parse_reference
-from .docker_archive import DockerArchiveSource, archive_files, require_container_image
-from .oci_layout import blob_path
+from .docker_archive import DockerArchiveSource
+from .docker_manifest import archive_files, require_container_image
+from .oci_index import blob_path
 
 _BLOCK = 512
 
 
 class DockerDaemonSource:
-    """One image of an engine, read as the archive that the engine exports.
+    """One image of an engine. The engine exports it as a Docker archive.
 
-    An engine says what an image's ID is without exporting it, so it is exported only when the ID shows that it is
-    not there yet. Engines write the list of an archive's images last, and the list says which entry is which layer:
-    so the archive is kept in a file while it is read.
+    The engine returns an image's ID without an export, so only images that are missing at the destination are
+    exported. Engines write ``manifest.json``, which identifies config and layers, at the end of an archive; therefore
+    the archive is stored in a file.
 
     Args:
         engine: The engine; it stays open.
-        folder: Where to keep the archive.
+        folder: The folder for the archive.
     """
 
     referrers = None
@@ -99,7 +100,7 @@ class DockerDaemonSource:
         return self._exported.open_blob(descriptor, offset)
 
     def close(self) -> None:
-        """Let go of the archive, and of the room that it takes."""
+        """Close the archive, which frees its disk space."""
         if self._archive:
             self._archive.close()
             self._archive = None
@@ -107,15 +108,15 @@ class DockerDaemonSource:
     @property
     def _exported(self) -> DockerArchiveSource:
         if self._archive is None:
-            raise SourceError(f"the image was not yet exported by {self.description}")
+            raise SourceError(f"{self.description} did not export the image yet")
         return self._archive
 
 
 class DockerDaemonDestination:
-    """An engine that one image is loaded into.
+    """An engine as the destination of one image.
 
-    The engine takes an image as one archive, so its blobs are fetched when it is published, one after the other,
-    straight into the request; nothing of it is kept here.
+    An engine loads an image as one archive. Publishing reads the blobs one after the other into the request, without
+    a file.
 
     Args:
         engine: The engine; it stays open.
@@ -132,47 +133,47 @@ class DockerDaemonDestination:
         self._present: EngineImage | None = None
 
     def select(self, source: ImageSource, image: SourceImage) -> SourceImage:
-        """Return what an engine can hold of an image: of an index, the image for the engine's platform.
+        """Return the image that the engine can load: of an index, the image for the engine's platform.
 
         Args:
-            source: Where the image is.
-            image: The image there.
+            source: The source of the image.
+            image: The image at the source.
 
         Raises:
-            DestinationError: The index has none.
-            K8scrError: The source or the engine cannot be asked.
+            DestinationError: The index has no image for the engine's platform.
+            K8scrError: The source or the engine is unavailable.
         """
         manifest = source.fetch_manifest(image.root)
         if manifest.config is None:
             platform = self._engine.platform()
-            fitting = [
+            matching = [
                 child
                 for child in manifest.manifests
                 if child.platform
                 and (child.platform.os, child.platform.architecture) == (platform.os, platform.architecture)
             ]
-            if not fitting:
+            if not matching:
                 known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
                 raise DestinationError(
-                    f"{image.name or image.root.digest} is not there for {platform}, which {self.description} runs",
-                    f"Choose one with platforms ({known:.300})",
+                    f"{image.name or image.root.digest} has no image for {platform}, which {self.description} runs",
+                    f"Select one with platforms ({known:.300})",
                 )
-            # Of several variants the one that asks the least of a processor.
+            # The lowest variant runs on all CPUs of the architecture.
             manifest = source.fetch_manifest(
-                min(fitting, key=lambda child: child.platform.variant if child.platform else "")
+                min(matching, key=lambda child: child.platform.variant if child.platform else "")
             )
         config = manifest.config.digest if manifest.config else None
         self._present = self._engine.find(config) if config else None
         return SourceImage(manifest.descriptor, image.name, config)
 
     def resolve(self, tag: str) -> Descriptor | None:
-        """Return the config, or the manifest where the engine keeps those, of the image that has this name."""
+        """Return the config, or the manifest if the engine stores manifests, of the image with this name."""
         image = _find(self._engine, tag, parse_reference(tag))
         return Descriptor(OCI_CONFIG, image.id, 0) if image else None
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`; an engine gives none away."""
-        raise SourceError(f"{self.description} keeps no manifest {descriptor.digest}")
+        """See :meth:`ImageDestination.fetch_manifest`. The API of engines does not return manifests."""
+        raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
 
     def fallback_referrers(self, subject: str) -> None:
         """An engine stores no referrers."""
@@ -182,11 +183,11 @@ class DockerDaemonDestination:
         require_container_image(manifest, "an engine")
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`; an engine loads what is whole."""
+        """See :meth:`ImageDestination.takes`. Engines load complete images only."""
         return True
 
     def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`; an engine has all of an image or nothing."""
+        """See :meth:`ImageDestination.is_whole`. Images in an engine are complete."""
         return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
@@ -194,26 +195,26 @@ class DockerDaemonDestination:
         return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`; an engine has all of an image or nothing."""
+        """See :meth:`ImageDestination.has_blob`. Images in an engine are complete."""
         return self._present is not None
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """Note where the blob is; it is fetched when the image is loaded."""
+        """Store how to open the blob, which :meth:`publish` reads."""
         self._contents[descriptor.digest] = content
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`; an image without an index has just its own."""
+        """See :meth:`ImageDestination.put_manifest`. An image without an index has one manifest, the published one."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """Load the image under its name, or name it where the engine has it.
+        """Load the image with its name, or add the name to the existing image.
 
         Raises:
-            EngineError: The engine refuses it.
-            K8scrError: It cannot be read; then the engine keeps nothing of it.
+            EngineError: The engine rejects the image.
+            K8scrError: The image cannot be read. The engine stores nothing of it.
         """
         if not tag:
-            raise DestinationError(f"{self.description} knows images by their names", "Give it a name and a tag")
+            raise DestinationError(f"{self.description} stores images by name", "Set a name with a tag")
         if self._present:
             name = parse_reference(tag)
             self._engine.tag(self._present.id, f"{name.host}/{name.path}", name.tag or "latest")
@@ -221,17 +222,17 @@ class DockerDaemonDestination:
             self._engine.load(self._pack(root, tag))
         found = self.resolve(tag)
         if found is None or found.digest not in (root.descriptor.digest, root.config and root.config.digest):
-            raise EngineError(f"{self.description} took {tag} and now has another image of that name, or none")
+            raise EngineError(f"{self.description} loaded {tag} but has another image, or none, with that name")
 
     def commit(self) -> None:
-        """Every image is in its place already."""
+        """See :meth:`DestinationStore.commit`. Images are published one by one."""
 
     def abandon(self, resumable: bool = False) -> bool:
-        """An image that was loaded stays."""
+        """See :meth:`DestinationStore.abandon`. A loaded image stays."""
         return False
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """See :meth:`DestinationStore.close`."""
 
     def _pack(self, root: Manifest, tag: str) -> Iterator[bytes]:
         for blob in root.blobs:
@@ -246,7 +247,7 @@ class DockerDaemonDestination:
 
 
 def _find(engine: Engine, name: str, reference: Reference | None) -> EngineImage | None:
-    """Find an image as the engine's own client would: Podman knows what was built there under ``localhost/``."""
+    """Find an image like the engine's own client: Podman names images that it builds ``localhost/NAME``."""
     image = engine.find(str(reference or name))
     if image is None and reference and reference.host == DOCKER_HUB and not name.startswith(f"{DOCKER_HUB}/"):
         path = reference.path.removeprefix("library/")
@@ -255,7 +256,7 @@ def _find(engine: Engine, name: str, reference: Reference | None) -> EngineImage
 
 
 def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiveSource:
-    """Write an export to a file without a name, which is gone with the last that has it open, however that ends."""
+    """Write an export to an unnamed file. The operating system deletes the file when it is closed."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
             for block in blocks:
@@ -267,25 +268,22 @@ def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiv
                 with closed_on_failure(files):
                     return DockerArchiveSource(files)
             except SourceError as error:
-                fault = _last_words(os.pread(file.fileno(), _BLOCK, max(end - _BLOCK, 0)))
-                raise SourceError(f"{what} failed: {fault}") if fault else error from error
+                reason = _export_error(os.pread(file.fileno(), _BLOCK, max(end - _BLOCK, 0)))
+                raise SourceError(f"{what} failed: {reason}") if reason else error from error
     except OSError as error:
         raise DestinationError(
-            f"{what} cannot be kept in {folder}: {error.strerror}",
-            "It takes as much room as the image has without compression; name a folder that has it with tmp_dest",
+            f"{what} cannot be stored in {folder}: {error.strerror}",
+            "It needs the uncompressed size of the image; set tmp_dest to a folder with enough disk space",
         ) from error
 
 
-def _last_words(end: bytes) -> str | None:
-    """What an engine says that fails in the middle of an export: it writes it behind what it has written."""
-    return failure_in(end[end.rfind(b'{"errorDetail"') :].strip()) if b'{"errorDetail"' in end else None
+def _export_error(end: bytes) -> str | None:
+    """Return the error of a failed export. Engines append it to the incomplete archive."""
+    return error_message(end[end.rfind(b'{"errorDetail"') :].strip()) if b'{"errorDetail"' in end else None
 
 
 def _tar_entry(name: str, size: int, blocks: Iterable[memoryview]) -> Iterator[bytes]:
-    header = tarfile.TarInfo(name)
-    header.size = size
-    header.mode = 0o644
-    yield header.tobuf(tarfile.PAX_FORMAT)
+    yield tar_header(name, size)
     for block in blocks:
         yield bytes(block)
     yield bytes(-size % _BLOCK)

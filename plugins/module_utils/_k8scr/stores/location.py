@@ -2,18 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sources and destinations as users write them, in the notation of containers-transports(5)."""
+"""Parse and open sources and destinations in the notation of containers-transports(5).
+
+Ansible sends modules in a zip archive. Python compiles all modules that it imports from there in each task, even twice
+(python/cpython#141276). Therefore this file and its users import stores only on demand.
+"""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Union
 
 from ..errors import InputError, SourceError
-from ..files.file_access import Folder, closed_on_failure, reading
+from ..files.file_access import FolderFiles, closed_on_failure, read_errors
 from ..oci.reference import parse_reference
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .oci_index import INDEX_FILE
@@ -27,65 +30,22 @@ if TYPE_CHECKING:
     FileSource = Union[OciLayoutSource, DockerArchiveSource]
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
-
-# Ansible sends sources in a zip archive, and Python compiles anew, in every task, what the task imports from it, there
-# even twice (python/cpython#141276): so what only some images need is imported when it is asked for, here and in what
-# imports this.
-def _layout_source(files: Folder | TarFiles) -> FileSource:
-    from .oci_layout import OciLayoutSource
-
-    return OciLayoutSource(files)
-
-
-def _docker_source(files: TarFiles) -> FileSource:
-    from .docker_archive import DockerArchiveSource
-
-    return DockerArchiveSource(files)
-
-
-def _layout_destination(path: Path) -> FileDestination:
-    from .oci_layout import OciLayoutDestination
-
-    return OciLayoutDestination(path)
-
-
-def _archive_destination(path: Path) -> FileDestination:
-    from .oci_archive import OciArchiveDestination
-
-    return OciArchiveDestination(path)
-
-
-def _docker_destination(path: Path) -> FileDestination:
-    from .docker_archive import DockerArchiveDestination
-
-    return DockerArchiveDestination(path)
-
-
-_SOURCES: dict[str, Callable[[Any], FileSource]] = {
-    "oci": _layout_source,
-    "oci-archive": _layout_source,
-    "docker-archive": _docker_source,
-}
-_DESTINATIONS: dict[str, Callable[[Path], FileDestination]] = {
-    "oci": _layout_destination,
-    "oci-archive": _archive_destination,
-    "docker-archive": _docker_destination,
-}
+_TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 _KNOWN = (
     "Write "
-    + ", ".join(f"{transport}:PATH[:NAME]" for transport in _SOURCES)
-    + ", a path that begins with / or ./, or the name of an image in the Docker daemon"
+    + ", ".join(f"{transport}:PATH[:NAME]" for transport in _TRANSPORTS)
+    + ", a path that starts with / or ./, or the name of an image in the Docker daemon"
 )
 
 
 @dataclass(frozen=True)
 class Location:
-    """Where an image is or shall be.
+    """The location of images: a source or a destination.
 
     Attributes:
-        transport: The kind of place; empty for a path whose kind is to be found out.
-        path: The place; empty for the Docker daemon, which the options say.
-        name: Which image there; ``None`` for all.
+        transport: The transport; empty for a path without one, which :func:`open_source` detects.
+        path: The path; empty for the Docker daemon, which has options of its own.
+        name: The name of one image; ``None`` for all.
     """
 
     transport: str
@@ -98,10 +58,10 @@ class Location:
 
 
 def parse_location(text: str) -> Location:
-    """Return the location that ``text`` means; a bare name is that of an image in the Docker daemon.
+    """Parse a location. A name without transport is the name of an image in the Docker daemon.
 
     Raises:
-        InputError: It names no kind of place that is known.
+        InputError: The text is neither a location nor a reference.
     """
     transport, colon, rest = text.partition(":")
     if text.startswith(("/", "./", "../", "~")):
@@ -110,29 +70,31 @@ def parse_location(text: str) -> Location:
             return Location(transport, Path(os.path.expanduser(text)))
     elif colon and transport == DOCKER_DAEMON:
         return Location(DOCKER_DAEMON, Path(), rest or None)
-    elif not colon or transport not in _SOURCES:
+    elif not colon or transport not in _TRANSPORTS:
         try:
             parse_reference(text)
         except InputError as error:
-            raise InputError(f"{text!r:.300} does not say where an image is", _KNOWN) from error
+            raise InputError(f"{text!r:.300} is not a valid location of an image", _KNOWN) from error
         return Location(DOCKER_DAEMON, Path(), text)
     path, _colon, name = rest.partition(":")
     if not path:
         raise InputError(f"{text!r:.300} has no path", _KNOWN)
     if transport == "docker-archive" and name and not name.startswith("@"):
-        # There a name is a full one: what it leaves out is what Docker would add.
+        # Names in Docker archives are complete references.
         name = str(parse_reference(name))
     return Location(transport, Path(os.path.expanduser(path)), name or None)
 
 
 def open_source(location: Location) -> FileSource:
-    """Open the place that images are read from.
+    """Open a layout or an archive as a source of images.
 
     Raises:
-        SourceError: It is not there, cannot be read, or is not of its kind.
+        SourceError: The path does not exist, cannot be read, or has another format.
     """
+    from .oci_layout import OciLayoutSource
+
     path = location.path
-    with reading(path):
+    with read_errors(path):
         exists = path.exists()
     if not exists:
         raise SourceError(
@@ -140,43 +102,55 @@ def open_source(location: Location) -> FileSource:
         )
     if location.transport == "oci" and not path.is_dir():
         raise SourceError(
-            f"{path} is not a folder", "For an archive write oci-archive: or docker-archive: before its path"
+            f"{path} is not a folder", "For an archive, write oci-archive: or docker-archive: before its path"
         )
     if location.transport.endswith("-archive") and path.is_dir():
-        raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout write oci: before its path")
-    files = Folder(path) if path.is_dir() else _archive(path)
+        raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout, write oci: before its path")
+    if path.is_dir():
+        return OciLayoutSource(FolderFiles(path))
+    from ..files.tar_reader import TarFiles
+
+    files = TarFiles(path)
     with closed_on_failure(files):
-        return _SOURCES[location.transport or _recognise(files)](files)
+        if (location.transport or _detect(files)) == "oci-archive":
+            return OciLayoutSource(files)
+        from .docker_archive import DockerArchiveSource
+
+        return DockerArchiveSource(files)
 
 
 def open_destination(location: Location) -> FileDestination:
-    """Open the place that images are written to; nothing is written yet.
+    """Open a layout or an archive as a destination of images. Nothing is written yet.
 
     Raises:
-        InputError: It does not say of which kind the place shall be.
-        DestinationError: Something else is there.
+        InputError: The location has no transport.
+        DestinationError: A file or a folder of another kind exists at the path.
     """
     if not location.transport:
-        raise InputError(f"{location.path} does not say what to write there", _KNOWN)
-    return _DESTINATIONS[location.transport](location.path)
+        raise InputError(f"the destination {location.path} has no transport", _KNOWN)
+    if location.transport == "oci":
+        from .oci_layout import OciLayoutDestination
+
+        return OciLayoutDestination(location.path)
+    if location.transport == "oci-archive":
+        from .oci_archive import OciArchiveDestination
+
+        return OciArchiveDestination(location.path)
+    from .docker_archive import DockerArchiveDestination
+
+    return DockerArchiveDestination(location.path)
 
 
-def _archive(path: Path) -> TarFiles:
-    from ..files.tar_reader import TarFiles
-
-    return TarFiles(path)
-
-
-def _recognise(files: Folder | TarFiles) -> str:
-    if isinstance(files, Folder):
-        return "oci"
-    from .docker_archive import MANIFEST_FILE, DockerArchiveSource
+def _detect(files: TarFiles) -> str:
+    """Return the transport for an archive."""
+    from .docker_archive import DockerArchiveSource
+    from .docker_manifest import MANIFEST_FILE
 
     is_docker = files.size(MANIFEST_FILE) is not None
     if files.size(INDEX_FILE) is not None:
-        # Current Docker writes both. What it has saved of layers as they are unpacked is no image of a registry.
-        unpacked = is_docker and all(image.compressible for image in DockerArchiveSource(files).images())
-        return "docker-archive" if unpacked else "oci-archive"
+        # Current Docker writes both. With uncompressed layers, the manifests in index.json are not from a registry.
+        uncompressed = is_docker and all(image.compressible for image in DockerArchiveSource(files).images())
+        return "docker-archive" if uncompressed else "oci-archive"
     if is_docker:
         return "docker-archive"
-    raise SourceError(f"{files.path} is no image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}")
+    raise SourceError(f"{files.path} is not an image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Writing OCI layouts as tar archives (``oci-archive:``); an archive that is there keeps its other images."""
+"""Write OCI layouts as tar archives (``oci-archive:``). An existing archive keeps its other images."""
 
 from __future__ import annotations
 
@@ -10,27 +10,28 @@ import threading
 from pathlib import Path
 
 from ..errors import DestinationError, DigestMismatchError, K8scrError, SourceError
-from ..files.file_access import alone_in, closed_on_failure, writing
+from ..files.file_access import closed_on_failure, write_errors
+from ..files.locked_file import folder_lock
 from ..files.tar_reader import TarFiles
 from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import verified
+from ..oci.digest import is_undamaged, verified
 from ..oci.interfaces import Capabilities, ImageSource
-from ..oci.manifest import Manifest, is_foreign
-from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, entry_names, find_entry, with_entry, write_index
-from .oci_layout import OciLayoutSource, VerifiedBlobs, blob_path
-from .reached import reached
+from ..oci.manifest import Manifest, is_nondistributable
+from .oci_index import blob_path, entry_names, find_entry, layout_files, with_entry
+from .oci_layout import OciLayoutSource, VerifiedBlobs
+from .reachable import reachable
 
 
 class OciArchiveDestination:
-    """An OCI archive that images are written to.
+    """An OCI archive as a destination of images.
 
-    It is written anew beside its place, with what is kept of the old one, and takes that place on commit. Everything
-    that an entry of ``index.json`` reaches is kept, and verified while it is copied; what is missing stays missing.
+    A commit writes a new archive and renames it to the archive's path. All content of the existing archive that is
+    reachable from ``index.json`` is verified and copied into the new one; missing content stays missing.
 
     Raises:
-        DestinationError: Another kind of file is there.
+        DestinationError: Another kind of file exists at the path.
     """
 
     repository = ""
@@ -46,23 +47,23 @@ class OciArchiveDestination:
         self._addable = False
         self._manifests: dict[str, Manifest] = {}
         self._old: OciLayoutSource | None = None
-        with writing(path):
-            is_folder, exists, has_place = path.is_dir(), path.exists(), path.parent.is_dir()
+        with write_errors(path):
+            is_folder, exists, has_parent = path.is_dir(), path.exists(), path.parent.is_dir()
         if is_folder:
-            raise DestinationError(f"{path} is a folder, not an archive", "For a folder write oci: before its path")
-        if not has_place:
-            raise DestinationError(f"the folder {path.parent} does not exist", "Make it first")
-        self._before = self._state()
+            raise DestinationError(f"{path} is a folder, not an archive", "For a folder, write oci: before its path")
+        if not has_parent:
+            raise DestinationError(f"the folder {path.parent} does not exist", "Create it first")
+        self._existing = self._state()
         if exists:
             try:
                 files = TarFiles(path)
                 with closed_on_failure(files):
                     if files.is_compressed:
-                        raise SourceError("it is compressed as a whole")
+                        raise SourceError("it is a compressed tar archive")
                     self._old = OciLayoutSource(files)
             except SourceError as error:
                 raise DestinationError(
-                    f"{path} is there and is not an OCI archive: {error.message}", "Remove it or name another file"
+                    f"{path} exists and is not an OCI archive: {error.message}", "Remove it or choose another file"
                 ) from error
         self.entries = list(self._old.entries) if self._old else []
         self._blobs = VerifiedBlobs(self._old.files) if self._old else None
@@ -86,18 +87,18 @@ class OciArchiveDestination:
         """See :meth:`ImageDestination.require_support`.
 
         Raises:
-            DestinationError: The existing archive is damaged, so that its images cannot be kept.
+            DestinationError: The existing archive is damaged, so its images cannot be copied.
         """
         if not self._addable:
-            self._reached()
+            self._reachable()
             self._addable = True
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`; whoever has it may hand it on to himself."""
-        return not is_foreign(blob) or source.has_blob(blob)
+        """See :meth:`ImageDestination.takes`. An archive accepts nondistributable layers that the source has."""
+        return not is_nondistributable(blob) or source.has_blob(blob)
 
     def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`; an archive may be sparse."""
+        """See :meth:`ImageDestination.is_whole`. An archive can be sparse."""
         return self._old is not None and self._old.is_whole(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
@@ -116,7 +117,7 @@ class OciArchiveDestination:
         start, size = writer.left_over.pop(name, (0, 0))
         if size != descriptor.size:
             start = writer.reserve(name, descriptor.size)
-        elif _is_whole(writer.read(start, size), descriptor):
+        elif is_undamaged(writer.read(start, size), descriptor.digest, descriptor.size):
             self._written.add(descriptor.digest)
             return False
         with content() as blocks:
@@ -138,20 +139,20 @@ class OciArchiveDestination:
         """See :meth:`DestinationStore.commit`."""
         if self._manifests:
             writer = self._open_writer()
-            kept = self._reached()
-            # A partial file may also have blobs of other images, whole or not.
+            kept = self._reachable()
+            # A partial file can have blobs of other images, complete or not.
             writer.keep_only([blob_path(digest) for digest in self._written.intersection(kept)])
             for name, content in self.index_files().items():
                 writer.add(name, content)
             for descriptor in kept.values():
-                self._keep(writer, descriptor)
-            with writing(self.path), alone_in(self.path.parent):
-                if self._state() != self._before:
+                self._copy(writer, descriptor)
+            with write_errors(self.path), folder_lock(self.path.parent):
+                if self._state() != self._existing:
                     raise DestinationError(
-                        f"{self.path} was written by another run meanwhile, whose images would be lost", "Run again"
+                        f"another run changed {self.path} at the same time, and its images would be lost", "Run again"
                     )
                 writer.finish()
-                self._before = self._state()
+                self._existing = self._state()
             self._writer = None
 
     def abandon(self, resumable: bool = False) -> bool:
@@ -168,51 +169,51 @@ class OciArchiveDestination:
             self._old.close()
 
     def will_have(self, blob: Descriptor) -> bool:
-        """Whether the archive has the blob after the commit, if an image in it needs the blob."""
+        """Whether the archive will have the blob after the commit, provided that one of its images needs it."""
         return blob.digest in self._written or (self._old is not None and self._old.has_blob(blob))
 
     def index_files(self) -> dict[str, bytes]:
-        """Return the small files that say what is in the archive."""
-        return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(self.entries)}
+        """Return the files that list the images of the archive, by name."""
+        return layout_files(self.entries)
 
     def _state(self) -> tuple[int, ...] | None:
-        """What tells the file that is there from any that takes its place."""
-        with writing(self.path):
+        """Return values that change if another run replaces the archive; ``None`` if it does not exist."""
+        with write_errors(self.path):
             try:
                 state = self.path.stat()
             except FileNotFoundError:
                 return None
         return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
-    def _reached(self) -> dict[str, Descriptor]:
-        """Return the descriptors of all that the archive shall have, by digest; some of it may be missing."""
+    def _reachable(self) -> dict[str, Descriptor]:
+        """Return the descriptors of all content of the new archive, by digest. Content can be missing."""
         try:
-            return reached(self._old, self.entries, self._manifests)
+            return reachable(self._old, self.entries, self._manifests)
         except (SourceError, DigestMismatchError) as error:
             raise DestinationError(
-                f"{self.path} cannot be added to: {error.message}", "Remove it or name another file"
+                f"no image can be added to {self.path}: {error.message}", "Remove it or choose another file"
             ) from error
 
-    def _keep(self, writer: TarWriter, descriptor: Descriptor) -> None:
-        """Write what the existing archive or this run has of a manifest or a blob."""
+    def _copy(self, writer: TarWriter, descriptor: Descriptor) -> None:
+        """Write a manifest of this run, or a manifest or a blob of the existing archive."""
         digest, path = descriptor.digest, blob_path(descriptor.digest)
         if digest in self._manifests:
             writer.add(path, self._manifests[digest].content)
         elif digest not in self._written and self._old and self._old.files.size(path) is not None:
             try:
                 with self._old.open_blob(descriptor) as blocks:
-                    whole = verified(blocks, digest, descriptor.size, f"blob {digest}")
-                    self._write_blob(descriptor, whole, writer.reserve(path, descriptor.size))
+                    content = verified(blocks, digest, descriptor.size, f"blob {digest}")
+                    self._write_blob(descriptor, content, writer.reserve(path, descriptor.size))
             except (SourceError, DigestMismatchError) as error:
                 raise self._damaged(digest, error) from error
 
     def _damaged(self, digest: str, error: K8scrError) -> DestinationError:
-        """Return the error for a damaged blob of the existing archive, with the images that need it."""
-        entries = [entry for entry in self.entries if digest in reached(self._old, [entry], self._manifests)]
+        """Return the error for a damaged blob of the existing archive, with the affected images."""
+        entries = [entry for entry in self.entries if digest in reachable(self._old, [entry], self._manifests)]
         names = ", ".join((*entry_names(entry), entry.digest)[0] for entry in entries)
         return DestinationError(
-            f"{self.path} cannot be added to because its image {names:.500} is damaged: {error.message}",
-            "Remove it and pull all its images again; the blobs that this run fetched are kept for the next",
+            f"no image can be added to {self.path} because its image {names:.500} is damaged: {error.message}",
+            "Remove it and pull all its images again; the next run reuses the blobs that this run downloaded",
         )
 
     def _write_blob(self, descriptor: Descriptor, blocks: Blocks, position: int) -> None:
@@ -227,12 +228,3 @@ class OciArchiveDestination:
             if self._writer is None:
                 self._writer = TarWriter(self.path, "blobs/")
             return self._writer
-
-
-def _is_whole(blocks: Blocks, descriptor: Descriptor) -> bool:
-    try:
-        for _block in verified(blocks, descriptor.digest, descriptor.size, "what an earlier run left"):
-            pass
-    except DigestMismatchError:
-        return False
-    return True

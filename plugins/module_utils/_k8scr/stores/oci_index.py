@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``index.json``: which image of an OCI layout has which name (OCI image specification, "Image Layout")."""
+"""The files of an OCI layout, and the names of its images in ``index.json`` (OCI image spec., "Image Layout")."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from collections.abc import Iterable
 from ..errors import InputError, SourceError
 from ..files.file_access import Files, read_file
 from ..oci.descriptor import Descriptor
+from ..oci.digest import split_digest
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX, load_json_object
+from ..oci.reference import Reference, parse_reference
 
 INDEX_FILE = "index.json"
 LAYOUT_FILE = "oci-layout"
@@ -21,11 +23,16 @@ REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 
 
+def blob_path(digest: str) -> str:
+    """Return the path of a manifest or a blob in a layout."""
+    return "blobs/" + "/".join(split_digest(digest))
+
+
 def read_index(files: Files) -> list[Descriptor]:
     """Return the entries of a layout's ``index.json``.
 
     Raises:
-        SourceError: There is none, or it is damaged.
+        SourceError: The file is missing or damaged.
     """
     content = read_file(files, INDEX_FILE, MAXIMUM_SIZE)
     try:
@@ -37,6 +44,11 @@ def read_index(files: Files) -> list[Descriptor]:
         raise SourceError(f"{INDEX_FILE} in {files.description} is damaged: {error.message}") from error
 
 
+def layout_files(entries: Iterable[Descriptor]) -> dict[str, bytes]:
+    """Return the files of a layout with these entries, except blobs and manifests, by name."""
+    return {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(entries)}
+
+
 def write_index(entries: Iterable[Descriptor]) -> bytes:
     """Return the content of an ``index.json`` with these entries."""
     return json.dumps(
@@ -46,13 +58,25 @@ def write_index(entries: Iterable[Descriptor]) -> bytes:
 
 
 def entry_names(entry: Descriptor) -> tuple[str, ...]:
-    """Return the names of an entry, the fullest first."""
+    """Return the names of an entry, the most complete first."""
     names = (entry.annotations.get(key) for key in (_CONTAINERD_NAME, REFERENCE_NAME))
     return tuple(name for name in names if name)
 
 
+def full_name(entry: Descriptor) -> Reference | None:
+    """Return the reference among an entry's names, if any."""
+    for name in entry_names(entry):
+        # A single word can be a tag or a name; a name with a path or a tag is unambiguous.
+        if "/" in name or ":" in name:
+            try:
+                return parse_reference(name)
+            except InputError:
+                continue
+    return None
+
+
 def find_entry(entries: Iterable[Descriptor], name: str) -> Descriptor | None:
-    """Return the entry that has this name, or this digest."""
+    """Return the entry with this name or digest."""
     for entry in entries:
         if name in entry_names(entry) or name == entry.digest:
             return entry
@@ -60,7 +84,7 @@ def find_entry(entries: Iterable[Descriptor], name: str) -> Descriptor | None:
 
 
 def with_entry(entries: Iterable[Descriptor], root: Descriptor, name: str | None) -> list[Descriptor]:
-    """Return the entries with ``root`` under ``name``, in the place of what had it before; without a name, once."""
+    """Return the entries with ``root`` added. It replaces an entry of the same name; without a name, it occurs once."""
     kept = [entry for entry in entries if not name or name not in entry_names(entry)]
     if not name and root in kept:
         return kept

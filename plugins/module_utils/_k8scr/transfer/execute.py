@@ -45,7 +45,9 @@ class Transfer:
             listener: Receives the events.
         """
         listener = listener or Listener()
-        plans = plan_images(jobs, self.connections, self.check_mode, listener)
+        plans = plan_images(jobs, self.connections, self.check_mode)
+        for plan in plans:
+            listener.image_planned(plan)
         results = [planned(plan) for plan in plans]
         changing = [number for number, plan in enumerate(plans) if plan.changes]
         if self.fail_fast and any(plan.error for plan in plans):

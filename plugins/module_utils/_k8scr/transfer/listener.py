@@ -6,13 +6,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from ..oci.descriptor import Descriptor
-
-if TYPE_CHECKING:
-    from .plan import BlobResult, ImagePlan
-    from .report import ImageResult
+from .plan import BlobResult, ImagePlan
+from .report import ImageResult
 
 
 class Listener:

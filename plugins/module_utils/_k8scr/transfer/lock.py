@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, SourceError
-from ..files.file_access import alone_in, replace_file, writing
+from ..files.file_access import replace_file, write_errors
+from ..files.locked_file import folder_lock
 from ..files.vault import refuse_vault
 from ..oci.digest import parse_digest
 from ..oci.interfaces import SourceImage
@@ -99,7 +100,7 @@ class ImageLock:
         """
         if not self._updates:
             return
-        with writing(self._path), alone_in(self._path.parent):
+        with write_errors(self._path), folder_lock(self._path.parent):
             self._before = self._read()
             if self.changed:
                 replace_file(self._path, _text(self._after).encode())

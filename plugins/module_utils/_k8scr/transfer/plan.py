@@ -20,7 +20,6 @@ from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
 from .job import ImageCopy, ImageJob
-from .listener import Listener
 
 _IMAGES_PER_CONNECTION = 8
 """Images in progress at once: enough to keep all connections busy."""
@@ -129,14 +128,13 @@ class ImagePlan:
         return with_layers(self.manifests[-1], layers) if layers else self.manifests[-1]
 
 
-def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool, listener: Listener) -> list[ImagePlan]:
+def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) -> list[ImagePlan]:
     """Plan all images of a task. A plan that fails holds its error.
 
     Args:
         jobs: The images.
         connections: The most requests at once.
         check_mode: Whether to check that the source has each blob; otherwise the copy finds out.
-        listener: Receives the plans.
     """
     plans: list[ImagePlan] = []
     with ThreadPoolExecutor(connections) as workers:
@@ -148,10 +146,7 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool, li
             steps = workers.map(partial(_plan_or_fail, drafts, errors, check_mode), blobs)
             done = [[step for step in islice(steps, len(draft.blobs)) if step] for draft in drafts]
             plans += [_complete(draft, done[number], errors.get(number)) for number, draft in enumerate(drafts)]
-    plans = share_blobs(plans)
-    for plan in plans:
-        listener.image_planned(plan)
-    return plans
+    return share_blobs(plans)
 
 
 def images_at_once(connections: int) -> int:

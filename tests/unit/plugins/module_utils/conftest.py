@@ -104,7 +104,7 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
     def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         settings = push_settings(*images, **options)
         connections = settings.registry.connections
-        with closing(Upstreams(settings.upstreams, connections, timeout=2.0, patience=8.0)) as upstreams:
+        with closing(Upstreams(settings.upstreams, connections, timeout=2.0, retry_timeout=8.0)) as upstreams:
             return push_images(settings, check_mode, registry, cache, upstreams)
 
     return run

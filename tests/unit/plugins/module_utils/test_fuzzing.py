@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Whatever is in an archive, a layout or a registry, an error is one of ours, and comes soon.
+"""Arbitrary archives, layouts and registries cause only errors of the collection, in limited time and memory.
 
-A few examples run each time; ``K8SCR_FUZZ_EXAMPLES`` says how many others to try.
+Each run has the same few examples; ``K8SCR_FUZZ_EXAMPLES`` sets the number of random ones.
 """
 
 from __future__ import annotations
@@ -41,16 +41,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from unit.plugins.module_utils.support.fuzzing import (
     HEADERS,
-    Lie,
+    HostileResponse,
     bounds,
+    error_allowed,
     fuzzed,
-    lies,
-    refusable,
+    hostile_responses,
     require_one_line,
 )
 from unit.plugins.module_utils.support.hostile_images import (
-    SOUND_ARCHIVE,
-    SOUND_IMAGE,
+    VALID_ARCHIVE,
+    VALID_IMAGE,
     Hostile,
     HostileArchive,
     as_document,
@@ -71,22 +71,22 @@ REFERRERS = {"schemaVersion": 2, "manifests": [ENTRY]}
 
 
 @pytest.fixture
-def place() -> Iterator[Path]:
-    """Where the examples of a test are written, one after the other."""
+def path() -> Iterator[Path]:
+    """The path to which a test writes its examples, one after the other."""
     with tempfile.TemporaryDirectory() as folder:
         yield Path(folder) / "hostile"
 
 
-def remove(place: Path) -> None:
-    """Make room for the next example."""
-    if place.is_dir():
-        shutil.rmtree(place)
+def remove(path: Path) -> None:
+    """Delete an example."""
+    if path.is_dir():
+        shutil.rmtree(path)
     else:
-        place.unlink(missing_ok=True)
+        path.unlink(missing_ok=True)
 
 
 def read_all(source: ImageSource, image: SourceImage) -> None:
-    """Read an image in every way that a push does."""
+    """Read an image with all operations of a push."""
     selected = PlatformSource(source, [Platform("linux", "amd64")])
     for kind, root in ((source, image), (selected, selected.select(image))):
         for manifest in walk_manifests(kind, root.root):
@@ -98,16 +98,16 @@ def read_all(source: ImageSource, image: SourceImage) -> None:
         list(attached_to(source, referrers_in(source), image.root))
 
 
-def read_place(location: Location, sound: bool) -> None:
-    """Read all images of a place; one that cannot be read hides no other."""
+def read_location(location: Location, valid: bool) -> None:
+    """Read all images of a location, also after a failed one."""
     with closing(open_source(location)) as source:
         for image in source.images():
-            with refusable(sound):
+            with error_allowed(valid):
                 read_all(source, image)
 
 
 def read_images(location: Location) -> dict[str, dict[str, bytes]]:
-    """Return the contents of the images of a place that are whole, by name; none where nothing can be read."""
+    """Return the contents of the complete images of a location, by name; none if it cannot be read."""
     found = {}
     with suppress(K8scrError), closing(OciLayoutSource(TarFiles(location.path))) as source:
         for image in source.entries:
@@ -117,7 +117,7 @@ def read_images(location: Location) -> dict[str, dict[str, bytes]]:
 
 
 def read_verified(source: ImageSource, root: Descriptor) -> dict[str, bytes]:
-    """Return all that an image consists of, by digest; each part has the digest and the size of its descriptor."""
+    """Return the manifests and blobs of an image by digest, verified against their descriptors."""
     contents = read_image(source, root)
     for manifest in walk_manifests(source, root):
         for part in (manifest.descriptor, *manifest.blobs):
@@ -128,7 +128,7 @@ def read_verified(source: ImageSource, root: Descriptor) -> dict[str, bytes]:
 
 @pytest.fixture
 def tokens() -> Iterator[HostileTokenServer]:
-    """A token server that answers anything."""
+    """A token server with arbitrary responses."""
     with HostileTokenServer().running() as running:
         assert isinstance(running, HostileTokenServer)
         yield running
@@ -138,7 +138,7 @@ class HostileTokenServer(TokenServer):
     """A token server.
 
     Attributes:
-        text: What it answers in the place of a token.
+        text: The response in place of a token.
     """
 
     text = b""
@@ -148,65 +148,65 @@ class HostileTokenServer(TokenServer):
         return Answer(200, {}, self.text)
 
 
-def start_anew(server: RegistryServer, *told: Lie) -> None:
-    """Have an empty registry that lies."""
+def reset(server: RegistryServer, *responses: HostileResponse) -> None:
+    """Empty the registry, and set its hostile responses."""
     server.manifests.clear()
     server.blobs.clear()
     server.uploads.clear()
-    server.faults[:] = [Fault(lie.method, lie.path, lie.tell, lie.times) for lie in told]
+    server.faults[:] = [Fault(response.method, response.path, response.apply, response.times) for response in responses]
 
 
-def require_lines(result: dict[str, Any], sound: bool) -> None:
-    """See that whatever failed says so in one line, and that nothing failed where nothing was wrong."""
-    assert not (sound and result.get("failed")), result.get("msg")
+def require_lines(result: dict[str, Any], valid: bool) -> None:
+    """Require that each error is one line, and that valid content causes no error."""
+    assert not (valid and result.get("failed")), result.get("msg")
     for image in result["images"]:
         require_one_line(image.get("error", ""))
 
 
 @fuzzed
 @given(transport=st.sampled_from([*ARCHIVES, ""]), archive=hostile_archives())
-@example(transport="oci-archive", archive=SOUND_ARCHIVE)
-@example(transport="docker-archive", archive=SOUND_ARCHIVE)
-@example(transport="", archive=HostileArchive(gzip.compress(SOUND_ARCHIVE.content)))
-def test_an_archive_is_read_or_refused(place: Path, transport: str, archive: HostileArchive) -> None:
-    place.write_bytes(archive.content)
+@example(transport="oci-archive", archive=VALID_ARCHIVE)
+@example(transport="docker-archive", archive=VALID_ARCHIVE)
+@example(transport="", archive=HostileArchive(gzip.compress(VALID_ARCHIVE.content)))
+def test_random_archive_is_read_or_rejected(path: Path, transport: str, archive: HostileArchive) -> None:
+    path.write_bytes(archive.content)
 
-    with bounds(archive.sound):
-        read_place(Location(transport, place), archive.sound)
+    with bounds(archive.valid):
+        read_location(Location(transport, path), archive.valid)
 
 
 @fuzzed
 @given(transport=st.sampled_from(ARCHIVES), hostile=hostile_images())
-@example(transport="oci-archive", hostile=SOUND_IMAGE)
-@example(transport="docker-archive", hostile=SOUND_IMAGE)
-def test_an_image_in_a_sound_archive_is_read_or_refused(place: Path, transport: str, hostile: Hostile) -> None:
-    place.write_bytes(tar(*hostile.files.items()))
+@example(transport="oci-archive", hostile=VALID_IMAGE)
+@example(transport="docker-archive", hostile=VALID_IMAGE)
+def test_random_image_in_a_valid_archive_is_read_or_rejected(path: Path, transport: str, hostile: Hostile) -> None:
+    path.write_bytes(tar(*hostile.files.items()))
 
-    with bounds(hostile.sound):
-        read_place(Location(transport, place), hostile.sound)
+    with bounds(hostile.valid):
+        read_location(Location(transport, path), hostile.valid)
 
 
 @fuzzed
 @given(transport=st.sampled_from(ARCHIVES), archive=hostile_archives())
-@example(transport="oci-archive", archive=SOUND_ARCHIVE)
-@example(transport="docker-archive", archive=SOUND_ARCHIVE)
-def test_archive_is_refused_unchanged_or_has_all_images_after_write(
-    place: Path, transport: str, archive: HostileArchive
+@example(transport="oci-archive", archive=VALID_ARCHIVE)
+@example(transport="docker-archive", archive=VALID_ARCHIVE)
+def test_archive_is_rejected_unchanged_or_has_all_images_after_write(
+    path: Path, transport: str, archive: HostileArchive
 ) -> None:
-    place.write_bytes(archive.content)
-    location, image = Location(transport, place), make_image()
+    path.write_bytes(archive.content)
+    location, image = Location(transport, path), make_image()
     before = read_images(location)
 
-    with bounds(archive.sound and not archive.compressed):
+    with bounds(archive.valid and not archive.compressed):
         try:
             with closing(open_destination(location)) as destination:
                 put(destination, image, "example.com/app:2")
                 destination.commit()
         except K8scrError:
-            assert place.read_bytes() == archive.content
+            assert path.read_bytes() == archive.content
             raise
         assert read_images(location) == {**before, "example.com/app:2": image.contents}
-    assert list(place.parent.iterdir()) == [place]
+    assert list(path.parent.iterdir()) == [path]
 
 
 @fuzzed
@@ -215,32 +215,34 @@ def test_archive_is_refused_unchanged_or_has_all_images_after_write(
     hostile=hostile_images(),
     options=st.fixed_dictionaries({}, optional={"platforms": st.just(["linux/amd64"]), "referrers": st.just(True)}),
 )
-@example(kind="oci-archive", hostile=SOUND_IMAGE, options={"platforms": ["linux/amd64"], "referrers": True})
-@example(kind="docker-archive", hostile=SOUND_IMAGE, options={})
-def test_a_push_of_an_image_ends_in_one_line_for_each(
-    push: Run, server: RegistryServer, place: Path, kind: str, hostile: Hostile, options: dict[str, Any]
+@example(kind="oci-archive", hostile=VALID_IMAGE, options={"platforms": ["linux/amd64"], "referrers": True})
+@example(kind="docker-archive", hostile=VALID_IMAGE, options={})
+def test_push_of_random_images_fails_with_one_line_each(
+    push: Run, server: RegistryServer, path: Path, kind: str, hostile: Hostile, options: dict[str, Any]
 ) -> None:
-    start_anew(server)
-    place.write_bytes(tar(*hostile.files.items()))
+    reset(server)
+    path.write_bytes(tar(*hostile.files.items()))
 
-    # A Docker archive has no place for referrers.
-    sound = hostile.sound and not (kind == "docker-archive" and "referrers" in options)
-    with bounds(sound):
-        result = push({"source": f"{kind}:{place}:example.com/app:1", **options})
-        require_lines(result, sound)
+    # A Docker archive cannot store referrers.
+    valid = hostile.valid and not (kind == "docker-archive" and "referrers" in options)
+    with bounds(valid):
+        result = push({"source": f"{kind}:{path}:example.com/app:1", **options})
+        require_lines(result, valid)
 
 
 @fuzzed
 @given(
-    kind=st.sampled_from(["oci", *ARCHIVES]), hostile=hostile_images(), told=st.lists(lies("HEAD", "GET"), max_size=2)
+    kind=st.sampled_from(["oci", *ARCHIVES]),
+    hostile=hostile_images(),
+    responses=st.lists(hostile_responses("HEAD", "GET"), max_size=2),
 )
-@example(kind="oci", hostile=SOUND_IMAGE, told=[])
-@example(kind="oci-archive", hostile=SOUND_IMAGE, told=[])
-@example(kind="docker-archive", hostile=SOUND_IMAGE, told=[])
-def test_a_pull_from_a_hostile_registry_brings_what_was_asked_for_or_nothing(
-    pull: Run, server: RegistryServer, place: Path, kind: str, hostile: Hostile, told: list[Lie]
+@example(kind="oci", hostile=VALID_IMAGE, responses=[])
+@example(kind="oci-archive", hostile=VALID_IMAGE, responses=[])
+@example(kind="docker-archive", hostile=VALID_IMAGE, responses=[])
+def test_pull_from_hostile_registry_returns_the_requested_content_or_fails(
+    pull: Run, server: RegistryServer, path: Path, kind: str, hostile: Hostile, responses: list[HostileResponse]
 ) -> None:
-    start_anew(server, *told)
+    reset(server, *responses)
     root = digest_of(hostile.root)
     server.blobs["library/app"] = dict(hostile.contents)
     server.manifests["library/app"] = {
@@ -250,43 +252,48 @@ def test_a_pull_from_a_hostile_registry_brings_what_was_asked_for_or_nothing(
     for reference in ("1", root):
         server.manifests["library/app"][reference] = (OCI_INDEX, hostile.root)
 
-    # A Docker archive takes one platform.
+    # A Docker archive stores one platform.
     platforms = {"platforms": ["linux/amd64"]} if kind == "docker-archive" else {}
-    sound = hostile.sound and not told
-    with bounds(sound):
-        result = pull({"name": "library/app:1", "dest": f"{kind}:{place}:app", **platforms})
-        require_lines(result, sound)
+    valid = hostile.valid and not responses
+    with bounds(valid):
+        result = pull({"name": "library/app:1", "dest": f"{kind}:{path}:app", **platforms})
+        require_lines(result, valid)
         if result.get("failed"):
-            assert not (place / "index.json" if kind == "oci" else place).exists()
+            assert not (path / "index.json" if kind == "oci" else path).exists()
         else:
-            read_place(Location(kind, place), sound)
-    remove(place)
+            read_location(Location(kind, path), valid)
+    remove(path)
 
 
 @fuzzed
-@given(told=st.lists(lies("HEAD", "GET", "POST", "PATCH", "PUT"), min_size=1, max_size=2))
-@example(told=[])
-def test_a_push_to_a_hostile_registry_ends_in_one_line(
-    push: Run, server: RegistryServer, place: Path, told: list[Lie]
+@given(responses=st.lists(hostile_responses("HEAD", "GET", "POST", "PATCH", "PUT"), min_size=1, max_size=2))
+@example(responses=[])
+def test_push_to_hostile_registry_fails_with_one_line(
+    push: Run, server: RegistryServer, path: Path, responses: list[HostileResponse]
 ) -> None:
-    start_anew(server, *told)
-    write_layout(place, {"app:1": make_image()})
+    reset(server, *responses)
+    write_layout(path, {"app:1": make_image()})
 
-    with bounds(not told):
-        require_lines(push({"source": f"oci:{place}", "referrers": True}), not told)
+    with bounds(not responses):
+        require_lines(push({"source": f"oci:{path}", "referrers": True}), not responses)
 
 
 @fuzzed
 @given(
-    told=st.lists(lies("HEAD", "GET"), max_size=2),
+    responses=st.lists(hostile_responses("HEAD", "GET"), max_size=2),
     challenge=st.sampled_from([*HEADERS["WWW-Authenticate"], *[None] * 10]),
     answer=documents(TOKEN),
 )
-@example(told=[], challenge=None, answer=as_document(TOKEN))
-def test_a_hostile_upstream_registry_is_read_or_refused(
-    push: Run, server: RegistryServer, tokens: HostileTokenServer, told: list[Lie], challenge: str | None, answer: bytes
+@example(responses=[], challenge=None, answer=as_document(TOKEN))
+def test_hostile_upstream_registry_is_read_or_rejected(
+    push: Run,
+    server: RegistryServer,
+    tokens: HostileTokenServer,
+    responses: list[HostileResponse],
+    challenge: str | None,
+    answer: bytes,
 ) -> None:
-    start_anew(server, *told)
+    reset(server, *responses)
     server.fill("up/app", "1", make_image())
     tokens.text = answer
     denied = Answer(401, {"WWW-Authenticate": challenge or f'Bearer realm="{tokens.url}"'})
@@ -296,27 +303,29 @@ def test_a_hostile_upstream_registry_is_read_or_refused(
     host = server.url.removeprefix("http://")
     upstream = {"host": host, "plain_http": True, "username": "user", "password": "the secret"}
 
-    sound = not told and challenge is None and answer == as_document(TOKEN)
-    with bounds(sound):
+    valid = not responses and challenge is None and answer == as_document(TOKEN)
+    with bounds(valid):
         result = push({"source": f"docker://{host}/up/app:1", "name": "app:1"}, upstreams=[upstream])
-        require_lines(result, sound)
+        require_lines(result, valid)
 
     assert "the secret" not in str(result)
 
 
 @fuzzed
-@given(told=st.lists(lies("GET"), max_size=1), document=documents(REFERRERS))
-@example(told=[], document=as_document(REFERRERS))
-def test_a_hostile_list_of_referrers_is_read_or_refused(
-    registry: Registry, server: RegistryServer, told: list[Lie], document: bytes
+@given(responses=st.lists(hostile_responses("GET"), max_size=1), document=documents(REFERRERS))
+@example(responses=[], document=as_document(REFERRERS))
+def test_hostile_list_of_referrers_is_read_or_rejected(
+    registry: Registry, server: RegistryServer, responses: list[HostileResponse], document: bytes
 ) -> None:
-    start_anew(server)
+    reset(server)
     image = make_image()
     server.fill("app", "1", image)
     headers = {"Content-Type": OCI_INDEX}
-    listing = Lie("GET", "/referrers/", 200, headers, document, 1_000_000)
-    server.faults[:] = [Fault(lie.method, lie.path, lie.tell, lie.times) for lie in (*told, listing)]
+    listing = HostileResponse("GET", "/referrers/", 200, headers, document, 1_000_000)
+    server.faults[:] = [
+        Fault(response.method, response.path, response.apply, response.times) for response in (*responses, listing)
+    ]
     repository = Repository(registry, "app")
 
-    with bounds(not told and document == as_document(REFERRERS)):
+    with bounds(not responses and document == as_document(REFERRERS)):
         list(attached_to(repository, referrers_in(repository), image.root))

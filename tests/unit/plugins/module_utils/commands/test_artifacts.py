@@ -104,7 +104,7 @@ def test_pull_to_docker_archive_rejects_artifact(
 
     result = pull({"name": NAME, "dest": f"docker-archive:{tmp_path}/app.tar"})
 
-    assert "a Docker archive holds container images, and this is application/vnd." in result["msg"]
+    assert "a Docker archive can store only container images, not application/vnd." in result["msg"]
     assert not list(tmp_path.iterdir())
 
 

@@ -151,7 +151,7 @@ def test_pull_keeps_existing_archive_when_disk_is_full(
 
     result = pull({"name": "team/app:1", "dest": f"{transport}:{tmp_path}/app.tar"})
 
-    assert "app.tar cannot be written: File too large. What was there before is unchanged" in result["msg"]
+    assert "app.tar cannot be written: File too large. The previous content is unchanged" in result["msg"]
     assert (tmp_path / "app.tar").read_bytes() == before
     assert list(tmp_path.iterdir()) == [tmp_path / "app.tar"]
 
@@ -282,7 +282,7 @@ def test_pull_fails_only_images_of_invalid_destinations(
     )
 
     assert [pulled.get("error", "").partition(".")[0] for pulled in result["images"]] == [
-        f"{tmp_path} has files and is no OCI layout",
+        f"{tmp_path} has files but no OCI layout",
         f"the folder {tmp_path}/missing does not exist",
         "",
     ]

@@ -46,7 +46,7 @@ def test_pull_error_lists_platforms_for_index_to_docker_archive(
     failed = pull({"name": "team/app:1", "dest": dest})
     pull({"name": "team/app:1", "dest": dest, "platforms": ["linux/amd64"]})
 
-    assert "choose one with platforms (linux/amd64, linux/arm64)" in failed["msg"]
+    assert "select one with platforms (linux/amd64, linux/arm64)" in failed["msg"]
     assert json.loads(read_tar(tmp_path / "app.tar")["manifest.json"])[0]["RepoTags"] == ["docker.io/team/app:1"]
 
 

@@ -285,7 +285,7 @@ def test_push_fails_only_image_with_missing_layer(
 
     assert result["changed"] is True
     assert [pushed["changed"] for pushed in result["images"]] == [False, True]
-    assert f"lacks the blob {image.layers[0]}" in result["images"][0]["error"]
+    assert f"does not have the blob {image.layers[0]}" in result["images"][0]["error"]
     assert server.digest_of("library/one", "1") is None
     assert server.digest_of("library/two", "1") == other_image.digest
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ways to an engine that are not a unix socket of this machine."""
+"""Connections to engines over SSH and TCP."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import En
 from unit.plugins.module_utils.support.engine_server import EngineServer, classic
 from unit.plugins.module_utils.support.images import Image
 
-# What `docker system dial-stdio` does on the other host: its input and output are the engine's socket.
+# The function of `docker system dial-stdio` on the other host: it connects its input and output to the engine's socket.
 DIAL_STDIO = """\
 #!{python}
 import os, socket, sys, threading
@@ -46,7 +46,7 @@ def server(tmp_path: Path) -> Iterator[EngineServer]:
 
 @pytest.fixture
 def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
-    """Puts a program in the place of ssh."""
+    """Replaces ssh with a program."""
     programs = tmp_path / "bin"
     programs.mkdir()
     monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
@@ -60,7 +60,7 @@ def ssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None
 
 @pytest.fixture
 def connect() -> Iterator[Callable[[EngineEndpoint], Engine]]:
-    """Makes engines' clients, and closes them."""
+    """Creates clients of engines, and closes them after the test."""
     engines: list[Engine] = []
 
     def run(endpoint: EngineEndpoint) -> Engine:
@@ -75,7 +75,7 @@ def connect() -> Iterator[Callable[[EngineEndpoint], Engine]]:
 Connect = Callable[[EngineEndpoint], Engine]
 
 
-def test_an_engine_is_asked_over_ssh_as_dockers_client_does(
+def test_ssh_connection_runs_the_command_of_dockers_client(
     server: EngineServer, ssh: Callable[[str], None], connect: Connect, image: Image, tmp_path: Path
 ) -> None:
     server.add("app:1", classic(image))
@@ -93,34 +93,34 @@ def test_an_engine_is_asked_over_ssh_as_dockers_client_does(
     assert called[-9:] == ["-l", "admin", "-p", "2222", "--", "engine.example.com", "docker", "system", "dial-stdio"]
 
 
-def test_what_ssh_says_is_told(ssh: Callable[[str], None], connect: Connect) -> None:
+def test_ssh_error_message_is_reported(ssh: Callable[[str], None], connect: Connect) -> None:
     ssh("#!/bin/sh\necho 'Warning: banner' >&2\necho 'admin@engine: Permission denied (publickey).' >&2\nexit 255\n")
 
     with pytest.raises(EngineError, match=r"cannot be reached: admin@engine: Permission denied \(publickey\)"):
         connect(EngineEndpoint("ssh://admin@engine")).find("app:1")
 
 
-def test_an_ssh_that_ends_without_a_word_is_told(ssh: Callable[[str], None], connect: Connect) -> None:
+def test_ssh_failure_without_message_is_reported(ssh: Callable[[str], None], connect: Connect) -> None:
     ssh("#!/bin/sh\nexit 1\n")
 
     with pytest.raises(EngineError, match="the connection to the Docker engine at ssh://engine failed"):
         connect(EngineEndpoint("ssh://engine")).find("app:1")
 
 
-def test_a_machine_without_ssh_is_told(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_ssh_client_is_reported(connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/no/such/folder")
 
     with pytest.raises(EngineError, match=r"ssh cannot be started: No such file or directory. Install OpenSSH"):
         connect(EngineEndpoint("ssh://engine")).find("app:1")
 
 
-def test_the_path_of_an_ssh_address_is_the_socket_there() -> None:
+def test_path_of_ssh_address_is_the_remote_socket() -> None:
     command = ssh_command(urlsplit("ssh://engine/run/docker.sock"))
 
     assert command[-6:] == ["engine", "docker", "--host", "unix:///run/docker.sock", "system", "dial-stdio"]
 
 
-def test_a_host_is_never_an_option_of_ssh() -> None:
+def test_ssh_host_is_never_parsed_as_an_option() -> None:
     command = ssh_command(urlsplit("ssh://-oProxyCommand=evil"))
 
     assert command[command.index("--") + 1] == "-oproxycommand=evil"
@@ -145,26 +145,26 @@ def test_a_host_is_never_an_option_of_ssh() -> None:
         "fd://",
     ],
 )
-def test_an_address_that_is_none_is_answered_with_how_to_write_one(host: str) -> None:
+def test_invalid_address_is_rejected_with_valid_forms(host: str) -> None:
     with pytest.raises(InputError, match=r"is not the address of an engine. Write unix:///SOCKET, tcp://HOST:PORT"):
         Engine(EngineEndpoint(host))
 
 
 @pytest.mark.parametrize("scheme", ["ssh", "tcp"])
-def test_a_password_in_an_address_is_refused_and_not_shown(scheme: str) -> None:
+def test_address_with_password_is_rejected_and_redacted(scheme: str) -> None:
     with pytest.raises(InputError) as failure:
         Engine(EngineEndpoint(f"{scheme}://admin:secret@engine"))
 
     assert "secret" not in str(failure.value)
 
 
-def test_nobody_at_a_tcp_address_is_told(connect: Connect) -> None:
-    with pytest.raises(EngineError, match=r"at tcp://127.0.0.1:1 is not there: Connection refused"):
+def test_unreachable_tcp_address_is_reported(connect: Connect) -> None:
+    with pytest.raises(EngineError, match=r"at tcp://127.0.0.1:1 is not available: Connection refused"):
         connect(EngineEndpoint("tcp://127.0.0.1:1")).find("app:1")
 
 
 @pytest.mark.parametrize("content", ["", "not PEM"])
-def test_certificates_that_are_none_are_told(tmp_path: Path, content: str) -> None:
+def test_invalid_certificates_are_reported(tmp_path: Path, content: str) -> None:
     for file in ("ca.pem", "cert.pem", "key.pem"):
         (tmp_path / file).write_text(content)
     tls = EngineTls(tmp_path / "ca.pem", tmp_path / "cert.pem", tmp_path / "key.pem")
@@ -173,12 +173,12 @@ def test_certificates_that_are_none_are_told(tmp_path: Path, content: str) -> No
         Engine(EngineEndpoint("tcp://engine", tls))
 
 
-def test_a_socket_that_one_may_not_use_is_told(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    # Root may use every socket, and tests may run as root: so the refusal itself is made.
+def test_socket_without_permission_is_reported(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Tests may run as root, which can use all sockets; therefore the error is simulated.
     def refuse(*_words: object) -> None:
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("socket.socket.connect", refuse)
 
-    with pytest.raises(EngineError, match=r"may not be used by this user: permission denied.*become: true"):
+    with pytest.raises(EngineError, match=r"cannot be used by this user: permission denied.*become: true"):
         Engine(EngineEndpoint(server.host)).find("app:1")

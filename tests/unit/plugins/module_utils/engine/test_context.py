@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which engine is meant, by options, variables and contexts."""
+"""Find the endpoint of an engine by options, variables and contexts."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ ELSEWHERE = "tcp://engine.example.com:2376"
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """The folder of Docker's client, DOCKER_CONFIG, without anything in it."""
+    """The empty configuration folder of Docker's client (DOCKER_CONFIG)."""
     path = tmp_path / "docker"
     path.mkdir()
     return path
@@ -34,12 +34,12 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def environment(folder: Path) -> dict[str, str]:
-    """The environment variables, of which tests set more."""
+    """The environment variables, which tests extend."""
     return {"DOCKER_CONFIG": str(folder)}
 
 
 def add_context(folder: Path, name: str, docker: Any, tls: tuple[str, ...] = ()) -> Path:
-    """Write a context as ``docker context create`` does, and return the folder of its TLS files."""
+    """Write a context like ``docker context create``, and return the folder of its TLS files."""
     digest = hashlib.sha256(name.encode()).hexdigest()
     meta = folder / "contexts/meta" / digest
     meta.mkdir(parents=True)
@@ -51,7 +51,7 @@ def add_context(folder: Path, name: str, docker: Any, tls: tuple[str, ...] = ())
     return files
 
 
-def test_without_anything_it_is_the_engine_of_this_machine(environment: dict[str, str]) -> None:
+def test_endpoint_defaults_to_the_local_engine(environment: dict[str, str]) -> None:
     assert find_endpoint(DockerSettings(), environment) == EngineEndpoint(DEFAULT_HOST)
 
 
@@ -67,7 +67,7 @@ def test_without_anything_it_is_the_engine_of_this_machine(environment: dict[str
         ((None, "default"), {"DOCKER_HOST": "unix:///b"}, "unix:///b"),
     ],
 )
-def test_options_come_before_variables_and_a_host_before_a_context(
+def test_options_override_variables_and_host_overrides_context(
     folder: Path,
     environment: dict[str, str],
     options: tuple[str | None, str | None],
@@ -81,13 +81,13 @@ def test_options_come_before_variables_and_a_host_before_a_context(
     assert find_endpoint(DockerSettings(*options), {**environment, **variables}).host == host
 
 
-def test_a_host_and_a_context_at_once_are_refused(environment: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="docker_host and docker_context both say"):
+def test_host_and_context_together_are_rejected(environment: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="docker_host and docker_context are mutually exclusive"):
         find_endpoint(DockerSettings("unix:///a", "lab"), environment)
 
 
 @pytest.mark.parametrize("how", ["option", "DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY"])
-def test_tls_takes_the_files_that_are_there(folder: Path, environment: dict[str, str], how: str) -> None:
+def test_tls_uses_existing_files(folder: Path, environment: dict[str, str], how: str) -> None:
     for file in ("ca.pem", "cert.pem", "key.pem"):
         (folder / file).touch()
     variables = {**environment, "DOCKER_HOST": ELSEWHERE}
@@ -99,12 +99,12 @@ def test_tls_takes_the_files_that_are_there(folder: Path, environment: dict[str,
     assert endpoint == EngineEndpoint(ELSEWHERE, EngineTls(folder / "ca.pem", folder / "cert.pem", folder / "key.pem"))
 
 
-def test_a_folder_for_tls_that_does_not_exist_is_told(environment: dict[str, str]) -> None:
-    with pytest.raises(InputError, match="the folder /no/such, for TLS with the engine, does not exist"):
+def test_missing_tls_folder_is_reported(environment: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="the folder /no/such for the engine's TLS files does not exist"):
         find_endpoint(DockerSettings(ELSEWHERE, cert_path="/no/such"), environment)
 
 
-def test_a_context_has_its_own_tls_files(folder: Path, environment: dict[str, str]) -> None:
+def test_context_has_its_own_tls_files(folder: Path, environment: dict[str, str]) -> None:
     files = add_context(folder, "lab", {"Host": ELSEWHERE, "SkipTLSVerify": True}, tls=("ca.pem",))
 
     endpoint = find_endpoint(DockerSettings(context="lab"), environment)
@@ -112,37 +112,37 @@ def test_a_context_has_its_own_tls_files(folder: Path, environment: dict[str, st
     assert endpoint == EngineEndpoint(ELSEWHERE, EngineTls(files / "ca.pem", None, None, verify=False))
 
 
-def test_a_context_that_is_not_there_is_answered_with_those_that_are(folder: Path, environment: dict[str, str]) -> None:
+def test_missing_context_is_reported_with_existing_contexts(folder: Path, environment: dict[str, str]) -> None:
     for name in ("lab", "attic"):
         add_context(folder, name, {"Host": "ssh://lab"})
     (folder / "contexts/meta/broken").mkdir()
     (folder / "contexts/meta/broken/meta.json").write_text("{")
 
-    with pytest.raises(InputError, match=r"there is no Docker context 'cellar' in .*There is: attic, lab"):
+    with pytest.raises(InputError, match=r"Docker context 'cellar' does not exist in .*Existing contexts: attic, lab"):
         find_endpoint(DockerSettings(context="cellar"), environment)
 
 
 @pytest.mark.parametrize("docker", [None, {}, [], "x", {"Host": 7}, {"Host": ""}])
-def test_a_context_without_an_engine_is_told(folder: Path, environment: dict[str, str], docker: Any) -> None:
+def test_context_without_docker_endpoint_is_reported(folder: Path, environment: dict[str, str], docker: Any) -> None:
     add_context(folder, "lab", docker)
 
-    with pytest.raises(InputError, match="the Docker context lab has no Docker engine"):
+    with pytest.raises(InputError, match="Docker context lab has no Docker endpoint"):
         find_endpoint(DockerSettings(context="lab"), environment)
 
 
 @pytest.mark.parametrize(
     ("content", "words"), [(b"{", "is not JSON"), (b"[" * 100_000, "is not JSON"), (b"[]", "is not a JSON object")]
 )
-def test_a_damaged_configuration_is_told(folder: Path, environment: dict[str, str], content: bytes, words: str) -> None:
+def test_damaged_configuration_is_reported(
+    folder: Path, environment: dict[str, str], content: bytes, words: str
+) -> None:
     (folder / "config.json").write_bytes(content)
 
     with pytest.raises(InputError, match=rf"config.json {words}"):
         find_endpoint(DockerSettings(), environment)
 
 
-def test_a_configuration_that_names_no_context_means_the_engine_of_this_machine(
-    folder: Path, environment: dict[str, str]
-) -> None:
+def test_configuration_without_context_means_the_local_engine(folder: Path, environment: dict[str, str]) -> None:
     (folder / "config.json").write_text(json.dumps({"auths": {}}))
 
     assert find_endpoint(DockerSettings(), environment).host == DEFAULT_HOST

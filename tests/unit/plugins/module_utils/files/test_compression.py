@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a layer is when it is compressed, and by what."""
+"""Compress layers."""
 
 from __future__ import annotations
 
@@ -32,27 +32,27 @@ def unzstd(content: bytes) -> bytes:
 
 @pytest.fixture
 def no_isal(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host without the accelerator."""
+    """A host without isal."""
     monkeypatch.setitem(sys.modules, "isal", None)
 
 
 @pytest.fixture
 def no_zstd(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host that knows no zstd."""
+    """A host without zstd."""
     monkeypatch.setitem(sys.modules, "compression", None)
     monkeypatch.setitem(sys.modules, "compression.zstd", None)
     monkeypatch.setitem(sys.modules, "zstandard", None)
 
 
 def compression(choice: str = "gzip") -> Compression:
-    """What an option that asks for compression means."""
+    """Return the compression for a value of the option."""
     found = find_compression(choice)
     assert found is not None
     return found
 
 
 def compressed(choice: str = "gzip", layer: bytes = LAYER, stated: bytes = LAYER) -> CompressedContent:
-    """What opens a layer as it is when it is compressed."""
+    """Return the compressed content of a layer."""
     descriptor = Descriptor(OCI_LAYER, digest_of(stated), len(stated))
     return CompressedContent(content_of(layer), descriptor, compression(choice))
 
@@ -66,7 +66,7 @@ def read(content: CompressedContent, offset: int = 0) -> bytes:
     ("choice", "suffix", "decompress"),
     [("auto", "+gzip", gzip.decompress), ("gzip", "+gzip", gzip.decompress), ("zstd", "+zstd", unzstd)],
 )
-def test_a_layer_is_another_blob_with_the_same_content(
+def test_compressed_layer_is_another_blob_with_the_same_content(
     choice: str, suffix: str, decompress: Callable[[bytes], bytes]
 ) -> None:
     content = compressed(choice)
@@ -78,20 +78,20 @@ def test_a_layer_is_another_blob_with_the_same_content(
     assert content.descriptor == Descriptor(f"{OCI_LAYER}{suffix}", digest_of(became), len(became))
 
 
-def test_a_host_without_the_accelerator_compresses_with_zlib(no_isal: None) -> None:
+def test_gzip_is_compressed_by_zlib_without_isal(no_isal: None) -> None:
     assert "zlib" in compression("auto").program
     assert gzip.decompress(read(compressed("auto"))) == LAYER
 
 
 @pytest.mark.parametrize("choice", ["gzip", "zstd"])
-def test_a_layer_is_the_same_blob_every_time_from_wherever_it_is_read(choice: str) -> None:
+def test_compressed_content_is_identical_from_any_offset(choice: str) -> None:
     whole = read(compressed(choice))
 
     for offset in (0, 1, len(whole) // 2, len(whole) - 1, len(whole), len(whole) + 1):
         assert read(compressed(choice), offset) == whole[offset:]
 
 
-def test_what_it_becomes_is_unknown_until_it_was_read_to_its_end() -> None:
+def test_compressed_descriptor_is_unknown_before_the_end_of_the_content() -> None:
     content = compressed()
 
     with content() as blocks:
@@ -101,7 +101,7 @@ def test_what_it_becomes_is_unknown_until_it_was_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("damaged", [LAYER[:-1], LAYER + b"x", LAYER[:-1] + b"x"], ids=["short", "long", "other"])
-def test_a_layer_that_is_not_what_its_digest_names_becomes_nothing(damaged: bytes) -> None:
+def test_compression_rejects_layer_with_wrong_digest(damaged: bytes) -> None:
     content = compressed(layer=damaged)
 
     with pytest.raises(DigestMismatchError):
@@ -110,10 +110,10 @@ def test_a_layer_that_is_not_what_its_digest_names_becomes_nothing(damaged: byte
     assert content.descriptor is None
 
 
-def test_none_means_none() -> None:
+def test_compression_none_returns_no_compression() -> None:
     assert find_compression("none") is None
 
 
-def test_zstd_without_a_library_for_it_is_told_with_what_to_do(no_zstd: None) -> None:
+def test_zstd_without_library_fails_with_advice(no_zstd: None) -> None:
     with pytest.raises(InputError, match=r"zstandard.*or use gzip"):
         find_compression("zstd")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Archives that gzip has made smaller are read in place, from any place on and without taking memory or disk."""
+"""Random access to archives that are compressed with gzip, with little memory and without temporary files."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ ARCHIVES: dict[str, Callable[[Path, Image], Path]] = {
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def path(tmp_path: Path) -> Path:
     return tmp_path / "images.tar.gz"
 
 
-def compressed(place: Path, content: bytes = CONTENT) -> TarFiles:
-    """An archive that was compressed as a whole."""
-    place.write_bytes(gzip.compress(content, 1))
-    return TarFiles(place)
+def compressed(path: Path, content: bytes = CONTENT) -> TarFiles:
+    """Write and open an archive that is compressed with gzip."""
+    path.write_bytes(gzip.compress(content, 1))
+    return TarFiles(path)
 
 
 def read(files: TarFiles, name: str, offset: int = 0) -> bytes:
@@ -48,50 +48,50 @@ def read(files: TarFiles, name: str, offset: int = 0) -> bytes:
         return b"".join(bytes(block) for block in blocks)
 
 
-def test_every_file_is_read_in_any_order(place: Path) -> None:
-    files = compressed(place)
+def test_compressed_archive_is_read_in_any_order(path: Path) -> None:
+    files = compressed(path)
 
     assert {name: read(files, name) for name in reversed(FILES)} == FILES
     assert read(files, "manifest.json") == b"[]"
 
 
-def test_a_file_is_read_from_the_middle_on(place: Path) -> None:
-    assert read(compressed(place), "layer-5", MIB + 7) == FILES["layer-5"][MIB + 7 :]
+def test_compressed_archive_is_read_from_an_offset(path: Path) -> None:
+    assert read(compressed(path), "layer-5", MIB + 7) == FILES["layer-5"][MIB + 7 :]
 
 
-def test_files_are_read_at_the_same_time(place: Path) -> None:
-    files = compressed(place)
+def test_compressed_archive_is_read_in_parallel(path: Path) -> None:
+    files = compressed(path)
 
     with ThreadPoolExecutor(4) as readers:
         assert list(readers.map(lambda name: read(files, name), [*FILES] * 2)) == [*FILES.values()] * 2
 
 
-def test_members_one_after_the_other_are_one_archive(place: Path) -> None:
+def test_gzip_file_with_several_members_is_one_archive(path: Path) -> None:
     middle = len(CONTENT) // 2
-    place.write_bytes(gzip.compress(CONTENT[:middle]) + gzip.compress(CONTENT[middle:]) + bytes(512))
+    path.write_bytes(gzip.compress(CONTENT[:middle]) + gzip.compress(CONTENT[middle:]) + bytes(512))
 
-    assert read(TarFiles(place), "layer-5") == FILES["layer-5"]
+    assert read(TarFiles(path), "layer-5") == FILES["layer-5"]
 
 
-def test_images_are_those_that_the_archive_has(place: Path, tmp_path: Path, image: Image) -> None:
+def test_images_of_compressed_archive_equal_those_of_the_plain_one(path: Path, tmp_path: Path, image: Image) -> None:
     write_oci_archive(tmp_path / "oci.tar", {"example.com/app:1": image})
     write_docker_archive(tmp_path / "docker.tar", [(["example.com/app:1"], image)])
     for kind in ("oci", "docker"):
         archive = tmp_path / f"{kind}.tar"
-        place.write_bytes(gzip.compress(archive.read_bytes()))
+        path.write_bytes(gzip.compress(archive.read_bytes()))
 
-        source, original = open_source(parse_location(str(place))), open_source(parse_location(str(archive)))
+        source, original = open_source(parse_location(str(path))), open_source(parse_location(str(archive)))
 
         (found,), (wanted,) = source.images(), original.images()
         assert found == wanted
         assert read_image(source, found.root) == read_image(original, wanted.root)
 
 
-def test_an_archive_takes_no_memory(place: Path) -> None:
-    place.write_bytes(gzip.compress(CONTENT, 1))
+def test_compressed_archive_is_read_with_little_memory(path: Path) -> None:
+    path.write_bytes(gzip.compress(CONTENT, 1))
     tracemalloc.start()
 
-    files = TarFiles(place)
+    files = TarFiles(path)
     with files.open("layer-5") as blocks:
         for _block in blocks:
             pass
@@ -100,73 +100,73 @@ def test_an_archive_takes_no_memory(place: Path) -> None:
     tracemalloc.stop()
 
 
-def test_marks_get_rarer_in_a_long_archive(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._MOST_MARKS", 3)
+def test_checkpoints_get_sparser_in_a_long_archive(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_content._MAXIMUM_CHECKPOINTS", 3
+    )
 
-    files = compressed(place)
+    files = compressed(path)
 
     assert {name: read(files, name) for name in FILES} == FILES
 
 
 @pytest.mark.parametrize("length", [100, len(CONTENT) // 3, len(CONTENT) // 3 * 2])
-def test_a_file_that_was_not_copied_whole_is_truncated(place: Path, length: int) -> None:
-    place.write_bytes(gzip.compress(CONTENT, 1)[:length])
+def test_incomplete_gzip_file_is_reported_as_truncated(path: Path, length: int) -> None:
+    path.write_bytes(gzip.compress(CONTENT, 1)[:length])
 
     with pytest.raises(SourceError, match=r"images\.tar\.gz is truncated"):
-        TarFiles(place)
+        TarFiles(path)
 
 
-def test_an_archive_that_was_truncated_before_it_was_compressed_is_told(place: Path) -> None:
+def test_truncated_archive_is_reported_inside_a_complete_gzip_file(path: Path) -> None:
     with pytest.raises(SourceError, match=r"images.tar.gz is truncated: .* its entry 'layer-5' ends at"):
-        compressed(place, CONTENT[:-MIB])
+        compressed(path, CONTENT[:-MIB])
 
 
-def test_a_damaged_file_is_told(place: Path) -> None:
+def test_damaged_gzip_file_is_rejected(path: Path) -> None:
     content = bytearray(gzip.compress(tar(("list", b"".join(b"%d\n" % number for number in range(100_000))))))
     content[1000:1064] = bytes(64 * b"\xff")
-    place.write_bytes(content)
+    path.write_bytes(content)
 
-    with pytest.raises(SourceError, match=r"images\.tar\.gz is damaged: .*Make or copy it again"):
-        TarFiles(place)
+    with pytest.raises(SourceError, match=r"images\.tar\.gz is damaged: .*Create or copy it again"):
+        TarFiles(path)
 
 
 @pytest.mark.parametrize("transport", ARCHIVES)
 @pytest.mark.parametrize(("position", "why"), [(-8, "incorrect data check"), (-1, "incorrect length check")])
 @pytest.mark.parametrize("member", [0, 1])
-def test_compressed_archive_is_refused_with_wrong_trailer(
-    place: Path, tmp_path: Path, image: Image, transport: str, member: int, position: int, why: str
+def test_gzip_file_is_rejected_with_wrong_trailer(
+    path: Path, tmp_path: Path, image: Image, transport: str, member: int, position: int, why: str
 ) -> None:
     content = ARCHIVES[transport](tmp_path / "plain.tar", image).read_bytes()
     members = [bytearray(gzip.compress(part)) for part in (content[:700], content[700:])]
     members[member][position] ^= 1
-    place.write_bytes(b"".join(members))
+    path.write_bytes(b"".join(members))
 
     with pytest.raises(SourceError, match=rf"images\.tar\.gz is damaged: .*{why}"):
-        open_source(parse_location(f"{transport}:{place}"))
+        open_source(parse_location(f"{transport}:{path}"))
 
 
-def test_what_holds_more_than_an_image_of_its_size_is_not_read_to_its_end(
-    place: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_gzip_file_is_rejected_above_the_size_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._SMALL", 16 * MIB
+        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_content._ALWAYS_ALLOWED", 16 * MIB
     )
     header = tarfile.TarInfo("layer")
     header.size = 64 * MIB
     compressor = zlib.compressobj(9, wbits=31)
-    with place.open("wb") as file:
+    with path.open("wb") as file:
         file.write(compressor.compress(header.tobuf()))
         for _number in range(64):
             file.write(compressor.compress(bytes(MIB)))
         file.write(compressor.flush())
 
-    with pytest.raises(SourceError, match="holds more than"):
-        TarFiles(place)
+    with pytest.raises(SourceError, match="decompresses to more than"):
+        TarFiles(path)
 
 
-def test_an_archive_that_is_compressed_as_a_whole_is_not_added_to(place: Path, image: Image, tmp_path: Path) -> None:
+def test_compressed_archive_is_rejected_as_destination(path: Path, image: Image, tmp_path: Path) -> None:
     archive = write_oci_archive(tmp_path / "oci.tar", {"example.com/app:1": image})
-    place.write_bytes(gzip.compress(archive.read_bytes()))
+    path.write_bytes(gzip.compress(archive.read_bytes()))
 
-    with pytest.raises(DestinationError, match=r"it is compressed as a whole\. Remove it or name another file"):
-        OciArchiveDestination(place)
+    with pytest.raises(DestinationError, match=r"it is a compressed tar archive\. Remove it or choose another file"):
+        OciArchiveDestination(path)

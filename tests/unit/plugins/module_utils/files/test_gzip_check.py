@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Compressed layers are checked while they are read, however often reading is cut."""
+"""Compressed layers are verified during reading, also after interruptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def check(reader: Content) -> GzipCheck:
     return GzipCheck(reader, len(reader.content), digest_of(CONTENT), "the layer")
 
 
-def test_a_check_goes_on_where_reading_was_cut() -> None:
+def test_check_continues_after_interrupted_read() -> None:
     reader = read_in_blocks(PACKED)
     checked = check(reader)
 
@@ -41,7 +41,7 @@ def test_a_check_goes_on_where_reading_was_cut() -> None:
     assert reader.offsets == [0, BLOCK]
 
 
-def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
+def test_check_reads_earlier_bytes_only_once() -> None:
     reader = read_in_blocks(PACKED)
     checked = check(reader)
 
@@ -52,12 +52,12 @@ def test_what_was_sent_before_is_read_once_more_and_then_not_again() -> None:
     assert reader.offsets == [0, 3 * BLOCK]
 
 
-def test_the_last_block_of_what_unpacks_to_something_else_is_not_given_out() -> None:
+def test_check_withholds_last_block_of_content_with_wrong_diff_id() -> None:
     packed = gzip.compress(CONTENT + b"!")
 
     with check(read_in_blocks(packed)).open() as blocks:
         given = b"".join(islice(blocks, (len(packed) - 1) // BLOCK))
-        with pytest.raises(SourceError, match=r"^the layer does not unpack to what the image's config says"):
+        with pytest.raises(SourceError, match=r"^the layer does not match its diff ID in the image's config"):
             next(blocks)
 
     assert packed.startswith(given)

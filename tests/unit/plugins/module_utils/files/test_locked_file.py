@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Files that one process at a time uses."""
+"""Locks on files."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ HOUR = 60.0 * 60
 
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
-    """The path of a file, in a folder that exists."""
+    """The path of a file in an existing folder."""
     return tmp_path / "folder" / "file"
 
 
@@ -34,7 +34,7 @@ def folder(file: Path) -> None:
 
 @contextmanager
 def locked(file: Path) -> Iterator[int]:
-    """Hold the lock of a file, as another process does."""
+    """Hold the lock of a file like another process."""
     descriptor = open_locked(file)
     assert descriptor is not None
     yield descriptor
@@ -42,7 +42,7 @@ def locked(file: Path) -> Iterator[int]:
 
 
 def write_lines(file: Path, run: int) -> None:
-    """Write lines to a file that any of the processes moves away, one way or another, while others wait for it."""
+    """Write lines to a file that each process renames or deletes while others wait for the lock."""
     for number in range(LINES):
         descriptor = open_locked(file, wait=True)
         assert descriptor is not None

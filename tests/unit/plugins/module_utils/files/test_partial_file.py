@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A blob that is written beside its place, and gone on with by the next run."""
+"""Partial files: written, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     DigestMismatchError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import (
-    Part,
-    forget_expired,
+    PartialFile,
+    delete_expired_partials,
     write_blob,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
@@ -32,7 +32,7 @@ KEPT = 3 << 20
 
 
 class Cut(Content):
-    """A content whose connection is lost after some bytes."""
+    """A content with a connection that is lost after some bytes."""
 
     def __init__(self, after: int) -> None:
         super().__init__(CONTENT)
@@ -40,7 +40,7 @@ class Cut(Content):
 
     @contextmanager
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
-        """Open it."""
+        """Open the content at ``offset`` (bytes)."""
 
         def blocks() -> Blocks:
             yield memoryview(self.content)[offset : self.after]
@@ -50,152 +50,150 @@ class Cut(Content):
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    """Where the blob shall be."""
+def path(tmp_path: Path) -> Path:
+    """The path of the blob."""
     return tmp_path / "blob"
 
 
-def leave_a_part(place: Path) -> Path:
-    """Let a first run be cut; the path of what it leaves comes back."""
+def interrupt(path: Path) -> Path:
+    """Interrupt a first run, and return the path of its partial file."""
     with pytest.raises(ConnectionLostError):
-        write_blob(place, BLOB, Cut(KEPT))
-    (part,) = place.parent.iterdir()
-    return part
+        write_blob(path, BLOB, Cut(KEPT))
+    (partial,) = path.parent.iterdir()
+    return partial
 
 
-def test_what_is_whole_takes_its_place_and_leaves_nothing_beside_it(place: Path) -> None:
-    write_blob(place, BLOB, Content(CONTENT))
+def test_complete_file_is_renamed_and_leaves_no_partial_file(path: Path) -> None:
+    write_blob(path, BLOB, Content(CONTENT))
 
-    assert place.read_bytes() == CONTENT
-    assert list(place.parent.iterdir()) == [place]
-
-
-def test_what_was_cut_is_not_in_its_place(place: Path) -> None:
-    leave_a_part(place)
-
-    assert not place.exists()
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_the_next_run_goes_on_where_the_first_was_cut(place: Path) -> None:
-    leave_a_part(place)
+def test_interrupted_file_does_not_appear_at_its_final_path(path: Path) -> None:
+    interrupt(path)
+
+    assert not path.exists()
+
+
+def test_next_run_resumes_interrupted_file(path: Path) -> None:
+    interrupt(path)
     content = Content(CONTENT)
 
-    write_blob(place, BLOB, content)
+    write_blob(path, BLOB, content)
 
     assert content.offsets == [KEPT]
-    assert place.read_bytes() == CONTENT
-    assert list(place.parent.iterdir()) == [place]
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_part_that_was_torn_is_fetched_again(place: Path) -> None:
-    part = leave_a_part(place)
-    with part.open("r+b") as file:
+def test_damaged_partial_file_is_downloaded_again(path: Path) -> None:
+    partial = interrupt(path)
+    with partial.open("r+b") as file:
         file.write(b"torn by a power cut")
     content = Content(CONTENT)
 
-    write_blob(place, BLOB, content)
+    write_blob(path, BLOB, content)
 
     assert content.offsets == [KEPT, 0]
-    assert place.read_bytes() == CONTENT
+    assert path.read_bytes() == CONTENT
 
 
-def test_a_part_that_is_longer_than_the_blob_is_fetched_again(place: Path) -> None:
-    part = leave_a_part(place)
-    os.truncate(part, len(CONTENT) + 1)
+def test_partial_file_larger_than_the_blob_is_downloaded_again(path: Path) -> None:
+    partial = interrupt(path)
+    os.truncate(partial, len(CONTENT) + 1)
 
-    write_blob(place, BLOB, Content(CONTENT))
+    write_blob(path, BLOB, Content(CONTENT))
 
-    assert place.read_bytes() == CONTENT
+    assert path.read_bytes() == CONTENT
 
 
-def test_a_few_bytes_are_not_worth_keeping(place: Path) -> None:
+def test_small_partial_file_is_deleted(path: Path) -> None:
     with pytest.raises(ConnectionLostError):
-        write_blob(place, BLOB, Cut(1000))
+        write_blob(path, BLOB, Cut(1000))
 
-    assert list(place.parent.iterdir()) == []
+    assert list(path.parent.iterdir()) == []
 
 
-def test_what_is_not_what_its_digest_names_leaves_nothing(place: Path) -> None:
+def test_content_with_wrong_digest_leaves_no_partial_file(path: Path) -> None:
     with pytest.raises(DigestMismatchError, match="blob from the test is damaged"):
-        write_blob(place, BLOB, Content(bytes(len(CONTENT))))
+        write_blob(path, BLOB, Content(bytes(len(CONTENT))))
 
-    assert list(place.parent.iterdir()) == []
+    assert list(path.parent.iterdir()) == []
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_is_left_as_it_was(place: Path) -> None:
+def test_full_disk_leaves_no_partial_file(path: Path) -> None:
     with pytest.raises(DestinationError):
-        write_blob(place, BLOB, Content(CONTENT))
+        write_blob(path, BLOB, Content(CONTENT))
 
-    assert list(place.parent.iterdir()) == []
+    assert list(path.parent.iterdir()) == []
 
 
-def test_two_runs_at_the_same_blob_do_not_disturb_each_other(place: Path) -> None:
+def test_parallel_runs_write_the_same_blob(path: Path) -> None:
     class Meanwhile(Content):
         @contextmanager
         def __call__(self, offset: int = 0) -> Iterator[Blocks]:
-            write_blob(place, BLOB, Content(CONTENT))
+            write_blob(path, BLOB, Content(CONTENT))
             with super().__call__(offset) as blocks:
                 yield blocks
 
-    write_blob(place, BLOB, Meanwhile(CONTENT))
+    write_blob(path, BLOB, Meanwhile(CONTENT))
 
-    assert place.read_bytes() == CONTENT
-    assert list(place.parent.iterdir()) == [place]
+    assert path.read_bytes() == CONTENT
+    assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_part_that_is_a_name_of_another_file_is_left_alone(
-    place: Path, tmp_path_factory: pytest.TempPathFactory
-) -> None:
-    # In a folder that others can write to, whoever knows where an image will be can lay one out.
+def test_hard_linked_partial_file_is_not_used(path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    # Other users can plant a file in a folder that they can write to.
     precious = tmp_path_factory.mktemp("elsewhere") / "precious"
     precious.write_bytes(b"precious")
-    place.with_name(".blob.partial").hardlink_to(precious)
+    path.with_name(".blob.partial").hardlink_to(precious)
 
-    write_blob(place, BLOB, Content(CONTENT))
+    write_blob(path, BLOB, Content(CONTENT))
 
     assert precious.read_bytes() == b"precious"
-    assert place.read_bytes() == CONTENT
+    assert path.read_bytes() == CONTENT
 
 
-def test_a_part_of_another_user_is_left_alone(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    # He could go on writing to it when it is in its place.
-    part = leave_a_part(place)
-    monkeypatch.setattr(os, "geteuid", lambda: part.stat().st_uid + 1)
+def test_partial_file_of_another_user_is_not_used(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # That user could change the file after the rename.
+    partial = interrupt(path)
+    monkeypatch.setattr(os, "geteuid", lambda: partial.stat().st_uid + 1)
 
-    write_blob(place, BLOB, Content(CONTENT))
+    write_blob(path, BLOB, Content(CONTENT))
 
-    assert place.read_bytes() == CONTENT
-    assert part.stat().st_size == KEPT
+    assert path.read_bytes() == CONTENT
+    assert partial.stat().st_size == KEPT
 
 
-def test_parts_that_nobody_went_on_with_are_deleted_after_a_week(place: Path) -> None:
-    old = leave_a_part(place)
+def test_abandoned_partial_files_are_deleted_after_a_week(path: Path) -> None:
+    old = interrupt(path)
     os.utime(old, (0, 0))
-    young = place.with_name(".other.partial")
+    young = path.with_name(".other.partial")
     young.touch()
 
-    forget_expired(place.parent)
+    delete_expired_partials(path.parent)
 
-    assert list(place.parent.iterdir()) == [young]
-
-
-def test_partial_file_in_use_never_expires(place: Path) -> None:
-    part = Part(place)
-    os.utime(part.place, (0, 0))
-
-    forget_expired(place.parent)
-    part.finish()
-
-    assert list(place.parent.iterdir()) == [place]
+    assert list(path.parent.iterdir()) == [young]
 
 
-def test_partial_file_of_second_run_in_use_never_expires(place: Path) -> None:
-    first, second = Part(place), Part(place)
-    os.utime(second.place, (0, 0))
+def test_partial_file_in_use_never_expires(path: Path) -> None:
+    partial = PartialFile(path)
+    os.utime(partial.path, (0, 0))
 
-    forget_expired(place.parent)
+    delete_expired_partials(path.parent)
+    partial.finish()
+
+    assert list(path.parent.iterdir()) == [path]
+
+
+def test_partial_file_of_second_run_in_use_never_expires(path: Path) -> None:
+    first, second = PartialFile(path), PartialFile(path)
+    os.utime(second.path, (0, 0))
+
+    delete_expired_partials(path.parent)
     second.finish()
     first.abandon(keep=False)
 
-    assert list(place.parent.iterdir()) == [place]
+    assert list(path.parent.iterdir()) == [path]

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tar archives in the making."""
+"""Write tar archives."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_writer
 from unit.plugins.module_utils.support.images import read_tar
 
 
-def test_what_is_written_is_read_by_others(tmp_path: Path) -> None:
+def test_written_archive_is_readable_by_tarfile(tmp_path: Path) -> None:
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
     writer.add("index.json", b"{}")
     writer.add(f"blobs/sha512/{'a' * 128}", b"x" * 1000)
@@ -28,7 +28,7 @@ def test_what_is_written_is_read_by_others(tmp_path: Path) -> None:
     assert read_tar(tmp_path / "images.tar") == {"index.json": b"{}", f"blobs/sha512/{'a' * 128}": b"x" * 1000}
 
 
-def test_two_entries_can_be_written_at_once(tmp_path: Path) -> None:
+def test_two_entries_are_written_in_parallel(tmp_path: Path) -> None:
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
     first, second = writer.reserve("first", 6), writer.reserve("second", 4)
     for position, block in ((second, b"54"), (first, b"123"), (second + 2, b"32"), (first + 3, b"456")):
@@ -38,7 +38,7 @@ def test_two_entries_can_be_written_at_once(tmp_path: Path) -> None:
     assert read_tar(tmp_path / "images.tar") == {"first": b"123456", "second": b"5432"}
 
 
-def test_an_empty_entry_is_an_entry(tmp_path: Path) -> None:
+def test_empty_entry_is_written(tmp_path: Path) -> None:
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
     writer.add("empty", b"")
     writer.finish()
@@ -46,7 +46,7 @@ def test_an_empty_entry_is_an_entry(tmp_path: Path) -> None:
     assert TarFiles(tmp_path / "images.tar").size("empty") == 0
 
 
-def test_nothing_is_in_the_place_before_the_end(tmp_path: Path) -> None:
+def test_archive_does_not_exist_before_it_is_finished(tmp_path: Path) -> None:
     (tmp_path / "images.tar").write_bytes(b"old")
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
     writer.add("index.json", b"{}")
@@ -55,7 +55,7 @@ def test_nothing_is_in_the_place_before_the_end(tmp_path: Path) -> None:
     writer.abandon(keep=False)
 
 
-def test_an_abandoned_archive_leaves_nothing(tmp_path: Path) -> None:
+def test_abandoned_archive_leaves_no_file(tmp_path: Path) -> None:
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
     writer.add("index.json", b"{}")
 
@@ -64,7 +64,7 @@ def test_an_abandoned_archive_leaves_nothing(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_archive_has_the_mode_that_an_openly_made_file_has(tmp_path: Path) -> None:
+def test_archive_has_the_mode_of_other_new_files(tmp_path: Path) -> None:
     (tmp_path / "plain").touch()
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
     writer.finish()
@@ -72,20 +72,20 @@ def test_the_archive_has_the_mode_that_an_openly_made_file_has(tmp_path: Path) -
     assert (tmp_path / "images.tar").stat().st_mode == (tmp_path / "plain").stat().st_mode
 
 
-def test_a_full_disk_is_told_before_content_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_fails_before_content_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_descriptor: int, _offset: int, _length: int) -> NoReturn:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(os, "posix_fallocate", refuse)
     writer = TarWriter(tmp_path / "images.tar", "blobs/")
 
-    with pytest.raises(DestinationError, match=r"No space left on device.*What was there before is unchanged"):
+    with pytest.raises(DestinationError, match=r"No space left on device.*The previous content is unchanged"):
         writer.reserve("layer", 1 << 30)
     writer.abandon(keep=False)
 
 
 @pytest.mark.parametrize("lacking", ["the system", "the file system"])
-def test_an_archive_is_written_where_room_cannot_be_made_beforehand(
+def test_archive_is_written_on_file_systems_without_allocation(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
 ) -> None:
     def refuse(_descriptor: int, _offset: int, _length: int) -> NoReturn:
@@ -103,7 +103,7 @@ def test_an_archive_is_written_where_room_cannot_be_made_beforehand(
     assert read_tar(tmp_path / "images.tar") == {"index.json": b"{}", "blobs/x": b"x" * 1000}
 
 
-def test_the_content_is_on_disk_before_the_name_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_content_is_on_disk_before_the_rename(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[int, bool]] = []
 
     def sync(descriptor: int) -> None:
@@ -134,8 +134,8 @@ def test_writer_removes_entries_that_are_not_kept(tmp_path: Path) -> None:
         assert archive.getnames() == ["blobs/1", "blobs/3", "index.json"]
 
 
-def test_writer_begins_anew_after_partial_file_with_other_headers(tmp_path: Path) -> None:
-    # Entries are moved on the assumption that their headers are as long as our own.
+def test_writer_starts_again_after_partial_file_with_other_headers(tmp_path: Path) -> None:
+    # The writer moves entries on the assumption that their headers are as long as its own.
     with tarfile.open(tmp_path / ".images.tar.partial", "w", format=tarfile.PAX_FORMAT) as archive:
         header = tarfile.TarInfo("blobs/1")
         header.mtime = 0.5

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, SourceError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import place_of_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import partial_path
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
     FileTransfer,
     TransferState,
@@ -131,7 +131,7 @@ def test_transfer_append_accepts_repeated_last_piece(path: Path) -> None:
 def test_partial_file_of_another_user_is_rejected(path: Path) -> None:
     target = path.parent.with_name("elsewhere")
     target.write_bytes(b"something")
-    place_of_part(path).hardlink_to(target)
+    partial_path(path).hardlink_to(target)
     with pytest.raises(
         DestinationError, match=r"\.app\.tar\.partial is not used: it is not a regular file of this user"
     ):
@@ -146,7 +146,7 @@ def test_partial_file_of_another_user_is_rejected(path: Path) -> None:
 def test_transfer_append_does_not_follow_symbolic_link(path: Path) -> None:
     target = path.parent.with_name("elsewhere")
     target.write_bytes(b"something")
-    place_of_part(path).symlink_to(target)
+    partial_path(path).symlink_to(target)
     with pytest.raises(DestinationError, match=r"\.app\.tar\.partial cannot be written"):
         send(path, 0, SIZE)
     assert target.read_bytes() == b"something"

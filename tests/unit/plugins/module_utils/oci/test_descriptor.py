@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What names a piece of content."""
+"""Parse, serialize and compare descriptors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ DIGEST = "sha256:" + "a" * 64
 PLAIN: dict[str, Any] = {"mediaType": "application/x", "digest": DIGEST, "size": 7}
 
 
-def test_a_descriptor_is_read_with_its_platform_and_annotations() -> None:
+def test_descriptor_is_parsed_with_platform_and_annotations() -> None:
     platform = {"os": "linux", "architecture": "arm", "variant": "v7"}
 
     descriptor = Descriptor.from_json({**PLAIN, "platform": platform, "annotations": {"key": "text"}})
@@ -38,11 +38,11 @@ def test_a_descriptor_is_read_with_its_platform_and_annotations() -> None:
         {"artifactType": "application/x.sbom", "urls": ["https://example.com/x"], "data": "eA=="},
     ],
 )
-def test_a_descriptor_is_written_as_it_was_read(more: dict[str, Any]) -> None:
+def test_descriptor_is_serialized_as_parsed(more: dict[str, Any]) -> None:
     assert Descriptor.from_json({**PLAIN, **more}).to_json() == {**PLAIN, **more}
 
 
-def test_what_is_said_about_content_does_not_make_it_other_content() -> None:
+def test_descriptors_are_equal_despite_other_annotations() -> None:
     named = Descriptor.from_json({**PLAIN, "annotations": {"name": "app:1"}})
 
     assert named == Descriptor.from_json(PLAIN)
@@ -70,14 +70,14 @@ def test_what_is_said_about_content_does_not_make_it_other_content() -> None:
         {"annotations": {"key": ["text"]}},
     ],
 )
-def test_a_property_of_the_wrong_kind_is_refused(wrong: dict[str, Any]) -> None:
+def test_descriptor_is_rejected_with_invalid_property(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Descriptor.from_json({**PLAIN, **wrong})
 
 
 @pytest.mark.parametrize("value", [None, "text", 7, [PLAIN]])
-def test_what_is_no_object_is_no_descriptor(value: object) -> None:
-    with pytest.raises(InputError, match="is not a descriptor"):
+def test_descriptor_is_rejected_unless_it_is_an_object(value: object) -> None:
+    with pytest.raises(InputError, match="a descriptor is not a JSON object"):
         Descriptor.from_json(value)
 
 
@@ -90,5 +90,5 @@ def test_what_is_no_object_is_no_descriptor(value: object) -> None:
         ({"os": ["linux"], "architecture": {}, "variant": 7}, ""),
     ],
 )
-def test_a_platform_is_written_as_docker_writes_it(value: dict[str, Any], text: str) -> None:
+def test_platform_is_serialized_like_docker(value: dict[str, Any], text: str) -> None:
     assert str(Platform.from_json(value)) == text

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The names of content."""
+"""Parse digests and verify content."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(*blocks: bytes, digest: str = HELLO, size: int = 5) -> bytes:
 
 
 @pytest.mark.parametrize("algorithm", ["sha256", "sha512"])
-def test_a_digest_of_a_registered_algorithm_is_taken(algorithm: str) -> None:
+def test_digest_with_registered_algorithm_is_accepted(algorithm: str) -> None:
     digest = f"{algorithm}:{hashlib.new(algorithm, b'hello').hexdigest()}"
 
     assert parse_digest(digest) == digest_of(b"hello", algorithm) == digest
@@ -49,30 +49,30 @@ def test_a_digest_of_a_registered_algorithm_is_taken(algorithm: str) -> None:
         "sha256:../../../../etc/passwd",
     ],
 )
-def test_what_is_no_digest_is_refused(text: object) -> None:
+def test_invalid_digest_is_rejected(text: object) -> None:
     with pytest.raises(InputError, match="is not a digest"):
         parse_digest(text)
 
 
-def test_a_digest_has_an_algorithm_and_a_hexadecimal_part() -> None:
+def test_digest_is_split_into_algorithm_and_hexadecimal_part() -> None:
     assert split_digest("sha256:" + "a" * 64) == ("sha256", "a" * 64)
 
 
-def test_the_content_that_a_digest_names_passes() -> None:
+def test_verified_yields_matching_content() -> None:
     assert read(b"hel", b"lo") == b"hello"
 
 
-def test_content_of_the_same_length_with_another_digest_is_damaged() -> None:
+def test_verified_rejects_content_of_same_size_with_other_digest() -> None:
     with pytest.raises(DigestMismatchError, match=f"the blob is damaged: .* {digest_of(b'hallo')}"):
         read(b"hallo")
 
 
-def test_content_that_ends_early_says_how_much_came() -> None:
+def test_verified_reports_size_of_truncated_content() -> None:
     with pytest.raises(DigestMismatchError, match="the blob ended after 3 of 5 bytes"):
         read(b"hel")
 
 
-def test_what_exceeds_the_length_is_never_passed_on() -> None:
+def test_verified_never_yields_more_than_the_size() -> None:
     blocks = verified(map(memoryview, (b"hello", b", world")), HELLO, 5, "the blob")
 
     assert bytes(next(blocks)) == b"hello"
@@ -80,15 +80,15 @@ def test_what_exceeds_the_length_is_never_passed_on() -> None:
         next(blocks)
 
 
-def test_empty_content_is_verified_too() -> None:
+def test_verified_accepts_empty_content() -> None:
     with pytest.raises(DigestMismatchError, match="is damaged"):
         read(digest=HELLO, size=0)
 
 
-def test_whole_content_is_verified_with_the_algorithm_of_its_digest() -> None:
+def test_verify_content_uses_algorithm_of_the_digest() -> None:
     assert verify_content(b"hello", digest_of(b"hello", "sha512"), "the manifest") == b"hello"
 
 
-def test_whole_content_with_another_digest_is_damaged() -> None:
+def test_verify_content_rejects_other_digest() -> None:
     with pytest.raises(DigestMismatchError, match="the manifest is damaged"):
         verify_content(b"hallo", HELLO, "the manifest")

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Platforms as users write them, and which they mean."""
+"""Parse and match platforms."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform imp
         ("linux/aarch64", Platform("linux", "arm64")),
     ],
 )
-def test_a_platform_is_a_system_an_architecture_and_a_variant(text: str, platform: Platform) -> None:
+def test_platform_is_parsed_with_system_architecture_and_variant(text: str, platform: Platform) -> None:
     assert parse_platform(text) == platform
 
 
 @pytest.mark.parametrize("text", ["", "linux", "linux/", "/amd64", "linux/arm/v7/x", "linux/amd 64", None, 7])
-def test_what_is_no_platform_is_refused(text: object) -> None:
+def test_invalid_platform_is_rejected(text: object) -> None:
     with pytest.raises(InputError, match="is not a platform"):
         parse_platform(text)
 
@@ -45,5 +45,5 @@ def test_what_is_no_platform_is_refused(text: object) -> None:
         ("linux/386", "linux/386", True),
     ],
 )
-def test_without_a_variant_all_are_meant(wanted: str, there: str, meant: bool) -> None:
+def test_platform_without_variant_includes_all_variants(wanted: str, there: str, meant: bool) -> None:
     assert parse_platform(wanted).includes(parse_platform(there)) is meant

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The names of images."""
+"""Parse references."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ DIGEST = "sha256:" + "a" * 64
         ("index.docker.io/library/busybox", "docker.io/library/busybox:latest"),
     ],
 )
-def test_what_a_name_leaves_out_is_docker_hubs(text: str, full: str) -> None:
+def test_reference_defaults_to_docker_hub(text: str, full: str) -> None:
     assert str(parse_reference(text)) == full
 
 
@@ -38,23 +38,23 @@ def test_what_a_name_leaves_out_is_docker_hubs(text: str, full: str) -> None:
         ("Registry/app", "Registry"),
     ],
 )
-def test_a_first_part_that_looks_like_a_host_is_one(text: str, host: str) -> None:
+def test_reference_starts_with_host_if_the_first_part_looks_like_one(text: str, host: str) -> None:
     assert parse_reference(text).host == host
 
 
-def test_a_first_part_without_dot_or_port_belongs_to_the_path() -> None:
+def test_reference_has_default_host_if_the_first_part_has_no_dot_or_port() -> None:
     assert parse_reference("team/app") == Reference("docker.io", "team/app", "latest")
 
 
-def test_the_colon_of_a_port_does_not_begin_a_tag() -> None:
+def test_reference_distinguishes_port_from_tag() -> None:
     assert parse_reference("bastion:5000/app") == Reference("bastion:5000", "app", "latest")
 
 
-def test_a_digest_takes_the_place_of_the_tag() -> None:
+def test_reference_with_digest_has_no_default_tag() -> None:
     assert parse_reference(f"team/app@{DIGEST}") == Reference("docker.io", "team/app", None, DIGEST)
 
 
-def test_a_tag_beside_a_digest_stays() -> None:
+def test_reference_keeps_tag_beside_digest() -> None:
     assert str(parse_reference(f"team/app:1@{DIGEST}")) == f"docker.io/team/app:1@{DIGEST}"
 
 
@@ -83,28 +83,28 @@ def test_a_tag_beside_a_digest_stays() -> None:
         "example.com/" + "a" * 256,
     ],
 )
-def test_what_breaks_the_grammar_is_refused(text: str) -> None:
+def test_invalid_reference_is_rejected(text: str) -> None:
     with pytest.raises(InputError):
         parse_reference(text)
 
 
-def test_a_name_in_upper_case_is_refused_with_the_reason() -> None:
+def test_upper_case_reference_is_rejected_with_reason() -> None:
     with pytest.raises(InputError, match="upper case is not allowed"):
         parse_reference("example.com/Team/app")
 
 
 @pytest.mark.parametrize("text", ["a" * 255, "team/a__b", "team/a---b", "team/a.b_c", "team/app:" + "1" * 128])
-def test_what_keeps_to_the_grammar_is_taken(text: str) -> None:
+def test_valid_reference_is_accepted(text: str) -> None:
     assert parse_reference(f"example.com/{text}").host == "example.com"
 
 
-def test_the_repository_in_the_cluster_is_the_path_without_the_host() -> None:
+def test_repository_in_the_cluster_has_no_host() -> None:
     assert parse_reference("quay.io/team/app:1").repository() == "team/app"
 
 
-def test_a_qualified_repository_begins_with_the_host() -> None:
+def test_qualified_repository_starts_with_the_host() -> None:
     assert parse_reference("quay.io/team/app:1").repository(qualify=True) == "quay.io/team/app"
 
 
-def test_a_qualified_repository_is_a_path_whatever_the_host_is() -> None:
+def test_qualified_repository_is_a_valid_path_for_all_hosts() -> None:
     assert parse_reference("Bastion:5000/app").repository(qualify=True) == "bastion_5000/app"

@@ -94,7 +94,7 @@ def test_fetch_manifest_rejects_manifest_over_limit(
 ) -> None:
     server.fail("GET", "/manifests/", Answer(200, {}, b" " * (MAXIMUM_SIZE * 4)))
 
-    with pytest.raises(SourceError, match=f"more than the {MAXIMUM_SIZE} that registries take"):
+    with pytest.raises(SourceError, match=f"more than the {MAXIMUM_SIZE} that registries accept"):
         repository.fetch_manifest(image.root)
 
 

@@ -49,7 +49,7 @@ def host(server: RegistryServer) -> str:
 def read(server: RegistryServer, **options: Any) -> dict[str, bytes]:
     """Read the image from a registry."""
     settings = upstreams_of({"host": host(server), **options}) if options else {}
-    with closing(Upstreams(settings, patience=1.0)) as upstreams:
+    with closing(Upstreams(settings, retry_timeout=1.0)) as upstreams:
         repository, image = upstreams.open(parse_reference(f"{host(server)}/team/app:1"))
         return read_image(repository, image.root)
 

@@ -115,7 +115,7 @@ def test_error_reports_refused_connection(push: Push) -> None:
 def test_error_reports_unresponsive_registry() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         place = f"127.0.0.1:{silent.getsockname()[1]}"
-        upstreams = Upstreams(upstreams_of({"host": place, "plain_http": True}), timeout=0.1, patience=0.0)
+        upstreams = Upstreams(upstreams_of({"host": place, "plain_http": True}), timeout=0.1, retry_timeout=0.0)
         with closing(upstreams), pytest.raises(K8scrError, match=r"was interrupted: no response in time"):
             upstreams.open(parse_reference(f"{place}/team/app:1"))
 

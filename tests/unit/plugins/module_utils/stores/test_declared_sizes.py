@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Each size that a descriptor declares is compared with the content, wherever the descriptor is."""
+"""The size in each descriptor is compared with the content."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ DELTAS = (-1, 1)
 
 
 def misdescribed(image: Image, part: str, delta: int) -> Image:
-    """Return an index of an image in which the size of one part is declared wrong; all digests are right."""
+    """Return an index of an image with a wrong size in one descriptor. All digests are correct."""
     manifest = image.manifest
     if part in ("config", "layer"):
         described = manifest["config"] if part == "config" else manifest["layers"][-1]
@@ -37,7 +37,7 @@ def misdescribed(image: Image, part: str, delta: int) -> Image:
 
 
 def files_with_listing(image: Image, index: Image) -> dict[str, bytes]:
-    """Return the files of a layout that is a Docker archive too."""
+    """Return the files of a layout that is also a Docker archive."""
     path = {digest: f"blobs/{digest.replace(':', '/')}" for digest in image.contents}
     listed = {
         "Config": path[digest_of(image.config)],
@@ -51,7 +51,7 @@ def files_with_listing(image: Image, index: Image) -> dict[str, bytes]:
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", PARTS)
 @pytest.mark.parametrize("transport", ["oci", "oci-archive", "docker-archive"])
-def test_push_refuses_size_other_than_declared(
+def test_push_rejects_size_other_than_declared(
     push: Run,
     server: RegistryServer,
     tmp_path: Path,
@@ -80,7 +80,7 @@ def test_push_refuses_size_other_than_declared(
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", PARTS[:-1])
 @pytest.mark.parametrize("transport", ["oci", "oci-archive"])
-def test_pull_refuses_size_other_than_declared(
+def test_pull_rejects_size_other_than_declared(
     pull: Run, server: RegistryServer, tmp_path: Path, image: Image, transport: str, part: str, delta: int
 ) -> None:
     server.fill("team/app", "1", misdescribed(image, part, delta))
@@ -95,7 +95,7 @@ def test_pull_refuses_size_other_than_declared(
 
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", ["config", "layer"])
-def test_push_refuses_size_other_than_declared_beside_sound_image(
+def test_push_rejects_size_other_than_declared_beside_valid_image(
     push: Run, server: RegistryServer, tmp_path: Path, image: Image, part: str, delta: int
 ) -> None:
     wrong = misdescribed(image, part, delta)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Digests that users write are checked in every kind of source, and sha512 names content as well as sha256 does."""
+"""Digests in references are verified in all kinds of sources, and SHA-512 is supported like SHA-256."""
 
 from __future__ import annotations
 
@@ -32,33 +32,26 @@ LAYOUTS = ["oci", "oci-archive"]
 
 @pytest.fixture
 def long_digests() -> Image:
-    """An image whose parts are named by their sha512."""
+    """An image with SHA-512 digests."""
     return make_image(layer("bin/app", b"the program"), algorithm="sha512")
 
 
 @pytest.fixture
 def upstream() -> Iterator[RegistryServer]:
-    """Another registry, which images come from."""
+    """An upstream registry."""
     with RegistryServer().running() as running:
         yield running
 
 
-@pytest.fixture
-def engine(tmp_path: Path) -> Iterator[EngineServer]:
-    """An engine without images."""
-    with EngineServer(tmp_path).running() as running:
-        yield running
-
-
 def write(folder: Path, kind: str, image: Image) -> str:
-    """Write an image to a kind of layout, and return how users write it."""
+    """Write an image to a layout or an archive, and return its location."""
     path = folder / kind
     (write_layout if kind == "oci" else write_oci_archive)(path, {NAME: image})
     return f"{kind}:{path}"
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-def test_an_image_that_is_named_by_sha512_is_found_by_its_tag(
+def test_image_with_sha512_digests_is_found_by_tag(
     push: Run, server: RegistryServer, tmp_path: Path, long_digests: Image, kind: str
 ) -> None:
     source = write(tmp_path, kind, long_digests)
@@ -67,14 +60,14 @@ def test_an_image_that_is_named_by_sha512_is_found_by_its_tag(
     pushed = push(source)
     again = push(source)
 
-    # Registries know what a tag means by its sha256.
+    # Registries resolve tags to SHA-256 digests.
     assert pushed["images"][0]["digest"] == server.digest_of("team/app", "1")
     assert planned == pushed
     assert server.blobs["team/app"] == long_digests.blobs
     assert not again["changed"]
 
 
-def test_a_registry_that_knows_no_manifest_by_sha512_is_told(push: Run, tmp_path: Path, long_digests: Image) -> None:
+def test_registry_without_sha512_manifests_is_reported(push: Run, tmp_path: Path, long_digests: Image) -> None:
     source = write(tmp_path, "oci", long_digests)
 
     result = push({"source": source, "name": f"team/app@{long_digests.digest}"})
@@ -85,7 +78,7 @@ def test_a_registry_that_knows_no_manifest_by_sha512_is_told(push: Run, tmp_path
     )
 
 
-def test_a_blob_that_is_named_by_sha512_is_not_mounted(
+def test_blob_with_sha512_digest_is_not_mounted(
     push: Run, server: RegistryServer, tmp_path: Path, long_digests: Image
 ) -> None:
     source = write(tmp_path, "oci", long_digests)
@@ -98,7 +91,7 @@ def test_a_blob_that_is_named_by_sha512_is_not_mounted(
 
 
 @pytest.mark.parametrize("kind", LAYOUTS)
-def test_an_image_can_be_pulled_by_its_sha512(
+def test_image_is_pulled_by_sha512_digest(
     pull: Run, push: Run, server: RegistryServer, tmp_path: Path, long_digests: Image, kind: str
 ) -> None:
     server.fill("team/app", None, long_digests)
@@ -113,7 +106,7 @@ def test_an_image_can_be_pulled_by_its_sha512(
     assert server.blobs["library/back"] == long_digests.blobs, back.get("msg")
 
 
-def test_a_blob_that_is_not_what_its_sha512_names_is_not_kept(
+def test_blob_with_wrong_sha512_digest_is_not_stored(
     pull: Run, server: RegistryServer, tmp_path: Path, long_digests: Image
 ) -> None:
     server.fill("team/app", "1", long_digests)
@@ -125,7 +118,7 @@ def test_a_blob_that_is_not_what_its_sha512_names_is_not_kept(
     assert not list((tmp_path / "pulled").rglob(long_digests.layers[0].partition(":")[2]))
 
 
-def test_a_registry_that_has_other_content_under_a_digest_is_refused(
+def test_registry_with_other_content_for_a_digest_is_rejected(
     pull: Run, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     server.fill("team/app", None, other_image)
@@ -137,7 +130,7 @@ def test_a_registry_that_has_other_content_under_a_digest_is_refused(
     assert not (tmp_path / "pulled").exists()
 
 
-def test_content_that_a_registry_has_under_another_digest_is_refused_without_its_word(
+def test_content_with_wrong_digest_is_rejected_without_digest_header(
     pull: Run, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     def say_nothing(answer: Answer) -> Answer:
@@ -154,7 +147,7 @@ def test_content_that_a_registry_has_under_another_digest_is_refused_without_its
 
 
 @pytest.mark.parametrize("kind", [*LAYOUTS, "docker-archive", "docker"])
-def test_a_digest_beside_the_tag_must_be_that_of_the_image(
+def test_digest_beside_the_tag_must_match_the_image(
     push: Run, server: RegistryServer, upstream: RegistryServer, tmp_path: Path, image: Image, kind: str
 ) -> None:
     host = upstream.url.removeprefix("http://")
@@ -170,14 +163,14 @@ def test_a_digest_beside_the_tag_must_be_that_of_the_image(
 
     assert f"not the digest of {NAME}@{digest_of(b'other')}" in refused["msg"]
     if kind == "docker-archive":
-        # Its layers were compressed in the registry that gave it this digest, and are no more.
+        # The digest belongs to compressed layers in a registry; the archive has uncompressed ones.
         assert "may have lost its digest: use docker:// as the source" in taken["msg"]
     else:
         assert server.digest_of("team/app", "1") == image.digest
 
 
 @pytest.mark.parametrize("keeps_manifests", [True, False])
-def test_an_engine_that_has_lost_the_digest_in_a_name_does_not_export(
+def test_engine_without_the_requested_digest_does_not_export(
     push: Run, engine: EngineServer, image: Image, tmp_path: Path, keeps_manifests: bool
 ) -> None:
     name = f"{NAME}@{image.digest}"
@@ -190,7 +183,7 @@ def test_an_engine_that_has_lost_the_digest_in_a_name_does_not_export(
     assert ("may have lost its digest" not in result.get("msg", "")) is keeps_manifests
 
 
-def test_an_engine_that_exports_another_manifest_than_it_names_is_found_out(
+def test_engine_that_exports_another_manifest_than_announced_is_rejected(
     push: Run, engine: EngineServer, image: Image, other_image: Image, tmp_path: Path
 ) -> None:
     name = f"{NAME}@{image.digest}"

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Pulls into destinations with existing content: what is sound is kept, what is damaged is neither used nor copied."""
+"""Pulls into existing destinations: intact content is kept, damaged content is neither used nor copied."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ KINDS = ("oci", *ARCHIVES)
 
 @pytest.fixture(params=KINDS)
 def location(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """A destination of each kind, which does not exist yet."""
+    """A destination with each transport. It does not exist yet."""
     return Location(request.param, tmp_path / "app")
 
 
 @pytest.fixture(params=ARCHIVES)
 def archive(request: pytest.FixtureRequest, tmp_path: Path) -> Location:
-    """An archive of each kind, which does not exist yet."""
+    """An archive with each transport. It does not exist yet."""
     return Location(request.param, tmp_path / "app.tar")
 
 
@@ -83,7 +83,7 @@ def blobs_in(*images: Image) -> dict[str, bytes]:
     return {blob_path(digest): content for image in images for digest, content in image.contents.items()}
 
 
-def test_archive_is_sound_after_interrupted_pull_of_other_image(archive: Location, large_image: Image) -> None:
+def test_archive_is_intact_after_interrupted_pull_of_other_image(archive: Location, large_image: Image) -> None:
     first, second = make_image(large_image.files[0] + bytes(512)), make_image(b"x" * 1000)
     interrupted = pull_image(MemorySource(first, cut_after=(3 << 19) - 1000), archive, "app:1")
     kept = partial_files(archive.path.parent)
@@ -96,7 +96,7 @@ def test_archive_is_sound_after_interrupted_pull_of_other_image(archive: Locatio
     assert blobs_of(archive) == blobs_in(second, first)
 
 
-def test_pull_fetches_damaged_blob_of_destination_again(location: Location, image: Image, other_image: Image) -> None:
+def test_pull_downloads_damaged_blob_of_destination_again(location: Location, image: Image, other_image: Image) -> None:
     shared = image.layers[0]
     write(location, damage(layout_files({"app:1": image}), shared))
     source = MemorySource(other_image)
@@ -109,7 +109,9 @@ def test_pull_fetches_damaged_blob_of_destination_again(location: Location, imag
 
 
 @pytest.mark.parametrize("transport", ["oci", "oci-archive"])
-def test_pull_of_index_fetches_damaged_blob_of_listed_image_again(tmp_path: Path, image: Image, transport: str) -> None:
+def test_pull_of_index_downloads_damaged_blob_of_listed_image_again(
+    tmp_path: Path, image: Image, transport: str
+) -> None:
     location = Location(transport, tmp_path / "app")
     index = make_index({"linux/amd64": image})
     write(location, damage(layout_files({"app:amd64": image}), image.layers[0]))
@@ -120,7 +122,7 @@ def test_pull_of_index_fetches_damaged_blob_of_listed_image_again(tmp_path: Path
     assert blobs_of(location) == blobs_in(index)
 
 
-def test_pull_fetches_missing_blob_of_unchanged_image(location: Location, image: Image) -> None:
+def test_pull_downloads_missing_blob_of_unchanged_image(location: Location, image: Image) -> None:
     write(location, layout_files({"app:1": image}, leave_out=[image.layers[1]]))
     source = MemorySource(image)
 
@@ -143,7 +145,7 @@ def test_pull_of_unchanged_image_reads_no_layer(
     assert [str(request) for request in server.requests] == ["HEAD /v2/team/app/manifests/1"]
 
 
-def test_pull_names_damaged_image_of_archive_and_keeps_fetched_blobs(
+def test_pull_names_damaged_image_of_archive_and_keeps_downloaded_blobs(
     archive: Location, image: Image, large_image: Image
 ) -> None:
     write(archive, damage(layout_files({"app:1": image}), image.layers[0]))
@@ -155,14 +157,14 @@ def test_pull_names_damaged_image_of_archive_and_keeps_fetched_blobs(
     again = MemorySource(large_image)
     pull_image(again, archive, "app:2")
 
-    assert f"app.tar cannot be added to because its image app:1 is damaged: blob {image.layers[0]}" in failed["msg"]
+    assert f"app.tar because its image app:1 is damaged: blob {image.layers[0]}" in failed["msg"]
     assert "Remove it and pull all its images again" in failed["msg"]
     assert unchanged
     assert again.fetched == []
     assert blobs_of(archive) == blobs_in(large_image)
 
 
-def test_pull_refuses_archive_with_damaged_manifest_before_fetching(
+def test_pull_rejects_archive_with_damaged_manifest_before_download(
     archive: Location, image: Image, other_image: Image
 ) -> None:
     write(archive, damage(layout_files({"app:1": image}), image.digest))
@@ -170,11 +172,11 @@ def test_pull_refuses_archive_with_damaged_manifest_before_fetching(
 
     result = pull_image(source, archive, "app:2")
 
-    assert f"app.tar cannot be added to: manifest {image.digest}" in result["msg"]
+    assert f"app.tar: manifest {image.digest}" in result["msg"]
     assert source.fetched == []
 
 
-def test_archive_with_missing_platform_can_be_added_to(archive: Location, image: Image, other_image: Image) -> None:
+def test_image_is_added_to_archive_with_missing_platform(archive: Location, image: Image, other_image: Image) -> None:
     index = make_index({"linux/amd64": image, "linux/arm64": make_image(architecture="arm64")})
     files = layout_files({"old:1": index}, leave_out=[*set(index.contents) - {*image.contents, index.digest}])
     write(archive, files)
@@ -187,7 +189,9 @@ def test_archive_with_missing_platform_can_be_added_to(archive: Location, image:
 
 
 @pytest.mark.parametrize("missing", ["manifest", "layer"])
-def test_docker_archive_lists_only_whole_images(tmp_path: Path, image: Image, other_image: Image, missing: str) -> None:
+def test_docker_archive_lists_only_complete_images(
+    tmp_path: Path, image: Image, other_image: Image, missing: str
+) -> None:
     location = Location("docker-archive", tmp_path / "app.tar")
     left_out = {"manifest": image.digest, "layer": image.layers[1]}[missing]
     write(location, layout_files({"example.com/app:1": image}, leave_out=[left_out]))
@@ -197,7 +201,7 @@ def test_docker_archive_lists_only_whole_images(tmp_path: Path, image: Image, ot
     assert [each["RepoTags"] for each in json.loads(files_of(location)["manifest.json"])] == [["example.com/app:2"]]
 
 
-def test_archive_with_entry_of_unknown_kind_can_be_added_to(archive: Location, image: Image) -> None:
+def test_image_is_added_to_archive_with_entry_of_unknown_kind(archive: Location, image: Image) -> None:
     part, unneeded = b"part of the thing", b"unneeded"
     thing = encode({"mediaType": "application/vnd.example.thing", "parts": [describe(part, OCI_LAYER)]})
     listed = [describe(thing, "application/vnd.example.thing"), describe(b"\0not JSON", OCI_MANIFEST)]
@@ -213,7 +217,7 @@ def test_archive_with_entry_of_unknown_kind_can_be_added_to(archive: Location, i
     assert json.loads(files_of(archive)["index.json"])["manifests"][:2] == listed
 
 
-def test_pull_keeps_fetched_blobs_if_another_run_wrote_the_archive(
+def test_pull_keeps_downloaded_blobs_if_another_run_changed_the_archive(
     archive: Location, image: Image, large_image: Image
 ) -> None:
     class Meanwhile(MemorySource):
@@ -225,12 +229,12 @@ def test_pull_keeps_fetched_blobs_if_another_run_wrote_the_archive(
     again = MemorySource(large_image)
     pull_image(again, archive, "example.com/app:2")
 
-    assert "was written by another run meanwhile" in failed["msg"]
+    assert "another run changed" in failed["msg"]
     assert again.fetched == []
     assert blobs_of(archive) == blobs_in(image, large_image)
 
 
-def test_full_disk_leaves_no_partial_file_after_all_was_fetched(
+def test_full_disk_leaves_no_partial_file_after_complete_download(
     archive: Location, large_image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(_descriptor: int) -> NoReturn:

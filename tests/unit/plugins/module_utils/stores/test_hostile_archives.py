@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Archives that were made to do harm, or were damaged on their way: nothing comes of them, and nothing is left."""
+"""Malicious and damaged archives are rejected, and leave no file, thread or open descriptor."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Entries = dict[str, bytes]
 
 
 def archive_of(kind: str, image: Image, folder: Path) -> Entries:
-    """The files of an archive of this kind that has one image."""
+    """Return the files of an archive of this kind with one image."""
     if kind == "oci-archive":
         return layout_files({"example.com/app:1": image})
     return read_tar(write_docker_archive(folder / "honest.tar", [(["example.com/app:1"], image)]))
@@ -33,7 +33,7 @@ def written(files: Entries) -> list[bytes]:
 
 
 def largest(files: Entries) -> str:
-    """The name of the largest file, which is a blob."""
+    """Return the name of the largest file, a blob."""
     return max(files, key=lambda name: len(files[name]))
 
 
@@ -42,56 +42,62 @@ def renamed(files: Entries, name: str) -> list[bytes]:
 
 
 def replaced(files: Entries, *parts: bytes) -> list[bytes]:
-    """The archive with these parts in the place of its largest file."""
+    """Return the archive with these parts in place of its largest file."""
     return [*parts, *written({name: content for name, content in files.items() if name != largest(files)})]
 
 
 def left_of_it(folder: Path) -> tuple[int, list[str], list[Path]]:
-    """What could be left behind: open files, threads that work, files beside the archive."""
+    """Return resources that must not remain: open files, running threads, other files in the folder."""
     workers = [thread.name for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
     return free_descriptor(), workers, sorted(folder.rglob("*"))
 
 
 HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
     "cut in an entry": (lambda files: [b"".join(written(files))[:-700]], "is truncated"),
-    "cut between entries": (lambda files: written(files)[:2], "has no|lacks"),
-    "an entry renamed": (lambda files: renamed(files, "other"), "lacks the (manifest|layer)"),
-    "a name that climbs": (lambda files: renamed(files, "../../escape"), "entry '../../escape' leads out of it"),
-    "an absolute name": (lambda files: renamed(files, "/etc/passwd"), "entry '/etc/passwd' leads out of it"),
-    "a link out": (
-        lambda files: replaced(files, entry("blobs/link", kind=b"2", link="/etc/shadow")),
-        "entry 'blobs/link' leads out of it",
+    "cut between entries": (lambda files: written(files)[:2], "has no|does not have"),
+    "a renamed entry": (lambda files: renamed(files, "other"), "does not have the (manifest|layer)"),
+    "a name outside the archive": (
+        lambda files: renamed(files, "../../escape"),
+        "entry '../../escape' points outside the archive",
     ),
-    "a hard link out": (
+    "an absolute name": (lambda files: renamed(files, "/etc/passwd"), "entry '/etc/passwd' points outside the archive"),
+    "a link outside the archive": (
+        lambda files: replaced(files, entry("blobs/link", kind=b"2", link="/etc/shadow")),
+        "entry 'blobs/link' points outside the archive",
+    ),
+    "a hard link outside the archive": (
         lambda files: replaced(files, entry("link", kind=b"1", link="../etc/shadow")),
-        "entry 'link' leads out of it",
+        "entry 'link' points outside the archive",
     ),
     "a link to itself": (
         lambda files: replaced(files, entry(largest(files), kind=b"2", link=largest(files).rpartition("/")[2])),
-        "leads in a circle",
+        "is circular",
     ),
     "a link to a folder": (
         lambda files: replaced(files, entry(largest(files), kind=b"2", link=".")),
-        "lacks the (manifest|layer)",
+        "does not have the (manifest|layer)",
     ),
     "a device": (lambda files: replaced(files, entry("dev/sda", kind=b"4")), "entry 'dev/sda' is a device"),
-    "a pipe": (lambda files: replaced(files, entry("pipe", kind=b"6")), "entry 'pipe' is a device or another thing"),
+    "a pipe": (
+        lambda files: replaced(files, entry("pipe", kind=b"6")),
+        "entry 'pipe' is a device or another unsupported type of file",
+    ),
     "an old sparse file": (lambda files: replaced(files, entry("hole", kind=b"S")), "entry 'hole' is a device"),
     "a sparse file": (
         lambda files: replaced(files, pax(**{"GNU.sparse.major": "1", "GNU.sparse.realsize": "9" * 18}), entry("hole")),
         "entry 'hole' is a sparse file",
     ),
-    "a long name that climbs": (
+    "a long name outside the archive": (
         lambda files: replaced(files, entry("././@LongLink", b"../escape\0", b"L"), entry("x")),
-        "entry '../escape' leads out of it",
+        "entry '../escape' points outside the archive",
     ),
-    "a name that climbs in an extended header": (
+    "a name outside the archive in an extended header": (
         lambda files: replaced(files, pax(path="../escape"), entry("x")),
-        "entry '../escape' leads out of it",
+        "entry '../escape' points outside the archive",
     ),
     "a negative size": (
         lambda files: replaced(files, entry("back", size=b"\xff" * 12)),
-        "entry 'back' has the number",
+        "entry 'back' has the invalid number",
     ),
     "a size beyond the archive": (
         lambda files: replaced(files, entry("huge", size=b"77777777777")),
@@ -99,7 +105,7 @@ HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
     ),
     "an extended header without end": (
         lambda files: replaced(files, entry("PaxHeaders/x", kind=b"x", size=b"00007777777"), bytes(4 << 20)),
-        "'PaxHeaders/x', claims 2097151 bytes",
+        "'PaxHeaders/x' has a declared size of 2097151 bytes",
     ),
     "extended headers without an entry": (
         lambda files: [pax(path="x")] * 1000 + [END],
@@ -110,15 +116,15 @@ HOSTILE: dict[str, tuple[Callable[[Entries], Sequence[bytes]], str]] = {
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
 @pytest.mark.parametrize("harm", HOSTILE)
-def test_a_hostile_archive_is_refused_by_the_name_of_its_entry_and_leaves_nothing(
+def test_hostile_archive_is_rejected_with_entry_name_and_leaves_no_file(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str, harm: str
 ) -> None:
     make, why = HOSTILE[harm]
-    place = tmp_path / "hostile.tar"
-    place.write_bytes(b"".join(make(archive_of(kind, image, tmp_path))))
+    path = tmp_path / "hostile.tar"
+    path.write_bytes(b"".join(make(archive_of(kind, image, tmp_path))))
     before = left_of_it(tmp_path)
 
-    result = push(f"{kind}:{place}")
+    result = push(f"{kind}:{path}")
 
     assert result["failed"]
     assert [image["changed"] for image in result["images"]] == [False]
@@ -130,11 +136,11 @@ def test_a_hostile_archive_is_refused_by_the_name_of_its_entry_and_leaves_nothin
 
 
 @pytest.mark.parametrize("kind", ["oci-archive", "docker-archive"])
-def test_the_order_of_an_archives_entries_does_not_matter(
+def test_order_of_archive_entries_is_irrelevant(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, kind: str
 ) -> None:
-    place = tmp_path / "turned.tar"
-    place.write_bytes(b"".join(reversed(written(archive_of(kind, image, tmp_path)))) + END)
+    path = tmp_path / "turned.tar"
+    path.write_bytes(b"".join(reversed(written(archive_of(kind, image, tmp_path)))) + END)
 
-    assert push(f"{kind}:{place}")["changed"]
+    assert push(f"{kind}:{path}")["changed"]
     assert set(server.manifests["app"]) > {"1"}

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sources and destinations as users write them."""
+"""Locations: parse and open sources and destinations."""
 
 from __future__ import annotations
 
@@ -64,45 +64,45 @@ from unit.plugins.module_utils.support.tar_entries import free_descriptor
         ("example.com:5000/team/api:1", Location("docker-daemon", Path(), "example.com:5000/team/api:1")),
     ],
 )
-def test_a_location_is_a_kind_of_place_a_path_and_a_name(text: str, location: Location) -> None:
+def test_location_has_transport_path_and_name(text: str, location: Location) -> None:
     assert parse_location(text) == location
 
 
-def test_the_home_folder_may_be_written_short(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_location_expands_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
 
     assert parse_location("oci:~/layout").path == parse_location("~/layout").path == tmp_path / "layout"
 
 
-def test_the_home_folder_of_someone_unknown_is_a_path_that_does_not_exist() -> None:
+def test_location_keeps_unknown_home_folder_as_missing_path() -> None:
     with pytest.raises(SourceError, match="does not exist"):
         open_source(parse_location("~nobody-of-that-name/layout"))
 
 
-def test_a_path_that_exists_may_have_a_colon(tmp_path: Path) -> None:
+def test_existing_path_can_contain_a_colon(tmp_path: Path) -> None:
     (tmp_path / "app:1.tar").touch()
 
     assert parse_location(f"{tmp_path}/app:1.tar") == Location("", tmp_path / "app:1.tar")
 
 
 @pytest.mark.parametrize("text", ["", "docker://app", "ftp:/a.tar", "OCI:/layout", "Busybox"])
-def test_what_names_no_kind_of_place_is_answered_with_those_that_are_known(text: str) -> None:
-    with pytest.raises(InputError, match=r"does not say where an image is. Write oci:PATH\[:NAME\], oci-archive:"):
+def test_invalid_location_is_rejected_with_valid_transports(text: str) -> None:
+    with pytest.raises(InputError, match=r"is not a valid location of an image. Write oci:PATH\[:NAME\], oci-archive:"):
         parse_location(text)
 
 
 @pytest.mark.parametrize("text", ["oci:", "oci::api", "docker-archive:"])
-def test_a_location_without_a_path_is_refused(text: str) -> None:
+def test_location_without_path_is_rejected(text: str) -> None:
     with pytest.raises(InputError, match="has no path"):
         parse_location(text)
 
 
-def test_a_name_that_docker_cannot_load_is_refused() -> None:
-    with pytest.raises(InputError, match="'Team/App' is not the name of an image"):
+def test_invalid_docker_archive_name_is_rejected() -> None:
+    with pytest.raises(InputError, match="'Team/App' is not a valid image name"):
         parse_location("docker-archive:/a.tar:Team/App")
 
 
-def test_a_path_is_recognised_by_what_is_there(tmp_path: Path, image: Image) -> None:
+def test_transport_of_path_is_detected(tmp_path: Path, image: Image) -> None:
     layout = write_layout(tmp_path / "layout", {"app:1": image})
     oci = write_oci_archive(tmp_path / "oci.tar", {"app:1": image})
     docker = write_docker_archive(tmp_path / "docker.tar", [(["app:1"], image)])
@@ -113,39 +113,41 @@ def test_a_path_is_recognised_by_what_is_there(tmp_path: Path, image: Image) -> 
     assert [len(source.images("app:1")) for source in opened] == [1, 1, 1]
 
 
-def test_an_archive_of_something_else_is_refused(tmp_path: Path) -> None:
+def test_unknown_archive_format_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "thesis.tar").write_bytes(tar(("thesis.txt", b"It follows that")))
 
-    with pytest.raises(SourceError, match=r"thesis.tar is no image archive: it has neither index.json nor manifest"):
+    with pytest.raises(
+        SourceError, match=r"thesis.tar is not an image archive: it has neither index.json nor manifest"
+    ):
         open_source(parse_location(f"{tmp_path}/thesis.tar"))
 
 
-def test_a_path_that_does_not_exist_is_told_with_the_host_to_look_at() -> None:
+def test_missing_path_is_reported_with_the_host_to_check() -> None:
     with pytest.raises(SourceError, match=r"/media/app.tar does not exist. Sources are read on the host that runs"):
         open_source(parse_location("oci-archive:/media/app.tar"))
 
 
-def test_a_path_that_cannot_be_looked_at_cannot_be_read() -> None:
+def test_unreadable_path_is_reported() -> None:
     with pytest.raises(SourceError, match=r"cannot be read: File name too long|does not exist"):
         open_source(parse_location(f"/{'a' * 300}"))
 
 
-def test_an_archive_is_not_taken_for_a_layout(tmp_path: Path, image: Image) -> None:
+def test_archive_is_rejected_as_layout(tmp_path: Path, image: Image) -> None:
     write_oci_archive(tmp_path / "app.tar", {"app": image})
 
-    with pytest.raises(SourceError, match=r"is not a folder. For an archive write oci-archive: or docker-archive:"):
+    with pytest.raises(SourceError, match=r"is not a folder. For an archive, write oci-archive: or docker-archive:"):
         open_source(parse_location(f"oci:{tmp_path}/app.tar"))
 
 
 @pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
-def test_a_layout_is_not_taken_for_an_archive(tmp_path: Path, image: Image, transport: str) -> None:
+def test_layout_is_rejected_as_archive(tmp_path: Path, image: Image, transport: str) -> None:
     write_layout(tmp_path / "layout", {"app": image})
 
-    with pytest.raises(SourceError, match=r"is a folder, not an archive. For an OCI layout write oci:"):
+    with pytest.raises(SourceError, match=r"is a folder, not an archive. For an OCI layout, write oci:"):
         open_source(parse_location(f"{transport}:{tmp_path}/layout"))
 
 
-def test_every_kind_of_place_can_be_written_to(tmp_path: Path) -> None:
+def test_destination_is_opened_for_each_transport(tmp_path: Path) -> None:
     opened = [
         open_destination(parse_location(f"{transport}:{tmp_path}/app"))
         for transport in ("oci", "oci-archive", "docker-archive")
@@ -155,13 +157,13 @@ def test_every_kind_of_place_can_be_written_to(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_path_alone_does_not_say_what_to_write_there(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"does not say what to write there. Write oci:PATH"):
+def test_destination_path_without_transport_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"has no transport. Write oci:PATH"):
         open_destination(parse_location(f"{tmp_path}/app.tar"))
 
 
 @pytest.mark.parametrize("transport", ["oci-archive", "docker-archive"])
-def test_an_archive_that_is_of_no_use_is_not_left_open(tmp_path: Path, transport: str) -> None:
+def test_rejected_archive_is_closed(tmp_path: Path, transport: str) -> None:
     (tmp_path / "other.tar").write_bytes(tar(("README", b"hello")))
     free = free_descriptor()
 
@@ -174,7 +176,7 @@ def test_an_archive_that_is_of_no_use_is_not_left_open(tmp_path: Path, transport
 
 
 @pytest.mark.parametrize("transport", ["oci-archive", "docker-archive", ""])
-def test_a_pipe_is_not_waited_for(tmp_path: Path, transport: str) -> None:
+def test_pipe_is_rejected_without_blocking(tmp_path: Path, transport: str) -> None:
     os.mkfifo(tmp_path / "pipe")
 
     with pytest.raises(SourceError, match="pipe is not a regular file"):
@@ -182,7 +184,7 @@ def test_a_pipe_is_not_waited_for(tmp_path: Path, transport: str) -> None:
 
 
 @pytest.mark.parametrize(("module", "opens"), [("k8scr_push", "open_source"), ("k8scr_pull", "open_destination")])
-def test_a_task_with_a_layout_imports_nothing_that_only_other_kinds_of_places_need(
+def test_task_with_layout_imports_no_code_of_other_transports(
     module: str, opens: str, tmp_path: Path, image: Image
 ) -> None:
     write_layout(tmp_path, {"example.com/team/app:1": image})

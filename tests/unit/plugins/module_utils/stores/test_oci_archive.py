@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""OCI archives that images are written to."""
+"""Write OCI archives."""
 
 from __future__ import annotations
 
@@ -26,13 +26,7 @@ from unit.plugins.module_utils.support.images import (
 from unit.plugins.module_utils.support.stores import Content, blob, content_of, put, read_image
 
 
-@pytest.fixture
-def path(tmp_path: Path) -> Path:
-    """Where an archive shall be, alone in its folder."""
-    return tmp_path / "app.tar"
-
-
-def test_an_image_is_written_as_it_was(path: Path, multi: Image) -> None:
+def test_archive_has_the_written_image(path: Path, multi: Image) -> None:
     destination = OciArchiveDestination(path)
     put(destination, multi, "example.com/multi:1")
     destination.commit()
@@ -42,7 +36,7 @@ def test_an_image_is_written_as_it_was(path: Path, multi: Image) -> None:
     assert read_image(source, found.root) == multi.contents
 
 
-def test_another_reader_finds_just_the_files_of_a_layout(path: Path, image: Image) -> None:
+def test_archive_has_only_files_of_a_layout(path: Path, image: Image) -> None:
     destination = OciArchiveDestination(path)
     put(destination, image, "app")
     destination.commit()
@@ -55,7 +49,7 @@ def test_another_reader_finds_just_the_files_of_a_layout(path: Path, image: Imag
     assert json.loads(files["index.json"])["manifests"] == json.loads(expected["index.json"])["manifests"]
 
 
-def test_the_archive_is_not_there_before_it_is_whole(path: Path, image: Image) -> None:
+def test_archive_does_not_exist_before_commit(path: Path, image: Image) -> None:
     destination = OciArchiveDestination(path)
 
     put(destination, image, "app")
@@ -64,7 +58,7 @@ def test_the_archive_is_not_there_before_it_is_whole(path: Path, image: Image) -
     destination.abandon()
 
 
-def test_an_archive_keeps_its_other_images(path: Path, image: Image, other_image: Image) -> None:
+def test_archive_keeps_its_other_images(path: Path, image: Image, other_image: Image) -> None:
     write_oci_archive(path, {"one": image})
     destination = OciArchiveDestination(path)
 
@@ -72,13 +66,11 @@ def test_an_archive_keeps_its_other_images(path: Path, image: Image, other_image
     destination.commit()
 
     source = OciLayoutSource(TarFiles(path))
-    for name, whole in (("one", image), ("two", other_image)):
-        assert read_image(source, source.images(name)[0].root) == whole.contents
+    for name, complete in (("one", image), ("two", other_image)):
+        assert read_image(source, source.images(name)[0].root) == complete.contents
 
 
-def test_a_blob_that_an_old_and_a_new_image_share_is_in_the_archive_once(
-    path: Path, image: Image, other_image: Image
-) -> None:
+def test_blob_of_old_and_new_image_is_written_once(path: Path, image: Image, other_image: Image) -> None:
     write_oci_archive(path, {"one": image})
     destination = OciArchiveDestination(path)
 
@@ -90,7 +82,7 @@ def test_a_blob_that_an_old_and_a_new_image_share_is_in_the_archive_once(
     assert sorted(names) == sorted(layout_files({"one": image, "two": other_image}))
 
 
-def test_an_archive_forgets_what_no_image_needs_any_more(path: Path, image: Image, other_image: Image) -> None:
+def test_archive_drops_blobs_that_no_image_needs(path: Path, image: Image, other_image: Image) -> None:
     write_oci_archive(path, {"app": image})
     destination = OciArchiveDestination(path)
 
@@ -101,7 +93,7 @@ def test_an_archive_forgets_what_no_image_needs_any_more(path: Path, image: Imag
     assert blobs == {name for name in layout_files({"app": other_image}) if name.startswith("blobs/")}
 
 
-def test_a_blob_of_the_old_archive_need_not_be_written_again(path: Path, image: Image, other_image: Image) -> None:
+def test_blob_of_existing_archive_is_reused(path: Path, image: Image, other_image: Image) -> None:
     write_oci_archive(path, {"one": image})
     destination = OciArchiveDestination(path)
     shared = image.layers[0]
@@ -117,7 +109,7 @@ def test_a_blob_of_the_old_archive_need_not_be_written_again(path: Path, image: 
 
 
 @pytest.mark.parametrize("is_there", [False, True])
-def test_of_two_runs_at_the_same_archive_the_second_does_not_take_away_what_the_first_brought(
+def test_second_of_two_runs_does_not_overwrite_the_images_of_the_first(
     path: Path, image: Image, other_image: Image, is_there: bool
 ) -> None:
     if is_there:
@@ -127,7 +119,7 @@ def test_of_two_runs_at_the_same_archive_the_second_does_not_take_away_what_the_
     put(second, other_image, "app:2")
     first.commit()
 
-    with pytest.raises(DestinationError, match="was written by another run meanwhile"):
+    with pytest.raises(DestinationError, match="another run changed"):
         second.commit()
     second.close()
 
@@ -135,7 +127,7 @@ def test_of_two_runs_at_the_same_archive_the_second_does_not_take_away_what_the_
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_nothing_is_written_when_nothing_was_published(path: Path, image: Image) -> None:
+def test_commit_without_images_writes_nothing(path: Path, image: Image) -> None:
     before = write_oci_archive(path, {"one": image}).stat()
     destination = OciArchiveDestination(path)
 
@@ -144,7 +136,7 @@ def test_nothing_is_written_when_nothing_was_published(path: Path, image: Image)
     assert path.stat() == before
 
 
-def test_an_abandoned_archive_leaves_the_old_one(path: Path, image: Image, other_image: Image) -> None:
+def test_abandoned_archive_leaves_the_existing_one(path: Path, image: Image, other_image: Image) -> None:
     before = write_oci_archive(path, {"app": image}).read_bytes()
     destination = OciArchiveDestination(path)
     put(destination, other_image, "app")
@@ -155,7 +147,7 @@ def test_an_abandoned_archive_leaves_the_old_one(path: Path, image: Image, other
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_a_closed_archive_that_was_not_committed_leaves_nothing(path: Path, image: Image) -> None:
+def test_closed_uncommitted_archive_leaves_no_file(path: Path, image: Image) -> None:
     destination = OciArchiveDestination(path)
     put(destination, image, "app")
 
@@ -165,7 +157,7 @@ def test_a_closed_archive_that_was_not_committed_leaves_nothing(path: Path, imag
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_full_disk_leaves_the_old_archive(path: Path, image: Image, large_image: Image) -> None:
+def test_full_disk_leaves_the_existing_archive(path: Path, image: Image, large_image: Image) -> None:
     before = write_oci_archive(path, {"app": image}).read_bytes()
     destination = OciArchiveDestination(path)
 
@@ -177,7 +169,7 @@ def test_a_full_disk_leaves_the_old_archive(path: Path, image: Image, large_imag
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_an_archive_tells_what_it_has(path: Path, image: Image, other_image: Image) -> None:
+def test_archive_destination_reports_existing_content(path: Path, image: Image, other_image: Image) -> None:
     write_oci_archive(path, {"app": image})
     destination = OciArchiveDestination(path)
 
@@ -188,42 +180,42 @@ def test_an_archive_tells_what_it_has(path: Path, image: Image, other_image: Ima
     assert not destination.has_blob(blob(digest_of(other_image.config), other_image.config))
 
 
-def test_a_folder_is_no_place_for_an_archive(path: Path) -> None:
+def test_folder_is_rejected_as_archive_destination(path: Path) -> None:
     path.mkdir()
 
-    with pytest.raises(DestinationError, match=r"is a folder, not an archive. For a folder write oci:"):
+    with pytest.raises(DestinationError, match=r"is a folder, not an archive. For a folder, write oci:"):
         OciArchiveDestination(path)
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_fetched(tmp_path: Path) -> None:
-    with pytest.raises(DestinationError, match=r"the folder .*/backups does not exist. Make it first"):
+def test_missing_folder_is_rejected_before_download(tmp_path: Path) -> None:
+    with pytest.raises(DestinationError, match=r"the folder .*/backups does not exist. Create it first"):
         OciArchiveDestination(tmp_path / "backups" / "app.tar")
 
 
 @pytest.mark.parametrize("content", [b"", b"my thesis", b"x" * 10240])
-def test_another_file_is_not_written_over(path: Path, content: bytes) -> None:
+def test_other_file_is_not_overwritten(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
-    with pytest.raises(DestinationError, match=r"is there and is not an OCI archive.*Remove it or name another file"):
+    with pytest.raises(DestinationError, match=r"exists and is not an OCI archive.*Remove it or choose another file"):
         OciArchiveDestination(path)
 
     assert path.read_bytes() == content
 
 
-def test_an_old_docker_archive_is_not_written_over(path: Path, image: Image) -> None:
+def test_old_docker_archive_is_not_overwritten(path: Path, image: Image) -> None:
     write_docker_archive(path, [(["app:1"], image)])
 
-    with pytest.raises(DestinationError, match="is there and is not an OCI archive"):
+    with pytest.raises(DestinationError, match="exists and is not an OCI archive"):
         OciArchiveDestination(path)
 
 
-def test_the_next_run_goes_on_with_what_a_cut_one_has_left(path: Path, large_image: Image) -> None:
+def test_next_run_resumes_interrupted_archive(path: Path, large_image: Image) -> None:
     stopped = OciArchiveDestination(path)
-    whole = large_image.layers[0]
-    torn = next(digest for digest in large_image.blobs if digest != whole)
-    stopped.put_blob(blob(whole, large_image.blobs[whole]), content_of(large_image.blobs[whole]))
+    complete = large_image.layers[0]
+    damaged = next(digest for digest in large_image.blobs if digest != complete)
+    stopped.put_blob(blob(complete, large_image.blobs[complete]), content_of(large_image.blobs[complete]))
     with pytest.raises(DigestMismatchError):
-        stopped.put_blob(blob(torn, large_image.blobs[torn]), content_of(large_image.blobs[torn][:-1]))
+        stopped.put_blob(blob(damaged, large_image.blobs[damaged]), content_of(large_image.blobs[damaged][:-1]))
     stopped.abandon(resumable=True)
     asked = {digest: Content(content) for digest, content in large_image.blobs.items()}
 
@@ -233,14 +225,14 @@ def test_the_next_run_goes_on_with_what_a_cut_one_has_left(path: Path, large_ima
     put(again, Image(large_image.root, {large_image.digest: large_image.contents[large_image.digest]}), "app")
     again.commit()
 
-    assert asked[whole].offsets == []
-    assert asked[torn].offsets == [0]
+    assert asked[complete].offsets == []
+    assert asked[damaged].offsets == [0]
     assert read_image(OciLayoutSource(TarFiles(path)), large_image.root) == large_image.contents
     assert list(path.parent.iterdir()) == [path]
 
 
-def test_what_was_left_and_is_no_archive_is_begun_anew(path: Path, image: Image) -> None:
-    path.with_name(f".{path.name}.partial").write_bytes(b"torn by a power cut" * 100)
+def test_next_run_replaces_partial_file_that_is_not_an_archive(path: Path, image: Image) -> None:
+    path.with_name(f".{path.name}.partial").write_bytes(b"damaged by a power cut" * 100)
     destination = OciArchiveDestination(path)
 
     put(destination, image, "app")

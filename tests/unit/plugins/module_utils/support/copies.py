@@ -10,7 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import TypeVar
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import Folder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_archive import DockerArchiveSource
@@ -18,7 +18,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, ImagePlan, plan_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 
@@ -37,7 +36,7 @@ def layout_copy(
 ) -> ImageCopy:
     """Return the copy of an image from a new layout, without some of its blobs."""
     write_layout(folder, {"image": image}, leave_out)
-    return ImageCopy(OciLayoutSource(Folder(folder)), SourceImage(image.root), destination, tag)
+    return ImageCopy(OciLayoutSource(FolderFiles(folder)), SourceImage(image.root), destination, tag)
 
 
 def docker_archive_copy(path: Path, image: Image, destination: ImageDestination) -> ImageCopy:
@@ -54,7 +53,7 @@ def job_of(copy: ImageCopy) -> ImageJob:
 
 def plan_jobs(*jobs: ImageJob) -> list[ImagePlan]:
     """Plan jobs, with one request at a time; raise the first error."""
-    return _raise_first_error(plan_images(jobs, 1, False, Listener()))
+    return _raise_first_error(plan_images(jobs, 1, check_mode=False))
 
 
 def plan_copies(*copies: ImageCopy) -> list[ImagePlan]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Registries that lie, and the bounds that the code keeps to when it reads something hostile."""
+"""Hostile responses of registries, and limits of time, memory and error messages for reading them."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from .hostile_images import documents
 from .registry_server import Answer
 
 EXAMPLES = int(os.environ.get("K8SCR_FUZZ_EXAMPLES", "0"))
-"""How many examples each test tries; without it a few, the same in every run."""
+"""The number of examples of each test; by default a few, the same in every run."""
 
 fuzzed = settings(
     max_examples=EXAMPLES or 12,
     derandomize=not EXAMPLES,
-    # A failure is to be understood by the reader; making it smaller takes minutes.
+    # No shrinking: it takes minutes.
     phases=[Phase.explicit, Phase.reuse, Phase.generate],
     deadline=None,
     suppress_health_check=list(HealthCheck),
 )
 
 _SECONDS = 20
-"""More than any of these small examples takes, and less than for ever."""
+"""The time limit of one example."""
 _MEMORY = 48 << 20
-"""Bytes: the examples have kilobytes, and blocks that are read have a mebibyte."""
+"""The limit of memory in bytes. Examples have kilobytes; blocks have a mebibyte."""
 _LONGEST_ERROR = 4000
 
 
@@ -122,16 +122,16 @@ _REQUESTS = [
 
 
 @dataclass(frozen=True)
-class Lie:
-    """What a registry answers that it should not.
+class HostileResponse:
+    """Changes to a registry's response.
 
     Attributes:
-        method: The requests that are answered so,
-        path: and what is in their paths.
-        status: The status; None for the right one.
-        headers: Headers instead of the right ones, or beside them.
-        body: The body; None for the right one.
-        times: How often it lies.
+        method: The method of the requests.
+        path: A part of the requests' paths.
+        status: The status; None for the original one.
+        headers: Replaced or added headers.
+        body: The body; None for the original one.
+        times: The number of changed responses.
     """
 
     method: str
@@ -141,43 +141,43 @@ class Lie:
     body: bytes | None
     times: int
 
-    def tell(self, answer: Answer) -> Answer:
-        """What becomes of the right answer; nobody shall have to wait for what is not to come."""
+    def apply(self, answer: Answer) -> Answer:
+        """Return the changed response. It closes the connection, so that clients do not wait for missing content."""
         headers = {**answer.headers, **self.headers, "Connection": "close"}
         body = answer.body if self.body is None else self.body
         return Answer(self.status or answer.status, headers, body)
 
 
 @st.composite
-def lies(draw: st.DrawFn, *verbs: str) -> Lie:
-    """What a registry may say to requests with these verbs."""
+def hostile_responses(draw: st.DrawFn, *verbs: str) -> HostileResponse:
+    """Hostile responses to requests with these methods."""
     method, path = draw(st.sampled_from([request for request in _REQUESTS if request[0] in verbs]))
     names = draw(st.lists(st.sampled_from(sorted(HEADERS)), max_size=2))
     headers = {name: draw(st.sampled_from(HEADERS[name])) for name in names}
     body = draw(st.one_of(st.none(), st.none(), st.sampled_from([b"", b"x", b"0\r\n\r\n", b"x" * (5 << 20)]), _errors))
     status = draw(st.one_of(st.none(), st.none(), st.sampled_from(_STATUSES)))
-    return Lie(method, path, status, headers, body, draw(st.sampled_from([1, 2, 1_000_000])))
+    return HostileResponse(method, path, status, headers, body, draw(st.sampled_from([1, 2, 1_000_000])))
 
 
 _errors = documents({"errors": [{"code": "UNKNOWN", "message": "no", "detail": {"a": "b"}}]})
 
 
 @contextmanager
-def bounds(sound: bool) -> Iterator[None]:
-    """Require that the code ends soon and takes little memory, and fails in one line if at all.
+def bounds(valid: bool) -> Iterator[None]:
+    """Require that the code ends within the limits of time and memory, and fails with one line if at all.
 
     Args:
-        sound: Whether nothing is wrong with what is read, so that the code may not fail.
+        valid: Whether the content is valid, so that the code must not fail.
     """
 
     def give_up(_signal: int, _frame: object) -> None:
-        raise TimeoutError(f"it went on for {_SECONDS} seconds")
+        raise TimeoutError(f"it did not end within {_SECONDS} seconds")
 
     before = signal.signal(signal.SIGALRM, give_up)
     signal.alarm(_SECONDS)
     tracemalloc.start()
     try:
-        with refusable(sound):
+        with error_allowed(valid):
             yield
     finally:
         taken = tracemalloc.get_traced_memory()[1]
@@ -188,17 +188,17 @@ def bounds(sound: bool) -> Iterator[None]:
 
 
 @contextmanager
-def refusable(sound: bool) -> Iterator[None]:
-    """Allow an error of one line, unless nothing is wrong with what is read."""
+def error_allowed(valid: bool) -> Iterator[None]:
+    """Allow an error of one line, unless the content is valid."""
     try:
         yield
     except K8scrError as error:
-        if sound:
+        if valid:
             raise
         require_one_line(str(error))
 
 
 def require_one_line(text: str) -> None:
-    """See that an error is one line that can be printed, and that nobody fills the screen with it."""
+    """Require that an error is one printable line of limited length."""
     assert text.isprintable()
     assert len(text) < _LONGEST_ERROR

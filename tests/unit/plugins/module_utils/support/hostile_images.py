@@ -2,9 +2,9 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images and archives in which something is wrong, or nothing.
+"""Valid and invalid images and archives.
 
-What is wrong is wrong from the bottom up: the digests that lead to it are right, so that it is read.
+The digests that refer to invalid content are correct, so that it is read.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .images import OCI_LAYER_GZIP, REFERENCE_NAME, describe, make_image, tar
 
 @dataclass(frozen=True)
 class Raw:
-    """A piece of JSON that no encoder writes."""
+    """JSON text that no encoder produces."""
 
     text: bytes
 
 
 @dataclass(frozen=True)
-class Twice:
-    """A member of an object that is there twice."""
+class Repeated:
+    """Two values of one member of an object."""
 
     first: Any
     second: Any
@@ -65,7 +65,7 @@ hostile_values = st.one_of(
 
 @st.composite
 def documents(draw: st.DrawFn, value: Any) -> bytes:
-    """The JSON document ``value``, most often with something wrong in it."""
+    """The JSON document ``value``, most often with an invalid change."""
     for _change in range(draw(st.sampled_from([0, 1, 1, 2]))):
         value = draw(_changed(value))
     return as_document(value)
@@ -75,43 +75,43 @@ def documents(draw: st.DrawFn, value: Any) -> bytes:
 def _changed(draw: st.DrawFn, value: Any) -> Any:
     if isinstance(value, dict) and value and draw(st.integers(0, 9)):
         key = draw(st.sampled_from(sorted(value)))
-        how = draw(st.sampled_from(["within", "within", "lacking", "renamed", "twice", "more"]))
+        how = draw(st.sampled_from(["within", "within", "missing", "renamed", "repeated", "more"]))
         rest = {name: inner for name, inner in value.items() if name != key}
-        if how == "lacking":
+        if how == "missing":
             return rest
         if how == "renamed":
             return {**rest, draw(st.sampled_from([*KEYS, key.upper()])): value[key]}
-        if how == "twice":
-            return {**rest, key: Twice(value[key], draw(_changed(value[key])))}
+        if how == "repeated":
+            return {**rest, key: Repeated(value[key], draw(_changed(value[key])))}
         if how == "more":
             return {**value, draw(st.sampled_from(KEYS)): draw(hostile_values)}
         return {**rest, key: draw(_changed(value[key]))}
     if isinstance(value, list) and value and draw(st.integers(0, 9)):
         place = draw(st.integers(0, len(value) - 1))
-        how = draw(st.sampled_from(["within", "within", "lacking", "again and again"]))
-        if how == "lacking":
+        how = draw(st.sampled_from(["within", "within", "missing", "repeated"]))
+        if how == "missing":
             return value[:place] + value[place + 1 :]
-        if how == "again and again":
+        if how == "repeated":
             return value * draw(st.sampled_from([2, 10]))
         return [*value[:place], draw(_changed(value[place])), *value[place + 1 :]]
-    # What is of the right kind and wrong gets further than what is of another.
+    # Wrong values of the right type pass more checks than values of another type.
     same = NUMBERS if isinstance(value, int) else STRINGS if isinstance(value, str) else OTHERS
     return draw(st.one_of(st.sampled_from(same).map(Raw), hostile_values))
 
 
 def as_document(value: Any) -> bytes:
-    """Return the JSON document ``value``, with nothing wrong in it but what :class:`Raw` and :class:`Twice` say."""
+    """Return the JSON document ``value``, invalid only where it has :class:`Raw` and :class:`Repeated`."""
     if isinstance(value, Raw):
         return value.text
-    if isinstance(value, Twice):
-        # Within another one.
+    if isinstance(value, Repeated):
+        # Nested.
         return as_document(value.second)
     if isinstance(value, list):
         return b"[" + b",".join(map(as_document, value)) + b"]"
     if isinstance(value, dict):
         members = []
         for key, inner in value.items():
-            each = (inner.first, inner.second) if isinstance(inner, Twice) else (inner,)
+            each = (inner.first, inner.second) if isinstance(inner, Repeated) else (inner,)
             members += [json.dumps(key).encode() + b":" + as_document(one) for one in each]
         return b"{" + b",".join(members) + b"}"
     return json.dumps(value).encode()
@@ -119,25 +119,25 @@ def as_document(value: Any) -> bytes:
 
 @dataclass(frozen=True)
 class Hostile:
-    """An image with something wrong in it.
+    """An image, valid or not.
 
     Attributes:
-        contents: What it consists of, by digest.
+        contents: Its manifests and blobs, by digest.
         root: The bytes of its index.
         layout: Its ``index.json``.
         listing: Its ``manifest.json``.
-        sound: Whether nothing is wrong in it.
+        valid: Whether the image is valid.
     """
 
     contents: dict[str, bytes]
     root: bytes
     layout: bytes
     listing: bytes
-    sound: bool
+    valid: bool
 
     @property
     def files(self) -> dict[str, bytes]:
-        """The files of an archive that has it."""
+        """The files of an archive with this image."""
         blobs = {f"blobs/{digest.replace(':', '/')}": content for digest, content in self.contents.items()}
         return {"oci-layout": b"{}", "index.json": self.layout, "manifest.json": self.listing, **blobs}
 
@@ -148,22 +148,22 @@ def _assemble(
     """Return an image of two platforms with a signature.
 
     Args:
-        write: Encodes a JSON document of it, with something wrong or not.
+        write: Encodes a JSON document of the image, valid or not.
         with_platforms: Whether the index states the platform of each manifest.
         nesting: How often each index between the root and the manifests is listed, the innermost first.
-        signs_index: Whether the signature is of the index.
+        signs_index: Whether the signature refers to the index.
     """
     contents: dict[str, bytes] = {}
-    sound = len(nesting) < MAXIMUM_DEPTH
+    valid = len(nesting) < MAXIMUM_DEPTH
 
     def keep(content: bytes) -> bytes:
         contents[digest_of(content)] = content
         return content
 
     def document(value: Any) -> bytes:
-        nonlocal sound
+        nonlocal valid
         content = write(value)
-        sound = sound and content == as_document(value)
+        valid = valid and content == as_document(value)
         return content
 
     listed: dict[str, list[bytes]] = {}
@@ -201,12 +201,12 @@ def _assemble(
     layout = document({"schemaVersion": 2, "manifests": [named, describe(signatures, OCI_MANIFEST)]})
     config_path, layer_path = (f"blobs/sha256/{digest_of(part)[7:]}" for part in listed["amd64"])
     listing = document([{"Config": config_path, "RepoTags": ["example.com/app:1"], "Layers": [layer_path]}])
-    return Hostile(contents, root, layout, listing, sound)
+    return Hostile(contents, root, layout, listing, valid)
 
 
 @st.composite
 def hostile_images(draw: st.DrawFn) -> Hostile:
-    """Images of two platforms with a signature, in which nothing or anything is wrong."""
+    """Images of two platforms with a signature, valid or not."""
     nesting = [draw(st.sampled_from([1, 30])) for _level in range(draw(st.sampled_from([0, 0, 1, 10])))]
     hostile = _assemble(
         lambda value: draw(documents(value)),
@@ -217,28 +217,28 @@ def hostile_images(draw: st.DrawFn) -> Hostile:
     for digest in draw(st.lists(st.sampled_from(sorted(hostile.contents)), max_size=1)):
         content = hostile.contents[digest]
         other = draw(st.sampled_from([b"", b"other", content[:-1], content + b" "]))
-        hostile = replace(hostile, contents={**hostile.contents, digest: other}, sound=False)
+        hostile = replace(hostile, contents={**hostile.contents, digest: other}, valid=False)
     return hostile
 
 
 @dataclass(frozen=True)
 class HostileArchive:
-    """An archive with something wrong in it.
+    """An archive, valid or not.
 
     Attributes:
-        content: Its bytes.
-        sound: Whether nothing is wrong in it.
-        compressed: Whether gzip made it smaller.
+        content: The bytes.
+        valid: Whether the archive is valid.
+        compressed: Whether it is compressed with gzip.
     """
 
     content: bytes
-    sound: bool = True
+    valid: bool = True
     compressed: bool = False
 
 
 @st.composite
 def hostile_archives(draw: st.DrawFn) -> HostileArchive:
-    """Tar archives of such images, or of sound ones, in which bytes, fields and entries are wrong."""
+    """Tar archives of images, with changed bytes, fields and entries."""
     image = draw(hostile_images())
     files = image.files
     archive = bytearray(tar(*(files.items() if draw(st.booleans()) else reversed(files.items()))))
@@ -246,26 +246,26 @@ def hostile_archives(draw: st.DrawFn) -> HostileArchive:
     for _change in range(draw(st.sampled_from([0, 1, 3]))):
         blocks = len(archive) // 512
         block = draw(st.integers(0, max(blocks - 1, 0))) * 512
-        how = draw(st.sampled_from(["byte", "field", "cut", "lacking", "again", "moved"]))
+        how = draw(st.sampled_from(["byte", "field", "cut", "missing", "repeated", "moved"]))
         if how == "byte" and archive:
             archive[draw(st.integers(0, len(archive) - 1))] = draw(st.integers(0, 255))
         elif how == "field" and blocks:
             _overwrite(archive, block, *draw(_FIELDS))
         elif how == "cut":
             del archive[draw(st.integers(0, len(archive))) :]
-        elif how == "lacking":
+        elif how == "missing":
             del archive[block : block + 512]
-        elif how == "again":
+        elif how == "repeated":
             archive[block:block] = archive[block : block + 512] * draw(st.sampled_from([1, 100]))
         elif how == "moved":
             archive += archive[block : block + 512]
-    sound = image.sound and archive == unchanged
-    return HostileArchive(bytes(archive), sound) if draw(st.booleans()) else draw(_compressed(bytes(archive), sound))
+    valid = image.valid and archive == unchanged
+    return HostileArchive(bytes(archive), valid) if draw(st.booleans()) else draw(_compressed(bytes(archive), valid))
 
 
 @st.composite
-def _compressed(draw: st.DrawFn, archive: bytes, sound: bool) -> HostileArchive:
-    """An archive as gzip makes it, whole or in two members, most often with something wrong in it."""
+def _compressed(draw: st.DrawFn, archive: bytes, valid: bool) -> HostileArchive:
+    """A gzip file with two members, possibly damaged."""
     middle = draw(st.integers(0, len(archive)))
     compressed = bytearray(gzip.compress(archive[:middle]) + gzip.compress(archive[middle:]))
     unchanged = bytes(compressed)
@@ -275,7 +275,7 @@ def _compressed(draw: st.DrawFn, archive: bytes, sound: bool) -> HostileArchive:
         else:
             del compressed[draw(st.integers(0, len(compressed))) :]
     rest = draw(st.sampled_from([b"", b"", b"\x1f\x8b", bytes(1000)]))
-    return HostileArchive(bytes(compressed) + rest, sound and compressed == unchanged and not rest.strip(b"\0"), True)
+    return HostileArchive(bytes(compressed) + rest, valid and compressed == unchanged and not rest.strip(b"\0"), True)
 
 
 _NUMBERS = [b"", b"0", b"-1", b"77777777777", b"1_0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"\x80" + bytes(11), b"9"]
@@ -291,14 +291,14 @@ _FIELDS = st.one_of(
 
 
 def _overwrite(archive: bytearray, block: int, field: tuple[int, int], value: bytes) -> None:
-    """Change a header's field, with the checksum to match."""
+    """Change a header's field and update the checksum."""
     first, after = field
     archive[block + first : block + after] = value.ljust(after - first, b"\0")
     archive[block + 148 : block + 156] = b" " * 8
     archive[block + 148 : block + 156] = b"%06o\0 " % (sum(archive[block : block + 512]) & 0o777777)
 
 
-SOUND_IMAGE = _assemble(as_document, (True, True), (), signs_index=True)
-"""An image in which nothing is wrong."""
-SOUND_ARCHIVE = HostileArchive(tar(*SOUND_IMAGE.files.items()))
-"""An archive in which nothing is wrong."""
+VALID_IMAGE = _assemble(as_document, (True, True), (), signs_index=True)
+"""A valid image."""
+VALID_ARCHIVE = HostileArchive(tar(*VALID_IMAGE.files.items()))
+"""A valid archive."""

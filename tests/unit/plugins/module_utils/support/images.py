@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Small images, and the files that other tools would write them to."""
+"""Small images, and layouts and archives of them as other tools write them."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ class Image:
 
     Attributes:
         root: Its manifest or index.
-        contents: What it consists of, manifests and blobs, by digest; the root is the last.
+        contents: Its manifests and blobs, by digest; the root is the last.
         config: Its config; empty for an index.
-        files: Its layers as they are before compression; none for an index.
+        files: Its uncompressed layers; none for an index.
     """
 
     root: Descriptor
@@ -54,14 +54,14 @@ class Image:
 
     @property
     def manifest(self) -> dict[str, Any]:
-        """The JSON object that its manifest or index is."""
+        """The JSON object of its manifest or index."""
         value = json.loads(self.contents[self.digest])
         assert isinstance(value, dict)
         return value
 
     @property
     def blobs(self) -> dict[str, bytes]:
-        """What it consists of besides manifests, by digest."""
+        """Its config and layers, by digest."""
         manifest = self.manifest
         digests = [part["digest"] for part in (manifest["config"], *manifest["layers"])]
         return {digest: self.contents[digest] for digest in digests}
@@ -83,12 +83,12 @@ def describe(content: bytes, media_type: str, algorithm: str = "sha256", **more:
 
 
 def layer(name: str, content: bytes) -> bytes:
-    """Return a layer that holds one file: an uncompressed tar archive."""
+    """Return a layer with one file: an uncompressed tar archive."""
     return tar((name, content))
 
 
 def tar(*entries: tuple[str, bytes]) -> bytes:
-    """Return a tar archive of these files, always the same bytes for the same files."""
+    """Return a tar archive of these files. The same files give the same bytes."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
         for name, content in entries:
@@ -101,14 +101,14 @@ def tar(*entries: tuple[str, bytes]) -> bytes:
 def make_image(
     *layers: bytes, architecture: str = "amd64", docker: bool = False, algorithm: str = "sha256", **manifest: Any
 ) -> Image:
-    """Return an image of these layers, compressed as registries hold them.
+    """Return an image of these layers, compressed with gzip.
 
     Args:
-        layers: Its layers before compression; without any it has one.
-        architecture: What its config says.
-        docker: Whether it has Docker's media types, and not OCI's.
-        algorithm: What its parts are named by.
-        manifest: Members of its manifest that it has beside the usual ones, or in their place.
+        layers: The uncompressed layers; by default, one.
+        architecture: The architecture in the config.
+        docker: Whether to use Docker's media types in place of OCI's.
+        algorithm: The algorithm of the digests.
+        manifest: Added or replaced members of the manifest.
     """
     files = layers or (layer("greeting", b"hello"),)
     config = encode(
@@ -137,7 +137,7 @@ def make_image(
 
 
 def make_index(images: Mapping[str, Image], docker: bool = False) -> Image:
-    """Return an index that lists these images, each under its platform, written ``os/architecture``."""
+    """Return an index of these images, by platform (``os/architecture``)."""
     media_type = DOCKER_INDEX if docker else OCI_INDEX
     entries = []
     for platform, image in images.items():
@@ -149,7 +149,7 @@ def make_index(images: Mapping[str, Image], docker: bool = False) -> Image:
 
 
 def layout_files(images: Mapping[str, Image], leave_out: Sequence[str] = ()) -> dict[str, bytes]:
-    """Return the files of an OCI layout that has these images under these names, without some of its blobs."""
+    """Return the files of an OCI layout with these images, by name, except some blobs."""
     files = {"oci-layout": b'{"imageLayoutVersion": "1.0.0"}'}
     entries = [{**image.root.to_json(), "annotations": {REFERENCE_NAME: name}} for name, image in images.items()]
     files["index.json"] = encode({"schemaVersion": 2, "manifests": entries})
@@ -173,13 +173,13 @@ def write_layout(folder: Path, images: Mapping[str, Image], leave_out: Sequence[
 
 
 def write_oci_archive(path: Path, images: Mapping[str, Image], leave_out: Sequence[str] = ()) -> Path:
-    """Write an OCI archive as skopeo does."""
+    """Write an OCI archive like skopeo."""
     path.write_bytes(tar(*layout_files(images, leave_out).items()))
     return path
 
 
 def write_docker_archive(path: Path, images: Sequence[tuple[Sequence[str], Image]]) -> Path:
-    """Write a Docker archive as Docker before version 25 does: configs and uncompressed layers, no manifests."""
+    """Write a Docker archive like Docker before version 25: configs and uncompressed layers, no manifests."""
     entries: dict[str, bytes] = {}
     listing = []
     for tags, image in images:
@@ -192,7 +192,7 @@ def write_docker_archive(path: Path, images: Sequence[tuple[Sequence[str], Image
 
 
 def read_tar(source: Path | BinaryIO) -> dict[str, bytes]:
-    """Return the files of a tar archive, read by Python's own reader."""
+    """Return the files of a tar archive, read with ``tarfile``."""
     with tarfile.open(source) if isinstance(source, Path) else tarfile.open(fileobj=source) as archive:
         files = {entry.name: archive.extractfile(entry) for entry in archive if entry.isreg()}
         return {name: file.read() for name, file in files.items() if file}

@@ -69,7 +69,7 @@ class MemorySource:
         return nullcontext(self._blocks(memoryview(self.image.contents[descriptor.digest])[offset:]))
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """See :meth:`ImageSource.close`."""
 
     def _blocks(self, content: memoryview) -> Blocks:
         for start in range(0, len(content), _BLOCK):
@@ -104,7 +104,7 @@ def full_disk_after(steps: int) -> Iterator[None]:
 def run_killed_after(steps: int, run: Callable[[], Any]) -> None:
     """Run a function in a process of its own that ends without cleanup after so many calls that change files."""
     with warnings.catch_warnings():
-        # Threads of servers that other tests had may still be ending; the child needs none of their locks.
+        # Server threads of earlier tests may still be running; the child needs none of their locks.
         warnings.simplefilter("ignore", DeprecationWarning)
         child = os.fork()
     if not child:
@@ -150,7 +150,7 @@ def _after(steps: int, interrupt: Callable[[str], None]) -> Iterator[None]:
 
 
 def files_of(location: Location) -> dict[str, bytes]:
-    """Return the files of an archive, each of which is there once, or of a layout; read without the collection."""
+    """Return the files of a layout, or of an archive without repeated entries. Read without the collection."""
     if location.path.is_dir():
         paths = [path for path in location.path.rglob("*") if path.is_file() and not path.name.startswith(".")]
         return {str(path.relative_to(location.path)): path.read_bytes() for path in paths}

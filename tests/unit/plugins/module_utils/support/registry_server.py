@@ -25,7 +25,7 @@ from urllib.parse import parse_qs, urlsplit
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import is_foreign, parse_manifest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import is_nondistributable, parse_manifest
 
 from .images import Image
 
@@ -290,7 +290,7 @@ class _Handler(BaseHTTPRequestHandler):
             manifest = parse_manifest(body)
         except InputError:
             return refused(400, "MANIFEST_INVALID")
-        needed = [blob.digest for blob in manifest.blobs if not is_foreign(blob)]
+        needed = [blob.digest for blob in manifest.blobs if not is_nondistributable(blob)]
         if any(digest not in self.registry.blobs.get(repository, {}) for digest in needed):
             return refused(400, "MANIFEST_BLOB_UNKNOWN")
         if any(child.digest not in manifests for child in manifest.manifests):

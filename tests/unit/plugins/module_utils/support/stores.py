@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the copy engine does with a store, by hand and without a plan."""
+"""Write and read whole images of a store, without a plan."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def blob(digest: str, content: bytes) -> Descriptor:
 
 
 def content_of(content: bytes) -> BlobContent:
-    """Return what opens this content, as a source would."""
+    """Return a function that opens this content, like those of a source."""
     return Content(content)
 
 
 class Content:
-    """What opens a content, and notes from where on it was asked for."""
+    """Opens a content, and records the requested offsets."""
 
     what = "blob from the test"
 
@@ -41,7 +41,7 @@ class Content:
 
     @contextmanager
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
-        """Open it."""
+        """Open the content at ``offset`` (bytes)."""
         self.offsets.append(offset)
         rest = memoryview(self.content)[offset:]
         yield (rest[start : start + self._block_size] for start in range(0, len(rest), self._block_size))
@@ -68,7 +68,7 @@ def read_blob(source: ImageSource, descriptor: Descriptor, offset: int = 0) -> b
 
 
 def read_image(source: ImageSource, root: Descriptor) -> dict[str, bytes]:
-    """Return all that an image consists of, by digest, as a source gives it."""
+    """Return the manifests and blobs of an image at a source, by digest."""
     contents: dict[str, bytes] = {}
     for manifest in walk_manifests(source, root):
         contents.update({part.digest: read_blob(source, part) for part in manifest.blobs})

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tar archives entry by entry, as no honest program writes them."""
+"""Entries of invalid tar archives."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ END = bytes(1024)
 
 
 def entry(name: str, content: bytes = b"", kind: bytes = b"0", link: str = "", size: bytes | None = None) -> bytes:
-    """Return one entry of an archive, whose header may hold any size."""
+    """Return one entry of an archive, with any size in its header."""
     header = tarfile.TarInfo(name)
     header.type, header.linkname, header.size = kind, link, len(content)
     raw = bytearray(header.tobuf(tarfile.GNU_FORMAT))
@@ -35,7 +35,7 @@ def pax(**records: str) -> bytes:
 
 
 def free_descriptor() -> int:
-    """Return the number that the next file to be opened gets: the lowest that is free."""
+    """Return the lowest free file descriptor, which the next opened file gets."""
     descriptor = os.open(os.devnull, os.O_RDONLY)
     os.close(descriptor)
     return descriptor

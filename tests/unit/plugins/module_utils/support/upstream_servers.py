@@ -55,7 +55,7 @@ def error_of(result: dict[str, Any]) -> str:
 
 def find_upstream(server: RegistryServer, *options: dict[str, Any], name: str = "team/app:1") -> dict[str, bytes]:
     """Read an image from a registry."""
-    with closing(Upstreams(upstreams_of(*options), patience=1.0)) as upstreams:
+    with closing(Upstreams(upstreams_of(*options), retry_timeout=1.0)) as upstreams:
         repository, image = upstreams.open(parse_reference(f"{host(server)}/{name}"))
         return read_image(repository, image.root)
 

@@ -217,7 +217,7 @@ def test_copy_uploads_common_blob_after_first_image_failed(
 
     failed, result = try_copies(first, second)
 
-    assert f"lacks the blob {image.layers[0]}" in str(failed.error)
+    assert f"does not have the blob {image.layers[0]}" in str(failed.error)
     assert result.error is None
 
     assert server.digest_of(repositories[0], "1") is None
@@ -320,7 +320,7 @@ def test_copy_writes_nothing_when_manifest_is_missing(
     server.fill("app", "1", multi)
     del server.manifests["app"][multi.manifest["manifests"][1]["digest"]]
 
-    with pytest.raises(SourceError, match=r"lacks the image for linux/arm64, manifest"):
+    with pytest.raises(SourceError, match=r"has no image for linux/arm64: manifest"):
         run_copies(registry_copy(registry, multi, OciLayoutDestination(tmp_path / "layout")))
 
     assert not (tmp_path / "layout").exists()

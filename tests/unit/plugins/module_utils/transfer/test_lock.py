@@ -252,7 +252,7 @@ def test_locked_push_rejects_other_digest_in_task(
         (b"\xff", "it is not JSON"),
         (b"[]", "it is not a JSON object"),
         (encode({"a:1": "latest"}), "'latest' is not a digest"),
-        (encode({"A:1": digest_of(b"")}), "'A:1' is not the name of an image"),
+        (encode({"A:1": digest_of(b"")}), "'A:1' is not a valid image name"),
         (encode({"a:1": 7}), "a int is not a digest"),
     ],
 )

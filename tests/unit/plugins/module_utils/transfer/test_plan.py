@@ -51,7 +51,7 @@ def test_plan_rejects_unsupported_image_before_download(
     archive = DockerArchiveDestination(tmp_path / "app.tar")
     copy = ImageCopy(Repository(registry, "app"), SourceImage(multi.root), archive, "app:1")
 
-    with pytest.raises(DestinationError, match="a Docker archive holds one"):
+    with pytest.raises(DestinationError, match="a Docker archive can store only one"):
         plan_copies(copy)
 
     assert not [request for request in server.requests if "/blobs/" in request.path]

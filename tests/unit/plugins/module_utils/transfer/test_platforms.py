@@ -124,8 +124,8 @@ def test_push_succeeds_when_other_platforms_are_missing(
 
     assert push(layout_entry(tmp_path, "linux/amd64", "linux/arm64"))["changed"]
     assert error_of(push(f"oci:{tmp_path}:app:1")) == (
-        f"the folder {tmp_path} lacks the image for linux/arm, manifest {platform_images['linux/arm'].digest}."
-        " Ask for what it has with platforms: [linux/amd64, linux/arm64]."
+        f"the folder {tmp_path} has no image for linux/arm: manifest {platform_images['linux/arm'].digest} is missing."
+        " Select its existing platforms with platforms: [linux/amd64, linux/arm64]."
     )
 
 

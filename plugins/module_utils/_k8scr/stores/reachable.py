@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The content of an OCI layout that its ``index.json`` reaches, also where the layout is sparse or of unknown kind."""
+"""The content of an OCI layout that is reachable from ``index.json``. Layouts can be sparse or of unknown kind."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_manifest, load_json_object
 from .oci_layout import OciLayoutSource
 
 
-def reached(
+def reachable(
     layout: OciLayoutSource | None, entries: Iterable[Descriptor], added: Mapping[str, Manifest]
 ) -> dict[str, Descriptor]:
-    """Return the descriptors of all content that the entries reach, by digest; some of it may be missing.
+    """Return the descriptors of all content that is reachable from the entries, by digest. Content can be missing.
 
     Args:
         layout: The existing layout, if any.
         entries: Entries of ``index.json``.
-        added: Manifests that are not in the layout yet, by digest.
+        added: New manifests, by digest.
 
     Raises:
         DigestMismatchError: A manifest is damaged.
@@ -46,7 +46,7 @@ def reached(
 
 
 def _parts(layout: OciLayoutSource | None, descriptor: Descriptor) -> tuple[Sequence[Descriptor], Sequence[Descriptor]]:
-    """Return the manifests and the blobs that a manifest, an index or a document of unknown kind points to."""
+    """Return the manifests and the blobs in a manifest, an index or a document of unknown kind."""
     if layout is None:
         return (), ()
     try:
@@ -60,7 +60,7 @@ def _parts(layout: OciLayoutSource | None, descriptor: Descriptor) -> tuple[Sequ
 
 
 def _read(layout: OciLayoutSource, descriptor: Descriptor) -> bytes:
-    """Return the content of a document; nothing for what is too large to be one."""
+    """Return the content of a document; nothing if it exceeds the maximum size of manifests."""
     if descriptor.size > MAXIMUM_SIZE:
         return b""
     what = f"{descriptor.digest} in {layout.description}"
@@ -69,7 +69,7 @@ def _read(layout: OciLayoutSource, descriptor: Descriptor) -> bytes:
 
 
 def _descriptors_in(content: bytes) -> list[Descriptor]:
-    """Return the descriptors that are members of a JSON object, whatever their names; none for other content."""
+    """Return all descriptors among the members of a JSON object; none for other content."""
     try:
         members = load_json_object(content, "the document").values()
     except InputError:
