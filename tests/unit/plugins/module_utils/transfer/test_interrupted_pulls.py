@@ -156,3 +156,13 @@ def _check_listing(listing: list[dict[str, Any]], files: dict[str, bytes], tags:
 
 TestDestination = Destination.TestCase
 TestDestination.settings = settings(fuzzed, max_examples=EXAMPLES or 15, stateful_step_count=8)
+
+
+def test_pull_to_layout_succeeds_after_kill_at_first_write(tmp_path: Path) -> None:
+    layout = Location("oci", tmp_path / "layout")
+    run_killed_after(0, lambda: pull_image(MemorySource(IMAGES[0]), layout, "app:1"))
+
+    result = pull_image(MemorySource(IMAGES[0]), layout, "app:1")
+
+    assert result["changed"], result
+    assert _tags(_index(layout)) == {"app:1": IMAGES[0].digest}
