@@ -69,7 +69,6 @@ class _UntaggedRepository(Repository):
     """A repository in which a tag that has an image keeps it, because it was pushed after the images were saved."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """See :meth:`ImageDestination.publish`."""
         if tag is None or self.resolve(tag) is None:
             super().publish(root, tag)
 

@@ -94,10 +94,10 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 raise problem
             if poll.expired:
                 why = _why(cluster, namespace, pod)
-                reason = f". The cluster says: {why}" if why else ""
+                said = f". The cluster says: {why}" if why else ""
                 raise ClusterError(
-                    f"the registry in Pod {namespace}/{pod} did not respond through the API server within "
-                    f"{settings.timeout} s: {problem.message}{reason}",
+                    f"the registry in Pod {namespace}/{pod} did not answer through the API server within "
+                    f"{settings.timeout} s: {problem.message}{said}",
                     problem.advice,
                 )
             poll.pause()
@@ -107,11 +107,11 @@ def _ask(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
     """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error or None."""
     request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
+        with transport.send(question, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
             if response.status_code < 400:
                 return None
             return RegistryError(
-                f"it responded with {response.status_code}: {' '.join(response.text.split()):.300}",
+                f"it answered {response.status_code}: {' '.join(response.text.split()):.300}",
                 status=response.status_code,
             )
     except K8scrError as error:

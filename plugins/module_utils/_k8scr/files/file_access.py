@@ -92,7 +92,6 @@ class FolderFiles:
         self.description = f"the folder {path}"
 
     def size(self, name: str) -> int | None:
-        """See :meth:`Files.size`."""
         descriptor = self._open(name)
         if descriptor is None:
             return None
@@ -103,7 +102,6 @@ class FolderFiles:
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
-        """See :meth:`Files.open`."""
         descriptor = self._open(name)
         if descriptor is None:
             raise SourceError(f"{self.description} has no {name}")

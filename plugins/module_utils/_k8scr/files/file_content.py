@@ -93,17 +93,14 @@ class PlainContent:
         self._description = description
 
     def read(self, position: int, size: int) -> bytes:
-        """See :meth:`Content.read`."""
         with read_errors(self._description):
             return os.pread(self._descriptor, size, position)
 
     def blocks(self, position: int, length: int, what: str) -> Blocks:
-        """See :meth:`Content.blocks`."""
         return file_blocks(self._descriptor, position, length, what)
 
     def check_end(self) -> None:
         """See :meth:`Content.check_end`. An uncompressed file has no checksum."""
 
     def close(self) -> None:
-        """See :meth:`Content.close`."""
         os.close(self._descriptor)

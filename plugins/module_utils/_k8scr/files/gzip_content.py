@@ -64,7 +64,6 @@ class GzipContent:
         self._reader = self._reader_at(0)
 
     def read(self, position: int, size: int) -> bytes:
-        """See :meth:`Content.read`."""
         self._reader.skip_to(position)
         if self._reader.position - self._checkpoints[-1].position >= self._interval:
             self._checkpoints.append(self._reader.checkpoint())
@@ -77,7 +76,6 @@ class GzipContent:
         return content
 
     def blocks(self, position: int, length: int, what: str) -> Blocks:
-        """See :meth:`Content.blocks`."""
         reader = self._reader_at(position)
         reader.skip_to(position)
         while length:
@@ -93,7 +91,6 @@ class GzipContent:
             pass
 
     def close(self) -> None:
-        """See :meth:`Content.close`."""
         os.close(self._descriptor)
 
     def _reader_at(self, position: int) -> _Reader:

@@ -76,13 +76,11 @@ class TarFiles:
         return dict(self._entries)
 
     def size(self, name: str) -> int | None:
-        """See :meth:`Files.size`."""
         target = self.resolve(name)
         return self._entries[target][1] if target else None
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
-        """See :meth:`Files.open`."""
         target = self.resolve(name)
         if target is None:
             raise SourceError(f"{self.description} has no entry {name}")

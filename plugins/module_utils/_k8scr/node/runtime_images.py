@@ -89,7 +89,6 @@ class Containerd:
         self._pin = pin
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
-        """See :meth:`Runtime.import_images`."""
         before = self._list(f'name=="{image.name}"' for image in images)
         missing = [image for image in images if not self._has(image, before.get(image.name))]
         missing_names = {image.name for image in missing}
@@ -109,7 +108,6 @@ class Containerd:
         return actions
 
     def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
-        """See :meth:`Runtime.remove_images`."""
         names = [image.name for image in images]
         actions = dict.fromkeys(names, "unchanged")
         for name, record in self._list(()).items():
@@ -203,7 +201,6 @@ class Podman:
         self._program = program
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
-        """See :meth:`Runtime.import_images`."""
         missing = [image for image in images if self._config_digest(image.name) not in image.config_digests]
         if not check_mode:
             for archive in dict.fromkeys(image.archive for image in missing):
@@ -211,7 +208,6 @@ class Podman:
         return {image.name: "imported" if image in missing else "unchanged" for image in images}
 
     def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
-        """See :meth:`Runtime.remove_images`."""
         if not images:
             raise InputError("images is empty, and Podman does not record which images were imported", "List them")
         actions = {}

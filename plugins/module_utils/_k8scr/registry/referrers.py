@@ -49,7 +49,6 @@ class RegistryReferrers:
         self._fetch_manifest = fetch_manifest
 
     def of(self, digest: str) -> list[dict[str, Any]]:
-        """See :meth:`Referrers.of`."""
         listed = self.listed(digest)
         if listed is not None:
             return listed
@@ -57,7 +56,6 @@ class RegistryReferrers:
         return entries_of(self._fetch_manifest(root)) if root else []
 
     def tagged(self, tag: str) -> Descriptor | None:
-        """See :meth:`Referrers.tagged`."""
         return self._resolve(tag)
 
     def listed(self, digest: str) -> list[dict[str, Any]] | None:

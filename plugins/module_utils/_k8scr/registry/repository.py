@@ -51,13 +51,11 @@ class Repository:
 
     @cached_property
     def referrers(self) -> RegistryReferrers:
-        """See :class:`ImageSource`."""
         from .referrers import RegistryReferrers
 
         return RegistryReferrers(self.store, self.repository, self.resolve, self.fetch_manifest)
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
-        """See :meth:`ImageDestination.fallback_referrers`."""
         return None if self.referrers.listed(subject) is not None else self.referrers.of(subject)
 
     def resolve(self, tag: str) -> Descriptor | None:
@@ -84,14 +82,12 @@ class Repository:
         return replace(found, digest=tag)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ManifestSource.fetch_manifest`."""
         return self._get_manifest(descriptor.digest, descriptor.digest, descriptor.size)
 
     def require_support(self, manifest: Manifest) -> None:
         """Accept all manifests here; the registry rejects those that it does not support."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`."""
         return not is_nondistributable(blob)
 
     def is_whole(self, root: Descriptor) -> bool:
@@ -99,16 +95,13 @@ class Repository:
         return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`."""
         return self._has(f"manifests/{descriptor.digest}", descriptor.size, {"Accept": descriptor.media_type})
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`."""
         return self._has(f"blobs/{descriptor.digest}", descriptor.size, {})
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
         attempts = self.store.retries.begin(f"blob {descriptor.digest} from {self.repository}")
         blocks = download_blob(self.store, self.repository, descriptor, offset, attempts)
         with closing(blocks):
@@ -153,11 +146,9 @@ class Repository:
         return upload.descriptor, mounted
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`."""
         self._put_manifest(manifest, manifest.descriptor.digest)
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """See :meth:`ImageDestination.publish`."""
         self._put_manifest(root, tag or root.descriptor.digest)
 
     def _put_manifest(self, manifest: Manifest, reference: str) -> None:

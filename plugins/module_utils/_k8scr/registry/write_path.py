@@ -145,7 +145,6 @@ class ReadOnlyPort:
         self._pod = pod
 
     def current(self) -> str:
-        """See :meth:`BasePath.current`."""
         return ""
 
     def missed(self, used: str) -> bool:

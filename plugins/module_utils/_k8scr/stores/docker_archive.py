@@ -112,16 +112,13 @@ class DockerArchiveSource:
         return found
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
         return self._manifests[descriptor.digest]
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageSource.has_blob`."""
         return descriptor.digest in self._paths
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
         digest = descriptor.digest
         read = partial(self.files.open, self._paths[digest])
         if digest not in self._diff_ids:
@@ -139,7 +136,6 @@ class DockerArchiveSource:
             self._checks[digest] = check
 
     def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
         self.files.close()
 
     def _read_originals(self) -> dict[str, Manifest]:
@@ -270,7 +266,6 @@ class DockerArchiveDestination(OciArchiveDestination):
         return True
 
     def require_support(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.require_support`."""
         if manifest.config is None:
             platforms = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
             raise DestinationError(
@@ -281,7 +276,6 @@ class DockerArchiveDestination(OciArchiveDestination):
         super().require_support(manifest)
 
     def index_files(self) -> dict[str, bytes]:
-        """See :meth:`OciArchiveDestination.index_files`."""
         images: dict[str, dict[str, Any]] = {}
         for entry in self.entries:
             try:

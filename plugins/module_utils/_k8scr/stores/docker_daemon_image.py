@@ -75,7 +75,6 @@ class DockerDaemonSource:
         return [SourceImage(root, reference, image.id, deferred=self)]
 
     def load(self, image: SourceImage) -> SourceImage:
-        """See :meth:`DeferredImage.load`."""
         self.close()
         found = self._image
         if found is None:
@@ -88,15 +87,12 @@ class DockerDaemonSource:
         return replace(exported, name=image.name, compressible=exported.compressible and not found.manifests)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
         return self._exported.fetch_manifest(descriptor)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageSource.has_blob`."""
         return self._exported.has_blob(descriptor)
 
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
         return self._exported.open_blob(descriptor, offset)
 
     def close(self) -> None:
@@ -146,12 +142,7 @@ class DockerDaemonDestination:
         manifest = source.fetch_manifest(image.root)
         if manifest.config is None:
             platform = self._engine.platform()
-            matching = [
-                child
-                for child in manifest.manifests
-                if child.platform
-                and (child.platform.os, child.platform.architecture) == (platform.os, platform.architecture)
-            ]
+            matching = [child for child in manifest.manifests if child.platform and platform.includes(child.platform)]
             if not matching:
                 known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
                 raise DestinationError(
@@ -179,7 +170,6 @@ class DockerDaemonDestination:
         """An engine stores no referrers."""
 
     def require_support(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.require_support`."""
         require_container_image(manifest, "an engine")
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
@@ -191,7 +181,6 @@ class DockerDaemonDestination:
         return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`."""
         return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:

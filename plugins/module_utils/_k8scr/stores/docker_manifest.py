@@ -28,13 +28,7 @@ _MAXIMUM_PARTS = 60_000
 
 @dataclass(frozen=True)
 class ArchiveEntry:
-    """An image in ``manifest.json``.
-
-    Attributes:
-        config: The path of its config.
-        layers: The paths of its layers.
-        tags: Its names.
-    """
+    """An image in ``manifest.json``: the paths of its config and layers, and its names."""
 
     config: str
     layers: list[str]
@@ -83,12 +77,7 @@ def _parse_entry(value: Any) -> ArchiveEntry:
 
 
 def archive_files(root: Manifest, name: str) -> dict[str, bytes]:
-    """Return the files of a Docker archive with one image, except its blobs.
-
-    Args:
-        root: The image's manifest.
-        name: The image's name with a tag.
-    """
+    """Return the files of a Docker archive with one image and its name, which has a tag, except its blobs."""
     images = [archive_entry(root, config, name) for config in (root.config,) if config]
     return {
         **layout_files(with_entry([], root.descriptor, name)),

@@ -17,14 +17,13 @@ from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verified
-from ..oci.interfaces import Capabilities, ImageSource
-from ..oci.manifest import Manifest, is_nondistributable
+from ..oci.manifest import Manifest
 from .oci_index import blob_path, entry_names, find_entry, layout_files, with_entry
-from .oci_layout import OciLayoutSource, VerifiedBlobs
+from .oci_layout import LayoutDestination, OciLayoutSource, VerifiedBlobs
 from .reachable import reachable
 
 
-class OciArchiveDestination:
+class OciArchiveDestination(LayoutDestination):
     """An OCI archive as a destination of images.
 
     A commit writes a new archive and renames it to the archive's path. All content of the existing archive that is
@@ -33,9 +32,6 @@ class OciArchiveDestination:
     Raises:
         DestinationError: Another kind of file exists at the path.
     """
-
-    repository = ""
-    capabilities = Capabilities(commits=True, referrers=True)
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -68,20 +64,12 @@ class OciArchiveDestination:
         self.entries = list(self._old.entries) if self._old else []
         self._blobs = VerifiedBlobs(self._old.files) if self._old else None
 
-    def resolve(self, tag: str) -> Descriptor | None:
-        """See :meth:`ImageDestination.resolve`."""
-        return find_entry(self.entries, tag)
-
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`."""
         if descriptor.digest in self._manifests:
             return self._manifests[descriptor.digest]
         if self._old is None:
             raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
         return self._old.fetch_manifest(descriptor)
-
-    def fallback_referrers(self, subject: str) -> None:
-        """An OCI archive lists referrers in its ``index.json``."""
 
     def require_support(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.require_support`.
@@ -93,25 +81,18 @@ class OciArchiveDestination:
             self._reachable()
             self._addable = True
 
-    def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`. An archive accepts nondistributable layers that the source has."""
-        return not is_nondistributable(blob) or source.has_blob(blob)
-
     def is_whole(self, root: Descriptor) -> bool:
         """See :meth:`ImageDestination.is_whole`. An archive can be sparse."""
         return self._old is not None and self._old.is_whole(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`."""
         is_entry = find_entry(self.entries, descriptor.digest) is not None
         return is_entry and self._old is not None and self._old.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`."""
         return self._blobs is not None and self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """See :meth:`ImageDestination.put_blob`."""
         writer = self._open_writer()
         name = blob_path(descriptor.digest)
         start, size = writer.left_over.pop(name, (0, 0))
@@ -125,18 +106,15 @@ class OciArchiveDestination:
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`."""
         with self._lock:
             self._manifests[manifest.descriptor.digest] = manifest
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
             self.entries = with_entry(self.entries, root.descriptor, tag)
 
     def commit(self) -> None:
-        """See :meth:`DestinationStore.commit`."""
         if self._manifests:
             writer = self._open_writer()
             kept = self._reachable()
@@ -156,14 +134,12 @@ class OciArchiveDestination:
             self._writer = None
 
     def abandon(self, resumable: bool = False) -> bool:
-        """See :meth:`DestinationStore.abandon`."""
         if self._writer:
             self._writer.abandon(keep=resumable)
             self._writer = None
         return True
 
     def close(self) -> None:
-        """See :meth:`DestinationStore.close`."""
         self.abandon()
         if self._old:
             self._old.close()

@@ -79,13 +79,11 @@ class OciLayoutSource:
 
     @cached_property
     def referrers(self) -> LayoutReferrers:
-        """See :class:`ImageSource`."""
         from .layout_referrers import LayoutReferrers
 
         return LayoutReferrers(self.entries, self)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
         path = blob_path(descriptor.digest)
         if self.files.size(path) is None:
             raise MissingManifestError(*self._missing("manifest", descriptor))
@@ -115,12 +113,10 @@ class OciLayoutSource:
             return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageSource.has_blob`."""
         return self.files.size(blob_path(descriptor.digest)) == descriptor.size
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
         path = blob_path(descriptor.digest)
         size = self.files.size(path)
         if size is None:
@@ -134,7 +130,6 @@ class OciLayoutSource:
             yield blocks
 
     def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
         self.files.close()
 
     def _missing(self, kind: str, descriptor: Descriptor) -> tuple[str, str]:
@@ -172,43 +167,19 @@ class VerifiedBlobs:
         return blob.digest in self._undamaged
 
 
-class OciLayoutDestination:
-    """An OCI layout folder as a destination of images. The first image creates the folder."""
+class LayoutDestination:
+    """The common methods of layouts as destinations: folders and archives.
+
+    Attributes:
+        entries: The entries of ``index.json``.
+    """
 
     repository = ""
     capabilities = Capabilities(commits=True, referrers=True)
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.store = self
-        self.description = f"the folder {folder}"
-        self._lock = threading.Lock()
-        self._entries: list[Descriptor] = []
-        self._blobs = VerifiedBlobs(FolderFiles(folder))
-        self._started = False
-        self._published: list[tuple[Descriptor, str | None]] = []
-        files = FolderFiles(folder)
-        with write_errors(folder):
-            if files.size(INDEX_FILE) is not None:
-                self._source = OciLayoutSource(files)
-                self._entries = self._source.entries
-            elif folder.is_dir() and files.size(LAYOUT_FILE) is None and _has_other_files(folder):
-                raise DestinationError(f"{folder} has files but no OCI layout", "Choose an empty or a new folder")
-            elif folder.exists() and not folder.is_dir():
-                raise DestinationError(
-                    f"{folder} is not a folder", "For an archive, write oci-archive: before its path"
-                )
-            for path in (folder / "blobs", *folder.glob("blobs/*")):
-                if path.is_symlink():
-                    raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
+    entries: list[Descriptor]
 
     def resolve(self, tag: str) -> Descriptor | None:
-        """See :meth:`ImageDestination.resolve`."""
-        return find_entry(self._entries, tag)
-
-    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`."""
-        return self._source.fetch_manifest(descriptor)
+        return find_entry(self.entries, tag)
 
     def require_support(self, manifest: Manifest) -> None:
         """See :meth:`ImageDestination.require_support`. A layout can store all media types."""
@@ -220,21 +191,50 @@ class OciLayoutDestination:
         """See :meth:`ImageDestination.takes`. A layout accepts nondistributable layers that the source has."""
         return not is_nondistributable(blob) or source.has_blob(blob)
 
+
+class OciLayoutDestination(LayoutDestination):
+    """An OCI layout folder as a destination of images. The first image creates the folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.store = self
+        self.description = f"the folder {folder}"
+        self._lock = threading.Lock()
+        self.entries: list[Descriptor] = []
+        self._blobs = VerifiedBlobs(FolderFiles(folder))
+        self._started = False
+        self._published: list[tuple[Descriptor, str | None]] = []
+        files = FolderFiles(folder)
+        with write_errors(folder):
+            if files.size(INDEX_FILE) is not None:
+                self._source = OciLayoutSource(files)
+                self.entries = self._source.entries
+            elif folder.is_dir() and files.size(LAYOUT_FILE) is None and _has_other_files(folder):
+                raise DestinationError(f"{folder} has files but no OCI layout", "Choose an empty or a new folder")
+            elif folder.exists() and not folder.is_dir():
+                raise DestinationError(
+                    f"{folder} is not a folder", "For an archive, write oci-archive: before its path"
+                )
+            for path in (folder / "blobs", *folder.glob("blobs/*")):
+                if path.is_symlink():
+                    raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        """See :meth:`ImageDestination.fetch_manifest`."""
+        return self._source.fetch_manifest(descriptor)
+
     def is_whole(self, root: Descriptor) -> bool:
         """See :meth:`ImageDestination.is_whole`. A layout can be sparse."""
         return self._source.is_whole(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_manifest`."""
-        is_entry = find_entry(self._entries, descriptor.digest) is not None
+        is_entry = find_entry(self.entries, descriptor.digest) is not None
         return is_entry and self._source.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`."""
         return self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """See :meth:`ImageDestination.put_blob`."""
         self._start()
         path = self.folder / blob_path(descriptor.digest)
         with write_errors(path):
@@ -243,15 +243,13 @@ class OciLayoutDestination:
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`."""
         self._start()
         self._write(blob_path(manifest.descriptor.digest), manifest.content)
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """See :meth:`ImageDestination.publish`."""
         self.put_manifest(root)
         with self._lock:
-            self._entries = with_entry(self._entries, root.descriptor, tag)
+            self.entries = with_entry(self.entries, root.descriptor, tag)
             self._published.append((root.descriptor, tag))
 
     def commit(self) -> None:

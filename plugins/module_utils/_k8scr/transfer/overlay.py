@@ -36,19 +36,15 @@ class OverlaySource:
         self._added[manifest.descriptor.digest] = manifest
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
         return self._added.get(descriptor.digest) or self._source.fetch_manifest(descriptor)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageSource.has_blob`."""
         return self._source.has_blob(descriptor)
 
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
-        """See :meth:`ImageSource.open_blob`."""
         return self._source.open_blob(descriptor, offset)
 
     def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
         self._source.close()
 
 

@@ -85,7 +85,6 @@ class _ListSource(OverlaySource):
         self.add(index)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageSource.fetch_manifest`."""
         try:
             return super().fetch_manifest(descriptor)
         except MissingManifestError:
