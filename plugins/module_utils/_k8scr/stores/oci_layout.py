@@ -209,7 +209,7 @@ class OciLayoutDestination(LayoutDestination):
             if files.size(INDEX_FILE) is not None:
                 self._source = OciLayoutSource(files)
                 self.entries = self._source.entries
-            elif folder.is_dir() and files.size(LAYOUT_FILE) is None and any(folder.iterdir()):
+            elif folder.is_dir() and files.size(LAYOUT_FILE) is None and _has_other_files(folder):
                 raise DestinationError(f"{folder} has files but no OCI layout", "Choose an empty or a new folder")
             elif folder.exists() and not folder.is_dir():
                 raise DestinationError(
@@ -286,3 +286,8 @@ class OciLayoutDestination(LayoutDestination):
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
         replace_file(path, content)
+
+
+def _has_other_files(folder: Path) -> bool:
+    # A pull that was killed during its first write leaves a temporary file.
+    return any(not path.name.startswith(f".{LAYOUT_FILE}.") for path in folder.iterdir())

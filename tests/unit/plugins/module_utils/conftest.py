@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What the tests of the rooms below a module share: images, their files, and a registry."""
+"""Fixtures of all unit tests of module_utils: images, registries, and tasks that push and pull."""
 
 from __future__ import annotations
 
@@ -40,19 +40,19 @@ def image() -> Image:
 
 @pytest.fixture
 def other_image() -> Image:
-    """Another image, which shares the first layer with ``image``."""
+    """An image with the same first layer as ``image``."""
     return make_image(layer("bin/app", b"the program"), layer("etc/app.conf", b"other settings"))
 
 
 @pytest.fixture
 def large_image() -> Image:
-    """An image with a layer that a full disk has no room for, and that is uploaded in two requests."""
+    """An image with a layer that is larger than ``full_disk`` allows, and that is uploaded in two requests."""
     return make_image(layer("bin/app", hashlib.shake_256(b"app").digest(3 << 19)))
 
 
 @pytest.fixture
 def multi() -> Image:
-    """An image for two platforms, whose first layer is the same for both."""
+    """An image for two platforms with a common first layer."""
     shared = layer("etc/motd", b"welcome")
     return make_index(
         {
@@ -66,14 +66,21 @@ def multi() -> Image:
 
 @pytest.fixture
 def server() -> Iterator[RegistryServer]:
-    """An empty registry, listening."""
+    """The cluster's registry, empty and running."""
+    with RegistryServer().running() as running:
+        yield running
+
+
+@pytest.fixture
+def upstream() -> Iterator[RegistryServer]:
+    """An upstream registry, empty and running."""
     with RegistryServer().running() as running:
         yield running
 
 
 @pytest.fixture
 def registry(server: RegistryServer) -> Iterator[Registry]:
-    """The client of ``server``, over the connections that the way to an API server has."""
+    """A client of ``server`` with the connections of the transport to an API server."""
     adapter = ApiServerAdapter(lambda: Access(Endpoint(server.url), lambda: None))
     with requests.Session() as session:
         session.trust_env = False
@@ -83,7 +90,7 @@ def registry(server: RegistryServer) -> Iterator[Registry]:
 
 @pytest.fixture
 def full_disk() -> Iterator[None]:
-    """No file can grow beyond 64 KiB: what the operating system says is what it says of a full disk, but for a word."""
+    """A limit of 64 KiB for files. Writes fail as on a full disk, but with "File too large" as the reason."""
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (64 << 10, limits[1]))
     yield
@@ -92,7 +99,7 @@ def full_disk() -> Iterator[None]:
 
 @pytest.fixture
 def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
-    """Pushes images as the module does, and returns its result."""
+    """Pushes images as k8scr_push does. Returns the result."""
     cache = tmp_path_factory.mktemp("cache")
 
     def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
@@ -109,7 +116,7 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
 
 @pytest.fixture
 def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
-    """Pulls images as the module does, and returns its result."""
+    """Pulls images as k8scr_pull does. Returns the result."""
 
     def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
         return pull_images(pull_settings(*images, **options), check_mode, registry, Listener())

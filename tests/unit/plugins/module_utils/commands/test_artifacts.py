@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What is no container image travels as images do, and layers that are not to be distributed stay where they are."""
+"""Artifacts, such as Helm charts, and images with nondistributable layers."""
 
 from __future__ import annotations
 
@@ -41,48 +41,48 @@ ARTIFACTS = {
     "an empty config": make_image(
         artifactType="application/vnd.example.policy", config=describe(b"{}", EMPTY), layers=[describe(b"{}", EMPTY)]
     ),
-    "an empty layer and no layers": make_image(config=describe(b"{}", EMPTY), layers=[]),
+    "an empty config and no layers": make_image(config=describe(b"{}", EMPTY), layers=[]),
 }
-PARTS = (b'{"name": "app"}', b"the chart", b'{"os": "wasip1"}', b"\0asm", b"{}")
-FOREIGN = [
+BLOBS = (b'{"name": "app"}', b"the chart", b'{"os": "wasip1"}', b"\0asm", b"{}")
+NONDISTRIBUTABLE = [
     "application/vnd.docker.image.rootfs.foreign.diff.tar.gzip",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip",
     "application/vnd.oci.image.layer.nondistributable.v1.tar+zstd",
 ]
 
 
-def whole(artifact: Image) -> Image:
-    """Return an artifact with the parts that its manifest names, and no others."""
-    parts = {digest_of(part): part for part in PARTS}
+def with_blobs(artifact: Image) -> Image:
+    """Return an artifact with the blobs of its manifest, and no others."""
+    blobs = {digest_of(blob): blob for blob in BLOBS}
     manifest = artifact.manifest
     named = {part["digest"] for part in (manifest["config"], *manifest["layers"])}
-    contents = {digest: parts[digest] for digest in named}
+    contents = {digest: blobs[digest] for digest in named}
     return Image(artifact.root, {**contents, artifact.digest: artifact.contents[artifact.digest]})
 
 
 @pytest.fixture(params=ARTIFACTS)
 def artifact(request: pytest.FixtureRequest) -> Image:
-    """Something of each kind that is no container image."""
-    return whole(ARTIFACTS[request.param])
+    """An artifact of each kind."""
+    return with_blobs(ARTIFACTS[request.param])
 
 
-def with_base(media_type: str, **more: Any) -> tuple[Image, str]:
-    """Return an image whose first layer is of another kind, and this layer's digest."""
+def image_with_base(media_type: str, **properties: Any) -> tuple[Image, str]:
+    """Return an image whose first layer has this media type, and the digest of this layer."""
     image = make_image()
-    base = describe(b"the base", media_type, **more)
+    base = describe(b"the base", media_type, **properties)
     content = encode({**image.manifest, "layers": [base, *image.manifest["layers"]]})
     root = Descriptor(OCI_MANIFEST, digest_of(content), len(content))
     contents = {**image.blobs, base["digest"]: b"the base", root.digest: content}
     return Image(root, contents), str(base["digest"])
 
 
-def elsewhere(media_type: str) -> tuple[Image, str]:
-    """Return an image whose first layer is to be fetched from elsewhere, and this layer's digest."""
-    return with_base(media_type, urls=["https://example.com/base"])
+def image_with_urls(media_type: str) -> tuple[Image, str]:
+    """Return an image whose first layer has URLs of another server, and the digest of this layer."""
+    return image_with_base(media_type, urls=["https://example.com/base"])
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive"])
-def test_what_is_no_image_comes_back_as_it_was(
+def test_artifact_is_unchanged_after_push_and_pull(
     push: Run, pull: Run, server: RegistryServer, tmp_path: Path, artifact: Image, kind: str
 ) -> None:
     write = write_layout if kind == "oci" else write_oci_archive
@@ -90,14 +90,14 @@ def test_what_is_no_image_comes_back_as_it_was(
 
     pushed = push(source)
     pulled = pull({"name": NAME, "dest": f"{kind}:{tmp_path}/pulled"})
-    back = push({"source": f"{kind}:{tmp_path}/pulled", "name": "example.com/team/back:1"})
+    again = push({"source": f"{kind}:{tmp_path}/pulled", "name": "example.com/team/again:1"})
 
-    for result in (pushed, pulled, back):
+    for result in (pushed, pulled, again):
         assert result["images"][0]["digest"] == artifact.digest, result.get("msg")
-    assert server.blobs["team/back"] == artifact.blobs
+    assert server.blobs["team/again"] == artifact.blobs
 
 
-def test_a_docker_archive_has_no_place_for_what_is_no_image(
+def test_pull_to_docker_archive_rejects_artifact(
     pull: Run, server: RegistryServer, tmp_path: Path, artifact: Image
 ) -> None:
     server.fill("team/app", "1", artifact)
@@ -108,13 +108,13 @@ def test_a_docker_archive_has_no_place_for_what_is_no_image(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("media_type", FOREIGN)
-@pytest.mark.parametrize("there", [True, False])
-def test_a_layer_that_is_not_to_be_distributed_is_not_sent(
-    push: Run, server: RegistryServer, tmp_path: Path, media_type: str, there: bool
+@pytest.mark.parametrize("media_type", NONDISTRIBUTABLE)
+@pytest.mark.parametrize("exists", [True, False])
+def test_push_skips_nondistributable_layer_with_urls(
+    push: Run, server: RegistryServer, tmp_path: Path, media_type: str, exists: bool
 ) -> None:
-    image, base = elsewhere(media_type)
-    source = f"oci:{write_layout(tmp_path, {NAME: image}, leave_out=[] if there else [base])}"
+    image, base = image_with_urls(media_type)
+    source = f"oci:{write_layout(tmp_path, {NAME: image}, leave_out=[] if exists else [base])}"
 
     planned = push(source, check_mode=True)
     pushed = copy.deepcopy(push(source))
@@ -126,13 +126,16 @@ def test_a_layer_that_is_not_to_be_distributed_is_not_sent(
 
 
 @pytest.mark.parametrize(
-    ("media_type", "more"),
-    [(FOREIGN[1], {}), ("application/vnd.oci.image.layer.v1.tar+gzip", {"urls": ["https://example.com/base"]})],
+    ("media_type", "properties"),
+    [
+        (NONDISTRIBUTABLE[1], {}),
+        ("application/vnd.oci.image.layer.v1.tar+gzip", {"urls": ["https://example.com/base"]}),
+    ],
 )
-def test_a_layer_that_is_nowhere_else_or_may_be_distributed_is_sent(
-    push: Run, server: RegistryServer, tmp_path: Path, media_type: str, more: dict[str, Any]
+def test_push_uploads_layer_without_urls_or_with_distributable_type(
+    push: Run, server: RegistryServer, tmp_path: Path, media_type: str, properties: dict[str, Any]
 ) -> None:
-    image, base = with_base(media_type, **more)
+    image, base = image_with_base(media_type, **properties)
 
     push(f"oci:{write_layout(tmp_path, {NAME: image})}")
 
@@ -140,29 +143,31 @@ def test_a_layer_that_is_nowhere_else_or_may_be_distributed_is_sent(
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive"])
-@pytest.mark.parametrize("there", [True, False])
-def test_a_layer_that_is_not_to_be_distributed_is_fetched_where_it_is_there(
-    pull: Run, push: Run, server: RegistryServer, tmp_path: Path, kind: str, there: bool
+@pytest.mark.parametrize("exists", [True, False])
+def test_pull_downloads_nondistributable_layer_if_registry_has_it(
+    pull: Run, push: Run, server: RegistryServer, tmp_path: Path, kind: str, exists: bool
 ) -> None:
-    image, base = elsewhere(FOREIGN[0])
+    image, base = image_with_urls(NONDISTRIBUTABLE[0])
     server.fill("team/app", "1", image)
-    if not there:
+    if not exists:
         del server.blobs["team/app"][base]
-    wanted = {"name": NAME, "dest": f"{kind}:{tmp_path}/pulled"}
+    entry = {"name": NAME, "dest": f"{kind}:{tmp_path}/pulled"}
 
-    planned = pull(wanted, check_mode=True)
-    pulled = copy.deepcopy(pull(wanted))
-    again = pull(wanted)
-    back = push({"source": f"{kind}:{tmp_path}/pulled", "name": "example.com/team/back:1"})
+    planned = pull(entry, check_mode=True)
+    pulled = copy.deepcopy(pull(entry))
+    repeated = pull(entry)
+    again = push({"source": f"{kind}:{tmp_path}/pulled", "name": "example.com/team/again:1"})
 
     assert planned == pulled
-    assert pulled["images"][0]["digest"] == back["images"][0]["digest"] == image.digest
-    assert pulled["images"][0]["sent"]["blobs"] == len(image.blobs) - (not there)
-    assert not again["changed"]
+    assert pulled["images"][0]["digest"] == again["images"][0]["digest"] == image.digest
+    assert pulled["images"][0]["sent"]["blobs"] == len(image.blobs) - (not exists)
+    assert not repeated["changed"]
 
 
-def test_what_docker_loads_is_whole(pull: Run, server: RegistryServer, tmp_path: Path) -> None:
-    image, base = elsewhere(FOREIGN[0])
+def test_pull_to_docker_archive_fails_without_nondistributable_layer(
+    pull: Run, server: RegistryServer, tmp_path: Path
+) -> None:
+    image, base = image_with_urls(NONDISTRIBUTABLE[0])
     server.fill("team/app", "1", image)
     del server.blobs["team/app"][base]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Saving a registry's images to a folder and restoring them to the registry that takes its place."""
+"""Saving the images of a registry to a folder, and restoring them to the registry that replaces it."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 
-RUN = Transfer(connections=4)
+TRANSFER = Transfer(connections=4)
 REPOSITORIES = ["busybox", "library/busybox", "registry.example.com/team/api", "registry.example.com_5000/team/api"]
 
 
 def lose_images(server: RegistryServer) -> None:
-    """Empty the registry, as the one in a new Pod is."""
+    """Empty the registry, as after a new Pod with an empty volume."""
     server.blobs.clear()
     server.manifests.clear()
 
@@ -35,57 +35,57 @@ def test_carry_restores_every_tag_under_its_repository(
         server.fill(repository, "multi", multi)
     before = {name: dict(manifests) for name, manifests in server.manifests.items()}
 
-    save_images(registry, tmp_path / "saved", RUN)
+    save_images(registry, tmp_path / "saved", TRANSFER)
     lose_images(server)
-    result = restore_images(registry, tmp_path / "saved", RUN)
+    result = restore_images(registry, tmp_path / "saved", TRANSFER)
 
     assert result["changed"] is True
     assert server.manifests == before
     assert not (tmp_path / "saved").exists()
 
 
-def test_carry_keeps_tag_that_was_pushed_after_images_were_saved(
+def test_carry_keeps_tag_pushed_after_save(
     registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     server.fill("team/app", "1", image)
-    save_images(registry, tmp_path / "saved", RUN)
+    save_images(registry, tmp_path / "saved", TRANSFER)
     lose_images(server)
     server.fill("team/app", "1", other_image)
 
-    result = restore_images(registry, tmp_path / "saved", RUN)
+    result = restore_images(registry, tmp_path / "saved", TRANSFER)
 
     assert result["changed"] is False
     assert server.digest_of("team/app", "1") == other_image.digest
 
 
-def test_carry_keeps_tag_that_is_pushed_while_images_are_restored(
+def test_carry_keeps_tag_pushed_during_restore(
     registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     server.fill("team/app", "1", image)
-    save_images(registry, tmp_path / "saved", RUN)
+    save_images(registry, tmp_path / "saved", TRANSFER)
     lose_images(server)
 
-    def push_meanwhile(answer: Answer) -> Answer:
+    def push_during_restore(answer: Answer) -> Answer:
         server.fill("team/app", "1", other_image)
         return answer
 
-    server.fail("PUT", "/blobs/uploads/", push_meanwhile, times=1)
+    server.fail("PUT", "/blobs/uploads/", push_during_restore, times=1)
 
-    restore_images(registry, tmp_path / "saved", RUN)
+    restore_images(registry, tmp_path / "saved", TRANSFER)
 
     assert server.digest_of("team/app", "1") == other_image.digest
 
 
-def test_carry_keeps_saved_images_where_one_cannot_be_restored(
+def test_carry_keeps_saved_images_after_failed_restore(
     registry: Registry, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     server.fill("team/app", "1", image)
-    save_images(registry, tmp_path / "saved", RUN)
+    save_images(registry, tmp_path / "saved", TRANSFER)
     lose_images(server)
     server.fail("PUT", "/manifests/1", refused(400, "MANIFEST_INVALID"), times=1)
 
-    failed = restore_images(registry, tmp_path / "saved", RUN)
-    restored = restore_images(registry, tmp_path / "saved", RUN)
+    failed = restore_images(registry, tmp_path / "saved", TRANSFER)
+    restored = restore_images(registry, tmp_path / "saved", TRANSFER)
 
     assert failed["failed"] is True
     assert f"The images stay in {tmp_path / 'saved'}; run again to restore them." in failed["msg"]
@@ -95,7 +95,7 @@ def test_carry_keeps_saved_images_where_one_cannot_be_restored(
 def test_carry_restores_nothing_without_saved_images(
     registry: Registry, server: RegistryServer, tmp_path: Path
 ) -> None:
-    result = restore_images(registry, tmp_path / "saved", RUN)
+    result = restore_images(registry, tmp_path / "saved", TRANSFER)
 
     assert (result["changed"], result["images"], server.requests) == (False, [], [])
 
@@ -123,14 +123,14 @@ def test_listing_returns_names_of_all_pages(
     assert list(tags(registry, "team/app")) == [f"1.{number}" for number in range(7)]
 
 
-def test_listing_ends_where_registry_returns_same_page_for_ever(registry: Registry, server: RegistryServer) -> None:
+def test_listing_ends_when_registry_repeats_page(registry: Registry, server: RegistryServer) -> None:
     page = Answer(200, {"Link": '</v2/_catalog?n=1&last=a>; rel="next"'}, b'{"repositories": ["a"]}')
     server.fail("GET", "/v2/_catalog", page)
 
     assert list(repositories(registry)) == ["a"]
 
 
-def test_listing_skips_repository_that_has_no_tags_any_more(registry: Registry, server: RegistryServer) -> None:
+def test_listing_is_empty_for_repository_without_tags(registry: Registry, server: RegistryServer) -> None:
     server.manifests["emptied"] = {}
 
     assert list(tags(registry, "emptied")) == []
@@ -148,9 +148,7 @@ def test_listing_skips_repository_that_has_no_tags_any_more(registry: Registry, 
     ],
     ids=["missing", "HTML", "list", "word", "number"],
 )
-def test_listing_fails_where_registry_has_no_catalog(
-    registry: Registry, server: RegistryServer, response: Answer
-) -> None:
+def test_listing_fails_without_valid_catalog(registry: Registry, server: RegistryServer, response: Answer) -> None:
     server.fail("GET", "/v2/_catalog", response)
 
     with pytest.raises(RegistryError, match="repositories of the registry cannot be listed"):

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The bounds of numeric options, in every module."""
+"""Bounds of the numeric options of all modules."""
 
 from __future__ import annotations
 
@@ -29,17 +29,17 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "k8scr_carry": {"state": "saved"},
     "k8scr_pull": {"images": ["app:1"]},
     "k8scr_push": {"images": ["app:1"]},
-    "k8scr_send_part": {"dest": "/nowhere/file", "size": 1, "digest": "sha256:0"},
+    "k8scr_send_part": {"dest": "/missing/file", "size": 1, "digest": "sha256:0"},
 }
 
 
 def main_of(module: str) -> Any:
-    """Return the function that runs a module; None if an action plugin implements it."""
+    """Return the function that runs a module; ``None`` for a module that is an action plugin."""
     return getattr(import_module(f"ansible_collections.k8scr.core.plugins.modules.{module}"), "main", None)
 
 
 def numeric_options() -> Iterator[tuple[str, str]]:
-    """Yield each module with each of its options that are numbers."""
+    """Yield the numeric options, each with its module."""
     for module in MODULES:
         main = main_of(module)
         if main is None:
@@ -61,7 +61,7 @@ def test_every_numeric_option_has_bounds() -> None:
 
 
 def out_of_bounds() -> Iterator[tuple[str, str, int]]:
-    """Yield numbers below and above the bounds; Ansible itself rejects negative numbers of bytes."""
+    """Yield numbers below and above the bounds. Ansible itself rejects negative numbers of bytes."""
     for module, option in NUMERIC:
         smallest, largest = BOUNDS[option]
         yield module, option, largest + 1
@@ -70,7 +70,7 @@ def out_of_bounds() -> Iterator[tuple[str, str, int]]:
 
 
 @pytest.mark.parametrize(("module", "option", "value"), list(out_of_bounds()))
-def test_number_out_of_bounds_fails_module_with_allowed_range(
+def test_module_error_names_allowed_range_for_number_out_of_bounds(
     module: str, option: str, value: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with patch_module_args({**REQUIRED.get(module, {}), option: value}), pytest.raises(SystemExit):
@@ -84,7 +84,7 @@ def test_number_out_of_bounds_fails_module_with_allowed_range(
 
 
 @pytest.mark.parametrize("option", ["bandwidth", "chunk_size"])
-def test_zero_bytes_mean_no_limit(option: str) -> None:
+def test_zero_bytes_set_no_limit(option: str) -> None:
     settings = registry_settings(module_options(REGISTRY_ARGUMENT_SPEC, **{option: 0}))
 
     assert getattr(settings, option) is None

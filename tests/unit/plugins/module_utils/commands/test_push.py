@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What ``k8scr_push`` makes of what the user writes, into a real registry."""
+"""``k8scr_push``: sources, results, failures and mounts."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ Push = Callable[..., dict[str, Any]]
 
 
 def sources(folder: Path, image: Image) -> list[str]:
-    """Write an image to every kind of source and return how users would write these."""
+    """Write an image to every kind of source. Return the sources, as users write them."""
     write_layout(folder / "layout", {"example.com/team/app:1": image})
     write_oci_archive(folder / "oci.tar", {"example.com/team/app:1": image})
     write_docker_archive(folder / "docker.tar", [(["example.com/team/app:1"], image)])
     return [f"oci:{folder}/layout", f"oci-archive:{folder}/oci.tar", f"docker-archive:{folder}/docker.tar"]
 
 
-def test_the_registry_has_the_image_of_every_kind_of_source(
+def test_push_uploads_image_from_every_kind_of_source(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     for source in sources(tmp_path, image):
@@ -52,20 +52,20 @@ def test_the_registry_has_the_image_of_every_kind_of_source(
         assert pushed["digest_before"] is None
 
 
-def test_a_place_that_many_entries_mean_is_opened_once(
+def test_push_opens_archive_of_several_entries_once(
     push: Push, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
-    place = write_oci_archive(tmp_path / "oci.tar", {"app:1": image, "app:2": other_image})
-    opening = Mock(wraps=open_content)
-    monkeypatch.setattr(tar_reader, "open_content", opening)
+    archive = write_oci_archive(tmp_path / "oci.tar", {"app:1": image, "app:2": other_image})
+    opened = Mock(wraps=open_content)
+    monkeypatch.setattr(tar_reader, "open_content", opened)
 
-    result = push(f"oci-archive:{place}:app:1", f"oci-archive:{place}:app:2")
+    result = push(f"oci-archive:{archive}:app:1", f"oci-archive:{archive}:app:2")
 
     assert [pushed["digest"] for pushed in result["images"]] == [image.digest, other_image.digest]
-    opening.assert_called_once()
+    opened.assert_called_once()
 
 
-def test_a_result_says_what_became_of_the_image(push: Push, tmp_path: Path, image: Image) -> None:
+def test_push_result_has_actions_and_digests(push: Push, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path, {"example.com/team/app:1": image})
     size = sum(map(len, image.blobs.values()))
 
@@ -98,7 +98,7 @@ def test_a_result_says_what_became_of_the_image(push: Push, tmp_path: Path, imag
     assert json.loads(json.dumps(result)) == result
 
 
-def test_a_second_run_changes_nothing(push: Push, tmp_path: Path, image: Image) -> None:
+def test_second_push_changes_nothing(push: Push, tmp_path: Path, image: Image) -> None:
     for source in sources(tmp_path, image):
         push(source)
 
@@ -109,7 +109,7 @@ def test_a_second_run_changes_nothing(push: Push, tmp_path: Path, image: Image) 
         assert result["diff"] == {"before": "", "after": ""}
 
 
-def test_the_same_image_of_another_docker_archive_changes_nothing(
+def test_push_of_docker_archive_changes_nothing_for_existing_image(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     _layout, _archive, docker = sources(tmp_path, image)
@@ -121,7 +121,7 @@ def test_the_same_image_of_another_docker_archive_changes_nothing(
     assert result["images"][0]["digest"] == image.digest
 
 
-def test_a_new_image_takes_the_tag_and_the_diff_says_from_which(
+def test_push_moves_tag_and_reports_diff(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     server.fill("team/app", "1", image)
@@ -134,7 +134,7 @@ def test_a_new_image_takes_the_tag_and_the_diff_says_from_which(
     assert server.digest_of("team/app", "1") == other_image.digest
 
 
-def test_check_mode_says_what_the_run_will_say_and_changes_nothing(
+def test_check_mode_returns_result_of_push_without_changes(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, multi: Image
 ) -> None:
     server.fill("present", "1", image)
@@ -149,15 +149,15 @@ def test_check_mode_says_what_the_run_will_say_and_changes_nothing(
     before = {name: dict(manifests) for name, manifests in server.manifests.items()}
     server.requests.clear()
 
-    planned = push(f"oci:{source}", f"oci:{source}:lacking:1", check_mode=True)
+    planned = push(f"oci:{source}", f"oci:{source}:missing:1", check_mode=True)
 
     assert {request.method for request in server.requests} == {"HEAD"}
     assert {name: manifests for name, manifests in server.manifests.items() if manifests} == before
-    assert planned == push(f"oci:{source}", f"oci:{source}:lacking:1")
+    assert planned == push(f"oci:{source}", f"oci:{source}:missing:1")
 
 
 @pytest.mark.parametrize(("qualify", "repository"), [(False, "team/app"), (True, "registry.example.com_5000/team/app")])
-def test_the_host_of_a_name_is_left_out_unless_asked_for(
+def test_repository_has_host_of_name_only_with_qualify(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, qualify: bool, repository: str
 ) -> None:
     write_layout(tmp_path, {"registry.example.com:5000/team/app:1": image})
@@ -167,7 +167,9 @@ def test_the_host_of_a_name_is_left_out_unless_asked_for(
     assert server.digest_of(repository, "1") == image.digest
 
 
-def test_an_image_can_be_given_another_name(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
+def test_push_stores_image_under_name_of_entry(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
     write_layout(tmp_path, {"1.0": image})
 
     result = push({"source": f"oci:{tmp_path}:1.0", "name": "example.com/team/api"})
@@ -176,9 +178,7 @@ def test_an_image_can_be_given_another_name(push: Push, server: RegistryServer, 
     assert server.digest_of("team/api", "latest") == image.digest
 
 
-def test_an_image_can_be_named_by_its_digest_alone(
-    push: Push, server: RegistryServer, tmp_path: Path, image: Image
-) -> None:
+def test_push_by_digest_sets_no_tag(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path, {"1.0": image})
 
     result = push({"source": f"oci:{tmp_path}", "name": f"team/api@{image.digest}"})
@@ -187,7 +187,7 @@ def test_an_image_can_be_named_by_its_digest_alone(
     assert server.manifests["team/api"].keys() == {image.digest}
 
 
-def test_a_digest_that_the_source_does_not_have_is_refused(push: Push, tmp_path: Path, image: Image) -> None:
+def test_push_rejects_other_digest_than_source_has(push: Push, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path, {"1.0": image})
 
     result = push({"source": f"oci:{tmp_path}", "name": f"team/api:1@{digest_of(b'other')}"})
@@ -195,7 +195,7 @@ def test_a_digest_that_the_source_does_not_have_is_refused(push: Push, tmp_path:
     assert f"has {image.digest}, not the digest of docker.io/team/api:1@sha256:" in result["msg"]
 
 
-def test_an_archive_brings_all_its_images_in_order(
+def test_push_uploads_all_images_of_archive_in_order(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     write_docker_archive(tmp_path / "app.tar", [(["app:1", "app:one"], image), (["app:2"], other_image)])
@@ -206,7 +206,7 @@ def test_an_archive_brings_all_its_images_in_order(
     assert server.digest_of("library/app", "1") == server.digest_of("library/app", "one")
 
 
-def test_an_image_without_a_name_fails_and_the_others_of_its_archive_do_not(
+def test_push_fails_only_image_without_name(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     write_docker_archive(tmp_path / "app.tar", [([], image), (["app:2"], other_image)])
@@ -218,7 +218,7 @@ def test_an_image_without_a_name_fails_and_the_others_of_its_archive_do_not(
     assert server.digest_of("library/app", "2")
 
 
-def test_one_name_for_many_images_is_refused(push: Push, tmp_path: Path, image: Image, other_image: Image) -> None:
+def test_push_rejects_one_name_for_two_images(push: Push, tmp_path: Path, image: Image, other_image: Image) -> None:
     write_layout(tmp_path, {"app:1": image, "app:2": other_image})
 
     result = push({"source": f"oci:{tmp_path}", "name": "app:3"})
@@ -226,7 +226,7 @@ def test_one_name_for_many_images_is_refused(push: Push, tmp_path: Path, image: 
     assert "has 2 images, which cannot all have the same name" in result["msg"]
 
 
-def test_two_images_that_would_become_one_tag_are_refused_before_anything_is_sent(
+def test_push_rejects_different_images_with_same_target(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": other_image})
@@ -240,7 +240,7 @@ def test_two_images_that_would_become_one_tag_are_refused_before_anything_is_sen
     assert server.requests == []
 
 
-def test_equal_paths_of_two_registries_are_kept_apart_when_qualified(
+def test_push_separates_equal_paths_of_two_registries_with_qualify(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": other_image})
@@ -251,7 +251,7 @@ def test_equal_paths_of_two_registries_are_kept_apart_when_qualified(
     assert server.digest_of("quay.io/team/app", "1") == other_image.digest
 
 
-def test_the_same_image_twice_is_no_collision(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
+def test_push_accepts_same_image_twice(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path, {"docker.io/team/app:1": image, "quay.io/team/app:1": image})
 
     result = push(f"oci:{tmp_path}", f"oci:{tmp_path}:quay.io/team/app:1")
@@ -260,22 +260,22 @@ def test_the_same_image_twice_is_no_collision(push: Push, server: RegistryServer
     assert len(server.uploads) == 3
 
 
-def test_a_source_that_is_not_there_does_not_stop_the_others(
+def test_push_uploads_other_images_when_source_is_missing(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     write_layout(tmp_path / "layout", {"app:1": image})
 
-    result = push("oci-archive:/media/lacking.tar", "Not A Source", f"oci:{tmp_path}/layout")
+    result = push("oci-archive:/media/missing.tar", "Not A Source", f"oci:{tmp_path}/layout")
 
     assert result["failed"] is True
     assert result["msg"].startswith(
-        "2 of 3 images failed.\noci-archive:/media/lacking.tar: /media/lacking.tar does not"
+        "2 of 3 images failed.\noci-archive:/media/missing.tar: /media/missing.tar does not"
     )
     assert [bool(pushed.get("error")) for pushed in result["images"]] == [True, True, False]
     assert server.digest_of("library/app", "1") == image.digest
 
 
-def test_a_layer_that_is_missing_fails_its_image_alone(
+def test_push_fails_only_image_with_missing_layer(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     write_layout(tmp_path / "one", {"one:1": image}, leave_out=[image.layers[0]])
@@ -290,7 +290,7 @@ def test_a_layer_that_is_missing_fails_its_image_alone(
     assert server.digest_of("library/two", "1") == other_image.digest
 
 
-def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
+def test_push_message_shows_error_of_registry_in_one_line(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     server.fail("PUT", "/blobs/uploads/", refused(403, "DENIED", "not\nyou"))
@@ -303,19 +303,17 @@ def test_what_the_registry_refuses_is_one_line_that_says_what_to_do(
     assert "the registry responded with 403: not you" in result["msg"]
 
 
-def test_the_sources_are_closed_when_all_is_done(
-    push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_push_closes_sources(push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:
     closed = []
     monkeypatch.setattr(TarFiles, "close", lambda files: closed.append(files.path.name))
     _layout, archive, docker = sources(tmp_path, image)
 
-    push(archive, {"source": docker, "name": "app:2"}, f"{archive}:lacking")
+    push(archive, {"source": docker, "name": "app:2"}, f"{archive}:missing")
 
     assert sorted(closed) == ["docker.tar", "oci.tar"]
 
 
-def test_what_another_repository_has_is_mounted_from_there(
+def test_push_mounts_blobs_from_repositories_of_mount_from(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     write_layout(tmp_path, {"example.com/team/app:1": image})
@@ -329,7 +327,7 @@ def test_what_another_repository_has_is_mounted_from_there(
     assert server.asked("PATCH") == []
 
 
-def test_where_mounting_is_refused_the_content_is_sent_in_the_same_session(
+def test_push_uploads_in_same_session_after_rejected_mount(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     write_layout(tmp_path, {"example.com/team/app:1": image})
@@ -342,7 +340,7 @@ def test_where_mounting_is_refused_the_content_is_sent_in_the_same_session(
     assert len(server.asked("POST")) == len(image.blobs)
 
 
-def test_an_image_that_was_pushed_before_under_another_name_is_not_sent_again(
+def test_push_mounts_blobs_of_image_pushed_under_other_name(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     write_layout(tmp_path, {"example.com/team/app:1": image})
@@ -354,7 +352,7 @@ def test_an_image_that_was_pushed_before_under_another_name_is_not_sent_again(
     assert renamed["images"][0]["mounted"]["blobs"] == len(image.blobs)
 
 
-def test_the_same_image_from_a_layout_and_from_a_docker_archive_is_no_collision(
+def test_push_accepts_same_image_from_layout_and_docker_archive(
     push: Push, pull: Callable[..., dict[str, Any]], tmp_path: Path, image: Image
 ) -> None:
     write_layout(tmp_path / "layout", {"example.com/team/app:1": image})

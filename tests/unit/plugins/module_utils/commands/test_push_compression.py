@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Layers of Docker archives are compressed on the way into the cluster, and the images stay what they are."""
+"""Compression of uncompressed layers during a push. The images stay the same for later pushes."""
 
 from __future__ import annotations
 
@@ -38,14 +38,14 @@ Push = Callable[..., dict[str, Any]]
 
 
 def archive(folder: Path, image: Image, name: str = "app:1") -> str:
-    """Write a Docker archive of one image, and return it as a source."""
+    """Write a Docker archive of one image. Return the source, as users write it."""
     path = folder / f"{name.replace(':', '-')}-{image.digest[-8:]}.tar"
     write_docker_archive(path, [([f"example.com/{name}"], image)])
     return f"docker-archive:{path}"
 
 
 def uncompressed(image: Image) -> Image:
-    """The same image with its layers as they are, and a manifest of its own for these."""
+    """Return the same image with uncompressed layers, and with a manifest for these."""
     layers = [describe(file, OCI_LAYER) for file in image.files]
     content = encode({**image.manifest, "layers": layers})
     root = parse_manifest(content).descriptor
@@ -54,7 +54,7 @@ def uncompressed(image: Image) -> Image:
 
 
 def save_as_docker_25(path: Path, image: Image) -> str:
-    """Write what Docker 25 and later save: an OCI layout with ``manifest.json`` beside its index."""
+    """Write an archive as Docker 25 and later save it: an OCI layout with ``manifest.json`` beside its index."""
     files = layout_files({"example.com/app:1": image})
     paths = [f"blobs/{digest.replace(':', '/')}" for digest in image.blobs]
     listing = [{"Config": paths[0], "RepoTags": ["example.com/app:1"], "Layers": paths[1:]}]
@@ -63,12 +63,12 @@ def save_as_docker_25(path: Path, image: Image) -> str:
 
 
 def layers_of(server: RegistryServer, repository: str = "app", tag: str = "1") -> list[tuple[str, bytes]]:
-    """The media types and the contents of an image's layers in the registry."""
+    """Return the media types and the contents of the layers of an image in the registry."""
     manifest = parse_manifest(server.manifests[repository][tag][1])
     return [(part.media_type, server.blobs[repository][part.digest]) for part in manifest.layers]
 
 
-def test_layers_of_an_archive_are_compressed_in_the_cluster(
+def test_push_compresses_layers_of_docker_archive(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     (pushed,) = push(archive(tmp_path, image))["images"]
@@ -81,7 +81,7 @@ def test_layers_of_an_archive_are_compressed_in_the_cluster(
     assert [blob.get("uncompressed") for blob in pushed["blobs"]] == [None, *map(digest_of, image.files)]
 
 
-def test_layers_stay_as_they_are_where_that_is_asked_for(
+def test_push_keeps_layers_uncompressed_with_compression_none(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     (pushed,) = push(archive(tmp_path, image), compression="none")["images"]
@@ -92,7 +92,9 @@ def test_layers_stay_as_they_are_where_that_is_asked_for(
 
 @pytest.mark.parametrize("choice", ["auto", "none", "gzip", "zstd"])
 @pytest.mark.parametrize("before", ["none", "gzip", "zstd"])
-def test_compression_makes_no_other_image(push: Push, tmp_path: Path, image: Image, before: str, choice: str) -> None:
+def test_push_changes_nothing_with_other_compression(
+    push: Push, tmp_path: Path, image: Image, before: str, choice: str
+) -> None:
     source = archive(tmp_path, image)
     digest = push(source, compression=before)["images"][0]["digest"]
 
@@ -101,7 +103,7 @@ def test_compression_makes_no_other_image(push: Push, tmp_path: Path, image: Ima
     assert (again["changed"], again["images"][0]["digest"]) == (False, digest)
 
 
-def test_check_mode_says_which_layers_would_be_compressed_and_how_large_they_are_before(
+def test_check_mode_reports_uncompressed_sizes_of_layers_to_compress(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     result = push(archive(tmp_path, image), check_mode=True)
@@ -121,7 +123,7 @@ def test_check_mode_says_which_layers_would_be_compressed_and_how_large_they_are
     assert server.asked("POST", "PATCH", "PUT") == []
 
 
-def test_check_mode_knows_what_layers_become_that_were_compressed_before(
+def test_check_mode_reports_digests_of_layers_compressed_before(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     source = archive(tmp_path, image)
@@ -134,7 +136,7 @@ def test_check_mode_knows_what_layers_become_that_were_compressed_before(
     assert planned["images"][0]["digest"] == server.digest_of("app", "1")
 
 
-def test_a_layer_that_is_there_is_neither_compressed_nor_sent_again(
+def test_push_skips_existing_compressed_layer(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     push(archive(tmp_path, image))
@@ -145,15 +147,15 @@ def test_a_layer_that_is_there_is_neither_compressed_nor_sent_again(
     assert [gzip.decompress(content) for _media_type, content in layers_of(server)] == list(other_image.files)
 
 
-def test_layers_of_a_push_that_was_killed_are_not_sent_again(
+def test_push_skips_layers_of_interrupted_push(
     push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def kill(*_words: object) -> None:
+    def interrupt(*_arguments: object) -> None:
         raise KeyboardInterrupt
 
     source = archive(tmp_path, image)
     with monkeypatch.context() as patched:
-        patched.setattr(Repository, "publish", kill)
+        patched.setattr(Repository, "publish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             push(source)
 
@@ -162,7 +164,7 @@ def test_layers_of_a_push_that_was_killed_are_not_sent_again(
     assert (pushed["changed"], pushed["sent"]["blobs"]) == (True, 0)
 
 
-def test_a_layer_that_is_there_uncompressed_stays_so(
+def test_push_keeps_existing_uncompressed_layer(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     push(archive(tmp_path, image), compression="none")
@@ -173,7 +175,7 @@ def test_a_layer_that_is_there_uncompressed_stays_so(
     assert [media_type for media_type, _content in layers_of(server)] == [OCI_LAYER, OCI_LAYER_GZIP]
 
 
-def test_a_layer_that_images_share_is_compressed_and_sent_once(
+def test_push_compresses_and_uploads_common_layer_once(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     sources = [archive(tmp_path, image, "a:1"), archive(tmp_path, other_image, "b:1"), archive(tmp_path, image, "a:2")]
@@ -187,7 +189,7 @@ def test_a_layer_that_images_share_is_compressed_and_sent_once(
     assert third["digest"] == first["digest"] == server.digest_of("a", "2")
 
 
-def test_a_layer_that_the_registry_does_not_mount_is_compressed_again(
+def test_push_compresses_layer_again_after_rejected_mount(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     push(archive(tmp_path, image, "a:1"))
@@ -199,7 +201,7 @@ def test_a_layer_that_the_registry_does_not_mount_is_compressed_again(
     assert layers_of(server, "b") == layers_of(server, "a")
 
 
-def test_a_layer_that_is_wanted_both_ways_is_there_both_ways(
+def test_push_stores_layer_compressed_and_uncompressed_for_two_images(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     raw = uncompressed(image)
@@ -211,7 +213,9 @@ def test_a_layer_that_is_wanted_both_ways_is_there_both_ways(
     assert layers_of(server, "raw") == [(OCI_LAYER, file) for file in image.files]
 
 
-def test_layers_of_a_layout_are_never_touched(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
+def test_push_keeps_layers_of_layout_unchanged(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
     raw = uncompressed(image)
     write_layout(tmp_path, {"example.com/app:1": raw})
 
@@ -220,7 +224,7 @@ def test_layers_of_a_layout_are_never_touched(push: Push, server: RegistryServer
     assert server.digest_of("app", "1") == raw.digest
 
 
-def test_layers_that_docker_saved_uncompressed_are_compressed(
+def test_push_compresses_uncompressed_layers_of_docker_25(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     push(save_as_docker_25(tmp_path / "app.tar", uncompressed(image)))
@@ -229,7 +233,7 @@ def test_layers_that_docker_saved_uncompressed_are_compressed(
     assert server.manifests["app"]["1"][0] == OCI_MANIFEST
 
 
-def test_an_image_with_layers_that_are_compressed_keeps_its_manifest(
+def test_push_keeps_manifest_of_image_with_compressed_layers(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     push(save_as_docker_25(tmp_path / "app.tar", image))
@@ -237,7 +241,7 @@ def test_an_image_with_layers_that_are_compressed_keeps_its_manifest(
     assert server.digest_of("app", "1") == image.digest
 
 
-def test_an_image_that_is_asked_for_by_its_digest_keeps_it(
+def test_push_by_digest_keeps_layers_uncompressed(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     raw = uncompressed(image)
@@ -248,7 +252,7 @@ def test_an_image_that_is_asked_for_by_its_digest_keeps_it(
     assert (pushed["changed"], pushed["digest"]) == (True, raw.digest)
 
 
-def test_a_damaged_layer_is_told_and_the_tag_is_not_set(push: Push, server: RegistryServer, tmp_path: Path) -> None:
+def test_push_sets_no_tag_for_damaged_layer(push: Push, server: RegistryServer, tmp_path: Path) -> None:
     image = make_image(layer("app", b"the program"))
     path = tmp_path / "app.tar"
     write_docker_archive(path, [(["example.com/app:1"], image)])

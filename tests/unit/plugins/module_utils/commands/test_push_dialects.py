@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What tools write that cannot be run in the tests, made after their documentation and source: what is pushed of it."""
+"""Pushes of archives as other tools write them, imitated after the documentation and the source of these tools."""
 
 from __future__ import annotations
 
@@ -35,17 +35,17 @@ BUILDKIT_NAMES = {REFERENCE_NAME: "1", "io.containerd.image.name": "example.com/
 
 
 def with_index(files: dict[str, bytes], *entries: dict[str, Any]) -> dict[str, bytes]:
-    """Files of a layout, with other entries in its index."""
+    """Return the files of a layout with other entries in its index."""
     return {**files, "index.json": encode({"schemaVersion": 2, "manifests": entries})}
 
 
 def write(path: Path, files: dict[str, bytes]) -> str:
-    """Write an archive, and return how a task means it."""
+    """Write an archive. Return the source, as users write it."""
     path.write_bytes(tar(*files.items()))
     return str(path)
 
 
-def test_an_oci_archive_of_buildkit_with_its_attestations(
+def test_push_copies_archive_of_buildkit_with_attestations(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     statement = make_image(layer("statement", b"{}"), architecture="unknown")
@@ -58,7 +58,7 @@ def test_an_oci_archive_of_buildkit_with_its_attestations(
     assert server.digest_of("app", "1") == index.digest
 
 
-def test_an_archive_of_containerd_whose_index_is_within_another(
+def test_push_copies_archive_of_containerd_with_nested_index(
     push: Push, server: RegistryServer, tmp_path: Path, multi: Image
 ) -> None:
     content = encode({"schemaVersion": 2, "mediaType": multi.root.media_type, "manifests": [multi.root.to_json()]})
@@ -71,22 +71,22 @@ def test_an_archive_of_containerd_whose_index_is_within_another(
     assert server.digest_of("app", multi.digest) == multi.digest
 
 
-def test_images_of_a_layout_without_names_are_told_apart_by_their_places(
+def test_push_selects_image_by_position_in_layout_without_names(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     files = layout_files({"one": image, "two": other_image})
     write_layout(tmp_path, {"one": image, "two": other_image})
-    nameless = with_index(files, image.root.to_json(), other_image.root.to_json())
-    (tmp_path / "index.json").write_bytes(nameless["index.json"])
+    without_names = with_index(files, image.root.to_json(), other_image.root.to_json())
+    (tmp_path / "index.json").write_bytes(without_names["index.json"])
 
-    unclear = push({"source": f"oci:{tmp_path}", "name": "example.com/app:1"})
+    ambiguous = push({"source": f"oci:{tmp_path}", "name": "example.com/app:1"})
     push({"source": f"oci:{tmp_path}:@1", "name": "example.com/app:1"})
 
-    assert f"Select one by its name or its position: oci:{tmp_path}:@0 is the first" in unclear["msg"]
+    assert f"Select one by its name or its position: oci:{tmp_path}:@0 is the first" in ambiguous["msg"]
     assert server.digest_of("app", "1") == other_image.digest
 
 
-def test_an_image_with_two_names_gets_the_one_that_is_asked_for(
+def test_push_uses_name_of_entry_for_image_with_two_names(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     archive = write_docker_archive(tmp_path / "app.tar", [(["example.com/app:1", "example.com/app:latest"], image)])
@@ -96,9 +96,7 @@ def test_an_image_with_two_names_gets_the_one_that_is_asked_for(
     assert server.digest_of("team/app", "2")
 
 
-def test_a_layer_that_an_image_has_twice_is_a_link_the_second_time(
-    push: Push, server: RegistryServer, tmp_path: Path
-) -> None:
+def test_push_reads_repeated_layer_through_link(push: Push, server: RegistryServer, tmp_path: Path) -> None:
     empty, app = layer("empty", b""), layer("app", b"the program")
     image = make_image(empty, app, empty)
     paths = [f"{digest_of(file).partition(':')[2]}/layer.tar" for file in (empty, app)]
@@ -118,7 +116,7 @@ def test_a_layer_that_an_image_has_twice_is_a_link_the_second_time(
     assert [gzip.decompress(server.blobs["app"][part.digest]) for part in layers] == [empty, app, empty]
 
 
-def test_an_archive_of_bazels_rules_oci_has_compressed_layers_under_their_digests(
+def test_push_copies_archive_of_rules_oci_with_compressed_layers(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
     paths = [f"blobs/{digest.replace(':', '/')}" for digest in image.blobs]

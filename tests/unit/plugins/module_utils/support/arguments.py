@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Arguments for modules that tests run in their own process, with every supported ansible-core."""
+"""Arguments for modules that run in the process of the test, with every supported ansible-core."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ except ImportError:  # ansible-core before 2.19
 
     @contextmanager
     def patch_module_args(args: Mapping[str, Any] | None = None) -> Iterator[None]:
-        """Have modules read these arguments."""
+        """Let modules read these arguments."""
         with patch.object(basic, "_ANSIBLE_ARGS", json.dumps({"ANSIBLE_MODULE_ARGS": args or {}}).encode()):
             yield
 

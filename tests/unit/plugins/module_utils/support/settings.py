@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings of modules, read from options as Ansible passes them: converted, and with the defaults."""
+"""Options of tasks, and the settings read from them after Ansible converted them and added the defaults."""
 
 from __future__ import annotations
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Events that listeners of a transfer receive."""
+"""Events of a transfer, as its listeners receive them."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, BlobResult, ImagePlan
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
-from unit.plugins.module_utils.support.images import Image, write_layout
+from unit.plugins.module_utils.support.copies import layout_copy
+from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.registry_server import RegistryServer, refused
 
 
@@ -71,10 +70,8 @@ def recorder() -> Recorder:
 
 
 def job(folder: Path, image: Image, destination: ImageDestination, name: str) -> ImageJob:
-    """Return the job that copies an image of a new layout."""
-    write_layout(folder / name, {"image": image})
-    source = OciLayoutSource(FolderFiles(folder / name))
-    return ImageJob(name, ImageCopy(source, SourceImage(image.root), destination, "1"), f"{name}:1")
+    """Return the job that copies an image from a new layout."""
+    return ImageJob(name, layout_copy(folder / name, image, destination), f"{name}:1")
 
 
 def test_listener_receives_start_bytes_and_end_of_each_blob(
@@ -98,7 +95,7 @@ def test_listener_receives_mounts_without_bytes(
     assert sum(recorder.moved.values()) == sum(map(len, image.blobs.values()))
 
 
-def test_listener_receives_plans_only_in_check_mode(
+def test_listener_receives_only_plans_in_check_mode(
     registry: Registry, tmp_path: Path, image: Image, recorder: Recorder
 ) -> None:
     Transfer(1, check_mode=True).run([job(tmp_path, image, Repository(registry, "app"), "app")], recorder)
@@ -112,15 +109,15 @@ def test_listener_receives_one_result_for_each_image_after_failures(
 ) -> None:
     server.fail("POST", "/one/", refused(403, "DENIED"))
     jobs = [job(tmp_path, image, Repository(registry, name), name) for name in ("one", "two", "three")]
-    jobs.append(ImageJob("lost", error=SourceError("it does not exist")))
+    jobs.append(ImageJob("missing", error=SourceError("it does not exist")))
 
     results = Transfer(1, fail_fast=fail_fast).run(jobs, recorder)
 
-    assert sorted(recorder.names("finished")) == ["lost", "one", "three", "two"]
+    assert sorted(recorder.names("finished")) == ["missing", "one", "three", "two"]
     assert sorted(recorder.results, key=id) == sorted(results, key=id)
 
 
-def test_listener_receives_images_of_an_archive_after_its_commit(
+def test_listener_receives_images_of_archive_after_commit(
     tmp_path: Path, image: Image, other_image: Image, monkeypatch: pytest.MonkeyPatch, recorder: Recorder
 ) -> None:
     def commit(_archive: OciArchiveDestination) -> None:

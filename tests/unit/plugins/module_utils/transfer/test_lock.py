@@ -2,12 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The lock file of a push: written when images are delivered, and what they are held to afterwards."""
+"""The lock file of a push: pushes write it, and locked pushes enforce it."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from unit.plugins.module_utils.support.images import (
     write_oci_archive,
 )
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.upstream_servers import host, settings, source
 
 Push = Callable[..., dict[str, Any]]
 
@@ -31,43 +32,32 @@ NAME = "example.com/team/app:1"
 
 @pytest.fixture
 def lock(tmp_path: Path) -> Path:
-    """The place of a lock file, in a folder that exists."""
+    """The path of a lock file that does not exist yet."""
     return tmp_path / "images.lock.json"
 
 
 @pytest.fixture
-def upstream() -> Iterator[RegistryServer]:
-    """Another registry, which images come from."""
-    with RegistryServer().running() as running:
-        yield running
-
-
-@pytest.fixture
-def write_meanwhile(server: RegistryServer, lock: Path) -> Callable[[str], None]:
-    """Sets what another run writes to the lock file during the push."""
+def write_during_push(server: RegistryServer, lock: Path) -> Callable[[str], None]:
+    """Sets the content that another run writes to the lock file during the push."""
 
     def write(content: str) -> None:
-        def before_answer(answer: Answer) -> Answer:
+        def before_response(answer: Answer) -> Answer:
             lock.write_text(content)
             return answer
 
-        server.fail("PUT", "/manifests/", before_answer)
+        server.fail("PUT", "/manifests/", before_response)
 
     return write
 
 
-def host(upstream: RegistryServer) -> str:
-    return upstream.url.removeprefix("http://")
-
-
 def read(lock: Path) -> dict[str, str]:
-    """What a lock file says."""
+    """Return the entries of a lock file."""
     value = json.loads(lock.read_text())
     assert isinstance(value, dict)
     return value
 
 
-def test_what_was_delivered_is_locked_under_its_full_name(
+def test_lock_file_has_full_names_after_push(
     push: Push, tmp_path: Path, lock: Path, image: Image, other_image: Image
 ) -> None:
     write_layout(tmp_path / "layout", {NAME: image, "busybox": other_image})
@@ -85,9 +75,7 @@ def test_what_was_delivered_is_locked_under_its_full_name(
     )
 
 
-def test_a_lock_file_that_says_all_already_changes_nothing(
-    push: Push, tmp_path: Path, lock: Path, image: Image
-) -> None:
+def test_lock_file_is_unchanged_with_same_entries(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
     push(f"oci:{tmp_path}/layout")
     lock.write_text(f'{{"{NAME}":\n"{image.digest}"}}')
@@ -98,9 +86,7 @@ def test_a_lock_file_that_says_all_already_changes_nothing(
     assert lock.read_text() == f'{{"{NAME}":\n"{image.digest}"}}'
 
 
-def test_an_image_that_is_there_but_not_yet_locked_changes_the_file_alone(
-    push: Push, tmp_path: Path, lock: Path, image: Image
-) -> None:
+def test_push_of_existing_image_changes_only_lock_file(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
     push(f"oci:{tmp_path}/layout")
 
@@ -114,7 +100,7 @@ def test_an_image_that_is_there_but_not_yet_locked_changes_the_file_alone(
     ]
 
 
-def test_what_the_file_says_of_other_images_stays(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
+def test_lock_file_keeps_entries_of_other_images(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
     lock.write_text(json.dumps({"team/other:1": digest_of(b"other"), NAME: digest_of(b"before")}))
     write_layout(tmp_path / "layout", {NAME: image})
 
@@ -123,9 +109,7 @@ def test_what_the_file_says_of_other_images_stays(push: Push, tmp_path: Path, lo
     assert read(lock) == {"docker.io/team/other:1": digest_of(b"other"), NAME: image.digest}
 
 
-def test_check_mode_says_what_would_be_locked_and_writes_nothing(
-    push: Push, tmp_path: Path, lock: Path, image: Image
-) -> None:
+def test_check_mode_reports_lock_without_writing_it(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
 
     planned = push(f"oci:{tmp_path}/layout", lock=lock, check_mode=True)
@@ -134,7 +118,7 @@ def test_check_mode_says_what_would_be_locked_and_writes_nothing(
     assert planned == push(f"oci:{tmp_path}/layout", lock=lock)
 
 
-def test_an_image_that_failed_is_not_locked(
+def test_lock_file_keeps_old_entry_of_failed_image(
     push: Push, tmp_path: Path, lock: Path, image: Image, other_image: Image
 ) -> None:
     before = {NAME: digest_of(b"before")}
@@ -147,7 +131,7 @@ def test_an_image_that_failed_is_not_locked(
     assert read(lock) == {**before, "docker.io/library/other:1": other_image.digest}
 
 
-def test_a_docker_archive_is_locked_by_its_image_id(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
+def test_lock_file_has_image_id_for_docker_archive(push: Push, tmp_path: Path, lock: Path, image: Image) -> None:
     archive = write_docker_archive(tmp_path / "app.tar", [([NAME], image)])
 
     push(f"docker-archive:{archive}", lock=lock)
@@ -156,7 +140,7 @@ def test_a_docker_archive_is_locked_by_its_image_id(push: Push, tmp_path: Path, 
     assert "failed" not in push(f"docker-archive:{archive}", lock=lock, locked=True)
 
 
-def test_an_index_that_is_reduced_is_locked_as_it_is_at_the_source(
+def test_lock_file_has_source_digest_for_selected_platforms(
     push: Push, tmp_path: Path, lock: Path, multi: Image
 ) -> None:
     write_layout(tmp_path / "layout", {NAME: multi})
@@ -169,7 +153,7 @@ def test_an_index_that_is_reduced_is_locked_as_it_is_at_the_source(
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive", "docker-archive"])
-def test_an_image_that_is_locked_as_another_is_refused_before_anything_is_sent(
+def test_locked_push_rejects_other_digest_before_any_request(
     push: Push, server: RegistryServer, tmp_path: Path, lock: Path, image: Image, other_image: Image, kind: str
 ) -> None:
     write_layout(tmp_path / "oci", {NAME: image})
@@ -184,7 +168,7 @@ def test_an_image_that_is_locked_as_another_is_refused_before_anything_is_sent(
     assert not server.requests
 
 
-def test_an_image_that_is_not_locked_is_refused_and_the_others_are_not(
+def test_locked_push_rejects_only_image_without_entry(
     push: Push, server: RegistryServer, tmp_path: Path, lock: Path, image: Image, other_image: Image
 ) -> None:
     lock.write_text(json.dumps({NAME: image.digest}))
@@ -198,45 +182,45 @@ def test_an_image_that_is_not_locked_is_refused_and_the_others_are_not(
     assert server.digest_of("team/app", "1") == image.digest
 
 
-def test_a_tag_upstream_that_has_moved_still_gives_the_image_that_is_locked(
+def test_locked_push_copies_locked_image_after_upstream_tag_moved(
     push: Push, server: RegistryServer, upstream: RegistryServer, lock: Path, image: Image, other_image: Image
 ) -> None:
-    wanted = {"source": f"docker://{host(upstream)}/team/app:1", "name": NAME}
-    options = {"upstreams": [{"host": host(upstream), "plain_http": True}], "lock": lock}
+    entry = {"source": source(upstream), "name": NAME}
+    options = {"upstreams": settings(upstream), "lock": lock}
     upstream.fill("team/app", "1", image)
-    push(wanted, **options)
+    push(entry, **options)
     upstream.fill("team/app", "1", other_image)
     server.manifests.clear()
 
-    result = push(wanted, **options, locked=True)
+    result = push(entry, **options, locked=True)
 
     assert result["images"][0]["name"] == NAME
     assert server.digest_of("team/app", "1") == image.digest
 
 
-def test_an_image_without_a_name_of_its_own_is_locked_by_its_name_upstream(
+def test_lock_file_has_upstream_name_without_name_in_task(
     push: Push, upstream: RegistryServer, lock: Path, image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
-    options = {"upstreams": [{"host": host(upstream), "plain_http": True}], "lock": lock}
+    options = {"upstreams": settings(upstream), "lock": lock}
 
-    push(f"docker://{host(upstream)}/team/app:1", **options)
-    again = push(f"docker://{host(upstream)}/team/app:1", **options, locked=True)
+    push(source(upstream), **options)
+    again = push(source(upstream), **options, locked=True)
 
     assert read(lock) == {f"{host(upstream)}/team/app:1": image.digest}
     assert again["images"][0]["name"] == f"{host(upstream)}/team/app:1"
     assert not again["changed"]
 
 
-def test_an_upstream_image_that_is_not_locked_is_not_asked_for(
+def test_locked_push_sends_no_request_for_upstream_image_without_entry(
     push: Push, upstream: RegistryServer, lock: Path, image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
     lock.write_text("{}")
 
     result = push(
-        f"docker://{host(upstream)}/team/app:1",
-        upstreams=[{"host": host(upstream), "plain_http": True}],
+        source(upstream),
+        upstreams=settings(upstream),
         lock=lock,
         locked=True,
     )
@@ -245,7 +229,7 @@ def test_an_upstream_image_that_is_not_locked_is_not_asked_for(
     assert not upstream.requests
 
 
-def test_a_digest_in_the_playbook_that_is_not_the_locked_one_is_refused(
+def test_locked_push_rejects_other_digest_in_task(
     push: Push, upstream: RegistryServer, lock: Path, image: Image, other_image: Image
 ) -> None:
     name = f"{host(upstream)}/team/app:1"
@@ -254,7 +238,7 @@ def test_a_digest_in_the_playbook_that_is_not_the_locked_one_is_refused(
 
     result = push(
         f"docker://{name}@{image.digest}",
-        upstreams=[{"host": host(upstream), "plain_http": True}],
+        upstreams=settings(upstream),
         lock=lock,
         locked=True,
     )
@@ -263,7 +247,7 @@ def test_a_digest_in_the_playbook_that_is_not_the_locked_one_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "reason"),
     [
         (b"\xff", "it is not JSON"),
         (b"[]", "it is not a JSON object"),
@@ -272,29 +256,29 @@ def test_a_digest_in_the_playbook_that_is_not_the_locked_one_is_refused(
         (encode({"a:1": 7}), "a int is not a digest"),
     ],
 )
-def test_a_lock_file_that_is_damaged_stops_the_task(
-    push: Push, server: RegistryServer, lock: Path, content: bytes, why: str
+def test_push_fails_with_damaged_lock_file(
+    push: Push, server: RegistryServer, lock: Path, content: bytes, reason: str
 ) -> None:
     lock.write_bytes(content)
 
-    with pytest.raises(InputError, match=f"the lock file .* is damaged: {why}"):
+    with pytest.raises(InputError, match=f"the lock file .* is damaged: {reason}"):
         push("oci:/media/layout", lock=lock)
 
     assert not server.requests
 
 
-def test_a_lock_file_that_is_not_there_cannot_be_held_to(push: Push, lock: Path) -> None:
+def test_locked_push_fails_without_lock_file(push: Push, lock: Path) -> None:
     with pytest.raises(InputError, match=r"does not exist\. Run once without locked to create it"):
         push("oci:/media/layout", lock=lock, locked=True)
 
 
-def test_a_lock_file_without_a_folder_is_told_before_anything_is_sent(push: Push, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"the folder .*/none, for the lock file, does not exist"):
-        push("oci:/media/layout", lock=tmp_path / "none" / "lock.json")
+def test_push_fails_without_folder_of_lock_file(push: Push, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"the folder .*/missing, for the lock file, does not exist"):
+        push("oci:/media/layout", lock=tmp_path / "missing" / "lock.json")
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_a_lock_file_that_cannot_be_written_stays_as_it_was_and_the_images_are_told(
+def test_lock_file_is_unchanged_when_disk_is_full(
     push: Push, server: RegistryServer, tmp_path: Path, lock: Path
 ) -> None:
     before = {f"example.com/team/app-{number:03}:1": digest_of(b"%d" % number) for number in range(625)}
@@ -311,12 +295,12 @@ def test_a_lock_file_that_cannot_be_written_stays_as_it_was_and_the_images_are_t
     assert not list(tmp_path.glob(".*lock*"))
 
 
-def test_lock_file_keeps_entry_of_run_that_wrote_it_meanwhile(
-    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+def test_lock_file_keeps_entry_written_during_push(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_during_push: Callable[[str], None]
 ) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
     other = {"docker.io/team/other:1": digest_of(b"other")}
-    write_meanwhile(json.dumps(other))
+    write_during_push(json.dumps(other))
 
     result = push(f"oci:{tmp_path}/layout", lock=lock)
 
@@ -324,19 +308,19 @@ def test_lock_file_keeps_entry_of_run_that_wrote_it_meanwhile(
     assert json.loads(result["diff"][1]["before"]) == other
 
 
-def test_lock_file_has_digest_of_last_run_after_two_deliver_same_name(
+def test_lock_file_has_digest_of_last_run_for_same_name(
     push: Push,
     server: RegistryServer,
     tmp_path: Path,
     lock: Path,
     image: Image,
-    write_meanwhile: Callable[[str], None],
+    write_during_push: Callable[[str], None],
 ) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
     push(f"oci:{tmp_path}/layout", lock=lock)
     server.manifests.clear()
     other = {NAME: digest_of(b"other")}
-    write_meanwhile(json.dumps(other))
+    write_during_push(json.dumps(other))
 
     result = push(f"oci:{tmp_path}/layout", lock=lock)
 
@@ -344,12 +328,12 @@ def test_lock_file_has_digest_of_last_run_after_two_deliver_same_name(
     assert read(lock) == {NAME: image.digest}
 
 
-def test_lock_file_is_unchanged_if_another_run_wrote_same_entry_meanwhile(
-    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+def test_lock_file_is_unchanged_when_same_entry_is_written_during_push(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_during_push: Callable[[str], None]
 ) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
     written = json.dumps({NAME: image.digest})
-    write_meanwhile(written)
+    write_during_push(written)
 
     result = push(f"oci:{tmp_path}/layout", lock=lock)
 
@@ -357,11 +341,11 @@ def test_lock_file_is_unchanged_if_another_run_wrote_same_entry_meanwhile(
     assert isinstance(result["diff"], dict)
 
 
-def test_lock_file_damaged_meanwhile_fails_and_stays_as_it_is(
-    push: Push, tmp_path: Path, lock: Path, image: Image, write_meanwhile: Callable[[str], None]
+def test_push_fails_when_lock_file_is_damaged_during_push(
+    push: Push, tmp_path: Path, lock: Path, image: Image, write_during_push: Callable[[str], None]
 ) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
-    write_meanwhile("<<<<<<< HEAD")
+    write_during_push("<<<<<<< HEAD")
 
     result = push(f"oci:{tmp_path}/layout", lock=lock)
 
@@ -370,7 +354,7 @@ def test_lock_file_damaged_meanwhile_fails_and_stays_as_it_is(
     assert lock.read_text() == "<<<<<<< HEAD"
 
 
-def test_lock_file_that_is_vaulted_is_named(push: Push, lock: Path, tmp_path: Path, image: Image) -> None:
+def test_push_error_names_lock_file_encrypted_by_vault(push: Push, lock: Path, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path / "layout", {NAME: image})
     lock.write_text("$ANSIBLE_VAULT;1.1;AES256\n6162\n")
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images reduced to the platforms that are wanted, from sources of every kind."""
+"""Images reduced to the selected platforms, from every kind of source."""
 
 from __future__ import annotations
 
@@ -26,14 +26,15 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.upstream_servers import error_of, host, settings
 
 Push = Callable[..., dict[str, Any]]
 PLATFORMS = ("linux/amd64", "linux/arm64", "linux/arm", "windows/amd64")
 
 
 @pytest.fixture
-def parts() -> dict[str, Image]:
-    """The images of some platforms."""
+def platform_images() -> dict[str, Image]:
+    """One image for each platform."""
     return {
         platform: make_image(layer("bin/app", platform.encode()), architecture=platform.partition("/")[2])
         for platform in PLATFORMS
@@ -41,12 +42,13 @@ def parts() -> dict[str, Image]:
 
 
 @pytest.fixture
-def many(parts: dict[str, Image]) -> Image:
-    """An index of them."""
-    return make_index(parts)
+def full_index(platform_images: dict[str, Image]) -> Image:
+    """An index of the images for all platforms."""
+    return make_index(platform_images)
 
 
-def wanted(folder: Path, *platforms: str) -> dict[str, Any]:
+def layout_entry(folder: Path, *platforms: str) -> dict[str, Any]:
+    """Return the entry of ``images`` for these platforms of the image app:1 in a layout."""
     return {"source": f"oci:{folder}:app:1", "platforms": list(platforms)}
 
 
@@ -57,35 +59,30 @@ def index_of(entries: list[dict[str, Any]], *images: Image) -> Image:
     return Image(Descriptor(OCI_INDEX, digest_of(content), len(content)), {**contents, digest_of(content): content})
 
 
-def error_of(result: dict[str, Any]) -> str:
-    assert result["failed"]
-    return str(result["images"][0]["error"])
-
-
-def test_an_index_is_reduced_to_the_platforms_that_are_wanted(
-    push: Push, server: RegistryServer, tmp_path: Path, many: Image, parts: dict[str, Image]
+def test_push_reduces_index_to_selected_platforms(
+    push: Push, server: RegistryServer, tmp_path: Path, full_index: Image, platform_images: dict[str, Image]
 ) -> None:
-    write_layout(tmp_path, {"app:1": many})
+    write_layout(tmp_path, {"app:1": full_index})
 
-    result = push(wanted(tmp_path, "linux/arm64", "linux/amd64"))
+    result = push(layout_entry(tmp_path, "linux/arm64", "linux/amd64"))
 
     media_type, content = server.manifests["library/app"]["1"]
     index = json.loads(content)
     assert media_type == OCI_INDEX
-    # Byte for byte as they were listed, in their order.
-    assert index == {**many.manifest, "manifests": many.manifest["manifests"][:2]}
-    assert result["images"][0]["digest"] == digest_of(content) != many.digest
+    # The entries are unchanged and in the same order.
+    assert index == {**full_index.manifest, "manifests": full_index.manifest["manifests"][:2]}
+    assert result["images"][0]["digest"] == digest_of(content) != full_index.digest
     assert set(server.manifests["library/app"]) == {
         "1",
         digest_of(content),
-        parts["linux/amd64"].digest,
-        parts["linux/arm64"].digest,
+        platform_images["linux/amd64"].digest,
+        platform_images["linux/arm64"].digest,
     }
 
 
-def test_what_is_left_is_the_same_in_every_run(push: Push, tmp_path: Path, many: Image) -> None:
-    write_layout(tmp_path, {"app:1": many})
-    entry = wanted(tmp_path, "linux/amd64", "linux/arm64")
+def test_reduced_index_is_the_same_in_every_run(push: Push, tmp_path: Path, full_index: Image) -> None:
+    write_layout(tmp_path, {"app:1": full_index})
+    entry = layout_entry(tmp_path, "linux/amd64", "linux/arm64")
 
     planned = push(entry, check_mode=True)
     first = push(entry)
@@ -95,57 +92,61 @@ def test_what_is_left_is_the_same_in_every_run(push: Push, tmp_path: Path, many:
     assert {result["images"][0]["digest"] for result in (planned, first, second)} == {first["images"][0]["digest"]}
 
 
-def test_of_one_platform_the_image_itself_is_left(
-    push: Push, server: RegistryServer, tmp_path: Path, many: Image, parts: dict[str, Image]
+def test_push_copies_image_without_index_for_one_platform(
+    push: Push, server: RegistryServer, tmp_path: Path, full_index: Image, platform_images: dict[str, Image]
 ) -> None:
-    write_layout(tmp_path, {"app:1": many})
+    write_layout(tmp_path, {"app:1": full_index})
 
-    result = push(wanted(tmp_path, "linux/arm64"))
+    result = push(layout_entry(tmp_path, "linux/arm64"))
 
-    assert result["images"][0]["digest"] == parts["linux/arm64"].digest == server.digest_of("library/app", "1")
-
-
-def test_when_all_are_wanted_the_index_stays(push: Push, tmp_path: Path, many: Image) -> None:
-    write_layout(tmp_path, {"app:1": many})
-
-    assert push(wanted(tmp_path, *PLATFORMS))["images"][0]["digest"] == many.digest
+    assert (
+        result["images"][0]["digest"] == platform_images["linux/arm64"].digest == server.digest_of("library/app", "1")
+    )
 
 
-def test_no_platforms_are_all_platforms(push: Push, tmp_path: Path, many: Image) -> None:
-    write_layout(tmp_path, {"app:1": many})
+def test_index_is_unchanged_with_all_platforms_selected(push: Push, tmp_path: Path, full_index: Image) -> None:
+    write_layout(tmp_path, {"app:1": full_index})
 
-    assert push(wanted(tmp_path))["images"][0]["digest"] == many.digest
+    assert push(layout_entry(tmp_path, *PLATFORMS))["images"][0]["digest"] == full_index.digest
 
 
-def test_other_platforms_need_not_be_there(push: Push, tmp_path: Path, many: Image, parts: dict[str, Image]) -> None:
-    lacking = [digest for name in PLATFORMS[2:] for digest in parts[name].contents]
-    write_layout(tmp_path, {"app:1": many}, leave_out=lacking)
+def test_index_is_unchanged_without_selected_platforms(push: Push, tmp_path: Path, full_index: Image) -> None:
+    write_layout(tmp_path, {"app:1": full_index})
 
-    assert push(wanted(tmp_path, "linux/amd64", "linux/arm64"))["changed"]
+    assert push(layout_entry(tmp_path))["images"][0]["digest"] == full_index.digest
+
+
+def test_push_succeeds_when_other_platforms_are_missing(
+    push: Push, tmp_path: Path, full_index: Image, platform_images: dict[str, Image]
+) -> None:
+    missing = [digest for name in PLATFORMS[2:] for digest in platform_images[name].contents]
+    write_layout(tmp_path, {"app:1": full_index}, leave_out=missing)
+
+    assert push(layout_entry(tmp_path, "linux/amd64", "linux/arm64"))["changed"]
     assert error_of(push(f"oci:{tmp_path}:app:1")) == (
-        f"the folder {tmp_path} has no image for linux/arm: manifest {parts['linux/arm'].digest} is missing."
+        f"the folder {tmp_path} has no image for linux/arm: manifest {platform_images['linux/arm'].digest} is missing."
         " Select its existing platforms with platforms: [linux/amd64, linux/arm64]."
     )
 
 
-def test_a_platform_that_the_image_does_not_have_is_said(push: Push, tmp_path: Path, many: Image) -> None:
-    write_layout(tmp_path, {"app:1": many})
+def test_push_error_lists_platforms_when_selected_one_is_missing(push: Push, tmp_path: Path, full_index: Image) -> None:
+    write_layout(tmp_path, {"app:1": full_index})
 
-    assert error_of(push(wanted(tmp_path, "linux/amd64", "linux/s390x"))) == (
-        f"image {many.digest} in the folder {tmp_path} does not have the platform linux/s390x."
+    assert error_of(push(layout_entry(tmp_path, "linux/amd64", "linux/s390x"))) == (
+        f"image {full_index.digest} in the folder {tmp_path} does not have the platform linux/s390x."
         " Select from its platforms: linux/amd64, linux/arm64, linux/arm, windows/amd64."
     )
 
 
-def test_an_image_without_index_is_known_by_its_config(push: Push, tmp_path: Path, image: Image) -> None:
+def test_platform_is_read_from_config_without_index(push: Push, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path, {"app:1": image})
 
-    assert push(wanted(tmp_path, "linux/amd64"))["images"][0]["digest"] == image.digest
-    error = error_of(push(wanted(tmp_path, "linux/amd64", "linux/arm64")))
+    assert push(layout_entry(tmp_path, "linux/amd64"))["images"][0]["digest"] == image.digest
+    error = error_of(push(layout_entry(tmp_path, "linux/amd64", "linux/arm64")))
     assert "does not have the platform linux/arm64. Select from its platforms: linux/amd64" in error
 
 
-def test_an_image_of_a_docker_archive_is_known_by_its_config(push: Push, tmp_path: Path, image: Image) -> None:
+def test_platform_is_read_from_config_in_docker_archive(push: Push, tmp_path: Path, image: Image) -> None:
     write_docker_archive(tmp_path / "app.tar", [(["app:1"], image)])
     source = f"docker-archive:{tmp_path}/app.tar"
 
@@ -153,101 +154,101 @@ def test_an_image_of_a_docker_archive_is_known_by_its_config(push: Push, tmp_pat
     assert "does not have the platform linux/arm64" in error_of(push({"source": source, "platforms": ["linux/arm64"]}))
 
 
-def test_what_is_made_for_no_platform_stays_as_it_is(push: Push, tmp_path: Path) -> None:
+def test_artifact_without_platform_is_unchanged(push: Push, tmp_path: Path) -> None:
     config = b"no JSON"
     chart = make_image(config=describe(config, "application/vnd.cncf.helm.config.v1+json"))
     chart = Image(chart.root, {**chart.contents, digest_of(config): config})
     write_layout(tmp_path, {"app:1": chart})
 
-    assert push(wanted(tmp_path, "linux/arm64"))["images"][0]["digest"] == chart.digest
+    assert push(layout_entry(tmp_path, "linux/arm64"))["images"][0]["digest"] == chart.digest
 
 
-def test_an_entry_that_names_no_platform_is_known_by_its_config(
-    push: Push, tmp_path: Path, parts: dict[str, Image]
+def test_platform_is_read_from_config_for_entry_without_platform(
+    push: Push, tmp_path: Path, platform_images: dict[str, Image]
 ) -> None:
-    amd64, arm64 = parts["linux/amd64"], parts["linux/arm64"]
+    amd64, arm64 = platform_images["linux/amd64"], platform_images["linux/arm64"]
     write_layout(tmp_path, {"app:1": index_of([amd64.root.to_json(), arm64.root.to_json()], amd64, arm64)})
 
-    assert push(wanted(tmp_path, "linux/arm64"))["images"][0]["digest"] == arm64.digest
+    assert push(layout_entry(tmp_path, "linux/arm64"))["images"][0]["digest"] == arm64.digest
 
 
-def test_attestations_of_an_index_are_left_out(push: Push, tmp_path: Path, parts: dict[str, Image]) -> None:
-    amd64 = parts["linux/amd64"]
+def test_reduced_index_has_no_attestations(push: Push, tmp_path: Path, platform_images: dict[str, Image]) -> None:
+    amd64 = platform_images["linux/amd64"]
     unknown = {"architecture": "unknown", "os": "unknown"}
     entries = [
         {**amd64.root.to_json(), "platform": {"os": "linux", "architecture": "amd64"}},
-        {**parts["linux/arm"].root.to_json(), "platform": unknown},
+        {**platform_images["linux/arm"].root.to_json(), "platform": unknown},
     ]
-    write_layout(tmp_path, {"app:1": index_of(entries, *parts.values())})
+    write_layout(tmp_path, {"app:1": index_of(entries, *platform_images.values())})
 
-    assert push(wanted(tmp_path, "linux/amd64"))["images"][0]["digest"] == amd64.digest
+    assert push(layout_entry(tmp_path, "linux/amd64"))["images"][0]["digest"] == amd64.digest
 
 
-def test_an_index_within_an_index_is_looked_through(
-    push: Push, tmp_path: Path, many: Image, parts: dict[str, Image]
+def test_push_finds_platform_in_nested_index(
+    push: Push, tmp_path: Path, full_index: Image, platform_images: dict[str, Image]
 ) -> None:
-    write_layout(tmp_path, {"app:1": index_of([many.root.to_json()], many)})
+    write_layout(tmp_path, {"app:1": index_of([full_index.root.to_json()], full_index)})
 
-    assert push(wanted(tmp_path, "linux/arm64"))["images"][0]["digest"] == parts["linux/arm64"].digest
+    assert push(layout_entry(tmp_path, "linux/arm64"))["images"][0]["digest"] == platform_images["linux/arm64"].digest
 
 
-def test_properties_that_we_do_not_know_are_kept(
-    push: Push, server: RegistryServer, tmp_path: Path, parts: dict[str, Image]
+def test_reduced_index_keeps_unknown_properties(
+    push: Push, server: RegistryServer, tmp_path: Path, platform_images: dict[str, Image]
 ) -> None:
-    windows = parts["windows/amd64"].root.to_json()
+    windows = platform_images["windows/amd64"].root.to_json()
     entries = [
-        {**windows, "platform": {"os": "windows", "architecture": "amd64", "os.version": version}, "x-made-by": "us"}
+        {
+            **windows,
+            "platform": {"os": "windows", "architecture": "amd64", "os.version": version},
+            "x-made-by": "example",
+        }
         for version in ("10.0.20348.1", "10.0.17763.1")
-    ] + [{**parts["linux/arm"].root.to_json(), "platform": {"os": "linux", "architecture": "arm"}}]
-    write_layout(tmp_path, {"app:1": index_of(entries, *parts.values())})
+    ] + [{**platform_images["linux/arm"].root.to_json(), "platform": {"os": "linux", "architecture": "arm"}}]
+    write_layout(tmp_path, {"app:1": index_of(entries, *platform_images.values())})
 
-    push(wanted(tmp_path, "windows/amd64"))
+    push(layout_entry(tmp_path, "windows/amd64"))
 
     assert json.loads(server.manifests["library/app"]["1"][1])["manifests"] == entries[:2]
 
 
-def test_only_what_is_needed_is_asked_of_a_registry(
-    push: Push, server: RegistryServer, many: Image, parts: dict[str, Image]
+def test_push_requests_only_selected_platform_from_registry(
+    push: Push, server: RegistryServer, upstream: RegistryServer, full_index: Image, platform_images: dict[str, Image]
 ) -> None:
-    with RegistryServer().running() as upstream:
-        upstream.fill("team/app", "1", many)
-        host = upstream.url.partition("//")[2]
-        entry = {"source": f"docker://{host}/team/app@{many.digest}", "platforms": ["linux/amd64"]}
+    upstream.fill("team/app", "1", full_index)
+    entry = {"source": f"docker://{host(upstream)}/team/app@{full_index.digest}", "platforms": ["linux/amd64"]}
 
-        result = push(entry, upstreams=[{"host": host, "plain_http": True}])
+    result = push(entry, upstreams=settings(upstream))
 
-    amd64 = parts["linux/amd64"]
+    amd64 = platform_images["linux/amd64"]
     assert result["images"][0]["target"] == f"team/app@{amd64.digest}", result.get("msg")
-    asked = [path.rpartition("/")[2] for path in upstream.asked("GET")]
-    assert set(asked) <= {many.digest, *amd64.contents}
+    requested = [path.rpartition("/")[2] for path in upstream.asked("GET")]
+    assert set(requested) <= {full_index.digest, *amd64.contents}
     assert server.blobs["team/app"] == amd64.blobs
 
 
-def test_one_image_of_many_that_lacks_a_platform_does_not_stop_the_others(
-    push: Push, tmp_path: Path, many: Image, image: Image
+def test_push_copies_other_images_when_one_lacks_platform(
+    push: Push, tmp_path: Path, full_index: Image, image: Image
 ) -> None:
-    write_layout(tmp_path, {"app:1": many, "web:1": image})
+    write_layout(tmp_path, {"app:1": full_index, "web:1": image})
 
     result = push({"source": f"oci:{tmp_path}", "platforms": ["linux/arm64"]})
 
     assert [each["changed"] for each in result["images"]] == [True, False]
 
 
-def test_an_index_that_lists_itself_over_and_over_is_read_once(
-    push: Push, server: RegistryServer, tmp_path: Path
-) -> None:
-    # Followed each time, it would be 20 to the power of 6.
+def test_nested_index_is_read_once_when_listed_again(push: Push, server: RegistryServer, tmp_path: Path) -> None:
+    # Without a record of what was read, this would take 20 to the power of 6 reads.
     nested = make_index({"linux/amd64": make_image()})
     for _level in range(6):
         nested = index_of([nested.root.to_json()] * 20, nested)
     write_layout(tmp_path, {"app:1": nested})
 
-    assert not push(wanted(tmp_path, "linux/amd64")).get("failed")
+    assert not push(layout_entry(tmp_path, "linux/amd64")).get("failed")
 
 
-def test_half_a_character_in_an_index_is_no_text_of_it(push: Push, tmp_path: Path, parts: dict[str, Image]) -> None:
-    entries = [image.root.to_json() for image in parts.values()]
+def test_push_rejects_index_with_lone_surrogate(push: Push, tmp_path: Path, platform_images: dict[str, Image]) -> None:
+    entries = [image.root.to_json() for image in platform_images.values()]
     entries[0]["annotations"] = {"half": "\ud83d"}
-    write_layout(tmp_path, {"app:1": index_of(entries, *parts.values())})
+    write_layout(tmp_path, {"app:1": index_of(entries, *platform_images.values())})
 
-    assert "the manifest is not JSON" in error_of(push(wanted(tmp_path, "linux/amd64")))
+    assert "the manifest is not JSON" in error_of(push(layout_entry(tmp_path, "linux/amd64")))

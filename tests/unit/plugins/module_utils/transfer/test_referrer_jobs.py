@@ -2,14 +2,14 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Signatures, attestations and SBOMs go along with the images that they are about."""
+"""Referrers, such as signatures, attestations and SBOMs, are copied together with their images."""
 
 from __future__ import annotations
 
 import copy
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,101 +30,100 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
 )
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.upstream_servers import settings, source
 
 Push = Callable[..., dict[str, Any]]
-KIND = "application/vnd.example.sbom.v1"
+SBOM_TYPE = "application/vnd.example.sbom.v1"
 
 
-@pytest.fixture
-def upstream() -> Iterator[RegistryServer]:
-    """A registry."""
-    with RegistryServer().running() as running:
-        yield running
-
-
-def about(image: Image, content: bytes = b"what is in it") -> Image:
-    """Return an artifact whose subject is an image."""
+def sbom_of(image: Image, content: bytes = b"contents") -> Image:
+    """Return an SBOM of an image: an artifact with the image as its subject."""
     annotations = {"org.example.made": "today"}
-    return make_image(layer("sbom", content), subject=image.root.to_json(), artifactType=KIND, annotations=annotations)
+    return make_image(
+        layer("sbom", content), subject=image.root.to_json(), artifactType=SBOM_TYPE, annotations=annotations
+    )
 
 
-def listing(*artifacts: Image) -> bytes:
-    """Return a list of referrers."""
+def referrers_index(*artifacts: Image) -> bytes:
+    """Return an index that lists referrers."""
     entries = [
-        {**artifact.root.to_json(), "artifactType": KIND, "annotations": artifact.manifest["annotations"]}
+        {**artifact.root.to_json(), "artifactType": SBOM_TYPE, "annotations": artifact.manifest["annotations"]}
         for artifact in artifacts
     ]
     return encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
 
 
-def tag_of(image: Image, suffix: str = "") -> str:
+def referrers_tag(image: Image, suffix: str = "") -> str:
+    """Return the tag for an image's referrers; with a suffix, the tag that cosign sets."""
     return image.digest.replace(":", "-") + suffix
 
 
-def put_listing(server: RegistryServer, repository: str, image: Image, *artifacts: Image) -> None:
+def put_referrers(server: RegistryServer, repository: str, image: Image, *artifacts: Image) -> None:
+    """Store artifacts, and an index of them under the referrers tag of an image."""
     for artifact in artifacts:
         server.fill(repository, None, artifact)
-    content = listing(*artifacts)
-    server.manifests[repository].update(dict.fromkeys((tag_of(image), digest_of(content)), (OCI_INDEX, content)))
+    content = referrers_index(*artifacts)
+    server.manifests[repository].update(dict.fromkeys((referrers_tag(image), digest_of(content)), (OCI_INDEX, content)))
 
 
-def keep_lists(server: RegistryServer, lists: dict[str, bytes]) -> None:
-    """Have a registry keep lists of referrers, by the digest of their subjects."""
-    empty = listing()
-    for digest, content in lists.items():
+def serve_referrers(server: RegistryServer, indexes: dict[str, bytes]) -> None:
+    """Let a registry serve the referrers API with these indexes, by the digest of the subject."""
+    empty = referrers_index()
+    for digest, content in indexes.items():
         server.fail("GET", f"/referrers/{digest}", Answer(200, {"Content-Type": OCI_INDEX}, content))
     server.fail("GET", "/referrers/", Answer(200, {"Content-Type": OCI_INDEX}, empty))
 
 
-def source(server: RegistryServer) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    host = server.url.partition("//")[2]
-    return {"source": f"docker://{host}/team/app:1", "referrers": True}, [{"host": host, "plain_http": True}]
+def entry_with_referrers(server: RegistryServer, tag: str = "1") -> dict[str, Any]:
+    """Return the entry of ``images`` for an image of a registry and its referrers."""
+    return {"source": source(server, f"team/app:{tag}"), "referrers": True}
 
 
-def push_from(push: Push, server: RegistryServer, **more: Any) -> dict[str, Any]:
-    entry, upstreams = source(server)
-    result = push({**entry, **more}, upstreams=upstreams)
+def push_from(push: Push, server: RegistryServer, **properties: Any) -> dict[str, Any]:
+    """Push an image of a registry and its referrers, with further properties of the entry; require success."""
+    result = push({**entry_with_referrers(server), **properties}, upstreams=settings(server))
     assert not result.get("failed"), result["msg"]
     return result
 
 
 def entries(server: RegistryServer, image: Image) -> list[dict[str, Any]]:
-    value = json.loads(server.manifests["team/app"][tag_of(image)][1])["manifests"]
+    """Return the entries of the index under an image's referrers tag."""
+    value = json.loads(server.manifests["team/app"][referrers_tag(image)][1])["manifests"]
     assert isinstance(value, list)
     return value
 
 
-def test_what_cosign_has_tagged_goes_along(
+def test_push_copies_referrers_with_cosign_tags(
     push: Push, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
     for suffix in (".sig", ".att", ".sbom"):
-        upstream.fill("team/app", tag_of(image, suffix), other_image)
+        upstream.fill("team/app", referrers_tag(image, suffix), other_image)
 
     result = push_from(push, upstream)
     again = push_from(push, upstream)
 
     assert [each["tag"] for each in result["images"]] == [
         "1",
-        tag_of(image, ".att"),
-        tag_of(image, ".sbom"),
-        tag_of(image, ".sig"),
+        referrers_tag(image, ".att"),
+        referrers_tag(image, ".sbom"),
+        referrers_tag(image, ".sig"),
     ]
     assert {each["subject"] for each in result["images"][1:]} == {image.digest}
-    assert server.digest_of("team/app", tag_of(image, ".sig")) == other_image.digest
+    assert server.digest_of("team/app", referrers_tag(image, ".sig")) == other_image.digest
     assert not again["changed"]
 
 
-def test_without_being_asked_for_nothing_goes_along(
+def test_push_copies_no_referrers_by_default(
     push: Push, upstream: RegistryServer, image: Image, other_image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
-    upstream.fill("team/app", tag_of(image, ".sig"), other_image)
+    upstream.fill("team/app", referrers_tag(image, ".sig"), other_image)
 
     assert len(push_from(push, upstream, referrers=False)["images"]) == 1
 
 
-def test_signatures_of_each_platform_go_along(
+def test_push_copies_signatures_of_each_platform(
     push: Push, server: RegistryServer, upstream: RegistryServer, multi: Image, image: Image
 ) -> None:
     upstream.fill("team/app", "1", multi)
@@ -136,45 +135,45 @@ def test_signatures_of_each_platform_go_along(
     assert server.digest_of("team/app", f"{child.replace(':', '-')}.sig") == image.digest
 
 
-def test_a_list_under_its_tag_goes_along_where_no_registry_keeps_lists(
+def test_push_copies_index_under_referrers_tag_without_referrers_api(
     push: Push, server: RegistryServer, upstream: RegistryServer, image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
-    put_listing(upstream, "team/app", image, about(image))
+    put_referrers(upstream, "team/app", image, sbom_of(image))
 
     push_from(push, upstream)
     again = push_from(push, upstream)
 
-    assert entries(server, image) == json.loads(listing(about(image)))["manifests"]
-    assert about(image).digest in server.manifests["team/app"]
+    assert entries(server, image) == json.loads(referrers_index(sbom_of(image)))["manifests"]
+    assert sbom_of(image).digest in server.manifests["team/app"]
     assert not again["changed"]
 
 
-def test_what_others_have_put_into_the_list_stays(
+def test_push_keeps_existing_entries_of_referrers_tag(
     push: Push, server: RegistryServer, upstream: RegistryServer, image: Image
 ) -> None:
-    theirs, ours = about(image, b"theirs"), about(image, b"ours")
+    existing, new = sbom_of(image, b"existing"), sbom_of(image, b"new")
     server.fill("team/app", "1", image)
-    put_listing(server, "team/app", image, theirs)
+    put_referrers(server, "team/app", image, existing)
     upstream.fill("team/app", "1", image)
-    put_listing(upstream, "team/app", image, ours)
+    put_referrers(upstream, "team/app", image, new)
 
     push_from(push, upstream)
     again = push_from(push, upstream)
 
-    assert [entry["digest"] for entry in entries(server, image)] == [theirs.digest, ours.digest]
+    assert [entry["digest"] for entry in entries(server, image)] == [existing.digest, new.digest]
     assert not again["changed"]
 
 
-def test_a_list_of_the_registry_is_asked_for_first_and_what_refers_to_referrers_is_found(
+def test_push_finds_referrers_of_referrers_with_referrers_api(
     push: Push, server: RegistryServer, upstream: RegistryServer, image: Image
 ) -> None:
-    sbom = about(image)
-    signature = about(sbom, b"its signature")
+    sbom = sbom_of(image)
+    signature = sbom_of(sbom, b"its signature")
     for each in (sbom, signature):
         upstream.fill("team/app", None, each)
     upstream.fill("team/app", "1", image)
-    keep_lists(upstream, {image.digest: listing(sbom), sbom.digest: listing(signature)})
+    serve_referrers(upstream, {image.digest: referrers_index(sbom), sbom.digest: referrers_index(signature)})
 
     push_from(push, upstream)
 
@@ -182,30 +181,32 @@ def test_a_list_of_the_registry_is_asked_for_first_and_what_refers_to_referrers_
     assert [entry["digest"] for entry in entries(server, sbom)] == [signature.digest]
 
 
-def test_a_registry_that_keeps_lists_gets_no_tag_for_one(
+def test_push_sets_no_referrers_tag_with_referrers_api(
     push: Push, server: RegistryServer, upstream: RegistryServer, image: Image
 ) -> None:
     upstream.fill("team/app", "1", image)
-    put_listing(upstream, "team/app", image, about(image))
-    keep_lists(server, {})
+    put_referrers(upstream, "team/app", image, sbom_of(image))
+    serve_referrers(server, {})
 
     result = push_from(push, upstream)
 
-    assert result["images"][1]["target"] == f"team/app@{about(image).digest}"
-    assert about(image).digest in server.manifests["team/app"]
-    assert tag_of(image) not in server.manifests["team/app"]
+    assert result["images"][1]["target"] == f"team/app@{sbom_of(image).digest}"
+    assert sbom_of(image).digest in server.manifests["team/app"]
+    assert referrers_tag(image) not in server.manifests["team/app"]
 
 
-def test_a_list_has_pages(push: Push, server: RegistryServer, upstream: RegistryServer, image: Image) -> None:
-    first, second = about(image, b"first"), about(image, b"second")
+def test_push_reads_all_pages_of_referrers(
+    push: Push, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    first, second = sbom_of(image, b"first"), sbom_of(image, b"second")
     for each in (first, second):
         upstream.fill("team/app", None, each)
     upstream.fill("team/app", "1", image)
     link = f'</v2/team/app/referrers/{image.digest}?last=1>; rel="next"'
     page = {"Content-Type": OCI_INDEX}
-    upstream.fail("GET", r"/referrers/.*\?last=1", Answer(200, page, listing(second)))
-    upstream.fail("GET", f"/referrers/{image.digest}", Answer(200, {**page, "Link": link}, listing(first)))
-    keep_lists(upstream, {})
+    upstream.fail("GET", r"/referrers/.*\?last=1", Answer(200, page, referrers_index(second)))
+    upstream.fail("GET", f"/referrers/{image.digest}", Answer(200, {**page, "Link": link}, referrers_index(first)))
+    serve_referrers(upstream, {})
 
     push_from(push, upstream)
 
@@ -220,43 +221,43 @@ def test_a_list_has_pages(push: Push, server: RegistryServer, upstream: Registry
         ("?again", "returned too many pages or entries"),
     ],
 )
-def test_push_does_not_request_pages_elsewhere_or_without_end(
+def test_push_rejects_next_page_with_invalid_link(
     push: Push, upstream: RegistryServer, image: Image, link: str, message: str
 ) -> None:
     upstream.fill("team/app", "1", image)
     headers = {"Content-Type": OCI_INDEX, "Link": f'<{link}>; rel="next"'}
-    upstream.fail("GET", "/referrers/", Answer(200, headers, listing()))
-    entry, upstreams = source(upstream)
+    upstream.fail("GET", "/referrers/", Answer(200, headers, referrers_index()))
 
-    result = push(entry, upstreams=upstreams)
+    result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
 
     assert [bool(each.get("error")) for each in result["images"]] == [False, True]
     assert message in result["msg"]
-    assert not any("secrets" in asked for asked in upstream.asked("GET"))
+    assert not any("secrets" in request for request in upstream.asked("GET"))
 
 
-def test_a_damaged_list_is_said(push: Push, upstream: RegistryServer, image: Image) -> None:
+def test_push_error_names_invalid_referrers_index(push: Push, upstream: RegistryServer, image: Image) -> None:
     upstream.fill("team/app", "1", image)
     upstream.fail("GET", "/referrers/", Answer(200, {"Content-Type": OCI_INDEX}, b'{"manifests": [{}]}'))
-    entry, upstreams = source(upstream)
 
-    assert "the referrers of" in push(entry, upstreams=upstreams)["msg"]
+    result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
+
+    assert "the referrers of" in result["msg"]
 
 
-def test_a_layout_has_referrers_as_entries_of_its_own(
+def test_push_finds_referrers_among_entries_of_layout(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
-    sbom = about(image)
-    write_layout(tmp_path, {"team/app:1": image, "an sbom": sbom, tag_of(image, ".sig"): other_image})
+    sbom = sbom_of(image)
+    write_layout(tmp_path, {"team/app:1": image, "sbom": sbom, referrers_tag(image, ".sig"): other_image})
 
     result = push({"source": f"oci:{tmp_path}:team/app:1", "referrers": True})
 
     assert not result.get("failed"), result["msg"]
-    assert entries(server, image) == json.loads(listing(sbom))["manifests"]
-    assert server.digest_of("team/app", tag_of(image, ".sig")) == other_image.digest
+    assert entries(server, image) == json.loads(referrers_index(sbom))["manifests"]
+    assert server.digest_of("team/app", referrers_tag(image, ".sig")) == other_image.digest
 
 
-def test_with_platforms_what_refers_to_these_goes_along(
+def test_push_copies_referrers_of_selected_platforms(
     push: Push, server: RegistryServer, upstream: RegistryServer, multi: Image, image: Image
 ) -> None:
     upstream.fill("team/app", "1", multi)
@@ -269,20 +270,20 @@ def test_with_platforms_what_refers_to_these_goes_along(
     assert [each["tag"] for each in result["images"]] == ["1", f"{arm64}.sig"]
 
 
-def test_what_refers_to_two_images_of_a_task_goes_along_once(
+def test_push_copies_common_referrer_of_two_images_once(
     push: Push, upstream: RegistryServer, image: Image, other_image: Image
 ) -> None:
     for tag in ("1", "2"):
         upstream.fill("team/app", tag, image)
-    upstream.fill("team/app", tag_of(image, ".sig"), other_image)
-    entry, upstreams = source(upstream)
+    upstream.fill("team/app", referrers_tag(image, ".sig"), other_image)
+    images = [entry_with_referrers(upstream, tag) for tag in ("1", "2")]
 
-    result = push(entry, {**entry, "source": entry["source"][:-1] + "2"}, upstreams=upstreams)
+    result = push(*images, upstreams=settings(upstream))
 
-    assert [each["tag"] for each in result["images"]] == ["1", tag_of(image, ".sig"), "2"]
+    assert [each["tag"] for each in result["images"]] == ["1", referrers_tag(image, ".sig"), "2"]
 
 
-def test_a_docker_archive_has_no_place_for_referrers(push: Push, tmp_path: Path, image: Image) -> None:
+def test_push_error_explains_docker_archive_without_referrers(push: Push, tmp_path: Path, image: Image) -> None:
     write_docker_archive(tmp_path / "app.tar", [(["app:1"], image)])
 
     result = push({"source": f"docker-archive:{tmp_path}/app.tar", "referrers": True})
@@ -292,53 +293,53 @@ def test_a_docker_archive_has_no_place_for_referrers(push: Push, tmp_path: Path,
 
 
 @pytest.mark.parametrize("kind", ["oci", "oci-archive"])
-def test_what_was_pulled_with_its_referrers_is_pushed_with_them(
+def test_referrers_are_unchanged_after_pull_and_push(
     pull: Push, push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, kind: str
 ) -> None:
-    sbom = about(image)
+    sbom = sbom_of(image)
     server.fill("team/app", "1", image)
-    put_listing(server, "team/app", image, sbom)
-    server.fill("team/app", tag_of(image, ".sig"), other_image)
-    wanted = {"name": "example.com/team/app:1", "dest": f"{kind}:{tmp_path}/app", "referrers": True}
+    put_referrers(server, "team/app", image, sbom)
+    server.fill("team/app", referrers_tag(image, ".sig"), other_image)
+    entry = {"name": "example.com/team/app:1", "dest": f"{kind}:{tmp_path}/app", "referrers": True}
 
-    planned = pull(wanted, check_mode=True)
-    pulled = copy.deepcopy(pull(wanted))
-    again = pull(wanted)
+    planned = pull(entry, check_mode=True)
+    pulled = copy.deepcopy(pull(entry))
+    again = pull(entry)
     server.manifests.clear()
     push({"source": f"{kind}:{tmp_path}/app:example.com/team/app:1", "referrers": True})
 
     assert planned == pulled
     assert [(each["tag"], each["digest"], each.get("subject")) for each in pulled["images"]] == [
         ("1", image.digest, None),
-        (tag_of(image, ".sig"), other_image.digest, image.digest),
+        (referrers_tag(image, ".sig"), other_image.digest, image.digest),
         (None, sbom.digest, image.digest),
     ]
     assert not again["changed"]
-    assert server.digest_of("team/app", tag_of(image, ".sig")) == other_image.digest
-    assert entries(server, image) == json.loads(listing(sbom))["manifests"]
+    assert server.digest_of("team/app", referrers_tag(image, ".sig")) == other_image.digest
+    assert entries(server, image) == json.loads(referrers_index(sbom))["manifests"]
 
 
 @pytest.mark.parametrize("dest", ["docker-archive:{}/app.tar", "docker-daemon:"])
-def test_a_place_that_has_none_for_referrers_gets_the_image_alone(
+def test_pull_copies_only_image_to_destination_without_referrers(
     pull: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, dest: str
 ) -> None:
     server.fill("team/app", "1", image)
-    server.fill("team/app", tag_of(image, ".sig"), other_image)
+    server.fill("team/app", referrers_tag(image, ".sig"), other_image)
 
     with EngineServer(tmp_path).running() as engine:
-        wanted = {"name": "team/app:1", "dest": dest.format(tmp_path), "referrers": True}
-        result = pull(wanted, docker_host=engine.host)
+        entry = {"name": "team/app:1", "dest": dest.format(tmp_path), "referrers": True}
+        result = pull(entry, docker_host=engine.host)
 
     assert [each["changed"] for each in result["images"]] == [True, False]
     assert "cannot store referrers. Use oci: or oci-archive:" in result["msg"]
 
 
-def test_different_signatures_of_one_image_in_two_repositories_do_not_become_one(
+def test_pull_rejects_different_referrers_with_same_target(
     pull: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, multi: Image
 ) -> None:
     for repository, signature in (("team/one", other_image), ("team/two", multi)):
         server.fill(repository, "1", image)
-        server.fill(repository, tag_of(image, ".sig"), signature)
+        server.fill(repository, referrers_tag(image, ".sig"), signature)
     dest = {"dest": f"oci:{tmp_path}/app", "referrers": True}
 
     with pytest.raises(InputError, match=r"would be written to .*\.sig, like another image"):
@@ -347,9 +348,7 @@ def test_different_signatures_of_one_image_in_two_repositories_do_not_become_one
     assert not (tmp_path / "app").exists()
 
 
-def test_of_an_image_that_is_not_there_nothing_is_looked_for(
-    pull: Push, server: RegistryServer, tmp_path: Path
-) -> None:
+def test_pull_looks_for_no_referrers_of_missing_image(pull: Push, server: RegistryServer, tmp_path: Path) -> None:
     result = pull({"name": "team/app:1", "dest": f"oci:{tmp_path}/app", "referrers": True})
 
     assert len(result["images"]) == 1
@@ -357,38 +356,38 @@ def test_of_an_image_that_is_not_there_nothing_is_looked_for(
     assert server.asked("GET") == []
 
 
-def test_what_refers_to_the_many_images_of_a_layout_is_found_out_once(
+def test_push_reads_referrers_of_layout_once_for_all_images(
     push: Push, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     images = {f"app:{number}": make_image(layer("bin/app", bytes([number]))) for number in range(9)}
     write_layout(
-        tmp_path, {**images, **{f"about:{number}": about(image) for number, image in enumerate(images.values())}}
+        tmp_path, {**images, **{f"sbom:{number}": sbom_of(image) for number, image in enumerate(images.values())}}
     )
     read: list[str] = []
     fetch = OciLayoutSource.fetch_manifest
 
-    def noted(layout: OciLayoutSource, descriptor: Descriptor) -> Manifest:
+    def record(layout: OciLayoutSource, descriptor: Descriptor) -> Manifest:
         read.append(descriptor.digest)
         return fetch(layout, descriptor)
 
-    monkeypatch.setattr(OciLayoutSource, "fetch_manifest", noted)
+    monkeypatch.setattr(OciLayoutSource, "fetch_manifest", record)
 
     push({"source": f"oci:{tmp_path}", "referrers": True})
 
     assert max(Counter(read).values()) < len(images)
 
 
-def test_a_thing_in_a_layout_that_is_no_manifest_refers_to_nothing(
+def test_push_ignores_unknown_media_type_in_layout(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
-    write_layout(tmp_path, {"app:1": image, "about:1": about(image)})
-    thing = b'{"mediaType": "application/vnd.example.thing"}'
-    (tmp_path / f"blobs/{digest_of(thing).replace(':', '/')}").write_bytes(thing)
+    write_layout(tmp_path, {"app:1": image, "sbom:1": sbom_of(image)})
+    unknown = b'{"mediaType": "application/vnd.example.unknown"}'
+    (tmp_path / f"blobs/{digest_of(unknown).replace(':', '/')}").write_bytes(unknown)
     index = json.loads((tmp_path / "index.json").read_bytes())
-    index["manifests"].append(describe(thing, "application/vnd.example.thing"))
+    index["manifests"].append(describe(unknown, "application/vnd.example.unknown"))
     (tmp_path / "index.json").write_bytes(encode(index))
 
     result = push({"source": f"oci:{tmp_path}:app:1", "referrers": True})
 
     assert result["changed"], result.get("msg")
-    assert about(image).digest in server.manifests["library/app"]
+    assert sbom_of(image).digest in server.manifests["library/app"]

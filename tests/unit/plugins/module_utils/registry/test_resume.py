@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Uploads and downloads go on where they were cut, and requests get smaller where large ones do not get through."""
+"""Resumed uploads and downloads, retries, and smaller requests after resets and rejections."""
 
 from __future__ import annotations
 
@@ -31,64 +31,56 @@ LARGE = bytes(range(256)) * (6 * MIB // 256)
 BLOB = blob(digest_of(LARGE), LARGE)
 
 
-@pytest.fixture
-def repository(registry: Registry) -> Repository:
-    """A repository, empty at first."""
-    return Repository(registry, "team/app")
-
-
 def upload(repository: Repository) -> None:
-    """Store a blob of 6 MiB."""
+    """Upload a blob of 6 MiB."""
     repository.put_blob(BLOB, content_of(LARGE))
 
 
-def verbs(server: RegistryServer) -> list[str]:
-    """The verbs of the requests so far."""
+def methods(server: RegistryServer) -> list[str]:
+    """Return the methods of the requests since the last call."""
     return [request.partition(" ")[0] for request in server.asked("POST", "PATCH", "PUT", "GET", "HEAD")]
 
 
-def test_an_upload_that_is_cut_asks_how_far_it_got_and_goes_on(server: RegistryServer, repository: Repository) -> None:
+def test_upload_resumes_at_offset_after_reset(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
 
     upload(repository)
 
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
-    assert verbs(server) == ["POST", "PATCH", "GET", "PATCH", "PUT"]
+    assert methods(server) == ["POST", "PATCH", "GET", "PATCH", "PUT"]
 
 
-def test_an_upload_whose_session_is_lost_begins_anew(server: RegistryServer, repository: Repository) -> None:
+def test_upload_restarts_after_lost_session(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
 
     upload(repository)
 
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
-    assert verbs(server) == ["POST", "PATCH", "GET", "HEAD", "POST", "PATCH", "PUT"]
+    assert methods(server) == ["POST", "PATCH", "GET", "HEAD", "POST", "PATCH", "PUT"]
 
 
-def test_a_blob_whose_last_answer_was_lost_is_not_sent_again(server: RegistryServer, repository: Repository) -> None:
+def test_upload_is_not_repeated_after_lost_response(server: RegistryServer, repository: Repository) -> None:
     server.fail("PUT", "/blobs/uploads/", lambda _answer: refused(502, "UNKNOWN"), times=1)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
 
     upload(repository)
 
-    assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "HEAD"]
+    assert methods(server) == ["POST", "PATCH", "PUT", "GET", "HEAD"]
 
 
-def test_a_blob_whose_last_answers_were_lost_is_asked_for_until_there_is_one(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_upload_looks_up_blob_until_registry_responds(server: RegistryServer, repository: Repository) -> None:
     server.fail("PUT", "/blobs/uploads/", lambda _answer: refused(502, "UNKNOWN"), times=1)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
     server.fail("HEAD", "/blobs/sha256:", refused(502, "UNKNOWN"), times=1)
 
     upload(repository)
 
-    assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "HEAD", "HEAD"]
+    assert methods(server) == ["POST", "PATCH", "PUT", "GET", "HEAD", "HEAD"]
 
 
 @pytest.mark.parametrize("status", [413, 502, 504])
-def test_requests_get_smaller_when_large_ones_do_not_get_through(
+def test_upload_sends_smaller_requests_after_rejection(
     server: RegistryServer, repository: Repository, status: int
 ) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(status, {}, b"too large"), times=2)
@@ -96,13 +88,11 @@ def test_requests_get_smaller_when_large_ones_do_not_get_through(
     upload(repository)
 
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
-    # Half of six MiB, and half of that, which the blob then takes four of.
-    assert verbs(server).count("PATCH") == 2 + 4
+    # Requests of 6 and 3 MiB fail; the blob then takes four of 1.5 MiB.
+    assert methods(server).count("PATCH") == 2 + 4
 
 
-def test_connections_that_are_cut_again_and_again_make_requests_smaller(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_upload_sends_smaller_requests_after_repeated_resets(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=0, times=3)
 
     upload(repository)
@@ -111,9 +101,7 @@ def test_connections_that_are_cut_again_and_again_make_requests_smaller(
     assert repository.store.chunks.size is not None
 
 
-def test_a_registry_that_dies_again_and_again_is_not_sent_smaller_requests(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_upload_keeps_request_size_when_registry_crashes(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=0, times=2)
     server.fail("GET", "/blobs/uploads/", refused(503, "UNAVAILABLE"), times=1)
 
@@ -123,10 +111,10 @@ def test_a_registry_that_dies_again_and_again_is_not_sent_smaller_requests(
     assert repository.store.chunks.size is None
 
 
-def test_what_is_cut_at_a_limit_and_forgotten_is_soon_sent_in_parts_that_stay_below(
+def test_upload_stays_below_limit_after_resets_with_lost_sessions(
     server: RegistryServer, repository: Repository
 ) -> None:
-    # So does zot with requests that last longer than a minute.
+    # zot does this with requests that take longer than a minute.
     content = bytes(64 * MIB)
     server.cut("PATCH", "/blobs/uploads/", after=8 * MIB, times=2)
     server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
@@ -137,7 +125,7 @@ def test_what_is_cut_at_a_limit_and_forgotten_is_soon_sent_in_parts_that_stay_be
     assert repository.store.chunks.size < 16 * MIB
 
 
-def test_a_request_of_one_mebibyte_is_not_made_smaller(server: RegistryServer, repository: Repository) -> None:
+def test_upload_fails_when_registry_rejects_one_mebibyte(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(413, {}, b"too large"))
 
     with pytest.raises(RegistryError, match=r"responded with 413.*limits the size of requests"):
@@ -146,18 +134,16 @@ def test_a_request_of_one_mebibyte_is_not_made_smaller(server: RegistryServer, r
     assert repository.store.chunks.size == MIB
 
 
-def test_chunks_have_the_size_that_is_asked_for(server: RegistryServer, registry: Registry) -> None:
-    chunked = Registry(registry._session, server.url, chunks=ChunkSize(2 * MIB))
+def test_upload_sends_chunks_of_configured_size(server: RegistryServer, registry: Registry) -> None:
+    client = Registry(registry._session, server.url, chunks=ChunkSize(2 * MIB))
 
-    upload(Repository(chunked, "team/app"))
+    upload(Repository(client, "team/app"))
 
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
-    assert verbs(server) == ["POST", "PATCH", "PATCH", "PATCH", "PUT"]
+    assert methods(server) == ["POST", "PATCH", "PATCH", "PATCH", "PUT"]
 
 
-def test_what_was_damaged_on_the_way_in_a_session_with_a_past_is_sent_anew(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_resumed_upload_restarts_after_digest_mismatch(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
     server.fail("PUT", "/blobs/uploads/", refused(400, "DIGEST_INVALID"), times=1)
 
@@ -166,29 +152,27 @@ def test_what_was_damaged_on_the_way_in_a_session_with_a_past_is_sent_anew(
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
 
 
-def test_what_is_damaged_at_the_source_is_not_sent_anew(server: RegistryServer, repository: Repository) -> None:
+def test_upload_of_damaged_source_is_not_retried(server: RegistryServer, repository: Repository) -> None:
     wrong = Descriptor(BLOB.media_type, digest_of(b"other"), BLOB.size)
 
     with pytest.raises(DigestMismatchError):
         repository.put_blob(wrong, content_of(LARGE))
 
-    assert verbs(server) == ["POST", "PATCH", "PUT"]
+    assert methods(server) == ["POST", "PATCH", "PUT"]
 
 
-def test_what_is_damaged_at_the_source_is_not_sent_for_ever_after_a_cut(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_resumed_upload_of_damaged_source_restarts_once(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
     wrong = Descriptor(BLOB.media_type, digest_of(b"other"), BLOB.size)
 
     with pytest.raises(DigestMismatchError):
         repository.put_blob(wrong, content_of(LARGE))
 
-    # The session with a past, and one without.
-    assert verbs(server).count("PUT") == 2
+    # The resumed session, and a new one.
+    assert methods(server).count("PUT") == 2
 
 
-def test_what_is_damaged_at_the_source_is_told_as_such_after_other_failures(
+def test_upload_of_damaged_source_reports_mismatch_after_other_failures(
     server: RegistryServer, repository: Repository
 ) -> None:
     server.fail("PUT", "/blobs/uploads/", refused(503, "UNAVAILABLE"), times=2)
@@ -199,14 +183,14 @@ def test_what_is_damaged_at_the_source_is_told_as_such_after_other_failures(
 
 
 @pytest.mark.parametrize("size", [5, 3 * MIB])
-def test_what_a_source_has_too_much_does_not_become_a_request_of_its_own(
+def test_upload_ends_at_size_of_blob_when_source_is_longer(
     server: RegistryServer, repository: Repository, size: int
 ) -> None:
-    # With a client certificate, whatever follows on the connection is done in the user's name.
+    # With a client certificate, further requests on the connection would have the user's permissions.
     content = b"x" * size
-    smuggled = b"DELETE /v2/team/app/manifests/1 HTTP/1.1\r\nHost: registry\r\nContent-Length: 0\r\n\r\n"
+    request = b"DELETE /v2/team/app/manifests/1 HTTP/1.1\r\nHost: registry\r\nContent-Length: 0\r\n\r\n"
 
-    repository.put_blob(blob(digest_of(content), content), content_of(content + smuggled))
+    repository.put_blob(blob(digest_of(content), content), content_of(content + request))
     repository.resolve("1")
 
     assert server.blobs["team/app"] == {digest_of(content): content}
@@ -214,9 +198,7 @@ def test_what_a_source_has_too_much_does_not_become_a_request_of_its_own(
 
 
 @pytest.mark.parametrize("size", [5, 3 * MIB])
-def test_a_source_that_has_too_little_is_told_without_waiting_for_more(
-    server: RegistryServer, repository: Repository, size: int
-) -> None:
+def test_upload_fails_when_source_is_shorter(server: RegistryServer, repository: Repository, size: int) -> None:
     content = b"x" * size
 
     with pytest.raises(DigestMismatchError, match=f"blob from the test ended after {size - 1} of {size} bytes"):
@@ -225,18 +207,18 @@ def test_a_source_that_has_too_little_is_told_without_waiting_for_more(
     assert "team/app" not in server.blobs
 
 
-def test_an_upload_that_is_lost_again_and_again_is_given_up(server: RegistryServer, registry: Registry) -> None:
-    patient = Retries(600, sleep=lambda _seconds: None)
-    chunked = Registry(registry._session, server.url, retries=patient, chunks=ChunkSize(2 * MIB))
-    server.fail("PATCH", "/blobs/uploads/", lambda answer: _second_is_lost(server, answer))
+def test_upload_fails_after_three_lost_sessions(server: RegistryServer, registry: Registry) -> None:
+    retries = Retries(600, sleep=lambda _seconds: None)
+    client = Registry(registry._session, server.url, retries=retries, chunks=ChunkSize(2 * MIB))
+    server.fail("PATCH", "/blobs/uploads/", lambda answer: _lose_every_second_chunk(server, answer))
 
     with pytest.raises(RegistryError, match="responded with 404"):
-        upload(Repository(chunked, "team/app"))
+        upload(Repository(client, "team/app"))
 
-    assert verbs(server).count("POST") == 3
+    assert methods(server).count("POST") == 3
 
 
-def _second_is_lost(server: RegistryServer, answer: Answer) -> Answer:
+def _lose_every_second_chunk(server: RegistryServer, answer: Answer) -> Answer:
     patches = [request for request in server.requests if request.method == "PATCH"]
     return refused(404, "BLOB_UPLOAD_UNKNOWN") if len(patches) % 2 == 0 else answer
 
@@ -254,18 +236,18 @@ def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: 
     assert entry["times"] == 2
 
 
-def test_a_registry_that_wants_to_be_left_alone_is_left_alone(server: RegistryServer, registry: Registry) -> None:
+def test_upload_waits_as_long_as_retry_after_header(server: RegistryServer, registry: Registry) -> None:
     slept: list[float] = []
     server.fail("POST", "/blobs/uploads/", Answer(429, {"Retry-After": "7"}), times=1)
-    patient = Registry(registry._session, server.url, retries=Retries(60.0, sleep=slept.append))
+    client = Registry(registry._session, server.url, retries=Retries(60.0, sleep=slept.append))
 
-    upload(Repository(patient, "team/app"))
+    upload(Repository(client, "team/app"))
 
     assert slept == [7.0]
 
 
 def stop_and_push_again(server: RegistryServer, registry: Registry, folder: Path, retries: Retries) -> None:
-    """Push a blob while the registry has its faults, which stops the push, and once more without them."""
+    """Push a blob until the faults of the registry stop the push, then push it again without faults."""
     records = UploadRecords(folder, "cluster")
     stopped = Registry(registry._session, server.url, retries=retries, records=records)
     with pytest.raises(K8scrError):
@@ -275,19 +257,17 @@ def stop_and_push_again(server: RegistryServer, registry: Registry, folder: Path
     upload(Repository(Registry(registry._session, server.url, records=records), "team/app"))
 
 
-def test_a_push_that_was_stopped_goes_on_in_the_next_run(
-    server: RegistryServer, registry: Registry, tmp_path: Path
-) -> None:
+def test_upload_resumes_in_next_run_after_stop(server: RegistryServer, registry: Registry, tmp_path: Path) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=4 * MIB, times=1_000)
 
     stop_and_push_again(server, registry, tmp_path / "uploads", Retries(0.0))
 
-    assert verbs(server) == ["GET", "PATCH", "PUT"]
+    assert methods(server) == ["GET", "PATCH", "PUT"]
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
     assert list((tmp_path / "uploads").iterdir()) == []
 
 
-def test_push_resumes_in_next_run_after_lost_session_and_stop(
+def test_upload_resumes_in_next_run_after_lost_session_and_stop(
     server: RegistryServer, registry: Registry, tmp_path: Path
 ) -> None:
     server.fail("PATCH", "/blobs/uploads/", Answer(404), times=1, early=True)
@@ -295,10 +275,10 @@ def test_push_resumes_in_next_run_after_lost_session_and_stop(
 
     stop_and_push_again(server, registry, tmp_path / "uploads", Retries(8.0, sleep=lambda _: None))
 
-    assert verbs(server) == ["GET", "PATCH", "PUT"]
+    assert methods(server) == ["GET", "PATCH", "PUT"]
 
 
-def test_a_session_of_an_earlier_run_that_is_gone_is_begun_anew(
+def test_upload_restarts_when_recorded_session_is_gone(
     server: RegistryServer, registry: Registry, tmp_path: Path
 ) -> None:
     records = UploadRecords(tmp_path / "uploads", "cluster")
@@ -310,7 +290,7 @@ def test_a_session_of_an_earlier_run_that_is_gone_is_begun_anew(
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
 
 
-def test_a_record_that_leads_elsewhere_is_not_followed(
+def test_upload_ignores_recorded_session_of_other_repository(
     server: RegistryServer, registry: Registry, tmp_path: Path
 ) -> None:
     records = UploadRecords(tmp_path / "uploads", "cluster")
@@ -323,7 +303,7 @@ def test_a_record_that_leads_elsewhere_is_not_followed(
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
 
 
-def test_a_download_that_is_cut_goes_on_where_it_was(server: RegistryServer, repository: Repository) -> None:
+def test_download_resumes_after_reset(server: RegistryServer, repository: Repository) -> None:
     server.blobs["team/app"] = {BLOB.digest: LARGE}
     server.fail("GET", "/blobs/", lambda answer: replace(answer, truncated=True), times=2)
 
@@ -332,7 +312,7 @@ def test_a_download_that_is_cut_goes_on_where_it_was(server: RegistryServer, rep
     assert len(server.asked("GET")) == 3
 
 
-def test_a_part_that_was_not_asked_for_is_refused(server: RegistryServer, repository: Repository) -> None:
+def test_download_rejects_other_range_than_requested(server: RegistryServer, repository: Repository) -> None:
     server.fail("GET", "/blobs/", Answer(206, {"Content-Range": f"bytes 0-99/{len(LARGE)}"}, LARGE[:100]))
 
     with pytest.raises(RegistryError, match="another range than requested"):
