@@ -95,7 +95,7 @@ archives:
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import run_archive_info
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
 
 
 def main() -> None:

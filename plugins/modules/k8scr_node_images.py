@@ -154,7 +154,7 @@ lacking:
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_images import run_node_images
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
 
 IMAGE = {
     "name": {"type": "str", "required": True},

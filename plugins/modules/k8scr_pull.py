@@ -200,8 +200,8 @@ retries:
       times: 1
 """
 
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import PULL_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import run_pull
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull_settings import PULL_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
 
 

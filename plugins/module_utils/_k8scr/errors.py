@@ -83,11 +83,11 @@ class InputError(K8scrError):
 
 
 class SourceError(K8scrError):
-    """The source of an image lacks it, is damaged or is not valid."""
+    """The source of an image does not have it, is damaged or is not valid."""
 
 
 class MissingManifestError(SourceError):
-    """The source of an image lacks one of its manifests, for example because not all platforms were saved."""
+    """The source of an image does not have one of its manifests, for example because not all platforms were saved."""
 
 
 class DestinationError(K8scrError):

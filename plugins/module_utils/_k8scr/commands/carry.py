@@ -11,7 +11,6 @@ import shutil
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -43,30 +42,8 @@ CARRY_ARGUMENT_SPEC: dict[str, Any] = {
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-@dataclass(frozen=True)
-class CarrySettings:
-    """The options of ``k8scr_carry``.
-
-    Attributes:
-        registry: The cluster's registry.
-        saves: Whether to save images; otherwise they are restored.
-    """
-
-    registry: RegistrySettings
-    saves: bool
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> CarrySettings:
-        """Read the module's parameters.
-
-        Raises:
-            InputError: An option is invalid.
-        """
-        return cls(RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved")
-
-
 class _UntaggedRepository(Repository):
-    """A repository in which a tag that has an image keeps it, because it was pushed after the images were saved."""
+    """A repository whose existing tags stay unchanged: their images were pushed after the images were saved."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
         if tag is None or self.resolve(tag) is None:
@@ -78,37 +55,31 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Args:
         options: The parameters of ``k8scr_carry``.
-        check_mode: Whether to only say what would happen.
+        check_mode: Whether to only report the changes.
 
     Raises:
-        ClusterError: The options lead to no cluster.
+        ClusterError: No cluster is configured, or its configuration cannot be used.
+        InputError: An option is invalid.
         SourceError: The saved images cannot be read.
         DestinationError: The folder cannot be written.
     """
-    settings = CarrySettings.from_options(options)
-    transfer = Transfer(settings.registry.connections, check_mode)
-    with connect(settings.registry.cluster) as cluster:
-        uid = _uid_of_stateful_set(cluster, settings.registry.pod.namespace, settings.registry.pod.name)
+    settings, saves = RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved"
+    transfer = Transfer(settings.connections, check_mode)
+    with connect(settings.cluster) as cluster:
+        uid = _uid_of_stateful_set(cluster, settings.pod.namespace, settings.pod.name)
     if uid is None:
         return {**report([]), "path": ""}
     folder = cache_folder() / "carried" / uid
     # A connection reads the kubeconfig again, and may run its credential plugin.
-    if not settings.saves and not folder.is_dir():
+    if not saves and not folder.is_dir():
         return {**report([]), "path": str(folder)}
-    with connect_registry(settings.registry, writes=not settings.saves) as registry:
-        result = (save_images if settings.saves else restore_images)(registry, folder, transfer)
+    with connect_registry(settings, writes=not saves) as registry:
+        result = (save_images if saves else restore_images)(registry, folder, transfer)
     return {**result, "path": str(folder)}
 
 
 def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | None:
-    """Return what tells a registry from all others, also from one of the same name in another cluster.
-
-    Returns:
-        None if there is no registry, as in check mode before it is deployed.
-
-    Raises:
-        ApiServerError: The API server does not return the StatefulSet.
-    """
+    """Return the UID of the registry's StatefulSet, which is unique across clusters; None if it does not exist."""
     name = pod.rpartition("-")[0]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     code, value = cluster.adapter.read_object(path, (CONNECT_TIMEOUT, SILENCE_TIMEOUT))
@@ -130,7 +101,7 @@ def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[st
 
     Args:
         registry: The registry.
-        folder: The OCI layout; images that it has already are kept.
+        folder: The OCI layout; its existing images stay.
         transfer: How to copy.
 
     Raises:
@@ -164,8 +135,8 @@ def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict
     """Copy saved images to a registry, delete the folder and return a module's result.
 
     Args:
-        registry: The registry; a tag that it has keeps its image.
-        folder: The folder that :func:`save_images` wrote. If it does not exist, nothing is done.
+        registry: The registry; its existing tags stay unchanged.
+        folder: The folder that :func:`save_images` wrote; it may be missing.
         transfer: How to copy.
 
     Raises:
@@ -181,7 +152,7 @@ def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict
     if result.get("failed"):
         result["msg"] += f"\nThe images stay in {folder}; run again to restore them."
     elif not transfer.check_mode:
-        # A partly deleted folder is not a layout, and the next run would not find it.
+        # A partly deleted folder is not a valid layout, so the next run must not find it.
         with write_errors(folder):
             folder.rename(_restored(folder))
             shutil.rmtree(_restored(folder))
@@ -193,7 +164,7 @@ def _restored(folder: Path) -> Path:
 
 
 def _restoring(layout: OciLayoutSource, entry: Descriptor, name: str, registry: Registry) -> ImageJob | None:
-    """Return the job for one saved image, or ``None`` if the registry has an image under its tag."""
+    """Return the job for one saved image, or ``None`` if its tag exists in the registry."""
     repository, _colon, tag = name.rpartition(":")
     destination = _UntaggedRepository(registry, repository)
     if destination.resolve(tag) is not None:

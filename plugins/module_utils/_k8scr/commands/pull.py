@@ -29,7 +29,7 @@ from ..transfer.job import ImageCopy, ImageJob, unique_jobs
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.report import report
 from .image_entries import PullEntry
-from .pull_settings import PullSettings
+from .image_settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination

@@ -32,7 +32,7 @@ from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
 from .image_entries import PushEntry
-from .push_settings import PushSettings
+from .image_settings import PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""An Ansible module that hides the secrets in its options, even if the options are invalid."""
+"""Ansible modules that hide the secrets in their options, even if the options are invalid."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..errors import K8scrError
 from ..redaction import SHORTEST, hidden_values, redacted
 
 
@@ -34,6 +35,16 @@ class RedactingModule(AnsibleModule):
         self._redact = redact or {}
         self._valid = False
         super().__init__(argument_spec, **rest)
+
+    def run(self, command: Callable[[], dict[str, Any]]) -> None:
+        """Exit with the result of a command, or with its error; a result with ``failed`` is an error too."""
+        try:
+            result = command()
+        except K8scrError as error:
+            self.fail_json(msg=str(error))
+        if result.pop("failed", False):
+            self.fail_json(**result)
+        self.exit_json(**result)
 
     def exit_json(self, **result: Any) -> None:
         """Return the result with the redacted options; see :meth:`AnsibleModule.exit_json`."""
@@ -59,3 +70,11 @@ class RedactingModule(AnsibleModule):
 
     def _invocation(self) -> dict[str, Any]:
         return {"module_args": redacted(self.params, self.argument_spec, self._redact)}
+
+
+def run_local_module(
+    argument_spec: dict[str, Any], command: Callable[[RedactingModule], dict[str, Any]], **rest: Any
+) -> None:
+    """Run a module that uses neither a cluster nor a Python library, such as the modules for nodes, and exit."""
+    module = RedactingModule(argument_spec, supports_check_mode=True, **rest)
+    module.run(lambda: command(module))

@@ -12,7 +12,6 @@ from typing import Any
 
 from ansible.module_utils.basic import missing_required_lib
 
-from ..errors import K8scrError
 from .cluster_options import ClusterModule
 
 _LIBRARIES = ("requests", "kubernetes")
@@ -25,18 +24,12 @@ def run_module(
 
     Args:
         argument_spec: Its options, without those of the cluster.
-        body: Takes the options and whether this is check mode, and returns the result. The module fails if ``failed``
-            is true in the result.
+        body: Takes the options and whether this is check mode, and returns the result; see
+            :meth:`RedactingModule.run`.
         **arguments: As :class:`AnsibleModule` takes.
     """
     module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
     for library in _LIBRARIES:
         if find_spec(library) is None:
             module.fail_json(msg=missing_required_lib(library))
-    try:
-        result = body(module.params, module.check_mode)
-    except K8scrError as error:
-        module.fail_json(msg=str(error))
-    if result.pop("failed", False):
-        module.fail_json(**result)
-    module.exit_json(**result)
+    module.run(lambda: body(module.params, module.check_mode))

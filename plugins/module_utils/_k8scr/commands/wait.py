@@ -7,18 +7,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
 from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
-from ..registry.cluster import PodSettings, pod_adapter
+from ..registry.cluster import pod_adapter
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
-from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
 from .polling import INTERVAL, Poll
@@ -39,30 +37,6 @@ WAIT_ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class WaitSettings:
-    """The options of ``k8scr_wait``.
-
-    Attributes:
-        cluster: The cluster.
-        pod: The Pod of the registry.
-        timeout: Seconds to wait.
-    """
-
-    cluster: ClusterSettings
-    pod: PodSettings
-    timeout: int
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> WaitSettings:
-        """Read the module's parameters.
-
-        Raises:
-            InputError: An option is invalid.
-        """
-        return cls(cluster_settings(options), pod_settings(options), read_number(options, "wait_timeout"))
-
-
 def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Poll a registry's version until it responds, and return the module's result.
 
@@ -76,15 +50,16 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     Raises:
         ClusterError: The registry does not respond in time; the message contains the cluster's reasons.
         ApiServerError: The API server denies access to the Pod.
+        InputError: An option is invalid.
     """
-    settings = WaitSettings.from_options(options)
+    settings, registry = cluster_settings(options), pod_settings(options)
+    poll = Poll(read_number(options, "wait_timeout"))
     if check_mode:
         return {"changed": False}
-    namespace, pod = settings.pod.namespace, settings.pod.name
-    poll = Poll(settings.timeout)
-    with connect(settings.cluster) as cluster:
+    namespace, pod = registry.namespace, registry.name
+    with connect(settings) as cluster:
         # The port may be the read-only port or the write port.
-        transport = pod_adapter(cluster, settings.pod, WritePath(cluster.adapter, namespace, pod, ahead=False))
+        transport = pod_adapter(cluster, registry, WritePath(cluster.adapter, namespace, pod, ahead=False))
         while True:
             error = _request_version(transport, max(poll.seconds - poll.elapsed, INTERVAL))
             if error is None:
@@ -97,7 +72,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 explanation = f". The cluster reports: {reasons}" if reasons else ""
                 raise ClusterError(
                     f"the registry in Pod {namespace}/{pod} did not respond through the API server within "
-                    f"{settings.timeout} s: {error.message}{explanation}",
+                    f"{poll.seconds} s: {error.message}{explanation}",
                     error.advice,
                 )
             poll.pause()

@@ -59,7 +59,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
     with response:
         if response.status_code == 404:
             raise SourceError(
-                f"repository {repository} in {registry.description} lacks the blob {descriptor.digest}",
+                f"repository {repository} in {registry.description} does not have the blob {descriptor.digest}",
                 "Push the image again",
             )
         if response.status_code not in (200, 206):

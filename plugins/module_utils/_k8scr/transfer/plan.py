@@ -97,7 +97,7 @@ class ImagePlan:
         job: The job.
         before: The manifest or index with the tag, or the digest, before the copy.
         root: The digest with the tag after the copy; empty if it depends on layers that have to be compressed.
-        manifests: The manifests that the destination lacks, children before indexes; empty if it has the image.
+        manifests: The missing manifests at the destination, children before indexes; empty if it has the image.
         steps: The steps for the blobs of these manifests.
         error: The error that prevents the copy.
     """
@@ -244,7 +244,7 @@ def _has_config(copy: ImageCopy, image: SourceImage, before: Descriptor) -> bool
 
 
 def _find_missing(copy: ImageCopy, image: SourceImage) -> tuple[tuple[Manifest, ...], tuple[Descriptor, ...]]:
-    """Return the manifests that the destination lacks, and the blobs of these."""
+    """Return the missing manifests at the destination, and their blobs."""
     manifests, blobs = [], dict[tuple[str, int], Descriptor]()
     for manifest in walk_manifests(copy.source, image.root):
         if manifest.descriptor.digest == image.root.digest:
@@ -301,7 +301,7 @@ def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor |
 def _require_blob(copy: ImageCopy, blob: Descriptor) -> None:
     if not copy.source.has_blob(blob):
         raise SourceError(
-            f"{copy.source.description} lacks the blob {blob.digest} of {blob.size} bytes",
+            f"{copy.source.description} does not have the blob {blob.digest} of {blob.size} bytes",
             "Save or push the image again, with all of its layers",
         )
 
@@ -318,5 +318,5 @@ def _complete(draft: _Draft, steps: Sequence[BlobStep], error: K8scrError | None
 
 
 def _can_be_mounted(blob: Descriptor) -> bool:
-    # distribution mounts a blob under its sha256 only, and then lacks the sha512 that the manifest names.
+    # distribution mounts a blob under its sha256 only, and then does not have it under the sha512 in the manifest.
     return blob.digest.startswith("sha256:")

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import cluster_settings
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push_settings import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PUSH_ARGUMENT_SPEC,
     PushSettings,
 )

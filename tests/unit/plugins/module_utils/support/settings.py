@@ -10,12 +10,10 @@ from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import upstream_settings
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull_settings import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PULL_ARGUMENT_SPEC,
-    PullSettings,
-)
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push_settings import (
     PUSH_ARGUMENT_SPEC,
+    PullSettings,
     PushSettings,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import UpstreamSettings

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings of ``k8scr_push``."""
+"""Settings of ``k8scr_push`` and ``k8scr_pull``."""
 
 from __future__ import annotations
 
@@ -14,8 +14,21 @@ from typing import Any
 from ..engine.settings import DockerSettings
 from ..registry.cluster import RegistrySettings
 from ..registry.upstreams import UpstreamSettings
-from .image_entries import PUSH_ENTRY_SPEC, PushEntry, read_push_entries
-from .registry_settings import DOCKER_ARGUMENT_SPEC, REGISTRY_ARGUMENT_SPEC, docker_settings, registry_settings
+from .image_entries import (
+    PULL_ENTRY_SPEC,
+    PUSH_ENTRY_SPEC,
+    PullEntry,
+    PushEntry,
+    read_pull_entries,
+    read_push_entries,
+)
+from .registry_settings import (
+    DOCKER_ARGUMENT_SPEC,
+    READ_ONLY_PORT,
+    REGISTRY_ARGUMENT_SPEC,
+    docker_settings,
+    registry_settings,
+)
 from .upstream_settings import UPSTREAMS_ARGUMENT_SPEC, upstream_settings
 
 PUSH_ARGUMENT_SPEC: dict[str, Any] = {
@@ -29,22 +42,51 @@ PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     **DOCKER_ARGUMENT_SPEC,
     **REGISTRY_ARGUMENT_SPEC,
 }
+PULL_ARGUMENT_SPEC: dict[str, Any] = {
+    "images": {"type": "list", "elements": "raw", "required": True, "options": PULL_ENTRY_SPEC},
+    **DOCKER_ARGUMENT_SPEC,
+    **REGISTRY_ARGUMENT_SPEC,
+    "registry_port": {"type": "int", "default": READ_ONLY_PORT},
+}
+
+
+@dataclass(frozen=True)
+class PullSettings:
+    """The options of ``k8scr_pull``.
+
+    Attributes:
+        qualify: Whether repositories begin with the hosts of the images' names.
+        fail_fast: Whether the first failure ends the task.
+        docker: The engine of Docker or Podman.
+    """
+
+    registry: RegistrySettings
+    images: tuple[PullEntry, ...]
+    qualify: bool
+    fail_fast: bool
+    docker: DockerSettings
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> PullSettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: An option is invalid.
+        """
+        images = read_pull_entries(options["images"])
+        return cls(
+            registry_settings(options), images, options["qualify"], options["fail_fast"], docker_settings(options)
+        )
 
 
 @dataclass(frozen=True)
 class PushSettings:
-    """The options of ``k8scr_push``.
+    """The options of ``k8scr_push``; see :class:`PullSettings` for those that both modules have.
 
     Attributes:
-        registry: The cluster's registry.
-        images: The images.
-        qualify: Whether repositories begin with the hosts of the images' names.
-        fail_fast: Whether the first failure ends the task.
         mount_from: Repositories that may have blobs of the images.
-        compression: The name of the compression.
         lock: The lock file, if any.
         locked: Whether images must match the lock file.
-        docker: The engine of Docker or Podman.
         upstreams: The upstream registries with settings, by their hosts.
     """
 
@@ -52,11 +94,11 @@ class PushSettings:
     images: tuple[PushEntry, ...]
     qualify: bool
     fail_fast: bool
+    docker: DockerSettings
     mount_from: tuple[str, ...]
     compression: str
     lock: Path | None
     locked: bool
-    docker: DockerSettings
     upstreams: Mapping[str, UpstreamSettings]
 
     @classmethod
@@ -71,10 +113,10 @@ class PushSettings:
             read_push_entries(options["images"]),
             options["qualify"],
             options["fail_fast"],
+            docker_settings(options),
             tuple(options["mount_from"]),
             options["compression"],
             Path(options["lock"]) if options["lock"] else None,
             options["locked"],
-            docker_settings(options),
             upstream_settings(options["upstreams"]),
         )
