@@ -42,13 +42,12 @@ class ApplySettings:
     """The options of ``k8scr_apply``, without the definitions.
 
     Attributes:
-        cluster: The cluster.
         present: Whether to apply the objects; otherwise they are deleted.
         namespace: The namespace of objects without one.
         force: Whether to take over fields of other field managers.
         keep_existing: Whether existing objects stay unchanged.
         wait: Whether to wait until objects are ready or deleted.
-        wait_timeout: Seconds to wait.
+        wait_timeout: Seconds to wait for all objects together.
     """
 
     cluster: ClusterSettings
@@ -95,23 +94,20 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     settings = ApplySettings.from_options(options)
     definitions = read_options(options["definition"], options["src"])
     with connect(settings.cluster) as cluster:
-        client = KubernetesClient(cluster)
-        applier = Applier(client, check_mode, settings.namespace, settings.force, settings.keep_existing)
-        return _run(applier, definitions, settings, check_mode)
+        return _run(Applier(KubernetesClient(cluster), settings, check_mode), definitions)
 
 
-def _run(
-    applier: Applier, definitions: Sequence[Mapping[str, Any]], settings: ApplySettings, check_mode: bool
-) -> dict[str, Any]:
-    present = settings.present
-    act, wait = (applier.apply, applier.wait_ready) if present else (applier.delete, applier.wait_gone)
+def _run(applier: Applier, definitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    settings = applier.settings
     outcomes: list[Outcome] = []
     failure: dict[str, Any] = {}
     try:
-        for definition in definitions if present else reversed(definitions):
-            outcomes.append(act(definition))
-        if settings.wait and not check_mode:
-            wait(outcomes, settings.wait_timeout)
+        for definition in definitions if settings.present else reversed(definitions):
+            outcomes.append(applier.apply(definition) if settings.present else applier.delete(definition))
+        if settings.wait and not applier.check_mode:
+            poll = Poll(settings.wait_timeout)
+            for outcome in outcomes:
+                applier.wait(outcome, poll)
     except K8scrError as error:
         failure = {"failed": True, "msg": str(error)}
     return {
@@ -175,25 +171,14 @@ class Applier:
 
     Args:
         client: The cluster's objects.
+        settings: The options.
         check_mode: Whether to only report the changes, with a dry run of the API server.
-        namespace: The namespace of objects without one.
-        force: Whether to take over fields of other field managers.
-        keep_existing: Whether existing objects stay unchanged.
     """
 
-    def __init__(
-        self,
-        client: KubernetesClient,
-        check_mode: bool = False,
-        namespace: str = "default",
-        force: bool = False,
-        keep_existing: bool = False,
-    ) -> None:
+    def __init__(self, client: KubernetesClient, settings: ApplySettings, check_mode: bool) -> None:
+        self.settings = settings
+        self.check_mode = check_mode
         self._client = client
-        self._check_mode = check_mode
-        self._namespace = namespace
-        self._force = force
-        self._keep_existing = keep_existing
         self._planned_kinds: dict[tuple[str, str], bool] = {}
 
     def apply(self, definition: Mapping[str, Any]) -> Outcome:
@@ -208,16 +193,12 @@ class Applier:
             namespaced = self._planned_kinds[_group_kind(definition)]
             return Outcome("created", definition, self._namespace_of(definition, namespaced), {}, definition)
         namespace = self._namespace_of(definition, kind.namespaced)
-        name = definition["metadata"]["name"]
-        before = self._client.get(kind, name, namespace)
-        if before is not None and self._keep_existing:
-            outcome = Outcome("unchanged", definition, namespace, before, before)
-        elif before is None and self._keep_existing:
-            outcome = self._create(kind, definition, namespace)
-        else:
-            outcome = self._apply(kind, definition, namespace, before)
+        before, after = self._write(kind, definition, namespace)
         self._remember_kind(definition)
-        return outcome
+        action = "created"
+        if before is not None:
+            action = "unchanged" if without_server_fields(before) == without_server_fields(after) else "updated"
+        return Outcome(action, definition, namespace, before or {}, after)
 
     def delete(self, definition: Mapping[str, Any]) -> Outcome:
         """Delete one object.
@@ -233,78 +214,46 @@ class Applier:
         before = self._client.get(kind, name, namespace)
         if before is None:
             return Outcome("unchanged", definition, namespace, {}, {})
-        self._client.delete(kind, name, namespace, self._check_mode)
+        self._client.delete(kind, name, namespace, self.check_mode)
         return Outcome("deleted", definition, namespace, before, {})
 
-    def wait_ready(self, outcomes: Sequence[Outcome], timeout: float) -> None:
-        """Wait until applied objects are ready.
-
-        Args:
-            outcomes: The results of :meth:`apply`.
-            timeout: Seconds for all objects together.
+    def wait(self, outcome: Outcome, poll: Poll) -> None:
+        """Wait until an applied object is ready, or a deleted object no longer exists.
 
         Raises:
-            ClusterError: An object does not become ready; the message has the reasons of the cluster.
+            ClusterError: The object does not become ready, or still exists at the end; the message has the reasons of
+                the cluster.
         """
-        poll = Poll(timeout)
-        for outcome in outcomes:
+        if self.settings.present:
             self._wait_ready(outcome, poll)
+        elif outcome.action == "deleted":
+            self._wait_gone(outcome, poll)
 
-    def wait_gone(self, outcomes: Sequence[Outcome], timeout: float) -> None:
-        """Wait until deleted objects no longer exist.
-
-        Args:
-            outcomes: The results of :meth:`delete`.
-            timeout: Seconds for all objects together.
-
-        Raises:
-            ClusterError: An object still exists at the end.
-        """
-        poll = Poll(timeout)
-        for outcome in outcomes:
-            if outcome.action != "deleted":
-                continue
-            while True:
-                item = self._look(outcome)
-                if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
-                    break
-                if poll.expired:
-                    finalizers = ", ".join(item["metadata"].get("finalizers") or [])
-                    because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
-                    name = display_name(outcome.definition, outcome.namespace)
-                    raise ClusterError(f"{name} still exists after {timeout:g} s{because}")
-                poll.pause()
-
-    def _apply(
-        self, kind: Any, definition: Mapping[str, Any], namespace: str | None, before: Mapping[str, Any] | None
-    ) -> Outcome:
+    def _write(
+        self, kind: Any, definition: Mapping[str, Any], namespace: str | None
+    ) -> tuple[Mapping[str, Any] | None, Mapping[str, Any]]:
+        """Create or update an object and return it before and after that."""
+        name = definition["metadata"]["name"]
+        before = self._client.get(kind, name, namespace)
+        if before is not None and self.settings.keep_existing:
+            return before, before
         try:
-            after = self._client.apply(kind, definition, namespace, self._check_mode, self._force)
+            if not self.settings.keep_existing:
+                return before, self._client.apply(kind, definition, namespace, self.check_mode, self.settings.force)
+            created = self._client.create(kind, definition, namespace, self.check_mode)
         except ApiServerError as error:
             if not self._would_exist(error, namespace):
                 raise
-            after = dict(definition)
-        if before is None:
-            action = "created"
-        else:
-            action = "unchanged" if without_server_fields(before) == without_server_fields(after) else "updated"
-        return Outcome(action, definition, namespace, before or {}, after)
-
-    def _create(self, kind: Any, definition: Mapping[str, Any], namespace: str | None) -> Outcome:
-        try:
-            after = self._client.create(kind, definition, namespace, self._check_mode)
-        except ApiServerError as error:
-            if not self._would_exist(error, namespace):
-                raise
-            after = dict(definition)
-        if after is None:
-            existing = self._client.get(kind, definition["metadata"]["name"], namespace) or {}
-            return Outcome("unchanged", definition, namespace, existing, existing)
-        return Outcome("created", definition, namespace, {}, after)
+            return before, definition
+        if created is not None:
+            return None, created
+        # Another client has created the object in the meantime.
+        existing = self._client.get(kind, name, namespace) or {}
+        return existing, existing
 
     def _would_exist(self, error: ApiServerError, namespace: str | None) -> bool:
         """Whether a dry run failed only because check mode does not create the namespace."""
-        if not self._check_mode or error.status != 404 or namespace is None:
+        if not self.check_mode or error.status != 404 or namespace is None:
             return False
         namespaces = self._client.find_kind("v1", "Namespace")
         return self._client.get(namespaces, namespace, None) is None
@@ -317,7 +266,7 @@ class Applier:
             if kind is not None:
                 return kind
             is_planned = _group_kind(definition) in self._planned_kinds
-            if is_planned and self._check_mode:
+            if is_planned and self.check_mode:
                 return None
             if not is_planned or poll.expired:
                 raise InputError(
@@ -335,7 +284,7 @@ class Applier:
     def _namespace_of(self, definition: Mapping[str, Any], namespaced: bool) -> str | None:
         if not namespaced:
             return None
-        return definition["metadata"].get("namespace") or self._namespace
+        return definition["metadata"].get("namespace") or self.settings.namespace
 
     def _wait_ready(self, outcome: Outcome, poll: Poll) -> None:
         name = display_name(outcome.definition, outcome.namespace)
@@ -351,6 +300,18 @@ class Applier:
                 within = "" if state.terminal else f" within {poll.seconds:g} s"
                 explanation = f". The cluster reports: {reasons}" if reasons else ""
                 raise ClusterError(f"{name} did not become ready{within}: {state.progress}{explanation}")
+            poll.pause()
+
+    def _wait_gone(self, outcome: Outcome, poll: Poll) -> None:
+        while True:
+            item = self._look(outcome)
+            if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
+                return
+            if poll.expired:
+                finalizers = ", ".join(item["metadata"].get("finalizers") or [])
+                because = f"; it waits for the finalizers {finalizers}" if finalizers else ""
+                name = display_name(outcome.definition, outcome.namespace)
+                raise ClusterError(f"{name} still exists after {poll.seconds:g} s{because}")
             poll.pause()
 
     def _look(self, outcome: Outcome) -> dict[str, Any] | None:
