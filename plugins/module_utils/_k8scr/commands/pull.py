@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,10 +41,10 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Args:
         options: The parameters of ``k8scr_pull``.
-        check_mode: Whether to only say what would happen.
+        check_mode: Whether to only report the changes.
 
     Raises:
-        ClusterError: The options lead to no cluster.
+        ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: The images cannot all be pulled as asked.
     """
     settings = PullSettings.from_options(options)
@@ -58,32 +58,26 @@ def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, li
     connections = settings.registry.connections
     with ExitStack() as exit_stack:
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
-        jobs = PullJobs(registry, settings.qualify, connections, daemon, exit_stack).read(settings.images)
+        jobs = PullJobs(registry, settings, daemon, exit_stack).read(settings.images)
         return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs, listener))
 
 
+@dataclass
 class PullJobs:
     """Make jobs from the entries of the option ``images``.
 
-    Args:
-        registry: The cluster's registry.
-        qualify: Whether its repositories begin with the images' hosts.
-        connections: The most requests at once.
+    Attributes:
         daemon: The engine for ``docker-daemon:`` destinations.
         exit_stack: Closes the destinations after the transfer.
     """
 
-    def __init__(
-        self, registry: Registry, qualify: bool, connections: int, daemon: DockerDaemon, exit_stack: ExitStack
-    ) -> None:
-        self._registry = registry
-        self._qualify = qualify
-        self._connections = connections
-        self._daemon = daemon
-        self._exit_stack = exit_stack
-        self._destinations: dict[Location, FileDestination] = {}
-        self._transports: dict[Path, str] = {}
-        self._targets: dict[tuple[Location, str | None], PullEntry] = {}
+    registry: Registry
+    settings: PullSettings
+    daemon: DockerDaemon
+    exit_stack: ExitStack
+    _destinations: dict[Location, FileDestination] = field(default_factory=dict)
+    _transports: dict[Path, str] = field(default_factory=dict)
+    _targets: dict[tuple[Location, str | None], PullEntry] = field(default_factory=dict)
 
     def read(self, entries: Sequence[PullEntry]) -> list[ImageJob]:
         """Return the jobs; an image that cannot be found becomes a job with an error.
@@ -92,7 +86,7 @@ class PullJobs:
             InputError: Two entries write different images to one target.
         """
         requests = [self._request(entry) for entry in entries]
-        with ThreadPoolExecutor(self._connections) as workers:
+        with ThreadPoolExecutor(self.settings.registry.connections) as workers:
             return unique_jobs(job for jobs in workers.map(self._jobs, requests) for job in jobs)
 
     def _request(self, entry: PullEntry) -> _Request:
@@ -105,7 +99,7 @@ class PullJobs:
             raise InputError(f"{same.reference} and {reference} would both be written to {target}")
         try:
             if location.transport == DOCKER_DAEMON:
-                engine = self._daemon.destination()
+                engine = self.daemon.destination()
                 return _Request(entry, location, tag, engine, engine)
             return _Request(entry, location, tag, self._open(store))
         except K8scrError as error:
@@ -126,13 +120,13 @@ class PullJobs:
         destination = self._destinations.get(store)
         if destination is None:
             destination = self._destinations[store] = open_destination(store)
-            self._exit_stack.callback(destination.close)
+            self.exit_stack.callback(destination.close)
         return destination
 
     def _jobs(self, request: _Request) -> list[ImageJob]:
         """Return the job for an image, and the jobs for its referrers."""
         reference, location = request.entry.reference, request.location
-        repository = Repository(self._registry, reference.repository(self._qualify))
+        repository = Repository(self.registry, reference.repository(self.settings.qualify))
         facts = {"repository": repository.repository, "tag": reference.tag, "dest": request.entry.dest}
         target = _target(location, request.tag or str(reference.digest))
         if request.destination is None:
@@ -146,18 +140,13 @@ class PullJobs:
         job = ImageJob(str(reference), copy, target, facts)
         if not request.entry.referrers:
             return [job]
-        from ..transfer.referrer_jobs import referrer_jobs
+        from ..transfer.referrers import referrer_jobs
 
         return [job, *referrer_jobs(job, repository, partial(_target, location))]
 
 
 def _find_copy(repository: Repository, request: _Request, destination: ImageDestination) -> ImageCopy:
-    """Find an image in the registry, and what the destination stores of it.
-
-    Raises:
-        SourceError: The registry does not have the image.
-        K8scrError: The registry or the engine cannot be asked.
-    """
+    """Find an image in the registry, and the part of it that the destination stores."""
     reference, platforms = request.entry.reference, request.entry.platforms
     root = repository.resolve(reference.digest or reference.tag or "latest")
     if root is None:

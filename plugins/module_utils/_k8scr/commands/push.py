@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,10 +45,10 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Args:
         options: The parameters of ``k8scr_push``.
-        check_mode: Whether to only say what would happen.
+        check_mode: Whether to only report the changes.
 
     Raises:
-        ClusterError: The options lead to no cluster.
+        ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: The images cannot all be pushed as asked.
     """
     settings = PushSettings.from_options(options)
@@ -95,12 +95,11 @@ def push_images(
     return value
 
 
+@dataclass
 class PushJobs:
     """Make jobs from the entries of the option ``images``.
 
-    Args:
-        registry: The cluster's registry.
-        settings: The options of ``k8scr_push``.
+    Attributes:
         pushed: The images that earlier tasks pushed.
         compressed: How to compress layers, and the layers that earlier tasks compressed; ``None`` to leave them
             uncompressed.
@@ -110,28 +109,16 @@ class PushJobs:
         exit_stack: Closes the sources after the transfer.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        settings: PushSettings,
-        pushed: PushedImages,
-        compressed: CompressedLayers | None,
-        upstreams: Upstreams,
-        daemon: DockerDaemon,
-        lock: ImageLock | None,
-        exit_stack: ExitStack,
-    ) -> None:
-        self._registry = registry
-        self._qualify = settings.qualify
-        self._mount_from = settings.mount_from
-        self._pushed = pushed
-        self._compressed = compressed
-        self._upstreams = upstreams
-        self._daemon = daemon
-        self._lock = lock
-        self._exit_stack = exit_stack
-        self._sources: dict[Location, FileSource] = {}
-        self._names: dict[ImageJob, tuple[Reference, str]] = {}
+    registry: Registry
+    settings: PushSettings
+    pushed: PushedImages
+    compressed: CompressedLayers | None
+    upstreams: Upstreams
+    daemon: DockerDaemon
+    lock: ImageLock | None
+    exit_stack: ExitStack
+    _sources: dict[Location, FileSource] = field(default_factory=dict)
+    _names: dict[ImageJob, tuple[Reference, str]] = field(default_factory=dict)
 
     def read(self, entries: Sequence[PushEntry]) -> list[ImageJob]:
         """Return the jobs; an entry that cannot be read becomes a job with an error.
@@ -139,7 +126,7 @@ class PushJobs:
         Raises:
             InputError: Two jobs write different images to one tag.
         """
-        self._upstreams.find_all(self._upstream_references(entries))
+        self.upstreams.find_all(self._upstream_references(entries))
         jobs = unique_jobs(job for entry in entries for job in self._jobs(entry))
         _refuse_collisions(jobs)
         return jobs
@@ -166,26 +153,26 @@ class PushJobs:
             selection = PlatformSource(source, entry.platforms)
         jobs = [self._job(source, selection, image, reference, text) for image in images]
         if entry.referrers:
-            from ..transfer.referrer_jobs import referrer_jobs
+            from ..transfer.referrers import referrer_jobs
 
             jobs += [found for job in list(jobs) for found in referrer_jobs(job, source, partial(_sibling, job))]
         return jobs
 
     def _open(self, entry: PushEntry) -> tuple[ImageSource, list[SourceImage]]:
         if entry.source.startswith(TRANSPORT):
-            repository, image = self._upstreams.open(self._upstream_reference(entry))
+            repository, image = self.upstreams.open(self._upstream_reference(entry))
             return repository, [replace(image, name=entry.upstream)]
         location = parse_location(entry.source)
         if location.transport == DOCKER_DAEMON:
-            return self._daemon.open(location.name)
+            return self.daemon.open(location.name)
         source = self._open_files(replace(location, name=None))
         return source, source.images(location.name)
 
     def _open_files(self, location: Location) -> FileSource:
-        """Open an archive or a layout once for all entries: its list of images is read and kept each time."""
+        """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""
         source = self._sources.get(location)
         if source is None:
-            source = self._sources[location] = self._exit_stack.enter_context(closing(open_source(location)))
+            source = self._sources[location] = self.exit_stack.enter_context(closing(open_source(location)))
         return source
 
     def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:
@@ -200,9 +187,9 @@ class PushJobs:
     def _upstream_reference(self, entry: PushEntry) -> Reference:
         """Return the reference to request from an upstream registry: with the locked digest, if there is one."""
         reference = entry.upstream
-        if self._lock and self._lock.enforced and not reference.digest:
+        if self.lock and self.lock.enforced and not reference.digest:
             name = parse_reference(entry.name) if entry.name else reference
-            return replace(reference, digest=self._lock.digest_of(name))
+            return replace(reference, digest=self.lock.digest_of(name))
         return reference
 
     def _job(
@@ -215,8 +202,8 @@ class PushJobs:
     ) -> ImageJob:
         name = reference or image.name
         try:
-            if self._lock and name:
-                self._lock.require(name, image, text)
+            if self.lock and name:
+                self.lock.require(name, image, text)
             selected = selection.select(image) if selection else image
             job = self._named_job(selection or source, selected, reference or selected.name, text)
         except K8scrError as error:
@@ -234,12 +221,12 @@ class PushJobs:
             pinned.require(image)
         if name.tag and not image.deferred:
             source, image = with_canonical_digest(source, image)
-        repository = name.repository(self._qualify)
-        others = dict.fromkeys((*self._mount_from, *self._pushed.repositories(image.identity)))
-        neighbours = tuple(Repository(self._registry, other) for other in others if other != repository)
-        destination = Repository(self._registry, repository)
+        repository = name.repository(self.settings.qualify)
+        others = dict.fromkeys((*self.settings.mount_from, *self.pushed.repositories(image.identity)))
+        neighbours = tuple(Repository(self.registry, other) for other in others if other != repository)
+        destination = Repository(self.registry, repository)
         # A compressed image has another digest, so an image that is requested by digest is copied unchanged.
-        compressed = None if name.digest else self._compressed
+        compressed = None if name.digest else self.compressed
         compressor = CompressingRepository(destination, compressed) if compressed else None
         copy = ImageCopy(source, image, destination, name.tag, neighbours, compressor, pinned)
         facts = {"source": text, "repository": repository, "tag": name.tag}
@@ -247,11 +234,7 @@ class PushJobs:
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
-    """Return the only image, which may have several names.
-
-    Raises:
-        InputError: The source has several images.
-    """
+    """Return the only image, which may have several names."""
     if not all(image.is_same(images[0]) for image in images):
         raise InputError(
             f"{where} has {len(images)} images, which cannot all have the same name",

@@ -2,19 +2,25 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find the referrers of an image and its parts, and the referrers of those."""
+"""Find the referrers of an image, such as signatures, and make the jobs that copy them together with the image."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import InputError, SourceError
+from ..errors import InputError, K8scrError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest
 from ..oci.graph import walk_manifests
-from ..oci.interfaces import ImageSource, Referrers
+from ..oci.interfaces import ImageDestination, ImageSource, Referrers, SourceImage
+from ..oci.manifest import OCI_INDEX, Manifest, parse_manifest
+from ..oci.reference import parse_reference
+from ..oci.referrers import fallback_tag, with_entries
+from .job import ImageCopy, ImageJob
+from .overlay import OverlaySource
 
 _COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _MOST_SUBJECTS = 1000
@@ -33,6 +39,61 @@ class Attached:
     subject: str
     entries: list[dict[str, Any]]
     tags: dict[str, Descriptor]
+
+
+def referrer_jobs(job: ImageJob, source: ImageSource, target_of: Callable[[str], str]) -> list[ImageJob]:
+    """Return the jobs for the referrers of a job's image, or one job that fails if they cannot be found.
+
+    Args:
+        job: The job for the image.
+        source: The source, with all artifacts that it stores.
+        target_of: Returns the target, for results and messages, of a tag or digest at the destination.
+    """
+    if job.copy is None:
+        return []
+    try:
+        return list(_find(job, job.copy, source, target_of))
+    except K8scrError as error:
+        return [ImageJob(f"referrers of {job.name}", facts=job.facts, error=error)]
+
+
+def _find(job: ImageJob, image: ImageCopy, source: ImageSource, target_of: Callable[[str], str]) -> Iterator[ImageJob]:
+    if not image.destination.capabilities.referrers:
+        raise InputError(
+            f"{image.destination.description} cannot store referrers", "Use oci: or oci-archive: as the destination"
+        )
+    for attached in attached_to(image.source, referrers_in(source), image.image.root):
+        copies = [
+            ImageCopy(source, SourceImage(descriptor), image.destination, tag, image.neighbours)
+            for tag, descriptor in attached.tags.items()
+        ]
+        copies += _listed(source, attached, image) if attached.entries else ()
+        for copy in copies:
+            digest = copy.image.root.digest
+            name = replace(parse_reference(job.name), tag=copy.tag, digest=None if copy.tag else digest)
+            target = target_of(copy.tag or digest)
+            yield ImageJob(str(name), copy, target, {**job.facts, "tag": copy.tag}, subject=attached.subject)
+
+
+def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterator[ImageCopy]:
+    destination = image.destination
+    before = destination.fallback_referrers(attached.subject)
+    if before is None:
+        for entry in attached.entries:
+            referrer = SourceImage(Descriptor.from_json(entry))
+            yield ImageCopy(source, referrer, destination, None, image.neighbours)
+        return
+    # The client maintains the list of a registry without the referrers API; entries of other clients stay.
+    tag = fallback_tag(attached.subject)
+    entries = with_entries(before, attached.entries)
+    before_root = destination.resolve(tag)
+    if entries == before and before_root:
+        index = destination.fetch_manifest(before_root)
+    else:
+        value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
+        index = parse_manifest(json.dumps(value, separators=(",", ":")).encode())
+    merged = _ListSource(source, destination, index)
+    yield ImageCopy(merged, SourceImage(index.descriptor), destination, tag, image.neighbours)
 
 
 def referrers_in(source: ImageSource) -> Referrers:
@@ -70,3 +131,18 @@ def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> 
         tags = {tag: descriptor for tag in sorted(found) if (descriptor := referrers.tagged(tag))}
         if entries or tags:
             yield Attached(subject, entries, tags)
+
+
+class _ListSource(OverlaySource):
+    """A source with a merged list of referrers, some of which only the destination has."""
+
+    def __init__(self, source: ImageSource, destination: ImageDestination, index: Manifest) -> None:
+        super().__init__(source)
+        self._destination = destination
+        self.add(index)
+
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        try:
+            return super().fetch_manifest(descriptor)
+        except MissingManifestError:
+            return self._destination.fetch_manifest(descriptor)
