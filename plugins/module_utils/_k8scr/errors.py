@@ -112,12 +112,7 @@ class RefusedError(K8scrError):
     """
 
     def __init__(
-        self,
-        message: str,
-        advice: str | None = None,
-        status: int = 0,
-        retry: Retry | None = None,
-        after: float = 0.0,
+        self, message: str, advice: str | None = None, status: int = 0, retry: Retry | None = None, after: float = 0.0
     ) -> None:
         if retry is None and status in _TRANSIENT_STATUS:
             retry = Retry(_ATTEMPTS_AFTER_500 if status == _INTERNAL_ERROR else None, after)

@@ -79,10 +79,6 @@ class ApplySettings:
 def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Apply or delete objects and return the module's result.
 
-    Args:
-        options: The parameters of ``k8scr_apply``.
-        check_mode: Whether to only report the changes.
-
     Returns:
         ``changed``, ``objects`` and ``diff``; if an object failed, also ``failed`` and ``msg``, with the objects before
         it.
@@ -124,8 +120,7 @@ class Outcome:
 
     Attributes:
         action: ``created``, ``updated``, ``unchanged`` or ``deleted``; in check mode the planned action.
-        definition: The object's definition.
-        namespace: Its namespace; None if it has none.
+        namespace: The object's namespace; None for a cluster-scoped object.
         before: The object before the action; empty if it did not exist.
         after: The object after the action; empty if it does not exist.
     """
@@ -167,13 +162,7 @@ class Outcome:
 
 
 class Applier:
-    """Applies or deletes objects, one after the other.
-
-    Args:
-        client: The cluster's objects.
-        settings: The options.
-        check_mode: Whether to only report the changes, with a dry run of the API server.
-    """
+    """Applies or deletes objects, one after the other; in check mode with a dry run of the API server."""
 
     def __init__(self, client: KubernetesClient, settings: ApplySettings, check_mode: bool) -> None:
         self.settings = settings

@@ -53,10 +53,6 @@ class _UntaggedRepository(Repository):
 def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Save or restore a registry's images and return the module's result.
 
-    Args:
-        options: The parameters of ``k8scr_carry``.
-        check_mode: Whether to only report the changes.
-
     Raises:
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: An option is invalid.
@@ -97,12 +93,7 @@ def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | No
 
 
 def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
-    """Copy all tagged images of a registry to a folder and return a module's result.
-
-    Args:
-        registry: The registry.
-        folder: The OCI layout; its existing images stay.
-        transfer: How to copy.
+    """Copy all tagged images of a registry to an OCI layout, whose images stay, and return a module's result.
 
     Raises:
         K8scrError: The registry does not list its images, or the folder cannot be written.
@@ -132,12 +123,9 @@ def _saving(registry: Registry, layout: OciLayoutDestination, image: tuple[str, 
 
 
 def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
-    """Copy saved images to a registry, delete the folder and return a module's result.
+    """Copy saved images to a registry, delete their folder and return a module's result.
 
-    Args:
-        registry: The registry; its existing tags stay unchanged.
-        folder: The folder that :func:`save_images` wrote; it may be missing.
-        transfer: How to copy.
+    Existing tags stay unchanged. The folder may be missing.
 
     Raises:
         K8scrError: The folder cannot be read, or the registry cannot be reached.

@@ -66,12 +66,9 @@ def cluster_settings(options: Mapping[str, Any]) -> ClusterSettings:
         if options.get(field.name) not in (None, "", [], {})
     }
     if "proxy_headers" in given:
-        given["proxy_headers"] = ProxyHeaders(
-            **{name: value for name, value in given["proxy_headers"].items() if value}
-        )
-    return ClusterSettings(
-        **{**given, "impersonate_groups": tuple(map(str, given.get("impersonate_groups", ())))},
-    )
+        headers = given["proxy_headers"].items()
+        given["proxy_headers"] = ProxyHeaders(**{name: value for name, value in headers if value})
+    return ClusterSettings(**{**given, "impersonate_groups": tuple(map(str, given.get("impersonate_groups", ())))})
 
 
 def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
@@ -91,13 +88,7 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
 
 
 class ClusterModule(RedactingModule):
-    """An Ansible module with the options of :data:`CLUSTER_ARGUMENT_SPEC` and its own.
-
-    Args:
-        argument_spec: The module's own options.
-        redact: For each structured option with secrets, a function that returns the printable value.
-        **rest: As :class:`AnsibleModule` takes.
-    """
+    """A :class:`RedactingModule` with the options of :data:`CLUSTER_ARGUMENT_SPEC` and its own."""
 
     def __init__(
         self, argument_spec: dict[str, Any], redact: Mapping[str, Callable[[Any], Any]] | None = None, **rest: Any

@@ -42,7 +42,6 @@ class PushEntry:
         source: The location of the images.
         name: The image's name in the registry; None to keep its name at the source.
         platforms: The platforms to push; empty for all.
-        referrers: Whether to push referrers too.
     """
 
     source: str
@@ -61,10 +60,8 @@ class PullEntry:
     """An image to pull.
 
     Attributes:
-        reference: The image's name.
         dest: The location to write to.
         platforms: The platforms to pull; empty for all.
-        referrers: Whether to pull referrers too.
     """
 
     reference: Reference

@@ -33,8 +33,7 @@ class ImageEntry:
     """An entry of the option ``images``.
 
     Attributes:
-        image: The image.
-        file: The file name of its archive.
+        file: The file name of the image's archive.
         source: The path of the archive on the controller, or the file name if it is unknown.
     """
 

@@ -39,10 +39,6 @@ if TYPE_CHECKING:
 def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Pull images and return the module's result.
 
-    Args:
-        options: The parameters of ``k8scr_pull``.
-        check_mode: Whether to only report the changes.
-
     Raises:
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: The images cannot all be pulled as asked.
@@ -54,7 +50,7 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:
-    """Pull images from a registry and return the module's result; see :func:`run_pull`."""
+    """Pull images from a registry and return the module's result."""
     connections = settings.registry.connections
     with ExitStack() as exit_stack:
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
@@ -171,12 +167,9 @@ class _Request:
     """An entry with its destination, before the image is looked up.
 
     Attributes:
-        entry: The entry.
-        location: The destination's location.
         tag: The image's name at the destination.
-        destination: The destination; ``None`` if it cannot be opened.
+        destination: The destination; ``None`` if an error prevents opening it.
         engine: The destination, if it is an engine.
-        error: The error that prevents opening the destination.
     """
 
     entry: PullEntry

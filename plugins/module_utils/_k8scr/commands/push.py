@@ -43,10 +43,6 @@ if TYPE_CHECKING:
 def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Push images and return the module's result.
 
-    Args:
-        options: The parameters of ``k8scr_push``.
-        check_mode: Whether to only report the changes.
-
     Raises:
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: The images cannot all be pushed as asked.
@@ -62,14 +58,9 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def push_images(
-    settings: PushSettings,
-    check_mode: bool,
-    registry: Registry,
-    cache: Path,
-    upstreams: Upstreams,
-    listener: Listener,
+    settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams, listener: Listener
 ) -> dict[str, Any]:
-    """Push images to a registry and return the module's result; see :func:`run_push`."""
+    """Push images to a registry and return the module's result."""
     pushed = PushedImages(cache / "pushed", registry.identity)
     compression = find_compression(settings.compression)
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None

@@ -23,9 +23,8 @@ def run_module(
     """Run a module and exit.
 
     Args:
-        argument_spec: Its options, without those of the cluster.
-        body: Takes the options and whether this is check mode, and returns the result; see
-            :meth:`RedactingModule.run`.
+        argument_spec: The options, without those of the cluster.
+        body: Takes the options and whether this is check mode, and returns the result.
         **arguments: As :class:`AnsibleModule` takes.
     """
     module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)

@@ -38,11 +38,7 @@ WAIT_ARGUMENT_SPEC: dict[str, Any] = {
 
 
 def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Poll a registry's version until it responds, and return the module's result.
-
-    Args:
-        options: The parameters of ``k8scr_wait``.
-        check_mode: Whether to return at once.
+    """Poll a registry's version until it responds, and return the module's result. In check mode, return at once.
 
     Returns:
         ``changed``, which is false, and ``elapsed``, in seconds.

@@ -29,14 +29,7 @@ _NOT_CARRIED_OUT = (429, 503, 504)
 
 
 class KubernetesClient:
-    """Reads and writes objects of any kind.
-
-    Failing requests are retried.
-
-    Args:
-        cluster: The cluster.
-        retries: The retry policy.
-    """
+    """Reads and writes objects of any kind. Failing requests are retried."""
 
     def __init__(self, cluster: Cluster, retries: Retries | None = None) -> None:
         from kubernetes.dynamic import DynamicClient
@@ -77,11 +70,10 @@ class KubernetesClient:
             raise
 
     def list_objects(self, kind: Any, namespace: str | None, **selectors: str) -> list[dict[str, Any]]:
-        """Return the objects of a kind.
+        """Return the objects of a kind in a namespace, or in all namespaces for None.
 
         Args:
             kind: The result of :meth:`find_kind`.
-            namespace: The namespace, or None for all namespaces.
             **selectors: ``label_selector`` and ``field_selector``.
         """
         found = self._send_object(
@@ -93,7 +85,7 @@ class KubernetesClient:
     def apply(
         self, kind: Any, body: Mapping[str, Any], namespace: str | None, dry_run: bool, force: bool
     ) -> dict[str, Any]:
-        """Apply an object on the server side.
+        """Apply an object on the server side and return it.
 
         Args:
             kind: The result of :meth:`find_kind`.
@@ -101,13 +93,8 @@ class KubernetesClient:
             namespace: Its namespace; None for a cluster-scoped object.
             dry_run: Whether to change nothing and return the result only.
             force: Whether to take over fields of other field managers.
-
-        Returns:
-            The resulting object.
         """
-        options: dict[str, Any] = {"field_manager": FIELD_MANAGER}
-        if dry_run:
-            options["dry_run"] = "All"
+        options = _write_options(dry_run)
         if force:
             options["force_conflicts"] = True
         text = json.dumps(body)
@@ -124,13 +111,10 @@ class KubernetesClient:
 
         A request that may have been carried out is not retried, because the retry would find the object.
         """
-        options: dict[str, Any] = {"field_manager": FIELD_MANAGER}
-        if dry_run:
-            options["dry_run"] = "All"
         try:
             return self._send_object(
                 f"create {display_name(body, namespace)}",
-                lambda: self._dynamic.create(kind, body=dict(body), namespace=namespace, **options),
+                lambda: self._dynamic.create(kind, body=dict(body), namespace=namespace, **_write_options(dry_run)),
                 secret_values(body),
                 repeatable=False,
             )
@@ -195,6 +179,10 @@ class KubernetesClient:
             attempts.wait_or_raise(failure)
 
 
+def _write_options(dry_run: bool) -> dict[str, Any]:
+    return {"field_manager": FIELD_MANAGER, **({"dry_run": "All"} if dry_run else {})}
+
+
 def _display_name(kind: Any, name: str, namespace: str | None) -> str:
     return f"{kind.kind} {namespace}/{name}" if namespace else f"{kind.kind} {name}"
 
@@ -223,7 +211,7 @@ def _parse_status(error: Any) -> tuple[str, list[str]]:
     try:
         status = json.loads(error.body)
     except (TypeError, ValueError):
-        return f"{error.status} {error.reason}", []
+        status = None
     if not isinstance(status, dict):
         return f"{error.status} {error.reason}", []
     causes = (status.get("details") or {}).get("causes") or []

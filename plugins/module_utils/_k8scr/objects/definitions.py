@@ -151,11 +151,7 @@ def redact_definition(definition: Any) -> Any:
 
 
 def read_options(definition: Any, src: str | None) -> list[dict[str, Any]]:
-    """Return the objects in the options ``definition`` or ``src``.
-
-    Args:
-        definition: The option ``definition``.
-        src: The option ``src``: the path of a file, or None.
+    """Return the objects in the options ``definition`` or ``src``, the path of a file.
 
     Raises:
         InputError: The options have no objects, or cannot be read.

@@ -19,11 +19,7 @@ _REQUEST_URI = re.compile(r"(\buri=\"?)[^\s\"]+")
 
 
 class Diagnostics:
-    """Collects the reasons why an object is not ready. Objects that the user may not read are skipped.
-
-    Args:
-        client: The client of the cluster.
-    """
+    """Collects the reasons why an object is not ready. Objects that the user may not read are skipped."""
 
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
@@ -138,11 +134,10 @@ def _is_current(event: Mapping[str, Any], item: Mapping[str, Any]) -> bool:
 
 
 def _condition_messages(status: Mapping[str, Any]) -> list[str]:
-    """Return the messages of conditions that report a problem."""
-    messages = []
-    for condition in status.get("conditions") or []:
-        kind, value = condition.get("type", ""), condition.get("status")
-        problem = value == "True" if "Fail" in kind else value == "False"
-        if problem and condition.get("message"):
-            messages.append(str(condition["message"]))
-    return messages
+    """Return the messages of conditions that report a problem: failures that are true, and others that are false."""
+    conditions = [condition for condition in status.get("conditions") or [] if condition.get("message")]
+    return [
+        str(condition["message"])
+        for condition in conditions
+        if condition.get("status") == ("True" if "Fail" in condition.get("type", "") else "False")
+    ]

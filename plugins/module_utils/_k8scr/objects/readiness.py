@@ -10,13 +10,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+_Section = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Readiness:
     """The readiness of an object.
 
     Attributes:
-        ready: Whether the object is ready.
         progress: The progress of an object that is not ready, in words.
         terminal: Whether the object cannot become ready.
     """
@@ -34,12 +35,12 @@ def readiness_of(item: Mapping[str, Any]) -> Readiness:
     return check(item.get("spec") or {}, item.get("status") or {}, item.get("metadata") or {})
 
 
-def _desired_replicas(spec: Mapping[str, Any]) -> int:
+def _desired_replicas(spec: _Section) -> int:
     desired = spec.get("replicas")
     return 1 if desired is None else int(desired)
 
 
-def _is_observed(status: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+def _is_observed(status: _Section, metadata: _Section) -> bool:
     return int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0)
 
 
@@ -49,13 +50,13 @@ def _rollout(desired: int, updated: int, ready: int, total: int, observed: bool)
     return Readiness(False, f"{min(ready, updated)} of {desired} Pods are ready")
 
 
-def _deployment(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Readiness:
+def _deployment(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     desired = _desired_replicas(spec)
     updated, available = int(status.get("updatedReplicas") or 0), int(status.get("availableReplicas") or 0)
     return _rollout(desired, updated, available, int(status.get("replicas") or 0), _is_observed(status, metadata))
 
 
-def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Readiness:
+def _stateful_set(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     desired = _desired_replicas(spec)
     strategy = spec.get("updateStrategy") or {}
     partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
@@ -67,7 +68,7 @@ def _stateful_set(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: 
     return _rollout(desired, updated, ready, int(status.get("replicas") or 0), _is_observed(status, metadata))
 
 
-def _daemon_set(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Readiness:
+def _daemon_set(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     desired = int(status.get("desiredNumberScheduled") or 0)
     updated = int(status.get("updatedNumberScheduled") or 0)
     if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
@@ -75,14 +76,14 @@ def _daemon_set(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Ma
     return _rollout(desired, updated, int(status.get("numberAvailable") or 0), desired, _is_observed(status, metadata))
 
 
-def _pod(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Readiness:
+def _pod(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     phase = status.get("phase", "Pending")
     if phase == "Succeeded" or condition_of(status, "Ready").get("status") == "True":
         return Readiness(True)
     return Readiness(False, f"its phase is {phase}", terminal=phase == "Failed")
 
 
-def _job(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Readiness:
+def _job(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     if condition_of(status, "Complete").get("status") == "True":
         return Readiness(True)
     failed = condition_of(status, "Failed")
@@ -91,26 +92,22 @@ def _job(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[s
     return Readiness(False, f"{int(status.get('succeeded') or 0)} of {spec.get('completions') or 1} completions")
 
 
-def _persistent_volume_claim(
-    spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> Readiness:
+def _persistent_volume_claim(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     phase = status.get("phase", "Pending")
     return Readiness(phase == "Bound", f"its phase is {phase}", terminal=phase == "Lost")
 
 
-def _namespace(spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]) -> Readiness:
+def _namespace(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     phase = status.get("phase", "Active")
     return Readiness(phase == "Active", f"its phase is {phase}")
 
 
-def _custom_resource_definition(
-    spec: Mapping[str, Any], status: Mapping[str, Any], metadata: Mapping[str, Any]
-) -> Readiness:
+def _custom_resource_definition(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     established = condition_of(status, "Established")
     return Readiness(established.get("status") == "True", established.get("message") or "it is not established yet")
 
 
-_CHECKS: dict[str, Callable[[Mapping[str, Any], Mapping[str, Any], Mapping[str, Any]], Readiness]] = {
+_CHECKS: dict[str, Callable[[_Section, _Section, _Section], Readiness]] = {
     "CustomResourceDefinition": _custom_resource_definition,
     "DaemonSet": _daemon_set,
     "Deployment": _deployment,

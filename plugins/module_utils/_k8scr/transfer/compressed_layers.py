@@ -25,12 +25,7 @@ _MOST_LAYERS = 4000
 
 
 class CompressedLayers:
-    """The compressed forms of layers.
-
-    Args:
-        folder: The folder of the cache file.
-        compression: How layers are compressed.
-    """
+    """The compressed forms of layers, with a cache file for each compression."""
 
     def __init__(self, folder: Path, compression: Compression) -> None:
         self.compression = compression

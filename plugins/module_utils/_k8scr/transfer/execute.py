@@ -38,12 +38,7 @@ class Transfer:
     fail_fast: bool = False
 
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
-        """Copy images and return their results, in the order of the jobs; failures are results too.
-
-        Args:
-            jobs: The images.
-            listener: Receives the events.
-        """
+        """Copy images and return their results, in the order of the jobs; failures are results too."""
         listener = listener or Listener()
         plans = plan_images(jobs, self.connections, self.check_mode)
         for plan in plans:
@@ -59,14 +54,7 @@ class Transfer:
 
 
 class _Execution:
-    """The execution of the plans of a task.
-
-    Args:
-        plans: All plans of the task.
-        results: Their results, which are replaced as images end.
-        transfer: How to copy.
-        listener: Receives the events.
-    """
+    """The execution of the plans of a task. It replaces the planned results as images end."""
 
     def __init__(
         self, plans: Sequence[ImagePlan], results: list[ImageResult], transfer: Transfer, listener: Listener

@@ -55,12 +55,7 @@ class ImageLock:
         return self._before[key]
 
     def require(self, name: Reference, image: SourceImage, where: str) -> None:
-        """Check that an image has the digest of its name, if the file is enforced.
-
-        Args:
-            name: The image's name.
-            image: The image.
-            where: The source in messages.
+        """Check that an image from a source has the digest of its name, if the file is enforced.
 
         Raises:
             InputError: The file has no entry for the name.

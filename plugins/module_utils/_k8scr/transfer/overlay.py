@@ -19,11 +19,7 @@ _CANONICAL = "sha256"
 
 
 class OverlaySource:
-    """A source with additional manifests.
-
-    Args:
-        source: The source without them.
-    """
+    """A source with the manifests and blobs of another source, and additional manifests."""
 
     def __init__(self, source: ImageSource) -> None:
         self.description = source.description

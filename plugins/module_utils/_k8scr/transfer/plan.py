@@ -129,12 +129,9 @@ class ImagePlan:
 
 
 def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) -> list[ImagePlan]:
-    """Plan all images of a task. A plan that fails holds its error.
+    """Plan all images of a task, with at most ``connections`` requests at once. A plan that fails holds its error.
 
-    Args:
-        jobs: The images.
-        connections: The most requests at once.
-        check_mode: Whether to check that the source has each blob; otherwise the copy finds out.
+    In check mode, also check that the source has each blob; otherwise the copy does that.
     """
     plans: list[ImagePlan] = []
     with ThreadPoolExecutor(connections) as workers:
@@ -155,11 +152,7 @@ def images_at_once(connections: int) -> int:
 
 
 def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
-    """Let each blob be copied once to a store, and be mounted wherever else the store needs it.
-
-    Args:
-        plans: The plans, in the order in which they are executed.
-    """
+    """Copy each blob once to a store, and mount it in its other repositories. The plans are executed in this order."""
     first: dict[tuple[int, str, int, bool], StepId] = {}
     here: dict[tuple[int, str, int, bool, str], StepId] = {}
     shared = []

@@ -48,12 +48,7 @@ class _DeferredSelection:
 
 
 class PlatformSource(OverlaySource):
-    """A source with images that are reduced to selected platforms.
-
-    Args:
-        source: The source of the images.
-        platforms: The selected platforms.
-    """
+    """A source with images that are reduced to selected platforms."""
 
     def __init__(self, source: ImageSource, platforms: Sequence[Platform]) -> None:
         super().__init__(source)

@@ -21,12 +21,7 @@ _MOST_REPOSITORIES = 4
 
 
 class PushedImages:
-    """The images that were pushed to one registry.
-
-    Args:
-        folder: The folder of the cache files.
-        registry: Identifies the registry.
-    """
+    """The images that were pushed to the registry with an identity."""
 
     def __init__(self, folder: Path, registry: str) -> None:
         self._file = CacheFile(folder / hashlib.sha256(registry.encode()).hexdigest(), _MOST_IMAGES)

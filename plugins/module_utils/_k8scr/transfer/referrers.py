@@ -46,7 +46,7 @@ def referrer_jobs(job: ImageJob, source: ImageSource, target_of: Callable[[str],
 
     Args:
         job: The job for the image.
-        source: The source, with all artifacts that it stores.
+        source: The source with all its artifacts, not only those of selected platforms.
         target_of: Returns the target, for results and messages, of a tag or digest at the destination.
     """
     if job.copy is None:
