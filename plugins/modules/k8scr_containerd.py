@@ -75,8 +75,8 @@ backups:
   sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.containerd import run_containerd
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.runtime_config import run_containerd
 
 
 def main() -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -42,9 +43,8 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
         raise InputError(
             f"{path} is a folder, not an archive", "Pack it with: skopeo copy oci:FOLDER:NAME oci-archive:"
         )
-    source = open_source(Location("", path))
     images: list[tuple[str, str, tuple[str, ...]]] = []
-    try:
+    with closing(open_source(Location("", path))) as source:
         for image in source.images():
             if image.name is None or image.name.tag is None:
                 raise InputError(
@@ -56,8 +56,6 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
                 images.append((name, "", (image.config_digest,)))
             else:
                 images.append((name, image.root.digest, tuple(_config_digests(source, image.root))))
-    finally:
-        source.close()
     file = _with_prefix(path, "".join(sorted(f"{name}{digest}{configs}" for name, digest, configs in images)))
     return [
         {"archive": str(path), "file": file, "name": name, "digest": digest, "config_digests": list(configs)}

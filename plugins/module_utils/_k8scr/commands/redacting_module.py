@@ -23,9 +23,7 @@ class RedactingModule(AnsibleModule):
     It hides unknown options too: an unknown name may be a misspelt secret option.
 
     Args:
-        argument_spec: The module's options.
         redact: For each structured option with secrets, a function that returns the printable value.
-        **rest: As :class:`AnsibleModule` takes.
     """
 
     def __init__(

@@ -25,7 +25,6 @@ def run_module(
     Args:
         argument_spec: The options, without those of the cluster.
         body: Takes the options and whether this is check mode, and returns the result.
-        **arguments: As :class:`AnsibleModule` takes.
     """
     module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
     for library in _LIBRARIES:

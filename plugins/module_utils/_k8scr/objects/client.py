@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError
@@ -59,15 +60,10 @@ class KubernetesClient:
 
     def get(self, kind: Any, name: str, namespace: str | None) -> dict[str, Any] | None:
         """Return an object, or None if it does not exist."""
-        try:
-            return self._send_object(
-                f"read {_display_name(kind, name, namespace)}",
-                lambda: self._dynamic.get(kind, name=name, namespace=namespace),
-            )
-        except ApiServerError as error:
-            if error.status == 404:
-                return None
-            raise
+        action = f"read {_display_name(kind, name, namespace)}"
+        with _ignored_status(404):
+            return self._send_object(action, lambda: self._dynamic.get(kind, name=name, namespace=namespace))
+        return None
 
     def list_objects(self, kind: Any, namespace: str | None, **selectors: str) -> list[dict[str, Any]]:
         """Return the objects of a kind in a namespace, or in all namespaces for None.
@@ -89,8 +85,7 @@ class KubernetesClient:
 
         Args:
             kind: The result of :meth:`find_kind`.
-            body: The object.
-            namespace: Its namespace; None for a cluster-scoped object.
+            namespace: The object's namespace; None for a cluster-scoped object.
             dry_run: Whether to change nothing and return the result only.
             force: Whether to take over fields of other field managers.
         """
@@ -111,31 +106,25 @@ class KubernetesClient:
 
         A request that may have been carried out is not retried, because the retry would find the object.
         """
-        try:
+        with _ignored_status(409):
             return self._send_object(
                 f"create {display_name(body, namespace)}",
                 lambda: self._dynamic.create(kind, body=dict(body), namespace=namespace, **_write_options(dry_run)),
                 secret_values(body),
                 repeatable=False,
             )
-        except ApiServerError as error:
-            if error.status == 409:
-                return None
-            raise
+        return None
 
     def delete(self, kind: Any, name: str, namespace: str | None, dry_run: bool) -> None:
         """Delete an object and, in the background, its dependents; a missing one is not an error."""
         body: dict[str, Any] = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if dry_run:
             body["dryRun"] = ["All"]
-        try:
+        with _ignored_status(404):
             self._send_object(
                 f"delete {_display_name(kind, name, namespace)}",
                 lambda: self._dynamic.delete(kind, name=name, namespace=namespace, body=body),
             )
-        except ApiServerError as error:
-            if error.status != 404:
-                raise
 
     def last_log_line(self, namespace: str, pod: str, container: str, previous: bool) -> str:
         """Return the last line in the log of a container; empty if the log is empty."""
@@ -177,6 +166,16 @@ class KubernetesClient:
             if may_be_done and not repeatable:
                 raise failure
             attempts.wait_or_raise(failure)
+
+
+@contextmanager
+def _ignored_status(status: int) -> Iterator[None]:
+    """Ignore error responses with a status code."""
+    try:
+        yield
+    except ApiServerError as error:
+        if error.status != status:
+            raise
 
 
 def _write_options(dry_run: bool) -> dict[str, Any]:

@@ -20,9 +20,6 @@ class ImageCopy:
     """The source and the destination of one image.
 
     Attributes:
-        source: The source.
-        image: The image at the source.
-        destination: The destination.
         tag: The image's tag at the destination; ``None`` to store it by digest only.
         neighbours: Other repositories of the destination's store from which blobs may be mounted.
         compressor: Compresses uncompressed layers; ``None`` copies them unchanged.
@@ -43,7 +40,6 @@ class PinnedDigest:
     """The digest in the name of an image.
 
     Attributes:
-        name: The name with the digest.
         origin: The source in error messages.
     """
 

@@ -46,7 +46,6 @@ class BlobStep:
 
     Attributes:
         descriptor: The blob at the destination; the layer at the source while that is ``unknown``.
-        action: What to do.
         mount_from: The repository of the destination's store to mount the blob from.
         waits_for: The step that copies the same blob to the same store. The blob is mounted from its repository, or
             present if that is this image's repository.
@@ -79,7 +78,6 @@ class BlobResult:
     Attributes:
         descriptor: The blob at the destination; ``None`` while it is not compressed.
         size: Its size in bytes; the uncompressed size while it is not compressed.
-        action: What was done.
         layer: The uncompressed layer at the source, for a compressed layer.
     """
 
@@ -94,7 +92,6 @@ class ImagePlan:
     """The plan for one image.
 
     Attributes:
-        job: The job.
         before: The manifest or index with the tag, or the digest, before the copy.
         root: The digest with the tag after the copy; empty if it depends on layers that have to be compressed.
         manifests: The missing manifests at the destination, children before indexes; empty if it has the image.

@@ -45,7 +45,6 @@ def referrer_jobs(job: ImageJob, source: ImageSource, target_of: Callable[[str],
     """Return the jobs for the referrers of a job's image, or one job that fails if they cannot be found.
 
     Args:
-        job: The job for the image.
         source: The source with all its artifacts, not only those of selected platforms.
         target_of: Returns the target, for results and messages, of a tag or digest at the destination.
     """
@@ -110,12 +109,7 @@ def referrers_in(source: ImageSource) -> Referrers:
 
 
 def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> Iterator[Attached]:
-    """Find the referrers of an image and its parts, and the referrers of those.
-
-    Args:
-        source: The source of the image, reduced to the selected platforms.
-        referrers: The referrers at the source.
-        root: The image's manifest or index.
+    """Find the referrers of an image and its parts in the selected platforms of a source, and the referrers of those.
 
     Raises:
         K8scrError: The source does not return them, or returns more than 1,000.

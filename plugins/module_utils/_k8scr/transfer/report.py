@@ -19,9 +19,7 @@ class ImageResult:
     """The result for one image.
 
     Attributes:
-        plan: The plan.
         root: The digest with the tag after the copy; empty if it is not known yet.
-        blobs: The results for the blobs.
         error: The error, if the image failed.
     """
 
