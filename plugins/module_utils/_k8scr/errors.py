@@ -106,7 +106,6 @@ class RefusedError(K8scrError):
     """An HTTP server returned an error response.
 
     Args:
-        status: The HTTP status code.
         retry: How to retry the request; None to decide by the status code.
         after: The seconds of the response's ``Retry-After`` header.
     """

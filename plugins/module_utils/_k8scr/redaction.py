@@ -24,7 +24,6 @@ def redacted(
 
     Args:
         options: The options of the task, which may be invalid.
-        spec: Their argument spec.
         redact: For each structured option with secrets, a function that returns the printable value.
     """
     names = {alias: name for name, option in spec.items() for alias in (name, *option.get("aliases", ()))}

@@ -16,7 +16,6 @@ from ..objects.definitions import display_name, read_options, redact_secret, wit
 from ..objects.diagnostics import Diagnostics
 from ..objects.readiness import readiness_of
 from ..transport.cluster import connect
-from ..transport.settings import ClusterSettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
 from .polling import Poll
@@ -39,41 +38,22 @@ APPLY_ARGUMENT_SPEC: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class ApplySettings:
-    """The options of ``k8scr_apply``, without the definitions.
+    """The options of ``k8scr_apply``, without the cluster and the definitions.
 
     Attributes:
         present: Whether to apply the objects; otherwise they are deleted.
         namespace: The namespace of objects without one.
         force: Whether to take over fields of other field managers.
-        keep_existing: Whether existing objects stay unchanged.
         wait: Whether to wait until objects are ready or deleted.
         wait_timeout: Seconds to wait for all objects together.
     """
 
-    cluster: ClusterSettings
     present: bool
     namespace: str
     force: bool
     keep_existing: bool
     wait: bool
     wait_timeout: int
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> ApplySettings:
-        """Read the module's parameters.
-
-        Raises:
-            InputError: An option is invalid.
-        """
-        return cls(
-            cluster_settings(options),
-            options["state"] == "present",
-            options["namespace"],
-            options["force"],
-            options["keep_existing"],
-            options["wait"],
-            read_number(options, "wait_timeout"),
-        )
 
 
 def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -87,9 +67,16 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: An option or a definition is invalid.
     """
-    settings = ApplySettings.from_options(options)
+    settings = ApplySettings(
+        options["state"] == "present",
+        options["namespace"],
+        options["force"],
+        options["keep_existing"],
+        options["wait"],
+        read_number(options, "wait_timeout"),
+    )
     definitions = read_options(options["definition"], options["src"])
-    with connect(settings.cluster) as cluster:
+    with connect(cluster_settings(options)) as cluster:
         return _run(Applier(KubernetesClient(cluster), settings, check_mode), definitions)
 
 

@@ -22,11 +22,7 @@ from ..stores.location import Location, open_source
 
 
 def run_archive_info(module: AnsibleModule) -> dict[str, Any]:
-    """Run ``k8scr_archive_info`` and return its result.
-
-    Raises:
-        K8scrError: See :func:`image_entries`.
-    """
+    """Run ``k8scr_archive_info`` and return its result. The errors are those of :func:`image_entries`."""
     archives = [Path(archive) for archive in module.params["archives"]]
     images = [entry for archive in archives for entry in image_entries(archive)]
     return {"changed": False, "images": images, "archives": archive_entries(archives)}

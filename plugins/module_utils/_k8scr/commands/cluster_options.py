@@ -55,11 +55,7 @@ CLUSTER_ARGUMENT_SPEC: dict[str, dict[str, Any]] = {
 
 
 def cluster_settings(options: Mapping[str, Any]) -> ClusterSettings:
-    """Return the cluster and the user to connect as.
-
-    Args:
-        options: A module's parameters. All may be missing; an empty value is like a missing one.
-    """
+    """Return the cluster and the user to connect as. Options may be missing; an empty value is like a missing one."""
     given = {
         field.name: options[field.name]
         for field in fields(ClusterSettings)

@@ -2,26 +2,24 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Settings of ``k8scr_push`` and ``k8scr_pull``."""
+"""Settings of ``k8scr_push`` and ``k8scr_pull``, with the entries of the option ``images``."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..engine.settings import DockerSettings
+from ..errors import InputError
+from ..oci.platform import Platform, parse_platform
+from ..oci.reference import Reference, parse_reference
 from ..registry.cluster import RegistrySettings
 from ..registry.upstreams import UpstreamSettings
-from .image_entries import (
-    PULL_ENTRY_SPEC,
-    PUSH_ENTRY_SPEC,
-    PullEntry,
-    PushEntry,
-    read_pull_entries,
-    read_push_entries,
-)
+from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .registry_settings import (
     DOCKER_ARGUMENT_SPEC,
     READ_ONLY_PORT,
@@ -31,6 +29,20 @@ from .registry_settings import (
 )
 from .upstream_settings import UPSTREAMS_ARGUMENT_SPEC, upstream_settings
 
+_SHARED_SPEC: dict[str, Any] = {
+    "platforms": {"type": "list", "elements": "str"},
+    "referrers": {"type": "bool", "default": False},
+}
+PUSH_ENTRY_SPEC: dict[str, Any] = {
+    "source": {"type": "str", "required": True},
+    "name": {"type": "str"},
+    **_SHARED_SPEC,
+}
+PULL_ENTRY_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "dest": {"type": "str"},
+    **_SHARED_SPEC,
+}
 PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     "images": {"type": "list", "elements": "raw", "required": True, "options": PUSH_ENTRY_SPEC},
     "mount_from": {"type": "list", "elements": "str", "default": []},
@@ -48,6 +60,43 @@ PULL_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_ARGUMENT_SPEC,
     "registry_port": {"type": "int", "default": READ_ONLY_PORT},
 }
+_Entry = TypeVar("_Entry")
+
+
+@dataclass(frozen=True)
+class PushEntry:
+    """Images to push.
+
+    Attributes:
+        source: The location of the images.
+        name: The image's name in the registry; None to keep its name at the source.
+        platforms: The platforms to push; empty for all.
+    """
+
+    source: str
+    name: str | None = None
+    platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
+
+    @property
+    def upstream(self) -> Reference:
+        """The name in an upstream registry, for a source of ``docker://``."""
+        return parse_reference(self.source.partition("://")[2])
+
+
+@dataclass(frozen=True)
+class PullEntry:
+    """An image to pull.
+
+    Attributes:
+        dest: The location to write to.
+        platforms: The platforms to pull; empty for all.
+    """
+
+    reference: Reference
+    dest: str
+    platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,7 +106,6 @@ class PullSettings:
     Attributes:
         qualify: Whether repositories begin with the hosts of the images' names.
         fail_fast: Whether the first failure ends the task.
-        docker: The engine of Docker or Podman.
     """
 
     registry: RegistrySettings
@@ -85,7 +133,6 @@ class PushSettings:
 
     Attributes:
         mount_from: Repositories that may have blobs of the images.
-        lock: The lock file, if any.
         locked: Whether images must match the lock file.
         upstreams: The upstream registries with settings, by their hosts.
     """
@@ -120,3 +167,65 @@ class PushSettings:
             options["locked"],
             upstream_settings(options["upstreams"]),
         )
+
+
+def read_push_entries(images: Iterable[Any]) -> tuple[PushEntry, ...]:
+    """Return the entries of ``k8scr_push``; a string is a source.
+
+    Raises:
+        InputError: An entry is invalid.
+    """
+
+    def read(entry: Mapping[str, Any]) -> PushEntry:
+        return PushEntry(entry["source"], entry["name"], _platforms(entry), entry["referrers"])
+
+    return tuple(_entries(images, "push", "source", PUSH_ENTRY_SPEC, read))
+
+
+def read_pull_entries(images: Iterable[Any]) -> tuple[PullEntry, ...]:
+    """Return the entries of ``k8scr_pull``; a string is a name.
+
+    Raises:
+        InputError: An entry is invalid.
+    """
+
+    def read(entry: Mapping[str, Any]) -> PullEntry:
+        dest = entry["dest"] or f"{DOCKER_DAEMON}:"
+        return PullEntry(parse_reference(entry["name"]), dest, _platforms(entry), entry["referrers"])
+
+    return tuple(_entries(images, "pull", "name", PULL_ENTRY_SPEC, read))
+
+
+def _entries(
+    images: Iterable[Any],
+    action: str,
+    main_key: str,
+    spec: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], _Entry],
+) -> Iterable[_Entry]:
+    advice = f"Write a {main_key}, or a dictionary with {', '.join(spec)}"
+    for number, image in enumerate(images):
+        try:
+            yield read(_validated({main_key: image} if isinstance(image, str) else image, spec))
+        except InputError as error:
+            raise InputError(
+                f"images[{number}] ({image!r:.100}) is not an image to {action}: {error.message}",
+                error.advice or advice,
+            ) from error
+
+
+def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise InputError("it is neither a string nor a dictionary")
+    unknown = [str(key) for key in entry if key not in spec]
+    if unknown:
+        raise InputError(f"unknown keys: {', '.join(unknown)}; known keys: {', '.join(spec)}")
+    # A key without a value is like a missing key, also for the validator's check of required ones.
+    found = ArgumentSpecValidator(spec).validate({key: value for key, value in entry.items() if value is not None})
+    if found.error_messages:
+        raise InputError("; ".join(found.error_messages))
+    return dict(found.validated_parameters)
+
+
+def _platforms(entry: Mapping[str, Any]) -> tuple[Platform, ...]:
+    return tuple(map(parse_platform, entry["platforms"] or ()))

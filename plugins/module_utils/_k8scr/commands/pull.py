@@ -28,8 +28,7 @@ from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, unique_jobs
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.report import report
-from .image_entries import PullEntry
-from .image_settings import PullSettings
+from .image_settings import PullEntry, PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination
@@ -113,11 +112,9 @@ class PullJobs:
 
     def _open(self, store: Location) -> FileDestination:
         """Open a folder or an archive once for all entries."""
-        destination = self._destinations.get(store)
-        if destination is None:
-            destination = self._destinations[store] = open_destination(store)
-            self.exit_stack.callback(destination.close)
-        return destination
+        if store not in self._destinations:
+            self._destinations[store] = self.exit_stack.enter_context(closing(open_destination(store)))
+        return self._destinations[store]
 
     def _jobs(self, request: _Request) -> list[ImageJob]:
         """Return the job for an image, and the jobs for its referrers."""

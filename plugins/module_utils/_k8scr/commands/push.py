@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -31,8 +31,7 @@ from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
-from .image_entries import PushEntry
-from .image_settings import PushSettings
+from .image_settings import PushEntry, PushSettings
 
 if TYPE_CHECKING:
     from ..stores.location import FileSource
@@ -91,12 +90,10 @@ class PushJobs:
     """Make jobs from the entries of the option ``images``.
 
     Attributes:
-        pushed: The images that earlier tasks pushed.
         compressed: How to compress layers, and the layers that earlier tasks compressed; ``None`` to leave them
             uncompressed.
         upstreams: The registries for ``docker://`` sources.
         daemon: The engine for ``docker-daemon:`` sources.
-        lock: The lock file, if there is one.
         exit_stack: Closes the sources after the transfer.
     """
 
@@ -161,19 +158,16 @@ class PushJobs:
 
     def _open_files(self, location: Location) -> FileSource:
         """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""
-        source = self._sources.get(location)
-        if source is None:
-            source = self._sources[location] = self.exit_stack.enter_context(closing(open_source(location)))
-        return source
+        if location not in self._sources:
+            self._sources[location] = self.exit_stack.enter_context(closing(open_source(location)))
+        return self._sources[location]
 
     def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:
         for entry in entries:
-            if entry.source.startswith(TRANSPORT):
-                try:
+            # The entry's own job reports the error.
+            with suppress(InputError):
+                if entry.source.startswith(TRANSPORT):
                     yield self._upstream_reference(entry)
-                except InputError:
-                    # The entry's own job reports the error.
-                    continue
 
     def _upstream_reference(self, entry: PushEntry) -> Reference:
         """Return the reference to request from an upstream registry: with the locked digest, if there is one."""

@@ -20,12 +20,7 @@ _LIBRARIES = ("requests", "kubernetes")
 def run_module(
     argument_spec: dict[str, Any], body: Callable[[Mapping[str, Any], bool], dict[str, Any]], **arguments: Any
 ) -> None:
-    """Run a module and exit.
-
-    Args:
-        argument_spec: The options, without those of the cluster.
-        body: Takes the options and whether this is check mode, and returns the result.
-    """
+    """Run a module with the options of a cluster, and exit. ``body`` takes the options and the check mode."""
     module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
     for library in _LIBRARIES:
         if find_spec(library) is None:

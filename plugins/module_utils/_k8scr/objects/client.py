@@ -17,7 +17,7 @@ from ..http.retry import Retries, retry_after
 from ..redaction import HIDDEN
 from ..transport.api_server import translate
 from ..transport.cluster import Cluster
-from .definitions import display_name, secret_values
+from .definitions import display_name, object_name, secret_values
 
 try:
     from urllib3.exceptions import HTTPError
@@ -60,18 +60,13 @@ class KubernetesClient:
 
     def get(self, kind: Any, name: str, namespace: str | None) -> dict[str, Any] | None:
         """Return an object, or None if it does not exist."""
-        action = f"read {_display_name(kind, name, namespace)}"
+        action = f"read {object_name(kind.kind, name, namespace)}"
         with _ignored_status(404):
             return self._send_object(action, lambda: self._dynamic.get(kind, name=name, namespace=namespace))
         return None
 
     def list_objects(self, kind: Any, namespace: str | None, **selectors: str) -> list[dict[str, Any]]:
-        """Return the objects of a kind in a namespace, or in all namespaces for None.
-
-        Args:
-            kind: The result of :meth:`find_kind`.
-            **selectors: ``label_selector`` and ``field_selector``.
-        """
+        """Return the objects of a kind that a label or field selector matches; None for all namespaces."""
         found = self._send_object(
             f"list {kind.kind}", lambda: self._dynamic.get(kind, namespace=namespace, **selectors)
         )
@@ -122,7 +117,7 @@ class KubernetesClient:
             body["dryRun"] = ["All"]
         with _ignored_status(404):
             self._send_object(
-                f"delete {_display_name(kind, name, namespace)}",
+                f"delete {object_name(kind.kind, name, namespace)}",
                 lambda: self._dynamic.delete(kind, name=name, namespace=namespace, body=body),
             )
 
@@ -180,10 +175,6 @@ def _ignored_status(status: int) -> Iterator[None]:
 
 def _write_options(dry_run: bool) -> dict[str, Any]:
     return {"field_manager": FIELD_MANAGER, **({"dry_run": "All"} if dry_run else {})}
-
-
-def _display_name(kind: Any, name: str, namespace: str | None) -> str:
-    return f"{kind.kind} {namespace}/{name}" if namespace else f"{kind.kind} {name}"
 
 
 def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerError:

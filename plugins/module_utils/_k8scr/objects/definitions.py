@@ -85,9 +85,12 @@ def _read_text(text: str | bytes, source: str) -> list[dict[str, Any]]:
 def display_name(item: Mapping[str, Any], namespace: str | None = None) -> str:
     """Return the name of an object in messages: ``Service k8scr/k8scr``."""
     metadata = item.get("metadata") or {}
-    namespace = namespace or metadata.get("namespace")
-    name = metadata.get("name")
-    return f"{item.get('kind')} {namespace}/{name}" if namespace else f"{item.get('kind')} {name}"
+    return object_name(item.get("kind"), metadata.get("name"), namespace or metadata.get("namespace"))
+
+
+def object_name(kind: Any, name: Any, namespace: str | None) -> str:
+    """Return the name of an object in messages, from its parts."""
+    return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
 def without_server_fields(item: Mapping[str, Any] | None) -> dict[str, Any]:
@@ -106,7 +109,6 @@ def redact_secret(item: Mapping[str, Any], other: Mapping[str, Any] | None = Non
     """Return a copy of an object with redacted values if it is a Secret.
 
     Args:
-        item: The object.
         other: The version to compare with.
         side: The suffix of redacted values that differ from the other version, so that a diff shows the difference.
     """

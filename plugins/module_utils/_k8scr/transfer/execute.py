@@ -19,8 +19,8 @@ from ..oci.digest import verified
 from ..oci.interfaces import DestinationStore
 from .job import ImageCopy, ImageJob
 from .listener import Listener
-from .plan import Action, BlobResult, BlobStep, ImagePlan, StepId, images_at_once, plan_images
-from .report import ImageResult, planned
+from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_images
+from .report import ImageResult
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Transfer:
         plans = plan_images(jobs, self.connections, self.check_mode)
         for plan in plans:
             listener.image_planned(plan)
-        results = [planned(plan) for plan in plans]
+        results = [ImageResult(plan, plan.root, plan.blobs, plan.error) for plan in plans]
         changing = [number for number, plan in enumerate(plans) if plan.changes]
         if self.fail_fast and any(plan.error for plan in plans):
             _fail(results, changing, _because_of(results))
@@ -92,7 +92,7 @@ class _Execution:
         with ThreadPoolExecutor(connections) as blobs, ThreadPoolExecutor(connections) as images:
             while waiting or running:
                 # Images begin as others end.
-                while waiting and len(running) < images_at_once(connections):
+                while waiting and len(running) < connections * IMAGES_PER_CONNECTION:
                     number = waiting.popleft()
                     self._start_steps(number, blobs)
                     running[images.submit(self._finish, number)] = number

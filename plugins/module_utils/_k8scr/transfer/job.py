@@ -72,7 +72,6 @@ class ImageJob:
         target: The image's name at the destination, for results and messages.
         facts: Further entries of the image's result.
         subject: The digest that the image refers to, if it is a referrer of another image.
-        error: The error that prevents the copy.
     """
 
     name: str

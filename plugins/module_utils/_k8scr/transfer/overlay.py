@@ -15,8 +15,6 @@ from ..oci.digest import split_digest
 from ..oci.interfaces import ImageSource, SourceImage
 from ..oci.manifest import Manifest, parse_manifest
 
-_CANONICAL = "sha256"
-
 
 class OverlaySource:
     """A source with the manifests and blobs of another source, and additional manifests."""
@@ -50,7 +48,7 @@ def with_canonical_digest(source: ImageSource, image: SourceImage) -> tuple[Imag
     Raises:
         K8scrError: The source cannot be read.
     """
-    if split_digest(image.root.digest)[0] == _CANONICAL:
+    if split_digest(image.root.digest)[0] == "sha256":
         return source, image
     root = source.fetch_manifest(image.root)
     named = parse_manifest(root.content, root.descriptor.media_type)

@@ -21,8 +21,8 @@ from ..oci.interfaces import SourceImage
 from ..oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
 from .job import ImageCopy, ImageJob
 
-_IMAGES_PER_CONNECTION = 8
-"""Images in progress at once: enough to keep all connections busy."""
+IMAGES_PER_CONNECTION = 8
+"""Images in progress at once: enough to keep all connections busy, and few enough to bound memory."""
 
 
 class Action(str, Enum):
@@ -96,7 +96,6 @@ class ImagePlan:
         root: The digest with the tag after the copy; empty if it depends on layers that have to be compressed.
         manifests: The missing manifests at the destination, children before indexes; empty if it has the image.
         steps: The steps for the blobs of these manifests.
-        error: The error that prevents the copy.
     """
 
     job: ImageJob
@@ -132,7 +131,7 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) ->
     """
     plans: list[ImagePlan] = []
     with ThreadPoolExecutor(connections) as workers:
-        at_once = images_at_once(connections)
+        at_once = connections * IMAGES_PER_CONNECTION
         for first in range(0, len(jobs), at_once):
             drafts = list(workers.map(_draft, jobs[first : first + at_once]))
             errors: dict[int, K8scrError] = {}
@@ -141,11 +140,6 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) ->
             done = [[step for step in islice(steps, len(draft.blobs)) if step] for draft in drafts]
             plans += [_complete(draft, done[number], errors.get(number)) for number, draft in enumerate(drafts)]
     return share_blobs(plans)
-
-
-def images_at_once(connections: int) -> int:
-    """Return the number of images in progress at once, which bounds memory."""
-    return connections * _IMAGES_PER_CONNECTION
 
 
 def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
@@ -258,8 +252,12 @@ def _plan_or_fail(
         return None
     try:
         step = _plan_blob(copy, image, blob)
-        if check_mode and step.action is Action.SENT:
-            _require_blob(copy, step.at_source)
+        if check_mode and step.action is Action.SENT and not copy.source.has_blob(step.at_source):
+            raise SourceError(
+                f"{copy.source.description} does not have the blob {step.at_source.digest} of"
+                f" {step.at_source.size} bytes",
+                "Save or push the image again, with all of its layers",
+            )
         return step
     except K8scrError as error:
         errors.setdefault(number, error)
@@ -286,14 +284,6 @@ def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor |
         if neighbour.has_blob(known):
             return BlobStep(known, Action.MOUNTED, neighbour.repository, layer=layer)
     return None
-
-
-def _require_blob(copy: ImageCopy, blob: Descriptor) -> None:
-    if not copy.source.has_blob(blob):
-        raise SourceError(
-            f"{copy.source.description} does not have the blob {blob.digest} of {blob.size} bytes",
-            "Save or push the image again, with all of its layers",
-        )
 
 
 def _complete(draft: _Draft, steps: Sequence[BlobStep], error: K8scrError | None) -> ImagePlan:

@@ -20,7 +20,6 @@ class ImageResult:
 
     Attributes:
         root: The digest with the tag after the copy; empty if it is not known yet.
-        error: The error, if the image failed.
     """
 
     plan: ImagePlan
@@ -32,11 +31,6 @@ class ImageResult:
     def changed(self) -> bool:
         """Whether the copy changed the destination."""
         return self.plan.changes and not self.error
-
-
-def planned(plan: ImagePlan) -> ImageResult:
-    """Return the result that a plan has if all of it succeeds."""
-    return ImageResult(plan, plan.root, plan.blobs, plan.error)
 
 
 def report(results: Sequence[ImageResult]) -> dict[str, Any]:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_entries import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PullEntry,
     PushEntry,
     read_pull_entries,
