@@ -79,9 +79,8 @@ archives:
       type: str
       sample: /media/app/registry.tar
     name:
-      description:
-        - File name of the archive. It is the base name, with a prefix if several archives have the same base name.
-        - The prefix depends on the path, so a new version of an archive has the same name.
+      description: File name of the archive. It is the base name, with a prefix if several archives have the same base
+        name. The prefix depends on the path, so a new version of an archive has the same name.
       type: str
       sample: registry.tar
     other_name:

@@ -28,10 +28,9 @@ attributes:
     support: full
 options:
   state:
-    description:
-      - Direction of the copy. V(saved) copies the images from the registry to the folder.
-      - V(restored) copies the images back to the registry and deletes the folder. Existing tags of the registry keep
-        their images. If the folder is missing, nothing changes.
+    description: Direction of the copy. V(saved) copies the images from the registry to the folder. V(restored) copies
+      the images back to the registry and deletes the folder. Existing tags of the registry keep their images. If the
+      folder is missing, nothing changes.
     type: str
     choices: [saved, restored]
     required: true

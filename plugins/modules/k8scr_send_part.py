@@ -27,7 +27,7 @@ options:
     type: path
     required: true
   size:
-    description: Size of the complete file in bytes.
+    description: Size of the complete file in bytes, from V(0) to V(9223372036854775807).
     type: int
     required: true
   digest:
@@ -39,7 +39,8 @@ options:
       returns the state of the file.
     type: path
   offset:
-    description: Offset of the piece in the file. V(0), the default, discards the existing partial file.
+    description: Offset of the piece in the file, from V(0) to V(9223372036854775807). V(0), the default, discards the
+      existing partial file.
     type: int
     default: 0
 seealso:
