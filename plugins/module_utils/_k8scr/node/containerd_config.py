@@ -17,9 +17,8 @@ from ..errors import InputError, K8scrError, SourceError
 from ..files.file_access import write_errors
 from . import config_toml, toml_parser
 from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal
-from .config_files import FileChange, read_managed_file
+from .config_files import FileChange, read_managed_file, resolve_symlinks
 from .managed_block import remove_block
-from .symlinks import resolve_symlinks
 
 
 class CommandRunner(Protocol):
@@ -54,10 +53,7 @@ class ContainerdConfig:
         self._dumps: dict[str, str] = {}
 
     def dump(self, text: str | None) -> str:
-        """Return the effective configuration that containerd prints.
-
-        Args:
-            text: The file; None for containerd's default without a file.
+        """Return the effective configuration that containerd prints for a file; without one (None), its default.
 
         Raises:
             MissingProgramError: containerd is not installed.
@@ -73,11 +69,7 @@ class ContainerdConfig:
         return self._dumps[text]
 
     def checked_dump(self, text: str | None) -> str:
-        """Return the effective configuration; see :meth:`dump`.
-
-        Raises:
-            SourceError: containerd is not installed, or cannot read the file.
-        """
+        """Return the effective configuration like :meth:`dump`, but raise SourceError if containerd cannot read it."""
         try:
             return self.dump(text)
         except UnparsableError as error:
@@ -136,14 +128,7 @@ class ContainerdConfig:
 
 
 def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:
-    """Plan the change that sets ``config_path`` if it is unset.
-
-    Args:
-        config: The configuration.
-        folder: The folder of ``hosts.toml`` files to set.
-
-    Returns:
-        The change, and the folder after it.
+    """Plan the change that sets ``config_path`` to a folder if it is unset; also return the folder after it.
 
     Raises:
         K8scrError: The file cannot be read or changed.
@@ -170,12 +155,8 @@ def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange,
 def plan_config_path_removal(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:
     """Plan the removal of the managed block; the file may be invalid with it.
 
-    Args:
-        config: The configuration.
-        folder: The folder to return if the configured one is unknown.
-
     Returns:
-        The change, and the folder of ``hosts.toml`` files before it.
+        The change, and the configured folder of ``hosts.toml`` files before it, or ``folder`` if that is unknown.
 
     Raises:
         K8scrError: The file cannot be read or changed.

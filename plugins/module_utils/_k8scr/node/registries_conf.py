@@ -29,30 +29,21 @@ _NO_MIRROR = ("blocked", "mirror-by-digest-only")
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of administrators for a registry or some of its repositories.
-
-    Attributes:
-        file: The file with the entry.
-        prefix: The prefix of the images to which it applies.
-        values: All its settings.
-    """
+    """An entry of administrators for images with a prefix."""
 
     file: str
     prefix: str
     values: dict[str, Any]
 
     @property
-    def settings(self) -> dict[str, Any]:
-        """The settings without those of the location."""
+    def other_settings(self) -> dict[str, Any]:
         return {key: value for key, value in self.values.items() if key not in _LOCATION_KEYS}
 
     @property
     def mirrors(self) -> list[dict[str, Any]]:
-        """The mirrors."""
         return list(self.values.get("mirror") or [])
 
     def location(self, upstream: str) -> str:
-        """Return the registry that serves the images of an upstream."""
         return str(self.values.get("location") or upstream)
 
     def is_for_subdomain(self, upstream: str) -> bool:
@@ -61,12 +52,7 @@ class _Entry:
 
 
 def drop_in_text(upstreams: Sequence[str], mirror: Mirror, others: Mapping[str, str]) -> str:
-    """Return the drop-in: the mirror comes first, and other settings keep their values.
-
-    Args:
-        upstreams: The registries' hosts.
-        mirror: The mirror.
-        others: The other files, in the order in which they are read.
+    """Return the drop-in: the mirror comes first, and settings in other files, in reading order, keep their values.
 
     Raises:
         InputError: Entries of administrators conflict with the mirror.
@@ -87,10 +73,7 @@ def precedence_warnings(upstreams: Sequence[str], others: Mapping[str, str]) -> 
     """Return warnings about entries that take precedence over the drop-in.
 
     The entry with the longest prefix applies to an image; of entries with the same prefix, the one in the last file.
-
-    Args:
-        upstreams: The registries' hosts.
-        others: The other files, in the order in which they are read.
+    ``others`` has the other files in the order in which they are read.
 
     Raises:
         InputError: A file is not valid.
@@ -149,7 +132,7 @@ def _table(upstream: str, mirror: Mirror, entry: _Entry | None) -> dict[str, Any
     return {
         "prefix": upstream,
         "location": entry.location(upstream) if entry else upstream,
-        **(entry.settings if entry else {}),
+        **(entry.other_settings if entry else {}),
         "mirror": [_mirror_location(upstream, mirror), *mirrors],
     }
 

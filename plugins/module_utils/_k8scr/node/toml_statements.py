@@ -49,11 +49,7 @@ class Statement:
 
 
 def read_statements(lines: Sequence[str]) -> list[Statement]:
-    """Return the statements of a TOML file in order, without comments and blank lines.
-
-    Args:
-        lines: The lines, as :func:`.managed_block.split_lines` returns them.
-    """
+    """Return the statements of a TOML file, from :func:`.managed_block.split_lines`, in order."""
     found: list[Statement] = []
     table: tuple[str, ...] = ()
     number = 0
