@@ -18,15 +18,13 @@ options:
         environment variable E(KUBECONFIG); for each value, the first file that sets it takes precedence.
       - The content of a kubeconfig is accepted as well, as a dictionary or as text, for example from the lookup
         P(ansible.builtin.file#lookup), which decrypts files that are encrypted with Ansible Vault. Its tokens,
-        passwords and keys, and the arguments and environment variables of credential plugins, are redacted in all
-        results and logs of the module.
+        passwords and keys, and the arguments and environment of credential plugins, are redacted in results and logs.
       - If O(kubeconfig), O(context) and O(host) are unset, the module uses the service account if it runs in a Pod, and
         otherwise E(KUBECONFIG) or C(~/.kube/config).
       - Can also be set with E(K8S_AUTH_KUBECONFIG).
     type: raw
   context:
-    description: Context of the kubeconfig. The default is its current context. Can also be set with
-      E(K8S_AUTH_CONTEXT).
+    description: Context of the kubeconfig; by default, its current one. Can also be set with E(K8S_AUTH_CONTEXT).
     type: str
   host:
     description: URL of the API server, including its base path, if any, such as
@@ -35,8 +33,7 @@ options:
       kubeconfig. Can also be set with E(K8S_AUTH_HOST).
     type: str
   api_key:
-    description: Bearer token for authentication. It overrides all credentials of the kubeconfig. Can also be set with
-      E(K8S_AUTH_API_KEY).
+    description: Bearer token. It overrides all credentials of the kubeconfig. Can also be set with E(K8S_AUTH_API_KEY).
     type: str
   username:
     description: User name for HTTP basic authentication. Set it if a server in front of the API server accepts it;
@@ -69,13 +66,11 @@ options:
     aliases: [verify_ssl]
   tls_server_name:
     description: Server name to expect in the API server's certificate. The default is C(tls-server-name) of the
-      kubeconfig, or the host of the URL. Set it if the certificate has another name. Can also be set with
-      E(K8S_AUTH_TLS_SERVER_NAME).
+      kubeconfig, or the host of the URL. Set it if that name differs. Can also be set with E(K8S_AUTH_TLS_SERVER_NAME).
     type: str
   proxy:
     description: URL of the HTTP or SOCKS proxy to the API server, such as V(http://proxy.example.com:3128). The default
-      is C(proxy-url) of the kubeconfig. The usual environment variables, such as E(HTTPS_PROXY), are not read. Can also
-      be set with E(K8S_AUTH_PROXY).
+      is C(proxy-url) of the kubeconfig. Can also be set with E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
     description: Comma-separated hosts, domains, addresses and CIDR ranges that are reached without the proxy. Can also

@@ -117,8 +117,7 @@ objects:
       type: str
       sample: created
     object:
-      description: The object, without its status and the metadata that the cluster manages. The values of Secrets are
-        redacted.
+      description: The object, without status and metadata that the cluster manages. The values of Secrets are redacted.
       type: dict
       sample:
         apiVersion: v1

@@ -50,8 +50,7 @@ options:
   upstreams:
     description: Hosts of the registries whose images are pulled from the mirror, as in V(docker.io). V(*) stands for
       all registries, and in containerd for those without a folder of their own. V(containers) does not support it. The
-      list is complete. A registry that an earlier task configured and that is missing here is restored to its previous
-      configuration.
+      list is complete. A registry that only an earlier task configured is restored to its previous configuration.
     type: list
     elements: str
     default: []
@@ -72,8 +71,7 @@ options:
     type: bool
     default: true
   state:
-    description: Whether the runtime uses the mirror. By default, it does. V(absent) removes the mirror from the
-      configuration.
+    description: Whether the runtime uses the mirror. By default, it does. V(absent) removes it from the configuration.
     type: str
     choices: [present, absent]
     default: present

@@ -57,8 +57,7 @@ options:
     type: bool
     default: false
   runtime:
-    description: Container runtime. The default is V(containerd). V(containers) is the storage that Podman and CRI-O
-      share.
+    description: Container runtime. The default is V(containerd). V(containers) is the storage of Podman and CRI-O.
     type: str
     choices: [containerd, containers]
     default: containerd

@@ -52,8 +52,7 @@ options:
           - A Docker archive holds one platform. Select it with O(images[].platforms) if the index has several.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the Docker or Podman engine. From an index with several
             platforms, it gets the image for its own platform or for the one in O(images[].platforms). The engine only
-            loads complete images, so the module downloads all layers unless the engine has the image, under this name
-            or another.
+            loads complete images, so the module downloads all layers unless the engine has the image under any name.
         type: str
       platforms:
         description: Platforms to pull, as in V(linux/amd64) or V(linux/arm/v7). A platform without a variant selects

@@ -14,7 +14,6 @@ description:
     server. Users need permission for C(pods/proxy) on the registry's port. A registry of the role
     P(k8scr.core.registry#role) also requires C(get) on the Secret with its write path.
   - Images are identified by digest. An existing image costs one request, and none of its layers is read.
-  - Indexes with several platforms are pushed whole, and all digests stay unchanged.
   - Artifacts such as Helm charts and WebAssembly modules are pushed like images. Nondistributable layers that state
     their download URLs (C(nondistributable) in OCI, C(foreign) in Docker) are not pushed.
   - The tag is set last, so clients never see an incomplete image.
@@ -101,8 +100,7 @@ options:
   locked:
     description: Whether to push only the digests in the file of O(lock), without writing the file. By default, the file
       is written. An image of C(docker://) is read by its locked digest, even if the tag has changed since. In other
-      sources, an image with another digest is an error before any of its data is sent. So is an image that the file
-      lacks.
+      sources, an image with another digest is an error before any of its data is sent. So is a missing entry.
     type: bool
     default: false
   compression:
@@ -132,14 +130,10 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Push every image of an archive under its own name
+- name: Push images of an archive, the Docker daemon and an OCI layout, the last one under another name
   k8scr.core.k8scr_push:
     images:
       - docker-archive:/media/app/app.tar
-
-- name: Push an image of the Docker daemon, and one image of an OCI layout under another name
-  k8scr.core.k8scr_push:
-    images:
       - crossplane/crossplane:v1.2.1
       - source: oci:/media/app/layout:api
         name: registry.example.com/team/api:1.2
@@ -168,10 +162,11 @@ EXAMPLES = r"""
     bandwidth: 5M
     mount_from: [team/base]
 
-- name: Copy images directly from other registries, one with its signatures and SBOMs
+- name: Copy images from other registries, one with its signatures and SBOMs, and record their digests
   k8scr.core.k8scr_push:
     images:
       - docker://docker.io/library/busybox:1.36
+      - docker://images.example.net/team/web:2.1
       - source: docker://registry.example.com:5000/team/api:1.2
         name: registry.example.com/team/api:1.2
         referrers: true
@@ -182,30 +177,23 @@ EXAMPLES = r"""
         username: puller
         password: "{{ registry_password }}"
         ca_cert: /etc/ssl/example-ca.pem
-
-- name: Copy an image from a registry that requires a client certificate
-  k8scr.core.k8scr_push:
-    images:
-      - docker://registry.example.com/team/api:1.2
-    upstreams:
-      - host: registry.example.com
+      - host: images.example.net
         client_cert: /etc/ssl/bastion.pem
         client_key: /etc/ssl/private/bastion-key.pem
+    lock: "{{ playbook_dir }}/images.lock.json"
 
-- name: Push only the platforms of the nodes, and record the digests of the images
+- name: Push only the platforms of the nodes
   k8scr.core.k8scr_push:
     images:
       - source: docker://docker.io/library/busybox:1.36
         platforms: [linux/amd64]
       - source: oci:/media/app/layout:api
         platforms: [linux/amd64, linux/arm64]
-    lock: "{{ playbook_dir }}/images.lock.json"
 
-- name: Push identical images to another cluster, even if tags have changed
+- name: Push an identical image to another cluster, even if its tag has changed
   k8scr.core.k8scr_push:
     images:
       - docker://docker.io/library/busybox:1.36
-      - oci:/media/app/layout:api
     lock: "{{ playbook_dir }}/images.lock.json"
     locked: true
     context: production

@@ -12,8 +12,7 @@ version_added: 0.1.0
 description:
   - Returns the state of a file, or appends the next piece to its partial file. The file gets its name when it is
     complete and has the given digest.
-  - M(k8scr.core.k8scr_send) runs it on the host to which it copies a file. It connects to no cluster and requires no
-    library.
+  - M(k8scr.core.k8scr_send) runs it on the host to which it copies a file. It needs no cluster and no library.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:

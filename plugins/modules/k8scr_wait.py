@@ -35,10 +35,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Wait until the registry responds
-  k8scr.core.k8scr_wait:
-
-- name: Wait at most a minute for a registry with another name
+- name: Wait at most a minute until a registry with another name responds
   k8scr.core.k8scr_wait:
     namespace: images
     registry: store-0

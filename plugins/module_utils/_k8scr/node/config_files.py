@@ -38,7 +38,6 @@ class FileChange:
     """The planned change of a file.
 
     Attributes:
-        path: The path.
         before: The existing content; None if the file is missing.
         after: The new content; None to delete the file.
         whole: Whether the whole file is managed, so that it needs no backup.
@@ -153,6 +152,22 @@ def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backu
     return backups
 
 
+@contextmanager
+def temporary_file(folder: Path, text: str, suffix: str = "") -> Iterator[Path]:
+    """Write a text to a temporary file, and delete the file afterwards unless it was moved.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=suffix, dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
 def _check_owner(link: Path) -> None:
     """Check that root or this user created a link, in a folder that is not writable for other users."""
     folder = link.parent.stat()
@@ -175,14 +190,8 @@ def _back_up(path: Path, functions: FileFunctions) -> str:
 
 def _write(path: Path, text: str, mode: int, functions: FileFunctions) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".k8scr-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        with _created(path, mode):
-            functions.atomic_move(temporary, str(path))
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with temporary_file(path.parent, text) as temporary, _created(path, mode):
+        functions.atomic_move(str(temporary), str(path))
 
 
 @contextmanager

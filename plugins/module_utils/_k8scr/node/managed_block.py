@@ -31,7 +31,6 @@ class ManagedFile:
     """A file, divided at the markers.
 
     Attributes:
-        text: The whole file.
         unmanaged: The file without the managed block, with disabled lines enabled.
         managed: The managed block and the disabled lines.
         block: The line numbers of the block in ``text``, counted from 0.
@@ -83,20 +82,12 @@ def parse_markers(text: str, file: object = "the file") -> ManagedFile:
 
 
 def remove_block(text: str) -> str:
-    """Return a file without the managed block, with disabled lines enabled.
-
-    Raises:
-        InputError: See :func:`parse_markers`.
-    """
+    """Return a file without the managed block, with disabled lines enabled; see :func:`parse_markers`."""
     return parse_markers(text).unmanaged
 
 
 def managed_lines(text: str) -> str:
-    """Return the managed block and the disabled lines.
-
-    Raises:
-        InputError: See :func:`parse_markers`.
-    """
+    """Return the managed block and the disabled lines; see :func:`parse_markers`."""
     return parse_markers(text).managed
 
 
