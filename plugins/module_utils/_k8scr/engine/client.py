@@ -59,9 +59,6 @@ class EngineImage:
 class Engine:
     """A client of a Docker or Podman engine. It connects with the first request.
 
-    Args:
-        endpoint: The engine's endpoint.
-
     Attributes:
         description: The name of the engine in messages.
 

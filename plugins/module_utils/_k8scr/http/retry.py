@@ -38,8 +38,10 @@ class Retries:
 
     Args:
         seconds: Seconds to keep retrying a failing request. Progress resets the timer.
-        sleep: Waits for some seconds.
         on_retry: Called before each retry with the action that failed and the reason.
+
+    Attributes:
+        has_response: Whether any request got a response yet.
     """
 
     def __init__(
@@ -51,15 +53,10 @@ class Retries:
         self.seconds = seconds
         self.sleep = sleep
         self.has_response = False
-        """Whether any request got a response yet."""
-        self.on_retry = on_retry or _ignore
+        self.on_retry = on_retry
 
     def begin(self, action: str) -> Attempts:
-        """Begin the attempts at one action.
-
-        Args:
-            action: The action in messages, such as "blob sha256:… to repository team/api".
-        """
+        """Begin the attempts at one action, such as "blob sha256:… to repository team/api"."""
         return Attempts(self, action)
 
 
@@ -105,9 +102,6 @@ class Attempts:
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
             raise error
-        self._retries.on_retry(self._action, error.message)
+        if self._retries.on_retry:
+            self._retries.on_retry(self._action, error.message)
         self._retries.sleep(wait)
-
-
-def _ignore(_action: str, _reason: str) -> None:
-    """Report a retry to no one."""

@@ -2,16 +2,15 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The client of one registry, over any requests session (OCI distribution specification 1.1).
-
-Requests of the cluster's registry, of upstream registries and of mirrors are all sent here.
-"""
+"""The client of one registry: the cluster's, an upstream registry or a mirror (OCI distribution specification 1.1)."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
-from ..errors import K8scrError
+from ..errors import K8scrError, RegistryError
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..oci.content import Blocks
@@ -27,11 +26,9 @@ class Registry:
     """A registry.
 
     Args:
-        session: Sends the requests.
         url: The URL before ``/v2/``.
         description: The registry's name in messages.
         timeouts: Seconds to wait for a connection, and for the next byte.
-        retries: The retry policy.
         chunks: The maximum size of upload requests.
         bandwidth: The limit for bodies; None for no limit.
         records: Saved states of uploads, which later runs resume.
@@ -71,13 +68,7 @@ class Registry:
         """Do nothing: the caller closes the session."""
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request without following redirects.
-
-        Args:
-            method: The HTTP method.
-            path: Path and query, beginning with ``/v2/``.
-            options: Options of requests.
-        """
+        """Send one request to a path that begins with ``/v2/``, without following redirects."""
         return self._session.request(
             method,
             self._url + path,
@@ -97,11 +88,8 @@ class Registry:
         """Send a request that may be repeated, because it changes nothing or is idempotent.
 
         Args:
-            method: The HTTP method.
-            path: Path and query, beginning with ``/v2/``.
             failure: The beginning of the error message, such as "manifest sha256:… cannot be read".
             accepted: The status codes to return; others are errors.
-            options: Options of requests.
 
         Raises:
             K8scrError: The registry returned an error response, or the request has failed for too long.
@@ -117,3 +105,24 @@ class Registry:
             else:
                 attempts.note_progress()
                 return response
+
+    def request_pages(
+        self, path: str, failure: str, accepted: tuple[int, ...], query: str = "", **options: Any
+    ) -> Iterator[requests.Response]:
+        """Yield the response for each page of a list; each is closed before the next request (RFC 8288, "Web Linking").
+
+        ``query`` is that of the first page. The other arguments and errors are those of :meth:`request_with_retries`.
+
+        Raises:
+            RegistryError: The next page is not part of this list; it is not requested.
+        """
+        page = f"{path}{query}"
+        while page:
+            with self.request_with_retries("GET", page, failure, accepted, **options) as response:
+                yield response
+            link = response.links.get("next", {}).get("url")
+            # The host does not matter: all requests go to this registry.
+            address = urlsplit(urljoin(page, link or ""))
+            if link and address.path != path:
+                raise RegistryError(f"{failure}: the next page of {self.description} is not part of the list")
+            page = f"{path}?{address.query}" if link else ""

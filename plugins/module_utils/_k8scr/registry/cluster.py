@@ -15,9 +15,8 @@ from pathlib import Path
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..http.session import open_session
-from ..transport.base_path import BasePath
 from ..transport.cluster import Cluster, connect
-from ..transport.pod_proxy import PodProxyAdapter
+from ..transport.pod_proxy import BasePath, PodProxyAdapter
 from ..transport.settings import ClusterSettings
 from .chunk_size import ChunkSize
 from .client import Registry
@@ -75,7 +74,6 @@ def connect_registry(
     """Open a client of the cluster's registry, without sending a request.
 
     Args:
-        settings: The registry.
         writes: Whether the module writes to the registry.
         on_retry: Called before each retry with the action that failed and the reason.
 
@@ -104,13 +102,7 @@ def connect_registry(
 
 
 def pod_adapter(cluster: Cluster, pod: PodSettings, base_path: BasePath) -> PodProxyAdapter:
-    """Return the adapter that sends requests to the registry's Pod.
-
-    Args:
-        cluster: The connection to the cluster.
-        pod: The Pod.
-        base_path: The base path of the registry's API.
-    """
+    """Return the adapter that sends requests to the registry's Pod."""
     return PodProxyAdapter(cluster.adapter, pod.namespace, pod.name, pod.port, pod.scheme, base_path)
 
 

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import RegistryError
 from .error_responses import read_limited
-from .pages import read_pages
 
 if TYPE_CHECKING:
     import requests
@@ -34,7 +33,7 @@ def repositories(registry: Registry) -> Iterator[str]:
     Raises:
         K8scrError: The registry cannot be reached, or does not list its repositories.
     """
-    yield from _names(registry, "/v2/_catalog", "repositories", f"repositories of {registry.description}")
+    return _names(registry, "/v2/_catalog", "repositories", f"repositories of {registry.description}")
 
 
 def tags(registry: Registry, repository: str) -> Iterator[str]:
@@ -43,13 +42,13 @@ def tags(registry: Registry, repository: str) -> Iterator[str]:
     Raises:
         K8scrError: The registry cannot be reached, or does not list its tags.
     """
-    yield from _names(registry, f"/v2/{repository}/tags/list", "tags", f"tags of repository {repository}")
+    return _names(registry, f"/v2/{repository}/tags/list", "tags", f"tags of repository {repository}")
 
 
 def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[str]:
     failure = f"the {content} cannot be listed"
     seen: set[str] = set()
-    for response in read_pages(registry, path, failure, (200, 404), f"?n={_PAGE}"):
+    for response in registry.request_pages(path, failure, (200, 404), f"?n={_PAGE}"):
         # Some registries list repositories whose last tag was deleted, but respond with 404 for their tags.
         if response.status_code == 404 and key == "tags":
             return

@@ -37,14 +37,6 @@ class BlobUpload:
     """The upload of one blob to a repository.
 
     After any error the registry is asked for the offset; a PATCH is never just repeated.
-
-    Args:
-        registry: The registry.
-        repository: The repository.
-        descriptor: The blob.
-        content: Opens its content.
-        attempts: The attempts at this upload.
-        record: The saved state of this upload.
     """
 
     def __init__(
@@ -72,13 +64,7 @@ class BlobUpload:
         """Whether the session may contain data, because it is from an earlier run or one of its requests failed."""
 
     def run(self, mount_from: str | None = None) -> bool:
-        """Upload the blob, or mount it from another repository of the registry.
-
-        Args:
-            mount_from: A repository that may have the blob.
-
-        Returns:
-            Whether it was mounted, so that nothing was uploaded.
+        """Upload the blob, or mount it from another repository that may have it. Return whether it was mounted.
 
         Raises:
             K8scrError: The upload failed, or retries have failed for too long.
@@ -117,10 +103,7 @@ class BlobUpload:
         return False
 
     def _find_offset(self) -> bool:
-        """Read the offset of the session, and return whether the repository already has the blob.
-
-        A response may be lost after the request was carried out, including that of the last request.
-        """
+        """Read the offset of the session. Return whether the blob exists, because only the response was lost."""
         if self._location is not None:
             response = self._registry.request("GET", self._location)
             if response.status_code == 204:
@@ -239,6 +222,7 @@ class RequestBody:
 
     Attributes:
         sent: The bytes that the connection has accepted.
+        size: The known bytes.
     """
 
     def __init__(self, blocks: Blocks) -> None:
@@ -252,7 +236,6 @@ class RequestBody:
 
     @property
     def size(self) -> int:
-        """Its bytes, as far as they are known."""
         return self.sent
 
 
@@ -265,7 +248,6 @@ class KnownBody(RequestBody):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
         return self._length
 
     def __len__(self) -> int:
@@ -273,11 +255,7 @@ class KnownBody(RequestBody):
 
 
 def _exactly(blocks: Blocks, length: int, content: str) -> Blocks:
-    """Yield the first ``length`` bytes of a content; any more would be read as the next request.
-
-    Raises:
-        DigestMismatchError: The content is shorter; the registry would wait for the rest.
-    """
+    """Yield exactly ``length`` bytes: the registry would wait for missing ones, and read others as a request."""
     missing = length
     while missing:
         block = next(blocks, None)

@@ -22,15 +22,7 @@ _CLIENT_CERTIFICATE_ALERTS = ("certificate required", "alert bad certificate", "
 
 
 def explain(error: BaseException, server: str) -> K8scrError:
-    """Explain a network error.
-
-    Args:
-        error: The exception of requests or urllib3.
-        server: The server's name in messages.
-
-    Returns:
-        The error to raise instead.
-    """
+    """Return the error that explains an exception of requests or urllib3; ``server`` is the name in messages."""
     failure = NetworkError(error)
     # First, because requests reports TLS errors behind a proxy as errors of the proxy.
     tls_error = _tls(failure, server)

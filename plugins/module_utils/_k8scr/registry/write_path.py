@@ -33,7 +33,7 @@ _READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 by def
 
 
 class WritePath:
-    """The base path of the registry in a Pod; see :class:`..transport.base_path.BasePath`.
+    """The base path of the registry in a Pod; see :class:`..transport.pod_proxy.BasePath`.
 
     The role ``registry`` stores it in the Secret ``NAME-write``, where ``NAME`` is the StatefulSet's name. Other
     registries have no such Secret and serve at their root. The Secret is read when the first request is sent.
@@ -114,11 +114,7 @@ class WritePath:
         self._known = True
 
     def _path_in(self, secret: dict[str, object]) -> str:
-        """Return the path in a Secret; empty if the Secret has another purpose.
-
-        Raises:
-            ApiServerError: The path is not valid. The registry may accept writes from every Pod.
-        """
+        """Return the path in a Secret; empty if the Secret has another purpose."""
         data = secret.get("data")
         if not isinstance(data, dict) or _KEY not in data:
             return ""
@@ -127,6 +123,7 @@ class WritePath:
         except (binascii.Error, UnicodeDecodeError):
             path = None
         if path is None:
+            # With such a path, the registry may accept writes from every Pod.
             raise ApiServerError(
                 f"the Secret {self._secret} in namespace {self._namespace} contains no valid write path",
                 "Run the role registry with registry_rotate_write_path, which creates a new one",
@@ -135,11 +132,7 @@ class WritePath:
 
 
 class ReadOnlyPort:
-    """The base path of a registry's port for pulls, which is its root; see :class:`..transport.base_path.BasePath`.
-
-    Args:
-        pod: The Pod's name.
-    """
+    """The base path of the port for pulls of a Pod, which is its root; see :class:`..transport.pod_proxy.BasePath`."""
 
     def __init__(self, pod: str) -> None:
         self._pod = pod
@@ -148,13 +141,7 @@ class ReadOnlyPort:
         return ""
 
     def missed(self, used: str) -> bool:
-        """See :meth:`BasePath.missed`.
-
-        Raises:
-            RegistryError: Always, because the port has no other path.
-        """
+        """Raise the error, because the port has no other path."""
         raise RegistryError(
-            f"Pod {self._pod} does not serve a registry at the root of this port",
-            f"To pull, {_READ_ONLY_PORT}",
-            404,
+            f"Pod {self._pod} does not serve a registry at the root of this port", f"To pull, {_READ_ONLY_PORT}", 404
         )

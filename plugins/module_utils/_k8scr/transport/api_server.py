@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ConnectionLostError, UnreachableError, UnreadableAnswerError
+from ..errors import ConnectionLostError, UnreadableResponseError
+from ..http.network_errors import NETWORK_ERRORS
 from .connection import Endpoint, open_pool, request_target
-from .failures import NETWORK_ERRORS, translate
+from .failures import translate
 
 try:
     import requests
@@ -28,8 +29,6 @@ except ImportError:  # reported by cluster.connect(); the class below must still
 
 if TYPE_CHECKING:
     from urllib3.connectionpool import HTTPConnectionPool
-
-__all__ = ["Access", "ApiServerAdapter", "ConnectionLostError", "UnreachableError", "translate"]
 
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
@@ -110,15 +109,9 @@ class ApiServerAdapter(HTTPAdapter):
         return self._access.endpoint.verify
 
     def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
     ) -> requests.Response:
-        """Send one request; the configuration of the cluster replaces ``verify``, ``cert`` and ``proxies``.
+        """Send one request; the configuration of the cluster replaces the options for TLS and proxies.
 
         Raises:
             UnreachableError: No connection could be opened.
@@ -148,7 +141,7 @@ class ApiServerAdapter(HTTPAdapter):
 
         Args:
             path: The object's path below :attr:`base_url`.
-            timeout: Seconds to connect and to wait for the response.
+            timeout: Seconds to connect, and to wait for the response.
 
         Returns:
             The status code and the object; empty if the response is not a JSON object.
@@ -165,24 +158,15 @@ class ApiServerAdapter(HTTPAdapter):
             return response.status_code, value if isinstance(value, dict) else {}
 
     def open(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        body: Any = None,
-        timeout: Any = None,
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Any = None, timeout: Any = None
     ) -> urllib3.BaseHTTPResponse:
         """Send one request as :meth:`send` does, and return urllib3's response with its body unread.
 
         Args:
-            method: The HTTP method.
             url: An absolute URL below :attr:`base_url`.
             headers: The request's headers; the credentials of the cluster replace those in it.
             body: Bytes, a file or an iterable of bytes.
             timeout: Seconds, ``(connect, silence)`` in seconds, or urllib3's Timeout; None for the adapter's.
-
-        Raises:
-            ClusterError: As :meth:`send`.
         """
         access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
         if raw.status == 401 and self._renew(access, used):
@@ -235,22 +219,14 @@ class ApiServerAdapter(HTTPAdapter):
         if raw.status < 200:
             # http.client takes an interim response for the final one, and the final one for the next response.
             raw.close()
-            raise UnreadableAnswerError(
+            raise UnreadableResponseError(
                 f"{access.endpoint.name} returned an interim response ({raw.status}) instead of a final one",
                 "Check the registry, and the proxies and load balancers on the path",
             )
         return access, authorization, raw
 
     def _renew(self, access: Access, used: str | None) -> bool:
-        """Read the credentials again after a 401.
-
-        Args:
-            access: The server and the credentials of the rejected request.
-            used: Its ``Authorization`` header.
-
-        Returns:
-            Whether the credentials changed, so that the request can be repeated.
-        """
+        """Read the credentials again after a 401; return whether they changed, so that a request can be repeated."""
         with self._lock:
             if self._access is not access:
                 return True

@@ -57,8 +57,7 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
 
     Args:
         settings: The cluster and the user.
-        **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``,
-            ``silence_timeout``.
+        **adapter_options: ``pool_size``, ``connect_timeout`` and ``silence_timeout`` of :class:`ApiServerAdapter`.
 
     Raises:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.

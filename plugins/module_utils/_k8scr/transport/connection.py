@@ -103,14 +103,7 @@ def _fingerprint(*files: str | None) -> str:
 
 
 def request_target(base: str, url: str) -> str:
-    """Return the request target for a URL, which must be below the server's base URL.
-
-    Args:
-        base: The server's base URL, as :func:`base_url` writes it.
-        url: The absolute URL of a request.
-
-    Returns:
-        Path and query.
+    """Return path and query of an absolute URL, which must be below the server's base URL.
 
     Raises:
         ClusterError: The URL belongs to another server, or leaves the base path after the server has decoded it;

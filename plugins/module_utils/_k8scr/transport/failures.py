@@ -10,37 +10,28 @@ import http.client
 import socket
 import ssl
 
-from ..errors import ApiServerError, ClusterError, ConnectionLostError, UnreachableError, UnreadableAnswerError
-from ..http.network_errors import NETWORK_ERRORS, NetworkError
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, UnreachableError, UnreadableResponseError
+from ..http.network_errors import NetworkError
 
 try:
     from urllib3 import exceptions as urllib3_errors
 except ImportError:  # the module reports missing libraries
     pass
 
-__all__ = ["NETWORK_ERRORS", "translate", "unauthorized"]
-
 
 def unauthorized(reason: str) -> ApiServerError:
-    """Return the error for credentials that the API server does not accept.
-
-    Args:
-        reason: The API server's message.
-    """
+    """Return the error for credentials that the API server does not accept, with its message."""
     return ApiServerError(
         f"the API server does not accept the credentials: {reason:.300}", "Log in again or renew the token", 401
     )
 
 
 def translate(error: BaseException, server: str = "the API server") -> ClusterError:
-    """Explain a network error.
+    """Return the error that explains a network error; if its chain contains a translated error, that one.
 
     Args:
         error: An exception of requests, urllib3, ssl or the socket, raised while connecting, sending or reading.
         server: The server's name in messages; it must not contain credentials.
-
-    Returns:
-        The error to raise instead; if the chain contains a translated error, that one.
     """
     failure = NetworkError(error)
     return (
@@ -111,7 +102,7 @@ def _invalid(failure: NetworkError, server: str) -> ClusterError | None:
     interruptions = (http.client.IncompleteRead, http.client.RemoteDisconnected, urllib3_errors.IncompleteRead)
     for link in failure.chain:
         if isinstance(link, http.client.HTTPException) and not isinstance(link, interruptions):
-            return UnreadableAnswerError(
+            return UnreadableResponseError(
                 f"the response from {server} is not valid HTTP: {type(link).__name__}",
                 "Check the proxies and load balancers on the path, and the registry",
             )

@@ -19,13 +19,13 @@ import contextlib
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableAnswerError
+from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableResponseError
+from ..http.network_errors import NETWORK_ERRORS
 from ..http.retry import retry_after
-from .base_path import BasePath
-from .failures import NETWORK_ERRORS, unauthorized
+from .failures import unauthorized
 
 if TYPE_CHECKING:
     from .api_server import ApiServerAdapter
@@ -59,6 +59,19 @@ _ATTEMPTS_OF_ALLOWED_REQUESTS = 6
 """Attempts after a 403 for a method that was allowed earlier in the task: about six seconds in total."""
 _ADVICE = {429: "The API server is overloaded; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
+
+
+class BasePath(Protocol):
+    """The path that a Pod serves below, where that is not its root. Both methods fail if it cannot be looked up."""
+
+    def current(self) -> str:
+        """Return the path, with a leading and without a trailing slash; empty for the root."""
+
+    def missed(self, used: str) -> bool:
+        """Return whether a request is worth repeating below the current path.
+
+        The adapter calls it when the Pod serves nothing below ``used``, the path of that request.
+        """
 
 
 class PodProxyAdapter(BaseAdapter):
@@ -96,13 +109,7 @@ class PodProxyAdapter(BaseAdapter):
         self._allowed: set[str] = set()
 
     def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
     ) -> requests.Response:
         """Send a request to the Pod.
 
@@ -176,8 +183,8 @@ class PodProxyAdapter(BaseAdapter):
         outer.headers["Accept-Encoding"] = "identity"
         try:
             response = self._api_server.send(outer, stream=True, timeout=timeout)
-        except UnreadableAnswerError as error:
-            raise UnreadableAnswerError(
+        except UnreadableResponseError as error:
+            raise UnreadableResponseError(
                 f"the request to Pod {self.pod} failed: {error.message}", error.advice
             ) from error
         response.request = request
@@ -219,11 +226,7 @@ class PodProxyAdapter(BaseAdapter):
             raise self._explain(response.request.method or "", response.status_code, status, after)
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
-            io.BytesIO(content),
-            headers,
-            response.status_code,
-            reason=response.reason,
-            preload_content=False,
+            io.BytesIO(content), headers, response.status_code, reason=response.reason, preload_content=False
         )
         rebuilt = self._api_server.build_response(response.request, raw)
         rebuilt.url = response.url
@@ -258,19 +261,12 @@ class PodProxyAdapter(BaseAdapter):
             advice = self._pod_state() or "Check that the Pod runs and listens on the port"
             port = self.target.rsplit(":", 1)[-1]
             if _INTERRUPTED.match(message):
-                return ConnectionLostError(
-                    f"the API server lost the connection to {where} at port {port}: {message:.300}",
-                    advice,
-                    Retry(after=after),
-                )
+                lost = f"the API server lost the connection to {where} at port {port}: {message:.300}"
+                return ConnectionLostError(lost, advice, Retry(after=after))
             if _UNREACHABLE.search(message):
                 advice += _WITHOUT_POD_NETWORK
-            return ApiServerError(
-                f"the API server cannot reach {where} at port {port}: {message:.300}",
-                advice,
-                code,
-                Retry(after=after),
-            )
+            unreachable = f"the API server cannot reach {where} at port {port}: {message:.300}"
+            return ApiServerError(unreachable, advice, code, Retry(after=after))
         return ApiServerError(
             f"the API server rejects the request to {where}: {message:.500}", _ADVICE.get(code), code, after=after
         )
