@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from ..errors import K8scrError
 
@@ -33,27 +34,20 @@ def retry_after(headers: Mapping[str, str]) -> float:
     return min(float(value), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
 
 
+@dataclass
 class Retries:
     """The retry policy that all requests of a task share.
 
-    Args:
+    Attributes:
         seconds: Seconds to keep retrying a failing request. Progress resets the timer.
         on_retry: Called before each retry with the action that failed and the reason.
-
-    Attributes:
         has_response: Whether any request got a response yet.
     """
 
-    def __init__(
-        self,
-        seconds: float = RETRY_TIMEOUT,
-        sleep: Callable[[float], None] = time.sleep,
-        on_retry: Callable[[str, str], None] | None = None,
-    ) -> None:
-        self.seconds = seconds
-        self.sleep = sleep
-        self.has_response = False
-        self.on_retry = on_retry
+    seconds: float = RETRY_TIMEOUT
+    sleep: Callable[[float], None] = time.sleep
+    on_retry: Callable[[str, str], None] | None = None
+    has_response: bool = False
 
     def begin(self, action: str) -> Attempts:
         """Begin the attempts at one action, such as "blob sha256:… to repository team/api"."""

@@ -43,12 +43,7 @@ _SCHEME = re.compile(rf"({_TOKEN})(?=\s|,|$)(?!\s*=)")
 
 @dataclass(frozen=True)
 class Challenge:
-    """A challenge of a response with status 401.
-
-    Attributes:
-        scheme: The authentication scheme, in lower case.
-        parameters: Its parameters, with names in lower case.
-    """
+    """A challenge of a response with status 401. The scheme and the names of its parameters are in lower case."""
 
     scheme: str
     parameters: dict[str, str]
@@ -114,12 +109,7 @@ class RegistryAuth:
             return self._headers.get(repository)
 
     def renew(self, repository: str, headers: Mapping[str, str], used: str | None) -> bool:
-        """Meet the challenge of a response with status 401.
-
-        Args:
-            repository: The repository of the request.
-            headers: The response's headers.
-            used: The ``Authorization`` header of the request.
+        """Meet the challenge of a response with status 401, whose request had the ``Authorization`` header ``used``.
 
         Returns:
             Whether the header has changed, so that the request can be sent again.
@@ -195,7 +185,6 @@ class RegistryAuth:
         return _Token(token, began + max(lifetime, _RENEWED_BEFORE))
 
     def _token_server(self, realm: str) -> tuple[str, str]:
-        """Return the scheme and the host of a token server."""
         try:
             parts = urlsplit(realm)
             # Reading the port raises ValueError if it is not valid.

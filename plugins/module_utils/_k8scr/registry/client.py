@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
@@ -14,12 +15,32 @@ from ..errors import K8scrError, RegistryError
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..oci.content import Blocks
-from .chunk_size import ChunkSize
 from .error_responses import error_of
 from .upload_state import NO_RECORDS, UploadRecords
 
 if TYPE_CHECKING:
     import requests
+
+
+SMALLEST_CHUNK = 1 << 20
+"""Bytes; smaller requests are not tried, because a proxy that rejects these is useless for images."""
+
+
+class ChunkSize:
+    """The maximum bytes of one request; None for no limit. Uploads of a task share it, as the same proxies limit them."""
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = size
+        self._lock = threading.Lock()
+
+    def halve(self, tried: int) -> bool:
+        """Reduce the size to half of the bytes of a failed request. Return whether a smaller size is possible."""
+        if tried <= SMALLEST_CHUNK:
+            return False
+        smaller = max(SMALLEST_CHUNK, tried // 2)
+        with self._lock:
+            self.size = min(self.size or smaller, smaller)
+        return True
 
 
 class Registry:

@@ -18,8 +18,7 @@ from ..http.session import open_session
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import BasePath, PodProxyAdapter
 from ..transport.settings import ClusterSettings
-from .chunk_size import ChunkSize
-from .client import Registry
+from .client import ChunkSize, Registry
 from .upload_state import UploadRecords
 from .write_path import ReadOnlyPort, WritePath
 

@@ -75,7 +75,7 @@ def find_tls_files(host: str, environment: Mapping[str, str] | None = None) -> T
 
     Args:
         host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
-        environment: The environment variables; the process's by default.
+        environment: The process's by default.
 
     Raises:
         InputError: A certificate has no key, or a key no certificate.

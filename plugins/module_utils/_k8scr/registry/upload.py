@@ -15,8 +15,7 @@ from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, Regis
 from ..http.retry import Attempts, retry_after
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from .chunk_size import SMALLEST_CHUNK
-from .client import Registry
+from .client import SMALLEST_CHUNK, Registry
 from .error_responses import discard_body, error_of
 from .upload_state import UploadFile
 

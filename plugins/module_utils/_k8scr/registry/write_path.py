@@ -15,6 +15,7 @@ import base64
 import binascii
 import re
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ApiServerError, RegistryError
@@ -36,12 +37,10 @@ class WritePath:
     """The base path of the registry in a Pod; see :class:`..transport.pod_proxy.BasePath`.
 
     The role ``registry`` stores it in the Secret ``NAME-write``, where ``NAME`` is the StatefulSet's name. Other
-    registries have no such Secret and serve at their root. The Secret is read when the first request is sent.
+    registries have no such Secret and serve at their root. The Secret is read when the first request is sent; it is an
+    error if the API server does not return it or if it contains no valid path.
 
     Args:
-        api_server: The connection to the API server.
-        namespace: The Pod's namespace.
-        pod: The Pod's name.
         ahead: Whether to read the Secret before the first request; if not, only if the Pod does not serve at its root.
     """
 
@@ -57,23 +56,16 @@ class WritePath:
         self._forbidden = ""
 
     def current(self) -> str:
-        """See :meth:`BasePath.current`.
-
-        Raises:
-            ClusterError: The API server cannot be reached.
-            ApiServerError: The API server does not return the Secret, or the Secret contains no valid path.
-        """
         with self._lock:
             if not self._known:
                 self._look_up()
             return self._path
 
     def missed(self, used: str) -> bool:
-        """See :meth:`BasePath.missed`.
+        """Read the path again.
 
         Raises:
-            ClusterError: The API server cannot be reached.
-            ApiServerError: The user may not read the Secret, or the API server does not return it.
+            ApiServerError: The user may not read the Secret.
             RegistryError: The port is not the write port, or the registry was not restarted since the path changed.
         """
         with self._lock:
@@ -131,11 +123,11 @@ class WritePath:
         return path[1]
 
 
+@dataclass(frozen=True)
 class ReadOnlyPort:
     """The base path of the port for pulls of a Pod, which is its root; see :class:`..transport.pod_proxy.BasePath`."""
 
-    def __init__(self, pod: str) -> None:
-        self._pod = pod
+    pod: str
 
     def current(self) -> str:
         return ""
@@ -143,5 +135,5 @@ class ReadOnlyPort:
     def missed(self, used: str) -> bool:
         """Raise the error, because the port has no other path."""
         raise RegistryError(
-            f"Pod {self._pod} does not serve a registry at the root of this port", f"To pull, {_READ_ONLY_PORT}", 404
+            f"Pod {self.pod} does not serve a registry at the root of this port", f"To pull, {_READ_ONLY_PORT}", 404
         )

@@ -27,9 +27,6 @@ except ImportError:  # reported by cluster.connect(); the class below must still
     if not TYPE_CHECKING:
         HTTPAdapter = object
 
-if TYPE_CHECKING:
-    from urllib3.connectionpool import HTTPConnectionPool
-
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
 SILENCE_TIMEOUT = 120.0
@@ -91,7 +88,7 @@ class ApiServerAdapter(HTTPAdapter):
         self._lock = threading.Lock()
         with self._loaded() as access:
             self._access = access
-            self._pool = self._open_pool(access)
+            self._pool = open_pool(access.endpoint, pool_size, silence_timeout)
 
     @property
     def base_url(self) -> str:
@@ -137,17 +134,12 @@ class ApiServerAdapter(HTTPAdapter):
             raise translate(error, self.server_name) from error
 
     def read_object(self, path: str, timeout: tuple[float, float]) -> tuple[int, dict[str, Any]]:
-        """Read a Kubernetes object, or the Status that the API server returns instead.
+        """Return the status code and the Kubernetes object at a path below :attr:`base_url`, or the Status instead.
+
+        The object is empty if the response is not a JSON object.
 
         Args:
-            path: The object's path below :attr:`base_url`.
             timeout: Seconds to connect, and to wait for the response.
-
-        Returns:
-            The status code and the object; empty if the response is not a JSON object.
-
-        Raises:
-            ClusterError: The API server cannot be reached.
         """
         request = requests.Request("GET", f"{self.base_url}{path}").prepare()
         with self.send(request, timeout=timeout) as response:
@@ -232,7 +224,7 @@ class ApiServerAdapter(HTTPAdapter):
                 return True
             with self._loaded() as fresh:
                 if fresh.endpoint != access.endpoint:
-                    self._pool = self._open_pool(fresh)
+                    self._pool = open_pool(fresh.endpoint, self._pool_size, self._silence_timeout)
                 elif fresh.authorization() == used:
                     return False
                 self._access = fresh
@@ -246,9 +238,6 @@ class ApiServerAdapter(HTTPAdapter):
             yield access
         finally:
             access.forget()
-
-    def _open_pool(self, access: Access) -> HTTPConnectionPool:
-        return open_pool(access.endpoint, self._pool_size, self._silence_timeout)
 
     def _timeout(self, given: Any) -> urllib3.Timeout:
         if isinstance(given, urllib3.Timeout):

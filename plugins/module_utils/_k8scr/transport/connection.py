@@ -155,7 +155,6 @@ def open_pool(endpoint: Endpoint, size: int, send_timeout: float) -> HTTPConnect
     """Return a pool of persistent HTTP/1.1 connections to an API server, without opening one.
 
     Args:
-        endpoint: The server.
         size: The number of connections that stay open.
         send_timeout: Seconds without progress after which sending fails.
 

@@ -31,11 +31,6 @@ from .kubeconfig import Context, Kubeconfig
 from .settings import ClusterSettings
 from .static_kubeconfig import forget_files, read_static
 
-try:
-    import urllib3
-except ImportError:  # reported by cluster.connect()
-    pass
-
 BROKEN_VERSIONS = ("36.0.0", "36.0.1")
 _RENEW_EVERY = 30.0
 """Seconds between checks whether a token expires soon. Without this pause, the library would run an exec plugin with
@@ -209,6 +204,8 @@ def _sendable(text: str | None, what: str) -> str | None:
 
 
 def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoint:
+    from urllib3.util import make_headers
+
     base = base_url(settings.host or loaded.host)
     cert, key = settings.client_cert, settings.client_key
     if loaded is not None and not explicit:
@@ -227,7 +224,7 @@ def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoin
         client_key=key,
         server_name=settings.tls_server_name or (loaded.tls_server_name if loaded is not None else None),
         proxy=proxy,
-        proxy_headers=tuple(urllib3.util.make_headers(**asdict(settings.proxy_headers)).items()),
+        proxy_headers=tuple(make_headers(**asdict(settings.proxy_headers)).items()),
     )
 
 

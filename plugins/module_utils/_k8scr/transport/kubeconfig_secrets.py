@@ -13,11 +13,6 @@ from typing import Any
 from ..redaction import HIDDEN, texts_of
 from .impersonation import USER_FIELDS
 
-try:
-    import yaml
-except ImportError:  # a dependency of the kubernetes library, whose absence is reported
-    yaml = None  # type: ignore[assignment]
-
 _PUBLIC_OF_USER = ("client-certificate", "client-certificate-data", "client-key", "tokenFile", "username")
 _PUBLIC_OF_PLUGIN = ("apiVersion", "command", "installHint", "interactiveMode", "name", "provideClusterInfo")
 _PUBLIC = frozenset((*_PUBLIC_OF_USER, *_PUBLIC_OF_PLUGIN, *USER_FIELDS))
@@ -37,7 +32,9 @@ def is_content(kubeconfig: str) -> bool:
 
 
 def _parse(text: str) -> Any:
-    if yaml is None:
+    try:
+        import yaml
+    except ImportError:  # a dependency of the kubernetes library, whose absence is reported
         return None
     try:
         return yaml.safe_load(text)

@@ -175,7 +175,10 @@ class PodProxyAdapter(BaseAdapter):
     def _forward(self, request: requests.PreparedRequest, base: str, timeout: Any) -> requests.Response:
         outer = request.copy()
         address = urlsplit(request.url or "")
-        _require_safe_path(address.path)
+        if not _is_safe_path(address.path):
+            raise RegistryError(
+                f"the path {address.path!r:.200} cannot be requested through the API server, which would change it"
+            )
         query = f"?{address.query}" if address.query else ""
         outer.url = f"{self._api_server.base_url}{self._prefix}{base}{address.path}{query}"
         for header in _DROPPED_HEADERS:
@@ -198,7 +201,8 @@ class PodProxyAdapter(BaseAdapter):
         has_route = True
         if request.method != "HEAD":
             return self._read_error_response(response, base)
-        if _REGISTRY_HEADER not in response.headers or _is_text(response):
+        is_text = response.headers.get("Content-Type", "").startswith("text/plain")
+        if _REGISTRY_HEADER not in response.headers or is_text:
             # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the Pod lacks an
             # image or does not serve the path. For an unknown path, distribution returns plain text.
             self._api_server.read(response)
@@ -342,11 +346,6 @@ class PodProxyAdapter(BaseAdapter):
         )
 
 
-def _require_safe_path(path: str) -> None:
-    if not _is_safe_path(path):
-        raise RegistryError(f"the path {path!r:.200} cannot be requested through the API server, which would change it")
-
-
 def _is_safe_path(path: str) -> bool:
     if "%2f" in path.lower():
         return False
@@ -367,10 +366,6 @@ def _is_safe_path(path: str) -> bool:
 def _without(base: str, text: str) -> str:
     """Return a text without the base path; its slashes may be encoded in the text."""
     return text.replace(base.strip("/"), "") if base else text
-
-
-def _is_text(response: requests.Response) -> bool:
-    return str(response.headers.get("Content-Type", "")).startswith("text/plain")
 
 
 def _status_of(body: bytes) -> dict[str, Any] | None:
