@@ -25,14 +25,7 @@ _MAXIMUM_SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class EngineTls:
-    """The TLS files for an engine.
-
-    Attributes:
-        ca: The trusted certificate authorities; ``None`` for those of the system.
-        cert: The client certificate; ``None`` for no client certificate.
-        key: Its key.
-        verify: Whether to verify the engine's certificate.
-    """
+    """The PEM files for TLS with an engine: without ``ca``, the system's certificate authorities are trusted."""
 
     ca: Path | None
     cert: Path | None

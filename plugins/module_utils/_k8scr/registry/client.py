@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
@@ -27,7 +28,7 @@ SMALLEST_CHUNK = 1 << 20
 
 
 class ChunkSize:
-    """The maximum bytes of one request; None for no limit. Uploads of a task share it, as the same proxies limit them."""
+    """The maximum bytes of one request, or None. All uploads of a task share it: the same proxies limit them."""
 
     def __init__(self, size: int | None = None) -> None:
         self.size = size
@@ -43,40 +44,32 @@ class ChunkSize:
         return True
 
 
+@dataclass(eq=False)
 class Registry:
     """A registry.
 
-    Args:
+    Attributes:
         url: The URL before ``/v2/``.
         description: The registry's name in messages.
         timeouts: Seconds to wait for a connection, and for the next byte.
         chunks: The maximum size of upload requests.
         bandwidth: The limit for bodies; None for no limit.
         records: Saved states of uploads, which later runs resume.
-        identity: Distinguishes this registry from others.
+        identity: Distinguishes this registry from others; by default the URL.
     """
 
-    def __init__(
-        self,
-        session: requests.Session,
-        url: str,
-        description: str = "the registry",
-        timeouts: tuple[float, float] = (10.0, 60.0),
-        retries: Retries | None = None,
-        chunks: ChunkSize | None = None,
-        bandwidth: Bandwidth | None = None,
-        records: UploadRecords = NO_RECORDS,
-        identity: str = "",
-    ) -> None:
-        self.description = description
-        self.retries = retries or Retries()
-        self.chunks = chunks or ChunkSize()
-        self.records = records
-        self.identity = identity or url
-        self._bandwidth = bandwidth
-        self._session = session
-        self._url = url
-        self._timeouts = timeouts
+    session: requests.Session
+    url: str
+    description: str = "the registry"
+    timeouts: tuple[float, float] = (10.0, 60.0)
+    retries: Retries = field(default_factory=Retries)
+    chunks: ChunkSize = field(default_factory=ChunkSize)
+    bandwidth: Bandwidth | None = None
+    records: UploadRecords = NO_RECORDS
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        self.identity = self.identity or self.url
 
     def commit(self) -> None:
         """Do nothing: each upload takes effect at once."""
@@ -90,18 +83,18 @@ class Registry:
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
         """Send one request to a path that begins with ``/v2/``, without following redirects."""
-        return self._session.request(
+        return self.session.request(
             method,
-            self._url + path,
+            self.url + path,
             allow_redirects=False,
-            timeout=self._timeouts,
+            timeout=self.timeouts,
             stream=True,
             **{**options, "headers": {"Accept-Encoding": "identity", **options.get("headers", {})}},
         )
 
     def limit(self, blocks: Blocks) -> Blocks:
         """Yield a body's blocks, no faster than the bandwidth."""
-        return self._bandwidth.limit(blocks) if self._bandwidth else blocks
+        return self.bandwidth.limit(blocks) if self.bandwidth else blocks
 
     def request_with_retries(
         self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any

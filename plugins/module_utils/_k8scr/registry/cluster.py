@@ -28,14 +28,7 @@ _CONNECT_TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class PodSettings:
-    """The Pod of a registry.
-
-    Attributes:
-        namespace: Its namespace.
-        name: Its name.
-        port: The port of the registry in it.
-        scheme: ``http`` or ``https``, which the registry serves on the port.
-    """
+    """The Pod of a registry, with the port and the scheme (``http`` or ``https``) that the registry serves."""
 
     namespace: str = "k8scr"
     name: str = "k8scr-0"
@@ -48,8 +41,6 @@ class RegistrySettings:
     """The registry in a cluster, and how to transfer images to it and from it.
 
     Attributes:
-        cluster: The cluster.
-        pod: The Pod of the registry.
         connections: Largest number of concurrent requests.
         bandwidth: Bytes per second; None for no limit.
         chunk_size: Bytes per request; None for no limit.

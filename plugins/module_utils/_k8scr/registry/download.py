@@ -57,7 +57,8 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
             )
         if response.status_code not in (200, 206):
             raise error_of(response, failure, registry.description)
-        if response.status_code == 206 and not _begins_at(response, position):
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code == 206 and not content_range.startswith(f"bytes {position}-"):
             raise RegistryError(f"{failure}: {registry.description} returned another range than requested")
         surplus = position if response.status_code == 200 else 0
         blocks = registry.limit(_body(response))
@@ -96,7 +97,3 @@ def _verified_html(blocks: Blocks, descriptor: Descriptor, failure: str) -> Bloc
             f"{failure}: the registry returned it as text/html, and the API server rewrites links in HTML",
             "Configure the registry to return blobs as application/octet-stream, as registries do",
         ) from error
-
-
-def _begins_at(response: requests.Response, position: int) -> bool:
-    return response.headers.get("Content-Range", "").startswith(f"bytes {position}-")

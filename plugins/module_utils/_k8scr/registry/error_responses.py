@@ -41,7 +41,6 @@ def error_of(response: requests.Response, failure: str, registry: str, retry: Re
 
     Args:
         failure: The beginning of the message, such as "blob sha256:… cannot be uploaded".
-        registry: The registry's name in messages.
         retry: How to retry the request; None to decide by the status code.
     """
     codes, details = read_errors(response)

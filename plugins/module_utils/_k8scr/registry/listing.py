@@ -5,7 +5,7 @@
 """The repositories and tags of a registry.
 
 OCI distribution specification, "Listing Tags". It does not define a list of repositories: that is an API of CNCF
-distribution.
+distribution. Both functions raise K8scrError if the registry cannot be reached or does not return the list.
 """
 
 from __future__ import annotations
@@ -28,20 +28,12 @@ _MAXIMUM_BODY = 4 << 20
 
 
 def repositories(registry: Registry) -> Iterator[str]:
-    """Yield the names of a registry's repositories, including repositories without images.
-
-    Raises:
-        K8scrError: The registry cannot be reached, or does not list its repositories.
-    """
+    """Return the names of a registry's repositories, including repositories without images."""
     return _names(registry, "/v2/_catalog", "repositories", f"repositories of {registry.description}")
 
 
 def tags(registry: Registry, repository: str) -> Iterator[str]:
-    """Yield the tags of a repository.
-
-    Raises:
-        K8scrError: The registry cannot be reached, or does not list its tags.
-    """
+    """Return the tags of a repository."""
     return _names(registry, f"/v2/{repository}/tags/list", "tags", f"tags of repository {repository}")
 
 

@@ -40,11 +40,7 @@ class RegistryReferrers:
         return self._repository.resolve(tag)
 
     def listed(self, digest: str) -> list[dict[str, Any]] | None:
-        """Return the list of the referrers API; ``None`` if the registry does not have the API.
-
-        Raises:
-            K8scrError: The registry does not return the list.
-        """
+        """Return the list of the referrers API; ``None`` if the registry does not have the API."""
         failure = f"the referrers of {digest} cannot be listed"
         registry = self._repository.store
         path = f"/v2/{self._repository.repository}/referrers/{digest}"

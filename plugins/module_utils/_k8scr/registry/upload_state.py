@@ -61,10 +61,7 @@ class UploadRecords:
 
 
 class UploadFile:
-    """The saved state of one upload.
-
-    Args:
-        descriptor: The open and locked file; None to save nothing.
+    """The saved state of one upload, in an open and locked file; without a file, nothing is saved.
 
     Attributes:
         location: Path and query of the session of an earlier run, or None.

@@ -66,10 +66,8 @@ class UpstreamAdapter(_TlsAdapter):
     Args:
         url: The registry's scheme, host and port.
         registry: The registry's name in messages.
-        find: Returns the credentials for a repository.
         tls: Certificate authorities to trust in addition to the system's, and client certificates, which are used only
             for the registry and its token server.
-        validate_certs: Whether certificates are checked.
         pool_size: The number of connections that stay open.
         timeouts: Seconds to wait for a connection, and for the next byte; also for the token server.
 

@@ -22,8 +22,7 @@ def explain(error: BaseException, server: str) -> K8scrError:
 
     failure = NetworkError(error)
     # First, because requests reports TLS errors behind a proxy as errors of the proxy.
-    tls_error = _tls(failure, server)
-    if tls_error:
+    if tls_error := _tls(failure, server):
         return tls_error
     if isinstance(error, (requests_errors.InvalidURL, requests_errors.InvalidProxyURL, requests_errors.InvalidSchema)):
         return InputError(f"cannot connect to {server}: its URL or the proxy's URL is not valid", "Check HTTPS_PROXY")

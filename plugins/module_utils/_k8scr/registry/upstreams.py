@@ -39,7 +39,6 @@ class UpstreamSettings:
     Attributes:
         credentials: The given credentials; ``None`` to search the files of other tools.
         tls: The given TLS files, which are used in addition to those of other tools.
-        validate_certs: Whether the certificate is checked.
         plain_http: Whether the registry uses HTTP without TLS.
         mirrors: Registries to try first, each with the path prefix of this registry's repositories there.
     """
@@ -51,7 +50,7 @@ class UpstreamSettings:
     mirrors: tuple[tuple[str, str], ...] = field(default=())
 
 
-@dataclass
+@dataclass(eq=False)
 class Upstreams:
     """The upstream registries of a task, each with its own connections and credentials.
 

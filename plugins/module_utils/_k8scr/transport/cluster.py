@@ -63,7 +63,6 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
     Warns the user through Ansible if the certificate of the API server is not verified.
 
     Args:
-        settings: The cluster and the user.
         **adapter_options: ``pool_size``, ``connect_timeout`` and ``silence_timeout`` of :class:`ApiServerAdapter`.
 
     Raises:

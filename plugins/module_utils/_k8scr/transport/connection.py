@@ -67,10 +67,7 @@ class Endpoint:
 
 
 def base_url(host: str) -> str:
-    """Return an API server's address in normal form: scheme, lower-case host, port, path without trailing slash.
-
-    Args:
-        host: The address as configured, such as ``https://api.example.com/k8s/clusters/c-1/``.
+    """Return an API server's configured address in normal form: scheme, lower-case host, port, path without last slash.
 
     Raises:
         ClusterError: It is not an http or https URL, or has parts that are not valid in an API server's address.

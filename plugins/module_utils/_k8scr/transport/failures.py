@@ -37,7 +37,6 @@ def translate(error: BaseException, server: str = "the API server") -> ClusterEr
     return (
         failure.find(ClusterError)
         or _proxy(failure, server)
-        or _name(failure, server)
         or _tls(failure, server)
         or _connecting(failure, server)
         or _invalid(failure, server)
@@ -62,12 +61,6 @@ def _proxy(failure: NetworkError, server: str) -> ClusterError | None:
     )
 
 
-def _name(failure: NetworkError, server: str) -> ClusterError | None:
-    if not failure.find(socket.gaierror):
-        return None
-    return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and this machine's DNS")
-
-
 def _tls(failure: NetworkError, server: str) -> ClusterError | None:
     untrusted, reason = failure.untrusted_certificate, failure.tls_reason
     if untrusted is not None:
@@ -86,6 +79,8 @@ def _tls(failure: NetworkError, server: str) -> ClusterError | None:
 
 
 def _connecting(failure: NetworkError, server: str) -> ClusterError | None:
+    if failure.find(socket.gaierror):
+        return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and this machine's DNS")
     if failure.find(urllib3_errors.NewConnectionError):
         return UnreachableError(
             f"cannot connect to {server}: {_system_reason(failure) or 'no connection'}",

@@ -78,9 +78,6 @@ class PodProxyAdapter(BaseAdapter):
     """Sends each request to one port of one Pod. Paths and responses that lead out of the Pod are rejected.
 
     Args:
-        api_server: The adapter for the API server.
-        namespace: The Pod's namespace.
-        pod: The Pod's name.
         port: The port of the Pod.
         scheme: ``http`` or ``https``, which the Pod serves on the port.
         base_path: The base path of the Pod's API; None for the root. It is a credential: errors, and the headers and
