@@ -59,13 +59,14 @@ class EngineImage:
 class Engine:
     """A client of a Docker or Podman engine. It connects with the first request.
 
+    All methods raise EngineError if the engine is unavailable, rejects the request or returns an invalid response.
+
     Attributes:
         description: The name of the engine in messages.
 
     Raises:
         InputError: The endpoint is invalid.
-        EngineError: The TLS certificates cannot be used; in all methods, the engine is unavailable, rejects the
-            request or returns an invalid response.
+        EngineError: The TLS certificates cannot be used.
     """
 
     def __init__(self, endpoint: EngineEndpoint) -> None:

@@ -61,8 +61,7 @@ def with_send_timeout(connection_class: Any, seconds: float) -> Any:
 def streaming(connection_class: Any, seconds: float) -> Any:
     """Return a class as :func:`with_send_timeout` that sends in large blocks and stops after an early response.
 
-    Only newer versions of urllib3 have an option for the block size, and none reads a response before the request's
-    end.
+    Only newer versions of urllib3 set the block size, and none reads a response before the request's end.
     """
     return type("StreamingConnection", (_Streaming, connection_class), {"send_timeout": seconds})
 

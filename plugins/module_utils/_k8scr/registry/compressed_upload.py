@@ -8,22 +8,16 @@ from __future__ import annotations
 
 from ..files.compression import CompressedContent
 from ..oci.content import Blocks
-from ..oci.descriptor import Descriptor
 from .upload import BlobUpload, RequestBody
 
 
 class CompressedUpload(BlobUpload):
-    """The upload of one compressed layer. Its descriptor is a guess until all of the layer is compressed."""
+    """The upload of one compressed layer. Until all of the layer is compressed, its descriptor is the probable one."""
 
     _content: CompressedContent
 
-    @property
-    def descriptor(self) -> Descriptor:
-        """The descriptor of the compressed layer; valid after the upload."""
-        return self._descriptor
-
     def _send(self) -> None:
-        if self._offset == self._descriptor.size and self._content.descriptor:
+        if self._offset == self.descriptor.size and self._content.descriptor:
             # All bytes have arrived, but the request that completes the upload failed.
             return
         with self._content(self._offset) as blocks:
@@ -33,7 +27,7 @@ class CompressedUpload(BlobUpload):
                 self._follow(self._send_body("PATCH", self._location or "", body))
                 self._advance(body.size)
         if self._content.descriptor:
-            self._descriptor = self._content.descriptor
+            self.descriptor = self._content.descriptor
 
 
 class _Rest:

@@ -49,7 +49,7 @@ class BlobUpload:
     ) -> None:
         self._registry = registry
         self._repository = repository
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._content = content
         self._attempts = attempts
         self._record = record
@@ -89,7 +89,7 @@ class BlobUpload:
         return self._mounted
 
     def _open(self, mount_from: str | None) -> bool:
-        query = "?" + urlencode({"mount": self._descriptor.digest, "from": mount_from}) if mount_from else ""
+        query = "?" + urlencode({"mount": self.descriptor.digest, "from": mount_from}) if mount_from else ""
         path = f"/v2/{self._repository}/blobs/uploads/{query}"
         response = self._registry.request("POST", path, headers={"Content-Length": "0"})
         if response.status_code == 201 and mount_from:
@@ -115,7 +115,7 @@ class BlobUpload:
             if error.transient:
                 raise error
             self._forget_session()
-        response = self._registry.request("HEAD", f"/v2/{self._repository}/blobs/{self._descriptor.digest}")
+        response = self._registry.request("HEAD", f"/v2/{self._repository}/blobs/{self.descriptor.digest}")
         if response.status_code not in (200, 404):
             raise error_of(response, self._failure, self._registry.description)
         discard_body(response)
@@ -126,7 +126,7 @@ class BlobUpload:
         self._record.forget()
 
     def _send(self) -> None:
-        size = self._descriptor.size
+        size = self.descriptor.size
         # The request that completes the upload carries a small blob.
         while self._offset < size and (self._offset or size > BLOCK_SIZE):
             length = min(size - self._offset, self._registry.chunks.size or size)
@@ -146,10 +146,10 @@ class BlobUpload:
 
     def _finish(self) -> None:
         location = self._location or ""
-        path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self._descriptor.digest})}"
-        if self._offset < self._descriptor.size:
+        path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self.descriptor.digest})}"
+        if self._offset < self.descriptor.size:
             with self._content(0) as blocks:
-                size = self._descriptor.size
+                size = self.descriptor.size
                 response = self._send_body("PUT", path, KnownBody(self._limited(blocks, size), size))
         else:
             response = self._send_body("PUT", path)

@@ -62,7 +62,7 @@ _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
 class BasePath(Protocol):
-    """The path that a Pod serves below, where that is not its root. Both methods fail if it cannot be looked up."""
+    """The path that a Pod serves below. Both methods raise K8scrError if they cannot find it."""
 
     def current(self) -> str:
         """Return the path, with a leading and without a trailing slash; empty for the root."""
@@ -297,7 +297,7 @@ class PodProxyAdapter(BaseAdapter):
         The API server rewrites a Location to an address of its own. A Location that is not below the Pod's proxy
         would send the next request, with the user's credentials, out of the Pod.
         """
-        path, query = self._parts(location) or ("", "")
+        path, query = self._parts(location)
         for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):
             if path.startswith(prefix + "/"):
                 return self._inner_address(request, base, "Location", path[len(prefix) :], query)
@@ -309,24 +309,22 @@ class PodProxyAdapter(BaseAdapter):
         Links of other kinds are removed; no client needs them.
         """
         targets = [link["url"] for link in requests.utils.parse_header_links(links) if link.get("rel") == "next"]
-        translated = [
-            self._inner_address(request, base, "Link", *(self._parts(target) or ("", ""))) for target in targets
-        ]
+        translated = [self._inner_address(request, base, "Link", *self._parts(target)) for target in targets]
         return ", ".join(f'<{target}>; rel="next"' for target in translated)
 
-    def _parts(self, address: str) -> tuple[str, str] | None:
-        """Return path and query of an address; None if it has another host than the requests that the Pod receives."""
+    def _parts(self, address: str) -> tuple[str, str]:
+        """Return path and query of an address; both empty if its host is not that of the Pod's requests."""
         if _UNSAFE.search(address):
-            return None
+            return "", ""
         try:
             parts = urlsplit(address)
         except ValueError:
-            return None
+            return "", ""
         base = urlsplit(self._api_server.base_url)
         # The Host header of a request omits the default port of the scheme.
         hosts = ("", base.netloc, base.netloc.removesuffix(":443" if base.scheme == "https" else ":80"))
         if parts.scheme not in ("", "http", "https") or parts.netloc.lower() not in hosts:
-            return None
+            return "", ""
         return parts.path, parts.query
 
     def _inner_address(self, request: requests.PreparedRequest, base: str, header: str, path: str, query: str) -> str:
