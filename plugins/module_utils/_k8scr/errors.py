@@ -159,7 +159,7 @@ class ConnectionLostError(ClusterError):
     retry = Retry()
 
 
-class UnreadableAnswerError(ClusterError):
+class UnreadableResponseError(ClusterError):
     """A response is not valid HTTP."""
 
 

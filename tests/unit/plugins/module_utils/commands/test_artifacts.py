@@ -173,5 +173,5 @@ def test_pull_to_docker_archive_fails_without_nondistributable_layer(
 
     result = pull({"name": NAME, "dest": f"docker-archive:{tmp_path}/app.tar"})
 
-    assert f"lacks the blob {base}" in result["msg"]
+    assert f"does not have the blob {base}" in result["msg"]
     assert not list(tmp_path.iterdir())

@@ -323,4 +323,4 @@ def test_check_mode_names_blob_missing_in_cluster(
     for check_mode in (True, False):
         result = pull({"name": "example.com/app:1", "dest": f"oci:{tmp_path}/app"}, check_mode=check_mode)
 
-        assert f"lacks the blob {image.layers[0]}" in result["images"][0]["error"]
+        assert f"does not have the blob {image.layers[0]}" in result["images"][0]["error"]

@@ -22,7 +22,7 @@ from unit.plugins.module_utils.support.stores import blob, read_blob
 
 
 def test_download_reports_missing_blob(repository: Repository) -> None:
-    with pytest.raises(SourceError, match=f"lacks the blob {digest_of(SMALL)}"):
+    with pytest.raises(SourceError, match=f"does not have the blob {digest_of(SMALL)}"):
         read_blob(repository, blob(digest_of(SMALL), SMALL))
 
 
