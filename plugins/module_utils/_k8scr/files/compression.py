@@ -16,29 +16,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import InputError
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import OCI_LAYER
-from .gzip_content import GZIP_FORMAT
+from .file_content import GZIP_FORMAT
 
 _FASTEST = 1
 """The level for zlib and zstd: 3 times as fast as zlib's default, with 8 % larger output."""
 _CHUNK_SIZE = 128 << 10
 """Bytes per call of the compressor. For larger outputs, the C library retains the memory in each thread."""
-
-
-class Compressor(Protocol):
-    """Compresses one stream in blocks."""
-
-    def compress(self, block: Any, /) -> bytes:
-        """Compress a block and return the available output, which may be empty."""
-
-    def flush(self) -> bytes:
-        """End the stream and return the remaining output."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +38,12 @@ class Compression:
     Attributes:
         suffix: The suffix of the layer's media type (OCI image specification, "Layer Media Types").
         program: The library, version and level. Others produce different bytes from the same content.
-        create: Creates a compressor for one stream.
+        create: Creates a compressor for one stream, with the methods ``compress`` and ``flush`` of zlib.
     """
 
     suffix: str
     program: str
-    create: Callable[[], Compressor]
+    create: Callable[[], Any]
 
 
 def find_compression(choice: str) -> Compression | None:
@@ -101,7 +91,6 @@ class CompressedContent:
     Args:
         content: Opens the uncompressed layer.
         layer: The uncompressed layer. Its content is verified here: the registry sees only compressed bytes.
-        compression: The compression.
         on_compressed: Called at the end with the descriptor of the compressed layer.
 
     Attributes:

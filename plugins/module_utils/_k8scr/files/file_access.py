@@ -49,7 +49,6 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
     """Open a regular file for reading. Reads from a pipe or a device could block forever.
 
     Args:
-        path: The file.
         folder: The open folder that contains the file. With it, a symbolic link is not followed.
         what: The file's full path, for messages.
 
@@ -111,7 +110,7 @@ class FolderFiles:
             os.close(descriptor)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """No file stays open."""
 
     def _open(self, name: str) -> int | None:
         *folders, file = PurePosixPath(name).parts
@@ -157,12 +156,7 @@ def closed_on_failure(files: Files) -> Iterator[None]:
 
 
 def read_file(files: Files, name: str, limit: int) -> bytes:
-    """Return the content of a small file.
-
-    Args:
-        files: The files.
-        name: The file's name.
-        limit: The maximum size in bytes.
+    """Return the content of a file of at most ``limit`` bytes.
 
     Raises:
         SourceError: The file does not exist, cannot be read or exceeds the limit.
@@ -220,7 +214,6 @@ def replace_file(path: Path, content: bytes, private: bool = False) -> None:
 
     Args:
         path: The file, in an existing folder.
-        content: The content.
         private: Whether only this user can read the file.
 
     Raises:

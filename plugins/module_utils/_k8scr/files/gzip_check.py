@@ -18,7 +18,7 @@ from contextlib import AbstractContextManager, contextmanager
 from ..errors import SourceError
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.digest import split_digest
-from .gzip_content import GZIP_FORMAT
+from .file_content import GZIP_FORMAT
 
 
 class GzipCheck:

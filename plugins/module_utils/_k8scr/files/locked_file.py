@@ -24,7 +24,7 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
     Args:
         path: The file. A symbolic link is not followed.
         wait: Whether to wait for another process that has the lock. If so, a file system without locks is accepted.
-        create: Whether to create the file if it is missing, for this user only.
+        create: Whether to create a missing file, for this user only.
 
     Returns:
         The open file, or None if it cannot be locked, or if it is not a file of this user: a planted file would stay
@@ -50,10 +50,9 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
 
 
 def lock(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder, and return whether it is locked now.
+    """Lock an open file or folder, until it is closed, and return whether it is locked now.
 
     Args:
-        descriptor: The open file or folder. Closing it releases the lock.
         wait: Whether to wait for another process that has the lock.
     """
     try:
@@ -78,7 +77,6 @@ def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
     """Delete files that were not written recently, unless a process has locked them.
 
     Args:
-        paths: The files.
         lifetime: Seconds since the last write.
     """
     for path in paths:

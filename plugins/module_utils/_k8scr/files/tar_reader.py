@@ -62,7 +62,6 @@ class TarFiles:
             raise
 
     def close(self) -> None:
-        """Close the archive."""
         self._content.close()
 
     @property

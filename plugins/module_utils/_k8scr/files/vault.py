@@ -18,8 +18,6 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
     """Raise an error if a file's content is encrypted with Ansible Vault.
 
     Args:
-        content: The content.
-        path: The file's path.
         option: The option that accepts the decrypted content in place of the path, if any.
 
     Raises:
@@ -37,9 +35,6 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
 
 def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
     """Raise an error if a file is encrypted with Ansible Vault. Other than readable, regular files are skipped.
-
-    Args:
-        paths: The files' paths; None for no file.
 
     Raises:
         InputError: A file is encrypted.
