@@ -79,21 +79,20 @@ def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
     Args:
         lifetime: Seconds since the last write.
     """
+    latest = time.time() - lifetime
     for path in paths:
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > lifetime:
-                _delete_unlocked(path, lifetime)
+            if path.stat().st_mtime < latest:
+                _delete_unlocked(path, latest)
 
 
-def _delete_unlocked(path: Path, lifetime: float) -> None:
+def _delete_unlocked(path: Path, latest: float) -> None:
     descriptor = open_locked(path, create=False)
     if descriptor is not None:
-        try:
+        with os.fdopen(descriptor, "rb"):
             # Another process may have written to the file before this lock.
-            if time.time() - os.fstat(descriptor).st_mtime > lifetime:
+            if os.fstat(descriptor).st_mtime < latest:
                 path.unlink()
-        finally:
-            os.close(descriptor)
 
 
 def _is_own(descriptor: int) -> bool:

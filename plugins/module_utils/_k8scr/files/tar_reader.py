@@ -41,8 +41,11 @@ class TarFiles:
     """The files of a tar archive, plain or compressed with gzip. Nothing is extracted.
 
     Args:
-        path: The archive.
         description: The name of the archive in messages; by default, its path.
+
+    Attributes:
+        entries: The offset and the size in bytes of each regular file's content, by name.
+        is_compressed: Whether the archive as a whole is compressed.
 
     Raises:
         SourceError: The archive cannot be read, is not a tar archive, is truncated, or has an unsupported entry
@@ -53,7 +56,8 @@ class TarFiles:
         self.path = path
         self.description = description or f"the archive {path}"
         self._content = open_content(path, self.description)
-        self._entries: dict[str, tuple[int, int]] = {}
+        self.is_compressed = self._content.compressed
+        self.entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
         try:
             self._index()
@@ -64,26 +68,16 @@ class TarFiles:
     def close(self) -> None:
         self._content.close()
 
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the archive as a whole is compressed."""
-        return self._content.compressed
-
-    @property
-    def entries(self) -> dict[str, tuple[int, int]]:
-        """The offset and the size in bytes of each regular file's content, by name."""
-        return dict(self._entries)
-
     def size(self, name: str) -> int | None:
         target = self.resolve(name)
-        return self._entries[target][1] if target else None
+        return self.entries[target][1] if target else None
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         target = self.resolve(name)
         if target is None:
             raise SourceError(f"{self.description} has no entry {name}")
-        start, size = self._entries[target]
+        start, size = self.entries[target]
         yield self._content.blocks(start + offset, size - offset, f"{name} in {self.description}")
 
     def resolve(self, name: str) -> str | None:
@@ -94,7 +88,7 @@ class TarFiles:
         """
         name = posixpath.normpath(name)
         for _hop in range(_MAXIMUM_LINKS):
-            if name in self._entries:
+            if name in self.entries:
                 return name
             if name not in self._links:
                 return None
@@ -136,13 +130,13 @@ class TarFiles:
         if _SPARSE in extension:
             raise self._damaged(f"its entry {name!r:.200} is a sparse file, which is not supported")
         if kind in _REGULAR:
-            self._entries[path] = (start, size)
+            self.entries[path] = (start, size)
             self._links.pop(path, None)
         elif kind in (_HARD_LINK, _SYMBOLIC_LINK):
             target = extension.get("linkpath") or _text(header[157:257])
             base = posixpath.dirname(path) if kind == _SYMBOLIC_LINK else ""
             self._links[path] = self._normalize(posixpath.join(base, target), name)
-            self._entries.pop(path, None)
+            self.entries.pop(path, None)
         elif kind != _FOLDER:
             raise self._damaged(f"its entry {name!r:.200} is a device or another unsupported type of file")
 

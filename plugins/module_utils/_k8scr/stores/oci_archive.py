@@ -20,7 +20,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verified
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_manifest, load_json_object
 from .oci_index import blob_path, entry_names, layout_files, with_entry
-from .oci_layout import LayoutDestination, OciLayoutSource, VerifiedBlobs
+from .oci_layout import LayoutDestination, OciLayoutSource
 
 
 class OciArchiveDestination(LayoutDestination):
@@ -50,7 +50,7 @@ class OciArchiveDestination(LayoutDestination):
         self._state = self._read_state()
         if exists:
             try:
-                files = TarFiles(path)
+                self._files = files = TarFiles(path)
                 with closed_on_failure(files):
                     if files.is_compressed:
                         raise SourceError("it is a compressed tar archive")
@@ -60,7 +60,6 @@ class OciArchiveDestination(LayoutDestination):
                     f"{path} exists and is not an OCI archive: {error.message}", "Remove it or choose another file"
                 ) from error
             self.entries = list(self._existing.entries)
-            self._blobs = VerifiedBlobs(files)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         return self._manifests.get(descriptor.digest) or super().fetch_manifest(descriptor)

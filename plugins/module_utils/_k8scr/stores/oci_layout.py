@@ -163,29 +163,6 @@ class LayoutReferrers:
         return found
 
 
-class VerifiedBlobs:
-    """Checks blobs of a layout for damage. Each blob is read once."""
-
-    def __init__(self, files: Files) -> None:
-        self._files = files
-        self._lock = threading.Lock()
-        self._blob_locks: dict[str, threading.Lock] = {}
-        self._undamaged: set[str] = set()
-
-    def has(self, blob: Descriptor) -> bool:
-        """Whether the layout has the blob with the size and the digest of its descriptor."""
-        if self._files.size(blob_path(blob.digest)) != blob.size:
-            return False
-        with self._lock:
-            blob_lock = self._blob_locks.setdefault(blob.digest, threading.Lock())
-        with blob_lock:
-            if blob.digest not in self._undamaged:
-                with suppress(SourceError), self._files.open(blob_path(blob.digest)) as blocks:
-                    if is_undamaged(blocks, blob.digest, blob.size):
-                        self._undamaged.add(blob.digest)
-        return blob.digest in self._undamaged
-
-
 class LayoutDestination:
     """The common methods of layouts as destinations: folders and archives.
 
@@ -200,8 +177,10 @@ class LayoutDestination:
         self.description = description
         self.entries: list[Descriptor] = []
         self._lock = threading.Lock()
+        self._files: Files | None = None
         self._existing: OciLayoutSource | None = None
-        self._blobs: VerifiedBlobs | None = None
+        self._blob_locks: dict[str, threading.Lock] = {}
+        self._undamaged: set[str] = set()
 
     def resolve(self, tag: str) -> Descriptor | None:
         return find_entry(self.entries, tag)
@@ -220,7 +199,18 @@ class LayoutDestination:
         return is_entry and self._existing is not None and self._existing.is_whole(descriptor, self.has_blob)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return self._blobs is not None and self._blobs.has(descriptor)
+        """Whether the layout has a blob with this size and digest. Each blob is read once."""
+        path, digest = blob_path(descriptor.digest), descriptor.digest
+        if self._files is None or self._files.size(path) != descriptor.size:
+            return False
+        with self._lock:
+            blob_lock = self._blob_locks.setdefault(digest, threading.Lock())
+        with blob_lock:
+            if digest not in self._undamaged:
+                with suppress(SourceError), self._files.open(path) as blocks:
+                    if is_undamaged(blocks, digest, descriptor.size):
+                        self._undamaged.add(digest)
+        return digest in self._undamaged
 
     def require_support(self, manifest: Manifest) -> None:
         """A layout can store all media types."""
@@ -242,8 +232,7 @@ class OciLayoutDestination(LayoutDestination):
         self.store = self
         self._started = False
         self._published: list[tuple[Descriptor, str | None]] = []
-        self._files = FolderFiles(folder)
-        self._blobs = VerifiedBlobs(self._files)
+        self._files: FolderFiles = FolderFiles(folder)
         with write_errors(folder):
             if self._files.size(INDEX_FILE) is not None:
                 self._existing = OciLayoutSource(self._files)
