@@ -94,20 +94,16 @@ class FolderFiles:
         descriptor = self._open(name)
         if descriptor is None:
             return None
-        try:
+        with os.fdopen(descriptor, "rb"):
             return os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         descriptor = self._open(name)
         if descriptor is None:
             raise SourceError(f"{self.description} has no {name}")
-        try:
+        with os.fdopen(descriptor, "rb"):
             yield file_blocks(descriptor, offset, os.fstat(descriptor).st_size - offset, str(self.path / name))
-        finally:
-            os.close(descriptor)
 
     def close(self) -> None:
         """No file stays open."""

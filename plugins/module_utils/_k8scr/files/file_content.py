@@ -84,9 +84,6 @@ class FileContent:
     def blocks(self, position: int, length: int, what: str) -> Blocks:
         """Read ``length`` bytes at ``position``. Several readers can use it in parallel, at any position.
 
-        Args:
-            what: The name of the content, for messages.
-
         Raises:
             SourceError: The file is truncated, damaged, or cannot be read.
         """

@@ -22,13 +22,11 @@ from .file_content import GZIP_FORMAT
 
 
 class GzipCheck:
-    """Verifies the uncompressed digest of one gzip content. Later reads continue the verification.
+    """Verifies the digest of the uncompressed content. Later reads continue the verification.
 
     Args:
         read: Opens the compressed content at an offset (bytes).
         size: The compressed size in bytes.
-        digest: The digest of the uncompressed content.
-        what: The name and source of the content, for messages.
     """
 
     def __init__(

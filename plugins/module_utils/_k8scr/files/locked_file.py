@@ -50,11 +50,7 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
 
 
 def lock(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder, until it is closed, and return whether it is locked now.
-
-    Args:
-        wait: Whether to wait for another process that has the lock.
-    """
+    """Lock an open file or folder until it is closed, and return whether it is locked. Optionally wait for the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -74,11 +70,7 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
-    """Delete files that were not written recently, unless a process has locked them.
-
-    Args:
-        lifetime: Seconds since the last write.
-    """
+    """Delete files that were not written for ``lifetime`` seconds, unless a process has locked them."""
     latest = time.time() - lifetime
     for path in paths:
         with suppress(OSError):

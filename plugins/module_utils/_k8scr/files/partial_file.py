@@ -80,10 +80,7 @@ class PartialFile:
 
 
 def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None:
-    """Write a blob to a file. Resume the partial file of an earlier run.
-
-    Args:
-        path: The file, in an existing folder.
+    """Write a blob to a file in an existing folder. Resume the partial file of an earlier run.
 
     Raises:
         DestinationError: The disk is full or broken. The partial file is deleted.

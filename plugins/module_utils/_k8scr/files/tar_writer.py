@@ -30,7 +30,6 @@ class TarWriter:
     """An unfinished tar archive.
 
     Args:
-        path: The path of the finished archive.
         prefix: The prefix of entry names that can be resumed.
 
     Attributes:

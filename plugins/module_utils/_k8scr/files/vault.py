@@ -17,8 +17,7 @@ _BEGIN = b"$ANSIBLE_VAULT;"
 def refuse_vault(content: bytes, path: object, option: str | None = None) -> None:
     """Raise an error if a file's content is encrypted with Ansible Vault.
 
-    Args:
-        option: The option that accepts the decrypted content in place of the path, if any.
+    The advice names the option that accepts the decrypted content in place of the path, if any.
 
     Raises:
         InputError: The content is encrypted.

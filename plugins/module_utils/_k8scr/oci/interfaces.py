@@ -59,11 +59,7 @@ class DeferredImage(Protocol):
 
 
 class ManifestSource(Protocol):
-    """A source of manifests.
-
-    Attributes:
-        description: Its name in messages.
-    """
+    """A source of manifests. In messages, the description is its name."""
 
     description: str
 
@@ -163,11 +159,7 @@ class ImageDestination(ManifestSource, Protocol):
         """Whether the destination has an undamaged blob; a store that does not verify digests reads the blob."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """Store a blob, and return whether it was mounted, so that no content was read.
-
-        Args:
-            mount_from: Another repository of the same store that has the blob.
-        """
+        """Store a blob, or mount it from another repository of the same store. Return whether it was mounted."""
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
         """Return the entries of the index with the fallback tag of the manifest with the digest ``subject``.
@@ -211,10 +203,10 @@ class DestinationStore(Protocol):
         """
 
     def abandon(self, resumable: bool = False) -> bool:
-        """Discard uncommitted data unless it is already visible, and return whether published images were discarded.
+        """Discard uncommitted data unless it is visible. Partial data that the next run can resume may stay.
 
-        Args:
-            resumable: Whether to keep partial data, so that the next run can resume.
+        Returns:
+            Whether published images were discarded.
         """
 
     def close(self) -> None:

@@ -235,12 +235,12 @@ class DockerArchiveSource:
     def _compression(self, file: str) -> tuple[str, str]:
         """Return the media type suffix and the digest of a compressed layer; both are empty for an uncompressed one."""
         with self.files.open(file) as blocks:
-            first = next(blocks, memoryview(b""))
-            beginning = bytes(first[:4])
-            suffix = next((s for magic, s in _COMPRESSIONS.items() if beginning.startswith(magic)), "")
-            if not suffix:
-                return "", ""
-            hasher = hashlib.sha256(first)
+            beginning = bytes(next(blocks, memoryview(b""))[:4])
+        suffix = next((s for magic, s in _COMPRESSIONS.items() if beginning.startswith(magic)), "")
+        if not suffix:
+            return "", ""
+        hasher = hashlib.sha256()
+        with self.files.open(file) as blocks:
             for block in blocks:
                 hasher.update(block)
         return suffix, f"sha256:{hasher.hexdigest()}"

@@ -36,11 +36,7 @@ class DockerDaemonSource:
 
     The engine returns an image's ID without an export, so only images that are missing at the destination are
     exported. Engines write ``manifest.json``, which identifies config and layers, at the end of an archive; therefore
-    the archive is stored in a file.
-
-    Args:
-        engine: The engine; it stays open.
-        folder: The folder for the archive.
+    the archive is stored in a file in ``folder``. The engine stays open.
     """
 
     referrers = None

@@ -212,22 +212,18 @@ def _parts(layout: OciLayoutSource | None, descriptor: Descriptor) -> tuple[Sequ
     except MissingManifestError:
         return (), ()
     except SourceError:
-        parts = _descriptors_in(_read(layout, descriptor))
+        parts = _descriptors_in(layout, descriptor)
         return [part for part in parts if is_manifest(part.media_type)], parts
     return manifest.manifests, manifest.blobs
 
 
-def _read(layout: OciLayoutSource, descriptor: Descriptor) -> bytes:
-    """Return the content of a document; nothing if it exceeds the maximum size of manifests."""
-    if descriptor.size > MAXIMUM_SIZE:
-        return b""
-    what = f"{descriptor.digest} in {layout.description}"
-    with layout.open_blob(descriptor) as blocks:
-        return b"".join(bytes(block) for block in verified(blocks, descriptor.digest, descriptor.size, what))
-
-
-def _descriptors_in(content: bytes) -> list[Descriptor]:
-    """Return all descriptors among the members of a JSON object; none for other content."""
+def _descriptors_in(layout: OciLayoutSource, document: Descriptor) -> list[Descriptor]:
+    """Return all descriptors among the members of a JSON object; none for other or larger documents."""
+    if document.size > MAXIMUM_SIZE:
+        return []
+    what = f"{document.digest} in {layout.description}"
+    with layout.open_blob(document) as blocks:
+        content = b"".join(bytes(block) for block in verified(blocks, document.digest, document.size, what))
     try:
         members = load_json_object(content, "the document").values()
     except InputError:

@@ -91,8 +91,7 @@ class OciLayoutSource:
     def is_whole(self, root: Descriptor, has_blob: Callable[[Descriptor], bool] | None = None) -> bool:
         """Whether the layout has all manifests and all blobs of an image, except nondistributable layers.
 
-        Args:
-            has_blob: Whether a blob exists; by default, whether a file of its size exists.
+        A blob exists if ``has_blob`` says so; by default, if a file of its size exists.
         """
         exists = has_blob or self.has_blob
         try:
@@ -164,11 +163,7 @@ class LayoutReferrers:
 
 
 class LayoutDestination:
-    """The common methods of layouts as destinations: folders and archives.
-
-    Attributes:
-        entries: The entries of ``index.json``, with the published images.
-    """
+    """The common methods of layouts as destinations: folders and archives."""
 
     repository = ""
     capabilities = Capabilities(commits=True, referrers=True)
@@ -176,6 +171,7 @@ class LayoutDestination:
     def __init__(self, description: str) -> None:
         self.description = description
         self.entries: list[Descriptor] = []
+        """The entries of ``index.json``, with the published images."""
         self._lock = threading.Lock()
         self._files: Files | None = None
         self._existing: OciLayoutSource | None = None
