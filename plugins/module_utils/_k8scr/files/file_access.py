@@ -208,9 +208,7 @@ def write_all(descriptor: int, block: memoryview) -> None:
 def replace_file(path: Path, content: bytes, private: bool = False) -> None:
     """Write a small file atomically: write and sync a temporary file in the same folder, then rename it.
 
-    Args:
-        path: The file, in an existing folder.
-        private: Whether only this user can read the file.
+    Only this user can read a private file. The folder must exist.
 
     Raises:
         DestinationError: The file cannot be written. An existing file is unchanged.

@@ -22,11 +22,9 @@ from .file_content import GZIP_FORMAT
 
 
 class GzipCheck:
-    """Verifies the digest of the uncompressed content. Later reads continue the verification.
+    """Verifies the digest of a gzip stream's uncompressed content. Later reads continue the verification.
 
-    Args:
-        read: Opens the compressed content at an offset (bytes).
-        size: The compressed size in bytes.
+    Offsets and the size are in compressed bytes.
     """
 
     def __init__(

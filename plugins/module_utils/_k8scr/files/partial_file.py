@@ -104,11 +104,7 @@ def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None
 
 
 def delete_expired_partials(folder: Path, name: str | None = None) -> None:
-    """Delete expired partial files in a folder.
-
-    Args:
-        name: The complete file's name; by default, all files. The folder must then belong to the collection alone.
-    """
+    """Delete expired partial files of ``name``; by default, all in ``folder``, which only the collection may use."""
     pattern = f".{escape(name)}.*{_SUFFIX[1:]}" if name else f".*{_SUFFIX}"
     delete_expired(folder.glob(pattern), _EXPIRES)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..oci.content import Blocks
+from .file_access import closed_on_failure
 from .file_content import open_content
 
 _BLOCK = 512
@@ -40,10 +41,8 @@ _OCTAL = re.compile(rb"[0-7]*")
 class TarFiles:
     """The files of a tar archive, plain or compressed with gzip. Nothing is extracted.
 
-    Args:
-        description: The name of the archive in messages; by default, its path.
-
     Attributes:
+        description: The name of the archive in messages; by default, its path.
         entries: The offset and the size in bytes of each regular file's content, by name.
         is_compressed: Whether the archive as a whole is compressed.
 
@@ -59,11 +58,8 @@ class TarFiles:
         self.is_compressed = self._content.compressed
         self.entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
-        try:
+        with closed_on_failure(self):
             self._index()
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
         self._content.close()

@@ -203,10 +203,9 @@ class DestinationStore(Protocol):
         """
 
     def abandon(self, resumable: bool = False) -> bool:
-        """Discard uncommitted data unless it is visible. Partial data that the next run can resume may stay.
+        """Discard uncommitted data unless it is visible, and return whether published images were discarded.
 
-        Returns:
-            Whether published images were discarded.
+        With ``resumable``, partial data stays for the next run.
         """
 
     def close(self) -> None:

@@ -125,11 +125,7 @@ def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifes
 
 
 def load_json_object(content: bytes, what: str) -> dict[str, Any]:
-    """Parse a JSON object.
-
-    Raises:
-        InputError: The content exceeds the maximum size of manifests, or is not a JSON object.
-    """
+    """Parse a JSON object like :func:`load_json`, and raise InputError if the content is not an object."""
     value = load_json(content, what)
     if not isinstance(value, dict):
         raise InputError(f"{what} is not a JSON object")

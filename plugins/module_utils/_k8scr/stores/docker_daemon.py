@@ -27,8 +27,7 @@ _LARGE_FILES = "/var/tmp"  # noqa: S108 - the files have no names there
 class DockerDaemon:
     """The engine of Docker or Podman. Its client is imported and connects when the first image needs it.
 
-    Args:
-        settings: The engine to use. The default folder for exports is TMPDIR or ``/var/tmp``, as in Docker and Podman.
+    The default folder for exports is TMPDIR or ``/var/tmp``, as in Docker and Podman.
     """
 
     def __init__(self, settings: DockerSettings) -> None:
@@ -44,8 +43,8 @@ class DockerDaemon:
         from .docker_daemon_image import DockerDaemonSource
 
         folder = self._settings.tmp_dest or os.environ.get("TMPDIR") or _LARGE_FILES
-        source = self._opened.enter_context(closing(DockerDaemonSource(self._engine, Path(folder))))
-        return source, source.images(name)
+        source = self._opened.enter_context(closing(DockerDaemonSource(self._engine, Path(folder), name)))
+        return source, [source.image]
 
     def destination(self) -> DockerDaemonDestination:
         """Return a destination for one image.

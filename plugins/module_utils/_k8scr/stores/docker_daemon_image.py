@@ -37,50 +37,44 @@ class DockerDaemonSource:
     The engine returns an image's ID without an export, so only images that are missing at the destination are
     exported. Engines write ``manifest.json``, which identifies config and layers, at the end of an archive; therefore
     the archive is stored in a file in ``folder``. The engine stays open.
+
+    Attributes:
+        image: The image with this name or ID.
+
+    Raises:
+        InputError: No image is named.
+        SourceError: The engine does not have it.
+        EngineError: The engine is unavailable or returns an error.
     """
 
     referrers = None
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, name: str | None) -> None:
         self.description = engine.description
         self._engine = engine
         self._folder = folder
         self._archive: DockerArchiveSource | None = None
-        self._image: EngineImage | None = None
-
-    def images(self, name: str | None = None) -> list[SourceImage]:
-        """Return the image that has this name or ID.
-
-        Raises:
-            InputError: No image is named.
-            SourceError: The engine does not have it.
-            EngineError: The engine is unavailable or returns an error.
-        """
         if not name:
             raise InputError("docker-daemon: needs the name of an image", "Write docker-daemon:NAME[:TAG]")
         reference = None if _is_digest(name) else parse_reference(name)
-        image = _find(self._engine, name, reference)
-        if image is None:
+        found = _find(engine, name, reference)
+        if found is None:
             raise SourceError(
                 f"{self.description} has no image {reference or name}", "Pull, build or load it there first"
             )
         # The ID is the digest of a config or of a manifest. The comparison with the destination shows which one.
-        known = image.manifests[0] if len(image.manifests) == 1 else image.id
-        root = Descriptor(OCI_CONFIG, known, 0)
-        self._image = image
-        return [SourceImage(root, reference, image.id, deferred=self)]
+        known = found.manifests[0] if len(found.manifests) == 1 else found.id
+        self._found = found
+        self.image = SourceImage(Descriptor(OCI_CONFIG, known, 0), reference, found.id, deferred=self)
 
     def load(self, image: SourceImage) -> SourceImage:
         self.close()
-        found = self._image
-        if found is None:
-            raise SourceError(f"{self.description} was not asked for an image")
-        with self._engine.export(found.id) as blocks:
-            what = f"the export of {image.name or found.id} by {self.description}"
+        with self._engine.export(self._found.id) as blocks:
+            what = f"the export of {image.name or self._found.id} by {self.description}"
             self._archive = _keep(blocks, self._folder, what)
         exported = self._archive.images()[0]
         # An engine that stores manifests identifies the image by its manifest.
-        return replace(exported, name=image.name, compressible=exported.compressible and not found.manifests)
+        return replace(exported, name=image.name, compressible=exported.compressible and not self._found.manifests)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         return self._exported.fetch_manifest(descriptor)

@@ -91,7 +91,7 @@ class OciLayoutSource:
     def is_whole(self, root: Descriptor, has_blob: Callable[[Descriptor], bool] | None = None) -> bool:
         """Whether the layout has all manifests and all blobs of an image, except nondistributable layers.
 
-        A blob exists if ``has_blob`` says so; by default, if a file of its size exists.
+        ``has_blob`` returns whether a blob exists; by default, a file of its size is sufficient.
         """
         exists = has_blob or self.has_blob
         try:
@@ -170,8 +170,8 @@ class LayoutDestination:
 
     def __init__(self, description: str) -> None:
         self.description = description
+        # The entries of index.json, with the published images.
         self.entries: list[Descriptor] = []
-        """The entries of ``index.json``, with the published images."""
         self._lock = threading.Lock()
         self._files: Files | None = None
         self._existing: OciLayoutSource | None = None
