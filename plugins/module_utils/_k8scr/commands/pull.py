@@ -156,7 +156,7 @@ def _find_copy(repository: Repository, request: _Request, destination: ImageDest
 
     Raises:
         SourceError: The registry does not have the image.
-        K8scrError: The registry or the engine cannot be asked.
+        K8scrError: The registry or the engine is unavailable.
     """
     reference, platforms = request.entry.reference, request.entry.platforms
     root = repository.resolve(reference.digest or reference.tag or "latest")
