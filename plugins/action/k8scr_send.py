@@ -15,14 +15,11 @@ from typing import Any
 from ansible import constants
 from ansible.plugins.action import ActionBase
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import (
-    open_regular,
-    read_errors,
-    write_errors,
-)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import write_errors
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
     copy_piece,
     digest_of_file,
+    open_source,
 )
 
 _FIRST_PIECE = 4 << 20
@@ -49,12 +46,8 @@ class ActionModule(ActionBase):
         )
         path = self._find_needle("files", options["src"])
         try:
-            with read_errors(path):
-                source = open_regular(path)
-            try:
+            with open_source(path) as source:
                 result.update(self._send(source, path, options["dest"], task_vars or {}))
-            finally:
-                os.close(source)
         except K8scrError as error:
             result.update(failed=True, msg=str(error))
         except _Failed as error:

@@ -18,119 +18,90 @@ options:
         environment variable E(KUBECONFIG); for each value, the first file that sets it takes precedence.
       - The content of a kubeconfig is accepted as well, as a dictionary or as text, for example from the lookup
         P(ansible.builtin.file#lookup), which decrypts files that are encrypted with Ansible Vault. Its tokens,
-        passwords and keys, and the arguments and environment variables of credential plugins, are redacted in all
-        results and logs of the module.
+        passwords and keys, and the arguments and environment of credential plugins, are redacted in results and logs.
       - If O(kubeconfig), O(context) and O(host) are unset, the module uses the service account if it runs in a Pod, and
         otherwise E(KUBECONFIG) or C(~/.kube/config).
       - Can also be set with E(K8S_AUTH_KUBECONFIG).
     type: raw
   context:
-    description:
-      - Context of the kubeconfig. The default is its current context.
-      - Can also be set with E(K8S_AUTH_CONTEXT).
+    description: Context of the kubeconfig; by default, its current one. Can also be set with E(K8S_AUTH_CONTEXT).
     type: str
   host:
-    description:
-      - URL of the API server, including its base path, if any, such as V(https://rancher.example.com/k8s/clusters/c-1).
-      - With O(api_key), or O(username) and O(password), or O(client_cert) and O(client_key), no kubeconfig is needed.
-        Without them, it overrides the server of the kubeconfig.
-      - Can also be set with E(K8S_AUTH_HOST).
+    description: URL of the API server, including its base path, if any, such as
+      V(https://rancher.example.com/k8s/clusters/c-1). With O(api_key), or O(username) and O(password), or
+      O(client_cert) and O(client_key), no kubeconfig is needed. Without them, it overrides the server of the
+      kubeconfig. Can also be set with E(K8S_AUTH_HOST).
     type: str
   api_key:
-    description:
-      - Bearer token for authentication. It overrides all credentials of the kubeconfig.
-      - Can also be set with E(K8S_AUTH_API_KEY).
+    description: Bearer token. It overrides all credentials of the kubeconfig. Can also be set with E(K8S_AUTH_API_KEY).
     type: str
   username:
-    description:
-      - User name for HTTP basic authentication. Set it if a server in front of the API server accepts it; Kubernetes
-        itself no longer does.
-      - Can also be set with E(K8S_AUTH_USERNAME).
+    description: User name for HTTP basic authentication. Set it if a server in front of the API server accepts it;
+      Kubernetes itself no longer does. Can also be set with E(K8S_AUTH_USERNAME).
     type: str
   password:
-    description:
-      - Password for O(username).
-      - Can also be set with E(K8S_AUTH_PASSWORD).
+    description: Password for O(username). Can also be set with E(K8S_AUTH_PASSWORD).
     type: str
   client_cert:
-    description:
-      - Path of a PEM file with the client certificate for authentication. It overrides all credentials of the
-        kubeconfig.
-      - Can also be set with E(K8S_AUTH_CLIENT_CERT) or E(K8S_AUTH_CERT_FILE).
+    description: Path of a PEM file with the client certificate for authentication. It overrides all credentials of the
+      kubeconfig. Can also be set with E(K8S_AUTH_CLIENT_CERT) or E(K8S_AUTH_CERT_FILE).
     type: path
     aliases: [cert_file]
   client_key:
-    description:
-      - Path of a PEM file with the unencrypted private key of O(client_cert).
-      - Can also be set with E(K8S_AUTH_CLIENT_KEY) or E(K8S_AUTH_KEY_FILE).
+    description: Path of a PEM file with the unencrypted private key of O(client_cert). Can also be set with
+      E(K8S_AUTH_CLIENT_KEY) or E(K8S_AUTH_KEY_FILE).
     type: path
     aliases: [key_file]
   ca_cert:
-    description:
-      - Path of a PEM file with the certificate authorities to trust for the API server. The default is the kubeconfig's
-        certificate authorities, or the system's if the kubeconfig has none.
-      - Can also be set with E(K8S_AUTH_CA_CERT) or E(K8S_AUTH_SSL_CA_CERT).
+    description: Path of a PEM file with the certificate authorities to trust for the API server. The default is the
+      kubeconfig's certificate authorities, or the system's if the kubeconfig has none. Can also be set with
+      E(K8S_AUTH_CA_CERT) or E(K8S_AUTH_SSL_CA_CERT).
     type: path
     aliases: [ssl_ca_cert]
   validate_certs:
-    description:
-      - Whether to verify the API server's certificate. The default is the kubeconfig's setting, and otherwise V(true).
-        Without verification, an attacker on the network can read the credentials and change the images, so the module
-        warns.
-      - Can also be set with E(K8S_AUTH_VALIDATE_CERTS) or E(K8S_AUTH_VERIFY_SSL).
+    description: Whether to verify the API server's certificate. The default is the kubeconfig's setting, and otherwise
+      V(true). Without verification, an attacker on the network can read the credentials and change the images, so the
+      module warns. Can also be set with E(K8S_AUTH_VALIDATE_CERTS) or E(K8S_AUTH_VERIFY_SSL).
     type: bool
     aliases: [verify_ssl]
   tls_server_name:
-    description:
-      - Server name to expect in the API server's certificate. The default is C(tls-server-name) of the kubeconfig, or
-        the host of the URL. Set it if the certificate has another name.
-      - Can also be set with E(K8S_AUTH_TLS_SERVER_NAME).
+    description: Server name to expect in the API server's certificate. The default is C(tls-server-name) of the
+      kubeconfig, or the host of the URL. Set it if that name differs. Can also be set with E(K8S_AUTH_TLS_SERVER_NAME).
     type: str
   proxy:
-    description:
-      - URL of the HTTP or SOCKS proxy to the API server, such as V(http://proxy.example.com:3128). The default is
-        C(proxy-url) of the kubeconfig. The usual environment variables, such as E(HTTPS_PROXY), are not read.
-      - Can also be set with E(K8S_AUTH_PROXY).
+    description: URL of the HTTP or SOCKS proxy to the API server, such as V(http://proxy.example.com:3128). The default
+      is C(proxy-url) of the kubeconfig. Can also be set with E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
-    description:
-      - Comma-separated hosts, domains, addresses and CIDR ranges that are reached without the proxy.
-      - Can also be set with E(K8S_AUTH_NO_PROXY).
+    description: Comma-separated hosts, domains, addresses and CIDR ranges that are reached without the proxy. Can also
+      be set with E(K8S_AUTH_NO_PROXY).
     type: str
   proxy_headers:
     description: Headers to send to the proxy.
     type: dict
     suboptions:
       proxy_basic_auth:
-        description:
-          - User name and password for the proxy, separated by a colon.
-          - Can also be set with E(K8S_AUTH_PROXY_HEADERS_PROXY_BASIC_AUTH).
+        description: User name and password for the proxy, separated by a colon. Can also be set with
+          E(K8S_AUTH_PROXY_HEADERS_PROXY_BASIC_AUTH).
         type: str
       basic_auth:
-        description:
-          - User name and password for the header C(authorization) to the proxy, separated by a colon.
-          - Can also be set with E(K8S_AUTH_PROXY_HEADERS_BASIC_AUTH).
+        description: User name and password for the header C(authorization) to the proxy, separated by a colon. Can also
+          be set with E(K8S_AUTH_PROXY_HEADERS_BASIC_AUTH).
         type: str
       user_agent:
-        description:
-          - User agent to send to the proxy.
-          - Can also be set with E(K8S_AUTH_PROXY_HEADERS_USER_AGENT).
+        description: User agent to send to the proxy. Can also be set with E(K8S_AUTH_PROXY_HEADERS_USER_AGENT).
         type: str
   persist_config:
-    description:
-      - Whether to write refreshed tokens back to the kubeconfig file. By default, they are not written.
-      - Can also be set with E(K8S_AUTH_PERSIST_CONFIG).
+    description: Whether to write refreshed tokens back to the kubeconfig file. By default, they are not written. Can
+      also be set with E(K8S_AUTH_PERSIST_CONFIG).
     type: bool
   impersonate_user:
-    description:
-      - User to impersonate. It overrides C(as) of the kubeconfig's user.
-      - Can also be set with E(K8S_AUTH_IMPERSONATE_USER).
+    description: User to impersonate. It overrides C(as) of the kubeconfig's user. Can also be set with
+      E(K8S_AUTH_IMPERSONATE_USER).
     type: str
   impersonate_groups:
-    description:
-      - Groups to impersonate, together with O(impersonate_user) or C(as) of the kubeconfig's user. They override
-        C(as-groups) of that user.
-      - Can also be set with E(K8S_AUTH_IMPERSONATE_GROUPS), separated by commas.
+    description: Groups to impersonate, together with O(impersonate_user) or C(as) of the kubeconfig's user. They
+      override C(as-groups) of that user. Can also be set with E(K8S_AUTH_IMPERSONATE_GROUPS), separated by commas.
     type: list
     elements: str
 notes:

@@ -26,7 +26,6 @@ options:
     type: str
   docker_cert_path:
     description: Folder with C(ca.pem), C(cert.pem) and C(key.pem) for V(tcp://) with TLS. The default is
-      E(DOCKER_CERT_PATH), or if that is unset C(~/.docker) if E(DOCKER_TLS_VERIFY) is set. The engine's certificate is
-      verified.
+      E(DOCKER_CERT_PATH), or if that is unset C(~/.docker) if E(DOCKER_TLS_VERIFY) is set. The certificate is verified.
     type: path
 """

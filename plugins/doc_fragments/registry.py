@@ -19,32 +19,32 @@ options:
     type: bool
     default: false
   connections:
-    description: Maximum number of concurrent requests. The default is V(4).
+    description: Maximum number of concurrent requests, from V(1) to V(1024). The default is V(4).
     type: int
     default: 4
   bandwidth:
-    description: Maximum number of bytes a second for all connections of the task together, as in V(20M). The default is
-      no limit. Set it to leave capacity for other clients, because images pass through the cluster's control plane.
+    description: Maximum number of bytes a second for all connections of the task together, as in V(20M), up to
+      V(9223372036854775807). By default, or with V(0), there is no limit. Set it to leave capacity for other clients,
+      because images pass through the cluster's control plane.
     type: bytes
   chunk_size:
     description:
-      - Maximum number of bytes in a request, as in V(64M). By default, a blob is sent in one request, and in smaller
-        requests if that fails. Set it if a load balancer limits the size of bodies or interrupts long requests.
+      - Maximum number of bytes in a request, as in V(64M), up to V(9223372036854775807). By default, or with V(0), a
+        blob is sent in one request, and in smaller requests if that fails. Set it if a load balancer limits the size of
+        bodies or interrupts long requests.
       - It also limits the data that is sent again after an interruption, to one chunk for each connection. By default,
         that is the data that the API server and the registry received but did not store, about 3 to 10 MB for each
         connection, and up to 16 MB if the registry was stalled.
     type: bytes
   timeout:
-    description: Seconds without data after which a connection is considered lost. The default is V(60). The duration of
-      a transfer is not limited.
+    description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483647). The
+      default is V(60). The duration of a transfer is not limited.
     type: int
     default: 60
   retry_timeout:
-    description:
-      - Seconds to keep retrying a failing request. The default is V(120). Increase it if the API server or the registry
-        needs longer to restart. Progress resets the timer.
-      - Until the first request of the task succeeds, only three attempts are made, so that a wrong address fails
-        quickly.
+    description: Seconds to keep retrying a failing request, from V(0) to V(2147483647). The default is V(120). Increase
+      it if the API server or the registry needs longer to restart. Progress resets the timer. Until the first request
+      of the task succeeds, only three attempts are made, so that a wrong address fails quickly.
     type: int
     default: 120
   fail_fast:

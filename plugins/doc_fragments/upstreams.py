@@ -58,8 +58,7 @@ options:
         type: bool
         default: true
       plain_http:
-        description: Whether the registry uses HTTP without TLS. The default is HTTPS. Without TLS, credentials are sent
-          unencrypted as well.
+        description: Whether to use HTTP without TLS, which also sends credentials unencrypted. The default is HTTPS.
         type: bool
         default: false
       mirrors:

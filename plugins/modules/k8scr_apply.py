@@ -22,17 +22,15 @@ extends_documentation_fragment:
   - k8scr.core.attributes.cluster
 options:
   definition:
-    description:
-      - The objects, as YAML text with one or more documents, as a dictionary, or as a list of these.
-      - The values of Secrets are redacted in results, diffs and logs.
+    description: The objects, as YAML text with one or more documents, as a dictionary, or as a list of these. The
+      values of Secrets are redacted in results, diffs and logs.
     type: raw
   src:
     description: Path of a YAML or JSON file with the objects, on the host that runs the task.
     type: path
   state:
-    description:
-      - State of the objects. With V(present), the default, they are applied in the given order.
-      - With V(absent), they are deleted in reverse order, together with their dependents.
+    description: State of the objects. With V(present), the default, they are applied in the given order. With
+      V(absent), they are deleted in reverse order, together with their dependents.
     type: str
     choices: [present, absent]
     default: present
@@ -51,14 +49,12 @@ options:
     type: bool
     default: false
   wait:
-    description:
-      - Whether to wait until the objects are ready, for example until Pods run and claims are bound, or with
-        O(state=absent) until they are deleted. By default, the module waits.
-      - In check mode, the module does not wait.
+    description: Whether to wait until the objects are ready, for example until Pods run and claims are bound, or with
+      O(state=absent) until they are deleted. By default, the module waits. In check mode, the module does not wait.
     type: bool
     default: true
   wait_timeout:
-    description: Seconds to wait for all objects together. The default is V(180).
+    description: Seconds to wait for all objects together, from V(0) to V(2147483647). The default is V(180).
     type: int
     default: 180
 seealso:
@@ -66,14 +62,6 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Create a namespace
-  k8scr.core.k8scr_apply:
-    definition:
-      apiVersion: v1
-      kind: Namespace
-      metadata:
-        name: apps
-
 - name: Apply a file and wait until its Pods run
   k8scr.core.k8scr_apply:
     src: /srv/app/deployment.yaml
@@ -92,18 +80,13 @@ EXAMPLES = r"""
         key: "{{ lookup('ansible.builtin.password', '/dev/null', length=32) }}"
     keep_existing: true
 
-- name: Show what a file would change
-  k8scr.core.k8scr_apply:
-    src: /srv/app/deployment.yaml
-    namespace: apps
-  check_mode: true
-  diff: true
-
-- name: Delete the objects of a file
+- name: Show which objects of a file would be deleted
   k8scr.core.k8scr_apply:
     src: /srv/app/deployment.yaml
     namespace: apps
     state: absent
+  check_mode: true
+  diff: true
 """
 
 RETURN = r"""
@@ -134,8 +117,7 @@ objects:
       type: str
       sample: created
     object:
-      description: The object, without its status and the metadata that the cluster manages. The values of Secrets are
-        redacted.
+      description: The object, without status and metadata that the cluster manages. The values of Secrets are redacted.
       type: dict
       sample:
         apiVersion: v1

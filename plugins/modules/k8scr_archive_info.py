@@ -12,8 +12,7 @@ version_added: 0.1.0
 description:
   - Reads the names and digests of the images in OCI archives and in archives of C(docker save), including archives that
     are compressed with gzip. Nothing is unpacked.
-  - The role P(k8scr.core.preload#role) uses it to send only missing images to nodes. It connects to no cluster and
-    requires no library.
+  - The role P(k8scr.core.preload#role) uses it to send only missing images. It needs no cluster and no library.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -34,9 +33,7 @@ seealso:
 EXAMPLES = r"""
 - name: List the images in two archives
   k8scr.core.k8scr_archive_info:
-    archives:
-      - /media/app/registry.tar
-      - /media/app/app.tar
+    archives: [/media/app/registry.tar, /media/app/app.tar]
   register: read
 """
 
@@ -79,9 +76,8 @@ archives:
       type: str
       sample: /media/app/registry.tar
     name:
-      description:
-        - File name of the archive. It is the base name, with a prefix if several archives have the same base name.
-        - The prefix depends on the path, so a new version of an archive has the same name.
+      description: File name of the archive. It is the base name, with a prefix if several archives have the same base
+        name. The prefix depends on the path, so a new version of an archive has the same name.
       type: str
       sample: registry.tar
     other_name:

@@ -11,8 +11,7 @@ short_description: Save and restore the images of a registry whose Pod is replac
 version_added: 0.1.0
 description:
   - Saves all tagged images of a cluster's registry to a folder on the host that runs the module, and restores them.
-  - The role P(k8scr.core.registry#role) runs the module if the registry stores its images in its Pod and the role has
-    to replace the Pod.
+  - The role P(k8scr.core.registry#role) runs the module to replace the Pod of a registry that stores its images in it.
   - The folder is an OCI layout in the user's cache, one for each registry. The next run resumes an interrupted one.
   - Images without a tag are not saved, because registries do not list them.
   - Users need C(get) on the StatefulSet, and permissions to pull for V(saved) or to push for V(restored).
@@ -23,15 +22,11 @@ extends_documentation_fragment:
   - k8scr.core.registry_pod
   - k8scr.core.attributes
   - k8scr.core.attributes.cluster
-attributes:
-  diff_mode:
-    support: full
 options:
   state:
-    description:
-      - Direction of the copy. V(saved) copies the images from the registry to the folder.
-      - V(restored) copies the images back to the registry and deletes the folder. Existing tags of the registry keep
-        their images. If the folder is missing, nothing changes.
+    description: Direction of the copy. V(saved) copies the images from the registry to the folder. V(restored) copies
+      the images back to the registry and deletes the folder. Existing tags of the registry keep their images. If the
+      folder is missing, nothing changes.
     type: str
     choices: [saved, restored]
     required: true

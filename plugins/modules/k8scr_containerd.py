@@ -25,8 +25,7 @@ extends_documentation_fragment:
   - k8scr.core.attributes
 options:
   config:
-    description: Path of containerd's configuration. The default is V(/etc/containerd/config.toml). A missing file is
-      created.
+    description: Path of containerd's configuration, created if missing. The default is V(/etc/containerd/config.toml).
     type: path
     default: /etc/containerd/config.toml
   program:

@@ -28,10 +28,9 @@ extends_documentation_fragment:
   - k8scr.core.attributes
 options:
   runtime:
-    description:
-      - Container runtime to configure. V(containerd) has a C(hosts.toml) for each registry, and reads it for each pull.
-      - V(containers) stands for Podman, CRI-O, Buildah and skopeo, which read drop-ins for C(registries.conf).
-      - V(k3s) stands for k3s and RKE2, which read their C(registries.yaml) when they start.
+    description: Container runtime to configure. V(containerd) has a C(hosts.toml) for each registry, and reads it for
+      each pull. V(containers) stands for Podman, CRI-O, Buildah and skopeo, which read drop-ins for C(registries.conf).
+      V(k3s) stands for k3s and RKE2, which read their C(registries.yaml) when they start.
     type: str
     choices: [containerd, containers, k3s]
     required: true
@@ -44,18 +43,14 @@ options:
     description: URL of the mirror, as in V(http://10.96.10.20:5001). Required with O(state=present).
     type: str
   ca_cert:
-    description:
-      - Path of a PEM file on the node with the certificate authorities to trust for the mirror. Set it if the node does
-        not trust the mirror's certificate already.
-      - The module copies the file for Podman and CRI-O. Other runtimes read it at its path.
+    description: Path of a PEM file on the node with the certificate authorities to trust for the mirror. Set it if the
+      node does not trust the mirror's certificate already. The module copies the file for Podman and CRI-O. Other
+      runtimes read it at its path.
     type: path
   upstreams:
-    description:
-      - Hosts of the registries whose images are pulled from the mirror, as in V(docker.io).
-      - V(*) stands for all registries, and in containerd for those without a folder of their own. V(containers) does
-        not support it.
-      - The list is complete. A registry that an earlier task configured and that is missing here is restored to its
-        previous configuration.
+    description: Hosts of the registries whose images are pulled from the mirror, as in V(docker.io). V(*) stands for
+      all registries, and in containerd for those without a folder of their own. V(containers) does not support it. The
+      list is complete. A registry that only an earlier task configured is restored to its previous configuration.
     type: list
     elements: str
     default: []
@@ -65,9 +60,8 @@ options:
     type: bool
     default: false
   fallback:
-    description:
-      - Whether to pull images that the mirror lacks from their own registry. By default, they are pulled from there.
-      - k3s and RKE2 have their own option for this, outside C(registries.yaml). The role sets it.
+    description: Whether to pull images that the mirror lacks from their own registry. By default, they are pulled from
+      there. k3s and RKE2 have their own option for this, outside C(registries.yaml). The role sets it.
     type: bool
     default: true
   backup:
@@ -77,8 +71,7 @@ options:
     type: bool
     default: true
   state:
-    description: Whether the runtime uses the mirror. By default, it does. V(absent) removes the mirror from the
-      configuration.
+    description: Whether the runtime uses the mirror. By default, it does. V(absent) removes it from the configuration.
     type: str
     choices: [present, absent]
     default: present
@@ -93,19 +86,13 @@ EXAMPLES = r"""
     endpoint: http://10.96.10.20:5001
     upstreams: [docker.io, quay.io]
 
-- name: Pull all images from the cluster's registry only
-  k8scr.core.k8scr_mirror:
-    runtime: containerd
-    endpoint: http://10.96.10.20:5001
-    upstreams: ["*"]
-    fallback: false
-
-- name: Pull from a mirror with a private certificate authority
+- name: Pull all images only from a mirror with a private certificate authority
   k8scr.core.k8scr_mirror:
     runtime: containerd
     endpoint: https://registry.example.com
     ca_cert: /etc/ssl/certs/example-ca.pem
-    upstreams: [docker.io]
+    upstreams: ["*"]
+    fallback: false
 
 - name: Remove the mirror from the configuration
   k8scr.core.k8scr_mirror:

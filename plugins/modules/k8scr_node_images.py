@@ -20,11 +20,9 @@ extends_documentation_fragment:
   - k8scr.core.attributes
 options:
   images:
-    description:
-      - The images, in the format of M(k8scr.core.k8scr_archive_info). With O(state=present), different images with the
-        same name are an error.
-      - With O(state=absent), an empty list stands for all images that were imported into containerd. Podman does not
-        record them.
+    description: The images, in the format of M(k8scr.core.k8scr_archive_info). With O(state=present), different images
+      with the same name are an error. With O(state=absent), an empty list stands for all images that were imported into
+      containerd. Podman does not record them.
     type: list
     elements: dict
     default: []
@@ -59,8 +57,7 @@ options:
     type: bool
     default: false
   runtime:
-    description: Container runtime. The default is V(containerd). V(containers) is the storage that Podman and CRI-O
-      share.
+    description: Container runtime. The default is V(containerd). V(containers) is the storage of Podman and CRI-O.
     type: str
     choices: [containerd, containers]
     default: containerd

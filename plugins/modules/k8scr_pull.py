@@ -28,8 +28,8 @@ extends_documentation_fragment:
   - k8scr.core.attributes.cluster
 options:
   registry_port:
-    description: Port on which the registry serves pulls. The default is the read-only port of the role
-      P(k8scr.core.registry#role). Set it for a registry with a single port.
+    description: Port on which the registry serves pulls, from V(1) to V(65535). The default is the read-only port of
+      the role P(k8scr.core.registry#role). Set it for a registry with a single port.
     type: int
     default: 5001
   images:
@@ -52,8 +52,7 @@ options:
           - A Docker archive holds one platform. Select it with O(images[].platforms) if the index has several.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the Docker or Podman engine. From an index with several
             platforms, it gets the image for its own platform or for the one in O(images[].platforms). The engine only
-            loads complete images, so the module downloads all layers unless the engine has the image, under this name
-            or another.
+            loads complete images, so the module downloads all layers unless the engine has the image under any name.
         type: str
       platforms:
         description: Platforms to pull, as in V(linux/amd64) or V(linux/arm/v7). A platform without a variant selects
@@ -75,37 +74,6 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Back up an image
-  k8scr.core.k8scr_pull:
-    images:
-      - name: registry.example.com/team/api:1.2
-        dest: oci-archive:/backup/api.tar
-
-- name: Pull an image for docker load
-  k8scr.core.k8scr_pull:
-    images:
-      - name: busybox:1.36
-        dest: docker-archive:/tmp/busybox.tar
-
-- name: Pull an image into the Docker daemon
-  k8scr.core.k8scr_pull:
-    images:
-      - crossplane/crossplane:v1.2.1
-
-- name: Pull an image into Podman under another name
-  k8scr.core.k8scr_pull:
-    images:
-      - name: registry.example.com/team/api:1.2
-        dest: docker-daemon:localhost/api:stable
-    docker_host: unix:///run/podman/podman.sock
-
-- name: Pull one platform of an image for docker load
-  k8scr.core.k8scr_pull:
-    images:
-      - name: busybox:1.36
-        dest: docker-archive:/tmp/busybox.tar
-        platforms: [linux/arm64]
-
 - name: Back up an image with its signatures and SBOMs
   k8scr.core.k8scr_pull:
     images:
@@ -120,6 +88,21 @@ EXAMPLES = r"""
         dest: oci:/backup/layout
       - name: registry.example.com/team/web:2.1
         dest: oci:/backup/layout
+
+- name: Pull an image into the Docker daemon, and one platform of another for docker load
+  k8scr.core.k8scr_pull:
+    images:
+      - crossplane/crossplane:v1.2.1
+      - name: busybox:1.36
+        dest: docker-archive:/tmp/busybox.tar
+        platforms: [linux/arm64]
+
+- name: Pull an image into Podman under another name
+  k8scr.core.k8scr_pull:
+    images:
+      - name: registry.example.com/team/api:1.2
+        dest: docker-daemon:localhost/api:stable
+    docker_host: unix:///run/podman/podman.sock
 """
 
 RETURN = r"""

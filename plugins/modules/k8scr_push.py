@@ -14,7 +14,6 @@ description:
     server. Users need permission for C(pods/proxy) on the registry's port. A registry of the role
     P(k8scr.core.registry#role) also requires C(get) on the Secret with its write path.
   - Images are identified by digest. An existing image costs one request, and none of its layers is read.
-  - Indexes with several platforms are pushed whole, and all digests stay unchanged.
   - Artifacts such as Helm charts and WebAssembly modules are pushed like images. Nondistributable layers that state
     their download URLs (C(nondistributable) in OCI, C(foreign) in Docker) are not pushed.
   - The tag is set last, so clients never see an incomplete image.
@@ -57,11 +56,10 @@ options:
         type: str
         required: true
       name:
-        description:
-          - Name of the image in the cluster, as in C(registry.example.com/team/api:1.2). The default is its name in the
-            source.
-          - An image whose digest differs from the digest in its name is an error. A name with a digest and no tag, as
-            in C(registry.example.com/team/api@sha256:…), sets no tag. The image is then identified by its digest alone.
+        description: Name of the image in the cluster, as in C(registry.example.com/team/api:1.2). The default is its
+          name in the source. An image whose digest differs from the digest in its name is an error. A name with a
+          digest and no tag, as in C(registry.example.com/team/api@sha256:…), sets no tag. The image is then identified
+          by its digest alone.
         type: str
       platforms:
         description: Platforms to push, as in V(linux/amd64) or V(linux/arm/v7). A platform without a variant selects
@@ -100,11 +98,9 @@ options:
         Such an entry matches images of these kinds of sources. Referrers are not locked.
     type: path
   locked:
-    description:
-      - Whether to push only the digests in the file of O(lock), without writing the file. By default, the file is
-        written.
-      - An image of C(docker://) is read by its locked digest, even if the tag has changed since. In other sources, an
-        image with another digest is an error before any of its data is sent. So is an image that the file lacks.
+    description: Whether to push only the digests in the file of O(lock), without writing the file. By default, the file
+      is written. An image of C(docker://) is read by its locked digest, even if the tag has changed since. In other
+      sources, an image with another digest is an error before any of its data is sent. So is a missing entry.
     type: bool
     default: false
   compression:
@@ -134,15 +130,13 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Push every image of an archive under its own name
+- name: Push images of an archive, the Docker daemon and an OCI layout, the last one under another name
   k8scr.core.k8scr_push:
     images:
       - docker-archive:/media/app/app.tar
-
-- name: Push an image of the Docker daemon
-  k8scr.core.k8scr_push:
-    images:
       - crossplane/crossplane:v1.2.1
+      - source: oci:/media/app/layout:api
+        name: registry.example.com/team/api:1.2
 
 - name: Push an image built with Podman under another name
   k8scr.core.k8scr_push:
@@ -151,12 +145,6 @@ EXAMPLES = r"""
         name: registry.example.com/team/api:1.2
     docker_host: unix:///run/podman/podman.sock
     tmp_dest: /srv/scratch
-
-- name: Push one image of an OCI layout under another name
-  k8scr.core.k8scr_push:
-    images:
-      - source: oci:/media/app/layout:api
-        name: registry.example.com/team/api:1.2
 
 - name: Show what a push would upload
   k8scr.core.k8scr_push:
@@ -174,12 +162,14 @@ EXAMPLES = r"""
     bandwidth: 5M
     mount_from: [team/base]
 
-- name: Copy images directly from other registries
+- name: Copy images from other registries, one with its signatures and SBOMs, and record their digests
   k8scr.core.k8scr_push:
     images:
       - docker://docker.io/library/busybox:1.36
+      - docker://images.example.net/team/web:2.1
       - source: docker://registry.example.com:5000/team/api:1.2
         name: registry.example.com/team/api:1.2
+        referrers: true
     upstreams:
       - host: docker.io
         mirrors: [mirror.example.com/docker-hub]
@@ -187,15 +177,10 @@ EXAMPLES = r"""
         username: puller
         password: "{{ registry_password }}"
         ca_cert: /etc/ssl/example-ca.pem
-
-- name: Copy an image from a registry that requires a client certificate
-  k8scr.core.k8scr_push:
-    images:
-      - docker://registry.example.com/team/api:1.2
-    upstreams:
-      - host: registry.example.com
+      - host: images.example.net
         client_cert: /etc/ssl/bastion.pem
         client_key: /etc/ssl/private/bastion-key.pem
+    lock: "{{ playbook_dir }}/images.lock.json"
 
 - name: Push only the platforms of the nodes
   k8scr.core.k8scr_push:
@@ -205,38 +190,19 @@ EXAMPLES = r"""
       - source: oci:/media/app/layout:api
         platforms: [linux/amd64, linux/arm64]
 
-- name: Push an image with its signatures and SBOMs
-  k8scr.core.k8scr_push:
-    images:
-      - source: docker://registry.example.com/team/api:1.2
-        referrers: true
-
-- name: Push images and record their digests
+- name: Push an identical image to another cluster, even if its tag has changed
   k8scr.core.k8scr_push:
     images:
       - docker://docker.io/library/busybox:1.36
-      - docker://registry.example.com/team/api:1.2
-    lock: "{{ playbook_dir }}/images.lock.json"
-
-- name: Push identical images to another cluster, even if tags have changed
-  k8scr.core.k8scr_push:
-    images:
-      - docker://docker.io/library/busybox:1.36
-      - docker://registry.example.com/team/api:1.2
     lock: "{{ playbook_dir }}/images.lock.json"
     locked: true
     context: production
 
-- name: Push an archive uncompressed over a fast network
+- name: Push an archive uncompressed over a fast network, to the Pod of the k8scr manifest
   k8scr.core.k8scr_push:
     images:
       - docker-archive:/media/app/app.tar
     compression: none
-
-- name: Push to the Pod of the k8scr manifest
-  k8scr.core.k8scr_push:
-    images:
-      - oci:/media/app/layout
     namespace: default
     registry: k8scr
     registry_port: 80
@@ -274,9 +240,8 @@ images:
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     digest:
-      description:
-        - Digest of the manifest or index in the registry; empty if the image failed.
-        - In check mode, it is also empty if layers would be compressed, because their digests are unknown.
+      description: Digest of the manifest or index in the registry; empty if the image failed. In check mode, it is also
+        empty if layers would be compressed, because their digests are unknown.
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     digest_before:
@@ -292,22 +257,19 @@ images:
       type: dict
       sample: {blobs: 3, bytes: 31357624}
     mounted:
-      description:
-        - Number and bytes of the blobs mounted from other repositories of the registry.
-        - In check mode, those to be mounted. If the registry does not mount a blob, it is uploaded.
+      description: Number and bytes of the blobs mounted from other repositories of the registry. In check mode, those
+        to be mounted. If the registry does not mount a blob, it is uploaded.
       type: dict
       sample: {blobs: 1, bytes: 2811478}
     sent:
-      description:
-        - Number and bytes of the uploaded blobs, or in check mode of those to upload.
-        - In check mode, layers to compress count with their uncompressed size.
+      description: Number and bytes of the uploaded blobs, or in check mode of those to upload. In check mode, layers to
+        compress count with their uncompressed size.
       type: dict
       sample: {blobs: 1, bytes: 1532}
     blobs:
-      description:
-        - The blobs of the missing manifests, each with the action that was taken.
-        - A layer that was compressed during an upload, now or in an earlier run, has its uncompressed digest in
-          C(uncompressed). In check mode, a layer to compress has an empty C(digest) and its uncompressed C(size).
+      description: The blobs of the missing manifests, each with the action that was taken. A layer that was compressed
+        during an upload, now or in an earlier run, has its uncompressed digest in C(uncompressed). In check mode, a
+        layer to compress has an empty C(digest) and its uncompressed C(size).
       type: list
       elements: dict
       sample:

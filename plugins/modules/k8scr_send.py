@@ -35,9 +35,8 @@ options:
     type: str
     required: true
   dest:
-    description:
-      - Path of the file on the host, in an existing folder.
-      - Until the file is complete, the received data is in the partial file C(.NAME.partial) beside it.
+    description: Path of the file on the host, in an existing folder. Until the file is complete, the received data is
+      in the partial file C(.NAME.partial) beside it.
     type: str
     required: true
 seealso:

@@ -12,8 +12,7 @@ version_added: 0.1.0
 description:
   - Returns the state of a file, or appends the next piece to its partial file. The file gets its name when it is
     complete and has the given digest.
-  - M(k8scr.core.k8scr_send) runs it on the host to which it copies a file. It connects to no cluster and requires no
-    library.
+  - M(k8scr.core.k8scr_send) runs it on the host to which it copies a file. It needs no cluster and no library.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -27,7 +26,7 @@ options:
     type: path
     required: true
   size:
-    description: Size of the complete file in bytes.
+    description: Size of the complete file in bytes, from V(0) to V(9223372036854775807).
     type: int
     required: true
   digest:
@@ -39,7 +38,8 @@ options:
       returns the state of the file.
     type: path
   offset:
-    description: Offset of the piece in the file. V(0), the default, discards the existing partial file.
+    description: Offset of the piece in the file, from V(0) to V(9223372036854775807). V(0), the default, discards the
+      existing partial file.
     type: int
     default: 0
 seealso:

@@ -27,7 +27,7 @@ attributes:
     details: Nothing changes.
 options:
   wait_timeout:
-    description: Seconds to wait for a response. The default is V(180).
+    description: Seconds to wait for a response, from V(0) to V(2147483647). The default is V(180).
     type: int
     default: 180
 seealso:
@@ -35,10 +35,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Wait until the registry responds
-  k8scr.core.k8scr_wait:
-
-- name: Wait at most a minute for a registry with another name
+- name: Wait at most a minute until a registry with another name responds
   k8scr.core.k8scr_wait:
     namespace: images
     registry: store-0

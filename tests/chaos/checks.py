@@ -73,8 +73,9 @@ def check_result(outcome: Outcome, run: Run, injected: Sequence[Fault], fault_at
     if not run.result.get("failed"):
         return ""
     error = str(run.result.get("msg"))
-    if "\n" in error or "Traceback" in error:
-        outcome.problems.append(f"the error has more than one line: {error}")
+    failed = [image for image in run.result.get("images", ()) if "error" in image]
+    if len(error.splitlines()) > 1 + len(failed) or "Traceback" in error:
+        outcome.problems.append(f"the error has more than one line for each failed image: {error}")
     patterns = [fault.expected_error for fault in injected if fault.expected_error]
     if not any(re.search(pattern, error) for pattern in patterns) and not (
         fault_at_start and _FAULT_AT_START.search(error)

@@ -153,7 +153,7 @@ class ConnectionLostError(ClusterError):
     retry = Retry()
 
 
-class UnreadableAnswerError(ClusterError):
+class UnreadableResponseError(ClusterError):
     """A response is not valid HTTP."""
 
 

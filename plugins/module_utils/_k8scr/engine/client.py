@@ -59,8 +59,7 @@ class EngineImage:
 class Engine:
     """A client of a Docker or Podman engine. It connects with the first request.
 
-    Args:
-        endpoint: The engine's endpoint.
+    All methods raise EngineError if the engine is unavailable, rejects the request or returns an invalid response.
 
     Attributes:
         description: The name of the engine in messages.
@@ -77,11 +76,7 @@ class Engine:
         self._session.headers["Accept-Encoding"] = "identity"
 
     def find(self, name: str) -> EngineImage | None:
-        """Return the image with this name or ID, or ``None``.
-
-        Raises:
-            EngineError: The engine is unavailable, or the response is invalid.
-        """
+        """Return the image with this name or ID, or ``None``."""
         # With manifests=1, engines that store manifests (Docker 28 and later) list them; others ignore it.
         with self._request("GET", f"/images/{quote(name, safe=_SAFE)}/json?manifests=1", _TIMEOUT) as response:
             if response.status_code == 404:
@@ -97,11 +92,7 @@ class Engine:
             raise EngineError(f"unexpected response from {self.description} for image {name}") from error
 
     def platform(self) -> Platform:
-        """Return the platform of the engine's host.
-
-        Raises:
-            EngineError: The engine is unavailable, or the response is invalid.
-        """
+        """Return the platform of the engine's host."""
         with self._request("GET", "/version", _TIMEOUT) as response:
             version = self._read_object(response)
         return Platform(str(version.get("Os")), str(version.get("Arch")))
@@ -112,7 +103,6 @@ class Engine:
 
         Raises:
             SourceError: The engine no longer has the image.
-            EngineError: The engine rejects the request, or the export is interrupted.
         """
         with self._request("GET", f"/images/{quote(image_id, safe=_SAFE)}/get", _TRANSFER_TIMEOUT) as response:
             if response.status_code == 404:
@@ -126,9 +116,6 @@ class Engine:
         Args:
             archive: The archive's content, in order. If it raises an error, the request ends incomplete and the
                 engine stores nothing.
-
-        Raises:
-            EngineError: The engine rejects the archive.
         """
         headers = {"Content-Type": "application/x-tar"}
         with self._request("POST", "/images/load?quiet=1", _TRANSFER_TIMEOUT, archive, headers) as response:
@@ -141,11 +128,7 @@ class Engine:
                 raise EngineError(f"{self.description} cannot load the image: {message}")
 
     def tag(self, image_id: str, repository: str, tag: str) -> None:
-        """Add a name to an existing image.
-
-        Raises:
-            EngineError: The engine rejects the request.
-        """
+        """Add a name to an existing image."""
         query = urlencode({"repo": repository, "tag": tag})
         path = f"/images/{quote(image_id, safe=_SAFE)}/tag?{query}"
         with self._request("POST", path, _TIMEOUT) as response:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The ways to an engine: a unix socket, TCP with or without TLS, and Docker's own program over ssh."""
+"""Connections to an engine: through a unix socket, through TCP with or without TLS, and through ssh."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from .context import EngineEndpoint, EngineTls
 
 try:
     from requests.adapters import HTTPAdapter
-    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool
+    from urllib3 import HTTPConnectionPool, HTTPSConnectionPool, Timeout
 except ImportError:  # reported by the module; the class below must still be importable
     if not TYPE_CHECKING:
         HTTPAdapter = object
@@ -38,14 +38,13 @@ _KNOWN = "Write unix:///SOCKET, tcp://HOST:PORT or ssh://[USER@]HOST[:PORT]"
 
 
 class EngineAdapter(HTTPAdapter):
-    """Sends requests to one engine, whatever their URL's host says; mount it on a session.
+    """Sends requests to one engine, regardless of the host in their URL.
 
     Args:
-        endpoint: The engine.
-        silence: Seconds without a byte, either way, after which a connection is given up.
+        silence: Seconds without data in either direction after which a request fails.
 
     Raises:
-        InputError: The endpoint is not one that is known.
+        InputError: The endpoint is not valid.
         EngineError: Its certificates cannot be used.
     """
 
@@ -56,24 +55,19 @@ class EngineAdapter(HTTPAdapter):
         self._pool = self._open_pool(endpoint)
 
     def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
     ) -> requests.Response:
-        """Send one request; of the options only ``stream`` and the timeout's second part, reading, count.
+        """Send one request. Of ``timeout``, only the part for reading is used.
 
         Raises:
-            urllib3.exceptions.HTTPError, OSError: The way there failed; :meth:`complaint` may tell more.
+            urllib3.exceptions.HTTPError, OSError: The connection failed; :meth:`complaint` may have the reason.
         """
+        read = timeout[1] if isinstance(timeout, tuple) else timeout or self._silence
         options: dict[str, Any] = {
             "body": request.body,
             "retries": False,
             "redirect": False,
-            "timeout": _timeout(timeout[1] if isinstance(timeout, tuple) else timeout or self._silence),
+            "timeout": Timeout(connect=CONNECT_TIMEOUT, read=read),
             "preload_content": False,
             "decode_content": False,
             "chunked": request.body is not None,
@@ -82,11 +76,11 @@ class EngineAdapter(HTTPAdapter):
         raw = self._pool.request_encode_url(method, request.path_url, headers=headers, **options)
         response = self.build_response(request, raw)
         if not stream:
-            response.content  # noqa: B018 - reading it is the point
+            response.content  # noqa: B018 - the property reads the body
         return response
 
     def complaint(self) -> str:
-        """What ssh said last about why there is no connection, if it did."""
+        """Return the last line of ssh's error output; empty without ssh or if ssh is still running."""
         if not self._ssh or not self._ssh[-1].stderr:
             return ""
         try:
@@ -97,13 +91,13 @@ class EngineAdapter(HTTPAdapter):
         return lines[-1] if lines else ""
 
     def close(self) -> None:
-        """Close the connections and wait for what was started for them."""
+        """Close the connections and end the ssh processes."""
         super().close()
         self._pool.close()
         while self._ssh:
             process = self._ssh.pop()
             try:
-                # It ends by itself, for its input has ended.
+                # ssh exits by itself, because its input has ended.
                 process.communicate(timeout=_SSH_ENDS_WITHIN)
             except subprocess.TimeoutExpired:
                 process.kill()
@@ -122,10 +116,9 @@ class EngineAdapter(HTTPAdapter):
             return self._socket_pool(lambda: self._connect_ssh(command))
         if parts.scheme == "tcp" and parts.hostname and "@" not in parts.netloc:
             if endpoint.tls:
-                return self._with_send_timeout(
-                    HTTPSConnectionPool(parts.hostname, port or _TLS_PORT, ssl_context=_tls_context(endpoint.tls))
-                )
-            return self._with_send_timeout(HTTPConnectionPool(parts.hostname, port or _PLAIN_PORT))
+                context = _tls_context(endpoint.tls)
+                return self._limited(HTTPSConnectionPool(parts.hostname, port or _TLS_PORT, ssl_context=context))
+            return self._limited(HTTPConnectionPool(parts.hostname, port or _PLAIN_PORT))
         raise _no_address(endpoint.host)
 
     def _socket_pool(self, connect: Callable[[], socket.socket]) -> Any:
@@ -137,10 +130,10 @@ class EngineAdapter(HTTPAdapter):
                 return connect()
 
         pool.ConnectionCls = SocketConnection
-        return self._with_send_timeout(pool)
+        return self._limited(pool)
 
-    def _with_send_timeout(self, pool: Any) -> Any:
-        """Apply the read timeout to sending as well, in all connections of a pool."""
+    def _limited(self, pool: Any) -> Any:
+        """Return the pool, with the timeout for sending in all its connections."""
         pool.ConnectionCls = with_send_timeout(pool.ConnectionCls, self._silence)
         return pool
 
@@ -148,7 +141,7 @@ class EngineAdapter(HTTPAdapter):
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                # It runs as long as the connection; the module's run_command waits for an end.
+                # ssh runs as long as the connection; the module's run_command would wait for its end.
                 process = subprocess.Popen(  # pylint: disable=ansible-bad-function
                     command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
                 )
@@ -160,10 +153,9 @@ class EngineAdapter(HTTPAdapter):
 
 
 def ssh_command(parts: SplitResult) -> list[str]:
-    """Return the command that Docker's own client runs for an ``ssh://`` address (docker/cli, "commandconn").
+    """Return the command that Docker's client runs for an ``ssh://`` address (docker/cli, "commandconn").
 
-    Args:
-        parts: The address; its path, if any, is the engine's socket on the other host.
+    The path of the address, if any, is the engine's socket on the remote host.
     """
     command = ["ssh", "-o", "BatchMode=yes", "-o", f"ConnectTimeout={CONNECT_TIMEOUT:.0f}", "-T"]
     if parts.username:
@@ -177,7 +169,7 @@ def ssh_command(parts: SplitResult) -> list[str]:
 
 
 def _no_address(host: str) -> InputError:
-    # What someone took for a place to write a password in is not repeated.
+    # Messages do not show a password in the address.
     shown = re.sub(r":[^:@/]*@", ":***@", host)
     return InputError(f"{shown!r:.200} is not the address of an engine", _KNOWN)
 
@@ -196,13 +188,13 @@ def _connect_unix(path: str) -> socket.socket:
 def _tls_context(files: EngineTls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.ca and os.fspath(files.ca))
-        # Engines' authorities are often made by hand, without the extensions that a strict check wants.
+        # CAs of engines are often made by hand, without the extensions that a strict verifier requires.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if not files.verify:
             context.check_hostname = False
             context.verify_mode = ssl.CERT_NONE
         if files.cert:
-            # An empty password, so that an encrypted key fails instead of asking at a terminal nobody watches.
+            # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
             context.load_cert_chain(files.cert, files.key, password="")
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
@@ -212,9 +204,3 @@ def _tls_context(files: EngineTls) -> ssl.SSLContext:
             "They are ca.pem, cert.pem and key.pem, not encrypted; check docker_cert_path",
         ) from error
     return context
-
-
-def _timeout(read: float) -> Any:
-    from urllib3 import Timeout
-
-    return Timeout(connect=CONNECT_TIMEOUT, read=read)

@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,14 +25,7 @@ _MAXIMUM_SIZE = 1 << 20
 
 @dataclass(frozen=True)
 class EngineTls:
-    """The TLS files for an engine.
-
-    Attributes:
-        ca: The trusted certificate authorities; ``None`` for those of the system.
-        cert: The client certificate; ``None`` for no client certificate.
-        key: The key of the client certificate.
-        verify: Whether to verify the engine's certificate.
-    """
+    """The PEM files for TLS with an engine: without ``ca``, the system's certificate authorities are trusted."""
 
     ca: Path | None
     cert: Path | None
@@ -55,9 +49,7 @@ class EngineEndpoint:
 def find_endpoint(settings: DockerSettings, environment: Mapping[str, str]) -> EngineEndpoint:
     """Return the endpoint of the engine: from options, environment variables, the current context, or the local engine.
 
-    Args:
-        settings: The options of the engine.
-        environment: Has DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY and DOCKER_CONFIG.
+    The variables are DOCKER_HOST, DOCKER_CONTEXT, DOCKER_CERT_PATH, DOCKER_TLS_VERIFY and DOCKER_CONFIG.
 
     Raises:
         InputError: The options contradict each other, or the context is missing or damaged.
@@ -107,19 +99,16 @@ def _read_context(store: Path, name: str) -> EngineEndpoint:
 def _context_names(store: Path) -> list[str]:
     names = []
     for path in store.glob("meta/*/meta.json"):
-        try:
+        with suppress(InputError):
             names.append(str(_read_json(path).get("Name")))
-        except InputError:
-            continue
     return names
 
 
 def _tls_files(folder: Path, verify: bool = True) -> EngineTls:
     if not folder.is_dir():
         raise InputError(f"the folder {folder} for the engine's TLS files does not exist", "Check docker_cert_path")
-    ca, cert, key = (
-        path if path.exists() else None for path in (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
-    )
+    paths = (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
+    ca, cert, key = (path if path.exists() else None for path in paths)
     return EngineTls(ca, cert, key, verify)
 
 

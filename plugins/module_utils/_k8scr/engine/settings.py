@@ -14,8 +14,6 @@ class DockerSettings:
     """The engine to use; None leaves a value to the environment variables and contexts of Docker's client.
 
     Attributes:
-        host: The engine's address.
-        context: The name of a context.
         cert_path: The folder with the certificates for TLS.
         tmp_dest: The folder for exported images.
     """

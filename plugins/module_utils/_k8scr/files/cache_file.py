@@ -44,7 +44,6 @@ class CacheFile:
         """Replace a value, which becomes the newest.
 
         Args:
-            key: The key of the value.
             change: Returns the new value, a JSON type, for the existing value or None. Saving calls it again if
                 another run saved a value meanwhile.
         """

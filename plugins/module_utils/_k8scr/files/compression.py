@@ -14,31 +14,21 @@ import hashlib
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import InputError
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import OCI_LAYER
-from .gzip_content import GZIP_FORMAT
+from .file_content import GZIP_FORMAT
 
 _FASTEST = 1
 """The level for zlib and zstd: 3 times as fast as zlib's default, with 8 % larger output."""
 _CHUNK_SIZE = 128 << 10
 """Bytes per call of the compressor. For larger outputs, the C library retains the memory in each thread."""
-
-
-class Compressor(Protocol):
-    """Compresses one stream in blocks."""
-
-    def compress(self, block: Any, /) -> bytes:
-        """Compress a block and return the available output, which may be empty."""
-
-    def flush(self) -> bytes:
-        """End the stream and return the remaining output."""
 
 
 @dataclass(frozen=True)
@@ -48,12 +38,12 @@ class Compression:
     Attributes:
         suffix: The suffix of the layer's media type (OCI image specification, "Layer Media Types").
         program: The library, version and level. Others produce different bytes from the same content.
-        create: Creates a compressor for one stream.
+        create: Creates a compressor for one stream, with the methods ``compress`` and ``flush`` of zlib.
     """
 
     suffix: str
     program: str
-    create: Callable[[], Compressor]
+    create: Callable[[], Any]
 
 
 def find_compression(choice: str) -> Compression | None:
@@ -95,41 +85,34 @@ def _zstd() -> Compression:
     return Compression("+zstd", program, lambda: zstandard.ZstdCompressor(level=_FASTEST).compressobj())
 
 
+@dataclass(eq=False)
 class CompressedContent:
     """Opens the compressed content of a layer.
 
-    Args:
+    Attributes:
         content: Opens the uncompressed layer.
         layer: The uncompressed layer. Its content is verified here: the registry sees only compressed bytes.
-        compression: The compression.
         on_compressed: Called at the end with the descriptor of the compressed layer.
-
-    Attributes:
+        descriptor: The compressed layer; ``None`` until the content was read to its end.
         what: The content and its source, for messages.
         key: Identifies the compressed bytes.
-        descriptor: The compressed layer; ``None`` until the content was read to its end.
     """
 
-    def __init__(
-        self,
-        content: BlobContent,
-        layer: Descriptor,
-        compression: Compression,
-        on_compressed: Callable[[Descriptor], None] = lambda _compressed: None,
-    ) -> None:
-        self.what = content.what
-        self.key = f"{layer.digest} {compression.program}"
-        self.descriptor: Descriptor | None = None
-        self._content = content
-        self._layer = layer
-        self._compression = compression
-        self._on_compressed = on_compressed
+    content: BlobContent
+    layer: Descriptor
+    compression: Compression
+    on_compressed: Callable[[Descriptor], None] = lambda _compressed: None
+    descriptor: Descriptor | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        self.what = self.content.what
+        self.key = f"{self.layer.digest} {self.compression.program}"
 
     @contextmanager
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
         """Open the compressed content at ``offset`` (bytes). Earlier bytes are compressed again and skipped."""
-        with self._content() as blocks:
-            yield self._compressed(verified(blocks, self._layer.digest, self._layer.size, self.what), offset)
+        with self.content() as blocks:
+            yield self._compressed(verified(blocks, self.layer.digest, self.layer.size, self.what), offset)
 
     def _compressed(self, blocks: Blocks, offset: int) -> Blocks:
         hasher, size = hashlib.sha256(), 0
@@ -138,12 +121,12 @@ class CompressedContent:
             start, size = size, size + len(output)
             if size > offset:
                 yield memoryview(output)[max(offset - start, 0) :]
-        media_type = f"{OCI_LAYER}{self._compression.suffix}"
+        media_type = f"{OCI_LAYER}{self.compression.suffix}"
         self.descriptor = Descriptor(media_type, f"sha256:{hasher.hexdigest()}", size)
-        self._on_compressed(self.descriptor)
+        self.on_compressed(self.descriptor)
 
     def _outputs(self, blocks: Blocks) -> Iterator[bytes]:
-        compressor = self._compression.create()
+        compressor = self.compression.create()
         for block in blocks:
             for start in range(0, len(block), _CHUNK_SIZE):
                 yield compressor.compress(block[start : start + _CHUNK_SIZE])

@@ -49,7 +49,6 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
     """Open a regular file for reading. Reads from a pipe or a device could block forever.
 
     Args:
-        path: The file.
         folder: The open folder that contains the file. With it, a symbolic link is not followed.
         what: The file's full path, for messages.
 
@@ -95,23 +94,19 @@ class FolderFiles:
         descriptor = self._open(name)
         if descriptor is None:
             return None
-        try:
+        with os.fdopen(descriptor, "rb"):
             return os.fstat(descriptor).st_size
-        finally:
-            os.close(descriptor)
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         descriptor = self._open(name)
         if descriptor is None:
             raise SourceError(f"{self.description} has no {name}")
-        try:
+        with os.fdopen(descriptor, "rb"):
             yield file_blocks(descriptor, offset, os.fstat(descriptor).st_size - offset, str(self.path / name))
-        finally:
-            os.close(descriptor)
 
     def close(self) -> None:
-        """Nothing stays open."""
+        """No file stays open."""
 
     def _open(self, name: str) -> int | None:
         *folders, file = PurePosixPath(name).parts
@@ -157,12 +152,7 @@ def closed_on_failure(files: Files) -> Iterator[None]:
 
 
 def read_file(files: Files, name: str, limit: int) -> bytes:
-    """Return the content of a small file.
-
-    Args:
-        files: The files.
-        name: The file's name.
-        limit: The maximum size in bytes.
+    """Return the content of a file of at most ``limit`` bytes.
 
     Raises:
         SourceError: The file does not exist, cannot be read or exceeds the limit.
@@ -218,10 +208,7 @@ def write_all(descriptor: int, block: memoryview) -> None:
 def replace_file(path: Path, content: bytes, private: bool = False) -> None:
     """Write a small file atomically: write and sync a temporary file in the same folder, then rename it.
 
-    Args:
-        path: The file, in an existing folder.
-        content: The content.
-        private: Whether only this user can read the file.
+    Only this user can read a private file. The folder must exist.
 
     Raises:
         DestinationError: The file cannot be written. An existing file is unchanged.

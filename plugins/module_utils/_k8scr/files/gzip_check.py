@@ -18,17 +18,13 @@ from contextlib import AbstractContextManager, contextmanager
 from ..errors import SourceError
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.digest import split_digest
-from .gzip_content import GZIP_FORMAT
+from .file_content import GZIP_FORMAT
 
 
 class GzipCheck:
-    """Verifies the uncompressed digest of one gzip content. Later reads continue the verification.
+    """Verifies the digest of a gzip stream's uncompressed content. Later reads continue the verification.
 
-    Args:
-        read: Opens the compressed content at an offset (bytes).
-        size: The compressed size in bytes.
-        digest: The digest of the uncompressed content.
-        what: The name and source of the content, for messages.
+    Offsets and the size are in compressed bytes.
     """
 
     def __init__(

@@ -24,7 +24,7 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
     Args:
         path: The file. A symbolic link is not followed.
         wait: Whether to wait for another process that has the lock. If so, a file system without locks is accepted.
-        create: Whether to create the file if it is missing, for this user only.
+        create: Whether to create a missing file, for this user only.
 
     Returns:
         The open file, or None if it cannot be locked, or if it is not a file of this user: a planted file would stay
@@ -50,12 +50,7 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
 
 
 def lock(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder, and return whether it is locked now.
-
-    Args:
-        descriptor: The open file or folder. Closing it releases the lock.
-        wait: Whether to wait for another process that has the lock.
-    """
+    """Lock an open file or folder until it is closed, and return whether it is locked. Optionally wait for the lock."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
@@ -75,27 +70,21 @@ def folder_lock(folder: Path) -> Iterator[None]:
 
 
 def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
-    """Delete files that were not written recently, unless a process has locked them.
-
-    Args:
-        paths: The files.
-        lifetime: Seconds since the last write.
-    """
+    """Delete files that were not written for ``lifetime`` seconds, unless a process has locked them."""
+    latest = time.time() - lifetime
     for path in paths:
         with suppress(OSError):
-            if time.time() - path.stat().st_mtime > lifetime:
-                _delete_unlocked(path, lifetime)
+            if path.stat().st_mtime < latest:
+                _delete_unlocked(path, latest)
 
 
-def _delete_unlocked(path: Path, lifetime: float) -> None:
+def _delete_unlocked(path: Path, latest: float) -> None:
     descriptor = open_locked(path, create=False)
     if descriptor is not None:
-        try:
+        with os.fdopen(descriptor, "rb"):
             # Another process may have written to the file before this lock.
-            if time.time() - os.fstat(descriptor).st_mtime > lifetime:
+            if os.fstat(descriptor).st_mtime < latest:
                 path.unlink()
-        finally:
-            os.close(descriptor)
 
 
 def _is_own(descriptor: int) -> bool:

@@ -73,23 +73,14 @@ class PartialFile:
         os.close(self.descriptor)
 
     def abandon(self, keep: bool) -> None:
-        """Close the file, and delete it unless the next run should resume it.
-
-        Args:
-            keep: Whether to keep the file if it is large enough.
-        """
+        """Close the file, and delete it unless ``keep`` is set and the file is large enough to resume."""
         if not keep or self.size() < _MINIMUM_KEPT:
             self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 
 
 def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None:
-    """Write a blob to a file. Resume the partial file of an earlier run.
-
-    Args:
-        path: The file, in an existing folder.
-        descriptor: The blob.
-        content: Opens the blob's content.
+    """Write a blob to a file in an existing folder. Resume the partial file of an earlier run.
 
     Raises:
         DestinationError: The disk is full or broken. The partial file is deleted.
@@ -113,13 +104,7 @@ def write_blob(path: Path, descriptor: Descriptor, content: BlobContent) -> None
 
 
 def delete_expired_partials(folder: Path, name: str | None = None) -> None:
-    """Delete expired partial files.
-
-    Args:
-        folder: The folder.
-        name: The complete file's name; without it, all partial files in the folder, which must belong to the
-            collection alone.
-    """
+    """Delete expired partial files of ``name``; by default, all in ``folder``, which only the collection may use."""
     pattern = f".{escape(name)}.*{_SUFFIX[1:]}" if name else f".*{_SUFFIX}"
     delete_expired(folder.glob(pattern), _EXPIRES)
 

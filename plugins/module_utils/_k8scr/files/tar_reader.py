@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..oci.content import Blocks
+from .file_access import closed_on_failure
 from .file_content import open_content
 
 _BLOCK = 512
@@ -40,9 +41,10 @@ _OCTAL = re.compile(rb"[0-7]*")
 class TarFiles:
     """The files of a tar archive, plain or compressed with gzip. Nothing is extracted.
 
-    Args:
-        path: The archive.
+    Attributes:
         description: The name of the archive in messages; by default, its path.
+        entries: The offset and the size in bytes of each regular file's content, by name.
+        is_compressed: Whether the archive as a whole is compressed.
 
     Raises:
         SourceError: The archive cannot be read, is not a tar archive, is truncated, or has an unsupported entry
@@ -53,38 +55,25 @@ class TarFiles:
         self.path = path
         self.description = description or f"the archive {path}"
         self._content = open_content(path, self.description)
-        self._entries: dict[str, tuple[int, int]] = {}
+        self.is_compressed = self._content.compressed
+        self.entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
-        try:
+        with closed_on_failure(self):
             self._index()
-        except BaseException:
-            self.close()
-            raise
 
     def close(self) -> None:
-        """Close the archive."""
         self._content.close()
-
-    @property
-    def is_compressed(self) -> bool:
-        """Whether the archive as a whole is compressed."""
-        return self._content.compressed
-
-    @property
-    def entries(self) -> dict[str, tuple[int, int]]:
-        """The offset and the size in bytes of each regular file's content, by name."""
-        return dict(self._entries)
 
     def size(self, name: str) -> int | None:
         target = self.resolve(name)
-        return self._entries[target][1] if target else None
+        return self.entries[target][1] if target else None
 
     @contextmanager
     def open(self, name: str, offset: int = 0) -> Iterator[Blocks]:
         target = self.resolve(name)
         if target is None:
             raise SourceError(f"{self.description} has no entry {name}")
-        start, size = self._entries[target]
+        start, size = self.entries[target]
         yield self._content.blocks(start + offset, size - offset, f"{name} in {self.description}")
 
     def resolve(self, name: str) -> str | None:
@@ -95,7 +84,7 @@ class TarFiles:
         """
         name = posixpath.normpath(name)
         for _hop in range(_MAXIMUM_LINKS):
-            if name in self._entries:
+            if name in self.entries:
                 return name
             if name not in self._links:
                 return None
@@ -137,13 +126,13 @@ class TarFiles:
         if _SPARSE in extension:
             raise self._damaged(f"its entry {name!r:.200} is a sparse file, which is not supported")
         if kind in _REGULAR:
-            self._entries[path] = (start, size)
+            self.entries[path] = (start, size)
             self._links.pop(path, None)
         elif kind in (_HARD_LINK, _SYMBOLIC_LINK):
             target = extension.get("linkpath") or _text(header[157:257])
             base = posixpath.dirname(path) if kind == _SYMBOLIC_LINK else ""
             self._links[path] = self._normalize(posixpath.join(base, target), name)
-            self._entries.pop(path, None)
+            self.entries.pop(path, None)
         elif kind != _FOLDER:
             raise self._damaged(f"its entry {name!r:.200} is a device or another unsupported type of file")
 

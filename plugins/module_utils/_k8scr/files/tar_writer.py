@@ -27,11 +27,7 @@ _BLOCK = 512
 
 
 class TarWriter:
-    """An unfinished tar archive.
-
-    Args:
-        path: The path of the finished archive.
-        prefix: The prefix of entry names that can be resumed.
+    """An unfinished tar archive. Entries can be resumed if their names start with ``prefix``.
 
     Attributes:
         left_over: The offset and the size in bytes of resumable entries' content, by name.
@@ -45,12 +41,11 @@ class TarWriter:
         self._lock = threading.Lock()
         delete_expired_partials(path.parent, path.name)
         self._partial = PartialFile(path)
-        self._descriptor = self._partial.descriptor
         self.left_over = _left_over(self._partial, prefix)
         self._entries = dict(self.left_over)
         self._end = max((start + _padded(size) for start, size in self.left_over.values()), default=0)
         with write_errors(path):
-            os.ftruncate(self._descriptor, self._end)
+            os.ftruncate(self._partial.descriptor, self._end)
 
     def reserve(self, name: str, size: int) -> int:
         """Allocate an entry and return the offset of its content in bytes.
@@ -64,7 +59,7 @@ class TarWriter:
             start = position + len(header)
             end = start + _padded(size)
             with write_errors(self.path):
-                _allocate(self._descriptor, position, end - position)
+                _allocate(self._partial.descriptor, position, end - position)
             self._entries[name], self._end = (start, size), end
         self.write(position, memoryview(header))
         return start
@@ -77,12 +72,12 @@ class TarWriter:
         """
         with write_errors(self.path):
             while block:
-                count = os.pwrite(self._descriptor, block, position)
+                count = os.pwrite(self._partial.descriptor, block, position)
                 block, position = block[count:], position + count
 
     def read(self, position: int, size: int) -> Blocks:
         """Read ``size`` bytes of the archive at ``position`` (bytes)."""
-        return file_blocks(self._descriptor, position, size, str(self._partial.path))
+        return file_blocks(self._partial.descriptor, position, size, str(self._partial.path))
 
     def add(self, name: str, content: bytes) -> None:
         """Write a small entry."""
@@ -113,7 +108,7 @@ class TarWriter:
         self.left_over.clear()
         self._end = position
         with write_errors(self.path):
-            os.ftruncate(self._descriptor, position)
+            os.ftruncate(self._partial.descriptor, position)
 
     def finish(self) -> None:
         """Write the end of the archive, sync it to disk, and rename it to its final path.

@@ -17,29 +17,21 @@ _BEGIN = b"$ANSIBLE_VAULT;"
 def refuse_vault(content: bytes, path: object, option: str | None = None) -> None:
     """Raise an error if a file's content is encrypted with Ansible Vault.
 
-    Args:
-        content: The content.
-        path: The file's path.
-        option: The option that accepts the decrypted content in place of the path, if any.
+    The advice names the option that accepts the decrypted content in place of the path, if any.
 
     Raises:
         InputError: The content is encrypted.
     """
     if content.lstrip().startswith(_BEGIN):
-        decrypted = f"{option}: \"{{{{ lookup('ansible.builtin.file', '{path}') }}}}\"" if option else None
-        raise InputError(
-            f"{path} is encrypted by Ansible Vault, and the module has no password for it",
-            f"Give its content, which Ansible decrypts on the controller: {decrypted}"
-            if decrypted
-            else "Decrypt the file with ansible-vault, or have the module ansible.builtin.copy write it decrypted",
-        )
+        advice = "Decrypt the file with ansible-vault, or have the module ansible.builtin.copy write it decrypted"
+        if option:
+            lookup = f"{{{{ lookup('ansible.builtin.file', '{path}') }}}}"
+            advice = f'Give its content, which Ansible decrypts on the controller: {option}: "{lookup}"'
+        raise InputError(f"{path} is encrypted by Ansible Vault, and the module has no password for it", advice)
 
 
 def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
     """Raise an error if a file is encrypted with Ansible Vault. Other than readable, regular files are skipped.
-
-    Args:
-        paths: The files' paths; None for no file.
 
     Raises:
         InputError: A file is encrypted.

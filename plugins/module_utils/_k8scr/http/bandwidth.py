@@ -22,15 +22,10 @@ class Bandwidth:
 
     Args:
         rate: Bytes per second.
-        clock: A monotonic clock, in seconds.
-        sleep: Waits for some seconds.
     """
 
     def __init__(
-        self,
-        rate: int,
-        clock: Callable[[], float] = time.monotonic,
-        sleep: Callable[[float], None] = time.sleep,
+        self, rate: int, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
     ) -> None:
         self._rate = rate
         self._clock = clock

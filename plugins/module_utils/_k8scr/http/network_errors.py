@@ -31,9 +31,6 @@ _T = TypeVar("_T", bound=BaseException)
 class NetworkError:
     """A network error, described by the chain of exceptions that led to it.
 
-    Args:
-        error: The exception of requests, urllib3, ssl or the socket.
-
     Attributes:
         chain: The exceptions, the outermost first.
     """
@@ -76,7 +73,6 @@ class NetworkError:
 
 
 def _chain(error: BaseException) -> list[BaseException]:
-    """Return an exception and all that led to it."""
     chain: list[BaseException] = []
     waiting: list[BaseException] = [error]
     while waiting:

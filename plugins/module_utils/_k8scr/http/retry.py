@@ -14,6 +14,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 from ..errors import K8scrError
 
@@ -33,33 +34,23 @@ def retry_after(headers: Mapping[str, str]) -> float:
     return min(float(value), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
 
 
+@dataclass
 class Retries:
     """The retry policy that all requests of a task share.
 
-    Args:
+    Attributes:
         seconds: Seconds to keep retrying a failing request. Progress resets the timer.
-        sleep: Waits for some seconds.
         on_retry: Called before each retry with the action that failed and the reason.
+        has_response: Whether any request got a response yet.
     """
 
-    def __init__(
-        self,
-        seconds: float = RETRY_TIMEOUT,
-        sleep: Callable[[float], None] = time.sleep,
-        on_retry: Callable[[str, str], None] | None = None,
-    ) -> None:
-        self.seconds = seconds
-        self.sleep = sleep
-        self.has_response = False
-        """Whether any request got a response yet."""
-        self.on_retry = on_retry or _ignore
+    seconds: float = RETRY_TIMEOUT
+    sleep: Callable[[float], None] = time.sleep
+    on_retry: Callable[[str, str], None] | None = None
+    has_response: bool = False
 
     def begin(self, action: str) -> Attempts:
-        """Begin the attempts at one action.
-
-        Args:
-            action: The action in messages, such as "blob sha256:… to repository team/api".
-        """
+        """Begin the attempts at one action, such as "blob sha256:… to repository team/api"."""
         return Attempts(self, action)
 
 
@@ -105,9 +96,6 @@ class Attempts:
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
             raise error
-        self._retries.on_retry(self._action, error.message)
+        if self._retries.on_retry:
+            self._retries.on_retry(self._action, error.message)
         self._retries.sleep(wait)
-
-
-def _ignore(_action: str, _reason: str) -> None:
-    """Report a retry to no one."""

@@ -9,12 +9,8 @@ from __future__ import annotations
 from http.cookiejar import DefaultCookiePolicy
 from typing import TYPE_CHECKING
 
-try:
-    import requests
-except ImportError:  # the module reports missing libraries
-    pass
-
 if TYPE_CHECKING:
+    import requests
     from requests.adapters import BaseAdapter
 
 
@@ -23,7 +19,9 @@ def open_session(url: str, adapter: BaseAdapter) -> requests.Session:
 
     It ignores ``~/.netrc`` and the environment's proxies, stores no cookies, and rejects other URLs.
     """
-    session = requests.Session()
+    from requests import Session
+
+    session = Session()
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.adapters.clear()

@@ -59,10 +59,9 @@ def with_send_timeout(connection_class: Any, seconds: float) -> Any:
 
 
 def streaming(connection_class: Any, seconds: float) -> Any:
-    """Return a connection class that sends in large blocks and stops sending after an early response.
+    """Return a class as :func:`with_send_timeout` that sends in large blocks and stops after an early response.
 
-    Only newer versions of urllib3 have an option for the block size, and none reads a response before the request's
-    end. The class also has the timeout of :func:`with_send_timeout`.
+    Only newer versions of urllib3 set the block size, and none reads a response before the request's end.
     """
     return type("StreamingConnection", (_Streaming, connection_class), {"send_timeout": seconds})
 
@@ -166,12 +165,7 @@ class _CompleteResponse(http.client.HTTPResponse):
     _request_is_incomplete = False
 
     def continue_from(self, reader: io.BufferedReader | None, request_is_incomplete: bool) -> None:
-        """Set how the response began.
-
-        Args:
-            reader: The reader that has buffered the beginning of the response; None if there is no such reader.
-            request_is_incomplete: Whether the request was not sent to its end.
-        """
+        """Set the reader that has buffered the beginning of the response, if any, and the state of the request."""
         self._request_is_incomplete = request_is_incomplete
         if reader is not None:
             self.fp.close()

@@ -39,15 +39,9 @@ class FileFormat:
 
 
 def checked_edit(file: object, before: str, after: str, file_format: FileFormat) -> str:
-    """Return the new text of a file after checking that only managed entries differ.
+    """Return the new text of a file after checking that it differs from the existing text only in managed entries.
 
-    A file without entries of administrators is not parsed.
-
-    Args:
-        file: Its path for messages.
-        before: The existing text.
-        after: The new text.
-        file_format: Its format.
+    A file without entries of administrators is not parsed. Its path, ``file``, is for messages.
 
     Raises:
         InputError: Entries of administrators would change, or one of the texts is not valid or cannot be parsed.
@@ -86,20 +80,14 @@ def checked_removal(file: object, text: str | None, file_format: FileFormat) -> 
 
 
 def check_entries(file: object, before: Parsed, after: Parsed, managed: Iterable[KeyPath]) -> None:
-    """Check that two versions of a file differ only in managed entries.
-
-    Args:
-        file: Its path for messages.
-        before: The existing file.
-        after: The new file.
-        managed: The keys of the managed entries.
+    """Check that the existing and the new version of a file differ only in entries with managed keys.
 
     Raises:
         InputError: Other entries differ.
     """
-    managed = list(managed)
+    keys = list(managed)
     for entry in sorted(set(list_entries(before)) ^ set(list_entries(after))):
-        if not any(_belongs(entry, keys) for keys in managed):
+        if not any(_belongs(entry, each) for each in keys):
             # The last key is the value, which may be a password.
             raise InputError(
                 f"{file} is not changed: the change would affect {'.'.join(entry[:-1])}, an entry of the administrator",

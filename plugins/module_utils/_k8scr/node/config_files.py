@@ -2,11 +2,12 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Configuration files of a node: read, compare, back up and write them."""
+"""Configuration files of a node: follow links to them, read, compare, back up and write them."""
 
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -17,7 +18,9 @@ from typing import Any, Protocol
 from ..errors import SourceError
 from ..files.file_access import write_errors
 from .managed_block import managed_lines, parse_markers, remove_block
-from .symlinks import resolve_symlinks
+
+_MAX_LINKS = 40
+"""The limit of Linux."""
 
 
 class FileFunctions(Protocol):
@@ -35,7 +38,6 @@ class FileChange:
     """The planned change of a file.
 
     Attributes:
-        path: The path.
         before: The existing content; None if the file is missing.
         after: The new content; None to delete the file.
         whole: Whether the whole file is managed, so that it needs no backup.
@@ -67,15 +69,33 @@ class FileChange:
     @property
     def diff(self) -> dict[str, str]:
         """The output of ``--diff``: the managed and disabled lines only, since other lines may have passwords."""
-        return {
-            "before_header": str(self.path),
-            "after_header": str(self.path),
-            "before": self._diff_text(self.before),
-            "after": self._diff_text(self.after),
-        }
+        header, before, after = str(self.path), self.before or "", self.after or ""
+        if not self.whole:
+            before, after = managed_lines(before), managed_lines(after)
+        return {"before_header": header, "after_header": header, "before": before, "after": after}
 
-    def _diff_text(self, text: str | None) -> str:
-        return (text or "") if self.whole else managed_lines(text or "")
+
+def resolve_symlinks(path: Path) -> Path:
+    """Return the path of the file that a path leads to; the file may be missing.
+
+    Links of administrators are followed.
+
+    Raises:
+        SourceError: A link is dangling, part of a loop, or may have been created by another user.
+    """
+    target = path
+    for _attempt in range(_MAX_LINKS):
+        if not target.is_symlink():
+            break
+        _check_owner(target)
+        target = target.parent / target.readlink()
+    else:
+        raise SourceError(f"{path} is a symbolic link in a loop of links", "Delete it")
+    if target != path and not target.is_file():
+        raise SourceError(
+            f"{path} is a symbolic link to {target}, which is not a file", "Delete the link, or create its target"
+        )
+    return target
 
 
 def read_text(path: Path) -> str | None:
@@ -98,7 +118,7 @@ def read_managed_file(path: Path) -> str | None:
     """Return the content of a file that may have a managed block, or None if the file is missing.
 
     Raises:
-        SourceError: The file cannot be read, or is a symbolic link that is not followed.
+        SourceError: See :func:`read_text`.
         InputError: The markers of the block are damaged.
     """
     text = read_text(path)
@@ -108,15 +128,7 @@ def read_managed_file(path: Path) -> str | None:
 
 
 def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backup: bool) -> list[str]:
-    """Write the changed files.
-
-    Args:
-        changes: The planned changes.
-        functions: The module.
-        backup: Whether to back up files with lines of administrators.
-
-    Returns:
-        The paths of the backups.
+    """Write the changed files, after a backup of those with lines of administrators; return the backups' paths.
 
     Raises:
         DestinationError: A file cannot be written; the files before it are changed.
@@ -140,6 +152,33 @@ def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backu
     return backups
 
 
+@contextmanager
+def temporary_file(folder: Path, text: str, suffix: str = "") -> Iterator[Path]:
+    """Write a text to a temporary file, and delete the file afterwards unless it was moved.
+
+    Raises:
+        OSError: The file cannot be written.
+    """
+    descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=suffix, dir=folder)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+        yield Path(name)
+    finally:
+        Path(name).unlink(missing_ok=True)
+
+
+def _check_owner(link: Path) -> None:
+    """Check that root or this user created a link, in a folder that is not writable for other users."""
+    folder = link.parent.stat()
+    owners = {link.lstat().st_uid, folder.st_uid}
+    if owners - {0, os.geteuid()} or folder.st_mode & stat.S_IWOTH:
+        raise SourceError(
+            f"{link} is not followed: other users may have created this symbolic link",
+            f"Allow only root to write to {link.parent}",
+        )
+
+
 def _back_up(path: Path, functions: FileFunctions) -> str:
     # backup_local sets the mode of the backup only after it wrote the content.
     umask = os.umask(0o077)
@@ -151,14 +190,8 @@ def _back_up(path: Path, functions: FileFunctions) -> str:
 
 def _write(path: Path, text: str, mode: int, functions: FileFunctions) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=".k8scr-", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-        with _created(path, mode):
-            functions.atomic_move(temporary, str(path))
-    finally:
-        Path(temporary).unlink(missing_ok=True)
+    with temporary_file(path.parent, text) as temporary, _created(path, mode):
+        functions.atomic_move(str(temporary), str(path))
 
 
 @contextmanager

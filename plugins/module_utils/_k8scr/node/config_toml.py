@@ -10,7 +10,7 @@ from typing import Any
 
 from ..errors import InputError
 from .managed_block import ManagedFile, insert_block, remove_block, split_lines
-from .toml_statements import Statement, dotted_key, quote, read_statements
+from .toml_statements import dotted_key, quote, read_statements
 
 _REGISTRY = {
     1: ("plugins", "io.containerd.grpc.v1.cri", "registry"),
@@ -57,22 +57,15 @@ def configured_snapshotter(dump: str) -> str:
 def set_config_path(text: str, folder: str, dump: str) -> str:
     """Return a ``config.toml`` with ``config_path`` set to a folder of ``hosts.toml`` files.
 
-    Args:
-        text: The file; empty if it is missing.
-        folder: The folder.
-        dump: The output of ``containerd config dump``, for the version of a new file.
+    An empty file gets the version in ``dump``, the output of ``containerd config dump``.
 
     Raises:
         InputError: The version of the file has no such setting, or the table is an inline table.
     """
     lines = split_lines(remove_block(text))
     statements = read_statements(lines)
-    version = _version(lines, statements)
-    block = []
-    if not statements:
-        dumped = split_lines(dump)
-        version = _version(dumped, read_statements(dumped))
-        block.append(f"version = {version}")
+    version = _version(lines if statements else split_lines(dump))
+    block = [] if statements else [f"version = {version}"]
     if version < 2:
         raise InputError(
             "containerd's configuration has version 1, which does not support config_path",
@@ -117,8 +110,8 @@ def managed_keys(_file: ManagedFile) -> list[tuple[str, ...]]:
     return [(*table, _KEY) for table in _REGISTRY.values()]
 
 
-def _version(lines: list[str], statements: list[Statement]) -> int:
-    for statement in statements:
+def _version(lines: list[str]) -> int:
+    for statement in read_statements(lines):
         if statement.table == () and statement.key == ("version",):
             digits = lines[statement.start].partition("=")[2].partition("#")[0].strip()
             return int(digits) if digits.isdigit() else 1

@@ -6,10 +6,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
 
@@ -17,9 +13,8 @@ from ..errors import InputError, K8scrError, SourceError
 from ..files.file_access import write_errors
 from . import config_toml, toml_parser
 from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal
-from .config_files import FileChange, read_managed_file
+from .config_files import FileChange, read_managed_file, resolve_symlinks, temporary_file
 from .managed_block import remove_block
-from .symlinks import resolve_symlinks
 
 
 class CommandRunner(Protocol):
@@ -38,13 +33,7 @@ class MissingProgramError(SourceError):
 
 
 class ContainerdConfig:
-    """containerd's configuration file.
-
-    Args:
-        path: The path of the file.
-        program: The command of containerd.
-        runner: Runs it.
-    """
+    """containerd's configuration file; ``runner`` runs ``program``, the command of containerd."""
 
     def __init__(self, path: Path, program: str, runner: CommandRunner) -> None:
         self.path = path
@@ -54,10 +43,7 @@ class ContainerdConfig:
         self._dumps: dict[str, str] = {}
 
     def dump(self, text: str | None) -> str:
-        """Return the effective configuration that containerd prints.
-
-        Args:
-            text: The file; None for containerd's default without a file.
+        """Return the effective configuration that containerd prints for a file; without one (None), its default.
 
         Raises:
             MissingProgramError: containerd is not installed.
@@ -66,18 +52,17 @@ class ContainerdConfig:
         if text is None:
             return self._run("config", "default")
         if text not in self._dumps:
-            with self._copy(text) as copy:
+            # Relative imports work beside the file only.
+            folder = resolve_symlinks(self.path).parent
+            folder = folder if folder.is_dir() else Path(self._runner.tmpdir)
+            with write_errors(folder), temporary_file(folder, text, ".toml") as copy:
                 printed = self._run("--config", str(copy), "config", "dump")
             # containerd 1 prints the name of the file.
             self._dumps[text] = printed.replace(str(copy), str(self.path))
         return self._dumps[text]
 
     def checked_dump(self, text: str | None) -> str:
-        """Return the effective configuration; see :meth:`dump`.
-
-        Raises:
-            SourceError: containerd is not installed, or cannot read the file.
-        """
+        """Return the effective configuration like :meth:`dump`, but raise SourceError if containerd cannot read it."""
         try:
             return self.dump(text)
         except UnparsableError as error:
@@ -119,31 +104,9 @@ class ContainerdConfig:
             raise UnparsableError(f"containerd cannot read it: {errors.strip()[-500:]}")
         return printed
 
-    @contextmanager
-    def _copy(self, text: str) -> Iterator[Path]:
-        """Write a temporary copy beside the file, so that its relative imports work."""
-        folder = resolve_symlinks(self.path).parent
-        folder = folder if folder.is_dir() else Path(self._runner.tmpdir)
-        with write_errors(folder):
-            descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=".toml", dir=folder)
-        copy = Path(name)
-        try:
-            with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-                file.write(text)
-            yield copy
-        finally:
-            copy.unlink(missing_ok=True)
-
 
 def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:
-    """Plan the change that sets ``config_path`` if it is unset.
-
-    Args:
-        config: The configuration.
-        folder: The folder of ``hosts.toml`` files to set.
-
-    Returns:
-        The change, and the folder after it.
+    """Plan the change that sets ``config_path`` to a folder if it is unset; also return the folder after it.
 
     Raises:
         K8scrError: The file cannot be read or changed.
@@ -168,14 +131,9 @@ def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange,
 
 
 def plan_config_path_removal(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:
-    """Plan the removal of the managed block; the file may be invalid with it.
+    """Plan the removal of the managed block; also return the folder before it, or ``folder`` if that is unknown.
 
-    Args:
-        config: The configuration.
-        folder: The folder to return if the configured one is unknown.
-
-    Returns:
-        The change, and the folder of ``hosts.toml`` files before it.
+    The file may be invalid with the block.
 
     Raises:
         K8scrError: The file cannot be read or changed.

@@ -17,12 +17,7 @@ _SERVER_KEYS = (("server",), ("override_path",), ("capabilities",), ("ca",))
 
 
 def host_folder(certs_d: Path, upstream: str) -> Path:
-    """Return the folder of a registry: the first existing one of those that containerd reads.
-
-    Args:
-        certs_d: The folder of all registries.
-        upstream: The registry's host.
-    """
+    """Return the folder of a registry below ``certs_d``: the first existing one of those that containerd reads."""
     if upstream == ALL_REGISTRIES:
         return certs_d / "_default"
     host, colon, port = upstream.rpartition(":")

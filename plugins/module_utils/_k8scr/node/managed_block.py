@@ -31,7 +31,6 @@ class ManagedFile:
     """A file, divided at the markers.
 
     Attributes:
-        text: The whole file.
         unmanaged: The file without the managed block, with disabled lines enabled.
         managed: The managed block and the disabled lines.
         block: The line numbers of the block in ``text``, counted from 0.
@@ -57,11 +56,7 @@ def has_entries(text: str) -> bool:
 
 
 def parse_markers(text: str, file: object = "the file") -> ManagedFile:
-    """Divide a file at the markers.
-
-    Args:
-        text: The file.
-        file: Its path for messages.
+    """Divide a file at the markers; its path, ``file``, is for messages.
 
     Raises:
         InputError: The file has markers other than one BEGIN followed by one END.
@@ -87,20 +82,12 @@ def parse_markers(text: str, file: object = "the file") -> ManagedFile:
 
 
 def remove_block(text: str) -> str:
-    """Return a file without the managed block, with disabled lines enabled.
-
-    Raises:
-        InputError: See :func:`parse_markers`.
-    """
+    """Return a file without the managed block, with disabled lines enabled; see :func:`parse_markers`."""
     return parse_markers(text).unmanaged
 
 
 def managed_lines(text: str) -> str:
-    """Return the managed block and the disabled lines.
-
-    Raises:
-        InputError: See :func:`parse_markers`.
-    """
+    """Return the managed block and the disabled lines; see :func:`parse_markers`."""
     return parse_markers(text).managed
 
 
@@ -123,14 +110,7 @@ def insert_block(lines: Sequence[str], index: int, block: Iterable[str], disable
 
 
 def replace_span(text: str, start: int, end: int, block: Iterable[str]) -> str:
-    """Return a file with a managed block in place of a span, which may begin and end within lines.
-
-    Args:
-        text: The file without a managed block.
-        start: The offset of the span.
-        end: The offset after the span.
-        block: The lines of the block.
-    """
+    """Return a file with a managed block in place of ``text[start:end]``, which may begin and end within lines."""
     line_break = _line_break(split_lines(text))
     return text[:start] + _with_markers(list(block), line_break, True, text[start:end]) + text[end:]
 
@@ -147,19 +127,15 @@ def _line_break(lines: Sequence[str]) -> str:
 
 def _around_joined_block(lines: Sequence[str], block: range) -> tuple[list[str], str, list[str]]:
     """Return the lines before a joined block, the text that the block replaces, and the lines after it."""
-    line_break = "\r\n" if lines[block.start].endswith("\r\n") else "\n"
+    line_break = _line_break(lines[block.start :])
     *before, last = lines[: block.start] or [""]
     replaced = "".join(lines[n][len(DISABLED) :] for n in block if lines[n].startswith(DISABLED))
-    return (
-        [*before, last.removesuffix(line_break)],
-        replaced.removesuffix(line_break),
-        list(lines[block.stop :]),
-    )
+    return [*before, last.removesuffix(line_break)], replaced.removesuffix(line_break), list(lines[block.stop :])
 
 
 def _find_block(lines: Sequence[str], file: object) -> range:
-    marks = [(number, line.strip()) for number, line in enumerate(lines)]
-    marks = [(number, mark) for number, mark in marks if mark.startswith((_BEGIN_MARK, END))]
+    stripped = enumerate(line.strip() for line in lines)
+    marks = [(number, mark) for number, mark in stripped if mark.startswith((_BEGIN_MARK, END))]
     if not marks:
         return range(len(lines), len(lines))
     (first, mark), *others = marks

@@ -32,16 +32,7 @@ _CA_FILE = "k8scr-core.crt"
 def plan_mirror(
     runtime: str, path: Path, upstreams: Sequence[str], mirror: Mirror | None
 ) -> tuple[list[FileChange], list[str]]:
-    """Plan the changes that make a runtime use a mirror.
-
-    Args:
-        runtime: A key of :data:`DEFAULT_PATHS`.
-        path: The runtime's configuration.
-        upstreams: The hosts of the mirrored registries.
-        mirror: The mirror; None to stop using one.
-
-    Returns:
-        The changes, and warnings for the user.
+    """Plan the changes that make a runtime use a mirror, or none (None); also return warnings for the user.
 
     Raises:
         InputError: The settings conflict with each other or with entries of administrators.

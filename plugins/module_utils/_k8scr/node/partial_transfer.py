@@ -31,15 +31,24 @@ class FileMover(Protocol):
         """Replace a file, and keep its owner and mode."""
 
 
+@contextmanager
+def open_source(path: Path | str) -> Iterator[int]:
+    """Open a regular file for reading.
+
+    Raises:
+        SourceError: The file cannot be opened, or is not a regular file.
+    """
+    with read_errors(path):
+        source = open_regular(path)
+    try:
+        yield source
+    finally:
+        os.close(source)
+
+
 @dataclass(frozen=True)
 class TransferState:
-    """The state of a file.
-
-    Attributes:
-        whole: Whether the complete file exists.
-        part_size: The size of the partial file in bytes.
-        part_digest: The digest of the partial file; empty without one.
-    """
+    """The state of a file: whether it is complete, and the size and the digest of its partial file."""
 
     whole: bool
     part_size: int = 0
@@ -72,13 +81,7 @@ def copy_piece(source: int, start: int, length: int, target: int, source_path: s
 
 @dataclass(frozen=True)
 class FileTransfer:
-    """A file to receive.
-
-    Attributes:
-        path: The path of the complete file, in an existing folder.
-        size: Its size in bytes.
-        digest: Its digest.
-    """
+    """A file to receive in an existing folder, with its complete size in bytes and its digest."""
 
     path: Path
     size: int
@@ -104,10 +107,7 @@ class FileTransfer:
     def append(self, piece: Path, offset: int, mover: FileMover) -> None:
         """Append a piece to the partial file, and move the file to its path when it is complete.
 
-        Args:
-            piece: The path of a file with the piece.
-            offset: The offset of the piece in the file; 0 discards the existing partial file.
-            mover: The module.
+        An ``offset`` of 0 discards the existing partial file.
 
         Raises:
             DestinationError: The file cannot be written, or data before the piece is missing.
@@ -133,7 +133,8 @@ class FileTransfer:
                     if not offset:
                         os.ftruncate(partial, 0)
                     os.lseek(partial, offset, os.SEEK_SET)
-                self._copy(piece, partial)
+                with open_source(piece) as source:
+                    copy_piece(source, 0, os.fstat(source).st_size, partial, str(piece), str(self.path))
             except DestinationError:
                 # Free the space: the disk of the node may be full.
                 partial_file.unlink()
@@ -178,11 +179,3 @@ class FileTransfer:
             return size == self.size and digest_of_file(file, size, str(self.path)) == self.digest
         finally:
             os.close(file)
-
-    def _copy(self, piece: Path, target: int) -> None:
-        with read_errors(piece):
-            source = open_regular(piece)
-        try:
-            copy_piece(source, 0, os.fstat(source).st_size, target, str(piece), str(self.path))
-        finally:
-            os.close(source)

@@ -29,30 +29,13 @@ _NO_MIRROR = ("blocked", "mirror-by-digest-only")
 
 @dataclass(frozen=True)
 class _Entry:
-    """An entry of administrators for a registry or some of its repositories.
-
-    Attributes:
-        file: The file with the entry.
-        prefix: The prefix of the images to which it applies.
-        values: All its settings.
-    """
+    """An entry of administrators for images with a prefix."""
 
     file: str
     prefix: str
     values: dict[str, Any]
 
-    @property
-    def settings(self) -> dict[str, Any]:
-        """The settings without those of the location."""
-        return {key: value for key, value in self.values.items() if key not in _LOCATION_KEYS}
-
-    @property
-    def mirrors(self) -> list[dict[str, Any]]:
-        """The mirrors."""
-        return list(self.values.get("mirror") or [])
-
     def location(self, upstream: str) -> str:
-        """Return the registry that serves the images of an upstream."""
         return str(self.values.get("location") or upstream)
 
     def is_for_subdomain(self, upstream: str) -> bool:
@@ -61,12 +44,7 @@ class _Entry:
 
 
 def drop_in_text(upstreams: Sequence[str], mirror: Mirror, others: Mapping[str, str]) -> str:
-    """Return the drop-in: the mirror comes first, and other settings keep their values.
-
-    Args:
-        upstreams: The registries' hosts.
-        mirror: The mirror.
-        others: The other files, in the order in which they are read.
+    """Return the drop-in: the mirror comes first, and settings in other files, in reading order, keep their values.
 
     Raises:
         InputError: Entries of administrators conflict with the mirror.
@@ -77,7 +55,7 @@ def drop_in_text(upstreams: Sequence[str], mirror: Mirror, others: Mapping[str, 
     entries = {upstream: _effective_entry(upstream, existing) for upstream in upstreams}
     tables = [_table(upstream, mirror, entry) for upstream, entry in entries.items()]
     text = "\n".join(f"{line}\n" for line in (_HEADER, *("\n".join(_table_lines(table)) for table in tables)))
-    kept = {upstream: entry for upstream, entry in entries.items() if entry}
+    kept = {upstream: entry for upstream, entry in entries.items() if entry.values}
     if kept:
         _check_settings(text, mirror, kept)
     return text
@@ -87,10 +65,7 @@ def precedence_warnings(upstreams: Sequence[str], others: Mapping[str, str]) -> 
     """Return warnings about entries that take precedence over the drop-in.
 
     The entry with the longest prefix applies to an image; of entries with the same prefix, the one in the last file.
-
-    Args:
-        upstreams: The registries' hosts.
-        others: The other files, in the order in which they are read.
+    ``others`` has the other files in the order in which they are read.
 
     Raises:
         InputError: A file is not valid.
@@ -123,12 +98,12 @@ def _entries_of(file: str, text: str) -> list[_Entry]:
     return [_Entry(file, str(table.get("prefix") or table.get("location") or ""), table) for table in tables]
 
 
-def _effective_entry(upstream: str, existing: Mapping[str, _Entry]) -> _Entry | None:
-    """Return the entry that applies to a registry without the drop-in: its own, or the longest wildcard."""
+def _effective_entry(upstream: str, existing: Mapping[str, _Entry]) -> _Entry:
+    """Return a registry's entry in the other files: its own, the longest wildcard, or one without settings."""
     wildcards = [entry for entry in existing.values() if entry.is_for_subdomain(upstream)]
-    entry = existing.get(upstream) or max(wildcards, key=lambda entry: len(entry.prefix), default=None)
+    entry = existing.get(upstream) or max(wildcards, key=lambda entry: len(entry.prefix), default=_Entry("", "", {}))
     for setting in _NO_MIRROR:
-        if entry and entry.values.get(setting) is True:
+        if entry.values.get(setting) is True:
             raise InputError(
                 f"{entry.file} has {setting} = true for {entry.prefix}, which excludes pulls by tag from a mirror",
                 f"Delete that line, or remove {upstream} from upstreams",
@@ -142,14 +117,15 @@ def _mirror_location(upstream: str, mirror: Mirror) -> dict[str, Any]:
     return {**location, "insecure": True} if mirror.scheme == "http" else location
 
 
-def _table(upstream: str, mirror: Mirror, entry: _Entry | None) -> dict[str, Any]:
-    mirrors = entry.mirrors if entry else []
+def _table(upstream: str, mirror: Mirror, entry: _Entry) -> dict[str, Any]:
+    mirrors = entry.values.get("mirror") or []
     if not mirror.fallback:
         return {"prefix": upstream, **_mirror_location(upstream, mirror), "mirror": mirrors}
+    settings = {key: value for key, value in entry.values.items() if key not in _LOCATION_KEYS}
     return {
         "prefix": upstream,
-        "location": entry.location(upstream) if entry else upstream,
-        **(entry.settings if entry else {}),
+        "location": entry.location(upstream),
+        **settings,
         "mirror": [_mirror_location(upstream, mirror), *mirrors],
     }
 

@@ -10,7 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from ..errors import InputError
@@ -58,10 +58,8 @@ def parse(text: str) -> Any:
     """
     root = _root(text)
     _reject_duplicates(root)
-    try:
+    with _yaml_errors():
         return None if root is None else yaml.SafeLoader("").construct_document(root)
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        raise UnparsableError(f"not valid YAML{_reason(error)}") from error
 
 
 def managed_keys(file: ManagedFile) -> Iterator[KeyPath]:
@@ -152,11 +150,9 @@ def _root(text: str) -> Any:
             f"library PyYAML is missing for {sys.executable}",
             "Install PyYAML on the node",
         )
-    try:
+    with _yaml_errors():
         # libyaml accepts JSON with tabs, as does the library of k3s, which is a port of it.
         return yaml.compose(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-    except (yaml.YAMLError, RecursionError) as error:
-        raise UnparsableError(f"not valid YAML{_reason(error)}") from error
 
 
 def _reject_duplicates(root: Any) -> None:
@@ -176,11 +172,16 @@ def _reject_duplicates(root: Any) -> None:
             nodes += [value for _key, value in node.value]
 
 
-def _reason(error: BaseException) -> str:
-    """Return the problem and its line, without the text of the file, which may have passwords."""
-    mark = getattr(error, "problem_mark", None)
-    line = f" in line {mark.line + 1}" if mark else ""
-    return f"{line}: {getattr(error, 'problem', None) or type(error).__name__}"
+@contextmanager
+def _yaml_errors() -> Iterator[None]:
+    """Report a problem and its line, without the text of the file, which may have passwords."""
+    try:
+        yield
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f" in line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or type(error).__name__
+        raise UnparsableError(f"not valid YAML{line}: {problem}") from error
 
 
 def _pair(root: Any, key: str) -> tuple[Any, Any] | None:

@@ -42,7 +42,7 @@ class NodeImage:
 
 
 class Runtime(Protocol):
-    """The images of a container runtime."""
+    """The images of a container runtime; in check mode, actions are only planned."""
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
         """Import missing images, and return the action for each name.
@@ -52,11 +52,7 @@ class Runtime(Protocol):
         """
 
     def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
-        """Revert :meth:`import_images`, and return the action for each name.
-
-        Args:
-            images: The images; an empty sequence stands for all imported images.
-            check_mode: Whether to only plan the actions.
+        """Revert :meth:`import_images` for the given images or, without any, for all; return the action for each name.
 
         Raises:
             ClusterError: The runtime rejects a command.
@@ -72,27 +68,26 @@ class _Record:
     labels: Mapping[str, str]
 
 
+@dataclass(frozen=True)
 class Containerd:
     """The images of containerd.
 
-    Args:
+    Attributes:
         run: Runs a command.
         program: The client with the options of every command.
         snapshotter: The snapshotter that unpacks images; empty for containerd's default.
         pin: Whether to protect images from the kubelet's garbage collection.
     """
 
-    def __init__(self, run: Run, program: Sequence[str], snapshotter: str = "", pin: bool = True) -> None:
-        self._run = run
-        self._program = program
-        self._snapshotter = snapshotter
-        self._pin = pin
+    run: Run
+    program: Sequence[str]
+    snapshotter: str = ""
+    pin: bool = True
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
         before = self._list(f'name=="{image.name}"' for image in images)
-        missing = [image for image in images if not self._has(image, before.get(image.name))]
-        missing_names = {image.name for image in missing}
-        archives = dict.fromkeys(image.archive for image in missing)
+        missing = {image.name: image for image in images if not self._has(image, before.get(image.name))}
+        archives = dict.fromkeys(image.archive for image in missing.values())
         if not check_mode:
             for archive in archives:
                 self._import(archive)
@@ -100,11 +95,11 @@ class Containerd:
         for image in images:
             record = before.get(image.name)
             labels = dict(record.labels) if record else {}
-            new_labels = self._new_labels(labels, image.name in missing_names)
+            new_labels = self._new_labels(labels, image.name in missing)
             if not check_mode and (labels != new_labels or image.archive in archives):
                 self._label(image.name, new_labels)
             pinned = "pinned" if labels != new_labels else "unchanged"
-            actions[image.name] = "imported" if image.name in missing_names else pinned
+            actions[image.name] = "imported" if image.name in missing else pinned
         return actions
 
     def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
@@ -127,7 +122,7 @@ class Containerd:
         labels = dict(before)
         if imported:
             labels[RECORD] = _IMPORTED
-        if self._pin and labels.get(PINNED) != "pinned":
+        if self.pin and labels.get(PINNED) != "pinned":
             labels[PINNED] = "pinned"
             labels.setdefault(RECORD, _PINNED)
         return labels
@@ -140,7 +135,7 @@ class Containerd:
         return not image.config_digests.isdisjoint(self._config_digests(record.digest))
 
     def _config_digests(self, digest: str, depth: int = 0) -> set[str]:
-        status, printed, _errors = self._run([*self._program, "content", "get", digest])
+        status, printed, _errors = self.run([*self.program, "content", "get", digest])
         try:
             manifest = json.loads(printed) if not status else {}
         except ValueError:
@@ -163,8 +158,8 @@ class Containerd:
         return records
 
     def _import(self, archive: str) -> None:
-        options = ["--snapshotter", self._snapshotter] if self._snapshotter else []
-        options += ["--label", f"{PINNED}=pinned"] if self._pin else []
+        options = ["--snapshotter", self.snapshotter] if self.snapshotter else []
+        options += ["--label", f"{PINNED}=pinned"] if self.pin else []
         self._ctr("images", "import", *options, archive)
 
     def _label(self, name: str, labels: Mapping[str, str]) -> None:
@@ -182,23 +177,23 @@ class Containerd:
         self._ctr("images", "remove", name, *(bare if len(bare) == len(others) else ()))
 
     def _ctr(self, *arguments: str) -> str:
-        status, printed, errors = self._run([*self._program, *arguments])
+        status, printed, errors = self.run([*self.program, *arguments])
         if status:
             raise _command_failed(f"ctr {' '.join(arguments[:2])}", errors)
         return printed
 
 
+@dataclass(frozen=True)
 class Podman:
     """The images that Podman and CRI-O share.
 
-    Args:
+    Attributes:
         run: Runs a command.
         program: Podman with the options of every command.
     """
 
-    def __init__(self, run: Run, program: Sequence[str]) -> None:
-        self._run = run
-        self._program = program
+    run: Run
+    program: Sequence[str]
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
         missing = [image for image in images if self._config_digest(image.name) not in image.config_digests]
@@ -219,7 +214,7 @@ class Podman:
         return actions
 
     def _config_digest(self, name: str) -> str | None:
-        status, printed, errors = self._run([*self._program, "image", "inspect", "--format", "{{.Id}}", name])
+        status, printed, errors = self.run([*self.program, "image", "inspect", "--format", "{{.Id}}", name])
         if not status:
             return f"sha256:{printed.strip()}"
         if status != _PODMAN_FAILED or ("no such" not in errors.lower() and "not known" not in errors.lower()):
@@ -227,7 +222,7 @@ class Podman:
         return None
 
     def _podman(self, *arguments: str) -> None:
-        status, _printed, errors = self._run([*self._program, *arguments])
+        status, _printed, errors = self.run([*self.program, *arguments])
         if status:
             raise _command_failed(f"podman {arguments[0]}", errors)
 

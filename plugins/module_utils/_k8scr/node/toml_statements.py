@@ -49,11 +49,7 @@ class Statement:
 
 
 def read_statements(lines: Sequence[str]) -> list[Statement]:
-    """Return the statements of a TOML file in order, without comments and blank lines.
-
-    Args:
-        lines: The lines, as :func:`.managed_block.split_lines` returns them.
-    """
+    """Return the statements of a TOML file, from :func:`.managed_block.split_lines`, in order."""
     found: list[Statement] = []
     table: tuple[str, ...] = ()
     number = 0
@@ -93,16 +89,13 @@ def _unquote(basic: str | None, literal: str | None) -> str:
 def _read_key(text: str) -> tuple[tuple[str, ...], int]:
     """Return the parts of the key at the beginning of a text, and the offset after it."""
     parts: list[str] = []
-    offset = 0
-    while True:
-        match = _KEY.match(text, offset)
-        if not match:
-            return tuple(parts), offset
+    offset, match = 0, _KEY.match(text)
+    while match:
         basic, literal, bare, dot = match.groups()
         parts.append(bare or _unquote(basic, literal))
         offset = match.end()
-        if not dot:
-            return tuple(parts), offset
+        match = _KEY.match(text, offset) if dot else None
+    return tuple(parts), offset
 
 
 def _end_of_value(lines: Sequence[str], start: int) -> int:

@@ -15,8 +15,8 @@ from typing import Any
 from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError
 from ..http.retry import Retries, retry_after
 from ..redaction import HIDDEN
-from ..transport.api_server import translate
 from ..transport.cluster import Cluster
+from ..transport.failures import translate
 from .definitions import display_name, object_name, secret_values
 
 try:

@@ -18,11 +18,7 @@ Blocks = Iterator[memoryview]
 
 
 class BlobContent(Protocol):
-    """Opens the unverified content of one blob, any number of times.
-
-    Attributes:
-        what: The blob and its source in messages.
-    """
+    """Opens the unverified content of one blob, any number of times. In messages, ``what`` is the blob's name."""
 
     what: str
 

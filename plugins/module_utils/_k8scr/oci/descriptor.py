@@ -27,9 +27,7 @@ class Descriptor:
     """The media type, the digest and the size in bytes of some content.
 
     Two descriptors are equal if these three are equal. The other properties belong to the referring manifest.
-
-    Attributes:
-        more: All other properties as read, including the complete platform.
+    ``more`` has all that are not fields, as read, and the complete platform.
     """
 
     media_type: str

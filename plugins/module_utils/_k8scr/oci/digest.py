@@ -44,8 +44,6 @@ def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) ->
     """Yield ``blocks`` unchanged, and verify the size and the digest of all content at the end.
 
     Args:
-        blocks: The content, in order.
-        digest: The expected digest.
         size: The expected size in bytes. More bytes are never yielded.
         what: The name and source of the content, for messages.
 

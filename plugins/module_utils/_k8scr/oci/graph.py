@@ -21,11 +21,7 @@ _MAXIMUM_BYTES = 32 << 20
 
 
 class BoundedSource:
-    """A source of one image's manifests, with limits on their number and total size.
-
-    Args:
-        source: The source of the image.
-    """
+    """A source of one image's manifests. Raises SourceError if their number or total size exceeds a limit."""
 
     def __init__(self, source: ManifestSource) -> None:
         self.description = source.description
@@ -33,11 +29,6 @@ class BoundedSource:
         self._manifests = self._bytes = 0
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ManifestSource.fetch_manifest`.
-
-        Raises:
-            SourceError: A limit is exceeded.
-        """
         manifest = self._source.fetch_manifest(descriptor)
         self._manifests += 1
         self._bytes += len(manifest.content)

@@ -59,11 +59,7 @@ class DeferredImage(Protocol):
 
 
 class ManifestSource(Protocol):
-    """A source of manifests.
-
-    Attributes:
-        description: Its name in messages.
-    """
+    """A source of manifests. In messages, the description is its name."""
 
     description: str
 
@@ -148,11 +144,7 @@ class ImageDestination(ManifestSource, Protocol):
         """Return the manifest or index with a tag, or ``None``."""
 
     def require_support(self, manifest: Manifest) -> None:
-        """Check that the destination can store this kind of manifest.
-
-        Raises:
-            DestinationError: It cannot.
-        """
+        """Raise DestinationError if the destination cannot store this kind of manifest."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """Whether a blob of an image is copied; nondistributable layers may stay where they are."""
@@ -167,37 +159,19 @@ class ImageDestination(ManifestSource, Protocol):
         """Whether the destination has an undamaged blob; a store that does not verify digests reads the blob."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """Store a blob.
-
-        Args:
-            descriptor: The blob.
-            content: Opens its content.
-            mount_from: Another repository of the same store that has the blob.
-
-        Returns:
-            Whether the blob was mounted, so that no content was read.
-        """
+        """Store a blob, or mount it from another repository of the same store. Return whether it was mounted."""
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
-        """Return the entries of the index with a manifest's fallback tag, if clients maintain that index.
+        """Return the entries of the index with the fallback tag of the manifest with the digest ``subject``.
 
-        Args:
-            subject: The digest of the manifest that the referrers name.
-
-        Returns:
-            ``None`` if the destination lists referrers itself.
+        Clients maintain that index. The result is ``None`` if the destination lists referrers itself.
         """
 
     def put_manifest(self, manifest: Manifest) -> None:
         """Store a manifest or index without a name; the destination has its blobs and children."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
-        """Store an image's manifest or index and set its tag; the destination has its blobs and children.
-
-        Args:
-            root: The image's manifest or index.
-            tag: The tag; ``None`` stores the image by digest only.
-        """
+        """Store an image's manifest or index and set its tag, if any; the destination has its blobs and children."""
 
 
 class LayerCompressor(Protocol):
@@ -209,16 +183,12 @@ class LayerCompressor(Protocol):
     def put(
         self, layer: Descriptor, expected: Descriptor, content: BlobContent, mount_from: str | None = None
     ) -> tuple[Descriptor, bool]:
-        """Store a layer compressed.
+        """Store a layer compressed, and return the compressed layer and whether it was mounted instead of read.
 
         Args:
-            layer: The uncompressed layer.
             expected: The compressed layer, to find or mount it.
             content: Opens the uncompressed layer.
             mount_from: Another repository of the same store that has ``expected``.
-
-        Returns:
-            The compressed layer, and whether it was mounted, so that no content was read.
         """
 
 
@@ -233,13 +203,9 @@ class DestinationStore(Protocol):
         """
 
     def abandon(self, resumable: bool = False) -> bool:
-        """Discard what was written since the last commit, unless it is already visible.
+        """Discard uncommitted data unless it is visible, and return whether published images were discarded.
 
-        Args:
-            resumable: Whether to keep partial data, so that the next run can resume.
-
-        Returns:
-            Whether published images were discarded.
+        With ``resumable``, partial data stays for the next run.
         """
 
     def close(self) -> None:

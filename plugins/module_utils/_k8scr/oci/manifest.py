@@ -26,7 +26,6 @@ OCI_LAYER = "application/vnd.oci.image.layer.v1.tar"
 DOCKER_MANIFEST = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_INDEX = "application/vnd.docker.distribution.manifest.list.v2+json"
 DOCKER_CONFIG = "application/vnd.docker.container.image.v1+json"
-DOCKER_LAYER = "application/vnd.docker.image.rootfs.diff.tar"
 DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 
 _NONDISTRIBUTABLE_LAYER = re.compile(
@@ -68,7 +67,7 @@ class Manifest:
 
 def is_manifest(media_type: str) -> bool:
     """Whether content of this media type is a manifest or an index."""
-    return media_type in _MANIFESTS or media_type in _INDEXES
+    return media_type in MANIFEST_MEDIA_TYPES
 
 
 def is_index(media_type: str) -> bool:
@@ -88,7 +87,6 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
     """Parse a manifest or an index.
 
     Args:
-        content: The bytes.
         media_type: The media type from its descriptor or the response; by default, the ``mediaType`` in the content.
         digest: The verified digest; by default, the SHA-256 digest of the content.
 
@@ -116,12 +114,7 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
 
 
 def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifest:
-    """Return the manifest with some layers replaced.
-
-    Args:
-        manifest: The manifest of an image.
-        layers: The new layers, by the digest of the replaced layer.
-    """
+    """Return an image's manifest with new layers, which are given by the digest of the replaced layer."""
     value = load_json_object(manifest.content, "the manifest")
     for layer in value["layers"]:
         new = layers.get(layer["digest"])
@@ -132,11 +125,7 @@ def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifes
 
 
 def load_json_object(content: bytes, what: str) -> dict[str, Any]:
-    """Parse a JSON object.
-
-    Raises:
-        InputError: The content exceeds the maximum size of manifests, or is not a JSON object.
-    """
+    """Parse a JSON object like :func:`load_json`, and raise InputError if the content is not an object."""
     value = load_json(content, what)
     if not isinstance(value, dict):
         raise InputError(f"{what} is not a JSON object")

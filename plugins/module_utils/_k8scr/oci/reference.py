@@ -37,11 +37,9 @@ class Reference:
         return f"{self.host}/{self.path}{tag}{digest}"
 
     def repository(self, qualify: bool = False) -> str:
-        """Return the image's repository in the cluster's registry.
+        """Return the image's repository in the cluster's registry, optionally qualified with the host.
 
-        Args:
-            qualify: Whether the path starts with the host. The colon before a port, which is not allowed in a
-                repository's path, becomes an underscore.
+        The colon before a port, which is not allowed in a repository's path, becomes an underscore.
         """
         return f"{self.host.lower().replace(':', '_')}/{self.path}" if qualify else self.path
 

@@ -27,10 +27,8 @@ def describe_referrer(manifest: Manifest) -> dict[str, Any]:
     """Return a referrer's entry in a list: its descriptor, artifact type and annotations."""
     value = load_json_object(manifest.content, "the manifest")
     kind = value.get("artifactType") or (manifest.config.media_type if manifest.config else None)
-    descriptor = manifest.descriptor
-    entry = {"mediaType": descriptor.media_type, "digest": descriptor.digest, "size": descriptor.size}
     more = {"artifactType": kind, "annotations": value.get("annotations")}
-    return {**entry, **{key: text for key, text in more.items() if text}}
+    return {**manifest.descriptor.to_json(), **{key: text for key, text in more.items() if text}}
 
 
 def with_entries(entries: list[dict[str, Any]], more: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -50,11 +48,7 @@ def entries_of(index: Manifest) -> list[dict[str, Any]]:
 
 
 def read_entries(content: bytes, what: str) -> list[dict[str, Any]]:
-    """Return the entries of a list of referrers.
-
-    Args:
-        content: The index, as JSON.
-        what: The name of the list in error messages.
+    """Return the entries of a list of referrers, an index in JSON.
 
     Raises:
         SourceError: The content is not an index, or an entry is not a descriptor.

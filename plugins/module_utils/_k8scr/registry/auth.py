@@ -43,12 +43,7 @@ _SCHEME = re.compile(rf"({_TOKEN})(?=\s|,|$)(?!\s*=)")
 
 @dataclass(frozen=True)
 class Challenge:
-    """A challenge of a response with status 401.
-
-    Attributes:
-        scheme: The authentication scheme, in lower case.
-        parameters: Its parameters, with names in lower case.
-    """
+    """A challenge of a response with status 401. The scheme and the names of its parameters are in lower case."""
 
     scheme: str
     parameters: dict[str, str]
@@ -73,10 +68,11 @@ class _Token:
         return f"Bearer {self.value}"
 
 
+@dataclass(eq=False)
 class RegistryAuth:
     """Returns and renews the ``Authorization`` header for each repository of one registry.
 
-    Args:
+    Attributes:
         registry: The registry's name in messages.
         find: Returns the credentials for a repository; called when the registry requires credentials.
         send: Sends one request to a token server, without following redirects. Its arguments are the method, the
@@ -84,17 +80,12 @@ class RegistryAuth:
         plain_http: Whether credentials may be sent without TLS.
     """
 
-    def __init__(
-        self,
-        registry: str,
-        find: Callable[[str], Credentials | None],
-        send: Callable[[str, str, dict[str, str], str | None], requests.Response],
-        plain_http: bool = False,
-    ) -> None:
-        self._registry = registry
-        self._find = find
-        self._send = send
-        self._plain_http = plain_http
+    registry: str
+    find: Callable[[str], Credentials | None]
+    send: Callable[[str, str, dict[str, str], str | None], requests.Response]
+    plain_http: bool = False
+
+    def __post_init__(self) -> None:
         self._lock = threading.Lock()
         self._credentials: dict[str, Credentials | None] = {}
         self._headers: dict[str, str] = {}
@@ -114,12 +105,7 @@ class RegistryAuth:
             return self._headers.get(repository)
 
     def renew(self, repository: str, headers: Mapping[str, str], used: str | None) -> bool:
-        """Meet the challenge of a response with status 401.
-
-        Args:
-            repository: The repository of the request.
-            headers: The response's headers.
-            used: The ``Authorization`` header of the request.
+        """Meet the challenge of a response with status 401, whose request had the ``Authorization`` header ``used``.
 
         Returns:
             Whether the header has changed, so that the request can be sent again.
@@ -135,7 +121,7 @@ class RegistryAuth:
             if credentials and credentials.registry_token:
                 if not _is_header_value(credentials.registry_token):
                     raise InputError(
-                        f"the token for {self._registry} in {credentials.origin} is not valid", "Log in again"
+                        f"the token for {self.registry} in {credentials.origin} is not valid", "Log in again"
                     )
                 self._headers[repository] = f"Bearer {credentials.registry_token}"
             elif bearer:
@@ -158,7 +144,7 @@ class RegistryAuth:
 
     def _credentials_for(self, repository: str) -> Credentials | None:
         if repository not in self._credentials:
-            self._credentials[repository] = self._find(repository)
+            self._credentials[repository] = self.find(repository)
         return self._credentials[repository]
 
     def _token(self, grant: _Grant, repository: str, refused: str | None = None) -> _Token:
@@ -170,10 +156,10 @@ class RegistryAuth:
 
     def _fetch(self, grant: _Grant, credentials: Credentials | None) -> _Token:
         scheme, host = self._token_server(grant.realm)
-        server = f"the token server {host} of {self._registry}"
-        if scheme != "https" and not (scheme == "http" and self._plain_http):
+        server = f"the token server {host} of {self.registry}"
+        if scheme != "https" and not (scheme == "http" and self.plain_http):
             raise RegistryError(
-                f"{self._registry} requires sending credentials to {host:.200} without TLS",
+                f"{self.registry} requires sending credentials to {host:.200} without TLS",
                 "Configure the registry's token server with https, or set plain_http",
             )
         began = time.monotonic()
@@ -195,7 +181,6 @@ class RegistryAuth:
         return _Token(token, began + max(lifetime, _RENEWED_BEFORE))
 
     def _token_server(self, realm: str) -> tuple[str, str]:
-        """Return the scheme and the host of a token server."""
         try:
             parts = urlsplit(realm)
             # Reading the port raises ValueError if it is not valid.
@@ -203,7 +188,7 @@ class RegistryAuth:
         except ValueError:
             host = None
         if not host or "@" in parts.netloc or not _is_header_value(realm) or " " in realm:
-            raise RegistryError(f"the token server of {self._registry} is not a URL", "Check the registry")
+            raise RegistryError(f"the token server of {self.registry} is not a URL", "Check the registry")
         return parts.scheme, host
 
     def _request(self, grant: _Grant, credentials: Credentials | None) -> requests.Response:
@@ -214,12 +199,12 @@ class RegistryAuth:
             refresh.append(("refresh_token", credentials.identity_token))
             body = urlencode([*refresh, *service, ("scope", grant.scope)])
             headers = {"Content-Type": "application/x-www-form-urlencoded"}
-            return self._send("POST", grant.realm, headers, body)
+            return self.send("POST", grant.realm, headers, body)
         account = [("account", credentials.username)] if credentials else []
         query = urlencode([*service, *scopes, *account])
         separator = "&" if "?" in grant.realm else "?"
         headers = {"Authorization": _basic(credentials)} if credentials else {}
-        return self._send("GET", f"{grant.realm}{separator}{query}", headers, None)
+        return self.send("GET", f"{grant.realm}{separator}{query}", headers, None)
 
 
 def parse_challenges(header: str) -> list[Challenge]:

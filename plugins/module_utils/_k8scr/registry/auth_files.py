@@ -41,7 +41,6 @@ class Credentials:
     """Credentials for a registry or its token server.
 
     Attributes:
-        username: The user.
         password: The user's password or access token.
         identity_token: A refresh token for the token server, instead of user and password.
         registry_token: A bearer token for the registry, instead of the other credentials.
@@ -66,7 +65,7 @@ def find_credentials(host: str, repository: str, environment: Mapping[str, str] 
     Args:
         host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
         repository: The repository; auth.json may have credentials for a part of a registry.
-        environment: The environment variables; the process's by default.
+        environment: The process's by default.
 
     Raises:
         InputError: A file is damaged or cannot be read, or a credential helper fails.

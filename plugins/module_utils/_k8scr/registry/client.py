@@ -2,20 +2,20 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The client of one registry, over any requests session (OCI distribution specification 1.1).
-
-Requests of the cluster's registry, of upstream registries and of mirrors are all sent here.
-"""
+"""The client of one registry: the cluster's, an upstream registry or a mirror (OCI distribution specification 1.1)."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin, urlsplit
 
-from ..errors import K8scrError
+from ..errors import K8scrError, RegistryError
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..oci.content import Blocks
-from .chunk_size import ChunkSize
 from .error_responses import error_of
 from .upload_state import NO_RECORDS, UploadRecords
 
@@ -23,42 +23,53 @@ if TYPE_CHECKING:
     import requests
 
 
+SMALLEST_CHUNK = 1 << 20
+"""Bytes; smaller requests are not tried, because a proxy that rejects these is useless for images."""
+
+
+class ChunkSize:
+    """The maximum bytes of one request, or None. All uploads of a task share it: the same proxies limit them."""
+
+    def __init__(self, size: int | None = None) -> None:
+        self.size = size
+        self._lock = threading.Lock()
+
+    def halve(self, tried: int) -> bool:
+        """Reduce the size to half of the bytes of a failed request. Return whether a smaller size is possible."""
+        if tried <= SMALLEST_CHUNK:
+            return False
+        smaller = max(SMALLEST_CHUNK, tried // 2)
+        with self._lock:
+            self.size = min(self.size or smaller, smaller)
+        return True
+
+
+@dataclass(eq=False)
 class Registry:
     """A registry.
 
-    Args:
-        session: Sends the requests.
+    Attributes:
         url: The URL before ``/v2/``.
         description: The registry's name in messages.
         timeouts: Seconds to wait for a connection, and for the next byte.
-        retries: The retry policy.
         chunks: The maximum size of upload requests.
         bandwidth: The limit for bodies; None for no limit.
         records: Saved states of uploads, which later runs resume.
-        identity: Distinguishes this registry from others.
+        identity: Distinguishes this registry from others; by default the URL.
     """
 
-    def __init__(
-        self,
-        session: requests.Session,
-        url: str,
-        description: str = "the registry",
-        timeouts: tuple[float, float] = (10.0, 60.0),
-        retries: Retries | None = None,
-        chunks: ChunkSize | None = None,
-        bandwidth: Bandwidth | None = None,
-        records: UploadRecords = NO_RECORDS,
-        identity: str = "",
-    ) -> None:
-        self.description = description
-        self.retries = retries or Retries()
-        self.chunks = chunks or ChunkSize()
-        self.records = records
-        self.identity = identity or url
-        self._bandwidth = bandwidth
-        self._session = session
-        self._url = url
-        self._timeouts = timeouts
+    session: requests.Session
+    url: str
+    description: str = "the registry"
+    timeouts: tuple[float, float] = (10.0, 60.0)
+    retries: Retries = field(default_factory=Retries)
+    chunks: ChunkSize = field(default_factory=ChunkSize)
+    bandwidth: Bandwidth | None = None
+    records: UploadRecords = NO_RECORDS
+    identity: str = ""
+
+    def __post_init__(self) -> None:
+        self.identity = self.identity or self.url
 
     def commit(self) -> None:
         """Do nothing: each upload takes effect at once."""
@@ -71,25 +82,19 @@ class Registry:
         """Do nothing: the caller closes the session."""
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request without following redirects.
-
-        Args:
-            method: The HTTP method.
-            path: Path and query, beginning with ``/v2/``.
-            options: Options of requests.
-        """
-        return self._session.request(
+        """Send one request to a path that begins with ``/v2/``, without following redirects."""
+        return self.session.request(
             method,
-            self._url + path,
+            self.url + path,
             allow_redirects=False,
-            timeout=self._timeouts,
+            timeout=self.timeouts,
             stream=True,
             **{**options, "headers": {"Accept-Encoding": "identity", **options.get("headers", {})}},
         )
 
     def limit(self, blocks: Blocks) -> Blocks:
         """Yield a body's blocks, no faster than the bandwidth."""
-        return self._bandwidth.limit(blocks) if self._bandwidth else blocks
+        return self.bandwidth.limit(blocks) if self.bandwidth else blocks
 
     def request_with_retries(
         self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any
@@ -97,11 +102,8 @@ class Registry:
         """Send a request that may be repeated, because it changes nothing or is idempotent.
 
         Args:
-            method: The HTTP method.
-            path: Path and query, beginning with ``/v2/``.
             failure: The beginning of the error message, such as "manifest sha256:… cannot be read".
             accepted: The status codes to return; others are errors.
-            options: Options of requests.
 
         Raises:
             K8scrError: The registry returned an error response, or the request has failed for too long.
@@ -117,3 +119,24 @@ class Registry:
             else:
                 attempts.note_progress()
                 return response
+
+    def request_pages(
+        self, path: str, failure: str, accepted: tuple[int, ...], query: str = "", **options: Any
+    ) -> Iterator[requests.Response]:
+        """Yield the response for each page of a list; each is closed before the next request (RFC 8288, "Web Linking").
+
+        ``query`` is that of the first page. The other arguments and errors are those of :meth:`request_with_retries`.
+
+        Raises:
+            RegistryError: The next page is not part of this list; it is not requested.
+        """
+        page = f"{path}{query}"
+        while page:
+            with self.request_with_retries("GET", page, failure, accepted, **options) as response:
+                yield response
+            link = response.links.get("next", {}).get("url")
+            # The host does not matter: all requests go to this registry.
+            address = urlsplit(urljoin(page, link or ""))
+            if link and address.path != path:
+                raise RegistryError(f"{failure}: the next page of {self.description} is not part of the list")
+            page = f"{path}?{address.query}" if link else ""

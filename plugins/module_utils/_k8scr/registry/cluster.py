@@ -15,12 +15,10 @@ from pathlib import Path
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..http.session import open_session
-from ..transport.base_path import BasePath
 from ..transport.cluster import Cluster, connect
-from ..transport.pod_proxy import PodProxyAdapter
+from ..transport.pod_proxy import BasePath, PodProxyAdapter
 from ..transport.settings import ClusterSettings
-from .chunk_size import ChunkSize
-from .client import Registry
+from .client import ChunkSize, Registry
 from .upload_state import UploadRecords
 from .write_path import ReadOnlyPort, WritePath
 
@@ -30,14 +28,7 @@ _CONNECT_TIMEOUT = 10.0
 
 @dataclass(frozen=True)
 class PodSettings:
-    """The Pod of a registry.
-
-    Attributes:
-        namespace: Its namespace.
-        name: Its name.
-        port: The port of the registry in it.
-        scheme: ``http`` or ``https``, which the registry serves on the port.
-    """
+    """The Pod of a registry, with the port and the scheme (``http`` or ``https``) that the registry serves."""
 
     namespace: str = "k8scr"
     name: str = "k8scr-0"
@@ -50,8 +41,6 @@ class RegistrySettings:
     """The registry in a cluster, and how to transfer images to it and from it.
 
     Attributes:
-        cluster: The cluster.
-        pod: The Pod of the registry.
         connections: Largest number of concurrent requests.
         bandwidth: Bytes per second; None for no limit.
         chunk_size: Bytes per request; None for no limit.
@@ -75,7 +64,6 @@ def connect_registry(
     """Open a client of the cluster's registry, without sending a request.
 
     Args:
-        settings: The registry.
         writes: Whether the module writes to the registry.
         on_retry: Called before each retry with the action that failed and the reason.
 
@@ -104,13 +92,7 @@ def connect_registry(
 
 
 def pod_adapter(cluster: Cluster, pod: PodSettings, base_path: BasePath) -> PodProxyAdapter:
-    """Return the adapter that sends requests to the registry's Pod.
-
-    Args:
-        cluster: The connection to the cluster.
-        pod: The Pod.
-        base_path: The base path of the registry's API.
-    """
+    """Return the adapter that sends requests to the registry's Pod."""
     return PodProxyAdapter(cluster.adapter, pod.namespace, pod.name, pod.port, pod.scheme, base_path)
 
 

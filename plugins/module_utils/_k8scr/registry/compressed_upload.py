@@ -7,51 +7,27 @@
 from __future__ import annotations
 
 from ..files.compression import CompressedContent
-from ..http.retry import Attempts
 from ..oci.content import Blocks
-from ..oci.descriptor import Descriptor
-from .client import Registry
 from .upload import BlobUpload, RequestBody
-from .upload_state import UploadFile
 
 
 class CompressedUpload(BlobUpload):
-    """The upload of one compressed layer; see :class:`BlobUpload`.
+    """The upload of one compressed layer. Until all of the layer is compressed, its descriptor is the probable one."""
 
-    Args:
-        expected: The probable descriptor of the compressed layer, which may exist already or be mounted.
-        content: Opens the compressed layer.
-    """
-
-    def __init__(
-        self,
-        registry: Registry,
-        repository: str,
-        expected: Descriptor,
-        content: CompressedContent,
-        attempts: Attempts,
-        record: UploadFile,
-    ) -> None:
-        super().__init__(registry, repository, expected, content, attempts, record)
-        self._compressed = content
-
-    @property
-    def descriptor(self) -> Descriptor:
-        """The descriptor of the compressed layer; valid after the upload."""
-        return self._descriptor
+    _content: CompressedContent
 
     def _send(self) -> None:
-        if self._offset == self._descriptor.size and self._compressed.descriptor:
+        if self._offset == self.descriptor.size and self._content.descriptor:
             # All bytes have arrived, but the request that completes the upload failed.
             return
-        with self._compressed(self._offset) as blocks:
+        with self._content(self._offset) as blocks:
             rest = _Rest(self._registry.limit(blocks))
             while rest.has_more():
                 body = RequestBody(rest.take(self._registry.chunks.size))
                 self._follow(self._send_body("PATCH", self._location or "", body))
                 self._advance(body.size)
-        if self._compressed.descriptor:
-            self._descriptor = self._compressed.descriptor
+        if self._content.descriptor:
+            self.descriptor = self._content.descriptor
 
 
 class _Rest:

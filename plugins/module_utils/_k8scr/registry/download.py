@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 def download_blob(
     registry: Registry, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
 ) -> Generator[memoryview, None, None]:
-    """Yield a blob's content without verifying it. An interrupted download resumes.
-
-    Args:
-        registry: The registry.
-        repository: The repository.
-        descriptor: The blob.
-        offset: The position of the first byte.
-        attempts: The attempts at this download.
+    """Yield a blob's content, from the byte at ``offset``, without verifying it. An interrupted download resumes.
 
     Raises:
         SourceError: The registry does not have the blob.
@@ -64,7 +57,8 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
             )
         if response.status_code not in (200, 206):
             raise error_of(response, failure, registry.description)
-        if response.status_code == 206 and not _begins_at(response, position):
+        content_range = response.headers.get("Content-Range", "")
+        if response.status_code == 206 and not content_range.startswith(f"bytes {position}-"):
             raise RegistryError(f"{failure}: {registry.description} returned another range than requested")
         surplus = position if response.status_code == 200 else 0
         blocks = registry.limit(_body(response))
@@ -84,12 +78,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
 
 
 def _body(response: requests.Response) -> Blocks:
-    """Yield a response's body in one reused buffer; urllib3 would allocate each block.
-
-    Raises:
-        HTTPException: The body ended early.
-        OSError: The connection was interrupted.
-    """
+    """Yield a response's body in one reused buffer; urllib3 would allocate each block."""
     body: Any = response.raw._original_response
     buffer = memoryview(bytearray(BLOCK_SIZE))
     while count := body.readinto(buffer):
@@ -108,7 +97,3 @@ def _verified_html(blocks: Blocks, descriptor: Descriptor, failure: str) -> Bloc
             f"{failure}: the registry returned it as text/html, and the API server rewrites links in HTML",
             "Configure the registry to return blobs as application/octet-stream, as registries do",
         ) from error
-
-
-def _begins_at(response: requests.Response, position: int) -> bool:
-    return response.headers.get("Content-Range", "").startswith(f"bytes {position}-")

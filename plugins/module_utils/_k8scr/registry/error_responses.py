@@ -40,9 +40,7 @@ def error_of(response: requests.Response, failure: str, registry: str, retry: Re
     """Return the error for an error response.
 
     Args:
-        response: The response; its body may be unread.
         failure: The beginning of the message, such as "blob sha256:… cannot be uploaded".
-        registry: The registry's name in messages.
         retry: How to retry the request; None to decide by the status code.
     """
     codes, details = read_errors(response)

@@ -5,7 +5,7 @@
 """The repositories and tags of a registry.
 
 OCI distribution specification, "Listing Tags". It does not define a list of repositories: that is an API of CNCF
-distribution.
+distribution. Both functions raise K8scrError if the registry cannot be reached or does not return the list.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from ..errors import RegistryError
 from .error_responses import read_limited
-from .pages import read_pages
 
 if TYPE_CHECKING:
     import requests
@@ -29,27 +28,19 @@ _MAXIMUM_BODY = 4 << 20
 
 
 def repositories(registry: Registry) -> Iterator[str]:
-    """Yield the names of a registry's repositories, including repositories without images.
-
-    Raises:
-        K8scrError: The registry cannot be reached, or does not list its repositories.
-    """
-    yield from _names(registry, "/v2/_catalog", "repositories", f"repositories of {registry.description}")
+    """Return the names of a registry's repositories, including repositories without images."""
+    return _names(registry, "/v2/_catalog", "repositories", f"repositories of {registry.description}")
 
 
 def tags(registry: Registry, repository: str) -> Iterator[str]:
-    """Yield the tags of a repository.
-
-    Raises:
-        K8scrError: The registry cannot be reached, or does not list its tags.
-    """
-    yield from _names(registry, f"/v2/{repository}/tags/list", "tags", f"tags of repository {repository}")
+    """Return the tags of a repository."""
+    return _names(registry, f"/v2/{repository}/tags/list", "tags", f"tags of repository {repository}")
 
 
 def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[str]:
     failure = f"the {content} cannot be listed"
     seen: set[str] = set()
-    for response in read_pages(registry, path, failure, (200, 404), f"?n={_PAGE}"):
+    for response in registry.request_pages(path, failure, (200, 404), f"?n={_PAGE}"):
         # Some registries list repositories whose last tag was deleted, but respond with 404 for their tags.
         if response.status_code == 404 and key == "tags":
             return

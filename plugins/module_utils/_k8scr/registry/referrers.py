@@ -6,19 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ..errors import SourceError
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .error_responses import read_limited
-from .pages import read_pages
 
 if TYPE_CHECKING:
     from ..oci.descriptor import Descriptor
-    from ..oci.manifest import Manifest
-    from .client import Registry
+    from .repository import Repository
 
 _WITHOUT_API = (400, 404, 405, 406, 501)
 """Status codes of registries without the referrers API."""
@@ -27,53 +24,34 @@ _MOST_ENTRIES = 1000
 
 
 class RegistryReferrers:
-    """Referrers from the referrers API, or from the index with the fallback tag; see :class:`Referrers`.
+    """Referrers from the referrers API, or from the index with the fallback tag; see :class:`Referrers`."""
 
-    Args:
-        registry: The registry.
-        repository: The repository.
-        resolve: Returns the descriptor of a tag in this repository, or ``None``.
-        fetch_manifest: Returns the manifest of a descriptor in this repository.
-    """
-
-    def __init__(
-        self,
-        registry: Registry,
-        repository: str,
-        resolve: Callable[[str], Descriptor | None],
-        fetch_manifest: Callable[[Descriptor], Manifest],
-    ) -> None:
-        self._registry = registry
+    def __init__(self, repository: Repository) -> None:
         self._repository = repository
-        self._resolve = resolve
-        self._fetch_manifest = fetch_manifest
 
     def of(self, digest: str) -> list[dict[str, Any]]:
         listed = self.listed(digest)
         if listed is not None:
             return listed
         root = self.tagged(fallback_tag(digest))
-        return entries_of(self._fetch_manifest(root)) if root else []
+        return entries_of(self._repository.fetch_manifest(root)) if root else []
 
     def tagged(self, tag: str) -> Descriptor | None:
-        return self._resolve(tag)
+        return self._repository.resolve(tag)
 
     def listed(self, digest: str) -> list[dict[str, Any]] | None:
-        """Return the list of the referrers API; ``None`` if the registry does not have the API.
-
-        Raises:
-            K8scrError: The registry does not return the list.
-        """
+        """Return the list of the referrers API; ``None`` if the registry does not have the API."""
         failure = f"the referrers of {digest} cannot be listed"
-        path = f"/v2/{self._repository}/referrers/{digest}"
+        registry = self._repository.store
+        path = f"/v2/{self._repository.repository}/referrers/{digest}"
         entries: list[dict[str, Any]] = []
-        pages = read_pages(self._registry, path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
+        pages = registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
         for number, response in enumerate(pages, 1):
             content = read_limited(response, MAXIMUM_SIZE)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
-            entries += read_entries(content, f"{failure}: the response of {self._registry.description}")
+            entries += read_entries(content, f"{failure}: the response of {registry.description}")
             if len(entries) > _MOST_ENTRIES or (number == _MOST_PAGES and "next" in response.links):
-                raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
+                raise SourceError(f"{failure}: {registry.description} returned too many pages or entries")
         return entries

@@ -53,7 +53,7 @@ class Repository:
     def referrers(self) -> RegistryReferrers:
         from .referrers import RegistryReferrers
 
-        return RegistryReferrers(self.store, self.repository, self.resolve, self.fetch_manifest)
+        return RegistryReferrers(self)
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
         return None if self.referrers.listed(subject) is not None else self.referrers.of(subject)
@@ -85,13 +85,13 @@ class Repository:
         return self._get_manifest(descriptor.digest, descriptor.digest, descriptor.size)
 
     def require_support(self, manifest: Manifest) -> None:
-        """Accept all manifests here; the registry rejects those that it does not support."""
+        """Accept all manifests; the registry rejects those that it does not support."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         return not is_nondistributable(blob)
 
     def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`; registries reject manifests with missing blobs."""
+        """Return True: registries reject manifests with missing blobs."""
         return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
@@ -108,14 +108,10 @@ class Repository:
             yield blocks
 
     def close(self) -> None:
-        """See :meth:`ImageSource.close`."""
+        """Do nothing: the registry has the connections."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """See :meth:`ImageDestination.put_blob` (specification, "Pushing blobs", "Mounting a blob").
-
-        Raises:
-            RegistryError: The registry returned an error response.
-        """
+        """See :meth:`ImageDestination.put_blob` (specification, "Pushing blobs", "Mounting a blob")."""
         attempts = self.store.retries.begin(f"blob {descriptor.digest} to {self.repository}")
         # Sending a small blob again is faster than asking for the offset.
         records = self.store.records if descriptor.size > BLOCK_SIZE else NO_RECORDS
@@ -130,7 +126,6 @@ class Repository:
 
         Args:
             expected: The probable descriptor of the compressed layer, which may exist already or be mounted.
-            content: Opens the compressed layer.
             mount_from: Another repository of this registry that has the expected layer.
 
         Returns:
@@ -152,13 +147,12 @@ class Repository:
         self._put_manifest(root, tag or root.descriptor.digest)
 
     def _put_manifest(self, manifest: Manifest, reference: str) -> None:
-        failure = f"manifest {manifest.descriptor.digest} cannot be put at {reference}"
-        headers = {"Content-Type": manifest.descriptor.media_type}
         digest = manifest.descriptor.digest
+        failure = f"manifest {digest} cannot be put at {reference}"
+        headers = {"Content-Type": manifest.descriptor.media_type}
+        options = {"data": manifest.content, "headers": headers}
         try:
-            response = self._request(
-                "PUT", f"manifests/{reference}", failure, (201,), data=manifest.content, headers=headers
-            )
+            response = self._request("PUT", f"manifests/{reference}", failure, (201,), **options)
         except RegistryError as error:
             if "DIGEST_INVALID" in error.codes and not digest.startswith("sha256:"):
                 raise error.replace(
@@ -170,7 +164,7 @@ class Repository:
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored not in (digest, digest_of(manifest.content)):
             raise RegistryError(
-                f"{self.description} stored manifest {manifest.descriptor.digest} as {stored:.100}",
+                f"{self.description} stored manifest {digest} as {stored:.100}",
                 "A proxy changes requests, or the registry is faulty",
             )
 
@@ -179,7 +173,7 @@ class Repository:
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
         with self._request("GET", f"manifests/{reference}", failure, (200, 404), headers=headers) as response:
             if response.status_code == 404:
-                raise MissingManifestError(f"{self.description} lacks the manifest {reference}")
+                raise MissingManifestError(f"{self.description} does not have the manifest {reference}")
             content = read_limited(response, MAXIMUM_SIZE)
         if digest and len(content) <= MAXIMUM_SIZE:
             verify_content(content, digest, f"manifest {digest} from {self.description}", size)

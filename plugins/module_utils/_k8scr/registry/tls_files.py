@@ -21,7 +21,7 @@ _USERS_FOLDER = ".config/containers/certs.d"
 
 @dataclass(frozen=True)
 class TlsFiles:
-    """The PEM files for TLS with a registry.
+    """The PEM files for TLS with a registry. Loading a missing or invalid file raises InputError.
 
     Attributes:
         authorities: Certificate authorities to trust in addition to the system's.
@@ -32,11 +32,7 @@ class TlsFiles:
     certificates: tuple[tuple[str, str], ...] = ()
 
     def load_authorities(self, context: ssl.SSLContext) -> None:
-        """Add the authorities to a TLS context.
-
-        Raises:
-            InputError: A file is missing or not valid.
-        """
+        """Add the authorities to a TLS context."""
         refuse_vaulted_files(self.authorities)
         for path in self.authorities:
             try:
@@ -47,11 +43,7 @@ class TlsFiles:
                 raise InputError(f"the CA file {path} cannot be read as PEM certificates", "Check the file") from None
 
     def load_certificates(self, context: ssl.SSLContext) -> None:
-        """Add the client certificates to a TLS context.
-
-        Raises:
-            InputError: A file is missing or not valid.
-        """
+        """Add the client certificates to a TLS context."""
         for certificate, key in self.certificates:
             refuse_vaulted_files((certificate, key))
             try:
@@ -75,7 +67,7 @@ def find_tls_files(host: str, environment: Mapping[str, str] | None = None) -> T
 
     Args:
         host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
-        environment: The environment variables; the process's by default.
+        environment: The process's by default.
 
     Raises:
         InputError: A certificate has no key, or a key no certificate.

@@ -15,8 +15,7 @@ from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, Regis
 from ..http.retry import Attempts, retry_after
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from .chunk_size import SMALLEST_CHUNK
-from .client import Registry
+from .client import SMALLEST_CHUNK, Registry
 from .error_responses import discard_body, error_of
 from .upload_state import UploadFile
 
@@ -37,14 +36,6 @@ class BlobUpload:
     """The upload of one blob to a repository.
 
     After any error the registry is asked for the offset; a PATCH is never just repeated.
-
-    Args:
-        registry: The registry.
-        repository: The repository.
-        descriptor: The blob.
-        content: Opens its content.
-        attempts: The attempts at this upload.
-        record: The saved state of this upload.
     """
 
     def __init__(
@@ -58,7 +49,7 @@ class BlobUpload:
     ) -> None:
         self._registry = registry
         self._repository = repository
-        self._descriptor = descriptor
+        self.descriptor = descriptor
         self._content = content
         self._attempts = attempts
         self._record = record
@@ -72,13 +63,7 @@ class BlobUpload:
         """Whether the session may contain data, because it is from an earlier run or one of its requests failed."""
 
     def run(self, mount_from: str | None = None) -> bool:
-        """Upload the blob, or mount it from another repository of the registry.
-
-        Args:
-            mount_from: A repository that may have the blob.
-
-        Returns:
-            Whether it was mounted, so that nothing was uploaded.
+        """Upload the blob, or mount it from another repository that may have it. Return whether it was mounted.
 
         Raises:
             K8scrError: The upload failed, or retries have failed for too long.
@@ -104,7 +89,7 @@ class BlobUpload:
         return self._mounted
 
     def _open(self, mount_from: str | None) -> bool:
-        query = "?" + urlencode({"mount": self._descriptor.digest, "from": mount_from}) if mount_from else ""
+        query = "?" + urlencode({"mount": self.descriptor.digest, "from": mount_from}) if mount_from else ""
         path = f"/v2/{self._repository}/blobs/uploads/{query}"
         response = self._registry.request("POST", path, headers={"Content-Length": "0"})
         if response.status_code == 201 and mount_from:
@@ -117,10 +102,7 @@ class BlobUpload:
         return False
 
     def _find_offset(self) -> bool:
-        """Read the offset of the session, and return whether the repository already has the blob.
-
-        A response may be lost after the request was carried out, including that of the last request.
-        """
+        """Read the offset of the session. Return whether the blob exists, because only the response was lost."""
         if self._location is not None:
             response = self._registry.request("GET", self._location)
             if response.status_code == 204:
@@ -133,7 +115,7 @@ class BlobUpload:
             if error.transient:
                 raise error
             self._forget_session()
-        response = self._registry.request("HEAD", f"/v2/{self._repository}/blobs/{self._descriptor.digest}")
+        response = self._registry.request("HEAD", f"/v2/{self._repository}/blobs/{self.descriptor.digest}")
         if response.status_code not in (200, 404):
             raise error_of(response, self._failure, self._registry.description)
         discard_body(response)
@@ -144,7 +126,7 @@ class BlobUpload:
         self._record.forget()
 
     def _send(self) -> None:
-        size = self._descriptor.size
+        size = self.descriptor.size
         # The request that completes the upload carries a small blob.
         while self._offset < size and (self._offset or size > BLOCK_SIZE):
             length = min(size - self._offset, self._registry.chunks.size or size)
@@ -164,10 +146,10 @@ class BlobUpload:
 
     def _finish(self) -> None:
         location = self._location or ""
-        path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self._descriptor.digest})}"
-        if self._offset < self._descriptor.size:
+        path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self.descriptor.digest})}"
+        if self._offset < self.descriptor.size:
             with self._content(0) as blocks:
-                size = self._descriptor.size
+                size = self.descriptor.size
                 response = self._send_body("PUT", path, KnownBody(self._limited(blocks, size), size))
         else:
             response = self._send_body("PUT", path)
@@ -239,6 +221,7 @@ class RequestBody:
 
     Attributes:
         sent: The bytes that the connection has accepted.
+        size: The known bytes.
     """
 
     def __init__(self, blocks: Blocks) -> None:
@@ -252,7 +235,6 @@ class RequestBody:
 
     @property
     def size(self) -> int:
-        """Its bytes, as far as they are known."""
         return self.sent
 
 
@@ -265,7 +247,6 @@ class KnownBody(RequestBody):
 
     @property
     def size(self) -> int:
-        """Its bytes."""
         return self._length
 
     def __len__(self) -> int:
@@ -273,11 +254,7 @@ class KnownBody(RequestBody):
 
 
 def _exactly(blocks: Blocks, length: int, content: str) -> Blocks:
-    """Yield the first ``length`` bytes of a content; any more would be read as the next request.
-
-    Raises:
-        DigestMismatchError: The content is shorter; the registry would wait for the rest.
-    """
+    """Yield exactly ``length`` bytes: the registry would wait for missing ones, and read others as a request."""
     missing = length
     while missing:
         block = next(blocks, None)

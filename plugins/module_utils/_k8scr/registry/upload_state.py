@@ -37,19 +37,11 @@ class UploadRecords:
 
     @contextmanager
     def open(self, repository: str, digest: str) -> Iterator[UploadFile]:
-        """Open the saved state of one upload. It is empty if another run holds it or the cache is not writable.
-
-        Args:
-            repository: The repository that the blob is uploaded to.
-            digest: The blob.
-        """
-        if self._folder is None:
-            yield UploadFile()
-            return
+        """Open the saved state of one upload. It is empty if another run holds it or the cache is not writable."""
         key = f"{self._registry}\0{repository}\0{digest}"
-        path = self._folder / hashlib.sha256(key.encode()).hexdigest()
-        descriptor = _open(path)
-        if descriptor is None:
+        path = self._folder / hashlib.sha256(key.encode()).hexdigest() if self._folder else None
+        descriptor = _open(path) if path else None
+        if path is None or descriptor is None:
             yield UploadFile()
             return
         try:
@@ -69,10 +61,7 @@ class UploadRecords:
 
 
 class UploadFile:
-    """The saved state of one upload.
-
-    Args:
-        descriptor: The open and locked file; None to save nothing.
+    """The saved state of one upload, in an open and locked file; without a file, nothing is saved.
 
     Attributes:
         location: Path and query of the session of an earlier run, or None.

@@ -40,18 +40,16 @@ _MOST_REDIRECTS = 5
 
 
 class _TlsAdapter(HTTPAdapter):
-    """Sends requests with a TLS context."""
+    """Sends requests with a TLS context, also through proxies."""
 
     def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
         self._context = context
         super().__init__(pool_maxsize=pool_size)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
-        """Use the TLS context for connections."""
         super().init_poolmanager(*args, **options, ssl_context=self._context)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        """Use the TLS context for connections through a proxy."""
         return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
 
     def cert_verify(self, *_connection: Any) -> None:
@@ -68,10 +66,8 @@ class UpstreamAdapter(_TlsAdapter):
     Args:
         url: The registry's scheme, host and port.
         registry: The registry's name in messages.
-        find: Returns the credentials for a repository.
         tls: Certificate authorities to trust in addition to the system's, and client certificates, which are used only
             for the registry and its token server.
-        validate_certs: Whether certificates are checked.
         pool_size: The number of connections that stay open.
         timeouts: Seconds to wait for a connection, and for the next byte; also for the token server.
 
@@ -107,15 +103,9 @@ class UpstreamAdapter(_TlsAdapter):
         self._storage.close()
 
     def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
     ) -> requests.Response:
-        """Send one request; ``verify``, ``cert`` and ``proxies`` are ignored in favor of the adapter's own.
+        """Send one request; the adapter's own settings replace the options for TLS and proxies.
 
         Raises:
             UnreachableError: No connection could be opened.

@@ -11,30 +11,18 @@ import socket
 from ..errors import ConnectionLostError, InputError, K8scrError, SourceError, UnreachableError
 from ..http.network_errors import NetworkError
 
-try:
-    from requests import exceptions as requests_errors
-    from urllib3 import exceptions as urllib3_errors
-except ImportError:  # the module reports missing libraries
-    pass
-
 _CLIENT_CERTIFICATE_ALERTS = ("certificate required", "alert bad certificate", "alert unknown ca")
 """OpenSSL's texts for a server that requires a client certificate or does not accept it."""
 
 
 def explain(error: BaseException, server: str) -> K8scrError:
-    """Explain a network error.
+    """Return the error that explains an exception of requests or urllib3; ``server`` is the name in messages."""
+    from requests import exceptions as requests_errors
+    from urllib3 import exceptions as urllib3_errors
 
-    Args:
-        error: The exception of requests or urllib3.
-        server: The server's name in messages.
-
-    Returns:
-        The error to raise instead.
-    """
     failure = NetworkError(error)
     # First, because requests reports TLS errors behind a proxy as errors of the proxy.
-    tls_error = _tls(failure, server)
-    if tls_error:
+    if tls_error := _tls(failure, server):
         return tls_error
     if isinstance(error, (requests_errors.InvalidURL, requests_errors.InvalidProxyURL, requests_errors.InvalidSchema)):
         return InputError(f"cannot connect to {server}: its URL or the proxy's URL is not valid", "Check HTTPS_PROXY")

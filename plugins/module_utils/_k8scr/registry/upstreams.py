@@ -39,7 +39,6 @@ class UpstreamSettings:
     Attributes:
         credentials: The given credentials; ``None`` to search the files of other tools.
         tls: The given TLS files, which are used in addition to those of other tools.
-        validate_certs: Whether the certificate is checked.
         plain_http: Whether the registry uses HTTP without TLS.
         mirrors: Registries to try first, each with the path prefix of this registry's repositories there.
     """
@@ -51,10 +50,11 @@ class UpstreamSettings:
     mirrors: tuple[tuple[str, str], ...] = field(default=())
 
 
+@dataclass(eq=False)
 class Upstreams:
     """The upstream registries of a task, each with its own connections and credentials.
 
-    Args:
+    Attributes:
         settings: The settings of registries, by their hosts; a host that is not in it has the defaults.
         connections: The number of connections to each that stay open.
         timeout: Seconds to wait for the next byte.
@@ -62,19 +62,13 @@ class Upstreams:
         on_retry: Called before each retry with the action that failed and the reason.
     """
 
-    def __init__(
-        self,
-        settings: Mapping[str, UpstreamSettings],
-        connections: int = 4,
-        timeout: float = 60.0,
-        retry_timeout: float = RETRY_TIMEOUT,
-        on_retry: Callable[[str, str], None] | None = None,
-    ) -> None:
-        self._settings = settings
-        self._connections = connections
-        self._timeouts = (_CONNECT_TIMEOUT, timeout)
-        self._retry_timeout = retry_timeout
-        self._on_retry = on_retry
+    settings: Mapping[str, UpstreamSettings]
+    connections: int = 4
+    timeout: float = 60.0
+    retry_timeout: float = RETRY_TIMEOUT
+    on_retry: Callable[[str, str], None] | None = None
+
+    def __post_init__(self) -> None:
         self._registries: dict[str, tuple[Registry, requests.Session]] = {}
         self._unreachable: set[str] = set()
         self._found: dict[Reference, Future[tuple[Repository, SourceImage]]] = {}
@@ -94,10 +88,8 @@ class Upstreams:
 
     def find_all(self, references: Iterable[Reference]) -> None:
         """Find many images in parallel; :meth:`open` then returns them without further requests."""
-        with ThreadPoolExecutor(self._connections) as workers:
-            self._found = {
-                reference: workers.submit(self._search, reference) for reference in dict.fromkeys(references)
-            }
+        with ThreadPoolExecutor(self.connections) as workers:
+            self._found = {each: workers.submit(self._search, each) for each in dict.fromkeys(references)}
 
     def close(self) -> None:
         """Close all connections."""
@@ -142,14 +134,12 @@ class Upstreams:
         from .upstream_adapter import UpstreamAdapter
 
         settings = self._settings_of(host)
-        if settings.plain_http:
-            warn(
-                f"The connection to {host} is not encrypted: anyone on the network path can read and change everything."
-            )
-        elif not settings.validate_certs:
-            warn(
-                f"The certificate of {host} is not checked: anyone on the network path can read and change everything."
-            )
+        if settings.plain_http or not settings.validate_certs:
+            what = f"connection to {host} is not encrypted"
+            if not settings.plain_http:
+                what = f"certificate of {host} is not checked"
+            warn(f"The {what}: anyone on the network path can read and change everything.")
+        timeouts = (_CONNECT_TIMEOUT, self.timeout)
         scheme = "http" if settings.plain_http else "https"
         url = f"{scheme}://{_DOCKER_HUB_API if host == DOCKER_HUB else host}"
         adapter = UpstreamAdapter(
@@ -158,15 +148,15 @@ class Upstreams:
             lambda repository: settings.credentials or find_credentials(host, repository),
             _tls_files(host, settings),
             settings.validate_certs,
-            self._connections,
-            self._timeouts,
+            self.connections,
+            timeouts,
         )
         session = open_session(f"{url}/", adapter)
-        retries = Retries(self._retry_timeout, on_retry=self._on_retry)
-        return Registry(session, url, host, self._timeouts, retries), session
+        retries = Retries(self.retry_timeout, on_retry=self.on_retry)
+        return Registry(session, url, host, timeouts, retries), session
 
     def _settings_of(self, host: str) -> UpstreamSettings:
-        return self._settings.get(host.lower(), UpstreamSettings())
+        return self.settings.get(host.lower(), UpstreamSettings())
 
 
 def _tls_files(host: str, settings: UpstreamSettings) -> TlsFiles:

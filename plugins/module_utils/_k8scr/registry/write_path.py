@@ -15,6 +15,7 @@ import base64
 import binascii
 import re
 import threading
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ApiServerError, RegistryError
@@ -33,15 +34,13 @@ _READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 by def
 
 
 class WritePath:
-    """The base path of the registry in a Pod; see :class:`..transport.base_path.BasePath`.
+    """The base path of the registry in a Pod; see :class:`..transport.pod_proxy.BasePath`.
 
     The role ``registry`` stores it in the Secret ``NAME-write``, where ``NAME`` is the StatefulSet's name. Other
-    registries have no such Secret and serve at their root. The Secret is read when the first request is sent.
+    registries have no such Secret and serve at their root. The Secret is read when the first request is sent; it is an
+    error if the API server does not return it or if it contains no valid path.
 
     Args:
-        api_server: The connection to the API server.
-        namespace: The Pod's namespace.
-        pod: The Pod's name.
         ahead: Whether to read the Secret before the first request; if not, only if the Pod does not serve at its root.
     """
 
@@ -57,23 +56,16 @@ class WritePath:
         self._forbidden = ""
 
     def current(self) -> str:
-        """See :meth:`BasePath.current`.
-
-        Raises:
-            ClusterError: The API server cannot be reached.
-            ApiServerError: The API server does not return the Secret, or the Secret contains no valid path.
-        """
         with self._lock:
             if not self._known:
                 self._look_up()
             return self._path
 
     def missed(self, used: str) -> bool:
-        """See :meth:`BasePath.missed`.
+        """Read the path again.
 
         Raises:
-            ClusterError: The API server cannot be reached.
-            ApiServerError: The user may not read the Secret, or the API server does not return it.
+            ApiServerError: The user may not read the Secret.
             RegistryError: The port is not the write port, or the registry was not restarted since the path changed.
         """
         with self._lock:
@@ -114,11 +106,7 @@ class WritePath:
         self._known = True
 
     def _path_in(self, secret: dict[str, object]) -> str:
-        """Return the path in a Secret; empty if the Secret has another purpose.
-
-        Raises:
-            ApiServerError: The path is not valid. The registry may accept writes from every Pod.
-        """
+        """Return the path in a Secret; empty if the Secret has another purpose."""
         data = secret.get("data")
         if not isinstance(data, dict) or _KEY not in data:
             return ""
@@ -127,6 +115,7 @@ class WritePath:
         except (binascii.Error, UnicodeDecodeError):
             path = None
         if path is None:
+            # With such a path, the registry may accept writes from every Pod.
             raise ApiServerError(
                 f"the Secret {self._secret} in namespace {self._namespace} contains no valid write path",
                 "Run the role registry with registry_rotate_write_path, which creates a new one",
@@ -134,27 +123,17 @@ class WritePath:
         return path[1]
 
 
+@dataclass(frozen=True)
 class ReadOnlyPort:
-    """The base path of a registry's port for pulls, which is its root; see :class:`..transport.base_path.BasePath`.
+    """The base path of the port for pulls of a Pod, which is its root; see :class:`..transport.pod_proxy.BasePath`."""
 
-    Args:
-        pod: The Pod's name.
-    """
-
-    def __init__(self, pod: str) -> None:
-        self._pod = pod
+    pod: str
 
     def current(self) -> str:
         return ""
 
     def missed(self, used: str) -> bool:
-        """See :meth:`BasePath.missed`.
-
-        Raises:
-            RegistryError: Always, because the port has no other path.
-        """
+        """Raise the error, because the port has no other path."""
         raise RegistryError(
-            f"Pod {self._pod} does not serve a registry at the root of this port",
-            f"To pull, {_READ_ONLY_PORT}",
-            404,
+            f"Pod {self.pod} does not serve a registry at the root of this port", f"To pull, {_READ_ONLY_PORT}", 404
         )

@@ -262,7 +262,7 @@ class DockerArchiveDestination(OciArchiveDestination):
     capabilities = Capabilities(commits=True)
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`. Docker loads complete images only."""
+        # Docker loads complete images only.
         return True
 
     def require_support(self, manifest: Manifest) -> None:

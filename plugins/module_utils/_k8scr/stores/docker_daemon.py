@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack, closing
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,14 +27,12 @@ _LARGE_FILES = "/var/tmp"  # noqa: S108 - the files have no names there
 class DockerDaemon:
     """The engine of Docker or Podman. Its client is imported and connects when the first image needs it.
 
-    Args:
-        settings: The engine to use. The default folder for exports is TMPDIR or ``/var/tmp``, as in Docker and Podman.
+    The default folder for exports is TMPDIR or ``/var/tmp``, as in Docker and Podman.
     """
 
     def __init__(self, settings: DockerSettings) -> None:
         self._settings = settings
-        self._engine: Engine | None = None
-        self._sources: list[DockerDaemonSource] = []
+        self._opened = ExitStack()
 
     def open(self, name: str | None) -> tuple[DockerDaemonSource, list[SourceImage]]:
         """Find an image.
@@ -43,9 +43,8 @@ class DockerDaemon:
         from .docker_daemon_image import DockerDaemonSource
 
         folder = self._settings.tmp_dest or os.environ.get("TMPDIR") or _LARGE_FILES
-        source = DockerDaemonSource(self._connect(), Path(folder))
-        self._sources.append(source)
-        return source, source.images(name)
+        source = self._opened.enter_context(closing(DockerDaemonSource(self._engine, Path(folder), name)))
+        return source, [source.image]
 
     def destination(self) -> DockerDaemonDestination:
         """Return a destination for one image.
@@ -55,19 +54,15 @@ class DockerDaemon:
         """
         from .docker_daemon_image import DockerDaemonDestination
 
-        return DockerDaemonDestination(self._connect())
+        return DockerDaemonDestination(self._engine)
 
     def close(self) -> None:
         """Delete exports and close connections."""
-        for source in self._sources:
-            source.close()
-        if self._engine:
-            self._engine.close()
+        self._opened.close()
 
-    def _connect(self) -> Engine:
+    @cached_property
+    def _engine(self) -> Engine:
         from ..engine.client import Engine
         from ..engine.context import find_endpoint
 
-        if self._engine is None:
-            self._engine = Engine(find_endpoint(self._settings, os.environ))
-        return self._engine
+        return self._opened.enter_context(closing(Engine(find_endpoint(self._settings, os.environ))))

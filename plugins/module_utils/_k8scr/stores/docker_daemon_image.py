@@ -36,55 +36,45 @@ class DockerDaemonSource:
 
     The engine returns an image's ID without an export, so only images that are missing at the destination are
     exported. Engines write ``manifest.json``, which identifies config and layers, at the end of an archive; therefore
-    the archive is stored in a file.
+    the archive is stored in a file in ``folder``. The engine stays open.
 
-    Args:
-        engine: The engine; it stays open.
-        folder: The folder for the archive.
+    Attributes:
+        image: The image with this name or ID.
+
+    Raises:
+        InputError: No image is named.
+        SourceError: The engine does not have it.
+        EngineError: The engine is unavailable or returns an error.
     """
 
     referrers = None
 
-    def __init__(self, engine: Engine, folder: Path) -> None:
+    def __init__(self, engine: Engine, folder: Path, name: str | None) -> None:
         self.description = engine.description
         self._engine = engine
         self._folder = folder
         self._archive: DockerArchiveSource | None = None
-        self._image: EngineImage | None = None
-
-    def images(self, name: str | None = None) -> list[SourceImage]:
-        """Return the image that has this name or ID.
-
-        Raises:
-            InputError: No image is named.
-            SourceError: The engine does not have it.
-            EngineError: The engine cannot be asked.
-        """
         if not name:
-            raise InputError("docker-daemon: does not say which image", "Write docker-daemon:NAME[:TAG]")
+            raise InputError("docker-daemon: needs the name of an image", "Write docker-daemon:NAME[:TAG]")
         reference = None if _is_digest(name) else parse_reference(name)
-        image = _find(self._engine, name, reference)
-        if image is None:
+        found = _find(engine, name, reference)
+        if found is None:
             raise SourceError(
                 f"{self.description} has no image {reference or name}", "Pull, build or load it there first"
             )
-        # Which of the two the ID is, the digest of a config or of a manifest, shows at the destination.
-        known = image.manifests[0] if len(image.manifests) == 1 else image.id
-        root = Descriptor(OCI_CONFIG, known, 0)
-        self._image = image
-        return [SourceImage(root, reference, image.id, deferred=self)]
+        # The ID is the digest of a config or of a manifest. The comparison with the destination shows which one.
+        known = found.manifests[0] if len(found.manifests) == 1 else found.id
+        self._found = found
+        self.image = SourceImage(Descriptor(OCI_CONFIG, known, 0), reference, found.id, deferred=self)
 
     def load(self, image: SourceImage) -> SourceImage:
         self.close()
-        found = self._image
-        if found is None:
-            raise SourceError(f"{self.description} was not asked for an image")
-        with self._engine.export(found.id) as blocks:
-            what = f"the export of {image.name or found.id} by {self.description}"
+        with self._engine.export(self._found.id) as blocks:
+            what = f"the export of {image.name or self._found.id} by {self.description}"
             self._archive = _keep(blocks, self._folder, what)
         exported = self._archive.images()[0]
         # An engine that stores manifests identifies the image by its manifest.
-        return replace(exported, name=image.name, compressible=exported.compressible and not found.manifests)
+        return replace(exported, name=image.name, compressible=exported.compressible and not self._found.manifests)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         return self._exported.fetch_manifest(descriptor)
@@ -112,10 +102,7 @@ class DockerDaemonDestination:
     """An engine as the destination of one image.
 
     An engine loads an image as one archive. Publishing reads the blobs one after the other into the request, without
-    a file.
-
-    Args:
-        engine: The engine; it stays open.
+    a file. The engine stays open.
     """
 
     repository = ""
@@ -130,10 +117,6 @@ class DockerDaemonDestination:
 
     def select(self, source: ImageSource, image: SourceImage) -> SourceImage:
         """Return the image that the engine can load: of an index, the image for the engine's platform.
-
-        Args:
-            source: The source of the image.
-            image: The image at the source.
 
         Raises:
             DestinationError: The index has no image for the engine's platform.
@@ -163,7 +146,7 @@ class DockerDaemonDestination:
         return Descriptor(OCI_CONFIG, image.id, 0) if image else None
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`. The API of engines does not return manifests."""
+        # The API of engines does not return manifests.
         raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
 
     def fallback_referrers(self, subject: str) -> None:
@@ -173,18 +156,17 @@ class DockerDaemonDestination:
         require_container_image(manifest, "an engine")
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`. Engines load complete images only."""
+        # Engines load complete images only.
         return True
 
     def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`. Images in an engine are complete."""
+        # Images in an engine are complete.
         return True
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        """See :meth:`ImageDestination.has_blob`. Images in an engine are complete."""
         return self._present is not None
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
@@ -193,7 +175,7 @@ class DockerDaemonDestination:
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.put_manifest`. An image without an index has one manifest, the published one."""
+        """An image without an index has one manifest, the published one."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
         """Load the image with its name, or add the name to the existing image.
@@ -214,14 +196,14 @@ class DockerDaemonDestination:
             raise EngineError(f"{self.description} loaded {tag} but has another image, or none, with that name")
 
     def commit(self) -> None:
-        """See :meth:`DestinationStore.commit`. Images are published one by one."""
+        """Images are published one by one."""
 
     def abandon(self, resumable: bool = False) -> bool:
-        """See :meth:`DestinationStore.abandon`. A loaded image stays."""
+        # A loaded image stays.
         return False
 
     def close(self) -> None:
-        """See :meth:`DestinationStore.close`."""
+        """No file stays open."""
 
     def _pack(self, root: Manifest, tag: str) -> Iterator[bytes]:
         for blob in root.blobs:

@@ -78,7 +78,7 @@ def _parse_entry(value: Any) -> ArchiveEntry:
 
 def archive_files(root: Manifest, name: str) -> dict[str, bytes]:
     """Return the files of a Docker archive with one image and its name, which has a tag, except its blobs."""
-    images = [archive_entry(root, config, name) for config in (root.config,) if config]
+    images = [archive_entry(root, root.config, name)] if root.config else []
     return {
         **layout_files(with_entry([], root.descriptor, name)),
         blob_path(root.descriptor.digest): root.content,
@@ -96,11 +96,7 @@ def archive_entry(manifest: Manifest, config: Descriptor, *tags: str) -> dict[st
 
 
 def require_container_image(manifest: Manifest, store: str) -> None:
-    """Raise an error unless the manifest belongs to a container image.
-
-    Args:
-        manifest: The manifest.
-        store: The kind of store that accepts only container images, for messages.
+    """Raise an error unless the manifest belongs to a container image. ``store`` names the kind of store in messages.
 
     Raises:
         DestinationError: The manifest belongs to another artifact, for example a Helm chart.

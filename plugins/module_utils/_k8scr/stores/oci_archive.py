@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-import threading
+from collections import deque
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from ..errors import DestinationError, DigestMismatchError, K8scrError, SourceError
+from ..errors import DestinationError, DigestMismatchError, InputError, K8scrError, MissingManifestError, SourceError
 from ..files.file_access import closed_on_failure, write_errors
 from ..files.locked_file import folder_lock
 from ..files.tar_reader import TarFiles
@@ -17,10 +18,9 @@ from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verified
-from ..oci.manifest import Manifest
-from .oci_index import blob_path, entry_names, find_entry, layout_files, with_entry
-from .oci_layout import LayoutDestination, OciLayoutSource, VerifiedBlobs
-from .reachable import reachable
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_manifest, load_json_object
+from .oci_index import blob_path, entry_names, layout_files, with_entry
+from .oci_layout import LayoutDestination, OciLayoutSource
 
 
 class OciArchiveDestination(LayoutDestination):
@@ -34,63 +34,41 @@ class OciArchiveDestination(LayoutDestination):
     """
 
     def __init__(self, path: Path) -> None:
+        super().__init__(f"the archive {path}")
         self.path = path
         self.store = self
-        self.description = f"the archive {path}"
-        self._lock = threading.Lock()
         self._writer: TarWriter | None = None
         self._written: set[str] = set()
         self._addable = False
         self._manifests: dict[str, Manifest] = {}
-        self._old: OciLayoutSource | None = None
         with write_errors(path):
             is_folder, exists, has_parent = path.is_dir(), path.exists(), path.parent.is_dir()
         if is_folder:
             raise DestinationError(f"{path} is a folder, not an archive", "For a folder, write oci: before its path")
         if not has_parent:
             raise DestinationError(f"the folder {path.parent} does not exist", "Create it first")
-        self._existing = self._state()
+        self._state = self._read_state()
         if exists:
             try:
-                files = TarFiles(path)
+                self._files = files = TarFiles(path)
                 with closed_on_failure(files):
                     if files.is_compressed:
                         raise SourceError("it is a compressed tar archive")
-                    self._old = OciLayoutSource(files)
+                    self._existing = OciLayoutSource(files)
             except SourceError as error:
                 raise DestinationError(
                     f"{path} exists and is not an OCI archive: {error.message}", "Remove it or choose another file"
                 ) from error
-        self.entries = list(self._old.entries) if self._old else []
-        self._blobs = VerifiedBlobs(self._old.files) if self._old else None
+            self.entries = list(self._existing.entries)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        if descriptor.digest in self._manifests:
-            return self._manifests[descriptor.digest]
-        if self._old is None:
-            raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
-        return self._old.fetch_manifest(descriptor)
+        return self._manifests.get(descriptor.digest) or super().fetch_manifest(descriptor)
 
     def require_support(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.require_support`.
-
-        Raises:
-            DestinationError: The existing archive is damaged, so its images cannot be copied.
-        """
+        # An image can be added unless the existing archive is damaged.
         if not self._addable:
-            self._reachable()
+            self._content()
             self._addable = True
-
-    def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`. An archive can be sparse."""
-        return self._old is not None and self._old.is_whole(root)
-
-    def has_manifest(self, descriptor: Descriptor) -> bool:
-        is_entry = find_entry(self.entries, descriptor.digest) is not None
-        return is_entry and self._old is not None and self._old.is_whole(descriptor, self.has_blob)
-
-    def has_blob(self, descriptor: Descriptor) -> bool:
-        return self._blobs is not None and self._blobs.has(descriptor)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         writer = self._open_writer()
@@ -117,7 +95,7 @@ class OciArchiveDestination(LayoutDestination):
     def commit(self) -> None:
         if self._manifests:
             writer = self._open_writer()
-            kept = self._reachable()
+            kept = self._content()
             # A partial file can have blobs of other images, complete or not.
             writer.keep_only([blob_path(digest) for digest in self._written.intersection(kept)])
             for name, content in self.index_files().items():
@@ -125,12 +103,12 @@ class OciArchiveDestination(LayoutDestination):
             for descriptor in kept.values():
                 self._copy(writer, descriptor)
             with write_errors(self.path), folder_lock(self.path.parent):
-                if self._state() != self._existing:
+                if self._read_state() != self._state:
                     raise DestinationError(
                         f"another run changed {self.path} at the same time, and its images would be lost", "Run again"
                     )
                 writer.finish()
-                self._existing = self._state()
+                self._state = self._read_state()
             self._writer = None
 
     def abandon(self, resumable: bool = False) -> bool:
@@ -141,18 +119,18 @@ class OciArchiveDestination(LayoutDestination):
 
     def close(self) -> None:
         self.abandon()
-        if self._old:
-            self._old.close()
+        if self._existing:
+            self._existing.close()
 
     def will_have(self, blob: Descriptor) -> bool:
         """Whether the archive will have the blob after the commit, provided that one of its images needs it."""
-        return blob.digest in self._written or (self._old is not None and self._old.has_blob(blob))
+        return blob.digest in self._written or (self._existing is not None and self._existing.has_blob(blob))
 
     def index_files(self) -> dict[str, bytes]:
         """Return the files that list the images of the archive, by name."""
         return layout_files(self.entries)
 
-    def _state(self) -> tuple[int, ...] | None:
+    def _read_state(self) -> tuple[int, ...] | None:
         """Return values that change if another run replaces the archive; ``None`` if it does not exist."""
         with write_errors(self.path):
             try:
@@ -161,10 +139,10 @@ class OciArchiveDestination(LayoutDestination):
                 return None
         return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
 
-    def _reachable(self) -> dict[str, Descriptor]:
+    def _content(self) -> dict[str, Descriptor]:
         """Return the descriptors of all content of the new archive, by digest. Content can be missing."""
         try:
-            return reachable(self._old, self.entries, self._manifests)
+            return _reachable(self._existing, self.entries, self._manifests)
         except (SourceError, DigestMismatchError) as error:
             raise DestinationError(
                 f"no image can be added to {self.path}: {error.message}", "Remove it or choose another file"
@@ -175,9 +153,9 @@ class OciArchiveDestination(LayoutDestination):
         digest, path = descriptor.digest, blob_path(descriptor.digest)
         if digest in self._manifests:
             writer.add(path, self._manifests[digest].content)
-        elif digest not in self._written and self._old and self._old.files.size(path) is not None:
+        elif digest not in self._written and self._existing and self._existing.files.size(path) is not None:
             try:
-                with self._old.open_blob(descriptor) as blocks:
+                with self._existing.open_blob(descriptor) as blocks:
                     content = verified(blocks, digest, descriptor.size, f"blob {digest}")
                     self._write_blob(descriptor, content, writer.reserve(path, descriptor.size))
             except (SourceError, DigestMismatchError) as error:
@@ -185,7 +163,7 @@ class OciArchiveDestination(LayoutDestination):
 
     def _damaged(self, digest: str, error: K8scrError) -> DestinationError:
         """Return the error for a damaged blob of the existing archive, with the affected images."""
-        entries = [entry for entry in self.entries if digest in reachable(self._old, [entry], self._manifests)]
+        entries = [entry for entry in self.entries if digest in _reachable(self._existing, [entry], self._manifests)]
         names = ", ".join((*entry_names(entry), entry.digest)[0] for entry in entries)
         return DestinationError(
             f"no image can be added to {self.path} because its image {names:.500} is damaged: {error.message}",
@@ -204,3 +182,57 @@ class OciArchiveDestination(LayoutDestination):
             if self._writer is None:
                 self._writer = TarWriter(self.path, "blobs/")
             return self._writer
+
+
+def _reachable(
+    layout: OciLayoutSource | None, entries: Iterable[Descriptor], added: Mapping[str, Manifest]
+) -> dict[str, Descriptor]:
+    """Return the descriptors of all content that is reachable from the entries, by digest. Content can be missing."""
+    found: dict[str, Descriptor] = {}
+    waiting, followed = deque(entries), set[str]()
+    while waiting:
+        descriptor = waiting.popleft()
+        if descriptor.digest in followed:
+            continue
+        followed.add(descriptor.digest)
+        manifest = added.get(descriptor.digest)
+        manifests, blobs = (manifest.manifests, manifest.blobs) if manifest else _parts(layout, descriptor)
+        waiting.extend(manifests)
+        for each in (descriptor, *blobs):
+            found.setdefault(each.digest, each)
+    return found
+
+
+def _parts(layout: OciLayoutSource | None, descriptor: Descriptor) -> tuple[Sequence[Descriptor], Sequence[Descriptor]]:
+    """Return the manifests and the blobs in a manifest, an index or a document of unknown kind."""
+    if layout is None:
+        return (), ()
+    try:
+        manifest = layout.fetch_manifest(descriptor)
+    except MissingManifestError:
+        return (), ()
+    except SourceError:
+        parts = _descriptors_in(layout, descriptor)
+        return [part for part in parts if is_manifest(part.media_type)], parts
+    return manifest.manifests, manifest.blobs
+
+
+def _descriptors_in(layout: OciLayoutSource, document: Descriptor) -> list[Descriptor]:
+    """Return all descriptors among the members of a JSON object; none for other or larger documents."""
+    if document.size > MAXIMUM_SIZE:
+        return []
+    what = f"{document.digest} in {layout.description}"
+    with layout.open_blob(document) as blocks:
+        content = b"".join(bytes(block) for block in verified(blocks, document.digest, document.size, what))
+    try:
+        members = load_json_object(content, "the document").values()
+    except InputError:
+        return []
+    descriptors = []
+    for member in members:
+        for value in member if isinstance(member, list) else [member]:
+            try:
+                descriptors.append(Descriptor.from_json(value))
+            except InputError:
+                continue
+    return descriptors

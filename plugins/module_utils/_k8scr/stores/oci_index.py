@@ -77,10 +77,7 @@ def full_name(entry: Descriptor) -> Reference | None:
 
 def find_entry(entries: Iterable[Descriptor], name: str) -> Descriptor | None:
     """Return the entry with this name or digest."""
-    for entry in entries:
-        if name in entry_names(entry) or name == entry.digest:
-            return entry
-    return None
+    return next((entry for entry in entries if name in entry_names(entry) or name == entry.digest), None)
 
 
 def with_entry(entries: Iterable[Descriptor], root: Descriptor, name: str | None) -> list[Descriptor]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from ..errors import DestinationError, DigestMismatchError, InputError, MissingManifestError, SourceError
 from ..files.file_access import Files, FolderFiles, read_file, replace_file, write_errors
@@ -22,7 +22,8 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verify_content
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, parse_manifest
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, load_json_object, parse_manifest
+from ..oci.referrers import describe_referrer, entries_of, fallback_tag, with_entries
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -36,15 +37,9 @@ from .oci_index import (
     write_index,
 )
 
-if TYPE_CHECKING:
-    from .layout_referrers import LayoutReferrers
-
 
 class OciLayoutSource:
     """An OCI layout as a source of images.
-
-    Args:
-        files: The layout's files.
 
     Raises:
         SourceError: The files are not an OCI layout.
@@ -79,9 +74,7 @@ class OciLayoutSource:
 
     @cached_property
     def referrers(self) -> LayoutReferrers:
-        from .layout_referrers import LayoutReferrers
-
-        return LayoutReferrers(self.entries, self)
+        return LayoutReferrers(self)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         path = blob_path(descriptor.digest)
@@ -98,9 +91,7 @@ class OciLayoutSource:
     def is_whole(self, root: Descriptor, has_blob: Callable[[Descriptor], bool] | None = None) -> bool:
         """Whether the layout has all manifests and all blobs of an image, except nondistributable layers.
 
-        Args:
-            root: The image's manifest or index.
-            has_blob: Whether a blob exists; by default, whether a file of its size exists.
+        ``has_blob`` returns whether a blob exists; by default, a file of its size is sufficient.
         """
         exists = has_blob or self.has_blob
         try:
@@ -140,55 +131,91 @@ class OciLayoutSource:
         )
 
 
-class VerifiedBlobs:
-    """Checks blobs of a layout for damage. Each blob is read once.
+class LayoutReferrers:
+    """Referrers in ``index.json``: entries with a subject, and the index with the fallback tag."""
 
-    Args:
-        files: The layout's files.
-    """
+    def __init__(self, layout: OciLayoutSource) -> None:
+        self._layout = layout
 
-    def __init__(self, files: Files) -> None:
-        self._files = files
-        self._lock = threading.Lock()
-        self._blob_locks: dict[str, threading.Lock] = {}
-        self._undamaged: set[str] = set()
+    def of(self, digest: str) -> list[dict[str, Any]]:
+        root = self.tagged(fallback_tag(digest))
+        listed = entries_of(self._layout.fetch_manifest(root)) if root else []
+        return with_entries(listed, list(map(describe_referrer, self._by_subject.get(digest, []))))
 
-    def has(self, blob: Descriptor) -> bool:
-        """Whether the layout has the blob with the size and the digest of its descriptor."""
-        if self._files.size(blob_path(blob.digest)) != blob.size:
-            return False
-        with self._lock:
-            blob_lock = self._blob_locks.setdefault(blob.digest, threading.Lock())
-        with blob_lock:
-            if blob.digest not in self._undamaged:
-                with suppress(SourceError), self._files.open(blob_path(blob.digest)) as blocks:
-                    if is_undamaged(blocks, blob.digest, blob.size):
-                        self._undamaged.add(blob.digest)
-        return blob.digest in self._undamaged
+    def tagged(self, tag: str) -> Descriptor | None:
+        return find_entry(self._layout.entries, tag)
+
+    @cached_property
+    def _by_subject(self) -> dict[str, list[Manifest]]:
+        """The manifests that refer to another manifest, by the digest of that manifest."""
+        found: dict[str, list[Manifest]] = {}
+        for entry in dict.fromkeys(self._layout.entries):
+            try:
+                manifest = self._layout.fetch_manifest(entry)
+            except SourceError:
+                # The manifest is missing (layouts can be sparse), or the entry is not a manifest.
+                continue
+            subject = load_json_object(manifest.content, "the manifest").get("subject")
+            digest = subject.get("digest") if isinstance(subject, dict) else None
+            if isinstance(digest, str):
+                found.setdefault(digest, []).append(manifest)
+        return found
 
 
 class LayoutDestination:
-    """The common methods of layouts as destinations: folders and archives.
-
-    Attributes:
-        entries: The entries of ``index.json``.
-    """
+    """The common methods of layouts as destinations: folders and archives."""
 
     repository = ""
     capabilities = Capabilities(commits=True, referrers=True)
-    entries: list[Descriptor]
+
+    def __init__(self, description: str) -> None:
+        self.description = description
+        # The entries of index.json, with the published images.
+        self.entries: list[Descriptor] = []
+        self._lock = threading.Lock()
+        self._files: Files | None = None
+        self._existing: OciLayoutSource | None = None
+        self._blob_locks: dict[str, threading.Lock] = {}
+        self._undamaged: set[str] = set()
 
     def resolve(self, tag: str) -> Descriptor | None:
         return find_entry(self.entries, tag)
 
+    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        if self._existing is None:
+            raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
+        return self._existing.fetch_manifest(descriptor)
+
+    def is_whole(self, root: Descriptor) -> bool:
+        # Layouts can be sparse.
+        return self._existing is not None and self._existing.is_whole(root)
+
+    def has_manifest(self, descriptor: Descriptor) -> bool:
+        is_entry = find_entry(self.entries, descriptor.digest) is not None
+        return is_entry and self._existing is not None and self._existing.is_whole(descriptor, self.has_blob)
+
+    def has_blob(self, descriptor: Descriptor) -> bool:
+        """Whether the layout has a blob with this size and digest. Each blob is read once."""
+        path, digest = blob_path(descriptor.digest), descriptor.digest
+        if self._files is None or self._files.size(path) != descriptor.size:
+            return False
+        with self._lock:
+            blob_lock = self._blob_locks.setdefault(digest, threading.Lock())
+        with blob_lock:
+            if digest not in self._undamaged:
+                with suppress(SourceError), self._files.open(path) as blocks:
+                    if is_undamaged(blocks, digest, descriptor.size):
+                        self._undamaged.add(digest)
+        return digest in self._undamaged
+
     def require_support(self, manifest: Manifest) -> None:
-        """See :meth:`ImageDestination.require_support`. A layout can store all media types."""
+        """A layout can store all media types."""
 
     def fallback_referrers(self, subject: str) -> None:
         """An OCI layout lists referrers in its ``index.json``."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """See :meth:`ImageDestination.takes`. A layout accepts nondistributable layers that the source has."""
+        # A layout accepts nondistributable layers that the source has.
         return not is_nondistributable(blob) or source.has_blob(blob)
 
 
@@ -196,20 +223,17 @@ class OciLayoutDestination(LayoutDestination):
     """An OCI layout folder as a destination of images. The first image creates the folder."""
 
     def __init__(self, folder: Path) -> None:
+        super().__init__(f"the folder {folder}")
         self.folder = folder
         self.store = self
-        self.description = f"the folder {folder}"
-        self._lock = threading.Lock()
-        self.entries: list[Descriptor] = []
-        self._blobs = VerifiedBlobs(FolderFiles(folder))
         self._started = False
         self._published: list[tuple[Descriptor, str | None]] = []
-        files = FolderFiles(folder)
+        self._files: FolderFiles = FolderFiles(folder)
         with write_errors(folder):
-            if files.size(INDEX_FILE) is not None:
-                self._source = OciLayoutSource(files)
-                self.entries = self._source.entries
-            elif folder.is_dir() and files.size(LAYOUT_FILE) is None and _has_other_files(folder):
+            if self._files.size(INDEX_FILE) is not None:
+                self._existing = OciLayoutSource(self._files)
+                self.entries = self._existing.entries
+            elif folder.is_dir() and self._files.size(LAYOUT_FILE) is None and _has_other_files(folder):
                 raise DestinationError(f"{folder} has files but no OCI layout", "Choose an empty or a new folder")
             elif folder.exists() and not folder.is_dir():
                 raise DestinationError(
@@ -219,27 +243,9 @@ class OciLayoutDestination(LayoutDestination):
                 if path.is_symlink():
                     raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
 
-    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        """See :meth:`ImageDestination.fetch_manifest`."""
-        return self._source.fetch_manifest(descriptor)
-
-    def is_whole(self, root: Descriptor) -> bool:
-        """See :meth:`ImageDestination.is_whole`. A layout can be sparse."""
-        return self._source.is_whole(root)
-
-    def has_manifest(self, descriptor: Descriptor) -> bool:
-        is_entry = find_entry(self.entries, descriptor.digest) is not None
-        return is_entry and self._source.is_whole(descriptor, self.has_blob)
-
-    def has_blob(self, descriptor: Descriptor) -> bool:
-        return self._blobs.has(descriptor)
-
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         self._start()
-        path = self.folder / blob_path(descriptor.digest)
-        with write_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
-        write_blob(path, descriptor, content)
+        write_blob(self._create_parent(blob_path(descriptor.digest)), descriptor, content)
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
@@ -253,28 +259,27 @@ class OciLayoutDestination(LayoutDestination):
             self._published.append((root.descriptor, tag))
 
     def commit(self) -> None:
-        """See :meth:`DestinationStore.commit`. All complete images are added to ``index.json`` at once."""
+        """Add all complete images to ``index.json`` at once."""
         if self._published:
             with write_errors(self.folder), folder_lock(self.folder):
-                files = FolderFiles(self.folder)
                 # Read index.json again: another run may have added images.
-                entries = read_index(files) if files.size(INDEX_FILE) is not None else []
+                entries = read_index(self._files) if self._files.size(INDEX_FILE) is not None else []
                 for root, tag in self._published:
                     entries = with_entry(entries, root, tag)
                 self._write(INDEX_FILE, write_index(entries))
             self._published.clear()
 
     def abandon(self, resumable: bool = False) -> bool:
-        """See :meth:`DestinationStore.abandon`. Complete blobs stay for the next run; no image refers to them."""
+        # Complete blobs stay for the next run; no image refers to them.
         return False
 
     def close(self) -> None:
-        """See :meth:`DestinationStore.close`."""
+        """No file stays open."""
 
     def _start(self) -> None:
         # The file oci-layout comes first: with it, the next run accepts a folder that has blobs but no image yet.
         with self._lock:
-            if FolderFiles(self.folder).size(LAYOUT_FILE) is None:
+            if self._files.size(LAYOUT_FILE) is None:
                 self._write(LAYOUT_FILE, LAYOUT_CONTENT)
             if not self._started:
                 for folder in self.folder.glob("blobs/*"):
@@ -282,10 +287,14 @@ class OciLayoutDestination(LayoutDestination):
                 self._started = True
 
     def _write(self, name: str, content: bytes) -> None:
+        replace_file(self._create_parent(name), content)
+
+    def _create_parent(self, name: str) -> Path:
+        """Create the folder of a file in the layout, and return the file's path."""
         path = self.folder / name
         with write_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-        replace_file(path, content)
+        return path
 
 
 def _has_other_files(folder: Path) -> bool:

@@ -13,9 +13,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ConnectionLostError, UnreachableError, UnreadableAnswerError
+from ..errors import ConnectionLostError, UnreadableResponseError
+from ..http.network_errors import NETWORK_ERRORS
 from .connection import Endpoint, open_pool, request_target
-from .failures import NETWORK_ERRORS, translate
+from .failures import translate
 
 try:
     import requests
@@ -25,11 +26,6 @@ try:
 except ImportError:  # reported by cluster.connect(); the class below must still be importable
     if not TYPE_CHECKING:
         HTTPAdapter = object
-
-if TYPE_CHECKING:
-    from urllib3.connectionpool import HTTPConnectionPool
-
-__all__ = ["Access", "ApiServerAdapter", "ConnectionLostError", "UnreachableError", "translate"]
 
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
@@ -92,7 +88,7 @@ class ApiServerAdapter(HTTPAdapter):
         self._lock = threading.Lock()
         with self._loaded() as access:
             self._access = access
-            self._pool = self._open_pool(access)
+            self._pool = open_pool(access.endpoint, pool_size, silence_timeout)
 
     @property
     def base_url(self) -> str:
@@ -110,15 +106,9 @@ class ApiServerAdapter(HTTPAdapter):
         return self._access.endpoint.verify
 
     def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
     ) -> requests.Response:
-        """Send one request; the configuration of the cluster replaces ``verify``, ``cert`` and ``proxies``.
+        """Send one request; the configuration of the cluster replaces the options for TLS and proxies.
 
         Raises:
             UnreachableError: No connection could be opened.
@@ -144,17 +134,12 @@ class ApiServerAdapter(HTTPAdapter):
             raise translate(error, self.server_name) from error
 
     def read_object(self, path: str, timeout: tuple[float, float]) -> tuple[int, dict[str, Any]]:
-        """Read a Kubernetes object, or the Status that the API server returns instead.
+        """Return the status code and the Kubernetes object at a path below :attr:`base_url`, or the Status instead.
+
+        The object is empty if the response is not a JSON object.
 
         Args:
-            path: The object's path below :attr:`base_url`.
-            timeout: Seconds to connect and to wait for the response.
-
-        Returns:
-            The status code and the object; empty if the response is not a JSON object.
-
-        Raises:
-            ClusterError: The API server cannot be reached.
+            timeout: Seconds to connect, and to wait for the response.
         """
         request = requests.Request("GET", f"{self.base_url}{path}").prepare()
         with self.send(request, timeout=timeout) as response:
@@ -165,24 +150,15 @@ class ApiServerAdapter(HTTPAdapter):
             return response.status_code, value if isinstance(value, dict) else {}
 
     def open(
-        self,
-        method: str,
-        url: str,
-        headers: Mapping[str, str] | None = None,
-        body: Any = None,
-        timeout: Any = None,
+        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Any = None, timeout: Any = None
     ) -> urllib3.BaseHTTPResponse:
         """Send one request as :meth:`send` does, and return urllib3's response with its body unread.
 
         Args:
-            method: The HTTP method.
             url: An absolute URL below :attr:`base_url`.
             headers: The request's headers; the credentials of the cluster replace those in it.
             body: Bytes, a file or an iterable of bytes.
             timeout: Seconds, ``(connect, silence)`` in seconds, or urllib3's Timeout; None for the adapter's.
-
-        Raises:
-            ClusterError: As :meth:`send`.
         """
         access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
         if raw.status == 401 and self._renew(access, used):
@@ -235,28 +211,20 @@ class ApiServerAdapter(HTTPAdapter):
         if raw.status < 200:
             # http.client takes an interim response for the final one, and the final one for the next response.
             raw.close()
-            raise UnreadableAnswerError(
+            raise UnreadableResponseError(
                 f"{access.endpoint.name} returned an interim response ({raw.status}) instead of a final one",
                 "Check the registry, and the proxies and load balancers on the path",
             )
         return access, authorization, raw
 
     def _renew(self, access: Access, used: str | None) -> bool:
-        """Read the credentials again after a 401.
-
-        Args:
-            access: The server and the credentials of the rejected request.
-            used: Its ``Authorization`` header.
-
-        Returns:
-            Whether the credentials changed, so that the request can be repeated.
-        """
+        """Read the credentials again after a 401; return whether they changed, so that a request can be repeated."""
         with self._lock:
             if self._access is not access:
                 return True
             with self._loaded() as fresh:
                 if fresh.endpoint != access.endpoint:
-                    self._pool = self._open_pool(fresh)
+                    self._pool = open_pool(fresh.endpoint, self._pool_size, self._silence_timeout)
                 elif fresh.authorization() == used:
                     return False
                 self._access = fresh
@@ -270,9 +238,6 @@ class ApiServerAdapter(HTTPAdapter):
             yield access
         finally:
             access.forget()
-
-    def _open_pool(self, access: Access) -> HTTPConnectionPool:
-        return open_pool(access.endpoint, self._pool_size, self._silence_timeout)
 
     def _timeout(self, given: Any) -> urllib3.Timeout:
         if isinstance(given, urllib3.Timeout):

@@ -46,7 +46,14 @@ class Cluster:
             ClusterError: The kubernetes library is missing or is a version that does not work.
         """
         if self._api_client is None:
-            self._api_client = _official_client(self.adapter)
+            import_kubernetes()
+            from kubernetes.client import ApiClient, Configuration
+
+            configuration = Configuration()
+            configuration.host = self.adapter.base_url
+            configuration.proxy = None
+            self._api_client = ApiClient(configuration)
+            self._api_client.rest_client.pool_manager = _PoolManager(self.adapter)
         return self._api_client
 
 
@@ -56,9 +63,7 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
     Warns the user through Ansible if the certificate of the API server is not verified.
 
     Args:
-        settings: The cluster and the user.
-        **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``,
-            ``silence_timeout``.
+        **adapter_options: ``pool_size``, ``connect_timeout`` and ``silence_timeout`` of :class:`ApiServerAdapter`.
 
     Raises:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
@@ -72,18 +77,6 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
             "anyone on the network path can read and change everything."
         )
     return Cluster(adapter)
-
-
-def _official_client(adapter: ApiServerAdapter) -> ApiClient:
-    import_kubernetes()
-    from kubernetes.client import ApiClient, Configuration
-
-    configuration = Configuration()
-    configuration.host = adapter.base_url
-    configuration.proxy = None
-    client = ApiClient(configuration)
-    client.rest_client.pool_manager = _PoolManager(adapter)
-    return client
 
 
 class _PoolManager:

@@ -67,10 +67,7 @@ class Endpoint:
 
 
 def base_url(host: str) -> str:
-    """Return an API server's address in normal form: scheme, lower-case host, port, path without trailing slash.
-
-    Args:
-        host: The address as configured, such as ``https://api.example.com/k8s/clusters/c-1/``.
+    """Return an API server's configured address in normal form: scheme, lower-case host, port, path without last slash.
 
     Raises:
         ClusterError: It is not an http or https URL, or has parts that are not valid in an API server's address.
@@ -103,14 +100,7 @@ def _fingerprint(*files: str | None) -> str:
 
 
 def request_target(base: str, url: str) -> str:
-    """Return the request target for a URL, which must be below the server's base URL.
-
-    Args:
-        base: The server's base URL, as :func:`base_url` writes it.
-        url: The absolute URL of a request.
-
-    Returns:
-        Path and query.
+    """Return path and query of an absolute URL, which must be below the server's base URL.
 
     Raises:
         ClusterError: The URL belongs to another server, or leaves the base path after the server has decoded it;
@@ -162,7 +152,6 @@ def open_pool(endpoint: Endpoint, size: int, send_timeout: float) -> HTTPConnect
     """Return a pool of persistent HTTP/1.1 connections to an API server, without opening one.
 
     Args:
-        endpoint: The server.
         size: The number of connections that stay open.
         send_timeout: Seconds without progress after which sending fails.
 

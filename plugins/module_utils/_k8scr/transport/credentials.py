@@ -31,11 +31,6 @@ from .kubeconfig import Context, Kubeconfig
 from .settings import ClusterSettings
 from .static_kubeconfig import forget_files, read_static
 
-try:
-    import urllib3
-except ImportError:  # reported by cluster.connect()
-    pass
-
 BROKEN_VERSIONS = ("36.0.0", "36.0.1")
 _RENEW_EVERY = 30.0
 """Seconds between checks whether a token expires soon. Without this pause, the library would run an exec plugin with
@@ -65,15 +60,12 @@ def import_kubernetes() -> None:
 def load(settings: ClusterSettings) -> Access:
     """Return the address of a cluster and the credentials for it.
 
-    Args:
-        settings: The cluster and the user.
-
     Raises:
         ClusterError: No cluster is configured, or its configuration cannot be used.
     """
     loaded, user = _find(settings)
     authorization = _explicit_authorization(settings)
-    explicit = authorization is not None or settings.client_cert is not None
+    explicit = settings.has_credential
     if explicit:
         renewed: Callable[[], str | None] = lambda: authorization  # noqa: E731 - a constant
     else:
@@ -102,12 +94,16 @@ def _find(settings: ClusterSettings) -> tuple[Any, Mapping[str, Any]]:
             "Set kubeconfig, or host and api_key",
         )
     context = kubeconfig.choose(settings.context)
-    return _from_kubeconfig(kubeconfig, context, settings), context.user
+    try:
+        return read_static(context) or _from_library(kubeconfig, context, settings), context.user
+    except ClusterError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the library raises arbitrary exceptions for malformed files
+        raise ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}") from None
 
 
 def _service_account() -> Any:
-    from_pod = "KUBERNETES_SERVICE_HOST" in os.environ and "KUBERNETES_SERVICE_PORT" in os.environ
-    if not from_pod:
+    if "KUBERNETES_SERVICE_HOST" not in os.environ or "KUBERNETES_SERVICE_PORT" not in os.environ:
         return None
     import_kubernetes()
     from kubernetes import config
@@ -120,41 +116,17 @@ def _service_account() -> Any:
     return configuration
 
 
-def _from_kubeconfig(kubeconfig: Kubeconfig, context: Context, settings: ClusterSettings) -> Any:
-    try:
-        static = read_static(context)
-    except (OSError, ValueError) as error:
-        raise _unusable(kubeconfig, error) from None
-    return static or _from_library(kubeconfig, context, settings)
-
-
-def _unusable(kubeconfig: Kubeconfig, error: Exception) -> ClusterError:
-    return ClusterError(f"{kubeconfig.name} cannot be used: {kubeconfig.redact(_first_line(error))}")
-
-
 def _from_library(kubeconfig: Kubeconfig, context: Context, settings: ClusterSettings) -> Any:
     import_kubernetes()
     from kubernetes import config
 
     configuration = _empty_configuration()
     with _library_log() as logged:
-        try:
-            if kubeconfig.path is None:
-                config.load_kube_config_from_dict(
-                    kubeconfig.documents[0],
-                    context=context.name,
-                    client_configuration=configuration,
-                    persist_config=False,
-                )
-            else:
-                config.load_kube_config(
-                    kubeconfig.path,
-                    context=context.name,
-                    client_configuration=configuration,
-                    persist_config=settings.persist_config,
-                )
-        except Exception as error:  # noqa: BLE001 - the loader raises arbitrary exceptions for malformed files
-            raise _unusable(kubeconfig, error) from None
+        options = {"context": context.name, "client_configuration": configuration}
+        if kubeconfig.path is None:
+            config.load_kube_config_from_dict(kubeconfig.documents[0], persist_config=False, **options)
+        else:
+            config.load_kube_config(kubeconfig.path, persist_config=settings.persist_config, **options)
     # Versions of the library before 30 do not load these two.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
     configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")
@@ -224,11 +196,7 @@ def _explicit_authorization(settings: ClusterSettings) -> str | None:
 
 
 def _sendable(text: str | None, what: str) -> str | None:
-    """Return a value without surrounding whitespace, for example the line break at the end of a token file.
-
-    Raises:
-        ClusterError: An HTTP header cannot contain the value.
-    """
+    """Return a header value without surrounding whitespace, for example the line break of a token file."""
     text = text.strip() if text else None
     if text and not (text.isascii() and text.isprintable()):
         raise ClusterError(f"{what} contains a line break or another character that cannot be sent", "Check its value")
@@ -236,6 +204,8 @@ def _sendable(text: str | None, what: str) -> str | None:
 
 
 def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoint:
+    from urllib3.util import make_headers
+
     base = base_url(settings.host or loaded.host)
     cert, key = settings.client_cert, settings.client_key
     if loaded is not None and not explicit:
@@ -254,7 +224,7 @@ def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoin
         client_key=key,
         server_name=settings.tls_server_name or (loaded.tls_server_name if loaded is not None else None),
         proxy=proxy,
-        proxy_headers=tuple(urllib3.util.make_headers(**asdict(settings.proxy_headers)).items()),
+        proxy_headers=tuple(make_headers(**asdict(settings.proxy_headers)).items()),
     )
 
 

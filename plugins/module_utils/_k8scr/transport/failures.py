@@ -10,43 +10,33 @@ import http.client
 import socket
 import ssl
 
-from ..errors import ApiServerError, ClusterError, ConnectionLostError, UnreachableError, UnreadableAnswerError
-from ..http.network_errors import NETWORK_ERRORS, NetworkError
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, UnreachableError, UnreadableResponseError
+from ..http.network_errors import NetworkError
 
 try:
     from urllib3 import exceptions as urllib3_errors
 except ImportError:  # the module reports missing libraries
     pass
 
-__all__ = ["NETWORK_ERRORS", "translate", "unauthorized"]
-
 
 def unauthorized(reason: str) -> ApiServerError:
-    """Return the error for credentials that the API server does not accept.
-
-    Args:
-        reason: The API server's message.
-    """
+    """Return the error for credentials that the API server does not accept, with its message."""
     return ApiServerError(
         f"the API server does not accept the credentials: {reason:.300}", "Log in again or renew the token", 401
     )
 
 
 def translate(error: BaseException, server: str = "the API server") -> ClusterError:
-    """Explain a network error.
+    """Return the error that explains a network error; if its chain contains a translated error, that one.
 
     Args:
         error: An exception of requests, urllib3, ssl or the socket, raised while connecting, sending or reading.
         server: The server's name in messages; it must not contain credentials.
-
-    Returns:
-        The error to raise instead; if the chain contains a translated error, that one.
     """
     failure = NetworkError(error)
     return (
         failure.find(ClusterError)
         or _proxy(failure, server)
-        or _name(failure, server)
         or _tls(failure, server)
         or _connecting(failure, server)
         or _invalid(failure, server)
@@ -71,12 +61,6 @@ def _proxy(failure: NetworkError, server: str) -> ClusterError | None:
     )
 
 
-def _name(failure: NetworkError, server: str) -> ClusterError | None:
-    if not failure.find(socket.gaierror):
-        return None
-    return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and this machine's DNS")
-
-
 def _tls(failure: NetworkError, server: str) -> ClusterError | None:
     untrusted, reason = failure.untrusted_certificate, failure.tls_reason
     if untrusted is not None:
@@ -95,6 +79,8 @@ def _tls(failure: NetworkError, server: str) -> ClusterError | None:
 
 
 def _connecting(failure: NetworkError, server: str) -> ClusterError | None:
+    if failure.find(socket.gaierror):
+        return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and this machine's DNS")
     if failure.find(urllib3_errors.NewConnectionError):
         return UnreachableError(
             f"cannot connect to {server}: {_system_reason(failure) or 'no connection'}",
@@ -111,7 +97,7 @@ def _invalid(failure: NetworkError, server: str) -> ClusterError | None:
     interruptions = (http.client.IncompleteRead, http.client.RemoteDisconnected, urllib3_errors.IncompleteRead)
     for link in failure.chain:
         if isinstance(link, http.client.HTTPException) and not isinstance(link, interruptions):
-            return UnreadableAnswerError(
+            return UnreadableResponseError(
                 f"the response from {server} is not valid HTTP: {type(link).__name__}",
                 "Check the proxies and load balancers on the path, and the registry",
             )

@@ -24,10 +24,6 @@ def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) ->
 
     As in kubectl, the options ``impersonate_user`` and ``impersonate_groups`` each replace the value in the kubeconfig.
 
-    Args:
-        settings: The cluster and the user.
-        user: The user of the kubeconfig's context.
-
     Raises:
         ClusterError: Groups, a uid or extra fields are given without a user, or a value cannot be sent.
     """

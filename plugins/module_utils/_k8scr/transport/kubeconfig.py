@@ -16,11 +16,6 @@ from ..errors import ClusterError
 from ..files.vault import refuse_vault
 from .kubeconfig_secrets import is_content, secrets_of, shown_kubeconfig
 
-try:
-    import yaml
-except ImportError:  # a dependency of the kubernetes library, whose absence is reported
-    pass
-
 _TEXT = "the kubeconfig given as text"
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
 """Fields of a cluster or a user that are paths, relative to the folder of the kubeconfig."""
@@ -146,6 +141,8 @@ def _read(path: str) -> dict[str, Any]:
 
 
 def _parsed(content: bytes, name: str) -> dict[str, Any]:
+    import yaml
+
     try:
         value = yaml.safe_load(content.decode())
     except yaml.YAMLError as error:

@@ -11,31 +11,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..redaction import HIDDEN, texts_of
+from .impersonation import USER_FIELDS
 
-try:
-    import yaml
-except ImportError:  # a dependency of the kubernetes library, whose absence is reported
-    yaml = None  # type: ignore[assignment]
-
-_PUBLIC = frozenset(
-    (
-        "apiVersion",
-        "as",
-        "as-groups",
-        "as-uid",
-        "as-user-extra",
-        "client-certificate",
-        "client-certificate-data",
-        "client-key",
-        "command",
-        "installHint",
-        "interactiveMode",
-        "name",
-        "provideClusterInfo",
-        "tokenFile",
-        "username",
-    )
-)
+_PUBLIC_OF_USER = ("client-certificate", "client-certificate-data", "client-key", "tokenFile", "username")
+_PUBLIC_OF_PLUGIN = ("apiVersion", "command", "installHint", "interactiveMode", "name", "provideClusterInfo")
+_PUBLIC = frozenset((*_PUBLIC_OF_USER, *_PUBLIC_OF_PLUGIN, *USER_FIELDS))
 """Keys of a user, its exec plugin or its login provider that hold no secret."""
 _LOW_ENTROPY = frozenset(("args", "env"))
 """Keys of an exec plugin. Most of their values are ordinary words, which also occur in results."""
@@ -51,9 +31,10 @@ def is_content(kubeconfig: str) -> bool:
     return ": " in kubeconfig and not os.path.exists(kubeconfig)
 
 
-def parse(text: str) -> Any:
-    """Return the YAML value of a text; None if it has none."""
-    if yaml is None:
+def _parse(text: str) -> Any:
+    try:
+        import yaml
+    except ImportError:  # a dependency of the kubernetes library, whose absence is reported
         return None
     try:
         return yaml.safe_load(text)
@@ -72,13 +53,10 @@ def shown_kubeconfig(kubeconfig: Any) -> Any:
 
 
 def secrets_of(kubeconfig: Any) -> set[str]:
-    """Return the secret texts of a kubeconfig.
+    """Return tokens, passwords and private keys, and the arguments and environment variables of exec plugins.
 
     Args:
         kubeconfig: The ``kubeconfig`` option, or a list of kubeconfigs; a path has no secrets.
-
-    Returns:
-        Tokens, passwords and private keys, and the arguments and environment variables of exec plugins.
     """
     return set(_secrets(kubeconfig, frozenset()))
 
@@ -90,7 +68,7 @@ def masked_secrets_of(kubeconfig: Any) -> set[str]:
 
 def _secrets(kubeconfig: Any, skipped: frozenset[str]) -> Iterator[str]:
     if isinstance(kubeconfig, str) and is_content(kubeconfig):
-        kubeconfig = parse(kubeconfig)
+        kubeconfig = _parse(kubeconfig)
     for document in kubeconfig if isinstance(kubeconfig, list) else [kubeconfig]:
         users = document.get("users") if isinstance(document, Mapping) else None
         for entry in users if isinstance(users, list) else ():

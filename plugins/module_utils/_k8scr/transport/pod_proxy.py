@@ -19,13 +19,13 @@ import contextlib
 import io
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableAnswerError
+from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableResponseError
+from ..http.network_errors import NETWORK_ERRORS
 from ..http.retry import retry_after
-from .base_path import BasePath
-from .failures import NETWORK_ERRORS, unauthorized
+from .failures import unauthorized
 
 if TYPE_CHECKING:
     from .api_server import ApiServerAdapter
@@ -61,13 +61,23 @@ _ADVICE = {429: "The API server is overloaded; run again later"}
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
+class BasePath(Protocol):
+    """The path that a Pod serves below. Both methods raise K8scrError if they cannot find it."""
+
+    def current(self) -> str:
+        """Return the path, with a leading and without a trailing slash; empty for the root."""
+
+    def missed(self, used: str) -> bool:
+        """Return whether a request is worth repeating below the current path.
+
+        The adapter calls it when the Pod serves nothing below ``used``, the path of that request.
+        """
+
+
 class PodProxyAdapter(BaseAdapter):
     """Sends each request to one port of one Pod. Paths and responses that lead out of the Pod are rejected.
 
     Args:
-        api_server: The adapter for the API server.
-        namespace: The Pod's namespace.
-        pod: The Pod's name.
         port: The port of the Pod.
         scheme: ``http`` or ``https``, which the Pod serves on the port.
         base_path: The base path of the Pod's API; None for the root. It is a credential: errors, and the headers and
@@ -96,13 +106,7 @@ class PodProxyAdapter(BaseAdapter):
         self._allowed: set[str] = set()
 
     def send(
-        self,
-        request: requests.PreparedRequest,
-        stream: bool = False,
-        timeout: Any = None,
-        verify: Any = True,
-        cert: Any = None,
-        proxies: Any = None,
+        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
     ) -> requests.Response:
         """Send a request to the Pod.
 
@@ -168,7 +172,10 @@ class PodProxyAdapter(BaseAdapter):
     def _forward(self, request: requests.PreparedRequest, base: str, timeout: Any) -> requests.Response:
         outer = request.copy()
         address = urlsplit(request.url or "")
-        _require_safe_path(address.path)
+        if not _is_safe_path(address.path):
+            raise RegistryError(
+                f"the path {address.path!r:.200} cannot be requested through the API server, which would change it"
+            )
         query = f"?{address.query}" if address.query else ""
         outer.url = f"{self._api_server.base_url}{self._prefix}{base}{address.path}{query}"
         for header in _DROPPED_HEADERS:
@@ -176,8 +183,8 @@ class PodProxyAdapter(BaseAdapter):
         outer.headers["Accept-Encoding"] = "identity"
         try:
             response = self._api_server.send(outer, stream=True, timeout=timeout)
-        except UnreadableAnswerError as error:
-            raise UnreadableAnswerError(
+        except UnreadableResponseError as error:
+            raise UnreadableResponseError(
                 f"the request to Pod {self.pod} failed: {error.message}", error.advice
             ) from error
         response.request = request
@@ -191,7 +198,8 @@ class PodProxyAdapter(BaseAdapter):
         has_route = True
         if request.method != "HEAD":
             return self._read_error_response(response, base)
-        if _REGISTRY_HEADER not in response.headers or _is_text(response):
+        is_text = response.headers.get("Content-Type", "").startswith("text/plain")
+        if _REGISTRY_HEADER not in response.headers or is_text:
             # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the Pod lacks an
             # image or does not serve the path. For an unknown path, distribution returns plain text.
             self._api_server.read(response)
@@ -219,11 +227,7 @@ class PodProxyAdapter(BaseAdapter):
             raise self._explain(response.request.method or "", response.status_code, status, after)
         headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
         raw = HTTPResponse(
-            io.BytesIO(content),
-            headers,
-            response.status_code,
-            reason=response.reason,
-            preload_content=False,
+            io.BytesIO(content), headers, response.status_code, reason=response.reason, preload_content=False
         )
         rebuilt = self._api_server.build_response(response.request, raw)
         rebuilt.url = response.url
@@ -258,19 +262,12 @@ class PodProxyAdapter(BaseAdapter):
             advice = self._pod_state() or "Check that the Pod runs and listens on the port"
             port = self.target.rsplit(":", 1)[-1]
             if _INTERRUPTED.match(message):
-                return ConnectionLostError(
-                    f"the API server lost the connection to {where} at port {port}: {message:.300}",
-                    advice,
-                    Retry(after=after),
-                )
+                lost = f"the API server lost the connection to {where} at port {port}: {message:.300}"
+                return ConnectionLostError(lost, advice, Retry(after=after))
             if _UNREACHABLE.search(message):
                 advice += _WITHOUT_POD_NETWORK
-            return ApiServerError(
-                f"the API server cannot reach {where} at port {port}: {message:.300}",
-                advice,
-                code,
-                Retry(after=after),
-            )
+            unreachable = f"the API server cannot reach {where} at port {port}: {message:.300}"
+            return ApiServerError(unreachable, advice, code, Retry(after=after))
         return ApiServerError(
             f"the API server rejects the request to {where}: {message:.500}", _ADVICE.get(code), code, after=after
         )
@@ -300,7 +297,7 @@ class PodProxyAdapter(BaseAdapter):
         The API server rewrites a Location to an address of its own. A Location that is not below the Pod's proxy
         would send the next request, with the user's credentials, out of the Pod.
         """
-        path, query = self._parts(location) or ("", "")
+        path, query = self._parts(location)
         for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):
             if path.startswith(prefix + "/"):
                 return self._inner_address(request, base, "Location", path[len(prefix) :], query)
@@ -312,24 +309,22 @@ class PodProxyAdapter(BaseAdapter):
         Links of other kinds are removed; no client needs them.
         """
         targets = [link["url"] for link in requests.utils.parse_header_links(links) if link.get("rel") == "next"]
-        translated = [
-            self._inner_address(request, base, "Link", *(self._parts(target) or ("", ""))) for target in targets
-        ]
+        translated = [self._inner_address(request, base, "Link", *self._parts(target)) for target in targets]
         return ", ".join(f'<{target}>; rel="next"' for target in translated)
 
-    def _parts(self, address: str) -> tuple[str, str] | None:
-        """Return path and query of an address; None if it has another host than the requests that the Pod receives."""
+    def _parts(self, address: str) -> tuple[str, str]:
+        """Return path and query of an address; both empty if its host is not that of the Pod's requests."""
         if _UNSAFE.search(address):
-            return None
+            return "", ""
         try:
             parts = urlsplit(address)
         except ValueError:
-            return None
+            return "", ""
         base = urlsplit(self._api_server.base_url)
         # The Host header of a request omits the default port of the scheme.
         hosts = ("", base.netloc, base.netloc.removesuffix(":443" if base.scheme == "https" else ":80"))
         if parts.scheme not in ("", "http", "https") or parts.netloc.lower() not in hosts:
-            return None
+            return "", ""
         return parts.path, parts.query
 
     def _inner_address(self, request: requests.PreparedRequest, base: str, header: str, path: str, query: str) -> str:
@@ -344,11 +339,6 @@ class PodProxyAdapter(BaseAdapter):
             f"the registry in Pod {self.pod} returned a {header} outside of the Pod, which was not followed",
             "Do not trust this registry, and check what runs in the Pod",
         )
-
-
-def _require_safe_path(path: str) -> None:
-    if not _is_safe_path(path):
-        raise RegistryError(f"the path {path!r:.200} cannot be requested through the API server, which would change it")
 
 
 def _is_safe_path(path: str) -> bool:
@@ -371,10 +361,6 @@ def _is_safe_path(path: str) -> bool:
 def _without(base: str, text: str) -> str:
     """Return a text without the base path; its slashes may be encoded in the text."""
     return text.replace(base.strip("/"), "") if base else text
-
-
-def _is_text(response: requests.Response) -> bool:
-    return str(response.headers.get("Content-Type", "")).startswith("text/plain")
 
 
 def _status_of(body: bytes) -> dict[str, Any] | None:

@@ -22,19 +22,9 @@ from typing import Any
 from .impersonation import USER_FIELDS
 from .kubeconfig import Context
 
-_STATIC_FIELDS = frozenset(
-    (
-        "client-certificate",
-        "client-certificate-data",
-        "client-key",
-        "client-key-data",
-        "password",
-        "token",
-        "tokenFile",
-        "username",
-        *USER_FIELDS,
-    )
-)
+_CREDENTIALS = ("token", "tokenFile", "username", "password")
+_CERTIFICATES = ("client-certificate", "client-certificate-data", "client-key", "client-key-data")
+_STATIC_FIELDS = frozenset((*_CREDENTIALS, *_CERTIFICATES, *USER_FIELDS))
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def test_compressed_archive_is_read_with_little_memory(path: Path) -> None:
 
 def test_checkpoints_get_sparser_in_a_long_archive(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_content._MAXIMUM_CHECKPOINTS", 3
+        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._MAXIMUM_CHECKPOINTS", 3
     )
 
     files = compressed(path)
@@ -149,7 +149,7 @@ def test_gzip_file_is_rejected_with_wrong_trailer(
 
 def test_gzip_file_is_rejected_above_the_size_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_content._ALWAYS_ALLOWED", 16 * MIB
+        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._ALWAYS_ALLOWED", 16 * MIB
     )
     header = tarfile.TarInfo("layer")
     header.size = 64 * MIB

@@ -21,8 +21,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry impor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_LAYER
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.chunk_size import ChunkSize
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import ChunkSize, Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused

@@ -115,7 +115,7 @@ def test_fetch_manifest_reports_schema_1_with_advice(server: RegistryServer, rep
 
 
 def test_fetch_manifest_reports_missing_manifest(repository: Repository, image: Image) -> None:
-    with pytest.raises(SourceError, match=f"team/app in the registry lacks the manifest {image.digest}"):
+    with pytest.raises(SourceError, match=f"team/app in the registry does not have the manifest {image.digest}"):
         repository.fetch_manifest(image.root)
 
 

@@ -18,8 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.chunk_size import ChunkSize
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import ChunkSize, Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import RetryLog
@@ -135,7 +134,7 @@ def test_upload_fails_when_registry_rejects_one_mebibyte(server: RegistryServer,
 
 
 def test_upload_sends_chunks_of_configured_size(server: RegistryServer, registry: Registry) -> None:
-    client = Registry(registry._session, server.url, chunks=ChunkSize(2 * MIB))
+    client = Registry(registry.session, server.url, chunks=ChunkSize(2 * MIB))
 
     upload(Repository(client, "team/app"))
 
@@ -209,7 +208,7 @@ def test_upload_fails_when_source_is_shorter(server: RegistryServer, repository:
 
 def test_upload_fails_after_three_lost_sessions(server: RegistryServer, registry: Registry) -> None:
     retries = Retries(600, sleep=lambda _seconds: None)
-    client = Registry(registry._session, server.url, retries=retries, chunks=ChunkSize(2 * MIB))
+    client = Registry(registry.session, server.url, retries=retries, chunks=ChunkSize(2 * MIB))
     server.fail("PATCH", "/blobs/uploads/", lambda answer: _lose_every_second_chunk(server, answer))
 
     with pytest.raises(RegistryError, match="responded with 404"):
@@ -239,7 +238,7 @@ def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: 
 def test_upload_waits_as_long_as_retry_after_header(server: RegistryServer, registry: Registry) -> None:
     slept: list[float] = []
     server.fail("POST", "/blobs/uploads/", Answer(429, {"Retry-After": "7"}), times=1)
-    client = Registry(registry._session, server.url, retries=Retries(60.0, sleep=slept.append))
+    client = Registry(registry.session, server.url, retries=Retries(60.0, sleep=slept.append))
 
     upload(Repository(client, "team/app"))
 
@@ -249,12 +248,12 @@ def test_upload_waits_as_long_as_retry_after_header(server: RegistryServer, regi
 def stop_and_push_again(server: RegistryServer, registry: Registry, folder: Path, retries: Retries) -> None:
     """Push a blob until the faults of the registry stop the push, then push it again without faults."""
     records = UploadRecords(folder, "cluster")
-    stopped = Registry(registry._session, server.url, retries=retries, records=records)
+    stopped = Registry(registry.session, server.url, retries=retries, records=records)
     with pytest.raises(K8scrError):
         upload(Repository(stopped, "team/app"))
     server.faults.clear()
     server.asked()
-    upload(Repository(Registry(registry._session, server.url, records=records), "team/app"))
+    upload(Repository(Registry(registry.session, server.url, records=records), "team/app"))
 
 
 def test_upload_resumes_in_next_run_after_stop(server: RegistryServer, registry: Registry, tmp_path: Path) -> None:
@@ -285,7 +284,7 @@ def test_upload_restarts_when_recorded_session_is_gone(
     with records.open("team/app", BLOB.digest) as record:
         record.remember("/v2/team/app/blobs/uploads/gone?_state=secret")
 
-    upload(Repository(Registry(registry._session, server.url, records=records), "team/app"))
+    upload(Repository(Registry(registry.session, server.url, records=records), "team/app"))
 
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
 
@@ -297,7 +296,7 @@ def test_upload_ignores_recorded_session_of_other_repository(
     with records.open("team/app", BLOB.digest) as record:
         record.remember("/v2/other/blobs/uploads/0")
 
-    upload(Repository(Registry(registry._session, server.url, records=records), "team/app"))
+    upload(Repository(Registry(registry.session, server.url, records=records), "team/app"))
 
     assert [request for request in server.asked("GET", "PATCH") if "/other/" in request] == []
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}

@@ -157,7 +157,7 @@ def test_upload_reports_unresponsive_registry(server: RegistryServer, registry: 
         return answer
 
     server.fail("POST", "/blobs/uploads/", sleep)
-    impatient = Registry(registry._session, server.url, "the registry", (0.1, 0.1), Retries(0.1))
+    impatient = Registry(registry.session, server.url, "the registry", (0.1, 0.1), Retries(0.1))
 
     with pytest.raises(ConnectionLostError, match="timed out during a request"):
         send(Repository(impatient, "team/app"), SMALL)

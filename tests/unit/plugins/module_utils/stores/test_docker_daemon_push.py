@@ -226,7 +226,7 @@ def test_push_reports_missing_image(push_from: Run, engine: EngineServer) -> Non
 
 
 def test_push_rejects_docker_daemon_without_name(push_from: Run) -> None:
-    assert "does not say which image" in push_from("docker-daemon:")["error"]
+    assert "needs the name of an image" in push_from("docker-daemon:")["error"]
 
 
 def test_push_reports_missing_socket_with_advice(push_from: Run, tmp_path: Path) -> None:
