@@ -113,5 +113,5 @@ class PodRescheduledWithoutStorage(PodRescheduled):
     """Pod deleted and rescheduled without its storage"""
 
     # The blobs that a push found and the images of a pull are lost.
-    expected_error = "lacks the|does not have the|has no image for|there is no image|unknown"
+    expected_error = "does not have the|has no image for|there is no image|unknown"
     keeps_storage = False
