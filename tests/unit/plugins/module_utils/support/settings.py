@@ -13,6 +13,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PULL_ARGUMENT_SPEC,
     PUSH_ARGUMENT_SPEC,
+    UPSTREAMS_ARGUMENT_SPEC,
     PullSettings,
     PushSettings,
 )
@@ -39,5 +40,5 @@ def pull_settings(*images: Any, **options: Any) -> PullSettings:
 
 def upstreams_of(*entries: dict[str, Any]) -> dict[str, UpstreamSettings]:
     """Return the settings of upstream registries: the entries of the option ``upstreams``."""
-    spec = {"upstreams": upstream_settings.UPSTREAMS_ARGUMENT_SPEC}
+    spec = {"upstreams": UPSTREAMS_ARGUMENT_SPEC}
     return upstream_settings.upstream_settings(module_options(spec, upstreams=list(entries))["upstreams"])
