@@ -272,7 +272,7 @@ class Applier:
             if state.ready or self._binds_later(item):
                 return
             if state.terminal or poll.expired:
-                reasons = Diagnostics(self._client).reasons(item)
+                reasons = Diagnostics(self._client.without_retries()).reasons(item)
                 within = "" if state.terminal else f" within {poll.seconds:g} s"
                 explanation = f". The cluster reports: {reasons}" if reasons else ""
                 raise ClusterError(f"{name} did not become ready{within}: {state.progress}{explanation}")

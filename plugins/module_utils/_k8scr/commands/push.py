@@ -75,10 +75,7 @@ def push_images(
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs, listener)
     value = report(results)
     if not check_mode:
-        for job in (result.plan.job for result in results if not result.error):
-            if job.copy:
-                pushed.remember(job.copy.image.identity, job.copy.destination.repository)
-        pushed.save()
+        _remember(pushed, results)
     if lock:
         lock.update(reader.names_of(results))
         _save(lock, value, check_mode)
@@ -238,6 +235,16 @@ def _refuse_collisions(jobs: Sequence[ImageJob]) -> None:
                 f" are different images with the same target {job.target}",
                 "Rename one of them, or keep their registries apart with qualify: true",
             )
+
+
+def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:
+    """Save the repositories of the pushed images. An engine may know an image by another digest than its export."""
+    for result in results:
+        copy, loaded = result.plan.job.copy, result.plan.image
+        if copy and loaded and not result.error:
+            for identity in dict.fromkeys((copy.image.identity, loaded.identity)):
+                pushed.remember(identity, copy.destination.repository)
+    pushed.save()
 
 
 def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:

@@ -24,14 +24,15 @@ def run_send_part(module: AnsibleModule) -> dict[str, Any]:
         K8scrError: A parameter is not valid, or the file cannot be read or written.
     """
     parameters = module.params
-    size, offset = read_number(parameters, "size"), read_number(parameters, "offset")
-    transfer = FileTransfer(Path(parameters["dest"]), size, parse_digest(parameters["digest"]))
-    if not parameters["piece"]:
-        return {"changed": False, **asdict(transfer.state())}
-    if not module.check_mode:
-        piece = Path(parameters["piece"])
-        try:
+    piece = Path(parameters["piece"]) if parameters["piece"] else None
+    try:
+        size, offset = read_number(parameters, "size"), read_number(parameters, "offset")
+        transfer = FileTransfer(Path(parameters["dest"]), size, parse_digest(parameters["digest"]))
+        if piece is None:
+            return {"changed": False, **asdict(transfer.state())}
+        if not module.check_mode:
             transfer.append(piece, offset, module)
-        finally:
+        return {"changed": True}
+    finally:
+        if piece and not module.check_mode:
             piece.unlink(missing_ok=True)
-    return {"changed": True}

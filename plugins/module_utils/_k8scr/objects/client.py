@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping
@@ -41,6 +42,12 @@ class KubernetesClient:
         no_cache = os.path.join(os.devnull, "discovery")
         api_client = cluster.api_client()
         self._dynamic = self._send("discover the API", lambda: DynamicClient(api_client, cache_file=no_cache))
+
+    def without_retries(self) -> KubernetesClient:
+        """Return a client that gives up at the first failure, for requests that only explain another failure."""
+        client = copy.copy(self)
+        client._retries = Retries(0.0)
+        return client
 
     def find_kind(self, api_version: str, kind: str) -> Any | None:
         """Return the API resource of a kind, or None if the API server does not serve the kind."""

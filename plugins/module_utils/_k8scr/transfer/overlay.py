@@ -12,7 +12,7 @@ from dataclasses import replace
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import split_digest
-from ..oci.interfaces import ImageSource, SourceImage
+from ..oci.interfaces import ImageSource, Referrers, SourceImage
 from ..oci.manifest import Manifest, parse_manifest
 
 
@@ -21,9 +21,12 @@ class OverlaySource:
 
     def __init__(self, source: ImageSource) -> None:
         self.description = source.description
-        self.referrers = source.referrers
         self._source = source
         self._added: dict[str, Manifest] = {}
+
+    @property
+    def referrers(self) -> Referrers | None:
+        return self._source.referrers
 
     def add(self, manifest: Manifest) -> None:
         """Add a manifest or index; the source has its children and blobs."""

@@ -92,6 +92,7 @@ class ImagePlan:
     """The plan for one image.
 
     Attributes:
+        image: The image at the source, loaded if that was necessary.
         before: The manifest or index with the tag, or the digest, before the copy.
         root: The digest with the tag after the copy; empty if it depends on layers that have to be compressed.
         manifests: The missing manifests at the destination, children before indexes; empty if it has the image.
@@ -99,6 +100,7 @@ class ImagePlan:
     """
 
     job: ImageJob
+    image: SourceImage | None = None
     before: Descriptor | None = None
     root: str = ""
     manifests: tuple[Manifest, ...] = ()
@@ -180,7 +182,6 @@ class _Draft:
 
     plan: ImagePlan
     copy: ImageCopy | None = None
-    image: SourceImage | None = None
     blobs: tuple[Descriptor, ...] = ()
 
 
@@ -198,11 +199,11 @@ def _draft(job: ImageJob) -> _Draft:
                 copy.pinned.require(image)
             existing = _find_existing(copy, image, before)
         if existing is not None:
-            return _Draft(ImagePlan(job, before, existing))
+            return _Draft(ImagePlan(job, image, before, existing))
         manifests, blobs = _find_missing(copy, image)
-        return _Draft(ImagePlan(job, before, image.root.digest, manifests), copy, image, blobs)
+        return _Draft(ImagePlan(job, image, before, image.root.digest, manifests), copy, blobs)
     except K8scrError as error:
-        return _Draft(ImagePlan(job, before, error=error))
+        return _Draft(ImagePlan(job, before=before, error=error))
 
 
 def _find_existing(copy: ImageCopy, image: SourceImage, before: Descriptor | None) -> str | None:
@@ -247,7 +248,7 @@ def _plan_or_fail(
 ) -> BlobStep | None:
     """Return the step for a blob; ``None`` after an error of the same image, which is in ``errors``."""
     number, blob = each
-    copy, image = drafts[number].copy, drafts[number].image
+    copy, image = drafts[number].copy, drafts[number].plan.image
     if number in errors or copy is None or image is None:
         return None
     try:
@@ -288,7 +289,7 @@ def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor |
 
 def _complete(draft: _Draft, steps: Sequence[BlobStep], error: K8scrError | None) -> ImagePlan:
     if error:
-        return ImagePlan(draft.plan.job, draft.plan.before, error=error)
+        return ImagePlan(draft.plan.job, before=draft.plan.before, error=error)
     plan = replace(draft.plan, steps=tuple(steps))
     if any(step.unknown for step in steps):
         return replace(plan, root="")

@@ -45,3 +45,13 @@ def test_send_part_deletes_piece_after_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="the source changed during the transfer"):
         run(dest=str(tmp_path / "app.tar"), piece=str(piece))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_send_part_deletes_piece_after_invalid_parameter(tmp_path: Path) -> None:
+    piece = tmp_path / "piece"
+    piece.write_bytes(bytes(10))
+
+    with pytest.raises(InputError, match="offset is -1"):
+        run(piece=str(piece), offset=-1)
+
+    assert list(tmp_path.iterdir()) == []

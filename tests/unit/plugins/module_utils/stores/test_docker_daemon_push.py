@@ -21,7 +21,7 @@ from unit.plugins.module_utils.support.engine_server import (
     classic,
     keeping_manifests,
 )
-from unit.plugins.module_utils.support.images import Image, encode, make_image, make_index
+from unit.plugins.module_utils.support.images import Image, encode, make_image, make_index, write_docker_archive
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
 
 NAME = "docker.io/library/app:1"
@@ -162,6 +162,19 @@ def test_push_does_not_export_image_other_than_locked(
     assert f"has {digest_of(other_image.config)} for {NAME}, and the lock file {lock} says" in result["error"]
     assert digest_of(image.config) in result["error"]
     assert exports(engine) == []
+
+
+def test_push_mounts_config_that_engine_with_manifests_exported_before(
+    push_from: Run, push: Run, engine: EngineServer, server: RegistryServer, image: Image, tmp_path: Path
+) -> None:
+    engine.add(NAME, keeping_manifests(image))
+    push_from()
+    archive = write_docker_archive(tmp_path / "app.tar", [(["app:1"], image)])
+
+    copied = push({"source": f"docker-archive:{archive}", "name": "other/app:1"}, compression="none")["images"][0]
+
+    actions = {blob["digest"]: blob["action"] for blob in copied["blobs"]}
+    assert actions[digest_of(image.config)] == "mounted"
 
 
 def test_push_from_engine_with_manifests_keeps_the_original_manifest(
