@@ -41,6 +41,9 @@ class WritePath:
     error if the API server does not return it or if it contains no valid path.
 
     Args:
+        api_server: The adapter of the API server, as a user that may read the Secret.
+        namespace: The Pod's namespace.
+        pod: The Pod's name, such as ``k8scr-0``.
         ahead: Whether to read the Secret before the first request; if not, only if the Pod does not serve at its root.
     """
 

@@ -78,6 +78,9 @@ class PodProxyAdapter(BaseAdapter):
     """Sends each request to one port of one Pod. Paths and responses that lead out of the Pod are rejected.
 
     Args:
+        api_server: The adapter of the API server, with its credentials: ``connect(options).adapter``.
+        namespace: The Pod's namespace.
+        pod: The Pod's name.
         port: The port of the Pod.
         scheme: ``http`` or ``https``, which the Pod serves on the port.
         base_path: The base path of the Pod's API; None for the root. It is a credential: errors, and the headers and
