@@ -80,13 +80,13 @@ def task(capsys: pytest.CaptureFixture[str]) -> Task:
 def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of all pieces of bodies that tasks with a bandwidth transfer, repeated pieces included."""
     sizes: list[int] = []
-    take_turn = Bandwidth._take_turn
+    wait_for_slot = Bandwidth._wait_for_slot
 
     def record(self: Bandwidth, size: int) -> None:
         sizes.append(size)
-        take_turn(self, size)
+        wait_for_slot(self, size)
 
-    monkeypatch.setattr(Bandwidth, "_take_turn", record)
+    monkeypatch.setattr(Bandwidth, "_wait_for_slot", record)
     return sizes
 
 

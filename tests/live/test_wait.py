@@ -30,7 +30,9 @@ def test_wait_reports_error_of_api_server_when_registry_does_not_respond(task: T
     result = task("k8scr_wait", registry_port=5999, wait_timeout=2)
 
     assert time.monotonic() - start >= 2
-    assert "the registry in Pod k8scr/k8scr-0 did not respond through the API server within 2 s" in result["msg"]
+    assert (
+        "the registry in Pod k8scr/k8scr-0 did not become available through the API server within 2 s" in result["msg"]
+    )
     assert "connection refused" in result["msg"]
 
 

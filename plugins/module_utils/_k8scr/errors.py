@@ -5,7 +5,7 @@
 """The errors that users see: what failed, the reason, and what to do.
 
 Modules catch :class:`K8scrError` once, at their boundary; any other exception is a bug. Each error states how to retry
-what failed; :mod:`.http.retry` does it.
+the failed action; :mod:`.http.retry` performs the retries.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _Error = TypeVar("_Error", bound="K8scrError")
 
 @dataclass(frozen=True)
 class Retry:
-    """How to retry what failed.
+    """How to retry a failed action.
 
     Attributes:
         attempts: The number of attempts that errors of this kind justify; None for no limit but the retry timeout.
@@ -43,7 +43,7 @@ class K8scrError(Exception):
     Args:
         message: What failed, on which object, and why; one sentence without its full stop.
         advice: What the user can do; one sentence without its full stop.
-        retry: How to retry what failed; None for the default of the class, which is not to retry.
+        retry: How to retry the failed action; None for the default of the class, which is not to retry.
     """
 
     retry: Retry | None = None
@@ -102,7 +102,7 @@ class ClusterError(K8scrError):
     """The API server cannot be used: configuration, credentials, TLS, network."""
 
 
-class RefusedError(K8scrError):
+class ErrorResponseError(K8scrError):
     """An HTTP server returned an error response.
 
     Args:
@@ -119,11 +119,11 @@ class RefusedError(K8scrError):
         self.status = status
 
 
-class ApiServerError(RefusedError):
+class ApiServerError(ErrorResponseError):
     """The API server returned an error response: not found, forbidden, Pod unreachable."""
 
 
-class RegistryError(RefusedError):
+class RegistryError(ErrorResponseError):
     """The registry returned an error response, or violates the specification.
 
     Args:

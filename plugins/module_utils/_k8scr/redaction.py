@@ -24,10 +24,11 @@ def redacted(
 
     Args:
         options: The options of the task, which may be invalid.
+        spec: The argument spec of the module.
         redact: For each structured option with secrets, a function that returns the printable value.
     """
     names = {alias: name for name, option in spec.items() for alias in (name, *option.get("aliases", ()))}
-    return {key: _shown(value, names.get(key), spec, redact) for key, value in options.items()}
+    return {key: _redacted_value(value, names.get(key), spec, redact) for key, value in options.items()}
 
 
 def without_passwords(value: Any) -> Any:
@@ -53,7 +54,9 @@ def texts_of(value: Any) -> Iterator[str]:
         yield from {text, *(line.strip() for line in text.splitlines())} - {""}
 
 
-def _shown(value: Any, name: str | None, spec: Mapping[str, Any], redact: Mapping[str, Callable[[Any], Any]]) -> Any:
+def _redacted_value(
+    value: Any, name: str | None, spec: Mapping[str, Any], redact: Mapping[str, Callable[[Any], Any]]
+) -> Any:
     if value is None or (name is not None and value == spec[name].get("default")):
         return value
     if name is None or spec[name].get("no_log"):
@@ -66,18 +69,18 @@ def _shown(value: Any, name: str | None, spec: Mapping[str, Any], redact: Mappin
     if isinstance(value, Mapping):
         return redacted(value, inner, {})
     if isinstance(value, list):
-        return [_shown(item, name, spec, redact) for item in value]
+        return [_redacted_value(item, name, spec, redact) for item in value]
     secret = any(option.get("no_log") for option in inner.values())
     return HIDDEN if secret else without_passwords(value)
 
 
-def hidden_values(value: Any, shown: Any) -> Iterator[str]:
-    """Yield the texts of a value that the printable value does not show."""
-    if isinstance(value, Mapping) and isinstance(shown, Mapping):
+def hidden_values(value: Any, printable: Any) -> Iterator[str]:
+    """Yield the texts of a value that are missing in its printable value."""
+    if isinstance(value, Mapping) and isinstance(printable, Mapping):
         for key, item in value.items():
-            yield from hidden_values(item, shown.get(key))
-    elif isinstance(value, (list, tuple)) and isinstance(shown, list) and len(value) == len(shown):
-        for item, other in zip(value, shown):
+            yield from hidden_values(item, printable.get(key))
+    elif isinstance(value, (list, tuple)) and isinstance(printable, list) and len(value) == len(printable):
+        for item, other in zip(value, printable):
             yield from hidden_values(item, other)
-    elif value != shown:
+    elif value != printable:
         yield from texts_of(value)

@@ -44,6 +44,7 @@ class ApplySettings:
         present: Whether to apply the objects; otherwise they are deleted.
         namespace: The namespace of objects without one.
         force: Whether to take over fields of other field managers.
+        keep_existing: Whether to leave existing objects unchanged.
         wait: Whether to wait until objects are ready or deleted.
         wait_timeout: Seconds to wait for all objects together.
     """
@@ -203,7 +204,7 @@ class Applier:
         if self.settings.present:
             self._wait_ready(outcome, poll)
         elif outcome.action == "deleted":
-            self._wait_gone(outcome, poll)
+            self._wait_deleted(outcome, poll)
 
     def _write(
         self, kind: Any, definition: Mapping[str, Any], namespace: str | None
@@ -265,7 +266,7 @@ class Applier:
     def _wait_ready(self, outcome: Outcome, poll: Poll) -> None:
         name = display_name(outcome.definition, outcome.namespace)
         while True:
-            item = self._look(outcome)
+            item = self._read(outcome)
             if item is None:
                 raise ClusterError(f"{name} was deleted before it was ready")
             state = readiness_of(item)
@@ -278,9 +279,9 @@ class Applier:
                 raise ClusterError(f"{name} did not become ready{within}: {state.progress}{explanation}")
             poll.pause()
 
-    def _wait_gone(self, outcome: Outcome, poll: Poll) -> None:
+    def _wait_deleted(self, outcome: Outcome, poll: Poll) -> None:
         while True:
-            item = self._look(outcome)
+            item = self._read(outcome)
             if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
                 return
             if poll.expired:
@@ -290,7 +291,7 @@ class Applier:
                 raise ClusterError(f"{name} still exists after {poll.seconds:g} s{because}")
             poll.pause()
 
-    def _look(self, outcome: Outcome) -> dict[str, Any] | None:
+    def _read(self, outcome: Outcome) -> dict[str, Any] | None:
         kind = self._client.find_kind(outcome.definition["apiVersion"], outcome.definition["kind"])
         if kind is None:
             return None

@@ -37,7 +37,8 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
     """
     if path.is_dir():
         raise InputError(
-            f"{path} is a folder, not an archive", "Pack it with: skopeo copy oci:FOLDER:NAME oci-archive:"
+            f"{path} is a folder, not an archive",
+            f"Pack it with: skopeo copy oci:{path}:NAME oci-archive:ARCHIVE:NAME",
         )
     images: list[tuple[str, str, tuple[str, ...]]] = []
     with closing(open_source(Location("", path))) as source:
@@ -60,10 +61,11 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
 
 
 def archive_entries(paths: Iterable[Path]) -> list[dict[str, Any]]:
-    """Return the entries of archives in the result, each with a unique file name for a folder with all of them.
+    """Return the entries of archives in the result, each with a file name that is unique among them.
 
     Archives with the same base name would replace each other in the folder, so their names get a prefix. It depends on
-    the path, so that a new version of an archive replaces the previous one.
+    the path, so that a new version of an archive replaces the previous one. ``other_name`` is the name that an archive
+    has or had with other archives in the folder, where copies of it may exist.
     """
     unique = list(dict.fromkeys(paths))
     base_names = Counter(path.name for path in unique)
@@ -76,7 +78,7 @@ def archive_entries(paths: Iterable[Path]) -> list[dict[str, Any]]:
 
 
 def _with_prefix(path: Path, text: str) -> str:
-    """Return the base name of an archive with a prefix that depends on a text."""
+    """Return the base name of an archive, with the beginning of the digest of ``text`` as its prefix."""
     return f"{split_digest(digest_of(text.encode()))[1][:12]}-{path.name}"
 
 

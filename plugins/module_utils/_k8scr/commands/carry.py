@@ -42,8 +42,8 @@ CARRY_ARGUMENT_SPEC: dict[str, Any] = {
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 
-class _UntaggedRepository(Repository):
-    """A repository whose existing tags stay unchanged: their images were pushed after the images were saved."""
+class _TagKeepingRepository(Repository):
+    """A repository whose existing tags stay unchanged: their images were pushed after the save."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
         if tag is None or self.resolve(tag) is None:
@@ -66,7 +66,7 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     if uid is None:
         return {**report([]), "path": ""}
     folder = cache_folder() / "carried" / uid
-    # A connection reads the kubeconfig again, and may run its credential plugin.
+    # Without saved images, do not connect again: that would read the kubeconfig and may run its credential plugin.
     if not saves and not folder.is_dir():
         return {**report([]), "path": str(folder)}
     with connect_registry(settings, writes=not saves) as registry:
@@ -93,7 +93,7 @@ def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | No
 
 
 def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
-    """Copy all tagged images of a registry to an OCI layout, whose images stay, and return a module's result.
+    """Add all tagged images of a registry to an OCI layout, and return a module's result.
 
     Raises:
         K8scrError: The registry does not list its images, or the folder cannot be written.
@@ -116,7 +116,7 @@ def _saving(registry: Registry, layout: OciLayoutDestination, image: tuple[str, 
     try:
         root = source.resolve(tag)
         if root is None:
-            raise SourceError(f"the registry lists the tag {tag} of {source.repository} and has no image under it")
+            raise SourceError(f"the registry lists the tag {tag} of {source.repository}, but returns no image for it")
     except K8scrError as error:
         return ImageJob(name, target=target, error=error)
     return ImageJob(name, ImageCopy(source, SourceImage(root), layout, name), target)
@@ -154,7 +154,7 @@ def _restored(folder: Path) -> Path:
 def _restoring(layout: OciLayoutSource, entry: Descriptor, name: str, registry: Registry) -> ImageJob | None:
     """Return the job for one saved image, or ``None`` if its tag exists in the registry."""
     repository, _colon, tag = name.rpartition(":")
-    destination = _UntaggedRepository(registry, repository)
+    destination = _TagKeepingRepository(registry, repository)
     if destination.resolve(tag) is not None:
         return None
     return ImageJob(name, ImageCopy(layout, SourceImage(entry), destination, tag), name)

@@ -14,7 +14,7 @@ from ansible.module_utils.basic import env_fallback
 
 from ..transport.cluster import Cluster
 from ..transport.cluster import connect as connect_cluster
-from ..transport.kubeconfig_secrets import masked_secrets_of, shown_kubeconfig
+from ..transport.kubeconfig_secrets import masked_secrets_of, redacted_kubeconfig
 from ..transport.settings import ClusterSettings, ProxyHeaders
 from .redacting_module import RedactingModule
 
@@ -90,6 +90,6 @@ class ClusterModule(RedactingModule):
         self, argument_spec: dict[str, Any], redact: Mapping[str, Callable[[Any], Any]] | None = None, **rest: Any
     ) -> None:
         super().__init__(
-            {**CLUSTER_ARGUMENT_SPEC, **argument_spec}, {"kubeconfig": shown_kubeconfig, **(redact or {})}, **rest
+            {**CLUSTER_ARGUMENT_SPEC, **argument_spec}, {"kubeconfig": redacted_kubeconfig, **(redact or {})}, **rest
         )
         self.no_log_values.update(masked_secrets_of(self.params.get("kubeconfig")))

@@ -91,6 +91,7 @@ class PushEntry:
         source: The location of the images.
         name: The image's name in the registry; None to keep its name at the source.
         platforms: The platforms to push; empty for all.
+        referrers: Whether to push the images' referrers too.
     """
 
     source: str
@@ -111,6 +112,7 @@ class PullEntry:
     Attributes:
         dest: The location to write to.
         platforms: The platforms to pull; empty for all.
+        referrers: Whether to pull the image's referrers too.
     """
 
     reference: Reference
@@ -149,10 +151,12 @@ class PullSettings:
 
 @dataclass(frozen=True)
 class PushSettings:
-    """The options of ``k8scr_push``; see :class:`PullSettings` for those that both modules have.
+    """The options of ``k8scr_push``; see :class:`PullSettings` for the options of both modules.
 
     Attributes:
         mount_from: Repositories that may have blobs of the images.
+        compression: The compression of uncompressed layers: ``auto``, ``gzip``, ``zstd`` or ``none``.
+        lock: The path of the lock file; None for none.
         locked: Whether images must match the lock file.
         upstreams: The upstream registries with settings, by their hosts.
     """

@@ -73,7 +73,7 @@ def run_node_images(module: AnsibleModule) -> dict[str, Any]:
 
 
 def check_names(entries: Iterable[ImageEntry]) -> None:
-    """Check that different images have different names: otherwise each run would replace one with the other.
+    """Check that different images have different names: otherwise each run would replace one image with another.
 
     Raises:
         InputError: Different images have the same name.

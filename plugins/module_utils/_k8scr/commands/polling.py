@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Polls for a state of the cluster; for retries of failed requests, see :mod:`..http.retry`."""
+"""Poll for a state of the cluster. For retries of failed requests, see :mod:`..http.retry`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ INTERVAL = 1.0
 
 
 class Poll:
-    """A wait of some seconds for a state that is polled."""
+    """The time limit of a poll, and the pauses between its requests.
+
+    Args:
+        seconds: Seconds until the deadline; the time starts now.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds

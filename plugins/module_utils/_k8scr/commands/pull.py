@@ -40,7 +40,7 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Raises:
         ClusterError: No cluster is configured, or its configuration cannot be used.
-        InputError: The images cannot all be pulled as asked.
+        InputError: An option is invalid, or two entries write different images to one target.
     """
     settings = PullSettings.from_options(options)
     log = RetryLog()
@@ -59,7 +59,7 @@ def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, li
 
 @dataclass
 class PullJobs:
-    """Make jobs from the entries of the option ``images``.
+    """Makes jobs from the entries of the option ``images``.
 
     Attributes:
         daemon: The engine for ``docker-daemon:`` destinations.

@@ -44,7 +44,7 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
     Raises:
         ClusterError: No cluster is configured, or its configuration cannot be used.
-        InputError: The images cannot all be pushed as asked.
+        InputError: An option is invalid, or two jobs write different images to one target.
     """
     settings = PushSettings.from_options(options)
     limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
@@ -59,7 +59,12 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 def push_images(
     settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams, listener: Listener
 ) -> dict[str, Any]:
-    """Push images to a registry and return the module's result."""
+    """Push images to a registry and return the module's result.
+
+    Args:
+        cache: The folder of this user's caches.
+        listener: Receives the events of the transfer.
+    """
     pushed = PushedImages(cache / "pushed", registry.identity)
     compression = find_compression(settings.compression)
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None
@@ -84,7 +89,7 @@ def push_images(
 
 @dataclass
 class PushJobs:
-    """Make jobs from the entries of the option ``images``.
+    """Makes jobs from the entries of the option ``images``.
 
     Attributes:
         compressed: How to compress layers, and the layers that earlier tasks compressed; ``None`` to leave them
@@ -167,7 +172,7 @@ class PushJobs:
                     yield self._upstream_reference(entry)
 
     def _upstream_reference(self, entry: PushEntry) -> Reference:
-        """Return the reference to request from an upstream registry: with the locked digest, if there is one."""
+        """Return the reference to request from an upstream registry; an enforced lock file sets its digest."""
         reference = entry.upstream
         if self.lock and self.lock.enforced and not reference.digest:
             name = parse_reference(entry.name) if entry.name else reference
@@ -205,12 +210,12 @@ class PushJobs:
             source, image = with_canonical_digest(source, image)
         repository = name.repository(self.settings.qualify)
         others = dict.fromkeys((*self.settings.mount_from, *self.pushed.repositories(image.identity)))
-        neighbours = tuple(Repository(self.registry, other) for other in others if other != repository)
+        neighbors = tuple(Repository(self.registry, other) for other in others if other != repository)
         destination = Repository(self.registry, repository)
         # A compressed image has another digest, so an image that is requested by digest is copied unchanged.
         compressed = None if name.digest else self.compressed
         compressor = CompressingRepository(destination, compressed) if compressed else None
-        copy = ImageCopy(source, image, destination, name.tag, neighbours, compressor, pinned)
+        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned)
         facts = {"source": text, "repository": repository, "tag": name.tag}
         return ImageJob(str(name), copy, _target(repository, name.tag or digest), facts)
 

@@ -20,7 +20,7 @@ class RedactingModule(AnsibleModule):
 
     Ansible masks the values of ``no_log`` options only after it has validated all options, and does not know secrets
     inside structured options. This class hides them in ``invocation`` and in the log, even if the options are invalid.
-    It hides unknown options too: an unknown name may be a misspelt secret option.
+    It hides unknown options too: an unknown name may be a misspelled secret option.
 
     Args:
         redact: For each structured option with secrets, a function that returns the printable value.

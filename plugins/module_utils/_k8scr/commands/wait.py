@@ -28,7 +28,7 @@ except ImportError:  # reported by the module
     pass
 
 _MISSING_FOR = 5.0
-"""Seconds that the Pod may be missing, for example while it moves to another node; then its name is wrong."""
+"""Seconds that the Pod may be missing, for example while it moves to another node. After that, its name is wrong."""
 _CONNECT_TIMEOUT = 10.0
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
@@ -44,7 +44,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ``changed``, which is false, and ``elapsed``, in seconds.
 
     Raises:
-        ClusterError: The registry does not respond in time; the message contains the cluster's reasons.
+        ClusterError: The registry is not available in time; the message contains the cluster's reasons.
         ApiServerError: The API server denies access to the Pod.
         InputError: An option is invalid.
     """
@@ -67,7 +67,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
                 reasons = _reasons(cluster, namespace, pod)
                 explanation = f". The cluster reports: {reasons}" if reasons else ""
                 raise ClusterError(
-                    f"the registry in Pod {namespace}/{pod} did not respond through the API server within "
+                    f"the registry in Pod {namespace}/{pod} did not become available through the API server within "
                     f"{poll.seconds} s: {error.message}{explanation}",
                     error.advice,
                 )
@@ -82,7 +82,8 @@ def _request_version(transport: PodProxyAdapter, timeout: float) -> K8scrError |
             if response.status_code < 400:
                 return None
             return RegistryError(
-                f"it responded with {response.status_code}: {' '.join(response.text.split()):.300}",
+                f"the registry in Pod {transport.namespace}/{transport.pod} responded with {response.status_code}: "
+                f"{' '.join(response.text.split()):.300}",
                 status=response.status_code,
             )
     except K8scrError as error:

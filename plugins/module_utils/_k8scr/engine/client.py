@@ -182,9 +182,9 @@ class Engine:
             raise EngineError(f"{self.description} rejected the request ({response.status_code}): {reason:.1000}")
 
     def _failure(self, error: Exception) -> EngineError:
-        complaint = self._adapter.complaint()
-        if complaint:
-            return EngineError(f"{self.description} cannot be reached: {complaint}", "Run ssh to that host manually")
+        ssh_error = self._adapter.ssh_error()
+        if ssh_error:
+            return EngineError(f"{self.description} cannot be reached: {ssh_error}", "Run ssh to that host manually")
         failure = NetworkError(error)
         if failure.find(PermissionError):
             return EngineError(

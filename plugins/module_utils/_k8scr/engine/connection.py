@@ -60,7 +60,7 @@ class EngineAdapter(HTTPAdapter):
         """Send one request. Of ``timeout``, only the part for reading is used.
 
         Raises:
-            urllib3.exceptions.HTTPError, OSError: The connection failed; :meth:`complaint` may have the reason.
+            urllib3.exceptions.HTTPError, OSError: The connection failed; :meth:`ssh_error` may have the reason.
         """
         read = timeout[1] if isinstance(timeout, tuple) else timeout or self._silence
         options: dict[str, Any] = {
@@ -79,7 +79,7 @@ class EngineAdapter(HTTPAdapter):
             response.content  # noqa: B018 - the property reads the body
         return response
 
-    def complaint(self) -> str:
+    def ssh_error(self) -> str:
         """Return the last line of ssh's error output; empty without ssh or if ssh is still running."""
         if not self._ssh or not self._ssh[-1].stderr:
             return ""
@@ -138,18 +138,18 @@ class EngineAdapter(HTTPAdapter):
         return pool
 
     def _connect_ssh(self, command: list[str]) -> socket.socket:
-        ours, theirs = socket.socketpair()
-        with theirs:
+        local, remote = socket.socketpair()
+        with remote:
             try:
                 # ssh runs as long as the connection; the module's run_command would wait for its end.
                 process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-                    command, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=subprocess.PIPE
+                    command, stdin=remote.fileno(), stdout=remote.fileno(), stderr=subprocess.PIPE
                 )
             except OSError as error:
-                ours.close()
+                local.close()
                 raise EngineError(f"ssh cannot be started: {error.strerror}", "Install OpenSSH's client") from error
         self._ssh.append(process)
-        return ours
+        return local
 
 
 def ssh_command(parts: SplitResult) -> list[str]:
@@ -188,7 +188,7 @@ def _connect_unix(path: str) -> socket.socket:
 def _tls_context(files: EngineTls) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=files.ca and os.fspath(files.ca))
-        # CAs of engines are often made by hand, without the extensions that a strict verifier requires.
+        # CAs of engines are often created manually, without the extensions that a strict verifier requires.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
         if not files.verify:
             context.check_hostname = False

@@ -91,7 +91,7 @@ class CompressedContent:
 
     Attributes:
         content: Opens the uncompressed layer.
-        layer: The uncompressed layer. Its content is verified here: the registry sees only compressed bytes.
+        layer: The uncompressed layer. Its content is verified here: the registry receives only compressed bytes.
         on_compressed: Called at the end with the descriptor of the compressed layer.
         descriptor: The compressed layer; ``None`` until the content was read to its end.
         what: The content and its source, for messages.

@@ -65,7 +65,7 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
 
 
 class Files(Protocol):
-    """Files by name. Names are relative paths with ``/``."""
+    """Files by name. Names are relative paths with ``/``. In messages, the description names the folder or archive."""
 
     description: str
 
@@ -106,7 +106,7 @@ class FolderFiles:
             yield file_blocks(descriptor, offset, os.fstat(descriptor).st_size - offset, str(self.path / name))
 
     def close(self) -> None:
-        """No file stays open."""
+        """Do nothing: no file stays open."""
 
     def _open(self, name: str) -> int | None:
         *folders, file = PurePosixPath(name).parts

@@ -25,6 +25,12 @@ class GzipCheck:
     """Verifies the digest of a gzip stream's uncompressed content. Later reads continue the verification.
 
     Offsets and the size are in compressed bytes.
+
+    Args:
+        read: Opens the compressed content at an offset.
+        size: The size of the compressed content.
+        digest: The digest of the uncompressed content.
+        what: The name and source of the content, for messages.
     """
 
     def __init__(

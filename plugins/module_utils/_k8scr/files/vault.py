@@ -31,7 +31,7 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
 
 
 def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
-    """Raise an error if a file is encrypted with Ansible Vault. Other than readable, regular files are skipped.
+    """Raise an error if a file is encrypted with Ansible Vault. Missing, unreadable and special files are skipped.
 
     Raises:
         InputError: A file is encrypted.

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ..oci.content import Blocks
 
 _PARTS_PER_SECOND = 50
-"""Smoothness of the flow: fewer parts a second make a slow transfer stop and start."""
+"""With fewer parts, a slow transfer would pause noticeably between them."""
 _SMALLEST_PART = 4 << 10
 
 
@@ -39,10 +39,10 @@ class Bandwidth:
         for block in blocks:
             for start in range(0, len(block), self._part):
                 part = block[start : start + self._part]
-                self._take_turn(len(part))
+                self._wait_for_slot(len(part))
                 yield part
 
-    def _take_turn(self, size: int) -> None:
+    def _wait_for_slot(self, size: int) -> None:
         with self._lock:
             now = self._clock()
             begin = max(self._free_at, now)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Network errors of requests, urllib3, ssl and the socket: what happened, independent of the peer.
+"""Network errors of requests, urllib3, ssl and the socket: their cause, independent of the peer.
 
 These libraries raise chains of exceptions. :class:`NetworkError` searches the whole chain. Messages and advice depend
 on the peer: see ``transport/failures.py`` (API server), ``registry/upstream_failures.py`` and ``engine/client.py``.

@@ -4,7 +4,8 @@
 
 """The retry policy of all requests, and a summary of the retries.
 
-An error states whether a retry may help (:class:`..errors.Retry`, and :class:`..errors.RefusedError` for status codes).
+An error states whether a retry may help (:class:`..errors.Retry`, and :class:`..errors.ErrorResponseError` for status
+codes).
 This module decides when to retry, and when to stop.
 """
 

@@ -59,7 +59,7 @@ def with_send_timeout(connection_class: Any, seconds: float) -> Any:
 
 
 def streaming(connection_class: Any, seconds: float) -> Any:
-    """Return a class as :func:`with_send_timeout` that sends in large blocks and stops after an early response.
+    """Return a class like :func:`with_send_timeout` that sends in large blocks and stops after an early response.
 
     Only newer versions of urllib3 set the block size, and none reads a response before the request's end.
     """

@@ -14,7 +14,7 @@ from ..errors import InputError
 from .managed_block import ManagedFile, has_entries, managed_lines, parse_markers, remove_block
 
 KeyPath = tuple[str, ...]
-"""The keys of an entry; an item of a list has itself as the last key."""
+"""The keys of an entry; for an item of a list, the last key is the item."""
 Parsed = Any
 """A parsed file: mappings, lists and values."""
 _EMPTY = "<empty>"

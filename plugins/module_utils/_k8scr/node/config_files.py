@@ -76,7 +76,7 @@ class FileChange:
 
 
 def resolve_symlinks(path: Path) -> Path:
-    """Return the path of the file that a path leads to; the file may be missing.
+    """Return a path with its symbolic links resolved; the file may be missing.
 
     Links of administrators are followed.
 
@@ -129,6 +129,9 @@ def read_managed_file(path: Path) -> str | None:
 
 def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backup: bool) -> list[str]:
     """Write the changed files, after a backup of those with lines of administrators; return the backups' paths.
+
+    Args:
+        functions: The module, which copies and moves the files.
 
     Raises:
         DestinationError: A file cannot be written; the files before it are changed.

@@ -21,7 +21,7 @@ _IMAGES = (
     ("plugins", "io.containerd.grpc.v1.cri", "containerd"),
     ("plugins", "io.containerd.cri.v1.images"),
 )
-"""The table of the snapshotter in the same two."""
+"""The table of the snapshotter in the same two versions."""
 _KEY = "config_path"
 
 

@@ -52,7 +52,7 @@ class ContainerdConfig:
         if text is None:
             return self._run("config", "default")
         if text not in self._dumps:
-            # Relative imports work beside the file only.
+            # Relative imports work only in the folder of the file.
             folder = resolve_symlinks(self.path).parent
             folder = folder if folder.is_dir() else Path(self._runner.tmpdir)
             with write_errors(folder), temporary_file(folder, text, ".toml") as copy:

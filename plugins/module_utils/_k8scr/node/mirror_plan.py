@@ -34,6 +34,11 @@ def plan_mirror(
 ) -> tuple[list[FileChange], list[str]]:
     """Plan the changes that make a runtime use a mirror, or none (None); also return warnings for the user.
 
+    Args:
+        runtime: A key of :data:`DEFAULT_PATHS`.
+        path: The file or folder of the runtime's configuration; see :data:`DEFAULT_PATHS`.
+        upstreams: The hosts of the registries to mirror, or ``*`` for all.
+
     Raises:
         InputError: The settings conflict with each other or with entries of administrators.
         SourceError: A file cannot be read.

@@ -109,6 +109,11 @@ class FileTransfer:
 
         An ``offset`` of 0 discards the existing partial file.
 
+        Args:
+            piece: The file with the piece.
+            offset: The offset of the piece in the complete file, in bytes.
+            mover: The module, which moves the complete file.
+
         Raises:
             DestinationError: The file cannot be written, or data before the piece is missing.
             SourceError: The piece cannot be read, or the complete file has another size or digest.

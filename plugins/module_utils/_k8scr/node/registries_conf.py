@@ -44,7 +44,10 @@ class _Entry:
 
 
 def drop_in_text(upstreams: Sequence[str], mirror: Mirror, others: Mapping[str, str]) -> str:
-    """Return the drop-in: the mirror comes first, and settings in other files, in reading order, keep their values.
+    """Return the drop-in: the mirror comes first, and the settings of the other files keep their values.
+
+    Args:
+        others: The texts of the other files by path, in the order in which they are read.
 
     Raises:
         InputError: Entries of administrators conflict with the mirror.

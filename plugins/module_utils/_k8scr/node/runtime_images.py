@@ -19,7 +19,7 @@ Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
 PINNED = "io.cri-containerd.pinned"
 """The label that protects an image from the kubelet's garbage collection (containerd, docs/cri/config.md)."""
 RECORD = "k8scr.core/preloaded"
-"""The label that records what an earlier task did to an image."""
+"""The label that records the action of an earlier task."""
 _IMPORTED, _PINNED = "imported", "pinned"
 _PODMAN_FAILED = 125
 

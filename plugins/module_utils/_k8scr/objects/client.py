@@ -44,7 +44,7 @@ class KubernetesClient:
         self._dynamic = self._send("discover the API", lambda: DynamicClient(api_client, cache_file=no_cache))
 
     def without_retries(self) -> KubernetesClient:
-        """Return a client that gives up at the first failure, for requests that only explain another failure."""
+        """Return a client without retries, for requests that only explain another failure."""
         client = copy.copy(self)
         client._retries = Retries(0.0)
         return client
@@ -73,7 +73,11 @@ class KubernetesClient:
         return None
 
     def list_objects(self, kind: Any, namespace: str | None, **selectors: str) -> list[dict[str, Any]]:
-        """Return the objects of a kind that a label or field selector matches; None for all namespaces."""
+        """Return the objects of a kind in a namespace, or in all (None), that match the selectors.
+
+        Args:
+            **selectors: ``label_selector`` and ``field_selector``, in the notation of the Kubernetes API.
+        """
         found = self._send_object(
             f"list {kind.kind}", lambda: self._dynamic.get(kind, namespace=namespace, **selectors)
         )

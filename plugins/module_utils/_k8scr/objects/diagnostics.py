@@ -46,7 +46,7 @@ class Diagnostics:
             return []
         selector = ",".join(f"{key}={value}" for key, value in labels.items())
         pods = self._list("v1", "Pod", namespace, label_selector=selector)
-        # The newest Pod of a rollout has its problems.
+        # The newest Pods are those of the current rollout.
         pods.sort(key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
         return [pod for pod in pods if not readiness_of({**pod, "kind": "Pod"}).ready]
 

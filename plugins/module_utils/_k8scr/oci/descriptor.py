@@ -27,7 +27,7 @@ class Descriptor:
     """The media type, the digest and the size in bytes of some content.
 
     Two descriptors are equal if these three are equal. The other properties belong to the referring manifest.
-    ``more`` has all that are not fields, as read, and the complete platform.
+    ``more`` has the properties without a field, unchanged, and the complete platform.
     """
 
     media_type: str

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Interfaces of sources, destinations and stores: all that a transfer knows of them."""
+"""Interfaces of sources, destinations and stores; a transfer uses nothing else of them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class SourceImage:
 
     @property
     def identity(self) -> str:
-        """The digest that identifies the image, whatever the compression of its layers."""
+        """The digest that identifies the image, independent of the compression of its layers."""
         return self.config_digest or self.root.digest
 
     def is_same(self, other: SourceImage) -> bool:
@@ -130,7 +130,7 @@ class ImageDestination(ManifestSource, Protocol):
 
     Attributes:
         repository: The repository for the image's blobs; empty for stores without repositories.
-        capabilities: What this kind of destination can do.
+        capabilities: The properties of this kind of destination.
     """
 
     repository: str
@@ -147,7 +147,7 @@ class ImageDestination(ManifestSource, Protocol):
         """Raise DestinationError if the destination cannot store this kind of manifest."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
-        """Whether a blob of an image is copied; nondistributable layers may stay where they are."""
+        """Whether a blob of an image is copied; nondistributable layers may be skipped."""
 
     def is_whole(self, root: Descriptor) -> bool:
         """Whether an image that :meth:`resolve` returned is complete; this reads no layer."""
@@ -159,7 +159,11 @@ class ImageDestination(ManifestSource, Protocol):
         """Whether the destination has an undamaged blob; a store that does not verify digests reads the blob."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """Store a blob, or mount it from another repository of the same store. Return whether it was mounted."""
+        """Store a blob, or mount it from another repository of the same store. Return whether it was mounted.
+
+        Raises:
+            K8scrError: The content cannot be read, or the destination cannot store it.
+        """
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
         """Return the entries of the index with the fallback tag of the manifest with the digest ``subject``.
@@ -177,7 +181,7 @@ class ImageDestination(ManifestSource, Protocol):
 class LayerCompressor(Protocol):
     """Compresses layers during their upload to one destination."""
 
-    def former(self, layer: Descriptor) -> Descriptor | None:
+    def cached(self, layer: Descriptor) -> Descriptor | None:
         """Return the compressed form of a layer that an earlier task compressed, for any destination."""
 
     def put(

@@ -31,7 +31,7 @@ _CLIENT = "k8scr"
 _LIFETIME = 60.0
 """Seconds that a token is valid if the server does not return a lifetime."""
 _RENEWED_BEFORE = 10.0
-"""Seconds before its end at which a token is renewed, so that it is valid during the request."""
+"""Seconds before its expiry at which a token is renewed, so that it is valid during the request."""
 
 _LONGEST_HEADER = 4096
 """Characters of a challenge that are read; valid ones are shorter."""
@@ -105,7 +105,11 @@ class RegistryAuth:
             return self._headers.get(repository)
 
     def renew(self, repository: str, headers: Mapping[str, str], used: str | None) -> bool:
-        """Meet the challenge of a response with status 401, whose request had the ``Authorization`` header ``used``.
+        """Renew the header after a response with status 401.
+
+        Args:
+            headers: The response's headers, with its challenges.
+            used: The ``Authorization`` header of the request.
 
         Returns:
             Whether the header has changed, so that the request can be sent again.
@@ -137,7 +141,7 @@ class RegistryAuth:
             return self._headers.get(repository) not in (None, used)
 
     def origin(self, repository: str) -> str | None:
-        """Return where the credentials for a repository were found; ``None`` if there are none."""
+        """Return the origin of the credentials for a repository, for messages; ``None`` without credentials."""
         with self._lock:
             credentials = self._credentials.get(repository)
             return credentials.origin if credentials else None
@@ -167,7 +171,7 @@ class RegistryAuth:
             status = response.status_code
             content = read_limited(response, MAXIMUM_SIZE) if status == 200 else b""
         if status != 200:
-            # Without the server's message, which may contain the credentials.
+            # Omit the server's message, which may contain the credentials.
             raise RegistryError(f"{server} returned no token: status {status}", _advice(credentials), status)
         try:
             value = load_json_object(content, "its response")

@@ -44,7 +44,7 @@ class Credentials:
         password: The user's password or access token.
         identity_token: A refresh token for the token server, instead of user and password.
         registry_token: A bearer token for the registry, instead of the other credentials.
-        origin: Where they were found, for messages.
+        origin: Their file, program or option, for messages.
     """
 
     username: str = ""
@@ -65,7 +65,7 @@ def find_credentials(host: str, repository: str, environment: Mapping[str, str] 
     Args:
         host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
         repository: The repository; auth.json may have credentials for a part of a registry.
-        environment: The process's by default.
+        environment: The environment variables; by default, those of the process.
 
     Raises:
         InputError: A file is damaged or cannot be read, or a credential helper fails.
@@ -116,7 +116,7 @@ def _parse(content: bytes | str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(content)
     except (ValueError, RecursionError):
-        # Without the cause, which shows a part of the text.
+        # Omit the cause, which shows a part of the text.
         raise InputError(f"the credentials in {where} cannot be read: not JSON", "Log in again") from None
     if not isinstance(value, dict):
         raise InputError(f"the credentials in {where} cannot be read: not a JSON object", "Log in again")
@@ -198,7 +198,7 @@ def _ask_helper(name: str, server: str, path: Path) -> Credentials | None:
         value = {} if done.returncode else json.loads(done.stdout)
         username, secret = value["Username"], value["Secret"]
     except (ValueError, KeyError, TypeError):
-        # Without its output, which may contain a secret.
+        # Omit the helper's output, which may contain a secret.
         raise InputError(
             f"{program} returned no credentials for {server}", f"To find out why, run: echo {server} | {program} get"
         ) from None

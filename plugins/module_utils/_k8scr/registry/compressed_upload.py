@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Uploads of layers that are compressed on the fly; their size and digest are known only at the end."""
+"""Uploads of layers that are compressed during the upload; their size and digest are known only at the end."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class CompressedUpload(BlobUpload):
 
 
 class _Rest:
-    """The rest of a content, taken in parts."""
+    """The remaining content of a layer, read in parts."""
 
     def __init__(self, blocks: Blocks) -> None:
         self._blocks = blocks

@@ -67,7 +67,7 @@ def find_tls_files(host: str, environment: Mapping[str, str] | None = None) -> T
 
     Args:
         host: The registry as in image references, such as ``docker.io`` or ``registry.example.com:5000``.
-        environment: The process's by default.
+        environment: The environment variables; by default, those of the process.
 
     Raises:
         InputError: A certificate has no key, or a key no certificate.

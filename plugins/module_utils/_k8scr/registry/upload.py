@@ -35,7 +35,7 @@ _NEW_SESSIONS = 3
 class BlobUpload:
     """The upload of one blob to a repository.
 
-    After any error the registry is asked for the offset; a PATCH is never just repeated.
+    After any error, the client requests the offset from the registry; it never repeats a PATCH blindly.
     """
 
     def __init__(
@@ -239,7 +239,7 @@ class RequestBody:
 
 
 class KnownBody(RequestBody):
-    """A request body of known length: requests sends ``Content-Length``, http.client the blocks as they come."""
+    """A request body of known length: requests sets ``Content-Length``, and http.client sends the blocks one by one."""
 
     def __init__(self, blocks: Blocks, length: int) -> None:
         super().__init__(blocks)

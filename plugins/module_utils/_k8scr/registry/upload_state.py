@@ -54,7 +54,7 @@ class UploadRecords:
             os.close(descriptor)
 
     def forget_expired(self) -> None:
-        """Delete the files of uploads that the registry has expired."""
+        """Delete the files of uploads that have expired in the registry."""
         if self._folder is not None:
             with suppress(OSError):
                 delete_expired(self._folder.iterdir(), _EXPIRES)

@@ -66,8 +66,10 @@ class UpstreamAdapter(_TlsAdapter):
     Args:
         url: The registry's scheme, host and port.
         registry: The registry's name in messages.
+        find: Returns the credentials for a repository; called when the registry requires credentials.
         tls: Certificate authorities to trust in addition to the system's, and client certificates, which are used only
             for the registry and its token server.
+        validate_certs: Whether to verify the certificates of the registry and of other hosts.
         pool_size: The number of connections that stay open.
         timeouts: Seconds to wait for a connection, and for the next byte; also for the token server.
 
@@ -118,7 +120,7 @@ class UpstreamAdapter(_TlsAdapter):
         repository = match["repository"] if match else ""
         used = self._auth.header(repository)
         response = self._follow(request, used, timeout)
-        # Only the registry's own challenge is met, not that of a host that it redirects to.
+        # Authenticate only to the registry, not to a host that it redirects to.
         if response.status_code == 401 and _origin(response.url) == self._origin:
             codes = _close(response)
             if not self._auth.renew(repository, response.headers, used):
@@ -184,7 +186,7 @@ class UpstreamAdapter(_TlsAdapter):
                 proxies=get_environ_proxies(request.url or "", None),
             )
         except (OSError, HTTPError) as error:
-            # Without the cause, which shows URLs; those of storage contain signatures.
+            # Omit the cause, which shows URLs; those of storage contain signatures.
             raise explain(error, server) from None
         # urllib3 before version 2 otherwise accepts a truncated body.
         response.raw.enforce_content_length = True

@@ -38,11 +38,15 @@ class DockerDaemonSource:
     exported. Engines write ``manifest.json``, which identifies config and layers, at the end of an archive; therefore
     the archive is stored in a file in ``folder``. The engine stays open.
 
+    Args:
+        folder: The folder for the exported archive.
+        name: The name or the ID of the image.
+
     Attributes:
-        image: The image with this name or ID.
+        image: The image, to be loaded.
 
     Raises:
-        InputError: No image is named.
+        InputError: The name is missing or invalid.
         SourceError: The engine does not have it.
         EngineError: The engine is unavailable or returns an error.
     """
@@ -113,7 +117,7 @@ class DockerDaemonDestination:
         self.description = engine.description
         self._engine = engine
         self._contents: dict[str, BlobContent] = {}
-        self._present: EngineImage | None = None
+        self._existing: EngineImage | None = None
 
     def select(self, source: ImageSource, image: SourceImage) -> SourceImage:
         """Return the image that the engine can load: of an index, the image for the engine's platform.
@@ -129,7 +133,8 @@ class DockerDaemonDestination:
             if not matching:
                 known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
                 raise DestinationError(
-                    f"{image.name or image.root.digest} has no image for {platform}, which {self.description} runs",
+                    f"{image.name or image.root.digest} has no image for {platform},"
+                    f" the platform of {self.description}",
                     f"Select one with platforms ({known:.300})",
                 )
             # The lowest variant runs on all CPUs of the architecture.
@@ -137,7 +142,7 @@ class DockerDaemonDestination:
                 min(matching, key=lambda child: child.platform.variant if child.platform else "")
             )
         config = manifest.config.digest if manifest.config else None
-        self._present = self._engine.find(config) if config else None
+        self._existing = self._engine.find(config) if config else None
         return SourceImage(manifest.descriptor, image.name, config)
 
     def resolve(self, tag: str) -> Descriptor | None:
@@ -150,7 +155,7 @@ class DockerDaemonDestination:
         raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
 
     def fallback_referrers(self, subject: str) -> None:
-        """An engine stores no referrers."""
+        """Return None: an engine stores no referrers."""
 
     def require_support(self, manifest: Manifest) -> None:
         require_container_image(manifest, "an engine")
@@ -167,7 +172,7 @@ class DockerDaemonDestination:
         return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return self._present is not None
+        return self._existing is not None
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """Store how to open the blob, which :meth:`publish` reads."""
@@ -175,7 +180,7 @@ class DockerDaemonDestination:
         return False
 
     def put_manifest(self, manifest: Manifest) -> None:
-        """An image without an index has one manifest, the published one."""
+        """Do nothing: an image without an index has one manifest, which :meth:`publish` stores."""
 
     def publish(self, root: Manifest, tag: str | None) -> None:
         """Load the image with its name, or add the name to the existing image.
@@ -186,9 +191,9 @@ class DockerDaemonDestination:
         """
         if not tag:
             raise DestinationError(f"{self.description} stores images by name", "Set a name with a tag")
-        if self._present:
+        if self._existing:
             name = parse_reference(tag)
-            self._engine.tag(self._present.id, f"{name.host}/{name.path}", name.tag or "latest")
+            self._engine.tag(self._existing.id, f"{name.host}/{name.path}", name.tag or "latest")
         else:
             self._engine.load(self._pack(root, tag))
         found = self.resolve(tag)
@@ -196,14 +201,14 @@ class DockerDaemonDestination:
             raise EngineError(f"{self.description} loaded {tag} but has another image, or none, with that name")
 
     def commit(self) -> None:
-        """Images are published one by one."""
+        """Do nothing: :meth:`publish` loads each image."""
 
     def abandon(self, resumable: bool = False) -> bool:
         # A loaded image stays.
         return False
 
     def close(self) -> None:
-        """No file stays open."""
+        """Do nothing: no file stays open."""
 
     def _pack(self, root: Manifest, tag: str) -> Iterator[bytes]:
         for blob in root.blobs:

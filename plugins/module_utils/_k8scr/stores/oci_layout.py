@@ -209,10 +209,10 @@ class LayoutDestination:
         return digest in self._undamaged
 
     def require_support(self, manifest: Manifest) -> None:
-        """A layout can store all media types."""
+        """Do nothing: a layout can store all media types."""
 
     def fallback_referrers(self, subject: str) -> None:
-        """An OCI layout lists referrers in its ``index.json``."""
+        """Return None: an OCI layout lists referrers in its ``index.json``."""
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         # A layout accepts nondistributable layers that the source has.
@@ -274,7 +274,7 @@ class OciLayoutDestination(LayoutDestination):
         return False
 
     def close(self) -> None:
-        """No file stays open."""
+        """Do nothing: no file stays open."""
 
     def _start(self) -> None:
         # The file oci-layout comes first: with it, the next run accepts a folder that has blobs but no image yet.

@@ -5,7 +5,7 @@
 """Compress layers during upload, and save the digests of compressed layers.
 
 With the saved digest, the next run finds an existing layer without compressing it again. The digest is only a hint:
-the registry is always asked whether it has the blob.
+each run asks the registry whether it has the blob.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class CompressingRepository:
         self._repository = repository
         self._layers = layers
 
-    def former(self, layer: Descriptor) -> Descriptor | None:
+    def cached(self, layer: Descriptor) -> Descriptor | None:
         return self._layers.get(layer)
 
     def put(

@@ -12,7 +12,7 @@ from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPo
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
-from ..errors import DestinationError, DigestMismatchError, K8scrError, RefusedError, RegistryError, SourceError
+from ..errors import DestinationError, DigestMismatchError, ErrorResponseError, K8scrError, RegistryError, SourceError
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
@@ -28,7 +28,7 @@ class Transfer:
     """How to copy the images of a task.
 
     Attributes:
-        connections: The most requests at once; at least 1.
+        connections: The maximum number of concurrent requests; at least 1.
         check_mode: Whether to stop after planning.
         fail_fast: Whether the first failure ends the task.
     """
@@ -54,7 +54,7 @@ class Transfer:
 
 
 class _Execution:
-    """The execution of the plans of a task. It replaces the planned results as images end."""
+    """The execution of the plans of a task. It replaces the planned results with the final results."""
 
     def __init__(
         self, plans: Sequence[ImagePlan], results: list[ImageResult], transfer: Transfer, listener: Listener
@@ -70,7 +70,7 @@ class _Execution:
         """The images whose results the listener has not received."""
 
     def run(self, numbers: Sequence[int]) -> None:
-        """Execute the plans with these numbers, commit the stores, and announce the results of all images."""
+        """Execute the plans with these numbers, commit the stores, and report the results to the listener."""
         stores: dict[int, tuple[DestinationStore, list[int]]] = {}
         for number in numbers:
             store = self._copies[number].destination.store
@@ -91,7 +91,7 @@ class _Execution:
         connections = self._transfer.connections
         with ThreadPoolExecutor(connections) as blobs, ThreadPoolExecutor(connections) as images:
             while waiting or running:
-                # Images begin as others end.
+                # Start an image when another image ends.
                 while waiting and len(running) < connections * IMAGES_PER_CONNECTION:
                     number = waiting.popleft()
                     self._start_steps(number, blobs)
@@ -167,7 +167,7 @@ class _Execution:
             self._results[image] = replace(self._results[image], error=error)
             succeeded = False
         except CancelledError:
-            # With fail_fast, another image failed and this one is left out.
+            # With fail_fast, the failure of another image cancels this one.
             return False
         if not self._copies[image].destination.capabilities.commits:
             self._announce(image)
@@ -195,15 +195,16 @@ class _Execution:
 
     def _commit(self, store: DestinationStore, images: Sequence[int]) -> None:
         errors = [error for error in (self._results[number].error for number in images) if error]
-        # A peer that rejects a request may accept it in the next run, as with other credentials.
-        resumable = all(error.transient or isinstance(error, RefusedError) for error in errors)
+        # A server that rejects a request may accept it in the next run, for example with other credentials.
+        resumable = all(error.transient or isinstance(error, ErrorResponseError) for error in errors)
         if errors and store.abandon(resumable):
             _fail(self._results, images, _because_of(self._results[number] for number in images))
             return
         try:
             store.commit()
         except K8scrError as error:
-            # A full disk is emptied again; after another failure the next run need not fetch the blobs again.
+            # After a failure of the operating system, such as a full disk, free the space. After another failure, keep
+            # the data, so that the next run does not fetch the blobs again.
             store.abandon(resumable=not isinstance(error.__cause__, OSError))
             _fail(self._results, images, error)
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Image jobs: one image to copy, from which source to which destination."""
+"""Image jobs: the image to copy, its source and its destination."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class ImageCopy:
 
     Attributes:
         tag: The image's tag at the destination; ``None`` to store it by digest only.
-        neighbours: Other repositories of the destination's store from which blobs may be mounted.
+        neighbors: Other repositories of the destination's store from which blobs may be mounted.
         compressor: Compresses uncompressed layers; ``None`` copies them unchanged.
         pinned: The digest that the image must have, and the texts for the error if it has another.
     """
@@ -30,7 +30,7 @@ class ImageCopy:
     image: SourceImage
     destination: ImageDestination
     tag: str | None
-    neighbours: tuple[ImageDestination, ...] = ()
+    neighbors: tuple[ImageDestination, ...] = ()
     compressor: LayerCompressor | None = None
     pinned: PinnedDigest | None = None
 

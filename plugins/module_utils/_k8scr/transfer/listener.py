@@ -25,10 +25,10 @@ class Listener:
         """Receive the plan for an image; it may hold an error."""
 
     def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
-        """Receive the blob, as it is at the source, of which the copy begins."""
+        """Receive the blob at the source when its copy begins."""
 
     def bytes_moved(self, plan: ImagePlan, blob: Descriptor, offset: int, count: int) -> None:
-        """Receive that the source returned ``count`` bytes at ``offset``; a resumed copy may read bytes again."""
+        """Receive the number of bytes that the source returned at ``offset``; a resumed copy may read bytes again."""
 
     def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
         """Receive the result for a blob that was copied or mounted."""
@@ -37,7 +37,7 @@ class Listener:
         """Receive the final result for an image: copied, unchanged or failed."""
 
     def retried(self, action: str, reason: str) -> None:
-        """Receive that an action is retried after a failed request."""
+        """Receive an action before its retry, with the reason of its failure."""
 
 
 class RetryLog(Listener):

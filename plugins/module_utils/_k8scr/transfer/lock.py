@@ -57,6 +57,9 @@ class ImageLock:
     def require(self, name: Reference, image: SourceImage, where: str) -> None:
         """Check that an image from a source has the digest of its name, if the file is enforced.
 
+        Args:
+            where: The source in messages.
+
         Raises:
             InputError: The file has no entry for the name.
             SourceError: The image has another digest.

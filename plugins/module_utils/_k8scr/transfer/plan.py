@@ -22,7 +22,7 @@ from ..oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
 from .job import ImageCopy, ImageJob
 
 IMAGES_PER_CONNECTION = 8
-"""Images in progress at once: enough to keep all connections busy, and few enough to bound memory."""
+"""Images in progress for each connection: enough to keep all connections busy, and few enough to bound memory."""
 
 
 class Action(str, Enum):
@@ -109,7 +109,7 @@ class ImagePlan:
 
     @property
     def changes(self) -> bool:
-        """Whether there is something to copy."""
+        """Whether the task copies anything."""
         return bool(self.manifests)
 
     @property
@@ -268,7 +268,7 @@ def _plan_or_fail(
 def _plan_blob(copy: ImageCopy, image: SourceImage, blob: Descriptor) -> BlobStep:
     """Return the step for a blob. An uncompressed layer may exist compressed by an earlier task, or uncompressed."""
     compressor = copy.compressor if image.compressible and blob.media_type == OCI_LAYER else None
-    compressed = compressor.former(blob) if compressor else None
+    compressed = compressor.cached(blob) if compressor else None
     for known, layer in ((compressed, blob), (blob, None)):
         step = _find_at_destination(copy, known, layer) if known else None
         if step:
@@ -281,9 +281,9 @@ def _plan_blob(copy: ImageCopy, image: SourceImage, blob: Descriptor) -> BlobSte
 def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor | None) -> BlobStep | None:
     if copy.destination.has_blob(known):
         return BlobStep(known, Action.PRESENT, layer=layer)
-    for neighbour in copy.neighbours if _can_be_mounted(known) else ():
-        if neighbour.has_blob(known):
-            return BlobStep(known, Action.MOUNTED, neighbour.repository, layer=layer)
+    for neighbor in copy.neighbors if _can_be_mounted(known) else ():
+        if neighbor.has_blob(known):
+            return BlobStep(known, Action.MOUNTED, neighbor.repository, layer=layer)
     return None
 
 

@@ -4,7 +4,7 @@
 
 """Reduce an image to selected platforms.
 
-The reduced index lists the same manifests, so their digests stay; the index gets another digest.
+The reduced index lists the selected manifests with the same digests; the index itself gets another digest.
 """
 
 from __future__ import annotations
@@ -119,10 +119,10 @@ class PlatformSource(OverlaySource):
             return None
         return platform if platform.os and platform.architecture else None
 
-    def _refuse_missing(self, root: Descriptor, there: Sequence[Platform]) -> None:
-        missing = [wanted for wanted in self._platforms if not any(wanted.includes(platform) for platform in there)]
+    def _refuse_missing(self, root: Descriptor, existing: Sequence[Platform]) -> None:
+        missing = [wanted for wanted in self._platforms if not any(wanted.includes(platform) for platform in existing)]
         if missing:
-            known = ", ".join(dict.fromkeys(map(str, there))) or "no image of a known platform"
+            known = ", ".join(dict.fromkeys(map(str, existing))) or "no image of a known platform"
             raise SourceError(
                 f"image {root.digest} in {self.description} does not have the platform {', '.join(map(str, missing))}",
                 f"Select from its platforms: {known:.500}",

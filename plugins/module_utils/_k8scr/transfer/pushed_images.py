@@ -21,7 +21,12 @@ _MOST_REPOSITORIES = 4
 
 
 class PushedImages:
-    """The images that were pushed to the registry with an identity."""
+    """The images that earlier runs pushed to one registry.
+
+    Args:
+        folder: The folder of the cache files.
+        registry: The identity of the registry.
+    """
 
     def __init__(self, folder: Path, registry: str) -> None:
         self._file = CacheFile(folder / hashlib.sha256(registry.encode()).hexdigest(), _MOST_IMAGES)
@@ -31,7 +36,7 @@ class PushedImages:
         return _repositories(self._file.get(digest))
 
     def remember(self, digest: str, repository: str) -> None:
-        """Add a push."""
+        """Add the repository of a pushed image."""
 
         def add(known: Any) -> list[str]:
             others = [other for other in _repositories(known) if other != repository]

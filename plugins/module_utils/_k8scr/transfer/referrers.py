@@ -63,7 +63,7 @@ def _find(job: ImageJob, image: ImageCopy, source: ImageSource, target_of: Calla
         )
     for attached in attached_to(image.source, referrers_in(source), image.image.root):
         copies = [
-            ImageCopy(source, SourceImage(descriptor), image.destination, tag, image.neighbours)
+            ImageCopy(source, SourceImage(descriptor), image.destination, tag, image.neighbors)
             for tag, descriptor in attached.tags.items()
         ]
         copies += _listed(source, attached, image) if attached.entries else ()
@@ -80,7 +80,7 @@ def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterat
     if before is None:
         for entry in attached.entries:
             referrer = SourceImage(Descriptor.from_json(entry))
-            yield ImageCopy(source, referrer, destination, None, image.neighbours)
+            yield ImageCopy(source, referrer, destination, None, image.neighbors)
         return
     # The client maintains the list of a registry without the referrers API; entries of other clients stay.
     tag = fallback_tag(attached.subject)
@@ -92,7 +92,7 @@ def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterat
         value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
         index = parse_manifest(json.dumps(value, separators=(",", ":")).encode())
     merged = _ListSource(source, destination, index)
-    yield ImageCopy(merged, SourceImage(index.descriptor), destination, tag, image.neighbours)
+    yield ImageCopy(merged, SourceImage(index.descriptor), destination, tag, image.neighbors)
 
 
 def referrers_in(source: ImageSource) -> Referrers:
@@ -109,7 +109,11 @@ def referrers_in(source: ImageSource) -> Referrers:
 
 
 def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> Iterator[Attached]:
-    """Find the referrers of an image and its parts in the selected platforms of a source, and the referrers of those.
+    """Find the referrers of an image and of all its manifests, and the referrers of those.
+
+    Args:
+        source: The source of the image, limited to the selected platforms.
+        referrers: The referrers of the complete source.
 
     Raises:
         K8scrError: The source does not return them, or returns more than 1,000.

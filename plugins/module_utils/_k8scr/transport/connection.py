@@ -199,7 +199,7 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
         raise ClusterError(
             f"the CA file {endpoint.ca_file} cannot be read as PEM certificates", "Check ca_cert"
         ) from None
-    # As kubectl: accept CAs without the key usage extension, which some clusters have and a strict verifier rejects,
+    # Like kubectl: accept CAs without the key usage extension, which some clusters have and a strict verifier rejects,
     # and trust any given certificate, root or not, as Go does. The chain, names and dates are still checked.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)

@@ -72,10 +72,10 @@ def _tls(failure: NetworkError, server: str) -> ClusterError | None:
     if reason is None:
         return None
     if "wrong version number" in reason or "record layer failure" in reason or "http request" in reason:
-        return ClusterError(f"{server} does not speak TLS", "Check the scheme and the port of the host")
+        return ClusterError(f"{server} does not use TLS", "Check the scheme and the port of the host")
     if "certificate" in reason or "unknown ca" in reason:
         return ClusterError(f"{server} rejected the client certificate: {reason}", "Check client_cert and client_key")
-    return ConnectionLostError(f"TLS with {server} failed: {reason}")
+    return ConnectionLostError(f"the TLS connection to {server} failed: {reason}")
 
 
 def _connecting(failure: NetworkError, server: str) -> ClusterError | None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from ..errors import ClusterError
 from ..files.vault import refuse_vault
-from .kubeconfig_secrets import is_content, secrets_of, shown_kubeconfig
+from .kubeconfig_secrets import is_content, redacted_kubeconfig, secrets_of
 
 _TEXT = "the kubeconfig given as text"
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -77,7 +77,7 @@ class Kubeconfig:
                 return None
             source = "" if given is not None else " in KUBECONFIG"
             raise ClusterError(
-                f"the kubeconfig {shown_kubeconfig(named)}{source} does not exist",
+                f"the kubeconfig {redacted_kubeconfig(named)}{source} does not exist",
                 "Check the path on the host that runs the module: the target of the task",
             )
         contents = [(path, _with_full_paths(_read(path), path)) for path in existing]

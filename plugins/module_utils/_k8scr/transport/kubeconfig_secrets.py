@@ -42,7 +42,7 @@ def _parse(text: str) -> Any:
         return None
 
 
-def shown_kubeconfig(kubeconfig: Any) -> Any:
+def redacted_kubeconfig(kubeconfig: Any) -> Any:
     """Return the printable value of the option ``kubeconfig``: paths are shown, content is hidden."""
     if not isinstance(kubeconfig, (str, os.PathLike)):
         return HIDDEN

@@ -75,7 +75,7 @@ class BasePath(Protocol):
 
 
 class PodProxyAdapter(BaseAdapter):
-    """Sends each request to one port of one Pod. Paths and responses that lead out of the Pod are rejected.
+    """Sends each request to one port of one Pod. Requests and redirects to addresses outside of the Pod are rejected.
 
     Args:
         api_server: The adapter of the API server, with its credentials: ``connect(options).adapter``.
@@ -120,7 +120,7 @@ class PodProxyAdapter(BaseAdapter):
             ClusterError: The API server cannot be reached.
             ConnectionLostError: The connection to the API server, or from there to the Pod, was interrupted.
             ApiServerError: The API server rejects the request, or cannot reach the Pod.
-            RegistryError: The response of the Pod leads out of the Pod.
+            RegistryError: The path is not safe, or a Location or Link in the response is outside of the Pod.
         """
         base_path = self._base_path
         used = base_path.current() if base_path else ""
@@ -141,7 +141,7 @@ class PodProxyAdapter(BaseAdapter):
             if response.status_code >= 400:
                 response, has_route = self._error_response(response, request, base, timeout)
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
-            # The API server does not forward Authorization, so the client cannot answer a challenge of the Pod.
+            # The API server does not forward Authorization, so the client cannot authenticate to the Pod.
             response.headers.pop("WWW-Authenticate", None)
             for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
                 if header in response.headers:
@@ -203,8 +203,8 @@ class PodProxyAdapter(BaseAdapter):
             return self._read_error_response(response, base)
         is_text = response.headers.get("Content-Type", "").startswith("text/plain")
         if _REGISTRY_HEADER not in response.headers or is_text:
-            # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the Pod lacks an
-            # image or does not serve the path. For an unknown path, distribution returns plain text.
+            # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the image or the
+            # path does not exist. For an unknown path, distribution returns plain text.
             self._api_server.read(response)
             repeated = request.copy()
             repeated.method = "GET"
@@ -298,7 +298,7 @@ class PodProxyAdapter(BaseAdapter):
         """Translate the Location of a response into an address of the Pod (RFC 9110, section 10.2.2).
 
         The API server rewrites a Location to an address of its own. A Location that is not below the Pod's proxy
-        would send the next request, with the user's credentials, out of the Pod.
+        would send the next request, with the user's credentials, to another API.
         """
         path, query = self._parts(location)
         for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):

@@ -159,7 +159,7 @@ def test_pull_rejects_index_without_the_engines_platform(
 
     error = pull_into()["error"]
 
-    assert f"{NAME} has no image for linux/amd64, which the Docker engine at" in error
+    assert f"{NAME} has no image for linux/amd64, the platform of the Docker engine at" in error
     assert "Select one with platforms (linux/arm64)" in error
 
 

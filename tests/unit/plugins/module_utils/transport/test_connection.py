@@ -249,7 +249,7 @@ def test_unresponsive_server_times_out(cluster_of: Connect, options: dict[str, A
 def test_error_names_server_without_tls(ask: Ask, start: Start, options: dict[str, Any]) -> None:
     server = start(None)
 
-    with pytest.raises(ClusterError, match="does not speak TLS"):
+    with pytest.raises(ClusterError, match="does not use TLS"):
         ask({**options, "host": server.url.replace("http:", "https:")})
 
 

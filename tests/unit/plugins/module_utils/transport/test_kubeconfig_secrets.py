@@ -12,8 +12,8 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.kubeconfig_secrets import (
     is_content,
     masked_secrets_of,
+    redacted_kubeconfig,
     secrets_of,
-    shown_kubeconfig,
 )
 
 
@@ -54,8 +54,8 @@ def test_content_of_kubeconfig_is_distinguished_from_path(value: str, expected: 
 
 @pytest.mark.parametrize("value", [kubeconfig(), [kubeconfig()], "kind: Config\n", "QUJD" * 100])
 def test_content_is_hidden(value: Any) -> None:
-    assert shown_kubeconfig(value) == "********"
+    assert redacted_kubeconfig(value) == "********"
 
 
 def test_paths_are_shown() -> None:
-    assert shown_kubeconfig("/etc/a.conf:/etc/b.conf") == "/etc/a.conf:/etc/b.conf"
+    assert redacted_kubeconfig("/etc/a.conf:/etc/b.conf") == "/etc/a.conf:/etc/b.conf"
