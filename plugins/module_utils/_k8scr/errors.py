@@ -28,7 +28,7 @@ class Retry:
 
     Attributes:
         attempts: The number of attempts that errors of this kind justify; None for no limit but the retry timeout.
-        after: The seconds that the other side asks to wait before the next attempt.
+        after: The minimum seconds before the next attempt, as the server requests them.
     """
 
     attempts: int | None = None

@@ -163,7 +163,7 @@ class Applier:
 
         Raises:
             ApiServerError: The API server rejects it.
-            InputError: The cluster does not know its kind.
+            InputError: The API server does not serve its kind.
         """
         kind = self._kind(definition)
         if kind is None:
@@ -247,7 +247,7 @@ class Applier:
                 return None
             if not is_planned or poll.expired:
                 raise InputError(
-                    f"the cluster does not know the kind {definition['kind']} of {definition['apiVersion']}",
+                    f"the API server does not serve the kind {definition['kind']} of {definition['apiVersion']}",
                     "Check both, and apply the CustomResourceDefinition first",
                 )
             poll.pause()

@@ -64,8 +64,8 @@ def archive_entries(paths: Iterable[Path]) -> list[dict[str, Any]]:
     """Return the entries of archives in the result, each with a file name that is unique among them.
 
     Archives with the same base name would replace each other in the folder, so their names get a prefix. It depends on
-    the path, so that a new version of an archive replaces the previous one. ``other_name`` is the name that an archive
-    has or had with other archives in the folder, where copies of it may exist.
+    the path, so that a new version of an archive replaces the previous one. ``other_name`` is the other of
+    the two names, with or without the prefix: earlier copies of the archive may have it.
     """
     unique = list(dict.fromkeys(paths))
     base_names = Counter(path.name for path in unique)

@@ -118,7 +118,7 @@ class PushJobs:
         """
         self.upstreams.find_all(self._upstream_references(entries))
         jobs = unique_jobs(job for entry in entries for job in self._jobs(entry))
-        _refuse_collisions(jobs)
+        _reject_collisions(jobs)
         return jobs
 
     def names_of(self, results: Sequence[ImageResult]) -> Iterator[tuple[Reference, str]]:
@@ -230,7 +230,7 @@ def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
     return images[0]
 
 
-def _refuse_collisions(jobs: Sequence[ImageJob]) -> None:
+def _reject_collisions(jobs: Sequence[ImageJob]) -> None:
     targets: dict[str | None, ImageJob] = {}
     for job in jobs:
         other = targets.setdefault(job.target, job)
@@ -243,7 +243,7 @@ def _refuse_collisions(jobs: Sequence[ImageJob]) -> None:
 
 
 def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:
-    """Save the repositories of the pushed images. An engine may know an image by another digest than its export."""
+    """Save the repositories of the pushed images. An engine may identify an image by another digest than its export."""
     for result in results:
         copy, loaded = result.plan.job.copy, result.plan.image
         if copy and loaded and not result.error:

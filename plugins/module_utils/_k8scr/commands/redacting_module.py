@@ -18,7 +18,7 @@ from ..redaction import SHORTEST, hidden_values, redacted
 class RedactingModule(AnsibleModule):
     """A module that shows only options in its argument spec.
 
-    Ansible masks the values of ``no_log`` options only after it has validated all options, and does not know secrets
+    Ansible masks the values of ``no_log`` options only after it has validated all options, and does not find secrets
     inside structured options. This class hides them in ``invocation`` and in the log, even if the options are invalid.
     It hides unknown options too: an unknown name may be a misspelled secret option.
 

@@ -28,7 +28,7 @@ except ImportError:  # reported by the module
     pass
 
 _MISSING_FOR = 5.0
-"""Seconds that the Pod may be missing, for example while it moves to another node. After that, its name is wrong."""
+"""Seconds that the Pod may be missing, for example while it moves to another node, before its name counts as wrong."""
 _CONNECT_TIMEOUT = 10.0
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {

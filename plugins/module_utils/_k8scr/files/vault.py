@@ -14,7 +14,7 @@ from ..errors import InputError
 _BEGIN = b"$ANSIBLE_VAULT;"
 
 
-def refuse_vault(content: bytes, path: object, option: str | None = None) -> None:
+def reject_vault(content: bytes, path: object, option: str | None = None) -> None:
     """Raise an error if a file's content is encrypted with Ansible Vault.
 
     The advice names the option that accepts the decrypted content in place of the path, if any.
@@ -30,7 +30,7 @@ def refuse_vault(content: bytes, path: object, option: str | None = None) -> Non
         raise InputError(f"{path} is encrypted by Ansible Vault, and the module has no password for it", advice)
 
 
-def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
+def reject_vaulted_files(paths: Iterable[str | None]) -> None:
     """Raise an error if a file is encrypted with Ansible Vault. Missing, unreadable and special files are skipped.
 
     Raises:
@@ -44,4 +44,4 @@ def refuse_vaulted_files(paths: Iterable[str | None]) -> None:
                 beginning = file.read(64)
         except OSError:
             continue
-        refuse_vault(beginning, path)
+        reject_vault(beginning, path)

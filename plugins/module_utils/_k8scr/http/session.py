@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Sessions of requests that ignore the settings of the environment."""
+"""Sessions of the library requests that ignore the settings of the environment."""
 
 from __future__ import annotations
 

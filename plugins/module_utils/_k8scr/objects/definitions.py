@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import InputError
-from ..files.vault import refuse_vault
+from ..files.vault import reject_vault
 from ..redaction import HIDDEN
 
 try:
@@ -66,7 +66,7 @@ def read_file(path: str) -> list[dict[str, Any]]:
         raise InputError(
             f"{path} cannot be read: {error.strerror}", "The file is read on the host that runs the module"
         ) from None
-    refuse_vault(content, path, "definition")
+    reject_vault(content, path, "definition")
     return read_definitions(content, path)
 
 

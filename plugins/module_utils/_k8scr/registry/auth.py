@@ -151,10 +151,10 @@ class RegistryAuth:
             self._credentials[repository] = self.find(repository)
         return self._credentials[repository]
 
-    def _token(self, grant: _Grant, repository: str, refused: str | None = None) -> _Token:
+    def _token(self, grant: _Grant, repository: str, rejected: str | None = None) -> _Token:
         credentials = self._credentials_for(repository)
         token = self._tokens.get((grant, credentials))
-        if token is None or token.ends - _RENEWED_BEFORE < time.monotonic() or token.header == refused:
+        if token is None or token.ends - _RENEWED_BEFORE < time.monotonic() or token.header == rejected:
             token = self._tokens[grant, credentials] = self._fetch(grant, credentials)
         return token
 

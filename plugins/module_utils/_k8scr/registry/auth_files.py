@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files.vault import refuse_vault
+from ..files.vault import reject_vault
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
 
 _DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
@@ -108,7 +108,7 @@ def _read(path: Path) -> dict[str, Any]:
         raise InputError(
             f"the credentials in {path} cannot be read: {error.strerror}", "Check its permissions"
         ) from None
-    refuse_vault(content, path)
+    reject_vault(content, path)
     return _parse(content, str(path))
 
 

@@ -113,7 +113,7 @@ class Repository:
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         """See :meth:`ImageDestination.put_blob` (specification, "Pushing blobs", "Mounting a blob")."""
         attempts = self.store.retries.begin(f"blob {descriptor.digest} to {self.repository}")
-        # Sending a small blob again is faster than asking for the offset.
+        # Sending a small blob again is faster than requesting the offset.
         records = self.store.records if descriptor.size > BLOCK_SIZE else NO_RECORDS
         with records.open(self.repository, descriptor.digest) as record:
             upload = BlobUpload(self.store, self.repository, descriptor, content, attempts, record)

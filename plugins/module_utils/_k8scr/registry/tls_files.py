@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import InputError
-from ..files.vault import refuse_vaulted_files
+from ..files.vault import reject_vaulted_files
 
 _FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 _USERS_FOLDER = ".config/containers/certs.d"
@@ -33,7 +33,7 @@ class TlsFiles:
 
     def load_authorities(self, context: ssl.SSLContext) -> None:
         """Add the authorities to a TLS context."""
-        refuse_vaulted_files(self.authorities)
+        reject_vaulted_files(self.authorities)
         for path in self.authorities:
             try:
                 context.load_verify_locations(path)
@@ -45,7 +45,7 @@ class TlsFiles:
     def load_certificates(self, context: ssl.SSLContext) -> None:
         """Add the client certificates to a TLS context."""
         for certificate, key in self.certificates:
-            refuse_vaulted_files((certificate, key))
+            reject_vaulted_files((certificate, key))
             try:
                 # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
                 context.load_cert_chain(certificate, key, password="")

@@ -35,7 +35,7 @@ _NEW_SESSIONS = 3
 class BlobUpload:
     """The upload of one blob to a repository.
 
-    After any error, the client requests the offset from the registry; it never repeats a PATCH blindly.
+    After any error, the client requests the offset from the registry before it sends another PATCH.
     """
 
     def __init__(

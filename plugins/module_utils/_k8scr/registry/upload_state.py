@@ -5,7 +5,7 @@
 """Saved states of uploads, so that the next run resumes an upload after the task was killed.
 
 Each upload has a file in the user's cache folder, which only the user can read. It contains the location of the upload
-session and no credentials. A resumed upload first asks the registry for the offset.
+session and no credentials. A resumed upload first requests the offset from the registry.
 """
 
 from __future__ import annotations

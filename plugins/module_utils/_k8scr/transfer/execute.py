@@ -84,7 +84,7 @@ class _Execution:
         for store, images in stores.values():
             self._commit(store, images)
         for number in sorted(self._waiting):
-            self._announce(number)
+            self._report(number)
 
     def _copy_images(self, numbers: Sequence[int]) -> None:
         waiting, running = deque(numbers), dict[Future[bool], int]()
@@ -170,10 +170,10 @@ class _Execution:
             # With fail_fast, the failure of another image cancels this one.
             return False
         if not self._copies[image].destination.capabilities.commits:
-            self._announce(image)
+            self._report(image)
         return succeeded
 
-    def _announce(self, image: int) -> None:
+    def _report(self, image: int) -> None:
         self._waiting.discard(image)
         self._listener.image_done(self._results[image])
 

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import InputError, SourceError
 from ..files.file_access import replace_file, write_errors
 from ..files.locked_file import folder_lock
-from ..files.vault import refuse_vault
+from ..files.vault import reject_vault
 from ..oci.digest import parse_digest
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import MAXIMUM_SIZE
@@ -123,7 +123,7 @@ class ImageLock:
             return {}
         except OSError as error:
             raise InputError(f"the lock file {self._path} cannot be read: {error.strerror}") from error
-        refuse_vault(content, f"the lock file {self._path}")
+        reject_vault(content, f"the lock file {self._path}")
         try:
             if len(content) > MAXIMUM_SIZE:
                 raise InputError(f"it has more than {MAXIMUM_SIZE} bytes")

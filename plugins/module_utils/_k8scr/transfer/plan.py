@@ -146,8 +146,8 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) ->
 
 def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
     """Copy each blob once to a store, and mount it in its other repositories. The plans are executed in this order."""
-    first: dict[tuple[int, str, int, bool], StepId] = {}
-    here: dict[tuple[int, str, int, bool, str], StepId] = {}
+    first_in_store: dict[tuple[int, str, int, bool], StepId] = {}
+    first_in_repository: dict[tuple[int, str, int, bool, str], StepId] = {}
     shared = []
     for image, plan in enumerate(plans):
         destination = plan.job.copy.destination if plan.job.copy else None
@@ -157,11 +157,11 @@ def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
         steps = []
         for number, step in enumerate(plan.steps):
             # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong,
-            # and only reading the blob tells which.
+            # and only the blob's content shows which.
             key = (id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown)
             this = StepId(image, number)
-            same = here.setdefault((*key, destination.repository), this)
-            steps.append(_share(step, this, same, first.setdefault(key, this)))
+            same = first_in_repository.setdefault((*key, destination.repository), this)
+            steps.append(_share(step, this, same, first_in_store.setdefault(key, this)))
         shared.append(replace(plan, steps=tuple(steps)))
     return shared
 

@@ -71,11 +71,11 @@ class PlatformSource(OverlaySource):
         if root.config:
             platform = self._platform_of(root)
             if platform:
-                self._refuse_missing(image.root, [platform])
+                self._require_platforms(image.root, [platform])
             return image
         entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
-        self._refuse_missing(image.root, [entry.platform for entry in entries])
+        self._require_platforms(image.root, [entry.platform for entry in entries])
         # A digest in the name is the digest of the whole index.
         name = replace(image.name, digest=None) if image.name else None
         if len(chosen) == 1:
@@ -119,7 +119,7 @@ class PlatformSource(OverlaySource):
             return None
         return platform if platform.os and platform.architecture else None
 
-    def _refuse_missing(self, root: Descriptor, existing: Sequence[Platform]) -> None:
+    def _require_platforms(self, root: Descriptor, existing: Sequence[Platform]) -> None:
         missing = [wanted for wanted in self._platforms if not any(wanted.includes(platform) for platform in existing)]
         if missing:
             known = ", ".join(dict.fromkeys(map(str, existing))) or "no image of a known platform"

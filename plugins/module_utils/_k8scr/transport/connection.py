@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ClusterError
-from ..files.vault import refuse_vaulted_files
+from ..files.vault import reject_vaulted_files
 from ..http.streaming_connection import socket_options, streaming
 
 try:
@@ -191,7 +191,7 @@ def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
 
 def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     try:
-        refuse_vaulted_files((endpoint.ca_file, endpoint.client_cert, endpoint.client_key))
+        reject_vaulted_files((endpoint.ca_file, endpoint.client_cert, endpoint.client_key))
         context = ssl.create_default_context(cafile=endpoint.ca_file)
     except FileNotFoundError:
         raise ClusterError(f"the CA file {endpoint.ca_file} does not exist", "Check ca_cert") from None

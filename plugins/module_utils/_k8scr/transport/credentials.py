@@ -130,12 +130,12 @@ def _from_library(kubeconfig: Kubeconfig, context: Context, settings: ClusterSet
     # Versions of the library before 30 do not load these two.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
     configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")
-    asks_plugin = "exec" in context.user or "auth-provider" in context.user
-    if asks_plugin and not _token(configuration) and not configuration.cert_file and not settings.has_credential:
+    uses_plugin = "exec" in context.user or "auth-provider" in context.user
+    if uses_plugin and not _token(configuration) and not configuration.cert_file and not settings.has_credential:
         plugin = (context.user.get("exec") or {}).get("command") or "auth-provider"
-        said = kubeconfig.redact(logged[0]) if logged else "it returned neither a token nor a certificate"
+        reason = kubeconfig.redact(logged[0]) if logged else "it returned neither a token nor a certificate"
         raise ClusterError(
-            f"the credential plugin {plugin} of {kubeconfig.name} failed: {said}",
+            f"the credential plugin {plugin} of {kubeconfig.name} failed: {reason}",
             "Run it manually to see what it needs, for example a login",
         )
     return configuration
@@ -168,13 +168,13 @@ class _RenewedToken:
     def __init__(self, configuration: Any) -> None:
         self._configuration = configuration
         self._lock = threading.Lock()
-        self._looked = time.monotonic()
+        self._checked_at = time.monotonic()
 
     def __call__(self) -> str | None:
         hook = self._configuration.refresh_api_key_hook
         with self._lock:
-            if hook is not None and time.monotonic() - self._looked > _RENEW_EVERY:
-                self._looked = time.monotonic()
+            if hook is not None and time.monotonic() - self._checked_at > _RENEW_EVERY:
+                self._checked_at = time.monotonic()
                 # If a renewal fails, the token may still be valid. If it is not, the API server returns 401.
                 with _library_log(), contextlib.suppress(Exception):
                     hook(self._configuration)
@@ -246,6 +246,6 @@ def _library_log() -> Iterator[list[str]]:
         root.removeHandler(collector)
 
 
-def _first_line(said: object) -> str:
-    lines = str(said).strip().splitlines() or [type(said).__name__]
+def _first_line(reason: object) -> str:
+    lines = str(reason).strip().splitlines() or [type(reason).__name__]
     return lines[0][:300]

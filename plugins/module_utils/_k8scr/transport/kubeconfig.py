@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError
-from ..files.vault import refuse_vault
+from ..files.vault import reject_vault
 from .kubeconfig_secrets import is_content, redacted_kubeconfig, secrets_of
 
 _TEXT = "the kubeconfig given as text"
@@ -136,7 +136,7 @@ def _read(path: str) -> dict[str, Any]:
         content = Path(path).read_bytes()
     except OSError as error:
         raise ClusterError(f"the kubeconfig {path} cannot be read: {error.strerror}") from None
-    refuse_vault(content, path, "kubeconfig")
+    reject_vault(content, path, "kubeconfig")
     return _parsed(content, f"the kubeconfig {path}")
 
 
