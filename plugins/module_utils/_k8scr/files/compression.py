@@ -47,7 +47,7 @@ class Compression:
 
 
 def find_compression(choice: str) -> Compression | None:
-    """Return the compression for a value of the option ``compression``; ``None`` for ``none``.
+    """Return the compression for ``choice``, a value of the option ``compression``; ``None`` for ``none``.
 
     Raises:
         InputError: A required library is missing.

@@ -26,7 +26,7 @@ _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 @contextmanager
 def read_errors(what: object) -> Iterator[None]:
-    """Convert OSError to SourceError with the name of the file."""
+    """Convert OSError to SourceError. ``what`` is the name or the path of the file, for messages."""
     try:
         yield
     except OSError as error:
@@ -35,7 +35,7 @@ def read_errors(what: object) -> Iterator[None]:
 
 @contextmanager
 def write_errors(what: object) -> Iterator[None]:
-    """Convert OSError to DestinationError with the name of the file."""
+    """Convert OSError to DestinationError. ``what`` is the name or the path of the file, for messages."""
     try:
         yield
     except OSError as error:
@@ -167,7 +167,7 @@ def read_file(files: Files, name: str, limit: int) -> bytes:
 
 
 def file_blocks(descriptor: int, start: int, length: int, what: str) -> Blocks:
-    """Read ``length`` bytes of an open file from ``start``. All blocks share one buffer.
+    """Read ``length`` bytes of the open file ``what`` from ``start``. All blocks share one buffer.
 
     Raises:
         SourceError: The file is truncated or cannot be read.

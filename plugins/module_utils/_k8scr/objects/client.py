@@ -31,7 +31,7 @@ _NOT_CARRIED_OUT = (429, 503, 504)
 
 
 class KubernetesClient:
-    """Reads and writes objects of any kind. Failing requests are retried."""
+    """Reads and writes objects of any kind. Failing requests are retried; ``retries`` replaces the default policy."""
 
     def __init__(self, cluster: Cluster, retries: Retries | None = None) -> None:
         from kubernetes.dynamic import DynamicClient
@@ -133,7 +133,7 @@ class KubernetesClient:
             )
 
     def last_log_line(self, namespace: str, pod: str, container: str, previous: bool) -> str:
-        """Return the last line in the log of a container; empty if the log is empty."""
+        """Return the last line in the log of a container, or of its ``previous`` instance; empty for an empty log."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
         query = [("container", container), ("tailLines", 1), ("previous", str(previous).lower())]
         raw = self._send(

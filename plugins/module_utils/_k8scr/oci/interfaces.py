@@ -159,7 +159,7 @@ class ImageDestination(ManifestSource, Protocol):
         """Whether the destination has an undamaged blob; a store that does not verify digests reads the blob."""
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
-        """Store a blob, or mount it from another repository of the same store. Return whether it was mounted.
+        """Store a blob, or mount it from the repository ``mount_from`` of the store. Return whether it was mounted.
 
         Raises:
             K8scrError: The content cannot be read, or the destination cannot store it.

@@ -133,7 +133,7 @@ def load_json_object(content: bytes, what: str) -> dict[str, Any]:
 
 
 def load_json(content: bytes, what: str) -> Any:
-    """Parse JSON strictly: no ``NaN``, and only strings that can be encoded again.
+    """Parse JSON strictly: no ``NaN``, and only strings that can be encoded again. ``what`` is its name in messages.
 
     Raises:
         InputError: The content exceeds the maximum size of manifests, or is not JSON.
