@@ -14,7 +14,7 @@ class ModuleDocFragment:
 options:
   qualify:
     description: Whether an image's repository in the cluster's registry begins with the host of the image's name, as in
-      C(registry.example.com/team/api). By default, the host is left out, as in C(team/api). Set it to separate equal
+      C(registry.example.com/team/api). By default, the host is omitted, as in C(team/api). Set it to separate equal
       repositories of different registries. A colon before a port becomes an underscore.
     type: bool
     default: false
@@ -33,8 +33,8 @@ options:
         blob is sent in one request, and in smaller requests if that fails. Set it if a load balancer limits the size of
         bodies or interrupts long requests.
       - It also limits the data that is sent again after an interruption, to one chunk for each connection. By default,
-        that is the data that the API server and the registry received but did not store, about 3 to 10 MB for each
-        connection, and up to 16 MB if the registry was stalled.
+        that is the data that the API server and the registry received but did not store, about 3 to 10 MiB for each
+        connection, and up to 16 MiB if the registry was stalled.
     type: bytes
   timeout:
     description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483647). The

@@ -22,7 +22,7 @@ options:
         that is unset C($XDG_RUNTIME_DIR/containers/auth.json), C($XDG_CONFIG_HOME/containers/auth.json) and
         C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in this order, with the credential helpers that these
         files name. C(podman login) and C(docker login) write these files.
-      - Certificate authorities (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
+      - CA certificates (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
         read as in containers-certs.d(5), from the first existing folder of C(~/.config/containers/certs.d/HOST:PORT),
         C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
       - A registry's credentials and client certificates are used only for that registry and its token server.
@@ -43,8 +43,8 @@ options:
         description: Password or access token of the user.
         type: str
       ca_cert:
-        description: Path of a PEM file with certificate authorities to trust, in addition to the system's. Set it for a
-          registry with a private certificate authority. They also apply to its token server and to redirects.
+        description: Path of a PEM file with CA certificates to trust, in addition to the system's. Set it for a
+          registry with a certificate of a private CA. They also apply to its token server and to redirects.
         type: path
       client_cert:
         description: Path of a PEM file with the client certificate, for a registry that requires one.
