@@ -22,7 +22,7 @@ options:
     default: k8scr-0
   registry_port:
     description: Port of the registry in its Pod, from V(1) to V(65535). The default is the write port of the role
-      P(k8scr.core.registry#role). On that port, the registry serves only requests below a secret path. The module reads
+      P(k8scr.core.registry#role). On that port, the registry serves only requests below its write path. The module reads
       the path from the Secret C(NAME-write), where the Pod is C(NAME-0); users need C(get) on it. A registry without
       such a Secret only requires C(pods/proxy).
     type: int
