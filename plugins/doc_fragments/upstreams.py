@@ -67,7 +67,7 @@ options:
             a host, or a host with a path that precedes the repositories of images, as in V(mirror.example.com) or
             V(mirror.example.com/docker-hub).
           - The module skips a mirror that does not respond or lacks an image.
-          - Names of images do not change with a mirror. Settings of a mirror belong in an entry of its own.
+          - Names of images do not change with a mirror. Settings of a mirror belong in a separate entry.
         type: list
         elements: str
         default: []

@@ -49,7 +49,7 @@ options:
     type: path
   upstreams:
     description: Hosts of the registries whose images are pulled from the mirror, as in V(docker.io). V(*) stands for
-      all registries, and in containerd for those without a folder of their own. V(containers) does not support it. The
+      all registries, and in containerd for those without their own folder. V(containers) does not support it. The
       list is complete. A registry that only an earlier task configured is restored to its previous configuration.
     type: list
     elements: str

@@ -48,7 +48,7 @@ options:
           - Destination of the image, on the host that runs the module. The default is the Docker or Podman engine.
           - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) and C(docker-archive:FILE[:NAME]) are as in
             containers-transports(5). Without C(NAME), the image keeps its full name.
-          - Nondistributable layers that the registry lacks are left out of C(oci:) and C(oci-archive:).
+          - Nondistributable layers that the registry lacks are omitted from C(oci:) and C(oci-archive:).
           - A Docker archive has one platform. Select it with O(images[].platforms) if the index has several.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the Docker or Podman engine. From an index with several
             platforms, it gets the image for its own platform or for the one in O(images[].platforms). The engine only
