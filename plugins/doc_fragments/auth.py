@@ -53,9 +53,8 @@ options:
     type: path
     aliases: [key_file]
   ca_cert:
-    description: Path of a PEM file with the certificate authorities to trust for the API server. The default is the
-      kubeconfig's certificate authorities, or the system's if the kubeconfig has none. Can also be set with
-      E(K8S_AUTH_CA_CERT) or E(K8S_AUTH_SSL_CA_CERT).
+    description: Path of a PEM file with the CA certificates to trust for the API server. The default is those of the
+      kubeconfig, or the system's if it has none. Can also be set with E(K8S_AUTH_CA_CERT) or E(K8S_AUTH_SSL_CA_CERT).
     type: path
     aliases: [ssl_ca_cert]
   validate_certs:

@@ -19,13 +19,13 @@ options:
         V(ssh://) runs Docker's program on that host, as Docker's client does.
       - If this option and O(docker_context) are unset, the module determines the address like Docker's client, from
         E(DOCKER_HOST), E(DOCKER_CONTEXT) or the current context. Otherwise it is V(unix:///var/run/docker.sock).
-      - The host that runs the task connects to the engine.
+      - The host that runs the module connects to the engine.
     type: str
   docker_context:
     description: Context of Docker's client that selects the engine, as listed by C(docker context ls).
     type: str
   docker_cert_path:
     description: Folder with C(ca.pem), C(cert.pem) and C(key.pem) for V(tcp://) with TLS. The default is
-      E(DOCKER_CERT_PATH), or if that is unset C(~/.docker) if E(DOCKER_TLS_VERIFY) is set. The certificate is verified.
+      E(DOCKER_CERT_PATH), or C(~/.docker) if only E(DOCKER_TLS_VERIFY) is set. The certificate is verified.
     type: path
 """

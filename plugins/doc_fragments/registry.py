@@ -14,7 +14,7 @@ class ModuleDocFragment:
 options:
   qualify:
     description: Whether an image's repository in the cluster's registry begins with the host of the image's name, as in
-      C(registry.example.com/team/api). By default, the host is left out, as in C(team/api). Set it to separate equal
+      C(registry.example.com/team/api). By default, the host is omitted, as in C(team/api). Set it to separate equal
       repositories of different registries. A colon before a port becomes an underscore.
     type: bool
     default: false
@@ -33,8 +33,8 @@ options:
         blob is sent in one request, and in smaller requests if that fails. Set it if a load balancer limits the size of
         bodies or interrupts long requests.
       - It also limits the data that is sent again after an interruption, to one chunk for each connection. By default,
-        that is the data that the API server and the registry received but did not store, about 3 to 10 MB for each
-        connection, and up to 16 MB if the registry was stalled.
+        that is the data that the API server and the registry received but did not store, about 3 to 10 MiB for each
+        connection, and up to 16 MiB if the registry was stalled.
     type: bytes
   timeout:
     description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483647). The
@@ -54,7 +54,7 @@ options:
 notes:
   - With O(images[].platforms), an index is reduced to the selected platforms. If one image is left, the image's name
     points to it, and its digest is unchanged. Otherwise a new index lists the selected images. Its digest differs from
-    the original index's and is the same in every run. Attestations in the index are left out.
+    the original index's and is the same in every run. Attestations in the index are omitted.
   - With O(images[].referrers), referrers are found with the registry's referrers API, with the fallback tag
     C(sha256-DIGEST), and with cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom). This applies to the image and
     to each of its platforms.

@@ -22,9 +22,9 @@ options:
     default: k8scr-0
   registry_port:
     description: Port of the registry in its Pod, from V(1) to V(65535). The default is the write port of the role
-      P(k8scr.core.registry#role). On that port, the registry serves only requests below a secret path. The module reads
-      the path from the Secret C(NAME-write), where the Pod is C(NAME-0); users need C(get) on it. A registry without
-      such a Secret only requires C(pods/proxy).
+      P(k8scr.core.registry#role). On that port, the registry serves only requests below its secret write path. The
+      module reads the path from the Secret C(NAME-write) for the Pod C(NAME-0); users need C(get) on it. A registry
+      without such a Secret requires only C(pods/proxy).
     type: int
     default: 5000
   registry_scheme:

@@ -22,7 +22,7 @@ options:
         that is unset C($XDG_RUNTIME_DIR/containers/auth.json), C($XDG_CONFIG_HOME/containers/auth.json) and
         C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in this order, with the credential helpers that these
         files name. C(podman login) and C(docker login) write these files.
-      - Certificate authorities (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
+      - CA certificates (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
         read as in containers-certs.d(5), from the first existing folder of C(~/.config/containers/certs.d/HOST:PORT),
         C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
       - A registry's credentials and client certificates are used only for that registry and its token server.
@@ -43,8 +43,8 @@ options:
         description: Password or access token of the user.
         type: str
       ca_cert:
-        description: Path of a PEM file with certificate authorities to trust, in addition to the system's. Set it for a
-          registry with a private certificate authority. They also apply to its token server and to redirects.
+        description: Path of a PEM file with CA certificates to trust, in addition to the system's. Set it for a
+          registry with a certificate of a private CA. They also apply to its token server and to redirects.
         type: path
       client_cert:
         description: Path of a PEM file with the client certificate, for a registry that requires one.
@@ -67,7 +67,7 @@ options:
             a host, or a host with a path that precedes the repositories of images, as in V(mirror.example.com) or
             V(mirror.example.com/docker-hub).
           - The module skips a mirror that does not respond or lacks an image.
-          - Names of images do not change with a mirror. Settings of a mirror belong in an entry of its own.
+          - Names of images do not change with a mirror. Settings of a mirror belong in a separate entry.
         type: list
         elements: str
         default: []

@@ -26,7 +26,7 @@ options:
       values of Secrets are redacted in results, diffs and logs.
     type: raw
   src:
-    description: Path of a YAML or JSON file with the objects, on the host that runs the task.
+    description: Path of a YAML or JSON file with the objects, on the host that runs the module.
     type: path
   state:
     description: State of the objects. With V(present), the default, they are applied in the given order. With

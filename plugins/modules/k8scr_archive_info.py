@@ -12,7 +12,7 @@ version_added: 0.1.0
 description:
   - Reads the names and digests of the images in OCI archives and in archives of C(docker save), including archives that
     are compressed with gzip. Nothing is unpacked.
-  - The role P(k8scr.core.preload#role) uses it to send only missing images. It needs no cluster and no library.
+  - The role P(k8scr.core.preload#role) uses this module. It connects to no cluster and requires no library.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -22,7 +22,7 @@ attributes:
     support: none
 options:
   archives:
-    description: Paths of the archives, on the host that runs the task.
+    description: Paths of the archives, on the host that runs the module.
     type: list
     elements: path
     required: true

@@ -11,11 +11,11 @@ short_description: Configure a node's containerd to read hosts.toml files
 version_added: 0.1.0
 description:
   - Sets C(config_path) in containerd's configuration if it is unset, so that containerd reads C(hosts.toml) files. If
-    it is set, returns the configured directory.
-  - The settings of administrators stay in effect. O(state=absent) leaves only these.
-  - A configuration with lines of administrators is backed up before each change. The backup is a new file beside it,
-    with its owner and mode.
-  - containerd parses a temporary copy of the new configuration before the file is replaced. If other settings than
+    it is set, returns the configured folder.
+  - Entries of administrators stay in effect. O(state=absent) leaves only these.
+  - A configuration with entries of administrators is backed up before each change. The backup is a new file next to it,
+    with the same owner and mode.
+  - containerd parses a temporary copy of the new configuration before the file is replaced. If settings other than
     C(config_path) would change, the task fails and changes nothing.
   - A symbolic link to the configuration is followed under the same conditions as in M(k8scr.core.k8scr_mirror).
   - containerd reads its configuration when it starts. This module does not restart it; restart it after a change.
@@ -37,9 +37,9 @@ options:
     type: path
     default: /etc/containerd/certs.d
   state:
-    description: State of the setting. By default, it is set. V(absent) reverts the change of an earlier task, and does
-      not require a valid configuration. If Python on the node can parse TOML, as for M(k8scr.core.k8scr_mirror), it
-      does not require containerd either.
+    description: State of the setting. With V(present), the default, it is set. V(absent) reverts the change of an
+      earlier task, and does not require a valid configuration. If Python on the node can parse TOML, as for
+      M(k8scr.core.k8scr_mirror), it does not require containerd either.
     type: str
     choices: [present, absent]
     default: present
@@ -67,7 +67,7 @@ certs_d:
   type: str
   sample: /etc/containerd/certs.d
 backups:
-  description: Backup of the configuration, if it changed and has lines of administrators.
+  description: Backup of the configuration, if it changed and has entries of administrators.
   returned: success
   type: list
   elements: str

@@ -43,13 +43,13 @@ options:
     description: URL of the mirror, as in V(http://10.96.10.20:5001). Required with O(state=present).
     type: str
   ca_cert:
-    description: Path of a PEM file on the node with the certificate authorities to trust for the mirror. Set it if the
+    description: Path of a PEM file on the node with the CA certificates to trust for the mirror. Set it if the
       node does not trust the mirror's certificate already. The module copies the file for Podman and CRI-O. Other
       runtimes read it at its path.
     type: path
   upstreams:
     description: Hosts of the registries whose images are pulled from the mirror, as in V(docker.io). V(*) stands for
-      all registries, and in containerd for those without a folder of their own. V(containers) does not support it. The
+      all registries, and in containerd for those without their own folder. V(containers) does not support it. The
       list is complete. A registry that only an earlier task configured is restored to its previous configuration.
     type: list
     elements: str
@@ -60,18 +60,18 @@ options:
     type: bool
     default: false
   fallback:
-    description: Whether to pull images that the mirror lacks from their own registry. By default, they are pulled from
-      there. k3s and RKE2 have their own option for this, outside C(registries.yaml). The role sets it.
+    description: Whether to pull from the original registry if the mirror does not have an image. By default, the
+      runtime does. k3s and RKE2 have their own option for this, outside C(registries.yaml). The role sets it.
     type: bool
     default: true
   backup:
     description:
-      - Whether to back up each file with lines of administrators before a change. By default, files are backed up.
-      - The backup is a new file beside the original, with its owner and mode. A task without changes creates no backup.
+      - Whether to back up each file with entries of administrators before a change. By default, files are backed up.
+      - The backup is a new file next to the original, with the same owner and mode, and only if the file changes.
     type: bool
     default: true
   state:
-    description: Whether the runtime uses the mirror. By default, it does. V(absent) removes it from the configuration.
+    description: State of the mirror. With V(present), the default, it is configured. With V(absent), it is removed.
     type: str
     choices: [present, absent]
     default: present
@@ -86,7 +86,7 @@ EXAMPLES = r"""
     endpoint: http://10.96.10.20:5001
     upstreams: [docker.io, quay.io]
 
-- name: Pull all images only from a mirror with a private certificate authority
+- name: Pull all images only from a mirror with a certificate of a private CA
   k8scr.core.k8scr_mirror:
     runtime: containerd
     endpoint: https://registry.example.com
@@ -116,7 +116,7 @@ files:
       type: str
       sample: created
 backups:
-  description: Backups of the changed files with lines of administrators.
+  description: Backups of the changed files with entries of administrators.
   returned: success
   type: list
   elements: str

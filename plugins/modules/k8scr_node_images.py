@@ -86,11 +86,11 @@ options:
     type: path
     default: /etc/containerd/config.toml
   pinned:
-    description: Whether to protect images in containerd from the kubelet's garbage collection. By default, they are.
+    description: Whether to exempt images in containerd from the kubelet's garbage collection. The default is V(true).
     type: bool
     default: true
   state:
-    description: Whether the images are imported or removed. By default, they are imported.
+    description: State of the images. With V(present), the default, they are imported. With V(absent), they are removed.
     type: str
     choices: [present, absent]
     default: present

@@ -45,11 +45,11 @@ options:
         required: true
       dest:
         description:
-          - Destination of the image, on the host that runs the task. The default is the Docker or Podman engine.
+          - Destination of the image, on the host that runs the module. The default is the Docker or Podman engine.
           - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) and C(docker-archive:FILE[:NAME]) are as in
             containers-transports(5). Without C(NAME), the image keeps its full name.
-          - Nondistributable layers that the registry lacks are left out of C(oci:) and C(oci-archive:).
-          - A Docker archive holds one platform. Select it with O(images[].platforms) if the index has several.
+          - Nondistributable layers that the registry lacks are omitted from C(oci:) and C(oci-archive:).
+          - A Docker archive has one platform. Select it with O(images[].platforms) if the index has several.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the Docker or Podman engine. From an index with several
             platforms, it gets the image for its own platform or for the one in O(images[].platforms). The engine only
             loads complete images, so the module downloads all layers unless the engine has the image under any name.
@@ -89,7 +89,7 @@ EXAMPLES = r"""
       - name: registry.example.com/team/web:2.1
         dest: oci:/backup/layout
 
-- name: Pull an image into the Docker daemon, and one platform of another for docker load
+- name: Pull an image into the Docker engine, and one platform of another for docker load
   k8scr.core.k8scr_pull:
     images:
       - crossplane/crossplane:v1.2.1

@@ -44,8 +44,8 @@ options:
       - C(docker://NAME) is an image of the registry in its name, as in
         C(docker://registry.example.com/team/api:1.2). It is copied directly to the cluster and not stored on this
         host's disk. A name with a digest, as in C(docker://registry.example.com/team/api:1.2@sha256:…), selects that
-        digest, even if the tag has changed since.
-      - Sources are read on the host that runs the task. Symbolic links in an C(oci:) folder are not followed, because
+        digest, even if the tag has moved.
+      - Sources are read on the host that runs the module. Symbolic links in an C(oci:) folder are not followed, because
         they may lead outside the folder. C(cp -rL) makes a copy without links.
     type: list
     elements: raw
@@ -86,8 +86,8 @@ options:
     default: []
   lock:
     description:
-      - Path of a lock file with the digest of each image's name, on the host that runs the task. By default, no file is
-        used. Set it to deliver identical images to other clusters or at a later time. The file is designed for version
+      - Path of a lock file with the digest of each image's name, on the host that runs the module. By default, no file
+        is used. Set it to deliver identical images to other clusters or at a later time. Keep the file in version
         control. It is a JSON object, sorted by name, with one line for each image.
       - Without O(locked), the task writes the file. It adds each delivered image or updates its digest, and keeps all
         other entries. The task is changed if the file changes. Check mode and C(--diff) show the change.
@@ -99,15 +99,15 @@ options:
     type: path
   locked:
     description: Whether to push only the digests in the file of O(lock), without writing the file. By default, the file
-      is written. An image of C(docker://) is read by its locked digest, even if the tag has changed since. In other
+      is written. An image of C(docker://) is read by its locked digest, even if the tag has moved. In other
       sources, an image with another digest is an error before any of its data is sent. So is a missing entry.
     type: bool
     default: false
   compression:
     description:
       - How to compress uncompressed layers during the upload. The default is V(auto). It applies to Docker archives and
-        engines. Compressed layers stay unchanged, and so do all contents and digests of OCI layouts, OCI archives and
-        other registries.
+        engines. Compressed layers stay unchanged. All content and all digests of OCI layouts, OCI archives and other
+        registries stay unchanged too.
       - V(auto) and V(gzip) are gzip at its fastest level, with the Python library C(isal) if the host that runs the
         module has it, and with Python's own C(zlib) otherwise. The results have about the same size; C(isal) takes a
         quarter of the time.
@@ -130,7 +130,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Push images of an archive, the Docker daemon and an OCI layout, the last one under another name
+- name: Push images of an archive, the Docker engine and an OCI layout, the last one under another name
   k8scr.core.k8scr_push:
     images:
       - docker-archive:/media/app/app.tar
@@ -190,7 +190,7 @@ EXAMPLES = r"""
       - source: oci:/media/app/layout:api
         platforms: [linux/amd64, linux/arm64]
 
-- name: Push an identical image to another cluster, even if its tag has changed
+- name: Push an identical image to another cluster, even if its tag has moved
   k8scr.core.k8scr_push:
     images:
       - docker://docker.io/library/busybox:1.36
@@ -198,7 +198,7 @@ EXAMPLES = r"""
     locked: true
     context: production
 
-- name: Push an archive uncompressed over a fast network, to the Pod of the k8scr manifest
+- name: Push an archive uncompressed over a fast network, to the classic Pod of k8scr
   k8scr.core.k8scr_push:
     images:
       - docker-archive:/media/app/app.tar
@@ -257,8 +257,8 @@ images:
       type: dict
       sample: {blobs: 3, bytes: 31357624}
     mounted:
-      description: Number and bytes of the blobs mounted from other repositories of the registry. In check mode, those
-        to be mounted. If the registry does not mount a blob, it is uploaded.
+      description: Number and bytes of the blobs mounted from other repositories of the registry, or in check mode of
+        those to mount. If the registry does not mount a blob, it is uploaded.
       type: dict
       sample: {blobs: 1, bytes: 2811478}
     sent:

@@ -18,7 +18,7 @@ description:
     loses one piece at most. The folders C(local_tmp) and C(remote_tmp) of Ansible's configuration need temporary space
     for one piece. An interruption may leave a piece in C(remote_tmp), as with any task that copies files.
   - The new file keeps the owner and mode of the file that it replaces.
-  - The role P(k8scr.core.preload#role) uses it for image archives.
+  - The role P(k8scr.core.preload#role) uses this module for image archives.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -36,7 +36,7 @@ options:
     required: true
   dest:
     description: Path of the file on the host, in an existing folder. Until the file is complete, the received data is
-      in the partial file C(.NAME.partial) beside it.
+      in the partial file C(.NAME.partial) next to it.
     type: str
     required: true
 seealso:

@@ -52,7 +52,7 @@ EXAMPLES = r"""
     dest: /var/tmp/app.tar
     size: 1254359040
     digest: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
-  register: begun
+  register: received
 
 - name: Append the missing data
   k8scr.core.k8scr_send_part:
@@ -60,7 +60,7 @@ EXAMPLES = r"""
     size: 1254359040
     digest: sha256:80aaead7b92f5a2326bc7dc9ca249d39973cf3dbf4dc86244ebff1609bbc1e66
     piece: /mnt/app.tar.rest
-    offset: "{{ begun.part_size }}"
+    offset: "{{ received.part_size }}"
 """
 
 RETURN = r"""

@@ -171,7 +171,7 @@ _SMALL_IMAGE = random_image(256, 8)
 _ORIGINAL, _CHANGED = changed_layer(1000, 10)
 _SELECTED_PUSHES = (PUSH, CRANE, SKOPEO, PLUGIN)
 _SELECTED_PULLS = (PULL, CRANE, SKOPEO, PLUGIN)
-_NO_PLUGIN = "Without the kubectl plugin and its own registry, which would keep three times the size in memory: 15 GiB."
+_NO_PLUGIN = "Omitted: the kubectl plugin with its registry, which would keep three times the size in memory, 15 GiB."
 
 _PUSH_COMPARISONS = (
     Comparison("push-1g", "Push of 1 GiB in 8 layers from an OCI layout", _ONE_GIB, {**_CURL_PUSHES, **_PUSHES}),

@@ -82,7 +82,7 @@ def _floor(context: Context) -> None:
     """Test the transport and the modules' handling of secrets with the oldest supported libraries and ansible-core."""
     oldest = replace(context, programs=venv.ensure(venv.FLOOR), arguments=())
     report = RESULTS / "floor.xml"
-    options = ("-W", "default", f"--junitxml={report}", f"--ignore={TRANSPORT_TESTS}/test_foreign_clients.py")
+    options = ("-W", "default", f"--junitxml={report}", f"--ignore={TRANSPORT_TESTS}/test_third_party_clients.py")
     oldest.run("pytest", TRANSPORT_TESTS, SECRETS_TESTS, *OPTIONS_TESTS, *options)
     context.skipped += junit.skipped(report)
 

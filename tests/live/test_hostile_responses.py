@@ -162,7 +162,7 @@ def test_push_reads_early_error_response_during_upload(
     assert advice in message
 
 
-def test_push_retries_after_pause_that_registry_requests(task: Task, hostile: HostileRegistry) -> None:
+def test_push_waits_for_time_in_retry_after(task: Task, hostile: HostileRegistry) -> None:
     times: list[float] = []
     reject = respond_with(b"HTTP/1.1 429 Slow\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n")
 

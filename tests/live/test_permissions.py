@@ -128,7 +128,7 @@ def test_push_in_check_mode_uses_only_get(task: Task, pusher: Path, repository: 
     assert verbs_since(position, "pusher") == {"get"}
 
 
-def test_push_of_existing_image_sends_one_request_besides_that_for_write_path(
+def test_push_of_existing_image_sends_one_request_after_that_for_write_path(
     task: Task, pusher: Path, repository: str
 ) -> None:
     push_busybox(task, pusher, repository)

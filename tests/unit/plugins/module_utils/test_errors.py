@@ -19,7 +19,7 @@ def test_error_without_advice_has_only_the_message() -> None:
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r\nb", "a\x1b[31mb", "a\x00b", "a\u2028b", "a\udcffb"])
-def test_error_is_one_line_whatever_its_names_contain(name: str) -> None:
+def test_error_is_one_printable_line_with_any_characters_in_names(name: str) -> None:
     error = K8scrError(f"{name} is damaged", f"Remove {name}")
 
     assert str(error).isprintable()

@@ -27,7 +27,7 @@ def responding(seconds: float = 600, slept: list[float] | None = None) -> Retrie
     return retries
 
 
-def test_waits_grow_and_differ() -> None:
+def test_waits_grow_with_each_attempt_and_are_random() -> None:
     slept: list[float] = []
     attempts = responding(slept=slept).begin("blob")
 
@@ -38,7 +38,7 @@ def test_waits_grow_and_differ() -> None:
     assert len(set(slept)) == len(slept)
 
 
-def test_wait_is_as_long_as_peer_asks() -> None:
+def test_wait_has_length_of_retry_after() -> None:
     slept: list[float] = []
 
     responding(slept=slept).begin("blob").wait_or_raise(LOST.replace(retry=Retry(after=30)))

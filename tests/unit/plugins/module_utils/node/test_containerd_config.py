@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""Planned changes of containerd's configuration."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -106,7 +106,7 @@ def test_create_is_not_retried_after_request_that_may_be_carried_out(
     assert dynamic.requests == 1
 
 
-def test_retry_waits_as_long_as_api_server_asks(dynamic: Dynamic) -> None:
+def test_retry_waits_for_time_in_retry_after(dynamic: Dynamic) -> None:
     slept: list[float] = []
     cluster: Any = SimpleNamespace(adapter=SimpleNamespace(server_name="the API server"), api_client=lambda: None)
     dynamic.errors = [response(429, **{"Retry-After": "7"})]

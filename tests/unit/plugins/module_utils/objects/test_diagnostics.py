@@ -2,6 +2,8 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
+"""Reasons of failed objects, with secret paths redacted in the logs of containers."""
+
 from __future__ import annotations
 
 from unittest.mock import Mock

@@ -54,7 +54,7 @@ def test_reference_with_digest_has_no_default_tag() -> None:
     assert parse_reference(f"team/app@{DIGEST}") == Reference("docker.io", "team/app", None, DIGEST)
 
 
-def test_reference_keeps_tag_beside_digest() -> None:
+def test_reference_keeps_tag_and_digest() -> None:
     assert str(parse_reference(f"team/app:1@{DIGEST}")) == f"docker.io/team/app:1@{DIGEST}"
 
 

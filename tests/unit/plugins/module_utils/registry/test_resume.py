@@ -235,7 +235,7 @@ def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: 
     assert entry["times"] == 2
 
 
-def test_upload_waits_as_long_as_retry_after_header(server: RegistryServer, registry: Registry) -> None:
+def test_upload_waits_for_time_in_retry_after(server: RegistryServer, registry: Registry) -> None:
     slept: list[float] = []
     server.fail("POST", "/blobs/uploads/", Answer(429, {"Retry-After": "7"}), times=1)
     client = Registry(registry.session, server.url, retries=Retries(60.0, sleep=slept.append))
@@ -277,7 +277,7 @@ def test_upload_resumes_in_next_run_after_lost_session_and_stop(
     assert methods(server) == ["GET", "PATCH", "PUT"]
 
 
-def test_upload_restarts_when_recorded_session_is_gone(
+def test_upload_restarts_when_recorded_session_is_lost(
     server: RegistryServer, registry: Registry, tmp_path: Path
 ) -> None:
     records = UploadRecords(tmp_path / "uploads", "cluster")

@@ -61,7 +61,7 @@ def test_validate_certs_false_accepts_any_certificate(tmp_path: Path, image: Ima
 
 
 @pytest.mark.filterwarnings("ignore::urllib3.exceptions.InsecureRequestWarning")
-def test_upstream_whose_certificate_is_not_checked_causes_warning(tmp_path: Path, image: Image) -> None:
+def test_upstream_without_verified_certificate_causes_warning(tmp_path: Path, image: Image) -> None:
     with tls_registry(tmp_path) as upstream:
         upstream.fill("team/app", "1", image)
 

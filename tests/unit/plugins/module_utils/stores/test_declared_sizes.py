@@ -95,7 +95,7 @@ def test_pull_rejects_size_other_than_declared(
 
 @pytest.mark.parametrize("delta", DELTAS)
 @pytest.mark.parametrize("part", ["config", "layer"])
-def test_push_rejects_size_other_than_declared_beside_valid_image(
+def test_push_rejects_size_other_than_declared_and_copies_valid_image(
     push: Run, server: RegistryServer, tmp_path: Path, image: Image, part: str, delta: int
 ) -> None:
     wrong = misdescribed(image, part, delta)

@@ -147,7 +147,7 @@ def test_content_with_wrong_digest_is_rejected_without_digest_header(
 
 
 @pytest.mark.parametrize("kind", [*LAYOUTS, "docker-archive", "docker"])
-def test_digest_beside_the_tag_must_match_the_image(
+def test_push_rejects_digest_in_name_that_does_not_match_image(
     push: Run, server: RegistryServer, upstream: RegistryServer, tmp_path: Path, image: Image, kind: str
 ) -> None:
     host = upstream.url.removeprefix("http://")

@@ -102,7 +102,7 @@ def test_pull_does_not_load_existing_image(
     assert not any("blobs" in request.path for request in server.requests[asked:])
 
 
-def test_pull_only_names_image_that_exists_with_another_name(
+def test_pull_only_adds_name_to_image_with_another_name(
     pull_into: Run, engine: EngineServer, server: RegistryServer, image: Image
 ) -> None:
     server.fill("library/app", "1", image)

@@ -111,7 +111,7 @@ def test_writer_reads_secret_once_and_sends_requests_below_its_path(
     assert registry.requested() == [f"GET {SECRET}", f"GET /{PATH}/v2/", f"POST /{PATH}/v2/a/blobs/uploads/?x=1"]
 
 
-def test_waiting_client_does_not_read_secret_where_registry_serves_at_root(
+def test_waiting_client_does_not_read_secret_if_registry_serves_at_root(
     registry: RegistryBelowPath, api_server: Server, open_session: Open
 ) -> None:
     api_server.reply(answer(200, {}, b"{}"))
@@ -122,7 +122,7 @@ def test_waiting_client_does_not_read_secret_where_registry_serves_at_root(
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "DELETE"])
-def test_waiting_client_reads_secret_where_registry_serves_nothing_at_root(
+def test_waiting_client_reads_secret_if_registry_serves_nothing_at_root(
     registry: RegistryBelowPath, open_session: Open, method: str
 ) -> None:
     response = open_session("wait").request(method, f"{URL}/v2/a/manifests/1")
@@ -148,7 +148,7 @@ def test_writer_reads_no_secret_for_pod_without_ordinal(api_server: Server, open
     ],
     ids=["missing", "forbidden", "other", "no data", "no JSON"],
 )
-def test_foreign_registry_is_used_at_its_root_without_a_usable_secret(
+def test_third_party_registry_is_used_at_its_root_without_usable_secret(
     registry: RegistryBelowPath, api_server: Server, open_session: Open, response: bytes
 ) -> None:
     api_server.reply(lambda request: response if request.target == SECRET else registry.served)
@@ -169,7 +169,7 @@ def test_foreign_registry_is_used_at_its_root_without_a_usable_secret(
     ],
     ids=["short", "root", "empty", "words", "two", "no base64"],
 )
-def test_secret_without_usable_path_is_refused(
+def test_secret_without_usable_path_is_rejected(
     registry: RegistryBelowPath, open_session: Open, response: bytes
 ) -> None:
     registry.secret = response
@@ -213,7 +213,7 @@ def test_pull_from_write_port_names_read_only_port_and_reads_no_secret(
     assert not [request for request in registry.requested() if SECRET in request]
 
 
-def test_not_found_of_foreign_registry_is_unchanged(api_server: Server, open_session: Open) -> None:
+def test_not_found_of_third_party_registry_is_unchanged(api_server: Server, open_session: Open) -> None:
     missing = answer(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
     api_server.reply(lambda request: refusal(403, "no") if request.target == SECRET else missing)
 
@@ -223,7 +223,7 @@ def test_not_found_of_foreign_registry_is_unchanged(api_server: Server, open_ses
 
 
 @pytest.mark.parametrize("use", ["push", "wait"])
-def test_error_names_secret_and_read_only_port_where_path_is_forbidden(
+def test_error_names_secret_and_read_only_port_if_path_is_forbidden(
     registry: RegistryBelowPath, open_session: Open, use: str
 ) -> None:
     registry.secret = refusal(403, 'User "jane" cannot get secrets')
@@ -237,7 +237,7 @@ def test_error_names_secret_and_read_only_port_where_path_is_forbidden(
 
 
 @pytest.mark.parametrize(("status", "transient"), [(503, True), (429, True), (401, False)])
-def test_error_of_secret_request_is_transient_as_that_of_any_request(
+def test_error_of_secret_request_is_transient_by_its_status(
     registry: RegistryBelowPath, open_session: Open, status: int, transient: bool
 ) -> None:
     registry.secret = refusal(status, "not now")
@@ -273,7 +273,7 @@ def test_streamed_body_is_not_repeated_after_path_changed(registry: RegistryBelo
         session.patch(f"{URL}/v2/a/blobs/uploads/1", data=iter([b"ab"]))
 
 
-def test_error_is_transient_where_registry_was_not_restarted_with_its_path(
+def test_error_is_transient_until_registry_restarts_with_its_path(
     registry: RegistryBelowPath, open_session: Open
 ) -> None:
     registry.path = "another0Another1Another2"
