@@ -126,7 +126,8 @@ class _GzipContent(FileContent):
         return content
 
     def blocks(self, position: int, length: int, what: str) -> Blocks:
-        reader = next(found for found in reversed(self._checkpoints) if found.position <= position).copy()
+        # The first checkpoint is at the beginning of the file.
+        reader = [found for found in self._checkpoints if found.position <= position][-1].copy()
         reader.skip_to(position)
         while length:
             block = reader.read(min(length, BLOCK_SIZE))
