@@ -283,7 +283,7 @@ images:
     error:
       description: Reason for the failure of the image, if it failed.
       type: str
-      sample: /media/app/layout does not exist. Sources are read on the host that runs the task; check the path there.
+      sample: /media/app/layout does not exist. Sources are read on the host that runs the module; check the path there.
 retries:
   description: Retried requests, each with the reason and the number of retries.
   returned: always

@@ -28,7 +28,7 @@ def explain(error: BaseException, server: str) -> K8scrError:
         return InputError(f"cannot connect to {server}: its URL or the proxy's URL is not valid", "Check HTTPS_PROXY")
     if failure.find(socket.gaierror):
         return UnreachableError(
-            f"the name of {server} cannot be resolved", "Check the image's name and this machine's DNS"
+            f"the name of {server} cannot be resolved", "Check the image's name and the DNS of this host"
         )
     if isinstance(error, requests_errors.ProxyError):
         return UnreachableError(

@@ -98,7 +98,7 @@ def open_source(location: Location) -> FileSource:
         exists = path.exists()
     if not exists:
         raise SourceError(
-            f"{path} does not exist", "Sources are read on the host that runs the task; check the path there"
+            f"{path} does not exist", "Sources are read on the host that runs the module; check the path there"
         )
     if location.transport == "oci" and not path.is_dir():
         raise SourceError(

@@ -80,7 +80,7 @@ def _tls(failure: NetworkError, server: str) -> ClusterError | None:
 
 def _connecting(failure: NetworkError, server: str) -> ClusterError | None:
     if failure.find(socket.gaierror):
-        return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and this machine's DNS")
+        return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and the DNS of this host")
     if failure.find(urllib3_errors.NewConnectionError):
         return UnreachableError(
             f"cannot connect to {server}: {_system_reason(failure) or 'no connection'}",
