@@ -115,7 +115,7 @@ class _Execution:
             if step.is_pending:
                 self._futures[this] = workers.submit(self._run_step, this, step)
             else:
-                self._done[this] = BlobResult(step.descriptor, step.descriptor.size, step.action, step.layer)
+                self._done[this] = step.result
 
     def _run_step(self, this: StepId, step: BlobStep) -> BlobResult:
         plan, copy = self._plans[this.image], self._copies[this.image]

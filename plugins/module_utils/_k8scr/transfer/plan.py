@@ -41,6 +41,22 @@ class StepId(NamedTuple):
 
 
 @dataclass(frozen=True)
+class BlobResult:
+    """The result for one blob.
+
+    Attributes:
+        descriptor: The blob at the destination; ``None`` while it is not compressed.
+        size: Its size in bytes; the uncompressed size while it is not compressed.
+        layer: The uncompressed layer at the source, for a compressed layer.
+    """
+
+    descriptor: Descriptor | None
+    size: int
+    action: Action
+    layer: Descriptor | None = None
+
+
+@dataclass(frozen=True)
 class BlobStep:
     """The step for one blob of an image.
 
@@ -70,21 +86,11 @@ class BlobStep:
         """The blob at the source."""
         return self.layer or self.descriptor
 
-
-@dataclass(frozen=True)
-class BlobResult:
-    """The result for one blob.
-
-    Attributes:
-        descriptor: The blob at the destination; ``None`` while it is not compressed.
-        size: Its size in bytes; the uncompressed size while it is not compressed.
-        layer: The uncompressed layer at the source, for a compressed layer.
-    """
-
-    descriptor: Descriptor | None
-    size: int
-    action: Action
-    layer: Descriptor | None = None
+    @property
+    def result(self) -> BlobResult:
+        """The result, if the step succeeds as planned."""
+        known = None if self.unknown else self.descriptor
+        return BlobResult(known, self.descriptor.size, self.action, self.layer)
 
 
 @dataclass(frozen=True)
@@ -115,10 +121,7 @@ class ImagePlan:
     @property
     def blobs(self) -> tuple[BlobResult, ...]:
         """The results of the steps, if all succeed."""
-        return tuple(
-            BlobResult(None if step.unknown else step.descriptor, step.descriptor.size, step.action, step.layer)
-            for step in self.steps
-        )
+        return tuple(step.result for step in self.steps)
 
     def root_manifest(self, blobs: Iterable[BlobResult]) -> Manifest:
         """Return the manifest of the image with the layers as they are at the destination."""
