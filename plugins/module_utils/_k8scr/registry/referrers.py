@@ -6,16 +6,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import SourceError
+from ..oci.descriptor import Descriptor
+from ..oci.interfaces import ImageDestination
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
 from ..oci.referrers import entries_of, fallback_tag, read_entries
+from .client import Registry
 from .error_responses import read_limited
-
-if TYPE_CHECKING:
-    from ..oci.descriptor import Descriptor
-    from .repository import Repository
 
 _WITHOUT_API = (400, 404, 405, 406, 501)
 """Status codes of registries without the referrers API."""
@@ -26,13 +25,16 @@ _MOST_ENTRIES = 1000
 class RegistryReferrers:
     """Referrers from the referrers API, or from the index with the fallback tag; see :class:`Referrers`."""
 
-    def __init__(self, repository: Repository) -> None:
+    def __init__(self, registry: Registry, repository: ImageDestination) -> None:
+        self._registry = registry
         self._repository = repository
 
     def of(self, digest: str) -> list[dict[str, Any]]:
         listed = self.listed(digest)
-        if listed is not None:
-            return listed
+        return self.fallback(digest) if listed is None else listed
+
+    def fallback(self, digest: str) -> list[dict[str, Any]]:
+        """Return the entries of the index with the fallback tag, which clients maintain without the API."""
         root = self.tagged(fallback_tag(digest))
         return entries_of(self._repository.fetch_manifest(root)) if root else []
 
@@ -42,16 +44,15 @@ class RegistryReferrers:
     def listed(self, digest: str) -> list[dict[str, Any]] | None:
         """Return the list of the referrers API; ``None`` if the registry does not have the API."""
         failure = f"the referrers of {digest} cannot be listed"
-        registry = self._repository.store
         path = f"/v2/{self._repository.repository}/referrers/{digest}"
         entries: list[dict[str, Any]] = []
-        pages = registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
+        pages = self._registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
         for number, response in enumerate(pages, 1):
             content = read_limited(response, MAXIMUM_SIZE)
             media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
-            entries += read_entries(content, f"{failure}: the response of {registry.description}")
+            entries += read_entries(content, f"{failure}: the response of {self._registry.description}")
             if len(entries) > _MOST_ENTRIES or (number == _MOST_PAGES and "next" in response.links):
-                raise SourceError(f"{failure}: {registry.description} returned too many pages or entries")
+                raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
         return entries

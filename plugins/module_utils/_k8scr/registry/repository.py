@@ -53,10 +53,10 @@ class Repository:
     def referrers(self) -> RegistryReferrers:
         from .referrers import RegistryReferrers
 
-        return RegistryReferrers(self)
+        return RegistryReferrers(self.store, self)
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
-        return None if self.referrers.listed(subject) is not None else self.referrers.of(subject)
+        return None if self.referrers.listed(subject) is not None else self.referrers.fallback(subject)
 
     def resolve(self, tag: str) -> Descriptor | None:
         """Return the descriptor of the manifest or index with this tag or digest, or ``None``, with one request.
