@@ -21,13 +21,13 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest impor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import (
     DOCKER_CONFIG,
     DOCKER_INDEX,
-    DOCKER_LAYER_GZIP,
     DOCKER_MANIFEST,
     OCI_CONFIG,
     OCI_INDEX,
     OCI_MANIFEST,
 )
 
+DOCKER_LAYER_GZIP = "application/vnd.docker.image.rootfs.diff.tar.gzip"
 OCI_LAYER_GZIP = "application/vnd.oci.image.layer.v1.tar+gzip"
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 
