@@ -24,7 +24,6 @@ from .separate_process import kill_when
 
 LAYERS = 4
 SIZE = 128 << 20
-GIBIBYTE = 1 << 30
 BANDWIDTH = "32M"
 
 
@@ -94,16 +93,18 @@ def test_push_resumes_after_registry_restart(
 def test_push_sends_few_bytes_twice_after_registry_restart_at_full_speed(
     task: Task, host: HostRegistry, repository: str, moved: list[int]
 ) -> None:
-    large = images.ensure_random(GIBIBYTE, 8)
+    size = 2 << 30
+    large = images.ensure_random(size, 8)
 
-    fault = once(lambda: sum(moved) > GIBIBYTE // 3, lambda: restart(host))
+    fault = once(lambda: sum(moved) > size // 3, lambda: restart(host))
 
     result = task("k8scr_push", **push_options(host, large, repository) | {"bandwidth": "1T"})
 
     fault.join()
     assert result["changed"], result.get("msg")
     assert any("the API server lost the connection to Pod" in retry["why"] for retry in result["retries"])
-    assert sum(moved) - GIBIBYTE < GIBIBYTE * 0.05
+    # The content of the buffers in between is lost: up to 16 MiB of each connection, whatever the size of the image.
+    assert sum(moved) - size < size * 0.05
 
 
 @pytest.mark.usefixtures("api_server")
