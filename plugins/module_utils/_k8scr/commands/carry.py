@@ -136,15 +136,15 @@ def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict
     with closing(OciLayoutSource(files)) as layout:
         named = [(entry, name) for entry in layout.entries for name in entry_names(entry)]
         jobs = [_restoring(layout, entry, name, registry) for entry, name in named]
-        result = report(transfer.run([job for job in jobs if job]))
-    if result.get("failed"):
-        result["msg"] += f"\nThe images stay in {folder}; run again to restore them."
-    elif not transfer.check_mode:
+        results = transfer.run([job for job in jobs if job])
+    if any(result.error for result in results):
+        return report(results, [f"The images stay in {folder}; run again to restore them."])
+    if not transfer.check_mode:
         # A partly deleted folder is not a valid layout, so the next run must not find it.
         with write_errors(folder):
             folder.rename(_restored(folder))
             shutil.rmtree(_restored(folder))
-    return result
+    return report(results)
 
 
 def _restored(folder: Path) -> Path:

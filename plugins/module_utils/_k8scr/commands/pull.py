@@ -123,14 +123,14 @@ class PullJobs:
         facts = {"repository": repository.repository, "tag": reference.tag, "dest": request.entry.dest}
         target = _target(location, request.tag or str(reference.digest))
         if request.destination is None:
-            return [ImageJob(str(reference), None, target, facts, error=request.error)]
+            return [ImageJob(str(reference), None, target, facts=facts, error=request.error)]
         try:
             copy = _find_copy(repository, request, request.destination)
         except K8scrError as error:
-            return [ImageJob(str(reference), None, target, facts, error=error)]
+            return [ImageJob(str(reference), None, target, facts=facts, error=error)]
         if request.entry.platforms and not request.tag:
             target = _target(location, copy.image.root.digest)
-        job = ImageJob(str(reference), copy, target, facts)
+        job = ImageJob(str(reference), copy, target, facts=facts)
         if not request.entry.referrers:
             return [job]
         from ..transfer.referrers import referrer_jobs

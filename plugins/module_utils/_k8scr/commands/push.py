@@ -78,13 +78,17 @@ def push_images(
         reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
         jobs = reader.read(settings.images)
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs, listener)
-    value = report(results)
     if not check_mode:
         _remember(pushed, results)
-    if lock:
-        lock.update(reader.names_of(results))
-        _save(lock, value, check_mode)
-    return value
+    if lock is None:
+        return report(results)
+    lock.update(reader.names_of(results))
+    try:
+        if not check_mode:
+            lock.save()
+    except K8scrError as error:
+        return report(results, [str(error)])
+    return report(results, diffs=[lock.diff] if lock.changed else [])
 
 
 @dataclass
@@ -135,7 +139,7 @@ class PushJobs:
             if name:
                 images = [_only(images, text)]
         except K8scrError as error:
-            return [_failed(name or text, text, error)]
+            return [ImageJob(name or text, source=text, error=error)]
         selection = None
         if entry.platforms:
             from ..transfer.platforms import PlatformSource
@@ -145,7 +149,10 @@ class PushJobs:
         if entry.referrers:
             from ..transfer.referrers import referrer_jobs
 
-            jobs += [found for job in list(jobs) for found in referrer_jobs(job, source, partial(_sibling, job))]
+            for job in list(jobs):
+                if job.copy:
+                    target_of = partial(_target, job.copy.destination.repository)
+                    jobs += referrer_jobs(job, source, target_of)
         return jobs
 
     def _open(self, entry: PushEntry) -> tuple[ImageSource, list[SourceImage]]:
@@ -194,7 +201,7 @@ class PushJobs:
             selected = selection.select(image) if selection else image
             job = self._named_job(selection or source, selected, reference or selected.name, text)
         except K8scrError as error:
-            return _failed(str(name or text), text, error)
+            return ImageJob(str(name or text), source=text, error=error)
         if name:
             self._names[job] = name, image.identity
         return job
@@ -216,8 +223,8 @@ class PushJobs:
         compressed = None if name.digest else self.compressed
         compressor = CompressingRepository(destination, compressed) if compressed else None
         copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned)
-        facts = {"source": text, "repository": repository, "tag": name.tag}
-        return ImageJob(str(name), copy, _target(repository, name.tag or digest), facts)
+        facts = {"repository": repository, "tag": name.tag}
+        return ImageJob(str(name), copy, _target(repository, name.tag or digest), text, facts)
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
@@ -236,7 +243,7 @@ def _reject_collisions(jobs: Sequence[ImageJob]) -> None:
         other = targets.setdefault(job.target, job)
         if job.copy and other.copy and not other.copy.image.is_same(job.copy.image):
             raise InputError(
-                f"{other.name} from {other.facts['source']} and {job.name} from {job.facts['source']}"
+                f"{other.name} from {other.source} and {job.name} from {job.source}"
                 f" are different images with the same target {job.target}",
                 "Rename one of them, or keep their registries apart with qualify: true",
             )
@@ -252,27 +259,5 @@ def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:
     pushed.save()
 
 
-def _save(lock: ImageLock, result: dict[str, Any], check_mode: bool) -> None:
-    """Write the lock file and add the change to a result; a failure is added to its message."""
-    if not check_mode:
-        try:
-            lock.save()
-        except K8scrError as error:
-            result["msg"] = "\n".join([*([result["msg"]] if "msg" in result else []), str(error)])
-            result["failed"] = True
-            return
-    if lock.changed:
-        result["changed"] = True
-        result["diff"] = [result["diff"], lock.diff]
-
-
 def _target(repository: str, tag: str) -> str:
     return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"
-
-
-def _sibling(job: ImageJob, tag: str) -> str:
-    return _target(job.facts["repository"], tag)
-
-
-def _failed(name: str, source: str, error: K8scrError) -> ImageJob:
-    return ImageJob(name, facts={"source": source}, error=error)

@@ -70,6 +70,7 @@ class ImageJob:
         name: The image's name, as the user wrote it.
         copy: What to copy; ``None`` if an error prevents it.
         target: The image's name at the destination, for results and messages.
+        source: The location of the image, as the user wrote it.
         facts: Further entries of the image's result.
         subject: The digest that the image refers to, if it is a referrer of another image.
     """
@@ -77,6 +78,7 @@ class ImageJob:
     name: str
     copy: ImageCopy | None = None
     target: str | None = None
+    source: str | None = None
     facts: Mapping[str, Any] = field(default_factory=dict)
     subject: str | None = None
     error: K8scrError | None = None

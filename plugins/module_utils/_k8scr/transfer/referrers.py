@@ -53,7 +53,7 @@ def referrer_jobs(job: ImageJob, source: ImageSource, target_of: Callable[[str],
     try:
         return list(_find(job, job.copy, source, target_of))
     except K8scrError as error:
-        return [ImageJob(f"referrers of {job.name}", facts=job.facts, error=error)]
+        return [replace(job, name=f"referrers of {job.name}", copy=None, target=None, error=error)]
 
 
 def _find(job: ImageJob, image: ImageCopy, source: ImageSource, target_of: Callable[[str], str]) -> Iterator[ImageJob]:
@@ -70,8 +70,8 @@ def _find(job: ImageJob, image: ImageCopy, source: ImageSource, target_of: Calla
         for copy in copies:
             digest = copy.image.root.digest
             name = replace(parse_reference(job.name), tag=copy.tag, digest=None if copy.tag else digest)
-            target = target_of(copy.tag or digest)
-            yield ImageJob(str(name), copy, target, {**job.facts, "tag": copy.tag}, subject=attached.subject)
+            target, facts = target_of(copy.tag or digest), {**job.facts, "tag": copy.tag}
+            yield ImageJob(str(name), copy, target, job.source, facts, attached.subject)
 
 
 def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterator[ImageCopy]:

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -33,37 +33,45 @@ class ImageResult:
         return self.plan.changes and not self.error
 
 
-def report(results: Sequence[ImageResult]) -> dict[str, Any]:
-    """Return a module's result: ``changed``, ``images``, ``diff``, and ``msg`` and ``failed`` if an image failed."""
-    images = [_entry(result) for result in results]
-    changes = [image for image in images if image["changed"]]
+def report(
+    results: Sequence[ImageResult], failures: Sequence[str] = (), diffs: Sequence[Mapping[str, Any]] = ()
+) -> dict[str, Any]:
+    """Return a module's result: ``changed``, ``images``, ``diff``, and ``msg`` and ``failed`` after a failure.
+
+    Args:
+        failures: Further lines of the message; with any, the task fails.
+        diffs: Further changes of the task, as ``--diff`` shows them.
+    """
+    changes = [result for result in results if result.changed]
+    diff = _diff(changes)
     value: dict[str, Any] = {
-        "changed": bool(changes),
-        "images": images,
-        "diff": {
-            "before": "".join(_diff_line(image, "digest_before") for image in changes),
-            "after": "".join(_diff_line(image, "digest") for image in changes),
-        },
+        "changed": bool(changes or diffs),
+        "images": [_entry(result) for result in results],
+        "diff": [diff, *diffs] if diffs else diff,
     }
-    failed = [result for result in results if result.error]
-    if failed:
-        reasons = _reasons(failed)
-        lines = [f"{len(failed)} of {len(results)} images failed.", *reasons]
-        value.update(failed=True, msg=(" " if len(reasons) == 1 else "\n").join(lines))
+    messages = [*_failures(results), *failures]
+    if messages:
+        value.update(failed=True, msg="\n".join(messages))
     return value
 
 
-def _reasons(failed: Sequence[ImageResult]) -> list[str]:
-    """Return a line for each failed image; images with the same error share one."""
+def _failures(results: Sequence[ImageResult]) -> list[str]:
+    """Return the lines of the message about failed images; images with the same error share one."""
     names: dict[str, list[str]] = {}
-    for result in failed:
-        names.setdefault(str(result.error), []).append(result.plan.job.name)
-    return [f"{', '.join(images)}: {error}" for error, images in names.items()]
+    for result in results:
+        if result.error:
+            names.setdefault(str(result.error), []).append(result.plan.job.name)
+    if not names:
+        return []
+    count = f"{sum(map(len, names.values()))} of {len(results)} images failed."
+    reasons = [f"{', '.join(images)}: {error}" for error, images in names.items()]
+    return [count, *reasons] if len(reasons) > 1 else [f"{count} {reasons[0]}"]
 
 
 def _entry(result: ImageResult) -> dict[str, Any]:
     plan, job = result.plan, result.plan.job
-    entry: dict[str, Any] = {"name": job.name, **job.facts, "target": job.target}
+    source = {"source": job.source} if job.source else {}
+    entry: dict[str, Any] = {"name": job.name, **source, **job.facts, "target": job.target}
     if job.subject:
         entry["subject"] = job.subject
     entry["changed"] = result.changed
@@ -85,7 +93,7 @@ def _blob_entry(blob: BlobResult) -> dict[str, Any]:
     return {**entry, "uncompressed": blob.layer.digest} if blob.layer else entry
 
 
-def _diff_line(image: dict[str, Any], key: str) -> str:
-    if key == "digest" and not image[key]:
-        return f"{image['target']} (known after compression)\n"
-    return f"{image['target']} {image[key]}\n" if image[key] else ""
+def _diff(changes: Sequence[ImageResult]) -> dict[str, str]:
+    before = [f"{result.plan.job.target} {result.plan.before.digest}\n" for result in changes if result.plan.before]
+    after = [f"{result.plan.job.target} {result.root or '(known after compression)'}\n" for result in changes]
+    return {"before": "".join(before), "after": "".join(after)}

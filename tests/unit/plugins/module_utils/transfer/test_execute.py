@@ -300,10 +300,10 @@ def test_images_fail_when_archive_cannot_be_replaced(
     assert [path.name for path in tmp_path.iterdir()] == ["app"]
 
 
-def test_report_has_facts_of_failed_job() -> None:
+def test_report_has_source_and_facts_of_failed_job() -> None:
     error = SourceError("it does not exist", "Check its path")
 
-    result = report(Transfer(1).run([ImageJob("app", facts={"source": "here"}, error=error)]))
+    result = report(Transfer(1).run([ImageJob("app", source="here", facts={"tag": "1"}, error=error)]))
 
     assert result == {
         "changed": False,
@@ -314,6 +314,7 @@ def test_report_has_facts_of_failed_job() -> None:
             {
                 "name": "app",
                 "source": "here",
+                "tag": "1",
                 "target": None,
                 "changed": False,
                 "digest": None,
@@ -322,6 +323,18 @@ def test_report_has_facts_of_failed_job() -> None:
             }
         ],
     }
+
+
+def test_report_has_further_failures_and_changes_of_task() -> None:
+    failed = Transfer(1).run([ImageJob("app", error=SourceError("it does not exist"))])
+
+    assert report(failed, ["the disk is full"])["msg"].splitlines() == [
+        "1 of 1 images failed. app: it does not exist",
+        "the disk is full",
+    ]
+    assert report([], ["the disk is full"])["failed"] is True
+    assert report([], diffs=[{"before": "1"}])["changed"] is True
+    assert report([], diffs=[{"before": "1"}])["diff"] == [{"before": "", "after": ""}, {"before": "1"}]
 
 
 def test_report_is_unchanged_without_images() -> None:
