@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The secrets of a kubeconfig, and the distinction between its content and a path."""
+"""Redact the option ``kubeconfig``: find its secrets, and hide its content, but not paths."""
 
 from __future__ import annotations
 
