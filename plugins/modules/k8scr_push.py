@@ -295,14 +295,17 @@ retries:
       times: 1
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import PUSH_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
+    PUSH_ARGUMENT_SPEC,
+    PUSH_RULES,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import run_push
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
 
 
 def main() -> None:
     """Run the module."""
-    run_module(PUSH_ARGUMENT_SPEC, run_push, required_if=[("locked", True, ["lock"])])
+    run_module(PUSH_ARGUMENT_SPEC, run_push, **PUSH_RULES)
 
 
 if __name__ == "__main__":

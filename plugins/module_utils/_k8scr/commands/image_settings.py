@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
@@ -18,17 +18,11 @@ from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..registry.cluster import RegistrySettings
+from ..registry.upstreams import UpstreamSettings
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .registry_settings import (
-    DOCKER_ARGUMENT_SPEC,
-    READ_ONLY_PORT,
-    REGISTRY_ARGUMENT_SPEC,
-    docker_settings,
-    registry_settings,
-)
-
-if TYPE_CHECKING:
-    from ..registry.upstreams import UpstreamSettings
+from .docker_settings import DOCKER_ARGUMENT_SPEC, docker_settings
+from .registry_settings import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC, registry_settings
+from .upstream_settings import UPSTREAMS_ARGUMENT_SPEC, upstream_settings
 
 _SHARED_SPEC: dict[str, Any] = {
     "platforms": {"type": "list", "elements": "str"},
@@ -44,25 +38,6 @@ PULL_ENTRY_SPEC: dict[str, Any] = {
     "dest": {"type": "str"},
     **_SHARED_SPEC,
 }
-UPSTREAMS_ARGUMENT_SPEC: dict[str, Any] = {
-    "type": "list",
-    "elements": "dict",
-    "default": [],
-    "options": {
-        "host": {"type": "str", "required": True},
-        "username": {"type": "str"},
-        "password": {"type": "str", "no_log": True},
-        "ca_cert": {"type": "path"},
-        "client_cert": {"type": "path"},
-        "client_key": {"type": "path", "no_log": False},
-        "validate_certs": {"type": "bool", "default": True},
-        "plain_http": {"type": "bool", "default": False},
-        "mirrors": {"type": "list", "elements": "str", "default": []},
-    },
-    "required_together": [("username", "password")],
-    "required_by": {"client_key": ["client_cert"]},
-}
-"""Argument spec of the option, a list with a dictionary for each registry."""
 PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     "images": {"type": "list", "elements": "raw", "required": True, "options": PUSH_ENTRY_SPEC},
     "mount_from": {"type": "list", "elements": "str", "default": []},
@@ -74,6 +49,7 @@ PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     **DOCKER_ARGUMENT_SPEC,
     **REGISTRY_ARGUMENT_SPEC,
 }
+PUSH_RULES: dict[str, Any] = {"required_if": [("locked", True, ["lock"])]}
 PULL_ARGUMENT_SPEC: dict[str, Any] = {
     "images": {"type": "list", "elements": "raw", "required": True, "options": PULL_ENTRY_SPEC},
     **DOCKER_ARGUMENT_SPEC,
@@ -179,8 +155,6 @@ class PushSettings:
         Raises:
             InputError: An option is invalid.
         """
-        from .upstream_settings import upstream_settings
-
         return cls(
             registry_settings(options),
             read_push_entries(options["images"]),

@@ -2,14 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options of the registry in the cluster and of the engine of Docker or Podman."""
+"""Options of the registry in the cluster."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
-from ..engine.settings import DockerSettings
 from ..registry.cluster import PodSettings, RegistrySettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
@@ -34,12 +33,6 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
 """Argument spec of the fragments ``k8scr.core.registry_pod`` and ``k8scr.core.registry``."""
 READ_ONLY_PORT = 5001
 """The default port that the role ``registry`` serves pulls on."""
-DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
-    "docker_host": {"type": "str"},
-    "docker_context": {"type": "str"},
-    "docker_cert_path": {"type": "path"},
-}
-"""Argument spec of the fragment ``k8scr.core.docker_daemon``."""
 
 
 def pod_settings(options: Mapping[str, Any]) -> PodSettings:
@@ -71,9 +64,3 @@ def registry_settings(options: Mapping[str, Any]) -> RegistrySettings:
         read_number(options, "timeout"),
         read_number(options, "retry_timeout"),
     )
-
-
-def docker_settings(options: Mapping[str, Any]) -> DockerSettings:
-    """Return the engine of Docker or Podman; only ``k8scr_push`` has the option ``tmp_dest``."""
-    host, context, cert_path = (options[name] for name in DOCKER_ARGUMENT_SPEC)
-    return DockerSettings(host, context, cert_path, options.get("tmp_dest"))

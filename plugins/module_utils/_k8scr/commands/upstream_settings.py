@@ -15,6 +15,26 @@ from ..registry.auth_files import Credentials
 from ..registry.tls_files import TlsFiles
 from ..registry.upstreams import UpstreamSettings
 
+UPSTREAMS_ARGUMENT_SPEC: dict[str, Any] = {
+    "type": "list",
+    "elements": "dict",
+    "default": [],
+    "options": {
+        "host": {"type": "str", "required": True},
+        "username": {"type": "str"},
+        "password": {"type": "str", "no_log": True},
+        "ca_cert": {"type": "path"},
+        "client_cert": {"type": "path"},
+        "client_key": {"type": "path", "no_log": False},
+        "validate_certs": {"type": "bool", "default": True},
+        "plain_http": {"type": "bool", "default": False},
+        "mirrors": {"type": "list", "elements": "str", "default": []},
+    },
+    "required_together": [("username", "password")],
+    "required_by": {"client_key": ["client_cert"]},
+}
+"""Argument spec of the option, a list with a dictionary for each registry."""
+
 
 def upstream_settings(options: Sequence[Mapping[str, Any]]) -> dict[str, UpstreamSettings]:
     """Return the settings of each registry, by its host.

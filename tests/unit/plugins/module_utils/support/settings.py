@@ -9,13 +9,15 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import upstream_settings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PULL_ARGUMENT_SPEC,
     PUSH_ARGUMENT_SPEC,
-    UPSTREAMS_ARGUMENT_SPEC,
     PullSettings,
     PushSettings,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.upstream_settings import (
+    UPSTREAMS_ARGUMENT_SPEC,
+    upstream_settings,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import UpstreamSettings
 
@@ -41,4 +43,4 @@ def pull_settings(*images: Any, **options: Any) -> PullSettings:
 def upstreams_of(*entries: dict[str, Any]) -> dict[str, UpstreamSettings]:
     """Return the settings of upstream registries: the entries of the option ``upstreams``."""
     spec = {"upstreams": UPSTREAMS_ARGUMENT_SPEC}
-    return upstream_settings.upstream_settings(module_options(spec, upstreams=list(entries))["upstreams"])
+    return upstream_settings(module_options(spec, upstreams=list(entries))["upstreams"])
