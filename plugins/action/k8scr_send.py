@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send import SEND_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import write_errors
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
@@ -41,9 +42,7 @@ class ActionModule(ActionBase):
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the action; see :meth:`ActionBase.run`, and the module of the same name for the result."""
         result: dict[str, Any] = super().run(tmp, task_vars)
-        _result, options = self.validate_argument_spec(
-            {"src": {"type": "str", "required": True}, "dest": {"type": "str", "required": True}}
-        )
+        _result, options = self.validate_argument_spec(SEND_ARGUMENT_SPEC)
         path = self._find_needle("files", options["src"])
         try:
             with open_source(path) as source:

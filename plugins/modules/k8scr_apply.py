@@ -126,20 +126,18 @@ objects:
           name: apps
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import (
+    APPLY_ARGUMENT_SPEC,
+    APPLY_REDACTIONS,
+    APPLY_RULES,
+    run_apply,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import redact_definition
 
 
 def main() -> None:
     """Run the module."""
-    run_module(
-        APPLY_ARGUMENT_SPEC,
-        run_apply,
-        redact={"definition": redact_definition},
-        mutually_exclusive=[("definition", "src")],
-        required_one_of=[("definition", "src")],
-    )
+    run_module(APPLY_ARGUMENT_SPEC, run_apply, redact=APPLY_REDACTIONS, **APPLY_RULES)
 
 
 if __name__ == "__main__":

@@ -90,13 +90,16 @@ archives:
       sample: false
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import run_archive_info
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import (
+    ARCHIVE_INFO_ARGUMENT_SPEC,
+    run_archive_info,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    run_local_module({"archives": {"type": "list", "elements": "path", "required": True}}, run_archive_info)
+    run_local_module(ARCHIVE_INFO_ARGUMENT_SPEC, run_archive_info)
 
 
 if __name__ == "__main__":

@@ -74,21 +74,16 @@ backups:
   sample: [/etc/containerd/config.toml.4711.2026-11-24@12:00:00~]
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.runtime_config import run_containerd
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.containerd import (
+    CONTAINERD_ARGUMENT_SPEC,
+    run_containerd,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    run_local_module(
-        {
-            "config": {"type": "path", "default": "/etc/containerd/config.toml"},
-            "program": {"type": "str", "default": "containerd"},
-            "certs_d": {"type": "path", "default": "/etc/containerd/certs.d"},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        run_containerd,
-    )
+    run_local_module(CONTAINERD_ARGUMENT_SPEC, run_containerd)
 
 
 if __name__ == "__main__":

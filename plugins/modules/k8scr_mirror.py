@@ -123,27 +123,17 @@ backups:
   sample: [/etc/containerd/certs.d/docker.io/hosts.toml.4711.2026-11-24@12:00:00~]
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.runtime_config import run_mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.mirror import (
+    MIRROR_ARGUMENT_SPEC,
+    MIRROR_RULES,
+    run_mirror,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    run_local_module(
-        {
-            "runtime": {"type": "str", "choices": ["containerd", "containers", "k3s"], "required": True},
-            "path": {"type": "path"},
-            "endpoint": {"type": "str"},
-            "ca_cert": {"type": "path"},
-            "upstreams": {"type": "list", "elements": "str", "default": []},
-            "qualify": {"type": "bool", "default": False},
-            "fallback": {"type": "bool", "default": True},
-            "backup": {"type": "bool", "default": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        run_mirror,
-        required_if=[("state", "present", ("endpoint", "upstreams"))],
-    )
+    run_local_module(MIRROR_ARGUMENT_SPEC, run_mirror, **MIRROR_RULES)
 
 
 if __name__ == "__main__":

@@ -150,37 +150,16 @@ lacking:
   sample: [1f42287a87e2-registry.tar]
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_images import run_node_images
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
-
-IMAGE = {
-    "name": {"type": "str", "required": True},
-    "digest": {"type": "str", "default": ""},
-    "config_digests": {"type": "list", "elements": "str", "default": []},
-    "file": {"type": "str", "required": True},
-    "archive": {"type": "str"},
-}
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_images import (
+    NODE_IMAGES_ARGUMENT_SPEC,
+    run_node_images,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
 
 
 def main() -> None:
     """Run the module."""
-    run_local_module(
-        {
-            "images": {"type": "list", "elements": "dict", "default": [], "options": IMAGE},
-            "folder": {"type": "path", "default": "/var/lib/k8scr"},
-            "delete_archives": {"type": "bool", "default": False},
-            "runtime": {"type": "str", "choices": ["containerd", "containers"], "default": "containerd"},
-            "program": {"type": "str"},
-            "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
-            "containerd_namespace": {"type": "str", "default": "k8s.io"},
-            "snapshotter": {"type": "str", "default": ""},
-            "containerd": {"type": "str", "default": "containerd"},
-            "config": {"type": "path", "default": "/etc/containerd/config.toml"},
-            "pinned": {"type": "bool", "default": True},
-            "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
-        },
-        run_node_images,
-    )
+    run_local_module(NODE_IMAGES_ARGUMENT_SPEC, run_node_images)
 
 
 if __name__ == "__main__":

@@ -81,22 +81,16 @@ part_digest:
   sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send_part import run_send_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send import (
+    SEND_PART_ARGUMENT_SPEC,
+    run_send_part,
+)
 
 
 def main() -> None:
     """Run the module."""
-    run_local_module(
-        {
-            "dest": {"type": "path", "required": True},
-            "size": {"type": "int", "required": True},
-            "digest": {"type": "str", "required": True},
-            "piece": {"type": "path"},
-            "offset": {"type": "int", "default": 0},
-        },
-        run_send_part,
-    )
+    run_local_module(SEND_PART_ARGUMENT_SPEC, run_send_part)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,13 @@ from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
 from ..objects.client import KubernetesClient
-from ..objects.definitions import display_name, read_options, redact_secret, without_server_fields
+from ..objects.definitions import (
+    display_name,
+    read_options,
+    redact_definition,
+    redact_secret,
+    without_server_fields,
+)
 from ..objects.diagnostics import Diagnostics
 from ..objects.readiness import readiness_of
 from ..transport.cluster import connect
@@ -34,6 +40,12 @@ APPLY_ARGUMENT_SPEC: dict[str, Any] = {
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 180},
 }
+APPLY_RULES: dict[str, Any] = {
+    "mutually_exclusive": [("definition", "src")],
+    "required_one_of": [("definition", "src")],
+}
+APPLY_REDACTIONS = {"definition": redact_definition}
+"""The options with secrets, as :class:`RedactingModule` takes them."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +68,22 @@ class ApplySettings:
     wait: bool
     wait_timeout: int
 
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> ApplySettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: ``wait_timeout`` is out of bounds.
+        """
+        return cls(
+            options["state"] == "present",
+            options["namespace"],
+            options["force"],
+            options["keep_existing"],
+            options["wait"],
+            read_number(options, "wait_timeout"),
+        )
+
 
 def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Apply or delete objects and return the module's result.
@@ -68,14 +96,7 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: An option or a definition is invalid.
     """
-    settings = ApplySettings(
-        options["state"] == "present",
-        options["namespace"],
-        options["force"],
-        options["keep_existing"],
-        options["wait"],
-        read_number(options, "wait_timeout"),
-    )
+    settings = ApplySettings.from_options(options)
     definitions = read_options(options["definition"], options["src"])
     with connect(cluster_settings(options)) as cluster:
         return _run(Applier(KubernetesClient(cluster), settings, check_mode), definitions)

@@ -20,6 +20,8 @@ from ..oci.digest import digest_of, split_digest
 from ..oci.interfaces import ManifestSource
 from ..stores.location import Location, open_source
 
+ARCHIVE_INFO_ARGUMENT_SPEC: dict[str, Any] = {"archives": {"type": "list", "elements": "path", "required": True}}
+
 
 def run_archive_info(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_archive_info`` and return its result. The errors are those of :func:`image_entries`."""

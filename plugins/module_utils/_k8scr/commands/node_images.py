@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,30 @@ from ansible.module_utils.basic import AnsibleModule
 from ..errors import DestinationError, InputError
 from ..files.partial_file import delete_expired_partials, partial_path
 from ..node.config_toml import configured_snapshotter
+from ..node.host import HostCommands, MissingProgramError, run_program
 from ..node.runtime_images import Containerd, NodeImage, Podman, Runtime
 
+_IMAGE_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "digest": {"type": "str", "default": ""},
+    "config_digests": {"type": "list", "elements": "str", "default": []},
+    "file": {"type": "str", "required": True},
+    "archive": {"type": "str"},
+}
+NODE_IMAGES_ARGUMENT_SPEC: dict[str, Any] = {
+    "images": {"type": "list", "elements": "dict", "default": [], "options": _IMAGE_SPEC},
+    "folder": {"type": "path", "default": "/var/lib/k8scr"},
+    "delete_archives": {"type": "bool", "default": False},
+    "runtime": {"type": "str", "choices": ["containerd", "containers"], "default": "containerd"},
+    "program": {"type": "str"},
+    "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
+    "containerd_namespace": {"type": "str", "default": "k8s.io"},
+    "snapshotter": {"type": "str", "default": ""},
+    "containerd": {"type": "str", "default": "containerd"},
+    "config": {"type": "path", "default": "/etc/containerd/config.toml"},
+    "pinned": {"type": "bool", "default": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
 _DIFF = {
     "imported": ("", "present"),
     "pinned": ("present", "present, pinned"),
@@ -49,25 +71,71 @@ class ImageEntry:
         return cls(image, entry["file"], entry["archive"] or entry["file"])
 
 
+@dataclass(frozen=True)
+class NodeImagesSettings:
+    """The options of ``k8scr_node_images``.
+
+    Attributes:
+        folder: The folder of the archives.
+        runtime: ``containerd``, or ``containers`` for Podman and CRI-O.
+        program: The runtime's client with the options of every command.
+        snapshotter: The snapshotter that unpacks images; empty for the one in containerd's configuration.
+        containerd: The command of containerd.
+        config: containerd's configuration file.
+        pinned: Whether to protect images from the kubelet's garbage collection.
+        present: Whether to import the images; otherwise they are removed.
+    """
+
+    images: tuple[ImageEntry, ...]
+    folder: Path
+    delete_archives: bool
+    runtime: str
+    program: tuple[str, ...]
+    snapshotter: str
+    containerd: str
+    config: str
+    pinned: bool
+    present: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> NodeImagesSettings:
+        """Read the module's parameters."""
+        program: tuple[str, ...] = (options["program"] or "podman",)
+        if options["runtime"] == "containerd":
+            program = (options["program"] or "ctr", "--address", options["socket"])
+            program += ("--namespace", options["containerd_namespace"])
+        return cls(
+            tuple(ImageEntry.from_options(entry, options["folder"]) for entry in options["images"]),
+            Path(options["folder"]),
+            options["delete_archives"],
+            options["runtime"],
+            program,
+            options["snapshotter"],
+            options["containerd"],
+            options["config"],
+            options["pinned"],
+            options["state"] == "present",
+        )
+
+
 def run_node_images(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_node_images`` and return its result.
 
     Raises:
-        K8scrError: A parameter is not valid, the runtime rejects a command, or an archive cannot be deleted.
+        K8scrError: An option is invalid, the runtime rejects a command, or an archive cannot be deleted.
     """
-    parameters, present = module.params, module.params["state"] == "present"
-    entries = [ImageEntry.from_options(entry, parameters["folder"]) for entry in parameters["images"]]
-    if present:
-        check_names(entries)
-    runtime = _open_runtime(module)
-    run = runtime.import_images if present else runtime.remove_images
-    actions = run([entry.image for entry in entries], module.check_mode)
-    if parameters["delete_archives"] and not module.check_mode:
-        delete_archives(Path(parameters["folder"]), {entry.file for entry in entries})
+    settings = NodeImagesSettings.from_options(module.params)
+    if settings.present:
+        check_names(settings.images)
+    runtime = open_runtime(settings, module)
+    run = runtime.import_images if settings.present else runtime.remove_images
+    actions = run([entry.image for entry in settings.images], module.check_mode)
+    if settings.delete_archives and not module.check_mode:
+        delete_archives(settings.folder, {entry.file for entry in settings.images})
     return {
         "changed": any(action != "unchanged" for action in actions.values()),
         "images": [{"name": name, "action": action} for name, action in actions.items()],
-        "lacking": sorted({entry.file for entry in entries if actions.get(entry.image.name) == "imported"}),
+        "lacking": sorted({entry.file for entry in settings.images if actions.get(entry.image.name) == "imported"}),
         "diff": _diff(actions),
     }
 
@@ -110,28 +178,22 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
         raise DestinationError(f"the archives in {folder} cannot be deleted: {error.strerror}") from error
 
 
-def _open_runtime(module: AnsibleModule) -> Runtime:
-    parameters = module.params
-
-    def run(command: Sequence[str]) -> tuple[int, str, str]:
-        status, printed, errors = module.run_command(list(command), environ_update={"LC_ALL": "C"})
-        return int(status), str(printed), str(errors)
-
-    if parameters["runtime"] == "containers":
-        return Podman(run, [parameters["program"] or "podman"])
-    program = [parameters["program"] or "ctr", "--address", parameters["socket"]]
-    program += ["--namespace", parameters["containerd_namespace"]]
-    return Containerd(run, program, parameters["snapshotter"] or _default_snapshotter(module), parameters["pinned"])
+def open_runtime(settings: NodeImagesSettings, commands: HostCommands) -> Runtime:
+    """Return the container runtime of a node, with the snapshotter that its configuration sets."""
+    if settings.runtime == "containers":
+        return Podman(commands, settings.program)
+    snapshotter = settings.snapshotter or _configured_snapshotter(settings, commands)
+    return Containerd(commands, settings.program, snapshotter, settings.pinned)
 
 
-def _default_snapshotter(module: AnsibleModule) -> str:
-    command = [module.params["containerd"], "--config", module.params["config"], "config", "dump"]
+def _configured_snapshotter(settings: NodeImagesSettings, commands: HostCommands) -> str:
+    command = [settings.containerd, "--config", settings.config, "config", "dump"]
     try:
-        status, printed, _errors = module.run_command(command, handle_exceptions=False)
-    except OSError:
+        status, printed, _errors = run_program(commands, command)
+    except MissingProgramError:
         # containerd is part of another program, as in k3s.
         return ""
-    return "" if status else configured_snapshotter(str(printed))
+    return "" if status else configured_snapshotter(printed)
 
 
 def _diff(actions: Mapping[str, str]) -> dict[str, str]:

@@ -13,24 +13,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from ..errors import SourceError
 from ..files.file_access import write_errors
+from .host import HostFiles
 from .managed_block import managed_lines, parse_markers, remove_block
 
 _MAX_LINKS = 40
 """The limit of Linux."""
-
-
-class FileFunctions(Protocol):
-    """The functions of AnsibleModule for files."""
-
-    def backup_local(self, fn: str) -> str:
-        """Copy a file to a name with the current time, and return that name."""
-
-    def atomic_move(self, src: str, dest: str) -> None:
-        """Replace a file, and keep its owner and mode."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +118,11 @@ def read_managed_file(path: Path) -> str | None:
     return text
 
 
-def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backup: bool) -> list[str]:
+def apply_changes(changes: Sequence[FileChange], files: HostFiles, backup: bool) -> list[str]:
     """Write the changed files, after a backup of those with lines of administrators; return the backups' paths.
 
     Args:
-        functions: The module, which copies and moves the files.
+        files: The module, which copies and moves the files.
 
     Raises:
         DestinationError: A file cannot be written; the files before it are changed.
@@ -143,7 +134,7 @@ def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backu
         with write_errors(change.path):
             target = resolve_symlinks(change.path)
             if backup and change.before and not change.whole and remove_block(change.before).strip():
-                backups.append(_back_up(target, functions))
+                backups.append(_back_up(target, files))
             if change.after is None and target == change.path:
                 change.path.unlink()
                 if change.folder:
@@ -151,7 +142,7 @@ def apply_changes(changes: Sequence[FileChange], functions: FileFunctions, backu
                         change.path.parent.rmdir()
             else:
                 # A link is kept, so its target is emptied instead of deleted.
-                _write(target, change.after or "", change.mode, functions)
+                _write(target, change.after or "", change.mode, files)
     return backups
 
 
@@ -182,19 +173,19 @@ def _check_owner(link: Path) -> None:
         )
 
 
-def _back_up(path: Path, functions: FileFunctions) -> str:
+def _back_up(path: Path, files: HostFiles) -> str:
     # backup_local sets the mode of the backup only after it wrote the content.
     umask = os.umask(0o077)
     try:
-        return functions.backup_local(str(path))
+        return files.backup_local(str(path))
     finally:
         os.umask(umask)
 
 
-def _write(path: Path, text: str, mode: int, functions: FileFunctions) -> None:
+def _write(path: Path, text: str, mode: int, files: HostFiles) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with temporary_file(path.parent, text) as temporary, _created(path, mode):
-        functions.atomic_move(str(temporary), str(path))
+        files.atomic_move(str(temporary), str(path))
 
 
 @contextmanager

@@ -7,39 +7,24 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import InputError, K8scrError, SourceError
 from ..files.file_access import write_errors
 from . import config_toml, toml_parser
 from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal
 from .config_files import FileChange, read_managed_file, resolve_symlinks, temporary_file
+from .host import HostCommands, MissingProgramError, run_program
 from .managed_block import remove_block
 
 
-class CommandRunner(Protocol):
-    """The functions of AnsibleModule for commands."""
-
-    tmpdir: str
-
-    def run_command(
-        self, args: list[str], *, environ_update: dict[str, str], handle_exceptions: bool
-    ) -> tuple[int, str, str]:
-        """Run a program and return its status, its output and its error output."""
-
-
-class MissingProgramError(SourceError):
-    """containerd cannot be run."""
-
-
 class ContainerdConfig:
-    """containerd's configuration file; ``runner`` runs ``program``, the command of containerd."""
+    """containerd's configuration file; ``program`` is the command of containerd."""
 
-    def __init__(self, path: Path, program: str, runner: CommandRunner) -> None:
+    def __init__(self, path: Path, program: str, commands: HostCommands) -> None:
         self.path = path
         self.format = FileFormat(self.parse, config_toml.managed_keys)
         self._program = program
-        self._runner = runner
+        self._commands = commands
         self._dumps: dict[str, str] = {}
 
     def dump(self, text: str | None) -> str:
@@ -54,7 +39,7 @@ class ContainerdConfig:
         if text not in self._dumps:
             # Relative imports work only in the folder of the file.
             folder = resolve_symlinks(self.path).parent
-            folder = folder if folder.is_dir() else Path(self._runner.tmpdir)
+            folder = folder if folder.is_dir() else Path(self._commands.tmpdir)
             with write_errors(folder), temporary_file(folder, text, ".toml") as copy:
                 printed = self._run("--config", str(copy), "config", "dump")
             # containerd 1 prints the name of the file.
@@ -92,14 +77,7 @@ class ContainerdConfig:
             return ""
 
     def _run(self, *arguments: str) -> str:
-        try:
-            status, printed, errors = self._runner.run_command(
-                [self._program, *arguments], environ_update={"LC_ALL": "C"}, handle_exceptions=False
-            )
-        except OSError as error:
-            raise MissingProgramError(
-                f"{self._program} cannot be run: {error.strerror}", "Install containerd, or set the path of its program"
-            ) from error
+        status, printed, errors = run_program(self._commands, [self._program, *arguments])
         if status:
             raise UnparsableError(f"containerd cannot read it: {errors.strip()[-500:]}")
         return printed

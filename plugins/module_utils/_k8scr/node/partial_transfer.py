@@ -16,19 +16,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from ..errors import DestinationError, SourceError
 from ..files.file_access import file_blocks, open_regular, read_errors, write_all, write_errors
 from ..files.locked_file import open_locked
 from ..files.partial_file import partial_path
-
-
-class FileMover(Protocol):
-    """The function of AnsibleModule that replaces files."""
-
-    def atomic_move(self, src: str, dest: str) -> None:
-        """Replace a file, and keep its owner and mode."""
+from .host import HostFiles
 
 
 @contextmanager
@@ -104,7 +97,7 @@ class FileTransfer:
                 return TransferState(whole=False)
             return TransferState(False, part_size, digest_of_file(partial, part_size, str(self.path)))
 
-    def append(self, piece: Path, offset: int, mover: FileMover) -> None:
+    def append(self, piece: Path, offset: int, files: HostFiles) -> None:
         """Append a piece to the partial file, and move the file to its path when it is complete.
 
         An ``offset`` of 0 discards the existing partial file.
@@ -112,7 +105,7 @@ class FileTransfer:
         Args:
             piece: The file with the piece.
             offset: The offset of the piece in the complete file, in bytes.
-            mover: The module, which moves the complete file.
+            files: The module, which moves the complete file.
 
         Raises:
             DestinationError: The file cannot be written, or data before the piece is missing.
@@ -155,7 +148,7 @@ class FileTransfer:
                 )
             with write_errors(self.path):
                 os.fsync(partial)
-            mover.atomic_move(str(partial_file), str(self.path))
+            files.atomic_move(str(partial_file), str(self.path))
 
     @contextmanager
     def _open_partial_file(self) -> Iterator[int]:

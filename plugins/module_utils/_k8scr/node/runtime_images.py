@@ -9,12 +9,10 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Callable, Protocol
+from typing import Protocol
 
 from ..errors import ClusterError, InputError
-
-Run = Callable[[Sequence[str]], "tuple[int, str, str]"]
-"""Runs a command and returns its status, its output and its error output."""
+from .host import HostCommands, run_program
 
 PINNED = "io.cri-containerd.pinned"
 """The label that protects an image from the kubelet's garbage collection (containerd, docs/cri/config.md)."""
@@ -73,13 +71,12 @@ class Containerd:
     """The images of containerd.
 
     Attributes:
-        run: Runs a command.
         program: The client with the options of every command.
         snapshotter: The snapshotter that unpacks images; empty for containerd's default.
         pin: Whether to protect images from the kubelet's garbage collection.
     """
 
-    run: Run
+    commands: HostCommands
     program: Sequence[str]
     snapshotter: str = ""
     pin: bool = True
@@ -135,7 +132,7 @@ class Containerd:
         return not image.config_digests.isdisjoint(self._config_digests(record.digest))
 
     def _config_digests(self, digest: str, depth: int = 0) -> set[str]:
-        status, printed, _errors = self.run([*self.program, "content", "get", digest])
+        status, printed, _errors = run_program(self.commands, [*self.program, "content", "get", digest])
         try:
             manifest = json.loads(printed) if not status else {}
         except ValueError:
@@ -177,7 +174,7 @@ class Containerd:
         self._ctr("images", "remove", name, *(bare if len(bare) == len(others) else ()))
 
     def _ctr(self, *arguments: str) -> str:
-        status, printed, errors = self.run([*self.program, *arguments])
+        status, printed, errors = run_program(self.commands, [*self.program, *arguments])
         if status:
             raise _command_failed(f"ctr {' '.join(arguments[:2])}", errors)
         return printed
@@ -188,11 +185,10 @@ class Podman:
     """The images that Podman and CRI-O share.
 
     Attributes:
-        run: Runs a command.
         program: Podman with the options of every command.
     """
 
-    run: Run
+    commands: HostCommands
     program: Sequence[str]
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
@@ -214,7 +210,9 @@ class Podman:
         return actions
 
     def _config_digest(self, name: str) -> str | None:
-        status, printed, errors = self.run([*self.program, "image", "inspect", "--format", "{{.Id}}", name])
+        status, printed, errors = run_program(
+            self.commands, [*self.program, "image", "inspect", "--format", "{{.Id}}", name]
+        )
         if not status:
             return f"sha256:{printed.strip()}"
         if status != _PODMAN_FAILED or ("no such" not in errors.lower() and "not known" not in errors.lower()):
@@ -222,7 +220,7 @@ class Podman:
         return None
 
     def _podman(self, *arguments: str) -> None:
-        status, _printed, errors = self.run([*self.program, *arguments])
+        status, _printed, errors = run_program(self.commands, [*self.program, *arguments])
         if status:
             raise _command_failed(f"podman {arguments[0]}", errors)
 

@@ -2,19 +2,26 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``k8scr_node_images``: conflicting names, and the deletion of archives."""
+"""``k8scr_node_images``: settings, conflicting names, and the deletion of archives."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_images import (
+    NODE_IMAGES_ARGUMENT_SPEC,
     ImageEntry,
+    NodeImagesSettings,
     check_names,
     delete_archives,
+    open_runtime,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.runtime_images import Containerd, Podman
+from unit.plugins.module_utils.support.settings import module_options
 
 NAME = "docker.io/library/app:1"
 ONE, TWO = (f"sha256:{digit * 64}" for digit in "12")
@@ -26,6 +33,48 @@ def entry(
     """Return an entry of the option ``images``."""
     parameters = {"name": name, "digest": digest, "config_digests": config_digests, "file": file, "archive": archive}
     return ImageEntry.from_options(parameters, "/var/lib/k8scr")
+
+
+def settings(**options: Any) -> NodeImagesSettings:
+    """Return the settings of a task of k8scr_node_images."""
+    return NodeImagesSettings.from_options(module_options(NODE_IMAGES_ARGUMENT_SPEC, **options))
+
+
+CTR = ("ctr", "--address", "/run/containerd/containerd.sock", "--namespace", "k8s.io")
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, CTR),
+        ({"program": "/opt/ctr", "socket": "/run/c.sock"}, ("/opt/ctr", "--address", "/run/c.sock", *CTR[3:])),
+        ({"runtime": "containers"}, ("podman",)),
+    ],
+)
+def test_settings_have_program_with_options_of_every_command(options: dict[str, Any], expected: tuple[str]) -> None:
+    assert settings(**options).program == expected
+
+
+@pytest.mark.parametrize(
+    ("options", "dumped", "expected"),
+    [
+        ({}, (0, "version = 3\n[plugins.'io.containerd.cri.v1.images']\nsnapshotter = 'native'\n", ""), "native"),
+        ({}, (1, "", "invalid"), ""),
+        ({}, FileNotFoundError(2, "No such file or directory"), ""),
+        ({"snapshotter": "zfs"}, (1, "", "invalid"), "zfs"),
+    ],
+    ids=["configured", "invalid", "missing", "option"],
+)
+def test_open_runtime_uses_snapshotter_of_containerd(options: dict[str, Any], dumped: object, expected: str) -> None:
+    commands = Mock(**{"run_command.side_effect": [dumped]})
+
+    assert open_runtime(settings(**options), commands) == Containerd(commands, CTR, expected)
+
+
+def test_open_runtime_returns_podman_for_containers() -> None:
+    commands = Mock()
+
+    assert open_runtime(settings(runtime="containers"), commands) == Podman(commands, ("podman",))
 
 
 def test_delete_archives_deletes_folder_without_other_files(tmp_path: Path) -> None:

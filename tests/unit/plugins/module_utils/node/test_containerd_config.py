@@ -151,7 +151,7 @@ def test_plan_config_path_removal_works_without_containerd(containerd: FakeConta
 
 def test_plan_config_path_names_missing_program(containerd: FakeContainerd) -> None:
     containerd.missing = True
-    with pytest.raises(SourceError, match=r"containerd cannot be run: No such file.*Install containerd"):
+    with pytest.raises(SourceError, match=r"containerd cannot be run: No such file.*Install it"):
         _plan(containerd, "version = 2\n")
 
 

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,27 +14,18 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import De
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange, apply_changes
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror_plan import plan_mirror
+from unit.plugins.module_utils.support.host import FakeFiles
 
 URL = "http://10.0.0.1:5001"
 MIRROR = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True)
 UPSTREAMS = ("docker.io",)
 
 
-class FakeModule:
-    """The functions of AnsibleModule for files."""
-
-    def backup_local(self, fn: str) -> str:
-        return shutil.copy2(fn, f"{fn}.backup")
-
-    def atomic_move(self, src: str, dest: str) -> None:
-        Path(src).replace(dest)
-
-
 def _apply(
     runtime: str, path: Path, upstreams: Sequence[str] = UPSTREAMS, mirror: Mirror | None = MIRROR
 ) -> list[FileChange]:
     changes, _warnings = plan_mirror(runtime, path, upstreams, mirror)
-    apply_changes(changes, FakeModule(), backup=True)
+    apply_changes(changes, FakeFiles(), backup=True)
     return changes
 
 
@@ -71,10 +61,10 @@ def test_apply_changes_backs_up_only_changed_files_with_lines_of_administrators(
     file.parent.mkdir()
     file.write_text("# mine\n")
     changes, _warnings = plan_mirror("containerd", tmp_path, ["docker.io", "quay.io"], MIRROR)
-    assert apply_changes(changes, FakeModule(), backup=True) == [f"{file}.backup"]
+    assert apply_changes(changes, FakeFiles(), backup=True) == [f"{file}.backup"]
     assert Path(f"{file}.backup").read_text() == "# mine\n"
     changes, _warnings = plan_mirror("containerd", tmp_path, ["docker.io", "quay.io"], MIRROR)
-    assert apply_changes(changes, FakeModule(), backup=True) == []
+    assert apply_changes(changes, FakeFiles(), backup=True) == []
 
 
 def test_plan_mirror_names_file_with_damaged_block_in_either_state(tmp_path: Path) -> None:
@@ -164,7 +154,7 @@ def test_plan_mirror_warns_of_certificates_that_containerd_ignores(tmp_path: Pat
 def test_apply_changes_names_file_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "docker.io").touch()
     with pytest.raises(DestinationError, match=r"hosts\.toml cannot be written"):
-        apply_changes([FileChange(tmp_path / "docker.io/hosts.toml", None, "text")], FakeModule(), backup=True)
+        apply_changes([FileChange(tmp_path / "docker.io/hosts.toml", None, "text")], FakeFiles(), backup=True)
 
 
 def test_plan_mirror_copies_private_certificate_authority_for_podman(tmp_path: Path) -> None:

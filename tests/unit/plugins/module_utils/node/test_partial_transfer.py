@@ -16,6 +16,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_tra
     TransferState,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from unit.plugins.module_utils.support.host import FakeFiles
 
 CONTENT = bytes(range(256)) * (3 << 12)
 SIZE = len(CONTENT)
@@ -23,14 +24,6 @@ DIGEST = digest_of(CONTENT)
 HALF = SIZE // 2
 MISSING = TransferState(whole=False)
 COMPLETE = TransferState(whole=True)
-
-
-class Mover:
-    """The function of AnsibleModule that replaces files."""
-
-    def atomic_move(self, src: str, dest: str) -> None:
-        """See :meth:`FileMover.atomic_move`."""
-        Path(src).replace(dest)
 
 
 @pytest.fixture
@@ -44,7 +37,7 @@ def send(path: Path, start: int, end: int, content: bytes = CONTENT) -> None:
     """Append a piece of a file."""
     piece = path.parent.with_name("piece")
     piece.write_bytes(content[start:end])
-    FileTransfer(path, SIZE, DIGEST).append(piece, start, Mover())
+    FileTransfer(path, SIZE, DIGEST).append(piece, start, FakeFiles())
 
 
 def test_transfer_state_returns_no_partial_file_at_first(path: Path) -> None:
@@ -71,7 +64,7 @@ def test_transfer_append_creates_empty_file(path: Path) -> None:
     piece = path.parent.with_name("piece")
     piece.touch()
     transfer = FileTransfer(path, 0, digest_of(b""))
-    transfer.append(piece, 0, Mover())
+    transfer.append(piece, 0, FakeFiles())
     assert transfer.state() == COMPLETE
 
 
@@ -164,4 +157,4 @@ def test_transfer_append_rejects_file_that_changed_during_transfer(path: Path) -
 def test_transfer_append_names_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "piece").touch()
     with pytest.raises(DestinationError, match=r"missing/.app.tar.partial cannot be written: No such file or dir"):
-        FileTransfer(tmp_path / "missing" / "app.tar", SIZE, DIGEST).append(tmp_path / "piece", 0, Mover())
+        FileTransfer(tmp_path / "missing" / "app.tar", SIZE, DIGEST).append(tmp_path / "piece", 0, FakeFiles())

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.runtime_images import (
     PINNED,
     RECORD,
     Containerd,
     NodeImage,
+    Podman,
 )
 
 ONE, TWO, CONFIG = (f"sha256:{digit * 64}" for digit in "123")
@@ -33,9 +35,12 @@ class Ctr:
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     content: dict[str, object] = field(default_factory=dict)
     imports: list[str] = field(default_factory=list)
+    tmpdir: str = ""
 
-    def __call__(self, command: Sequence[str]) -> tuple[int, str, str]:
-        kind, verb, *rest = command[1:]
+    def run_command(
+        self, args: list[str], *, environ_update: dict[str, str], handle_exceptions: bool
+    ) -> tuple[int, str, str]:
+        kind, verb, *rest = args[1:]
         if (kind, verb) == ("content", "get"):
             return (0, json.dumps(self.content[rest[0]]), "") if rest[0] in self.content else (1, "", "not found")
         output = {"list": self._list, "import": self._import, "label": self._label, "remove": self._remove}[verb](rest)
@@ -138,6 +143,13 @@ def test_remove_images_keeps_content_with_another_name() -> None:
 
 
 def test_import_images_quotes_error_of_runtime() -> None:
-    containerd = Containerd(lambda _command: (1, "", "permission denied\n"), ["ctr"])
+    containerd = Containerd(Mock(**{"run_command.return_value": (1, "", "permission denied\n")}), ["ctr"])
     with pytest.raises(ClusterError, match="ctr images list failed: permission denied"):
         containerd.import_images([A], check_mode=False)
+
+
+@pytest.mark.parametrize("runtime", [Containerd, Podman])
+def test_import_images_names_missing_program(runtime: type[Containerd | Podman]) -> None:
+    commands = Mock(**{"run_command.side_effect": FileNotFoundError(2, "No such file or directory")})
+    with pytest.raises(SourceError, match=r"client cannot be run: No such file or directory\. Install it"):
+        runtime(commands, ["client"]).import_images([A], check_mode=True)

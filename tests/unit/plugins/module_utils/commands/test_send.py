@@ -11,7 +11,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send_part import run_send_part
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send import run_send_part
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 

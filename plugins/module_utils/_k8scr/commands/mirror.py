@@ -1,0 +1,87 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``k8scr_mirror``: configure the mirror that a container runtime pulls from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ansible.module_utils.basic import AnsibleModule
+
+from ..node.config_files import apply_changes
+from ..node.mirror import Mirror, validated_upstreams
+from ..node.mirror_plan import DEFAULT_PATHS, plan_mirror
+
+MIRROR_ARGUMENT_SPEC: dict[str, Any] = {
+    "runtime": {"type": "str", "choices": list(DEFAULT_PATHS), "required": True},
+    "path": {"type": "path"},
+    "endpoint": {"type": "str"},
+    "ca_cert": {"type": "path"},
+    "upstreams": {"type": "list", "elements": "str", "default": []},
+    "qualify": {"type": "bool", "default": False},
+    "fallback": {"type": "bool", "default": True},
+    "backup": {"type": "bool", "default": True},
+    "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+}
+MIRROR_RULES: dict[str, Any] = {"required_if": [("state", "present", ("endpoint", "upstreams"))]}
+
+
+@dataclass(frozen=True)
+class MirrorSettings:
+    """The options of ``k8scr_mirror``.
+
+    Attributes:
+        runtime: A key of :data:`DEFAULT_PATHS`.
+        path: The file or folder of the runtime's configuration.
+        upstreams: The hosts of the registries to mirror, or ``*`` for all.
+        mirror: The mirror; None to remove it.
+        backup: Whether to back up changed files with lines of administrators.
+    """
+
+    runtime: str
+    path: Path
+    upstreams: tuple[str, ...]
+    mirror: Mirror | None
+    backup: bool
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> MirrorSettings:
+        """Read the module's parameters.
+
+        Raises:
+            InputError: An option is invalid.
+        """
+        upstreams, mirror = validated_upstreams(options["upstreams"]), None
+        if options["state"] == "present":
+            mirror = Mirror.from_endpoint(
+                options["endpoint"] or "",
+                qualify=options["qualify"],
+                fallback=options["fallback"],
+                ca_cert=options["ca_cert"] or "",
+            )
+        runtime = options["runtime"]
+        return cls(runtime, Path(options["path"] or DEFAULT_PATHS[runtime]), upstreams, mirror, options["backup"])
+
+
+def run_mirror(module: AnsibleModule) -> dict[str, Any]:
+    """Run ``k8scr_mirror`` and return its result.
+
+    Raises:
+        K8scrError: An option is invalid, or the configuration cannot be read or changed.
+    """
+    settings = MirrorSettings.from_options(module.params)
+    changes, warnings = plan_mirror(settings.runtime, settings.path, settings.upstreams, settings.mirror)
+    backups = [] if module.check_mode else apply_changes(changes, module, settings.backup)
+    for warning in warnings:
+        module.warn(warning)
+    return {
+        "changed": any(change.changed for change in changes),
+        "files": [change.result for change in changes],
+        "diff": [change.diff for change in changes if change.changed],
+        "backups": backups,
+    }

@@ -1,0 +1,48 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``k8scr_mirror``: settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.mirror import (
+    MIRROR_ARGUMENT_SPEC,
+    MirrorSettings,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
+from unit.plugins.module_utils.support.settings import module_options
+
+
+def settings(**options: Any) -> MirrorSettings:
+    """Return the settings of a task of k8scr_mirror."""
+    return MirrorSettings.from_options(module_options(MIRROR_ARGUMENT_SPEC, **options))
+
+
+def test_settings_have_mirror_and_default_path_of_runtime() -> None:
+    upstreams = ["docker.io", "quay.io", "docker.io"]
+
+    assert settings(runtime="k3s", endpoint="http://10.0.0.1:5001", upstreams=upstreams) == MirrorSettings(
+        "k3s",
+        Path("/etc/rancher/k3s/registries.yaml"),
+        ("docker.io", "quay.io"),
+        Mirror("http", "10.0.0.1:5001", qualify=False, fallback=True),
+        backup=True,
+    )
+
+
+def test_settings_have_no_mirror_if_absent() -> None:
+    found = settings(runtime="containerd", path="/etc/certs.d", endpoint="http://10.0.0.1:5001", state="absent")
+
+    assert (found.mirror, found.path) == (None, Path("/etc/certs.d"))
+
+
+@pytest.mark.parametrize("options", [{"upstreams": ["https://docker.io"]}, {"endpoint": "10.0.0.1:5001"}])
+def test_settings_reject_invalid_option(options: dict[str, Any]) -> None:
+    with pytest.raises(InputError):
+        settings(**{"runtime": "containerd", "endpoint": "http://10.0.0.1:5001", **options})
