@@ -43,8 +43,8 @@ options:
     default: 60
   retry_timeout:
     description: Seconds to keep retrying a failing request, from V(0) to V(2147483647). The default is V(120). Increase
-      it if the API server or the registry needs longer to restart. Progress resets the timer. Until the first request
-      of the task succeeds, only three attempts are made, so that a wrong address fails quickly.
+      it if the API server or the registry needs longer to restart. Progress resets the timer. Until the API server or
+      the registry has responded, only three attempts are made, so that a wrong address fails quickly.
     type: int
     default: 120
   fail_fast:

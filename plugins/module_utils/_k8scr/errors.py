@@ -105,10 +105,15 @@ class ClusterError(K8scrError):
 class ErrorResponseError(K8scrError):
     """An HTTP server returned an error response.
 
+    Attributes:
+        confirms_address: Whether the response shows that the address is correct.
+
     Args:
         retry: How to retry the request; None to decide by the status code.
         after: The seconds of the response's ``Retry-After`` header.
     """
+
+    confirms_address = True
 
     def __init__(
         self, message: str, advice: str | None = None, status: int = 0, retry: Retry | None = None, after: float = 0.0
@@ -121,6 +126,12 @@ class ErrorResponseError(K8scrError):
 
 class ApiServerError(ErrorResponseError):
     """The API server returned an error response: not found, forbidden, Pod unreachable."""
+
+
+class PodUnreachableError(ApiServerError):
+    """The API server responded that the Pod does not exist, or that it cannot connect to the Pod."""
+
+    confirms_address = False
 
 
 class RegistryError(ErrorResponseError):
@@ -141,6 +152,12 @@ class RegistryError(ErrorResponseError):
     ) -> None:
         super().__init__(message, advice, status, retry, after)
         self.codes = codes
+
+
+class WrongPathError(RegistryError):
+    """The registry does not serve below the path at this port."""
+
+    confirms_address = False
 
 
 class EngineError(K8scrError):

@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The retry policy of all requests, and a summary of the retries.
+"""The retry policy of all requests.
 
 An error states whether a retry may help (:class:`..errors.Retry`, and :class:`..errors.ErrorResponseError` for status
-codes).
-This module decides when to retry, and when to stop.
+codes). This module decides when to retry, and when to stop: after the retry timeout, and before the first response of
+the task after three attempts, so that a wrong address or a stopped Pod fails quickly. An error response of the server
+is a response too, so a server that is starting (503) is retried until the timeout, unless the response does not confirm
+the address (:attr:`..errors.ErrorResponseError.confirms_address`): that of an API server which cannot reach the Pod.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
-from ..errors import K8scrError
+from ..errors import ErrorResponseError, K8scrError
 
 RETRY_TIMEOUT = 120.0
 """Seconds to keep retrying a failing request, unless the user sets another limit."""
@@ -26,7 +29,8 @@ _FIRST_WAIT = 0.2
 _LONGEST_WAIT = 15.0
 _LONGEST_RETRY_AFTER = 60.0
 _ATTEMPTS_WITHOUT_RESPONSE = 3
-"""Attempts until the first response of the task, so that a wrong address or a stopped Pod fails quickly."""
+
+_Result = TypeVar("_Result")
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
@@ -40,19 +44,37 @@ class Retries:
     """The retry policy that all requests of a task share.
 
     Attributes:
-        seconds: Seconds to keep retrying a failing request. Progress resets the timer.
+        seconds: Seconds to keep retrying a failing request, until its last attempt. Progress resets the timer.
         on_retry: Called before each retry with the action that failed and the reason.
         has_response: Whether any request got a response yet.
+        longest_wait: The maximum of the growing waits, in seconds.
     """
 
     seconds: float = RETRY_TIMEOUT
     sleep: Callable[[float], None] = time.sleep
     on_retry: Callable[[str, str], None] | None = None
     has_response: bool = False
+    longest_wait: float = _LONGEST_WAIT
 
     def begin(self, action: str) -> Attempts:
         """Begin the attempts at one action, such as "blob sha256:… to repository team/api"."""
         return Attempts(self, action)
+
+    def run(self, action: str, attempt: Callable[[], _Result]) -> _Result:
+        """Return the result of a function, which is called again after errors.
+
+        Raises:
+            K8scrError: A retry does not help, or the action has failed for too long.
+        """
+        attempts = self.begin(action)
+        while True:
+            try:
+                result = attempt()
+            except K8scrError as error:
+                attempts.wait_or_raise(error)
+            else:
+                attempts.note_progress()
+                return result
 
 
 class Attempts:
@@ -65,6 +87,8 @@ class Attempts:
         self._limited_failures = 0
         """The failures whose errors justify a limited number of attempts."""
         self._failing_since = 0.0
+        self._is_last = False
+        """Whether the time is over after the next attempt."""
 
     def note_response(self) -> None:
         """Note that the peer responds."""
@@ -83,20 +107,24 @@ class Attempts:
         """
         now = time.monotonic()
         if not self._failures:
-            self._failing_since = now
+            self._failing_since, self._is_last = now, self._retries.seconds <= 0
         self._failures += 1
+        if isinstance(error, ErrorResponseError) and error.confirms_address:
+            self.note_response()
         retry = error.retry
         if retry is None:
             raise error
-        wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), _LONGEST_WAIT) * random.uniform(0.5, 1.5)  # noqa: S311
-        wait = max(wait, retry.after)
+        wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), self._retries.longest_wait)
+        wait = max(wait * random.uniform(0.5, 1.5), retry.after)  # noqa: S311
         self._limited_failures += retry.attempts is not None
         if (
-            now + wait > self._failing_since + self._retries.seconds
+            self._is_last
             or (retry.attempts is not None and self._limited_failures >= retry.attempts)
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
             raise error
+        remaining = max(self._failing_since + self._retries.seconds - now, 0.0)
+        self._is_last = wait >= remaining
         if self._retries.on_retry:
             self._retries.on_retry(self._action, error.message)
-        self._retries.sleep(wait)
+        self._retries.sleep(min(wait, remaining))

@@ -159,7 +159,6 @@ class KubernetesClient:
             try:
                 response = request()
             except ApiException as error:
-                attempts.note_response()
                 failure = _api_server_error(action, error, secrets or set())
                 may_be_done = error.status not in _NOT_CARRIED_OUT
             except HTTPError as error:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import K8scrError, RegistryError
+from ..errors import RegistryError
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..oci.content import Blocks
@@ -108,17 +108,14 @@ class Registry:
         Raises:
             K8scrError: The registry returned an error response, or the request has failed for too long.
         """
-        attempts = self.retries.begin(failure)
-        while True:
-            try:
-                response = self.request(method, path, **options)
-                if response.status_code not in accepted:
-                    raise error_of(response, failure, self.description)
-            except K8scrError as error:
-                attempts.wait_or_raise(error)
-            else:
-                attempts.note_progress()
-                return response
+
+        def attempt() -> requests.Response:
+            response = self.request(method, path, **options)
+            if response.status_code not in accepted:
+                raise error_of(response, failure, self.description)
+            return response
+
+        return self.retries.run(failure, attempt)
 
     def request_pages(
         self, path: str, failure: str, accepted: tuple[int, ...], query: str = "", **options: Any

@@ -9,12 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import K8scrError, SourceError, UnreachableError
+from ..errors import K8scrError, SourceError
 from ..http.retry import RETRY_TIMEOUT, Retries
 from ..http.session import open_session
 from ..oci.interfaces import SourceImage
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 TRANSPORT = "docker://"
 _DOCKER_HUB_API = "registry-1.docker.io"
 _CONNECT_TIMEOUT = 10.0
+_MIRROR_TIMEOUT = 5.0
+"""Seconds to keep retrying to find an image in a mirror, because another mirror or the registry may have it."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ class Upstreams:
 
     def __post_init__(self) -> None:
         self._registries: dict[str, tuple[Registry, requests.Session]] = {}
-        self._unreachable: set[str] = set()
+        self._unavailable: set[str] = set()
         self._found: dict[Reference, Future[tuple[Repository, SourceImage]]] = {}
         self._lock = threading.Lock()
 
@@ -99,23 +101,30 @@ class Upstreams:
     def _search(self, reference: Reference) -> tuple[Repository, SourceImage]:
         failures = []
         for host, path in self._settings_of(reference.host).mirrors:
-            if host in self._unreachable:
+            if host in self._unavailable:
                 continue
             try:
-                return self._find(host, f"{path}/{reference.path}" if path else reference.path, reference)
+                return self._find_in_mirror(host, f"{path}/{reference.path}" if path else reference.path, reference)
             except K8scrError as error:
-                if isinstance(error, UnreachableError):
-                    self._unreachable.add(host)
+                if error.transient:
+                    self._unavailable.add(host)
                 failures.append(error.message)
         try:
-            return self._find(reference.host, reference.path, reference)
+            return self._find(self._registry(reference.host), reference.path, reference)
         except K8scrError as error:
             if failures:
                 raise error.replace(f"{error.message} (mirrors: {'; '.join(failures)})") from error
             raise
 
-    def _find(self, host: str, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
-        repository = Repository(self._registry(host), path)
+    def _find_in_mirror(self, host: str, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
+        mirror = self._registry(host)
+        policy = replace(mirror.retries, seconds=min(self.retry_timeout, _MIRROR_TIMEOUT))
+        _repository, image = self._find(replace(mirror, retries=policy), path, reference)
+        mirror.retries.has_response = True
+        return Repository(mirror, path), image
+
+    def _find(self, registry: Registry, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
+        repository = Repository(registry, path)
         wanted = reference.digest or reference.tag or "latest"
         root = repository.resolve(wanted)
         if root is None:

@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import ApiServerError, RegistryError
+from ..errors import ApiServerError, RegistryError, WrongPathError
 from ..transport.api_server import CONNECT_TIMEOUT
 from ..transport.failures import unauthorized
 
@@ -83,7 +83,7 @@ class WritePath:
                         403,
                     )
                 if used and self._path == used:
-                    raise RegistryError(
+                    raise WrongPathError(
                         f"the registry in Pod {self._namespace}/{self._pod} does not serve below its write path at "
                         "this port",
                         "Use its write port (registry_port, 5000 by default); if the path was changed, run the role "

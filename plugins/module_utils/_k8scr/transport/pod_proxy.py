@@ -22,7 +22,15 @@ import re
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote, urljoin, urlsplit
 
-from ..errors import ApiServerError, ConnectionLostError, K8scrError, RegistryError, Retry, UnreadableResponseError
+from ..errors import (
+    ApiServerError,
+    ConnectionLostError,
+    K8scrError,
+    PodUnreachableError,
+    RegistryError,
+    Retry,
+    UnreadableResponseError,
+)
 from ..http.network_errors import NETWORK_ERRORS
 from ..http.retry import retry_after
 from .failures import unauthorized
@@ -254,7 +262,7 @@ class PodProxyAdapter(BaseAdapter):
             )
         if code == 404:
             # While a Pod moves to another node, it does not exist for a moment.
-            return ApiServerError(
+            return PodUnreachableError(
                 f"there is no {where}: {message:.300}",
                 "Deploy the registry with the role k8scr.core.registry, or set registry and namespace to its Pod",
                 code,
@@ -270,7 +278,7 @@ class PodProxyAdapter(BaseAdapter):
             if _UNREACHABLE.search(message):
                 advice += _WITHOUT_POD_NETWORK
             unreachable = f"the API server cannot reach {where} at port {port}: {message:.300}"
-            return ApiServerError(unreachable, advice, code, Retry(after=after))
+            return PodUnreachableError(unreachable, advice, code, Retry(after=after))
         return ApiServerError(
             f"the API server rejects the request to {where}: {message:.500}", _ADVICE.get(code), code, after=after
         )

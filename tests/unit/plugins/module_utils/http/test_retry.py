@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    ApiServerError,
     ConnectionLostError,
     K8scrError,
+    PodUnreachableError,
     RegistryError,
     Retry,
     SourceError,
+    UnreachableError,
+    WrongPathError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries, retry_after
 
@@ -71,13 +75,76 @@ def test_action_that_keeps_failing_raises_after_timeout() -> None:
         fail_often()
 
 
-def test_task_without_any_response_fails_after_three_attempts() -> None:
-    attempts = Retries(600, sleep=lambda _seconds: None).begin("blob")
-    attempts.wait_or_raise(LOST)
-    attempts.wait_or_raise(LOST)
+def test_action_is_attempted_for_the_last_time_at_its_timeout() -> None:
+    slept: list[float] = []
+    attempts = responding(0.1, slept).begin("blob")
+    late = LOST.replace(retry=Retry(after=30))
+    attempts.wait_or_raise(late)
 
     with pytest.raises(ConnectionLostError):
+        attempts.wait_or_raise(late)
+    assert len(slept) == 1
+    assert slept[0] == pytest.approx(0.1, abs=0.05)
+
+
+def test_waits_have_configured_maximum() -> None:
+    slept: list[float] = []
+    retries = Retries(600, sleep=slept.append, has_response=True, longest_wait=1.0)
+
+    for _number in range(9):
+        retries.begin("blob").wait_or_raise(LOST)
+
+    assert max(slept) <= 1.5
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        LOST,
+        UnreachableError("cannot connect"),
+        PodUnreachableError("connection refused", status=503),
+        WrongPathError("other port", status=503),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_task_without_any_response_fails_after_three_attempts(error: K8scrError) -> None:
+    attempts = Retries(600, sleep=lambda _seconds: None).begin("blob")
+    attempts.wait_or_raise(error)
+    attempts.wait_or_raise(error)
+
+    with pytest.raises(type(error)):
+        attempts.wait_or_raise(error)
+
+
+@pytest.mark.parametrize(
+    "error", [RegistryError("starting", status=503), ApiServerError("starting", status=503)], ids=["registry", "API"]
+)
+def test_error_response_of_server_counts_as_response_of_the_task(error: K8scrError) -> None:
+    attempts = Retries(600, sleep=lambda _seconds: None).begin("blob")
+
+    for _number in range(4):
+        attempts.wait_or_raise(error)
+    for _number in range(4):
         attempts.wait_or_raise(LOST)
+
+
+def test_run_calls_function_again_after_transient_errors() -> None:
+    errors: list[K8scrError] = [LOST, RegistryError("starting", status=503)]
+
+    def attempt() -> str:
+        if errors:
+            raise errors.pop()
+        return "done"
+
+    assert Retries(sleep=lambda _seconds: None).run("blob", attempt) == "done"
+
+
+def test_run_raises_permanent_error() -> None:
+    def attempt() -> str:
+        raise SourceError("damaged")
+
+    with pytest.raises(SourceError):
+        Retries(sleep=lambda _seconds: None).run("blob", attempt)
 
 
 @pytest.mark.parametrize("error", [SourceError("damaged"), RegistryError("forbidden", status=403)])

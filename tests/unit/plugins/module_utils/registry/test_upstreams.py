@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import upstreams as upstreams_module
 from unit.plugins.module_utils.support.images import Image, make_image
 from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 from unit.plugins.module_utils.support.settings import upstreams_of
@@ -125,6 +126,20 @@ def test_push_tries_unreachable_mirror_once(push: Push, upstream: RegistryServer
     assert [image["changed"] for image in result["images"]] == [True, True], result.get("msg")
     (retried,) = result["retries"]
     assert retried["times"] == 2
+
+
+def test_push_skips_mirror_that_keeps_failing_after_seconds(
+    push: Push, upstream: RegistryServer, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstreams_module, "_MIRROR_TIMEOUT", 0.2)
+    upstream.fill("team/web", "1", image)
+    with RegistryServer().running() as mirror:
+        mirror.fail("HEAD", "", Answer(503))
+        options = settings(upstream, mirrors=[host(mirror)]) + settings(mirror)
+        result = push(source(upstream), source(upstream, "team/web:1"), upstreams=options, connections=1)
+
+    assert [image["changed"] for image in result["images"]] == [True, True], result.get("msg")
+    assert {request.split()[1] for request in mirror.asked("HEAD")} == {"/v2/team/app/manifests/1"}
 
 
 def test_error_names_failures_of_all_mirrors(push: Push, upstream: RegistryServer) -> None:
