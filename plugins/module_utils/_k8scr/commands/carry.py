@@ -17,6 +17,7 @@ from typing import Any
 
 from ..errors import ApiServerError, K8scrError, SourceError
 from ..files.file_access import FolderFiles, write_errors
+from ..http.retry import Retries
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import Manifest
@@ -29,7 +30,6 @@ from ..stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob
 from ..transfer.report import report
-from ..transport.api_server import CONNECT_TIMEOUT, SILENCE_TIMEOUT
 from ..transport.cluster import Cluster, connect
 from .cluster_options import cluster_settings
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
@@ -78,17 +78,14 @@ def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | No
     """Return the UID of the registry's StatefulSet, which is unique across clusters; None if it does not exist."""
     name = pod.rpartition("-")[0]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
-    code, value = cluster.adapter.read_object(path, (CONNECT_TIMEOUT, SILENCE_TIMEOUT))
-    if code == 404:
+    description = f"the StatefulSet {name} in namespace {namespace}"
+    found = Retries().run(f"read {description}", lambda: cluster.adapter.read_object(path, description))
+    if found is None:
         return None
-    metadata = value.get("metadata")
-    uid = metadata.get("uid") if code == 200 and isinstance(metadata, dict) else None
+    metadata = found.get("metadata")
+    uid = metadata.get("uid") if isinstance(metadata, dict) else None
     if not isinstance(uid, str) or not _UID.fullmatch(uid):
-        raise ApiServerError(
-            f"the API server does not return the StatefulSet {name} in namespace {namespace}: "
-            f"{value.get('message') or code}",
-            status=code,
-        )
+        raise ApiServerError(f"the API server returned {description} without a valid UID")
     return uid
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 
-INTERVAL = 1.0
+_INTERVAL = 1.0
 """Seconds between two requests."""
 
 
@@ -24,15 +24,10 @@ class Poll:
         self._begin = time.monotonic()
 
     @property
-    def elapsed(self) -> float:
-        """Seconds since the wait began."""
-        return time.monotonic() - self._begin
-
-    @property
     def expired(self) -> bool:
         """Whether the deadline has passed."""
-        return self.elapsed >= self.seconds
+        return time.monotonic() - self._begin >= self.seconds
 
     def pause(self) -> None:
         """Wait until the next request."""
-        time.sleep(INTERVAL)
+        time.sleep(_INTERVAL)

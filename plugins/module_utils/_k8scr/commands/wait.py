@@ -6,20 +6,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError, K8scrError, RegistryError
+from ..errors import ClusterError, ErrorResponseError, K8scrError, PodUnreachableError, Retry
 from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
 from ..registry.cluster import pod_adapter
+from ..registry.error_responses import error_of
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
 from .cluster_options import cluster_settings
 from .numbers import read_number
-from .polling import INTERVAL, Poll
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
 
 try:
@@ -27,8 +28,10 @@ try:
 except ImportError:  # reported by the module
     pass
 
-_MISSING_FOR = 5.0
-"""Seconds that the Pod may be missing, for example while it moves to another node, before its name counts as wrong."""
+_INTERVAL = 1.0
+"""The maximum seconds between two requests."""
+_ATTEMPTS_WITHOUT_POD = 8
+"""Attempts while the Pod is missing, over about five seconds: it may move to another node, or its name is wrong."""
 _CONNECT_TIMEOUT = 10.0
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
@@ -38,7 +41,7 @@ WAIT_ARGUMENT_SPEC: dict[str, Any] = {
 
 
 def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
-    """Poll a registry's version until it responds, and return the module's result. In check mode, return at once.
+    """Request a registry's version until it responds, and return the module's result. In check mode, return at once.
 
     Returns:
         ``changed``, which is false, and ``elapsed``, in seconds.
@@ -49,45 +52,52 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: An option is invalid.
     """
     settings, registry = cluster_settings(options), pod_settings(options)
-    poll = Poll(read_number(options, "wait_timeout"))
+    seconds = read_number(options, "wait_timeout")
     if check_mode:
         return {"changed": False}
     namespace, pod = registry.namespace, registry.name
+    begin = time.monotonic()
     with connect(settings) as cluster:
         # The port may be the read-only port or the write port.
         transport = pod_adapter(cluster, registry, WritePath(cluster.adapter, namespace, pod, ahead=False))
-        while True:
-            error = _request_version(transport, max(poll.seconds - poll.elapsed, INTERVAL))
-            if error is None:
-                return {"changed": False, "elapsed": round(poll.elapsed, 1)}
-            is_missing = isinstance(error, ApiServerError) and error.status == 404
-            if not error.transient or (is_missing and poll.elapsed > _MISSING_FOR):
-                raise error
-            if poll.expired:
-                reasons = _reasons(cluster, namespace, pod)
-                explanation = f". The cluster reports: {reasons}" if reasons else ""
-                raise ClusterError(
-                    f"the registry in Pod {namespace}/{pod} did not become available through the API server within "
-                    f"{poll.seconds} s: {error.message}{explanation}",
-                    error.advice,
-                )
-            poll.pause()
+        # A wait has no wrong address: the registry and the API server may not be running yet.
+        retries = Retries(float(seconds), has_response=True, longest_wait=_INTERVAL)
+        try:
+            retries.run(
+                f"wait for the registry in Pod {namespace}/{pod}",
+                lambda: _request_version(transport, max(seconds - (time.monotonic() - begin), _INTERVAL)),
+            )
+        except K8scrError as error:
+            if error.retry is None or error.retry.attempts:
+                raise
+            reasons = _reasons(cluster, namespace, pod)
+            explanation = f". The cluster reports: {reasons}" if reasons else ""
+            raise ClusterError(
+                f"the registry in Pod {namespace}/{pod} did not become available through the API server within "
+                f"{seconds} s: {error.message}{explanation}",
+                error.advice,
+            ) from error
+    return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
 
 
-def _request_version(transport: PodProxyAdapter, timeout: float) -> K8scrError | None:
-    """Request the registry's version (OCI distribution specification, "Endpoints"), and return the error, if any."""
+def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
+    """Request the registry's version (OCI distribution specification, "Endpoints").
+
+    Raises:
+        K8scrError: The registry is not available.
+    """
     request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
         with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
-            if response.status_code < 400:
-                return None
-            return RegistryError(
-                f"the registry in Pod {transport.namespace}/{transport.pod} responded with {response.status_code}: "
-                f"{' '.join(response.text.split()):.300}",
-                status=response.status_code,
-            )
-    except K8scrError as error:
-        return error
+            if response.status_code >= 400:
+                registry = f"the registry in Pod {transport.namespace}/{transport.pod}"
+                raise error_of(response, "its version cannot be read", registry)
+    except ErrorResponseError as error:
+        if error.retry is None:
+            raise
+        # While a registry or an API server starts, it may return an internal error for longer than a running one.
+        attempts = _ATTEMPTS_WITHOUT_POD if isinstance(error, PodUnreachableError) and error.status == 404 else None
+        raise error.replace(retry=Retry(attempts, error.retry.after)) from error
 
 
 def _reasons(cluster: Cluster, namespace: str, pod: str) -> str:

@@ -19,8 +19,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ApiServerError, RegistryError, WrongPathError
-from ..transport.api_server import CONNECT_TIMEOUT
-from ..transport.failures import unauthorized
 
 if TYPE_CHECKING:
     from ..transport.api_server import ApiServerAdapter
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 _POD_OF_STATEFUL_SET = re.compile(r"(.+)-[0-9]+")
 _KEY = "path"
 _PATH = re.compile(r"(/[A-Za-z0-9]{16,128})/")
-_RESPONSE_TIMEOUT = 60.0
-"""Seconds that the API server may take to return the Secret."""
 _READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 by default)"
 
 
@@ -53,6 +49,7 @@ class WritePath:
         self._pod = pod
         stateful_set = _POD_OF_STATEFUL_SET.fullmatch(pod)
         self._secret = f"{stateful_set[1]}-write" if stateful_set else ""
+        self._description = f"the Secret {self._secret} in namespace {namespace}"
         self._lock = threading.Lock()
         self._known = not (ahead and self._secret)
         self._path = ""
@@ -76,10 +73,8 @@ class WritePath:
                 self._look_up()
                 if self._forbidden:
                     raise ApiServerError(
-                        "the registry serves only below its write path at this port, and the API server forbids "
-                        f"reading that path: {self._forbidden:.500}",
-                        f"To pull, {_READ_ONLY_PORT}; to push, allow get on the Secret {self._secret} in namespace "
-                        f"{self._namespace}",
+                        f"the registry serves only below its write path at this port, and {self._forbidden}",
+                        f"To pull, {_READ_ONLY_PORT}; to push, allow get on {self._description}",
                         403,
                     )
                 if used and self._path == used:
@@ -94,18 +89,14 @@ class WritePath:
 
     def _look_up(self) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/secrets/{self._secret}"
-        code, value = self._api_server.read_object(path, (CONNECT_TIMEOUT, _RESPONSE_TIMEOUT))
-        reason = str(value.get("message") or value.get("reason") or code)
-        if code == 401:
-            raise unauthorized(reason)
-        if code not in (200, 403, 404):
-            raise ApiServerError(
-                f"the API server does not return the Secret {self._secret} in namespace {self._namespace}: "
-                f"{reason:.500}",
-                status=code,
-            )
-        self._path = self._path_in(value) if code == 200 else ""
-        self._forbidden = reason if code == 403 else ""
+        secret, self._forbidden = None, ""
+        try:
+            secret = self._api_server.read_object(path, self._description)
+        except ApiServerError as error:
+            if error.status != 403:
+                raise
+            self._forbidden = error.message
+        self._path = self._path_in(secret or {})
         self._known = True
 
     def _path_in(self, secret: dict[str, object]) -> str:
@@ -120,7 +111,7 @@ class WritePath:
         if path is None:
             # With such a path, the registry may accept writes from every Pod.
             raise ApiServerError(
-                f"the Secret {self._secret} in namespace {self._namespace} contains no valid write path",
+                f"{self._description} contains no valid write path",
                 "Run the role registry with registry_rotate_write_path, which creates a new one",
             )
         return path[1]

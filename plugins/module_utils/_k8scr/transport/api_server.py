@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ConnectionLostError, UnreadableResponseError
+from ..errors import ApiServerError, ConnectionLostError, UnreadableResponseError
 from ..http.network_errors import NETWORK_ERRORS
+from ..http.retry import retry_after
 from .connection import Endpoint, open_pool, request_target
-from .failures import translate
+from .failures import translate, unauthorized
 
 try:
     import requests
@@ -29,6 +30,8 @@ except ImportError:  # reported by cluster.connect(); the class below must still
 
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
+OBJECT_TIMEOUT = 60.0
+"""Seconds that the API server may take to return an object."""
 SILENCE_TIMEOUT = 120.0
 """Seconds without data in either direction after which a request fails. A transfer has no time limit."""
 POOL_SIZE = 8
@@ -133,21 +136,38 @@ class ApiServerAdapter(HTTPAdapter):
         except NETWORK_ERRORS as error:
             raise translate(error, self.server_name) from error
 
-    def read_object(self, path: str, timeout: tuple[float, float]) -> tuple[int, dict[str, Any]]:
-        """Return the status code and the Kubernetes object at a path below :attr:`base_url`, or the Status instead.
+    def read_object(self, path: str, name: str, timeout: float = OBJECT_TIMEOUT) -> dict[str, Any] | None:
+        """Return the Kubernetes object at a path below :attr:`base_url`; None if it does not exist.
 
         The object is empty if the response is not a JSON object.
 
         Args:
+            name: The object in messages, such as "the Secret k8scr-write in namespace k8scr".
             timeout: Seconds to connect, and to wait for the response.
+
+        Raises:
+            ClusterError: The API server cannot be reached.
+            ApiServerError: It returned another error response.
         """
         request = requests.Request("GET", f"{self.base_url}{path}").prepare()
-        with self.send(request, timeout=timeout) as response:
+        with self.send(request, timeout=(min(timeout, CONNECT_TIMEOUT), timeout)) as response:
             try:
                 value = response.json()
             except ValueError:
                 value = None
-            return response.status_code, value if isinstance(value, dict) else {}
+        found = value if isinstance(value, dict) else {}
+        code = response.status_code
+        if code in (200, 404):
+            return found if code == 200 else None
+        reason = str(found.get("message") or found.get("reason") or code)
+        if code == 401:
+            raise unauthorized(reason)
+        raise ApiServerError(
+            f"the API server does not return {name}: {reason:.500}",
+            f"Allow get on {name}" if code == 403 else None,
+            code,
+            after=retry_after(response.headers),
+        )
 
     def open(
         self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Any = None, timeout: Any = None

@@ -66,6 +66,8 @@ _WITHOUT_POD_NETWORK = (
 _ATTEMPTS_OF_ALLOWED_REQUESTS = 6
 """Attempts after a 403 for a method that was allowed earlier in the task: about six seconds in total."""
 _ADVICE = {429: "The API server is overloaded; run again later"}
+_STATE_TIMEOUT = 10.0
+"""Seconds to wait for the state of a Pod, which only explains another error."""
 _DROPPED_HEADERS = ("Authorization", "Cookie", "Host")
 
 
@@ -286,10 +288,10 @@ class PodProxyAdapter(BaseAdapter):
     def _pod_state(self) -> str | None:
         """Return the state of the Pod; None without the permission to get Pods."""
         try:
-            code, pod = self._api_server.read_object(f"{self._pod_path}/{self.pod}", (10, 10))
+            pod = self._api_server.read_object(f"{self._pod_path}/{self.pod}", f"Pod {self.pod}", _STATE_TIMEOUT)
         except K8scrError:
             return None
-        status = pod.get("status") if code == 200 else None
+        status = (pod or {}).get("status")
         if not isinstance(status, dict):
             return None
         ready = {c.get("type"): c.get("status") for c in status.get("conditions", [])}.get("Ready") == "True"
