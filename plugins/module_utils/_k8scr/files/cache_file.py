@@ -23,13 +23,17 @@ class CacheFile:
     Args:
         path: The file. Saving the first value creates it and its folder.
         limit: The maximum number of values.
+        merge: Returns the value to save for the existing value or None, and the new value; by default the new value.
     """
 
-    def __init__(self, path: Path, limit: int) -> None:
+    def __init__(
+        self, path: Path, limit: int, merge: Callable[[Any, Any], Any] = lambda _existing, value: value
+    ) -> None:
         self._path = path
         self._limit = limit
+        self._merge = merge
         self._values = _read(path)
-        self._changes: list[tuple[str, Callable[[Any], Any]]] = []
+        self._added: list[tuple[str, Any]] = []
         self._changed = False
 
     def get(self, key: str) -> Any:
@@ -37,35 +41,26 @@ class CacheFile:
         return self._values.get(key)
 
     def put(self, key: str, value: Any) -> None:
-        """Set a value, which becomes the newest."""
-        self.change(key, lambda _existing: value)
-
-    def change(self, key: str, change: Callable[[Any], Any]) -> None:
-        """Replace a value, which becomes the newest.
-
-        Args:
-            change: Returns the new value, a JSON type, for the existing value or None. Saving calls it again if
-                another run saved a value meanwhile.
-        """
+        """Set a value, a JSON type, which becomes the newest."""
         existing = self._values.pop(key, None)
-        self._values[key] = change(existing)
-        self._changes.append((key, change))
+        self._values[key] = self._merge(existing, value)
+        self._added.append((key, value))
         self._changed = self._changed or self._values[key] != existing
 
     def save(self) -> None:
-        """Merge the changes into the file, which other runs may have changed. Errors are ignored."""
+        """Merge the added values into the file, which other runs may have changed. Errors are ignored."""
         if not self._changed:
             return
         with suppress(OSError, DestinationError):
             self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             with folder_lock(self._path.parent):
                 values = _read(self._path)
-                for key, change in self._changes:
-                    values[key] = change(values.pop(key, None))
+                for key, value in self._added:
+                    values[key] = self._merge(values.pop(key, None), value)
                 newest = dict(list(values.items())[-self._limit :])
                 replace_file(self._path, json.dumps(newest).encode(), private=True)
             self._values = values
-            self._changes.clear()
+            self._added.clear()
             self._changed = False
 
 

@@ -29,7 +29,7 @@ class PushedImages:
     """
 
     def __init__(self, folder: Path, registry: str) -> None:
-        self._file = CacheFile(folder / hashlib.sha256(registry.encode()).hexdigest(), _MOST_IMAGES)
+        self._file = CacheFile(folder / hashlib.sha256(registry.encode()).hexdigest(), _MOST_IMAGES, _merged)
 
     def repositories(self, digest: str) -> tuple[str, ...]:
         """Return the repositories to which the image with this digest was pushed, the latest first."""
@@ -37,16 +37,15 @@ class PushedImages:
 
     def remember(self, digest: str, repository: str) -> None:
         """Add the repository of a pushed image."""
-
-        def add(known: Any) -> list[str]:
-            others = [other for other in _repositories(known) if other != repository]
-            return [repository, *others][:_MOST_REPOSITORIES]
-
-        self._file.change(digest, add)
+        self._file.put(digest, [repository])
 
     def save(self) -> None:
         """Save the pushes for the next run."""
         self._file.save()
+
+
+def _merged(known: Any, added: list[str]) -> list[str]:
+    return list(dict.fromkeys((*added, *_repositories(known))))[:_MOST_REPOSITORIES]
 
 
 def _repositories(known: Any) -> tuple[str, ...]:
