@@ -18,12 +18,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.reposit
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, Listeners
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, BlobResult, ImagePlan
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from unit.plugins.module_utils.support.copies import layout_copy
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
 
 
 class Recorder(Listener):
@@ -58,6 +58,10 @@ class Recorder(Listener):
         self.events.append(("finished", result.plan.job.name))
         self.results.append(result)
 
+    def retried(self, action: str, reason: str) -> None:
+        """Record the event."""
+        self.events.append(("retried", action))
+
     def names(self, kind: str) -> list[str]:
         """Return the names or digests of all events of a kind, in order."""
         return [name for each, name in self.events if each == kind]
@@ -82,6 +86,21 @@ def test_listener_receives_start_bytes_and_end_of_each_blob(
     assert recorder.names("planned") == recorder.names("finished") == ["app"]
     assert set(recorder.names("started")) == set(recorder.names("done")) == set(image.blobs)
     assert recorder.moved == {("app", digest): len(content) for digest, content in image.blobs.items()}
+
+
+def test_listeners_receive_same_events(
+    registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, recorder: Recorder
+) -> None:
+    other = Recorder()
+    listener = Listeners(recorder, other)
+    registry.retries.on_retry = listener.retried
+    server.fail("POST", "", Answer(503), times=1)
+
+    Transfer(1).run([job(tmp_path, image, Repository(registry, "app"), "app")], listener)
+
+    assert set(recorder.moved) == {("app", digest) for digest in image.blobs}
+    assert {kind for kind, _name in recorder.events} == {"planned", "started", "done", "finished", "retried"}
+    assert vars(other) == vars(recorder)
 
 
 def test_listener_receives_mounts_without_bytes(
