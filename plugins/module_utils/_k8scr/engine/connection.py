@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 import ssl
@@ -17,6 +16,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import EngineError, InputError
 from ..http.streaming_connection import with_send_timeout
+from ..http.tls import client_context, load_client_certificate
 from .context import EngineEndpoint, EngineTls
 
 try:
@@ -187,15 +187,9 @@ def _connect_unix(path: str) -> socket.socket:
 
 def _tls_context(files: EngineTls) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=files.ca and os.fspath(files.ca))
-        # CAs of engines are often created manually, without the extensions that a strict verifier requires.
-        context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-        if not files.verify:
-            context.check_hostname = False
-            context.verify_mode = ssl.CERT_NONE
+        context = client_context(files.ca, files.verify)
         if files.cert:
-            # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
-            context.load_cert_chain(files.cert, files.key, password="")
+            load_client_certificate(context, files.cert, files.key)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         folder = next((path.parent for path in (files.cert, files.ca) if path), "")

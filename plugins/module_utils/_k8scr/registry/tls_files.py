@@ -14,6 +14,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files.vault import reject_vaulted_files
+from ..http.tls import client_context, load_client_certificate
 
 _FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 _USERS_FOLDER = ".config/containers/certs.d"
@@ -31,9 +32,10 @@ class TlsFiles:
     authorities: tuple[str, ...] = ()
     certificates: tuple[tuple[str, str], ...] = ()
 
-    def load_authorities(self, context: ssl.SSLContext) -> None:
-        """Add the authorities to a TLS context."""
+    def context(self, verify: bool) -> ssl.SSLContext:
+        """Return a TLS context that trusts the authorities; ``verify`` is whether to check certificates."""
         reject_vaulted_files(self.authorities)
+        context = client_context(None, verify)
         for path in self.authorities:
             try:
                 context.load_verify_locations(path)
@@ -41,14 +43,14 @@ class TlsFiles:
                 raise InputError(f"the CA file {path} does not exist", "Check ca_cert in upstreams") from None
             except OSError:  # the exceptions of ssl are OSErrors
                 raise InputError(f"the CA file {path} cannot be read as PEM certificates", "Check the file") from None
+        return context
 
     def load_certificates(self, context: ssl.SSLContext) -> None:
         """Add the client certificates to a TLS context."""
         for certificate, key in self.certificates:
             reject_vaulted_files((certificate, key))
             try:
-                # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
-                context.load_cert_chain(certificate, key, password="")
+                load_client_certificate(context, certificate, key)
             except FileNotFoundError:
                 raise InputError(
                     f"the client certificate {certificate} or its key {key} does not exist", "Check client_cert"

@@ -25,7 +25,6 @@ from .upstream_failures import explain
 
 try:
     import requests
-    import urllib3
     from requests.adapters import HTTPAdapter
     from requests.utils import get_environ_proxies, requote_uri
     from urllib3.exceptions import HTTPError
@@ -94,8 +93,8 @@ class UpstreamAdapter(_TlsAdapter):
         self._timeouts = timeouts
         self._auth = RegistryAuth(registry, find, self._ask_token_server, self._plain_http)
         files = tls or TlsFiles()
-        self._storage = _TlsAdapter(_tls_context(files, validate_certs), pool_size)
-        context = _tls_context(files, validate_certs)
+        self._storage = _TlsAdapter(files.context(validate_certs), pool_size)
+        context = files.context(validate_certs)
         files.load_certificates(context)
         super().__init__(context, pool_size)
 
@@ -225,18 +224,3 @@ def _close(response: requests.Response) -> tuple[str, ...]:
 def _origin(url: str | None) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url or "")
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
-
-
-def _tls_context(files: TlsFiles, validate_certs: bool) -> ssl.SSLContext:
-    context = ssl.create_default_context()
-    files.load_authorities(context)
-    # Accept CAs without the extensions that a strict verifier requires, as other tools do. The chain, names and dates
-    # are still checked.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if not hasattr(urllib3, "BaseHTTPResponse"):
-        # urllib3 before version 2 does not pass an IP address to the context, so it compares the name itself.
-        context.check_hostname = False
-    if not validate_certs:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

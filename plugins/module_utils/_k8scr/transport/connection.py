@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 from ..errors import ClusterError
 from ..files.vault import reject_vaulted_files
 from ..http.streaming_connection import socket_options, streaming
+from ..http.tls import client_context, load_client_certificate
 
 try:
     import urllib3
@@ -192,23 +193,15 @@ def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
 def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
     try:
         reject_vaulted_files((endpoint.ca_file, endpoint.client_cert, endpoint.client_key))
-        context = ssl.create_default_context(cafile=endpoint.ca_file)
+        context = client_context(endpoint.ca_file, endpoint.verify)
     except FileNotFoundError:
         raise ClusterError(f"the CA file {endpoint.ca_file} does not exist", "Check ca_cert") from None
-    except (OSError, ssl.SSLError):
+    except OSError:  # the exceptions of ssl are OSErrors
         raise ClusterError(
             f"the CA file {endpoint.ca_file} cannot be read as PEM certificates", "Check ca_cert"
         ) from None
-    # Like kubectl: accept CAs without the key usage extension, which some clusters have and a strict verifier rejects,
-    # and trust any given certificate, root or not, as Go does. The chain, names and dates are still checked.
-    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    # Like kubectl, trust any given certificate, root or not.
     context.verify_flags |= getattr(ssl, "VERIFY_X509_PARTIAL_CHAIN", 0)
-    if not hasattr(urllib3, "BaseHTTPResponse"):
-        # urllib3 before version 2 does not pass an IP address to the context, so it compares the name itself.
-        context.check_hostname = False
-    if not endpoint.verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
     if endpoint.client_cert:
         _load_client_certificate(context, endpoint.client_cert, endpoint.client_key)
     return context
@@ -216,13 +209,12 @@ def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 def _load_client_certificate(context: ssl.SSLContext, cert: str, key: str | None) -> None:
     try:
-        # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
-        context.load_cert_chain(cert, key, password="")
+        load_client_certificate(context, cert, key)
     except FileNotFoundError:
         raise ClusterError(
             f"the client certificate {cert} or its key {key or ''} does not exist", "Check client_cert and client_key"
         ) from None
-    except (OSError, ValueError, ssl.SSLError):
+    except (OSError, ValueError):
         raise ClusterError(
             f"the client certificate {cert} and its key cannot be used: not PEM, encrypted, or not of one pair",
             "Check client_cert and client_key",
