@@ -7,17 +7,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..errors import InputError, SourceError
-from ..oci.descriptor import Descriptor
+from ..errors import InputError
 from ..oci.digest import digest_of, split_digest
-from ..oci.interfaces import ManifestSource
+from ..oci.graph import walk_manifests
 from ..stores.location import Location, open_source
 
 ARCHIVE_INFO_ARGUMENT_SPEC: dict[str, Any] = {"archives": {"type": "list", "elements": "path", "required": True}}
@@ -54,7 +53,9 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
             if image.config_digest:
                 images.append((name, "", (image.config_digest,)))
             else:
-                images.append((name, image.root.digest, tuple(_config_digests(source, image.root))))
+                # Docker lists platforms that it did not save.
+                configs = (each.config for each in walk_manifests(source, image.root, partial=True))
+                images.append((name, image.root.digest, tuple(config.digest for config in configs if config)))
     file = _with_prefix(path, "".join(sorted(f"{name}{digest}{configs}" for name, digest, configs in images)))
     return [
         {"archive": str(path), "file": file, "name": name, "digest": digest, "config_digests": list(configs)}
@@ -82,17 +83,3 @@ def archive_entries(paths: Iterable[Path]) -> list[dict[str, Any]]:
 def _with_prefix(path: Path, text: str) -> str:
     """Return the base name of an archive, with the beginning of the digest of ``text`` as its prefix."""
     return f"{split_digest(digest_of(text.encode()))[1][:12]}-{path.name}"
-
-
-def _config_digests(source: ManifestSource, root: Descriptor, depth: int = 0) -> Iterator[str]:
-    try:
-        manifest = source.fetch_manifest(root)
-    except (SourceError, InputError):
-        if not depth:
-            raise
-        # Docker lists platforms that it did not save.
-        return
-    if manifest.config:
-        yield manifest.config.digest
-    for child in manifest.manifests if depth < 2 else ():
-        yield from _config_digests(source, child, depth + 1)

@@ -55,6 +55,18 @@ class NetworkError:
         return self.find(socket.timeout, urllib3_errors.TimeoutError) is not None
 
     @property
+    def reason(self) -> str | None:
+        """The operating system's reason, without the addresses and object names that libraries add, if it is known."""
+        for link in self.chain:
+            if isinstance(link, ssl.SSLError):
+                return "closed unexpectedly"
+            if isinstance(link, http.client.RemoteDisconnected):
+                return str(link).lower()
+            if isinstance(link, OSError) and link.strerror:
+                return link.strerror.lower()
+        return None
+
+    @property
     def untrusted_certificate(self) -> str | None:
         """Why the peer's certificate is not trusted; ``None`` if that is not the error."""
         for link in self.chain:

@@ -14,9 +14,8 @@ the address (:attr:`..errors.ErrorResponseError.confirms_address`): that of an A
 from __future__ import annotations
 
 import random
-import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -27,16 +26,9 @@ RETRY_TIMEOUT = 120.0
 _FIRST_WAIT = 0.2
 """Seconds; the most frequent failure is a connection that closed just as a request began, and a new one works."""
 _LONGEST_WAIT = 15.0
-_LONGEST_RETRY_AFTER = 60.0
 _ATTEMPTS_WITHOUT_RESPONSE = 3
 
 _Result = TypeVar("_Result")
-
-
-def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds of the header ``Retry-After``; 0 if it is not a number (RFC 9110, section 10.2.3)."""
-    value = headers.get("Retry-After", "")
-    return min(float(value), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
 
 
 @dataclass

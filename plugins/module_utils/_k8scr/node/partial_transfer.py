@@ -10,7 +10,6 @@ truncated: pieces of the same file have the same bytes at the same offset.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ from ..errors import DestinationError, SourceError
 from ..files.file_access import file_blocks, open_regular, read_errors, write_all, write_errors
 from ..files.locked_file import open_locked
 from ..files.partial_file import partial_path
+from ..oci.digest import digest_of_blocks
 from .host import HostFiles
 
 
@@ -54,10 +54,7 @@ def digest_of_file(descriptor: int, size: int, what: str) -> str:
     Raises:
         SourceError: The file is shorter, or cannot be read.
     """
-    hasher = hashlib.sha256()
-    for block in file_blocks(descriptor, 0, size, what):
-        hasher.update(block)
-    return f"sha256:{hasher.hexdigest()}"
+    return digest_of_blocks(file_blocks(descriptor, 0, size, what))
 
 
 def copy_piece(source: int, start: int, length: int, target: int, source_path: str, target_path: str) -> None:

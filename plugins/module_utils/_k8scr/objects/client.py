@@ -14,8 +14,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError
-from ..http.retry import Retries, retry_after
-from ..redaction import HIDDEN
+from ..http.headers import retry_after
+from ..http.retry import Retries
+from ..redaction import HIDDEN, SHORTEST
 from ..transport.cluster import Cluster
 from ..transport.failures import translate
 from .definitions import display_name, object_name, secret_values
@@ -189,8 +190,7 @@ def _write_options(dry_run: bool) -> dict[str, Any]:
 
 def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerError:
     message, conflicts = _parse_status(error)
-    # Short values occur in ordinary words.
-    for secret in sorted((value for value in secrets if len(value) > 3), key=len, reverse=True):
+    for secret in sorted((value for value in secrets if len(value) >= SHORTEST), key=len, reverse=True):
         message = message.replace(secret, HIDDEN)
     advice = None
     if error.status == 401:

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ApiServerError
+from ..redaction import HIDDEN
 from .client import KubernetesClient
 from .readiness import condition_of, readiness_of
 
@@ -87,7 +88,7 @@ class Diagnostics:
         try:
             line = self._client.last_log_line(metadata["namespace"], metadata["name"], container, previous)
             # The path of a request to a registry may contain its secret write path.
-            return _REQUEST_URI.sub(r"\1********", line)
+            return _REQUEST_URI.sub(rf"\1{HIDDEN}", line)
         except ApiServerError:
             return ""
 

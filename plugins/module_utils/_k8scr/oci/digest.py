@@ -40,6 +40,14 @@ def digest_of(content: bytes, algorithm: str = "sha256") -> str:
     return f"{algorithm}:{hashlib.new(algorithm, content).hexdigest()}"
 
 
+def digest_of_blocks(blocks: Iterable[memoryview]) -> str:
+    """Return the sha256 digest of the content of all blocks."""
+    hasher = hashlib.sha256()
+    for block in blocks:
+        hasher.update(block)
+    return f"sha256:{hasher.hexdigest()}"
+
+
 def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) -> Iterator[memoryview]:
     """Yield ``blocks`` unchanged, and verify the size and the digest of all content at the end.
 
@@ -65,6 +73,11 @@ def verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) ->
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {algorithm}:{hasher.hexdigest()}")
 
 
+def read_verified(blocks: Iterable[memoryview], digest: str, size: int, what: str) -> bytes:
+    """Return the content of all blocks; see :func:`verified`."""
+    return b"".join(bytes(block) for block in verified(blocks, digest, size, what))
+
+
 def is_undamaged(blocks: Iterable[memoryview], digest: str, size: int) -> bool:
     """Read all blocks, and return whether they have this digest and size."""
     try:
@@ -85,5 +98,5 @@ def verify_content(content: bytes, digest: str, what: str, size: int | None = No
     if actual != digest:
         raise DigestMismatchError(f"{what} is damaged: its content has the digest {actual}")
     if size is not None and len(content) != size:
-        raise DigestMismatchError(f"{what} has {len(content)} bytes, but its descriptor says {size}")
+        raise DigestMismatchError(f"{what} has {len(content)} bytes instead of {size} as in its descriptor")
     return content

@@ -40,17 +40,22 @@ class BoundedSource:
         return manifest
 
 
-def walk_manifests(source: ManifestSource, root: Descriptor) -> Iterator[Manifest]:
+def walk_manifests(source: ManifestSource, root: Descriptor, partial: bool = False) -> Iterator[Manifest]:
     """Yield all manifests of an image, each once, children before the indexes that list them.
+
+    Args:
+        partial: Whether to skip the children of an index that are missing or are not manifests.
 
     Raises:
         MissingManifestError: A manifest is missing; the advice lists the existing platforms.
         SourceError: The image exceeds a limit.
     """
-    yield from _walk(BoundedSource(source), root, 0, set())
+    yield from _walk(BoundedSource(source), root, partial, 0, set())
 
 
-def _walk(source: ManifestSource, descriptor: Descriptor, depth: int, seen: set[str]) -> Iterator[Manifest]:
+def _walk(
+    source: ManifestSource, descriptor: Descriptor, partial: bool, depth: int, seen: set[str]
+) -> Iterator[Manifest]:
     if descriptor.digest in seen:
         return
     seen.add(descriptor.digest)
@@ -59,9 +64,13 @@ def _walk(source: ManifestSource, descriptor: Descriptor, depth: int, seen: set[
     manifest = source.fetch_manifest(descriptor)
     for child in manifest.manifests:
         try:
-            yield from _walk(source, child, depth + 1, seen)
-        except MissingManifestError as error:
-            raise _missing_platform(source, manifest, child, error) from error
+            yield from _walk(source, child, partial, depth + 1, seen)
+        except SourceError as error:
+            if partial:
+                continue
+            if isinstance(error, MissingManifestError):
+                raise _missing_platform(source, manifest, child, error) from error
+            raise
     yield manifest
 
 

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
+from ..http.headers import is_header_value
 from ..oci.manifest import MAXIMUM_SIZE, load_json_object
 from .auth_files import Credentials
 from .error_responses import read_limited
@@ -123,7 +124,7 @@ class RegistryAuth:
         with self._lock:
             credentials = self._credentials_for(repository)
             if credentials and credentials.registry_token:
-                if not _is_header_value(credentials.registry_token):
+                if not is_header_value(credentials.registry_token):
                     raise InputError(
                         f"the token for {self.registry} in {credentials.origin} is not valid", "Log in again"
                     )
@@ -179,7 +180,7 @@ class RegistryAuth:
             lifetime = float(value.get("expires_in") or _LIFETIME)
         except (K8scrError, TypeError, ValueError, OverflowError):
             token = None
-        if not isinstance(token, str) or not _is_header_value(token):
+        if not isinstance(token, str) or not is_header_value(token):
             raise RegistryError(f"{server} returned no token: the response is not valid", "Check the token server")
         # A token that has already expired is still used for one request.
         return _Token(token, began + max(lifetime, _RENEWED_BEFORE))
@@ -191,7 +192,7 @@ class RegistryAuth:
             host = parts.hostname if parts.port != 0 else None
         except ValueError:
             host = None
-        if not host or "@" in parts.netloc or not _is_header_value(realm) or " " in realm:
+        if not host or "@" in parts.netloc or not is_header_value(realm) or " " in realm:
             raise RegistryError(f"the token server of {self.registry} is not a URL", "Check the registry")
         return parts.scheme, host
 
@@ -242,7 +243,3 @@ def _advice(credentials: Credentials | None) -> str:
     if credentials is None:
         return "Set credentials in upstreams, or log in with docker login or podman login"
     return f"Check the credentials from {credentials.origin}"
-
-
-def _is_header_value(text: str) -> bool:
-    return text.isascii() and text.isprintable()

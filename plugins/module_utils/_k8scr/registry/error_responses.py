@@ -10,17 +10,14 @@ import json
 from typing import TYPE_CHECKING
 
 from ..errors import ConnectionLostError, RegistryError
-from ..http.retry import retry_after
+from ..http.headers import REGISTRY_HEADER, retry_after
+from ..transport.pod_proxy import MAXIMUM_ERROR_BODY
 
 if TYPE_CHECKING:
     import requests
 
     from ..errors import Retry
 
-MAXIMUM_ERROR_BODY = 64 << 10
-"""Bytes of an error response's body that are read; valid ones are shorter."""
-
-_REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 _PROXY_STATUS = (413, 502, 503, 504)
 """Status codes that proxies return on their own."""
 _ADVICE = {
@@ -47,7 +44,7 @@ def error_of(response: requests.Response, failure: str, registry: str, retry: Re
     reason = "; ".join(details) or response.reason or "no reason given"
     status = response.status_code
     advice = _ADVICE[507] if "no space left" in reason else _ADVICE.get(status)
-    if not codes and status in _PROXY_STATUS and _REGISTRY_HEADER not in response.headers:
+    if not codes and status in _PROXY_STATUS and REGISTRY_HEADER not in response.headers:
         registry = f"a proxy or load balancer in front of {registry}"
     message = f"{failure}: {registry} responded with {status}: {reason:.500}"
     return RegistryError(message, advice, status, codes, retry, retry_after(response.headers))

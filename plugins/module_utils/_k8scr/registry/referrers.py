@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import SourceError
+from ..http.headers import media_type_of
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
 from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
@@ -49,7 +50,7 @@ class RegistryReferrers:
         pages = self._registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
         for number, response in enumerate(pages, 1):
             content = read_limited(response, MAXIMUM_SIZE)
-            media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+            media_type = media_type_of(response.headers)
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
             entries += read_entries(content, f"{failure}: the response of {self._registry.description}")

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, MissingManifestError, RegistryError, SourceError
 from ..files.compression import CompressedContent
+from ..http.headers import media_type_of
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
@@ -177,7 +178,7 @@ class Repository:
             content = read_limited(response, MAXIMUM_SIZE)
         if digest and len(content) <= MAXIMUM_SIZE:
             verify_content(content, digest, f"manifest {digest} from {self.description}", size)
-        media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+        media_type = media_type_of(response.headers)
         try:
             return parse_manifest(content, media_type if is_manifest(media_type) else None, digest)
         except InputError as error:
@@ -205,5 +206,5 @@ def _described(response: requests.Response) -> Descriptor | None:
         digest = parse_digest(response.headers.get("Docker-Content-Digest"))
     except (InputError, ValueError):
         return None
-    media_type = response.headers.get("Content-Type", "").partition(";")[0].strip()
+    media_type = media_type_of(response.headers)
     return Descriptor(media_type, digest, size) if size > 0 else None

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, Retry
-from ..http.retry import Attempts, retry_after
+from ..http.headers import retry_after
+from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from .client import SMALLEST_CHUNK, Registry

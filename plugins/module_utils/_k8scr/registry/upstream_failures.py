@@ -21,6 +21,7 @@ def explain(error: BaseException, server: str) -> K8scrError:
     from urllib3 import exceptions as urllib3_errors
 
     failure = NetworkError(error)
+    reason = failure.reason or ("no response in time" if failure.is_timeout else "closed")
     # First, because requests reports TLS errors behind a proxy as errors of the proxy.
     if tls_error := _tls(failure, server):
         return tls_error
@@ -31,13 +32,11 @@ def explain(error: BaseException, server: str) -> K8scrError:
             f"the name of {server} cannot be resolved", "Check the image's name and the DNS of this host"
         )
     if isinstance(error, requests_errors.ProxyError):
-        return UnreachableError(
-            f"cannot connect to {server} through the proxy: {_reason(failure)}", "Check HTTPS_PROXY"
-        )
+        return UnreachableError(f"cannot connect to {server} through the proxy: {reason}", "Check HTTPS_PROXY")
     if failure.find(urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError):
         advice = "Check the image's name, the firewalls on the path, and HTTPS_PROXY"
-        return UnreachableError(f"cannot connect to {server}: {_reason(failure)}", advice)
-    return ConnectionLostError(f"the connection to {server} was interrupted: {_reason(failure)}", "Check the network")
+        return UnreachableError(f"cannot connect to {server}: {reason}", advice)
+    return ConnectionLostError(f"the connection to {server} was interrupted: {reason}", "Check the network")
 
 
 def _tls(failure: NetworkError, server: str) -> SourceError | None:
@@ -57,11 +56,3 @@ def _tls(failure: NetworkError, server: str) -> SourceError | None:
     return SourceError(
         f"TLS handshake with {server} failed: {reason}", "If the registry does not use TLS, set plain_http"
     )
-
-
-def _reason(failure: NetworkError) -> str:
-    """Return the operating system's reason, without the addresses and object names that libraries add."""
-    reason = next((link.strerror for link in failure.chain if isinstance(link, OSError) and link.strerror), None)
-    if reason is None and failure.is_timeout:
-        return "no response in time"
-    return (reason or "closed").lower()

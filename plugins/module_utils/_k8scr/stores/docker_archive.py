@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from collections import deque
@@ -22,7 +21,7 @@ from ..files.gzip_check import GzipCheck
 from ..files.tar_reader import TarFiles
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import digest_of, parse_digest, split_digest
+from ..oci.digest import digest_of, digest_of_blocks, parse_digest, split_digest
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import (
     MAXIMUM_SIZE,
@@ -165,7 +164,9 @@ class DockerArchiveSource:
         sizes = [(blob, self.files.size(blob_path(blob.digest))) for blob in manifest.blobs]
         for blob, size in sizes:
             if size not in (None, blob.size):
-                raise unreadable(self.files, f"blob {blob.digest} has {size} bytes, but its manifest says {blob.size}")
+                raise unreadable(
+                    self.files, f"blob {blob.digest} has {size} bytes instead of {blob.size} as in its manifest"
+                )
         return all(size is not None for _blob, size in sizes)
 
     def _read_image(self, entry: ArchiveEntry) -> SourceImage:
@@ -239,11 +240,8 @@ class DockerArchiveSource:
         suffix = next((s for magic, s in _COMPRESSIONS.items() if beginning.startswith(magic)), "")
         if not suffix:
             return "", ""
-        hasher = hashlib.sha256()
         with self.files.open(file) as blocks:
-            for block in blocks:
-                hasher.update(block)
-        return suffix, f"sha256:{hasher.hexdigest()}"
+            return suffix, digest_of_blocks(blocks)
 
     def _verify_path(self, path: str, digest: str) -> None:
         """Raise an error if the path contains another digest."""

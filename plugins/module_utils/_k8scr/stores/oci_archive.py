@@ -17,7 +17,7 @@ from ..files.tar_reader import TarFiles
 from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import is_undamaged, verified
+from ..oci.digest import is_undamaged, read_verified, verified
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_manifest, load_json_object
 from .oci_index import blob_path, entry_names, layout_files, with_entry
 from .oci_layout import LayoutDestination, OciLayoutSource
@@ -223,7 +223,7 @@ def _descriptors_in(layout: OciLayoutSource, document: Descriptor) -> list[Descr
         return []
     what = f"{document.digest} in {layout.description}"
     with layout.open_blob(document) as blocks:
-        content = b"".join(bytes(block) for block in verified(blocks, document.digest, document.size, what))
+        content = read_verified(blocks, document.digest, document.size, what)
     try:
         members = load_json_object(content, "the document").values()
     except InputError:

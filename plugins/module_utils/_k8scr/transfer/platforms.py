@@ -16,7 +16,7 @@ from typing import Any
 
 from ..errors import InputError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import verified
+from ..oci.digest import read_verified
 from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
 from ..oci.interfaces import DeferredImage, ImageSource, ManifestSource, SourceImage
 from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
@@ -112,7 +112,7 @@ class PlatformSource(OverlaySource):
             return None
         what = f"config {config.digest} in {self.description}"
         with self._source.open_blob(config) as blocks:
-            content = b"".join(bytes(block) for block in verified(blocks, config.digest, config.size, what))
+            content = read_verified(blocks, config.digest, config.size, what)
         try:
             platform = Platform.from_json(load_json_object(content, what))
         except InputError:

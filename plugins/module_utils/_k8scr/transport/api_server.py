@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import ApiServerError, ConnectionLostError, UnreadableResponseError
+from ..http.headers import retry_after
 from ..http.network_errors import NETWORK_ERRORS
-from ..http.retry import retry_after
 from .connection import Endpoint, open_pool, request_target
 from .failures import translate, unauthorized
 

@@ -24,8 +24,10 @@ from dataclasses import asdict
 from typing import Any
 
 from ..errors import ClusterError
+from ..http.headers import is_header_value
 from .api_server import Access
 from .connection import Endpoint, base_url, bypasses_proxy
+from .failures import unsendable
 from .impersonation import impersonation_headers
 from .kubeconfig import Context, Kubeconfig
 from .settings import ClusterSettings
@@ -198,8 +200,8 @@ def _explicit_authorization(settings: ClusterSettings) -> str | None:
 def _sendable(text: str | None, what: str) -> str | None:
     """Return a header value without surrounding whitespace, for example the line break of a token file."""
     text = text.strip() if text else None
-    if text and not (text.isascii() and text.isprintable()):
-        raise ClusterError(f"{what} contains a line break or another character that cannot be sent", "Check its value")
+    if text and not is_header_value(text):
+        raise unsendable(what)
     return text
 
 

@@ -26,6 +26,11 @@ def unauthorized(reason: str) -> ApiServerError:
     )
 
 
+def unsendable(name: str) -> ClusterError:
+    """Return the error for a value that no header can contain."""
+    return ClusterError(f"{name} contains a line break or another character that cannot be sent", "Check its value")
+
+
 def translate(error: BaseException, server: str = "the API server") -> ClusterError:
     """Return the error that explains a network error; if its chain contains a translated error, that one.
 
@@ -52,9 +57,8 @@ def _proxy(failure: NetworkError, server: str) -> ClusterError | None:
     if reason is None and failure.find(ssl.SSLError):
         reason = "its TLS certificate or protocol was not accepted"
     if reason is None:
-        # The operating system's exceptions are more precise than those of PySocks.
-        system.sort(key=lambda link: type(link).__module__ == "socks")
-        reason = _reason_of(system[0]) if system else "no connection to it"
+        # PySocks has its own reasons, for example a rejected password.
+        reason = failure.reason or (str(system[0]).lower() if system else "no connection to it")
     return UnreachableError(
         f"cannot connect to {server} through the proxy: {reason}",
         "Check the proxy option, the proxy-url of the kubeconfig and proxy_headers",
@@ -83,7 +87,7 @@ def _connecting(failure: NetworkError, server: str) -> ClusterError | None:
         return UnreachableError(f"the name of {server} cannot be resolved", "Check the host and the DNS of this host")
     if failure.find(urllib3_errors.NewConnectionError):
         return UnreachableError(
-            f"cannot connect to {server}: {_system_reason(failure) or 'no connection'}",
+            f"cannot connect to {server}: {failure.reason or 'no connection'}",
             "Check that the API server runs, and the host and the port",
         )
     if failure.find(urllib3_errors.ConnectTimeoutError):
@@ -111,18 +115,6 @@ def _interrupted(failure: NetworkError, server: str) -> ConnectionLostError:
             "Check the network, and load balancers or firewalls that drop idle connections",
         )
     return ConnectionLostError(
-        f"the connection to {server} was interrupted: {_system_reason(failure) or 'closed early'}",
+        f"the connection to {server} was interrupted: {failure.reason or 'closed early'}",
         "Check the network, and load balancers that limit the time or size of a connection",
     )
-
-
-def _system_reason(failure: NetworkError) -> str | None:
-    error = failure.find(OSError)
-    return _reason_of(error) if error else None
-
-
-def _reason_of(error: OSError) -> str:
-    """Return the operating system's reason, without the addresses and object names that libraries add."""
-    if isinstance(error, ssl.SSLError):
-        return "closed unexpectedly"
-    return (error.strerror or str(error) or type(error).__name__).lower()

@@ -11,6 +11,8 @@ from typing import Any
 from urllib.parse import quote
 
 from ..errors import ClusterError
+from ..http.headers import is_header_value
+from .failures import unsendable
 from .settings import ClusterSettings
 
 USER_FIELDS = ("as", "as-groups", "as-uid", "as-user-extra")
@@ -39,10 +41,8 @@ def impersonation_headers(settings: ClusterSettings, user: Mapping[str, Any]) ->
             "Set impersonate_user, or as in the kubeconfig",
         )
     for header, value in headers:
-        if not (value.isascii() and value.isprintable()):
-            raise ClusterError(
-                f"{header} contains a line break or another character that cannot be sent", "Check its value"
-            )
+        if not is_header_value(value):
+            raise unsendable(header)
     return tuple(headers)
 
 

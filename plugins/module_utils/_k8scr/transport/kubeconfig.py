@@ -14,6 +14,7 @@ from typing import Any
 
 from ..errors import ClusterError
 from ..files.vault import reject_vault
+from ..redaction import HIDDEN
 from .kubeconfig_secrets import is_content, redacted_kubeconfig, secrets_of
 
 _TEXT = "the kubeconfig given as text"
@@ -115,7 +116,7 @@ class Kubeconfig:
     def redact(self, text: str) -> str:
         """Return a text without the secrets of this kubeconfig."""
         for secret in sorted(secrets_of(list(self.documents)), key=len, reverse=True):
-            text = text.replace(secret, "********")
+            text = text.replace(secret, HIDDEN)
         return text
 
     def _entries(self, section: str) -> list[dict[str, Any]]:

@@ -31,8 +31,8 @@ from ..errors import (
     Retry,
     UnreadableResponseError,
 )
+from ..http.headers import REGISTRY_HEADER, retry_after
 from ..http.network_errors import NETWORK_ERRORS
-from ..http.retry import retry_after
 from .failures import unauthorized
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ except ImportError:
     # The module reports the missing library; the import of this file must work without it.
     BaseAdapter = object  # type: ignore[assignment,misc]
 
-_MAXIMUM_ERROR_BODY = 64 << 10
+MAXIMUM_ERROR_BODY = 64 << 10
+"""Bytes of an error response's body that are read; valid ones are shorter."""
 _UNSAFE = re.compile(r"[^!-~]|[\\#]")
-_REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 _NO_SUCH_PATH = b"404 page not found\n"
 """The body of the response for an unknown path, from servers in Go, for example registries."""
 _BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
@@ -212,7 +212,7 @@ class PodProxyAdapter(BaseAdapter):
         if request.method != "HEAD":
             return self._read_error_response(response, base)
         is_text = response.headers.get("Content-Type", "").startswith("text/plain")
-        if _REGISTRY_HEADER not in response.headers or is_text:
+        if REGISTRY_HEADER not in response.headers or is_text:
             # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the image or the
             # path does not exist. For an unknown path, distribution returns plain text.
             self._api_server.read(response)
@@ -231,9 +231,9 @@ class PodProxyAdapter(BaseAdapter):
             # An incomplete body is used too: a server that responds early may reset the connection afterwards.
             for block in response.iter_content(16 << 10):
                 body += block
-                if len(body) > _MAXIMUM_ERROR_BODY:
+                if len(body) > MAXIMUM_ERROR_BODY:
                     break
-        content = _without(base, body[:_MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
+        content = _without(base, body[:MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
         status = _status_of(content)
         if status is not None:
             after = retry_after(response.headers)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import socket
 import ssl
+from http.client import RemoteDisconnected
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.network_errors import NetworkError
@@ -78,3 +79,21 @@ def test_closed_connection_is_no_tls_error() -> None:
     assert NetworkError(SSLError(error)).tls_reason == "wrong version number"
     assert NetworkError(SSLError(ssl.SSLEOFError())).tls_reason is None
     assert NetworkError(OSError()).tls_reason is None
+
+
+@pytest.mark.parametrize(
+    ("error", "reason"),
+    [
+        # The texts of the libraries contain URLs.
+        (
+            raised(OSError("http://app.example.com/?token=x"), ConnectionResetError(104, "Reset by peer")),
+            "reset by peer",
+        ),
+        (raised(OSError("http://app.example.com/?token=x"), RemoteDisconnected("Closed early")), "closed early"),
+        (ssl.SSLEOFError(8, "EOF occurred (_ssl.c:1)"), "closed unexpectedly"),
+        (OSError("http://app.example.com/?token=x"), None),
+    ],
+    ids=["system", "closed", "TLS", "unknown"],
+)
+def test_reason_is_from_operating_system_or_protocol(error: BaseException, reason: str | None) -> None:
+    assert NetworkError(error).reason == reason

@@ -18,7 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     UnreachableError,
     WrongPathError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries, retry_after
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 
 LOST = ConnectionLostError("interrupted")
 
@@ -173,10 +173,3 @@ def test_retry_is_reported_before_it_happens() -> None:
     retries.begin("blob").wait_or_raise(LOST)
 
     assert reported == [("blob", "interrupted")]
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"), [("7", 7.0), ("9999", 60.0), ("Fri, 31 Dec 1999 23:59:59 GMT", 0.0), ("", 0.0), ("-1", 0.0)]
-)
-def test_retry_after_is_number_of_seconds_up_to_a_minute(value: str, seconds: float) -> None:
-    assert retry_after({"Retry-After": value}) == seconds

@@ -152,7 +152,7 @@ def test_manifest_with_size_other_than_declared_is_rejected(write: Write, image:
     source = OciLayoutSource(write(layout_files({"app": image})))
     size = image.root.size
 
-    with pytest.raises(DigestMismatchError, match=f"has {size} bytes, but its descriptor says {size + delta}"):
+    with pytest.raises(DigestMismatchError, match=f"has {size} bytes instead of {size + delta} as in its descriptor"):
         source.fetch_manifest(replace(image.root, size=size + delta))
 
 
