@@ -41,16 +41,16 @@ class EngineAdapter(HTTPAdapter):
     """Sends requests to one engine, regardless of the host in their URL.
 
     Args:
-        silence: Seconds without data in either direction after which a request fails.
+        idle_timeout: Seconds without data in either direction after which a request fails.
 
     Raises:
         InputError: The endpoint is not valid.
         EngineError: Its certificates cannot be used.
     """
 
-    def __init__(self, endpoint: EngineEndpoint, silence: float) -> None:
+    def __init__(self, endpoint: EngineEndpoint, idle_timeout: float) -> None:
         super().__init__()
-        self._silence = silence
+        self._idle_timeout = idle_timeout
         self._ssh: list[subprocess.Popen[bytes]] = []
         self._pool = self._open_pool(endpoint)
 
@@ -62,7 +62,7 @@ class EngineAdapter(HTTPAdapter):
         Raises:
             urllib3.exceptions.HTTPError, OSError: The connection failed; :meth:`ssh_error` may have the reason.
         """
-        read = timeout[1] if isinstance(timeout, tuple) else timeout or self._silence
+        read = timeout[1] if isinstance(timeout, tuple) else timeout or self._idle_timeout
         options: dict[str, Any] = {
             "body": request.body,
             "retries": False,
@@ -134,7 +134,7 @@ class EngineAdapter(HTTPAdapter):
 
     def _limited(self, pool: Any) -> Any:
         """Return the pool, with the timeout for sending in all its connections."""
-        pool.ConnectionCls = with_send_timeout(pool.ConnectionCls, self._silence)
+        pool.ConnectionCls = with_send_timeout(pool.ConnectionCls, self._idle_timeout)
         return pool
 
     def _connect_ssh(self, command: list[str]) -> socket.socket:

@@ -71,7 +71,7 @@ def connect_registry(
         ClusterError: No cluster is configured, or its configuration is not valid.
     """
     pod, timeout = settings.pod, float(settings.timeout)
-    cluster = connect(settings.cluster, pool_size=settings.connections, silence_timeout=timeout)
+    cluster = connect(settings.cluster, pool_size=settings.connections, idle_timeout=timeout)
     base_path = WritePath(cluster.adapter, pod.namespace, pod.name) if writes else ReadOnlyPort(pod.name)
     transport = pod_adapter(cluster, pod, base_path)
     identity = f"{cluster.adapter.base_url} {pod.namespace} {transport.target}"

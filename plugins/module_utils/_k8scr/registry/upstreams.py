@@ -147,7 +147,7 @@ class Upstreams:
             what = f"connection to {host} is not encrypted"
             if not settings.plain_http:
                 what = f"certificate of {host} is not checked"
-            warn(f"The {what}: anyone on the network path can read and change everything.")
+            warn(f"The {what}: an attacker on the network can read and change all data.")
         timeouts = (_CONNECT_TIMEOUT, self.timeout)
         scheme = "http" if settings.plain_http else "https"
         url = f"{scheme}://{_DOCKER_HUB_API if host == DOCKER_HUB else host}"

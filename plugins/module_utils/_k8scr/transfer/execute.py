@@ -248,7 +248,7 @@ def _find_fault(copy: ImageCopy, blob: Descriptor, mismatch: DigestMismatchError
 
 def _because_of(results: Iterable[ImageResult]) -> DestinationError:
     failed = next(result.plan.job.name for result in results if result.error)
-    return DestinationError(f"it was not delivered because {failed} failed")
+    return DestinationError(f"not copied, because {failed} failed")
 
 
 def _fail(results: list[ImageResult], numbers: Iterable[int], error: K8scrError) -> None:

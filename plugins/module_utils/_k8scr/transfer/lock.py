@@ -69,7 +69,7 @@ class ImageLock:
         locked = self.digest_of(name)
         if locked not in (image.root.digest, image.config_digest):
             raise SourceError(
-                f"{where} has {image.identity} for {_key(name)}, and the lock file {self._path} says {locked}",
+                f"{where} has {image.identity} for {_key(name)}, and the lock file {self._path} has {locked}",
                 "Use the locked image, or run once without locked to lock this one",
             )
 

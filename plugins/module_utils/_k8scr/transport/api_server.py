@@ -32,7 +32,7 @@ CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
 OBJECT_TIMEOUT = 60.0
 """Seconds that the API server may take to return an object."""
-SILENCE_TIMEOUT = 120.0
+IDLE_TIMEOUT = 120.0
 """Seconds without data in either direction after which a request fails. A transfer has no time limit."""
 POOL_SIZE = 8
 
@@ -70,7 +70,7 @@ class ApiServerAdapter(HTTPAdapter):
         load: Reads the configuration; called now, and again after a 401.
         pool_size: Number of connections to keep open.
         connect_timeout: Seconds to open a connection, for requests without a timeout.
-        silence_timeout: Seconds without data, for requests without a timeout and for sending bodies.
+        idle_timeout: Seconds without data, for requests without a timeout and for sending bodies.
 
     Raises:
         ClusterError: The configuration cannot be used.
@@ -81,17 +81,17 @@ class ApiServerAdapter(HTTPAdapter):
         load: Callable[[], Access],
         pool_size: int = POOL_SIZE,
         connect_timeout: float = CONNECT_TIMEOUT,
-        silence_timeout: float = SILENCE_TIMEOUT,
+        idle_timeout: float = IDLE_TIMEOUT,
     ) -> None:
         super().__init__()
         self._load = load
         self._pool_size = pool_size
         self._connect_timeout = connect_timeout
-        self._silence_timeout = silence_timeout
+        self._idle_timeout = idle_timeout
         self._lock = threading.Lock()
         with self._loaded() as access:
             self._access = access
-            self._pool = open_pool(access.endpoint, pool_size, silence_timeout)
+            self._pool = open_pool(access.endpoint, pool_size, idle_timeout)
 
     @property
     def base_url(self) -> str:
@@ -178,7 +178,7 @@ class ApiServerAdapter(HTTPAdapter):
             url: An absolute URL below :attr:`base_url`.
             headers: The request's headers; the credentials of the cluster replace those in it.
             body: Bytes, a file or an iterable of bytes.
-            timeout: Seconds, ``(connect, silence)`` in seconds, or urllib3's Timeout; None for the adapter's.
+            timeout: Seconds, ``(connect, idle)`` in seconds, or urllib3's Timeout; None for the adapter's.
         """
         access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
         if raw.status == 401 and self._renew(access, used):
@@ -244,7 +244,7 @@ class ApiServerAdapter(HTTPAdapter):
                 return True
             with self._loaded() as fresh:
                 if fresh.endpoint != access.endpoint:
-                    self._pool = open_pool(fresh.endpoint, self._pool_size, self._silence_timeout)
+                    self._pool = open_pool(fresh.endpoint, self._pool_size, self._idle_timeout)
                 elif fresh.authorization() == used:
                     return False
                 self._access = fresh
@@ -265,5 +265,5 @@ class ApiServerAdapter(HTTPAdapter):
         connect, read = given if isinstance(given, tuple) else (given, given)
         return urllib3.Timeout(
             connect=self._connect_timeout if connect is None else connect,
-            read=self._silence_timeout if read is None else read,
+            read=self._idle_timeout if read is None else read,
         )

@@ -63,7 +63,7 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
     Warns the user through Ansible if the certificate of the API server is not verified.
 
     Args:
-        **adapter_options: ``pool_size``, ``connect_timeout`` and ``silence_timeout`` of :class:`ApiServerAdapter`.
+        **adapter_options: ``pool_size``, ``connect_timeout`` and ``idle_timeout`` of :class:`ApiServerAdapter`.
 
     Raises:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
@@ -74,7 +74,7 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
     if not adapter.verifies:
         warn(
             f"The certificate of {adapter.server_name} is not checked: "
-            "anyone on the network path can read and change everything."
+            "an attacker on the network can read and change all data."
         )
     return Cluster(adapter)
 

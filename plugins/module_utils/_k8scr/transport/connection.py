@@ -112,7 +112,7 @@ def request_target(base: str, url: str) -> str:
         target = urlsplit(url)
         port = target.port or _DEFAULT_PORTS.get(target.scheme)
     except ValueError:
-        raise ClusterError("refused to send a request: the address is not a URL") from None
+        raise ClusterError("the request cannot be sent: its address is not a URL") from None
     decoded = unquote(target.path)
     is_below = target.path.startswith(f"{allowed.path}/")
     has_dot_segment = any(segment in (".", "..") for segment in decoded.replace("\\", "/").split("/"))
@@ -120,8 +120,7 @@ def request_target(base: str, url: str) -> str:
     has_control = any(ord(character) <= 0x20 or ord(character) == 0x7F for character in url)
     if not same_server or "@" in target.netloc or not is_below or has_dot_segment or has_control or "\\" in decoded:
         raise ClusterError(
-            f"refused to send the cluster's credentials outside {base}",
-            "The request's URL is outside the cluster; this is a bug or an attack",
+            f"the request's URL is outside {base}, so the credentials were not sent", "This is a bug or an attack"
         )
     return f"{target.path}?{target.query}" if target.query else target.path
 

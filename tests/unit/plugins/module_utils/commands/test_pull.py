@@ -199,7 +199,7 @@ def test_pull_writes_no_archive_when_one_of_its_images_fails(
         {"name": "example.com/one:1", "dest": f"oci:{tmp_path}/layout"},
     )
 
-    assert result["images"][0]["error"] == "it was not delivered because example.com/two:1 failed"
+    assert result["images"][0]["error"] == "not copied, because example.com/two:1 failed"
     assert [pulled["changed"] for pulled in result["images"]] == [False, False, True]
     assert list(tmp_path.iterdir()) == [tmp_path / "layout"]
 

@@ -28,7 +28,7 @@ from unit.plugins.module_utils.support.upstream_servers import (
 )
 
 pytestmark = pytest.mark.usefixtures("no_credentials")
-INSECURE = "anyone on the network path can read and change everything."
+INSECURE = "an attacker on the network can read and change all data."
 
 
 def test_registry_certificate_is_verified_with_given_ca(tmp_path: Path, image: Image) -> None:

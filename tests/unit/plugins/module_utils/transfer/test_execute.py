@@ -191,9 +191,7 @@ def test_fail_fast_copies_nothing_after_failed_plan(
     assert server.asked("POST", "PUT", "PATCH") == []
     assert result["changed"] is False
     assert result["images"][0]["digest"] == images[0].digest
-    assert {each["error"] for each in result["images"][1:-1]} == {
-        "it was not delivered because oci:/media/missing failed"
-    }
+    assert {each["error"] for each in result["images"][1:-1]} == {"not copied, because oci:/media/missing failed"}
 
 
 def test_fail_fast_skips_images_that_were_not_started(
@@ -208,7 +206,7 @@ def test_fail_fast_skips_images_that_were_not_started(
     assert changed == existing
     assert len(existing) < 9
     skipped = [each["error"] for number, each in enumerate(result["images"]) if number and number not in existing]
-    assert set(skipped) == {"it was not delivered because example.com/app-0:1 failed"}
+    assert set(skipped) == {"not copied, because example.com/app-0:1 failed"}
 
 
 def test_fail_fast_stops_while_earlier_image_is_in_progress(

@@ -164,7 +164,7 @@ def test_locked_push_rejects_other_digest_before_any_request(
     result = push(f"{kind}:{tmp_path}/{kind}", lock=lock, locked=True)
 
     found = digest_of(image.config) if kind == "docker-archive" else image.digest
-    assert f"has {found} for {NAME}, and the lock file {lock} says {other_image.digest}" in result["msg"]
+    assert f"has {found} for {NAME}, and the lock file {lock} has {other_image.digest}" in result["msg"]
     assert not server.requests
 
 
@@ -243,7 +243,7 @@ def test_locked_push_rejects_other_digest_in_task(
         locked=True,
     )
 
-    assert f"has {image.digest} for {name}, and the lock file {lock} says {other_image.digest}" in result["msg"]
+    assert f"has {image.digest} for {name}, and the lock file {lock} has {other_image.digest}" in result["msg"]
 
 
 @pytest.mark.parametrize(

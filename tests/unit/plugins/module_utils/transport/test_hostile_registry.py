@@ -242,7 +242,7 @@ def test_credentials_are_not_sent_outside_of_base_url(
 ) -> None:
     adapter = cluster_of({**options, "host": f"{api_server.url}/k8s/clusters/c-1"}).adapter
 
-    with pytest.raises(ClusterError, match="refused to send"):
+    with pytest.raises(ClusterError, match=r"is outside .*, so the credentials were not sent|its address is not a URL"):
         adapter.open("GET", url.format(base=api_server.url, host=api_server.address))
 
     assert api_server.requests == []

@@ -281,7 +281,7 @@ def test_timeout_during_upload_raises_connection_lost_error(
 
     api_server.reads_bodies = False
     api_server.reply(unresponsive)
-    adapter = cluster_of(options, silence_timeout=0.1).adapter
+    adapter = cluster_of(options, idle_timeout=0.1).adapter
 
     with pytest.raises(ConnectionLostError, match="timed out during a request"):
         adapter.open("PATCH", f"{adapter.base_url}/", {}, (bytes(1 << 20) for _number in range(64)))
