@@ -5,10 +5,13 @@
 """The retry policy of all requests.
 
 An error states whether a retry may help (:class:`..errors.Retry`, and :class:`..errors.ErrorResponseError` for status
-codes). This module decides when to retry, and when to stop: after the retry timeout, and before the first response of
-the task after three attempts, so that a wrong address or a stopped Pod fails quickly. An error response of the server
-is a response too, so a server that is starting (503) is retried until the timeout, unless the response does not confirm
-the address (:attr:`..errors.ErrorResponseError.confirms_address`): that of an API server which cannot reach the Pod.
+codes). This module decides when to retry, and when to stop:
+
+- An action fails at the retry timeout. Progress resets the timer.
+- Until the first response of the task, an action has three attempts, so that a wrong address or a stopped Pod fails
+  quickly. Error responses count: a server that is starting (503) is retried until the timeout. They do not count if the
+  address may be wrong (:attr:`..errors.ErrorResponseError.confirms_address`), for example if the API server cannot
+  reach the Pod.
 """
 
 from __future__ import annotations
@@ -99,7 +102,7 @@ class Attempts:
         """
         now = time.monotonic()
         if not self._failures:
-            self._failing_since, self._is_last = now, self._retries.seconds <= 0
+            self._failing_since, self._is_last = now, False
         self._failures += 1
         if isinstance(error, ErrorResponseError) and error.confirms_address:
             self.note_response()
@@ -109,13 +112,14 @@ class Attempts:
         wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), self._retries.longest_wait)
         wait = max(wait * random.uniform(0.5, 1.5), retry.after)  # noqa: S311
         self._limited_failures += retry.attempts is not None
+        remaining = self._failing_since + self._retries.seconds - now
         if (
             self._is_last
+            or remaining <= 0
             or (retry.attempts is not None and self._limited_failures >= retry.attempts)
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
             raise error
-        remaining = max(self._failing_since + self._retries.seconds - now, 0.0)
         self._is_last = wait >= remaining
         if self._retries.on_retry:
             self._retries.on_retry(self._action, error.message)

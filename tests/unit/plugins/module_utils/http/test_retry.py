@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ApiServerError,
@@ -87,12 +89,24 @@ def test_action_is_attempted_for_the_last_time_at_its_timeout() -> None:
     assert slept[0] == pytest.approx(0.1, abs=0.05)
 
 
+def test_action_is_not_attempted_after_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 0.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    attempts = responding(60).begin("blob")
+    attempts.wait_or_raise(LOST)
+    # The second attempt takes a minute.
+    now = 61.0
+
+    with pytest.raises(ConnectionLostError):
+        attempts.wait_or_raise(LOST)
+
+
 def test_waits_have_configured_maximum() -> None:
     slept: list[float] = []
-    retries = Retries(600, sleep=slept.append, has_response=True, longest_wait=1.0)
+    attempts = Retries(600, sleep=slept.append, has_response=True, longest_wait=1.0).begin("blob")
 
     for _number in range(9):
-        retries.begin("blob").wait_or_raise(LOST)
+        attempts.wait_or_raise(LOST)
 
     assert max(slept) <= 1.5
 
