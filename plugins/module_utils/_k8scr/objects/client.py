@@ -18,7 +18,7 @@ from ..http.headers import retry_after
 from ..http.retry import Retries
 from ..redaction import HIDDEN, SHORTEST
 from ..transport.cluster import Cluster
-from ..transport.failures import translate
+from ..transport.failures import translate, unauthorized
 from .definitions import display_name, object_name, secret_values
 
 try:
@@ -192,11 +192,10 @@ def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerEr
     message, conflicts = _parse_status(error)
     for secret in sorted((value for value in secrets if len(value) >= SHORTEST), key=len, reverse=True):
         message = message.replace(secret, HIDDEN)
-    advice = None
     if error.status == 401:
-        message = "the credentials are missing, wrong or expired"
-        advice = "Renew the credentials in the kubeconfig or in api_key"
-    elif error.status == 403 and "cannot" in message:
+        return unauthorized(message)
+    advice = None
+    if error.status == 403 and "cannot" in message:
         advice = "Grant this user a Role with the permission"
     elif error.status == 409 and conflicts:
         message = f"conflict with other field managers: {'; '.join(conflicts)}"

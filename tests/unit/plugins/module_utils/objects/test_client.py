@@ -85,6 +85,15 @@ def test_apply_is_not_retried_after_permanent_error(
     assert dynamic.requests == 1
 
 
+def test_error_explains_rejected_credentials(objects: KubernetesClient, dynamic: Dynamic) -> None:
+    dynamic.errors = [response(401)]
+
+    with pytest.raises(ApiServerError, match="does not accept the credentials: 401 reason") as caught:
+        objects.get(KIND, "app", "default")
+
+    assert caught.value.advice == "Log in again or renew the token"
+
+
 @pytest.mark.parametrize("error", [response(429), response(503), UNREACHABLE])
 def test_create_is_retried_after_request_that_was_not_carried_out(
     objects: KubernetesClient, dynamic: Dynamic, error: Exception

@@ -235,6 +235,13 @@ def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: 
     assert entry["times"] == 2
 
 
+def test_first_request_outlasts_registry_that_is_starting(server: RegistryServer, repository: Repository) -> None:
+    server.fail("HEAD", "", Answer(503), times=4)
+
+    assert repository.has_blob(BLOB) is False
+    assert methods(server) == ["HEAD"] * 5
+
+
 def test_upload_waits_for_time_in_retry_after(server: RegistryServer, registry: Registry) -> None:
     slept: list[float] = []
     server.fail("POST", "/blobs/uploads/", Answer(429, {"Retry-After": "7"}), times=1)

@@ -121,6 +121,7 @@ def test_missing_pod_is_transient(session: requests.Session, api_server: Server)
         session.get(f"{URL}/v2/")
 
     assert caught.value.transient
+    assert not caught.value.confirms_address
 
 
 def test_error_describes_state_of_unreachable_pod(session: requests.Session, api_server: Server) -> None:
@@ -128,8 +129,11 @@ def test_error_describes_state_of_unreachable_pod(session: requests.Session, api
     pod = {"status": {"phase": "Pending", "containerStatuses": [waiting]}}
     api_server.reply(status(503, "error trying to reach service: timeout"), answer(200, body=json.dumps(pod).encode()))
 
-    with pytest.raises(ApiServerError, match="it is Pending and not ready; container registry is waiting: ImagePull"):
+    match = "it is Pending and not ready; container registry is waiting: ImagePull"
+    with pytest.raises(ApiServerError, match=match) as caught:
         session.get(f"{URL}/v2/")
+
+    assert not caught.value.confirms_address
 
 
 @pytest.mark.parametrize(

@@ -282,6 +282,7 @@ def test_error_is_transient_until_registry_restarts_with_its_path(
         open_session().get(f"{URL}/v2/")
 
     assert caught.value.transient
+    assert not caught.value.confirms_address
 
 
 @pytest.mark.parametrize("header", ["Location", "Link"])
