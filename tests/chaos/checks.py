@@ -25,9 +25,8 @@ MIN_SURPLUS = 4096
 MIN_RESUMED = 1 << 20
 """A pull does not resume blobs below this number of bytes; it downloads them again."""
 _FAULT_AT_START = re.compile(
-    "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|rejects the request|lacks|"
-    "does not have|has no image for|"
-    "[Nn]o space"
+    "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|rejects the request|"
+    "does not have|has no image for|[Nn]o space"
 )
 """Expected errors of a run that starts during a fault: until its first success, a run makes few attempts."""
 
@@ -41,9 +40,9 @@ class Outcome:
         faults: Descriptions of the injected faults.
         succeeded: Whether the module succeeded.
         error: The module's error.
-        needed: Bytes of blobs that had to be transferred.
-        moved: Bytes of blobs that were transferred until the first success.
-        cut: Transferred bytes that were lost: in interrupted requests, or destroyed later.
+        required: Bytes of blobs that had to be transferred.
+        transferred: Bytes of blobs that were transferred until the first success.
+        lost: Transferred bytes that were lost: in interrupted requests, or destroyed later.
         uploads: Open upload sessions in the registry, which deletes them after a week.
         problems: Failed checks, one line each.
         seconds: Duration of the delivery.
@@ -53,9 +52,9 @@ class Outcome:
     faults: list[str] = field(default_factory=list)
     succeeded: bool = False
     error: str = ""
-    needed: int = 0
-    moved: int = 0
-    cut: int = 0
+    required: int = 0
+    transferred: int = 0
+    lost: int = 0
     uploads: int = 0
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
@@ -158,7 +157,7 @@ def check_leftovers(
     """
     outcome.problems += [f"process {name} is still running" for run in runs for name in run.remaining_processes()]
     # The saved state of an upload stays if its last response was lost or if another run finished it. Later runs do not
-    # need the upload, so the state expires after a day.
+    # need the upload, so the state expires after a week.
     may_keep_state = concurrent or not all(run.succeeded for run in runs)
     folders = ("tmp", *([] if may_keep_state else ["cache/k8scr/uploads"]))
     files = [path for folder in folders for path in (disk / folder).glob("*")]
@@ -188,14 +187,14 @@ def check_traffic(
         shared += sum(size for digest, size in found.items() if digest in blobs)
         blobs.update(found)
     traffic = sum((run.traffic for run in runs), Traffic())
-    outcome.needed = sum(size for digest, size in blobs.items() if digest not in existing)
-    outcome.moved = traffic.received if destination else traffic.sent
+    outcome.required = sum(size for digest, size in blobs.items() if digest not in existing)
+    outcome.transferred = traffic.received if destination else traffic.sent
     # A run mounts blobs that its images share. A later run does not look for them in existing images.
-    outcome.cut = traffic.interrupted + lost + (shared if len(runs) > 1 else 0)
-    surplus = outcome.moved - outcome.needed - outcome.cut
+    outcome.lost = traffic.interrupted + lost + (shared if len(runs) > 1 else 0)
+    surplus = outcome.transferred - outcome.required - outcome.lost
     allowed = MIN_RESUMED if destination and len(runs) > 1 else MIN_SURPLUS
-    if surplus > SURPLUS_RATIO * outcome.needed + allowed:
-        outcome.problems.append(f"the module transferred {surplus} bytes more than the required {outcome.needed}")
+    if surplus > SURPLUS_RATIO * outcome.required + allowed:
+        outcome.problems.append(f"the module transferred {surplus} bytes more than the required {outcome.required}")
 
 
 def _read_image(registry: AnyRegistry, destination: Path | None, name: str) -> inspection.StoredImage:

@@ -46,7 +46,7 @@ def main() -> int:
     if options.spare_cluster:
         plans = [plan for plan in plans if not plan.exclusive]
     start = time.monotonic()
-    outcomes = sorted(_deliver_all(plans, options.worlds), key=lambda each: each.number)
+    outcomes = sorted(_deliver_all(plans, options.parallel), key=lambda each: each.number)
     seconds = time.monotonic() - start
     rows = report.summary(outcomes, [fault.description() for fault in (*CLUSTER_FAULTS, *FAULTS)])
     print(report.table(rows))
@@ -75,7 +75,7 @@ def _parser() -> argparse.ArgumentParser:
         "--only", type=int, action="append", metavar="NUMBER", help="run only this delivery; repeatable"
     )
     parser.add_argument(
-        "--worlds",
+        "--parallel",
         type=int,
         default=_TESTBEDS,
         metavar="N",

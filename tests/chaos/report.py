@@ -29,8 +29,8 @@ def table(rows: Sequence[dict[str, Any]]) -> str:
     columns += ["required, MB", "transferred, MB", "lost, MB"]
     lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---:|---:|---:|---:|"]
     for row in rows:
-        sizes = " | ".join(f"{row[key] / MEGABYTE:.1f}" for key in ("needed", "moved", "cut"))
-        counts = " | ".join(str(row[key]) for key in ("deliveries", "succeeded", "failed", "wrong"))
+        sizes = " | ".join(f"{row[key] / MEGABYTE:.1f}" for key in ("required", "transferred", "lost"))
+        counts = " | ".join(str(row[key]) for key in ("deliveries", "succeeded", "failed", "incorrect"))
         lines.append(f"| {row['fault']} | {counts} | {sizes} |")
     return "\n".join(lines)
 
@@ -47,9 +47,9 @@ def _row(name: str, outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "deliveries": len(outcomes),
         "succeeded": sum(each.succeeded for each in outcomes),
         "failed": sum(not each.succeeded for each in outcomes),
-        "wrong": sum(bool(each.problems) for each in outcomes),
-        "needed": sum(each.needed for each in outcomes),
-        "moved": sum(each.moved for each in outcomes),
-        "cut": sum(each.cut for each in outcomes),
+        "incorrect": sum(bool(each.problems) for each in outcomes),
+        "required": sum(each.required for each in outcomes),
+        "transferred": sum(each.transferred for each in outcomes),
+        "lost": sum(each.lost for each in outcomes),
         "uploads": sum(each.uploads for each in outcomes),
     }

@@ -41,7 +41,7 @@ class ClientDiskFull(Fault):
 
     def inject(self, context: FaultContext) -> None:
         # A push succeeds without its cache.
-        self.expected_error = "" if context.sources else "No space left|no space left|disk is full"
+        self.expected_error = "" if context.sources else "No space left"
         _fill(context.testbed.client_disk, self.free)
 
     def clear(self, context: FaultContext) -> None:
@@ -54,9 +54,7 @@ class SourceChanged(Fault):
     """Source changed during the push"""
 
     actions = ("push",)
-    expected_error = (
-        "is not what its digest|damaged|does not have the digest|truncated|cannot be read|has changed|not the content"
-    )
+    expected_error = "damaged|truncated"
 
     def __init__(self, draw: random.Random) -> None:
         self.draw = random.Random(draw.random())  # noqa: S311 - nothing secret
