@@ -7,7 +7,7 @@
 export LC_ALL := C.UTF-8
 DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
-TEST := $(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips) --pass-on='$(ARGS)'
+TEST := $(DEV) test $(if $(FAIL_ON_SKIPS),--fail-on-skips) --pass-on='$(ARGS)'
 
 .PHONY: help demo packages test lint sanity unit integration live bench chaos cluster-up cluster-down cluster-status env format clean
 
@@ -21,7 +21,7 @@ packages:  ## Install the Debian packages that the tests need
 	@$(CLUSTER) packages
 
 test: packages  ## Run all checks and tests, including those on the cluster
-	@$(DEV) test $(if $(REFUSE_SKIPS),--refuse-skips)
+	@$(DEV) test $(if $(FAIL_ON_SKIPS),--fail-on-skips)
 
 lint:  ## Check format, style and types
 	@$(DEV) test lint

@@ -36,7 +36,7 @@ def main() -> int:
             shutil.rmtree(BUILD, ignore_errors=True)
         else:
             arguments = shlex.split(options.pass_on)
-            passed = stages.run_stages(options.stages or ["all"], arguments, refuse_skips=options.refuse_skips)
+            passed = stages.run_stages(options.stages or ["all"], arguments, fail_on_skips=options.fail_on_skips)
             return 0 if passed else 1
     except (Failed, subprocess.CalledProcessError) as error:
         log(f"error: {describe(error)}")
@@ -58,7 +58,7 @@ def _parser() -> argparse.ArgumentParser:
     test.add_argument(
         "stages", nargs="*", type=_stage, metavar="STAGE", help=f"one of {', '.join(_NAMES)} (default: all)"
     )
-    test.add_argument("--refuse-skips", action="store_true", help="fail if a test was skipped")
+    test.add_argument("--fail-on-skips", action="store_true", help="fail if a test was skipped")
     for command in (bench, chaos, test):
         command.add_argument("--pass-on", default="", metavar="ARGUMENTS", help="arguments for the tools")
     return parser

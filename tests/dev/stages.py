@@ -166,7 +166,7 @@ def run_program(name: str, arguments: Sequence[str]) -> None:
     run(context.programs / "python", context.copy / "tests" / name, *arguments, cwd=CHECKOUT, env=context.environment)
 
 
-def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, refuse_skips: bool) -> bool:
+def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, fail_on_skips: bool) -> bool:
     """Run all of the stages, even after a failure; return whether all passed."""
     context = Context(venv.ensure(), collection.copy(), arguments)
     shutil.rmtree(RESULTS, ignore_errors=True)
@@ -182,7 +182,7 @@ def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, refuse_sk
         times[stage] = time.monotonic() - start
     if context.skipped:
         log("\n".join(f"skipped: {test}" for test in context.skipped))
-        if refuse_skips:
+        if fail_on_skips:
             failed["no skips"] = f"{len(context.skipped)} tests were skipped"
     # Print failures last, where users look first.
     for stage, last_lines in failed.items():
