@@ -14,13 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from cluster import layout
+from cluster.errors import log
 
 from . import modules, third_party
 from .client import Client
 from .comparisons import CRANE, PLUGIN, PUSH, label
 from .measure import Failed
 from .registry import NAMESPACE, POD, Registry, administrator
-from .runner import say
 from .workloads import Workloads, random_image
 
 BANDWIDTH = "50M"
@@ -38,7 +38,7 @@ _INTERVAL = 0.05
 
 def measure_api_latency(registry: Registry, workloads: Workloads, seconds: float) -> dict[str, Any]:
     """Measure the latency in each condition for at least this number of seconds."""
-    say("==== Latency of other API requests")
+    log("==== Latency of other API requests")
     return {name: _condition(name, client, registry, workloads, seconds) for name, client in CONDITIONS.items()}
 
 
@@ -62,7 +62,7 @@ def _condition(
             with tempfile.TemporaryDirectory() as folder:
                 pushed.append(client(registry, workload, [f"bench/{time.time_ns()}:1"], Path(folder)))
     except (Failed, OSError) as problem:
-        say(f"  {label(name)}: {problem}")
+        log(f"  {label(name)}: {problem}")
     finally:
         stop.set()
         for probe in probes:
@@ -73,7 +73,7 @@ def _condition(
     figures["seconds"] = sum(one.seconds for one in pushed)
     figures["apiserver_memory"] = max((one.apiserver_memory for one in pushed), default=None)
     get, listed = figures["get"]["p99"], figures["list"]["p99"]
-    say(f"  {label(name)}: 99th percentile of get {get:.1f} ms, of list {listed:.1f} ms")
+    log(f"  {label(name)}: 99th percentile of get {get:.1f} ms, of list {listed:.1f} ms")
     return figures
 
 

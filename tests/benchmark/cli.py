@@ -18,7 +18,7 @@ from pathlib import Path
 
 import images
 from cluster import cluster, layout, programs
-from cluster.errors import ClusterError
+from cluster.errors import ClusterError, log
 
 from . import report, targets
 from .api_latency import measure_api_latency
@@ -26,7 +26,7 @@ from .comparisons import COMPARISONS
 from .measure import Failed
 from .registry import deployed_registry
 from .results import Results
-from .runner import Runner, say
+from .runner import Runner
 from .workloads import Workloads
 
 API_LATENCY = "neighbour"
@@ -49,13 +49,13 @@ def main() -> int:
     try:
         failed = _measure(_selected(options), options.rounds, options.scale, results)
     except (Failed, ClusterError, images.Failed) as problem:
-        say(f"error: {problem}")
+        log(f"error: {problem}")
         return 1
     finally:
         print(report.write(results, options.output))
-    say(f"measured in {time.monotonic() - started:.0f} s; the report is in {options.output}")
+    log(f"measured in {time.monotonic() - started:.0f} s; the report is in {options.output}")
     if failed:
-        say(f"error: measurement failed: {', '.join(failed)}")
+        log(f"error: measurement failed: {', '.join(failed)}")
     return 1 if failed else 0
 
 
@@ -114,6 +114,6 @@ def _measure(selected: Mapping[str, set[str]], rounds: int, scale: float, result
                 figures = runner.run(comparison, clients, rounds)
                 results.save(name, workloads.get(comparison.workload).size, figures)
             except Exception as problem:  # noqa: BLE001 - the other comparisons are still measured
-                say(f"  {name}: {problem}")
+                log(f"  {name}: {problem}")
                 failed.append(name)
     return failed

@@ -21,8 +21,8 @@ from typing import Any
 import requests
 from cluster import images, layout
 from cluster.certificates import CA, Pair
+from cluster.kubectl import kubectl
 from live import host_registries
-from live.conftest import kubectl
 
 from .measure import Failed
 

@@ -11,6 +11,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from images.sizes import MIB
+
 from . import svg
 from .comparisons import (
     COMPARISONS,
@@ -28,7 +30,6 @@ from .comparisons import (
 from .results import Cell, Results
 from .svg import Axis
 from .targets import TARGETS
-from .workloads import MEBIBYTE
 
 INTRODUCTION = """\
 # Benchmark of pushes and pulls
@@ -147,7 +148,7 @@ def _row(rounds: Sequence[dict[str, Any]], size: int, ratio: float | None) -> li
     return [
         f"{seconds:.2f}",
         _shown(_median(rounds, "inside"), ".2f"),
-        f"{size / MEBIBYTE / seconds:.0f}",
+        f"{size / MIB / seconds:.0f}",
         _shown(ratio, ".2f"),
         f"{_median(rounds, 'cpu'):.2f}",
         f"{_median(rounds, 'memory'):.0f}",

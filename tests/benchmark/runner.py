@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import itertools
 import shutil
-import sys
 import tempfile
 import time
 from collections.abc import Collection
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+
+from cluster.errors import log
 
 from . import modules
 from .comparisons import Comparison, label
@@ -23,11 +24,6 @@ from .workloads import Workload, Workloads
 
 Figures = dict[str, Any]
 """Measurements of one client: ``rounds``, one dictionary per round, and ``failures``, one line per failure."""
-
-
-def say(line: str) -> None:
-    """Print a progress line to stderr."""
-    print(line, file=sys.stderr, flush=True)
 
 
 class Runner:
@@ -47,7 +43,7 @@ class Runner:
 
     def run(self, comparison: Comparison, clients: Collection[str], rounds: int) -> dict[str, Figures]:
         """Measure these clients, and return the figures of each."""
-        say(f"==== {comparison.title}")
+        log(f"==== {comparison.title}")
         _warm_page_cache(self._workloads.get(comparison.workload))
         figures: dict[str, Figures] = {
             client: {"rounds": [], "failures": []} for client in comparison.clients if client in clients
@@ -79,10 +75,10 @@ class Runner:
             workload = self._workloads.get(comparison.workload)
             measured = comparison.clients[client](self._registry, workload, names, folder)
             figures["rounds"].append(asdict(measured))
-            say(f"  {label(client)}: {measured.seconds:.2f} s")
+            log(f"  {label(client)}: {measured.seconds:.2f} s")
         except Exception as problem:  # noqa: BLE001 - the other clients are still measured
             figures["failures"].append(f"{type(problem).__name__}: {problem}")
-            say(f"  {label(client)}: {problem}")
+            log(f"  {label(client)}: {problem}")
         finally:
             shutil.rmtree(folder)
         return names

@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Any
 
 import images
+from cluster.media_types import CONFIG, LAYER, MANIFEST
 from images.cache import cached
-from images.layout import CONFIG, LAYER, MANIFEST, Descriptor, Layout, sha256
+from images.layout import Descriptor, Layout, sha256
+from images.sizes import MIB
 from live.engines import Engine, docker_engine
 from live.layout_writer import LayoutWriter
 
-MEBIBYTE = 1 << 20
 FILES = Path("/usr")
 """Source of real files."""
 
@@ -93,7 +94,7 @@ class Workloads:
 
     def scaled(self, mebibytes: float) -> int:
         """Return the scaled size in bytes."""
-        return max(int(mebibytes * self._scale * MEBIBYTE), 1 << 16)
+        return max(int(mebibytes * self._scale * MIB), 1 << 16)
 
     def folder(self, name: str) -> Path:
         """Return the path of a folder, which does not exist yet."""
@@ -196,7 +197,7 @@ def real_files(megabytes: int, layers: int = 5) -> Factory:
     """Create a ``docker save`` archive of real files."""
 
     def create(workloads: Workloads) -> Workload:
-        size = workloads.scaled(megabytes * 1e6 / MEBIBYTE)
+        size = workloads.scaled(megabytes * 1e6 / MIB)
         folder = cached(f"files-{size}", f"{layers}", lambda folder: _save(folder, size, layers))
         archive = folder / "docker-archive.tar"
         return Workload((Source("docker-archive", str(archive)),), archive.stat().st_size)

@@ -26,7 +26,8 @@ MIN_RESUMED = 1 << 20
 """A pull does not resume blobs below this number of bytes; it downloads them again."""
 _FAULT_AT_START = re.compile(
     "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|rejects the request|"
-    "does not have|has no image for|[Nn]o space"
+    "does not have|has no image for|"
+    "[Nn]o space"
 )
 """Expected errors of a run that starts during a fault: until its first success, a run makes few attempts."""
 

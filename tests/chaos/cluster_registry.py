@@ -12,7 +12,7 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from live.conftest import kubectl
+from cluster.kubectl import kubectl
 from live.registry_role import deploy
 
 PORT = 5000

@@ -10,12 +10,13 @@ import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from images.sizes import KIB
+
 from .faults import CLUSTER_FAULTS, FAULTS
 from .faults.base import Fault
 from .sources import TRANSPORTS, Layer
 from .testbed import DIRECT
 
-KIB = 1 << 10
 BLOCK = 1 << 20
 _MAX_FAULTS = 3
 _CLUSTER_FAULT_RATE = 0.05

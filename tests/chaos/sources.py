@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from images.layout import CONFIG, INDEX, LAYER, MANIFEST, Layout
+from cluster.media_types import CONFIG, INDEX, LAYER, MANIFEST
+from images.layout import Layout
 
 TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 

@@ -20,7 +20,7 @@ from typing import Any, Union
 
 from cluster import layout, users
 from cluster.certificates import CA, Pair
-from live.conftest import kubectl
+from cluster.kubectl import kubectl
 from live.faulty_connection import FaultyConnection, faulty_connection
 from live.host_registries import HostRegistry, create_pod
 

@@ -14,11 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .catalogue import ARCH
-
-_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-_INDEX = "application/vnd.oci.image.index.v1+json"
-_CONFIG = "application/vnd.oci.image.config.v1+json"
-_LAYER = "application/vnd.oci.image.layer.v1.tar"
+from .media_types import CONFIG, INDEX, LAYER, MANIFEST
 
 
 @dataclass(frozen=True)
@@ -51,13 +47,13 @@ def write(image: Image, path: Path) -> str:
     manifest = _encode(
         {
             "schemaVersion": 2,
-            "mediaType": _MANIFEST,
-            "config": _descriptor(_CONFIG, config),
-            "layers": [_descriptor(_LAYER, layer)],
+            "mediaType": MANIFEST,
+            "config": _descriptor(CONFIG, config),
+            "layers": [_descriptor(LAYER, layer)],
         }
     )
     tagged = {
-        **_descriptor(_MANIFEST, manifest),
+        **_descriptor(MANIFEST, manifest),
         "annotations": {
             "io.containerd.image.name": image.reference,
             "org.opencontainers.image.ref.name": image.reference.rpartition(":")[2],
@@ -65,7 +61,7 @@ def write(image: Image, path: Path) -> str:
     }
     files = {
         "oci-layout": _encode({"imageLayoutVersion": "1.0.0"}),
-        "index.json": _encode({"schemaVersion": 2, "mediaType": _INDEX, "manifests": [tagged]}),
+        "index.json": _encode({"schemaVersion": 2, "mediaType": INDEX, "manifests": [tagged]}),
     }
     for blob in (manifest, config, layer):
         files["blobs/sha256/" + _digest(blob).partition(":")[2]] = blob

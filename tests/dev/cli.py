@@ -11,8 +11,10 @@ import shutil
 import subprocess
 import sys
 
+from cluster.errors import log
+
 from . import collection, demo, stages, venv
-from .commands import BUILD, CLUSTER, Failed, describe, log, run
+from .commands import BUILD, CLUSTER, Failed, describe, run
 
 _PROGRAMS = {"bench": "benchmark", "chaos": "chaos"}
 _NAMES = (*stages.STAGES, *stages.GROUPS)

@@ -14,6 +14,8 @@ from collections import deque
 from collections.abc import Sequence
 from pathlib import Path
 
+from cluster.errors import log
+
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "k8scr-core"
 
@@ -30,11 +32,6 @@ _LONGEST_LINE = 300
 
 class Failed(Exception):
     """A failure with a message for the terminal."""
-
-
-def log(line: str) -> None:
-    """Print a line to standard error; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
 
 
 def run(

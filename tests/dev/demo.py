@@ -15,8 +15,10 @@ import time
 from pathlib import Path
 from typing import Any
 
+from cluster.errors import log
+
 from . import collection, venv
-from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, log, path_with, run
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, path_with, run
 
 PLAYBOOK = CHECKOUT / "playbooks/demo.yml"
 FOLDER = BUILD / "demo"

@@ -44,7 +44,7 @@ def targets() -> dict[str, Path]:
 @cache
 def _find(version: str) -> Path | None:
     for candidate in _candidates(version):
-        # pyenv may have a shim for a version that is not installed, and Debian's Python may lack venv.
+        # pyenv may have a shim for a version that is not installed, and Debian's Python may be without venv.
         probe = "import ensurepip, sys, venv; print('%d.%d' % sys.version_info[:2], sys.executable)"
         done = subprocess.run([candidate, "-c", probe], capture_output=True, text=True, check=False)
         if done.returncode == 0 and done.stdout.split()[0] == version:

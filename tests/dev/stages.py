@@ -14,8 +14,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Callable
 
+from cluster.errors import log
+
 from . import ansible_test, collection, junit, pythons, venv
-from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, describe, log, path_with, run, run_and_print
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, describe, path_with, run, run_and_print
 
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"

@@ -11,8 +11,10 @@ import shutil
 import time
 from pathlib import Path
 
+from cluster.errors import log
+
 from . import pythons
-from .commands import CACHE, CHECKOUT, log, run
+from .commands import CACHE, CHECKOUT, run
 
 FOLDER = CACHE / "venv"
 NEWEST = (CHECKOUT / "tests/requirements.txt", CHECKOUT / "tests/constraints.txt")

@@ -14,10 +14,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Callable
 
+from cluster.errors import log
+
 from . import cache
 from .image import Image
 from .recipes import artifact, busybox, debian, layers, many, multi, multi_docker, random_blobs, registry
-from .tools import Failed, log
+from .tools import Failed
 
 # In the order in which they are made; tests need the first ones first.
 RECIPES: dict[str, ModuleType] = {

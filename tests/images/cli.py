@@ -14,9 +14,11 @@ from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import Callable
 
+from cluster.errors import log
+
 from . import catalogue
 from .image import Image
-from .tools import Failed, log
+from .tools import Failed
 from .verify import verify
 
 UNITS = {"": 1, "B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}

@@ -34,11 +34,6 @@ class Failed(Exception):
     """An image cannot be made; the message is one line with the reason or the solution."""
 
 
-def log(line: str) -> None:
-    """Print a line to standard error; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
-
-
 def run(
     *command: str | Path,
     env: Mapping[str, str] | None = None,

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import contextlib
 import json
-import socket
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from cluster.media_types import INDEX, MANIFEST
+from cluster.waiting import free_port, wait_for_port
+
 from .image import Image, Tag
-from .layout import INDEX, MANIFEST, Layout, sha256
+from .layout import Layout, sha256
 from .tools import Failed, cluster_program, run, skopeo
 
 
@@ -75,17 +76,12 @@ def _check_with_crane(image: Image) -> None:
 
 @contextlib.contextmanager
 def _registry(crane: Path) -> Iterator[str]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        address = ("127.0.0.1", int(probe.getsockname()[1]))
-    host = "{}:{}".format(*address)
+    port = free_port()
+    host = f"127.0.0.1:{port}"
     command = [str(crane), "registry", "serve", "--address", host]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as server:
         try:
-            for _attempt in range(100):
-                with contextlib.suppress(OSError), socket.create_connection(address):
-                    break
-                time.sleep(0.05)
+            wait_for_port(port, "crane")
             yield host
         finally:
             server.terminate()

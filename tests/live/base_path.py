@@ -45,7 +45,7 @@ def base_path(prefix: str) -> Iterator[str]:
             content = response.read()
             self.send_response(response.status)
             for name, value in response.getheaders():
-                # Like these platforms, do not rewrite the API server's addresses, whose paths lack the prefix.
+                # Like these platforms, do not rewrite the API server's addresses, whose paths are without the prefix.
                 if name.lower() not in ("content-length", "transfer-encoding", "date", "server"):
                     self.send_header(name, value)
             self.send_header("Content-Length", response.headers.get("Content-Length") or str(len(content)))

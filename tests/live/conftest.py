@@ -10,9 +10,9 @@ import json
 import re
 import secrets
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,33 +20,11 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.bandwidth import Bandwidth
 from cluster import layout
 
+from .host_registries import HostRegistry, host_registry
 from .registry_role import deploy
 
 MODULES = "ansible_collections.k8scr.core.plugins.modules"
 Task = Callable[..., dict[str, Any]]
-
-
-def kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl as the cluster's administrator and return its output."""
-    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
-    return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) -> None:
-    """Wait until a condition holds.
-
-    Args:
-        condition: Returns whether the condition holds.
-        what: The condition, for the message.
-        timeout: Seconds to wait.
-
-    Raises:
-        AssertionError: The condition does not hold in time.
-    """
-    deadline = time.monotonic() + timeout
-    while not condition():
-        assert time.monotonic() < deadline, f"timed out after {timeout:g} s: {what}"
-        time.sleep(0.02)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -77,7 +55,7 @@ def task(capsys: pytest.CaptureFixture[str]) -> Task:
 
 
 @pytest.fixture
-def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def transferred(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sizes of all pieces of bodies that tasks with a bandwidth transfer, repeated pieces included."""
     sizes: list[int] = []
     wait_for_slot = Bandwidth._wait_for_slot
@@ -88,6 +66,13 @@ def moved(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(Bandwidth, "_wait_for_slot", record)
     return sizes
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[HostRegistry]:
+    """CNCF distribution 3, which keeps upload sessions; its images are deleted after the test."""
+    with host_registry("distribution-3", tmp_path / "registry", "distribution") as registry:
+        yield registry
 
 
 @pytest.fixture

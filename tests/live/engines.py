@@ -9,19 +9,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import socket
 import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cluster import newer_debian
 from cluster.certificates import CA, Pair, signed
+from cluster.waiting import free_port, wait_for_port, wait_until
 
 DOCKER = "/usr/bin/docker"
-_START_TIMEOUT = 60.0
 
 
 class Engine:
@@ -42,6 +40,11 @@ class Engine:
         """Run Docker's client against the engine and return its output."""
         command = [DOCKER, "--host", self.host, *map(str, arguments)]
         return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
+
+    def responds(self) -> bool:
+        """Return whether the engine responds."""
+        command = [DOCKER, "--host", self.host, "version"]
+        return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
     def load(self, archive: Path, name: str, new_name: str) -> str:
         """Load an archive, add a name to its image, and return the image's ID."""
@@ -118,7 +121,7 @@ def ssh_server(folder: Path) -> Iterator[Path]:
     (programs / "ssh").chmod(0o755)
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
         try:
-            _wait(lambda: socket.create_connection(("127.0.0.1", port), 1).close(), "sshd")
+            wait_for_port(port, "sshd")
             yield programs
         finally:
             server.terminate()
@@ -135,13 +138,6 @@ def certificates(folder: Path) -> list[str]:
         shutil.copy(source, folder / file)
     files = {"tlscacert": CA.certificate, "tlscert": pair.certificate, "tlskey": pair.key}
     return ["--tlsverify", *(f"--{option}={path}" for option, path in files.items())]
-
-
-def free_port() -> int:
-    """Return an unused port of this machine."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @contextmanager
@@ -175,20 +171,7 @@ def _running(name: str, folder: Path, command: list[str]) -> Iterator[Engine]:
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
     ):
         try:
-            _wait(lambda: engine.docker("version"), name)
+            wait_until(engine.responds, f"{name} responds")
             yield engine
         finally:
             process.terminate()
-
-
-def _wait(attempt: Callable[[], object], what: str) -> None:
-    """Retry until the attempt succeeds."""
-    deadline = time.monotonic() + _START_TIMEOUT
-    while True:
-        try:
-            attempt()
-            return
-        except (OSError, subprocess.CalledProcessError) as error:
-            if time.monotonic() > deadline:
-                raise AssertionError(f"{what} does not respond") from error
-            time.sleep(0.05)

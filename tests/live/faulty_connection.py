@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import itertools
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import requests
 from cluster import layout, programs
+from cluster.waiting import free_port, wait_for_port
 
 
 class FaultyConnection:
@@ -56,12 +55,12 @@ def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Ite
         kubeconfig: The user's kubeconfig; the administrator's by default.
     """
     program = programs.ensure(["toxiproxy"])["toxiproxy"]
-    port, listener = _free_port(), _free_port()
+    port, listener = free_port(), free_port()
     api = f"http://127.0.0.1:{port}"
     command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait_for(port)
+            wait_for_port(port, "toxiproxy")
             proxy = {"name": "api-server", "listen": f"127.0.0.1:{listener}"}
             proxy["upstream"] = f"127.0.0.1:{layout.API_PORT}"
             requests.post(f"{api}/proxies", json=proxy, timeout=5).raise_for_status()
@@ -70,20 +69,3 @@ def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Ite
             yield FaultyConnection(api, proxied)
         finally:
             process.kill()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(port: int) -> None:
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return
-        except OSError:
-            time.sleep(0.02)
-    raise AssertionError("toxiproxy does not respond")

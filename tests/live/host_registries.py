@@ -13,17 +13,15 @@ from __future__ import annotations
 import json
 import os
 import signal
-import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cluster import layout, programs
-
-from .conftest import kubectl
+from cluster.kubectl import kubectl
+from cluster.waiting import accepts_connections, free_port, wait_until
 
 NAMESPACE = "default"
 _CONFIGURATION = """\
@@ -85,7 +83,7 @@ class HostRegistry:
         folder.mkdir(exist_ok=True)
         self.implementation = implementation
         self.pod = pod
-        self.port = port or _free_port()
+        self.port = port or free_port(layout.HOST_ADDRESS)
         self.address = f"{layout.HOST_ADDRESS}:{self.port}"
         self.write_url = f"http://{self.address}"
         self._variables = variables or {}
@@ -110,17 +108,7 @@ class HostRegistry:
         self._process = subprocess.Popen(
             self._command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            # The registry exits if another program uses its port.
-            ended = self._process.poll() is not None
-            assert not ended, f"{self.implementation} exited with {self._process.returncode}: is {self.address} in use?"
-            try:
-                socket.create_connection((layout.HOST_ADDRESS, self.port), timeout=1).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-        raise AssertionError(f"{self.implementation} does not respond")
+        wait_until(self._accepts_connections, f"{self.implementation} accepts connections")
 
     def start_if_stopped(self) -> None:
         """Start the registry unless it is running."""
@@ -133,6 +121,13 @@ class HostRegistry:
             self._process.send_signal(number)
             self._process.wait()
             self._process = None
+
+    def _accepts_connections(self) -> bool:
+        assert self._process is not None
+        # The registry exits if another program uses its port.
+        ended = self._process.poll() is not None
+        assert not ended, f"{self.implementation} exited with {self._process.returncode}: is {self.address} in use?"
+        return accepts_connections(self.port, layout.HOST_ADDRESS)
 
 
 @contextmanager
@@ -168,9 +163,3 @@ def create_pod(address: str, name: str) -> None:
         *("patch", f"--namespace={NAMESPACE}", "pod", name),
         *("--subresource=status", "--type=merge", f"--patch={json.dumps(status)}"),
     )
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind((layout.HOST_ADDRESS, 0))
-        return int(probe.getsockname()[1])

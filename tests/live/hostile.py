@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A registry with configurable, hostile responses, and the requests with a user's credentials in the audit log."""
+"""A registry with configurable, hostile responses."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import unquote
 
-from cluster import audit, layout, users
+from cluster import layout
 
 from .host_registries import NAMESPACE, pod_at
+from .victim import victim_kubeconfig
 
+POD = "hostile"
 Action = Callable[[BaseHTTPRequestHandler], None]
-VICTIM = "victim"
 SECRETS = "api/v1/namespaces/default/secrets"
 ESCAPES = [
     "/v2/../../../../secrets",
@@ -80,11 +80,10 @@ class HostileRegistry:
     @property
     def options(self) -> dict[str, Any]:
         """The options of a task for this registry, with an administrator's credentials."""
-        kubeconfig = users.make(VICTIM, ["system:masters"])
         return {
-            "kubeconfig": str(kubeconfig),
+            "kubeconfig": str(victim_kubeconfig()),
             "namespace": NAMESPACE,
-            "registry": "hostile",
+            "registry": POD,
             "registry_port": self.port,
             "retry_timeout": 2,
         }
@@ -133,7 +132,7 @@ def hostile_registry() -> Iterator[HostileRegistry]:
         def log_message(self, *_args: object) -> None:
             """Log nothing."""
 
-    with ThreadingHTTPServer((layout.HOST_ADDRESS, 0), Handler) as server, pod_at(layout.HOST_ADDRESS, "hostile"):
+    with ThreadingHTTPServer((layout.HOST_ADDRESS, 0), Handler) as server, pod_at(layout.HOST_ADDRESS, POD):
         registry = HostileRegistry(server.server_address[1])
         thread = threading.Thread(target=server.serve_forever)
         thread.start()
@@ -165,16 +164,3 @@ def respond_with(response: bytes) -> Action:
 def encode(value: object) -> bytes:
     """Return a value as JSON."""
     return json.dumps(value).encode()
-
-
-def requests_outside_pod(position: int) -> list[str]:
-    """Return the requests with the victim's credentials to anything but the Pod.
-
-    Args:
-        position: The position in the audit log from which to read.
-    """
-    audit.settle()
-    allowed = f"/api/v1/namespaces/{NAMESPACE}/pods/hostile"
-    requested = [event["requestURI"] for event in audit.events(position) if event["user"]["username"] == VICTIM]
-    assert requested, "the audit log has no request of the victim"
-    return [uri for uri in requested if not (uri == allowed or uri.startswith(f"{allowed}:")) or ".." in unquote(uri)]

@@ -11,10 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-
-MEBIBYTE = 1 << 20
-LAYER = "application/vnd.oci.image.layer.v1.tar"
+from cluster.media_types import CONFIG, INDEX, LAYER, MANIFEST
+from images.sizes import MIB
 
 
 class LayoutWriter:
@@ -38,23 +36,23 @@ class LayoutWriter:
 
     def add_layers(self, name: str, layers: list[dict[str, Any]]) -> str:
         """Add an image with the given layer descriptors and return its digest."""
-        config = self._blob(OCI_CONFIG, json.dumps({"name": name}).encode())
-        manifest = {"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": config, "layers": layers}
-        entry = self._blob(OCI_MANIFEST, json.dumps(manifest).encode())
+        config = self._blob(CONFIG, json.dumps({"name": name}).encode())
+        manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": layers}
+        entry = self._blob(MANIFEST, json.dumps(manifest).encode())
         self.entries.append({**entry, "annotations": {"org.opencontainers.image.ref.name": name}})
         return str(entry["digest"])
 
     def finish(self) -> str:
         """Write the index and return the layout as a source for tasks."""
-        index = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": self.entries}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": self.entries}
         (self.folder / "index.json").write_text(json.dumps(index))
         (self.folder / "oci-layout").write_text('{"imageLayoutVersion": "1.0.0"}')
         return f"oci:{self.folder}"
 
     def _layer(self, size: int) -> dict[str, Any]:
         hasher = hashlib.new(self._algorithm)
-        for start in range(0, size, MEBIBYTE):
-            hasher.update(bytes(min(MEBIBYTE, size - start)))
+        for start in range(0, size, MIB):
+            hasher.update(bytes(min(MIB, size - start)))
         with (self._blobs / hasher.hexdigest()).open("wb") as file:
             file.truncate(size)
         return {"mediaType": LAYER, "digest": f"{self._algorithm}:{hasher.hexdigest()}", "size": size}

@@ -7,15 +7,14 @@
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from cluster import layout, programs
+from cluster.waiting import free_port, wait_for_port
 
 ACCESS_KEY = "tests"
 SECRET_KEY = "canary-of-the-s3-secret-key"  # noqa: S105 - for a server that runs as long as a test
@@ -33,14 +32,13 @@ def s3(folder: Path) -> Iterator[dict[str, Any]]:
         The role's variables for this server.
     """
     (folder / BUCKET).mkdir()
-    with socket.socket() as probe:
-        probe.bind((layout.HOST_ADDRESS, 0))
-        address = f"{layout.HOST_ADDRESS}:{probe.getsockname()[1]}"
+    port = free_port(layout.HOST_ADDRESS)
+    address = f"{layout.HOST_ADDRESS}:{port}"
     command = [str(programs.ensure(["versitygw"])["versitygw"]), "--quiet", "--port", address, "posix", str(folder)]
     environment = {**os.environ, "ROOT_ACCESS_KEY": ACCESS_KEY, "ROOT_SECRET_KEY": SECRET_KEY}
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
-            _wait_for(address)
+            wait_for_port(port, "the S3 server", layout.HOST_ADDRESS)
             yield {
                 "registry_storage": "s3",
                 "registry_s3_endpoint": f"http://{address}",
@@ -50,15 +48,3 @@ def s3(folder: Path) -> Iterator[dict[str, Any]]:
             }
         finally:
             process.terminate()
-
-
-def _wait_for(address: str) -> None:
-    host, port = address.split(":")
-    deadline = time.monotonic() + 10
-    while True:
-        try:
-            socket.create_connection((host, int(port)), timeout=1).close()
-            return
-        except OSError:
-            assert time.monotonic() < deadline, "the S3 server does not respond"
-            time.sleep(0.05)

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Modules in a process of their own, to measure their memory or to kill them."""
+"""Modules in separate processes, to measure their memory or to kill them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster import layout
+from cluster.waiting import wait_until
 
-from .conftest import MODULES, wait_until
+from .conftest import MODULES
 
 MEMORY = 64
 """The limit of a task's resident memory in MiB, Python and its libraries included."""

@@ -17,26 +17,18 @@ from pathlib import Path
 
 import images
 import pytest
+from images.sizes import MIB
 
 from .conftest import Task
 from .host_registries import IMPLEMENTATIONS, HostRegistry, host_registry
 from .image_tasks import push, push_entry
 from .separate_process import MEMORY, peak_memory
 
-MIB = 1 << 20
-
 
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
 def each_host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
     """A registry of each implementation."""
     with host_registry(request.param, tmp_path_factory.mktemp("registry"), "implementations") as registry:
-        yield registry
-
-
-@pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
-    """CNCF distribution 3."""
-    with host_registry("distribution-3", tmp_path_factory.mktemp("registry"), "compressing") as registry:
         yield registry
 
 

@@ -15,8 +15,10 @@ import images
 import pytest
 import yaml
 from cluster import layout
+from cluster.kubectl import kubectl
+from cluster.waiting import wait_until
 
-from .conftest import Task, kubectl, wait_until
+from .conftest import Task
 from .image_tasks import push
 
 SIZE = 128 << 20
@@ -64,7 +66,7 @@ def test_push_needs_permissions_of_impersonated_user(task: Task, robot: str, rep
 
 
 def test_push_continues_after_token_expires(
-    task: Task, robot: str, repository: str, tmp_path: Path, moved: list[int]
+    task: Task, robot: str, repository: str, tmp_path: Path, transferred: list[int]
 ) -> None:
     pods = [f"bound-{repository.rpartition('/')[2]}-{number}" for number in (1, 2)]
     first, second = (bound_token(robot, pod) for pod in pods)
@@ -73,7 +75,7 @@ def test_push_continues_after_token_expires(
     large = images.ensure_random(SIZE, 4)
 
     def expire_first() -> None:
-        wait_until(lambda: sum(moved) > 0, "the push sends a blob")
+        wait_until(lambda: sum(transferred) > 0, "the push sends a blob")
         token.write_text(second)
         kubectl("delete", NAMESPACE, "pod", pods[0], "--now")
 

@@ -17,6 +17,8 @@ from typing import Any
 import images
 import pytest
 from cluster import layout
+from cluster.waiting import free_port
+from images.sizes import MIB
 
 from .conftest import Task
 from .engines import (
@@ -24,13 +26,11 @@ from .engines import (
     Engine,
     certificates,
     docker_engine,
-    free_port,
     newer_docker_engine,
     podman_engine,
     ssh_server,
 )
 from .host_registries import host_registry
-from .layout_writer import MEBIBYTE
 from .separate_process import MEMORY, peak_memory
 
 Transfer = Callable[..., dict[str, Any]]
@@ -226,7 +226,7 @@ def test_pull_of_index_loads_image_for_platform_of_engine(
     assert not pull(name)["changed"]
 
 
-def test_push_fails_when_engine_lacks_image(engine: Engine, push: Transfer, name: str) -> None:
+def test_push_fails_when_image_is_missing_in_engine(engine: Engine, push: Transfer, name: str) -> None:
     assert f"at {engine.host} has no image {name}" in push(name)["error"]
 
 
@@ -308,7 +308,7 @@ def test_push_and_pull_connect_to_engine_over_ssh(
 
 @pytest.mark.parametrize("engine", ["docker", "docker_with_manifests", "podman"], indirect=True)
 def test_memory_stays_constant_with_large_image(engine: Engine, task: Task, name: str, tmp_path: Path) -> None:
-    large = images.ensure_random(128 * MEBIBYTE, layers=1)
+    large = images.ensure_random(128 * MIB, layers=1)
     with host_registry("distribution-3", tmp_path, "engines") as registry:
         options = {"docker_host": engine.host, **registry.options}
         source = {"source": f"oci:{large.layout}", "name": name}

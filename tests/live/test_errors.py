@@ -18,8 +18,9 @@ from typing import Any
 import images
 import pytest
 from cluster import layout
+from cluster.kubectl import kubectl
 
-from .conftest import Task, kubectl
+from .conftest import Task
 from .host_registries import pod_at
 from .image_tasks import pull, push
 
@@ -148,7 +149,7 @@ def test_push_fails_when_source_is_missing(task: Task, repository: str) -> None:
     assert "/no/such.tar does not exist" in result["msg"]
 
 
-def test_push_fails_when_source_is_no_image(task: Task, repository: str, tmp_path: Path) -> None:
+def test_push_fails_when_source_is_not_an_image(task: Task, repository: str, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("not an image")
 
     result = push(task, f"oci-archive:{tmp_path}/notes.txt", repository)

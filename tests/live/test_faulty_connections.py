@@ -15,15 +15,17 @@ from pathlib import Path
 import images
 import pytest
 import requests
+from cluster.media_types import MANIFEST
+from cluster.waiting import wait_until
+from images.sizes import MIB
 
-from .conftest import Task, wait_until
+from .conftest import Task
 from .faulty_connection import FaultyConnection, faulty_connection
-from .host_registries import HostRegistry, host_registry
+from .host_registries import HostRegistry
 from .image_tasks import pull, pull_entry, push
 from .separate_process import kill_when
 
-MIB = 1 << 20
-ACCEPT = {"Accept": "application/vnd.oci.image.manifest.v1+json"}
+ACCEPT = {"Accept": MANIFEST}
 
 
 @pytest.fixture
@@ -31,13 +33,6 @@ def connection(tmp_path: Path) -> Iterator[FaultyConnection]:
     """A connection to the API server, at first without faults."""
     with faulty_connection(tmp_path) as connection:
         yield connection
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostRegistry]:
-    """CNCF distribution 3, which keeps upload sessions."""
-    with host_registry("distribution-3", tmp_path / "registry", "faulty-connections") as registry:
-        yield registry
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +213,7 @@ def partial_files(folder: Path) -> dict[Path, int]:
 
 
 def test_pull_resumes_in_next_run_after_kill(
-    task: Task, host: HostRegistry, image: images.Image, repository: str, tmp_path: Path, moved: list[int]
+    task: Task, host: HostRegistry, image: images.Image, repository: str, tmp_path: Path, transferred: list[int]
 ) -> None:
     push(task, image, repository, **host.options)
     options = {"images": [pull_entry(repository, f"oci:{tmp_path}/pulled")], **host.options}
@@ -238,12 +233,12 @@ def test_pull_resumes_in_next_run_after_kill(
     assert result["changed"], result.get("msg")
     assert result["images"][0]["digest"] == image.digest
     # The config is downloaded besides the missing bytes.
-    assert sum(moved) - (64 * MIB - kept) < MIB
+    assert sum(transferred) - (64 * MIB - kept) < MIB
     assert not any(file.exists() for file in partial)
 
 
 def test_pull_to_archive_downloads_no_complete_layer_again_after_kill(
-    task: Task, host: HostRegistry, image: images.Image, repository: str, tmp_path: Path, moved: list[int]
+    task: Task, host: HostRegistry, image: images.Image, repository: str, tmp_path: Path, transferred: list[int]
 ) -> None:
     push(task, image, repository, **host.options)
     entry = pull_entry(repository, f"oci-archive:{tmp_path}/pulled.tar")
@@ -261,6 +256,6 @@ def test_pull_to_archive_downloads_no_complete_layer_again_after_kill(
 
     assert result["changed"], result.get("msg")
     assert result["images"][0]["digest"] == image.digest
-    assert 0 < sum(moved) < 33 * MIB
+    assert 0 < sum(transferred) < 33 * MIB
     assert list(tmp_path.glob("*.tar"))
     assert not partial_files(tmp_path)

@@ -26,10 +26,10 @@ import pytest
 import yaml
 from cluster import layout, nodes
 from cluster.images import ctr
+from cluster.kubectl import kubectl
 from cluster.layout import NODES, Node
 from images.image import Image
 
-from .conftest import kubectl
 from .host_registries import HostRegistry
 from .upstream_registries import upstream_registry
 

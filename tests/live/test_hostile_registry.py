@@ -19,18 +19,20 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connect
 from cluster import audit, layout
+from cluster.media_types import CONFIG
 
 from .conftest import Task
 from .host_registries import NAMESPACE
 from .hostile import (
     ESCAPES,
+    POD,
     HostileRegistry,
     encode,
     hostile_registry,
-    requests_outside_pod,
     respond_with,
 )
 from .image_tasks import pull, push
+from .victim import requests_outside_pod
 
 URL = "http://registry.example"
 
@@ -61,7 +63,7 @@ def test_push_stays_in_pod_when_location_points_elsewhere(task: Task, hostile: H
     assert result["failed"]
     assert not result["changed"]
     assert "Pod hostile" in result["msg"] or "Pod default/hostile" in result["msg"]
-    assert requests_outside_pod(position) == []
+    assert requests_outside_pod(POD, position) == []
 
 
 @pytest.mark.parametrize("location", ESCAPES)
@@ -74,7 +76,7 @@ def test_pull_stays_in_pod_when_redirected(task: Task, hostile: HostileRegistry,
 
     assert result["failed"]
     assert "Pod hostile" in result["msg"] or "Pod default/hostile" in result["msg"]
-    assert requests_outside_pod(position) == []
+    assert requests_outside_pod(POD, position) == []
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PATCH", "PUT", "DELETE"])
@@ -91,7 +93,7 @@ def test_client_stays_in_pod_when_it_follows_redirects(
             session.request(method, f"{URL}/v2/team/app/blobs/uploads/", data=b"x", allow_redirects=True)
         assert isinstance(caught.value, requests.TooManyRedirects) or "Pod hostile" in str(caught.value)
 
-    assert requests_outside_pod(position) == []
+    assert requests_outside_pod(POD, position) == []
 
 
 def test_client_stays_in_pod_when_it_follows_links(hostile: HostileRegistry, session: requests.Session) -> None:
@@ -108,7 +110,7 @@ def test_client_stays_in_pod_when_it_follows_links(hostile: HostileRegistry, ses
 
     # The client followed the only link within the registry.
     assert "/v2/team/app/tags/list?last=1" in hostile.requested
-    assert requests_outside_pod(position) == []
+    assert requests_outside_pod(POD, position) == []
 
 
 def test_pull_does_not_fetch_urls_of_layer(task: Task, hostile: HostileRegistry, tmp_path: Path) -> None:
@@ -122,7 +124,7 @@ def test_pull_does_not_fetch_urls_of_layer(task: Task, hostile: HostileRegistry,
             f"{layout.API_URL}/api/v1/namespaces/default/secrets",
         ],
     }
-    described = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": digest_of(config), "size": 2}
+    described = {"mediaType": CONFIG, "digest": digest_of(config), "size": 2}
     manifest = encode({"schemaVersion": 2, "mediaType": OCI_MANIFEST, "config": described, "layers": [layer]})
     hostile.contents = {
         f"/v2/team/app/manifests/{digest_of(manifest)}": (OCI_MANIFEST, manifest),
@@ -137,7 +139,7 @@ def test_pull_does_not_fetch_urls_of_layer(task: Task, hostile: HostileRegistry,
     assert result["changed"], result.get("msg")
     assert not (tmp_path / "layout/blobs/sha256" / digest_of(b"elsewhere").partition(":")[2]).exists()
     assert "/elsewhere" not in hostile.requested
-    assert requests_outside_pod(position) == []
+    assert requests_outside_pod(POD, position) == []
 
 
 def test_push_sends_no_credentials_after_challenge(task: Task, hostile: HostileRegistry) -> None:
@@ -150,7 +152,7 @@ def test_push_sends_no_credentials_after_challenge(task: Task, hostile: HostileR
     assert "The registry requires credentials" in result["msg"]
     # A request to the realm would reach the registry directly, not through the API server.
     assert [path for path in hostile.requested if path.startswith("/token")] == []
-    assert requests_outside_pod(position) == []
+    assert requests_outside_pod(POD, position) == []
 
 
 def test_push_prints_forged_status_of_registry_as_text(task: Task, hostile: HostileRegistry) -> None:

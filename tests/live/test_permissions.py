@@ -14,11 +14,13 @@ from typing import Any
 import images
 import pytest
 from cluster import audit, components, layout, users
+from cluster.kubectl import kubectl
+from images.sizes import MIB
 
-from .conftest import Task, kubectl
+from .conftest import Task
 from .host_registries import NAMESPACE, host_registry
 from .image_tasks import pull, push
-from .layout_writer import MEBIBYTE, LayoutWriter
+from .layout_writer import LayoutWriter
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +114,7 @@ def test_pull_from_write_port_names_read_only_port(
 
 def test_push_of_new_image_uses_four_verbs(task: Task, pusher: Path, repository: str, tmp_path: Path) -> None:
     new = LayoutWriter(tmp_path / "layout")
-    new.add(f"docker.io/{repository}:1", layers=1, size=3 * MEBIBYTE + secrets.randbelow(MEBIBYTE))
+    new.add(f"docker.io/{repository}:1", layers=1, size=3 * MIB + secrets.randbelow(MIB))
     position = audit.position()
 
     task("k8scr_push", kubeconfig=str(pusher), images=[new.finish()])

@@ -18,8 +18,9 @@ from typing import Any
 import images
 import pytest
 from cluster import layout, programs
+from cluster.kubectl import kubectl
 
-from .conftest import Task, kubectl
+from .conftest import Task
 from .host_registries import HostRegistry, host_registry
 from .image_tasks import pull, pull_entry, push_entry
 from .layout_writer import LayoutWriter

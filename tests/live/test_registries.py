@@ -12,11 +12,12 @@ from pathlib import Path
 
 import images
 import pytest
+from images.sizes import MIB
 
 from .conftest import Task
 from .host_registries import IMPLEMENTATIONS, HostRegistry, host_registry
 from .image_tasks import pull, push, push_entry
-from .layout_writer import MEBIBYTE, LayoutWriter
+from .layout_writer import LayoutWriter
 
 
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
@@ -87,7 +88,7 @@ def test_push_and_pull_transfer_image_with_sha512_digests(
     task: Task, host: HostRegistry, repository: str, tmp_path: Path
 ) -> None:
     writer = LayoutWriter(tmp_path / "layout", "sha512")
-    writer.add("app", layers=2, size=MEBIBYTE + 1)
+    writer.add("app", layers=2, size=MIB + 1)
     source = writer.finish()
     options = {"images": [push_entry(source, f"{repository}/{name}") for name in ("one", "two")], **host.options}
 

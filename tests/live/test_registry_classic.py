@@ -14,8 +14,9 @@ import images
 import pytest
 from cluster import image_archive, layout
 from cluster import images as cluster_images
+from cluster.kubectl import kubectl
 
-from .conftest import Task, kubectl
+from .conftest import Task
 from .registry_role import deploy, deployed, run_role
 
 NAMESPACE = "live-classic"

@@ -18,8 +18,9 @@ from typing import Any
 import images
 import pytest
 from cluster import components, layout
+from cluster.kubectl import kubectl
 
-from .conftest import Task, kubectl
+from .conftest import Task
 from .image_tasks import pull, push
 from .registry_role import deploy, deployed
 from .s3 import SECRET_KEY, s3

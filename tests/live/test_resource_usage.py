@@ -6,28 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
-import pytest
 from cluster import audit, users
+from images.sizes import MIB
 
 from .conftest import Task
-from .host_registries import HostRegistry, host_registry
-from .layout_writer import MEBIBYTE, LayoutWriter
+from .host_registries import HostRegistry
+from .layout_writer import LayoutWriter
 from .separate_process import MEMORY, peak_memory
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[HostRegistry]:
-    """A registry for one test; its images are deleted with it."""
-    with host_registry("distribution-3", tmp_path / "host", "resource-usage") as registry:
-        yield registry
 
 
 def test_memory_stays_constant_with_large_image(host: HostRegistry, tmp_path: Path) -> None:
     large = LayoutWriter(tmp_path / "large")
-    large.add("example.com/large:1", layers=4, size=128 * MEBIBYTE)
+    large.add("example.com/large:1", layers=4, size=128 * MIB)
     image = {"name": "example.com/large:1", "dest": f"oci-archive:{tmp_path}/large.tar"}
 
     assert peak_memory("k8scr_push", images=[large.finish()], **host.options) < MEMORY
@@ -66,7 +58,7 @@ def test_push_sends_one_request_for_each_existing_image(task: Task, host: HostRe
 def test_push_uploads_shared_blob_once(task: Task, host: HostRegistry, tmp_path: Path) -> None:
     many = LayoutWriter(tmp_path / "many")
     for number in range(20):
-        many.add(f"example.com/many/image-{number}:1", layers=1, size=3 * MEBIBYTE)
+        many.add(f"example.com/many/image-{number}:1", layers=1, size=3 * MIB)
 
     result = task("k8scr_push", images=[many.finish()], connections=8, **host.options)
 

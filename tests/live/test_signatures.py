@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import base64
-import hashlib
 import json
 import os
 import shutil
@@ -19,19 +18,18 @@ from typing import Any
 import images
 import pytest
 from cluster import layout, newer_debian, programs
+from cluster.media_types import CONFIG, INDEX, MANIFEST
+from images.layout import REFERENCE, Descriptor, Layout
 
 from .conftest import Task
 from .host_registries import HostRegistry, host_registry
 from .image_tasks import pull_entry, push_entry
 from .upstream_registries import upstream_registry
 
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
-CONFIG = "application/vnd.oci.image.config.v1+json"
 SBOM = "application/vnd.example.sbom"
 
 
-class Layout:
+class CopiedLayout(Layout):
     """A copy of a test image's OCI layout, to which tests add manifests and blobs.
 
     Args:
@@ -40,32 +38,25 @@ class Layout:
     """
 
     def __init__(self, folder: Path, image: str) -> None:
+        super().__init__(folder)
         original = images.ensure(image)
         shutil.copytree(original.layout, folder)
-        self.folder = folder
         self.digest = original.digest
-        self._index = json.loads((folder / "index.json").read_bytes())
-        (root,) = self._index["manifests"]
-        root["annotations"] = {"org.opencontainers.image.ref.name": "app"}
+        (root,) = self.tagged
         self.root = {key: root[key] for key in ("mediaType", "digest", "size")}
+        self.tag(self.root, "app")
 
-    def add(self, content: bytes, media_type: str, **more: Any) -> dict[str, Any]:
-        """Add a blob and return its descriptor."""
-        digest = hashlib.sha256(content).hexdigest()
-        (self.folder / f"blobs/sha256/{digest}").write_bytes(content)
-        return {"mediaType": media_type, "digest": f"sha256:{digest}", "size": len(content), **more}
-
-    def add_manifest(self, *layers: dict[str, Any], **more: Any) -> dict[str, Any]:
+    def add_manifest(self, *layers: Descriptor, **more: Any) -> Descriptor:
         """Add a manifest and return its descriptor."""
-        config = self.add(b'{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}', CONFIG)
+        config = self.stream([b'{"architecture":"","os":"","rootfs":{"type":"layers","diff_ids":[]}}'], CONFIG)
         manifest = {"schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": list(layers), **more}
-        return self.add(json.dumps(manifest).encode(), MANIFEST)
+        return self.document(manifest, MANIFEST)
 
-    def list(self, descriptor: dict[str, Any], name: str | None = None) -> None:
+    def list(self, descriptor: Descriptor, name: str | None = None) -> None:
         """Add a manifest to the layout's index."""
-        annotations = {"annotations": {"org.opencontainers.image.ref.name": name}} if name else {}
-        self._index["manifests"].append({**descriptor, **annotations})
-        (self.folder / "index.json").write_text(json.dumps(self._index))
+        annotations = {"annotations": {REFERENCE: name}} if name else {}
+        index = {"schemaVersion": 2, "mediaType": INDEX, "manifests": [*self.tagged, {**descriptor, **annotations}]}
+        (self.folder / "index.json").write_text(json.dumps(index))
 
 
 def crane(*arguments: str) -> bytes:
@@ -125,7 +116,7 @@ class Cosign:
         ).stdout
 
 
-def push(task: Task, source: Layout, repository: str, referrers: bool = True, **options: Any) -> dict[str, Any]:
+def push(task: Task, source: CopiedLayout, repository: str, referrers: bool = True, **options: Any) -> dict[str, Any]:
     """Push the image of a layout, by default with its referrers, and return the result."""
     entry = push_entry(f"oci:{source.folder}:app", repository, referrers=referrers)
     result = task("k8scr_push", images=[entry], **options)
@@ -181,8 +172,8 @@ def listing(tmp_path: Path) -> Iterator[HostRegistry]:
 def test_registry_with_referrers_api_lists_pushed_referrers(
     task: Task, repository: str, listing: HostRegistry, tmp_path: Path
 ) -> None:
-    source = Layout(tmp_path / "layout", "busybox")
-    sbom = source.add_manifest(source.add(b"{}", "application/json"), subject=source.root, artifactType=SBOM)
+    source = CopiedLayout(tmp_path / "layout", "busybox")
+    sbom = source.add_manifest(source.document({}, "application/json"), subject=source.root, artifactType=SBOM)
     source.list(sbom)
     # For a missing repository, this registry responds as if it did not support the referrers API.
     push(task, source, repository, referrers=False, **listing.options)
@@ -206,15 +197,15 @@ def test_registry_with_referrers_api_lists_pushed_referrers(
 
 def test_push_copies_attestations_of_index(task: Task, repository: str, address: str, tmp_path: Path) -> None:
     # buildx adds provenance and SBOMs to the index as images for an unknown platform.
-    source = Layout(tmp_path / "layout", "busybox")
-    attestation = source.add_manifest(source.add(b"{}", "application/vnd.in-toto+json"))
+    source = CopiedLayout(tmp_path / "layout", "busybox")
+    attestation = source.add_manifest(source.document({}, "application/vnd.in-toto+json"))
     annotations = {"vnd.docker.reference.type": "attestation-manifest", "vnd.docker.reference.digest": source.digest}
     unknown = {"architecture": "unknown", "os": "unknown"}
     listed = [
         {**source.root, "platform": {"architecture": "amd64", "os": "linux"}},
         {**attestation, "platform": unknown, "annotations": annotations},
     ]
-    index = source.add(json.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}).encode(), INDEX)
+    index = source.document({"schemaVersion": 2, "mediaType": INDEX, "manifests": listed}, INDEX)
     source.list(index, "attested")
     attested = f"oci:{source.folder}:attested"
 

@@ -17,8 +17,9 @@ import images
 import pytest
 from cluster import components, image_archive, layout
 from cluster.images import ctr
+from cluster.kubectl import kubectl
 
-from .conftest import Task, kubectl
+from .conftest import Task
 from .image_tasks import push
 from .registry_role import deploy
 

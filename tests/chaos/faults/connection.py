@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import random
 
+from images.sizes import KIB, MIB
+
 from ..testbed import TOXIPROXY
 from .base import Fault, FaultContext
-
-KIB = 1 << 10
-MIB = 1 << 20
 
 
 class ApiServerUnreachable(Fault):

@@ -10,9 +10,9 @@ import os
 import random
 from pathlib import Path
 
-from .base import Fault, FaultContext
+from images.sizes import KIB
 
-KIB = 1 << 10
+from .base import Fault, FaultContext
 
 
 class RegistryDiskFull(Fault):

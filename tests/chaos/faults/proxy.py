@@ -11,11 +11,11 @@ import random
 import time
 from abc import abstractmethod
 
+from images.sizes import MIB
+
 from ..middlebox import Exchange, Middlebox
 from ..testbed import DIRECT, LOAD_BALANCER, TOKENS
 from .base import Fault, FaultContext
-
-MIB = 1 << 20
 
 
 class _ProxyFault(Fault):

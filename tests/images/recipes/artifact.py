@@ -9,7 +9,9 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from ..layout import MANIFEST, Layout
+from cluster.media_types import MANIFEST
+
+from ..layout import Layout
 
 SUMMARY = "an OCI artifact with the empty config and two files"
 TAG = "example.com/team/policies:1.0"

@@ -11,7 +11,9 @@ import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..layout import CONFIG, LAYER, MANIFEST, Layout
+from cluster.media_types import CONFIG, LAYER, MANIFEST
+
+from ..layout import Layout
 
 SUMMARY = "random bytes, the same for the same seed"
 BLOCK = 1 << 20

@@ -1,14 +1,14 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""The function with which the live tests wait for a condition."""
+"""The function with which the tests wait for a condition."""
 
 from __future__ import annotations
 
 import itertools
 
 import pytest
-from live.conftest import wait_until
+from cluster.waiting import wait_until
 
 
 def test_wait_until_returns_when_condition_is_met() -> None:
