@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -110,7 +111,7 @@ class HostRegistry:
         self._process = subprocess.Popen(
             self._command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             # The registry exits if another program uses its port.
             ended = self._process.poll() is not None
@@ -137,7 +138,7 @@ class HostRegistry:
 
 @contextmanager
 def host_registry(implementation: str, folder: Path, pod: str, port: int = 0) -> Iterator[HostRegistry]:
-    """Run a registry behind a Pod until the end of the block."""
+    """Run a registry behind a Pod until the end of the block, and delete its storage."""
     registry = HostRegistry(implementation, folder, pod, port)
     try:
         registry.start()
@@ -145,6 +146,7 @@ def host_registry(implementation: str, folder: Path, pod: str, port: int = 0) ->
             yield registry
     finally:
         registry.stop(signal.SIGKILL)
+        shutil.rmtree(registry.storage, ignore_errors=True)
 
 
 @contextmanager
