@@ -54,7 +54,7 @@ def s3(folder: Path) -> Iterator[dict[str, Any]]:
 
 def _wait_for(address: str) -> None:
     host, port = address.split(":")
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while True:
         try:
             socket.create_connection((host, int(port)), timeout=1).close()
