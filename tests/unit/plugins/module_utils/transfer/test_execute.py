@@ -217,7 +217,12 @@ def test_fail_fast_stops_while_earlier_image_is_in_progress(
     def wait(answer: Answer) -> Answer:
         # The upload of the first image is slow; the second image fails during it.
         failed.wait(10)
-        last.wait(0.5)
+        last.wait(2)
+        return answer
+
+    def delay(answer: Answer) -> Answer:
+        # The task has this time to stop after the failure.
+        time.sleep(1)
         return answer
 
     def fail(_answer: Answer) -> Answer:
@@ -230,6 +235,7 @@ def test_fail_fast_stops_while_earlier_image_is_in_progress(
 
     server.fail("PUT", "/app-0/blobs/", wait, times=1)
     server.fail("POST", "/app-1/", fail)
+    server.fail("PUT", "/app-2/manifests/", delay)
     server.fail("PUT", "/app-9/manifests/", arrive)
 
     push(ten_images.source, fail_fast=True, connections=2)
