@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from collections.abc import Callable
 
@@ -25,6 +26,18 @@ def wait_until(condition: Callable[[], bool], what: str, timeout: float = 60) ->
     while not condition():
         assert time.monotonic() < deadline, f"timed out after {timeout:g} s: {what}"
         time.sleep(0.02)
+
+
+def once(condition: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
+    """Call a function in the background once a condition holds."""
+
+    def wait_and_act() -> None:
+        wait_until(condition, "the transfer is under way")
+        act()
+
+    thread = threading.Thread(target=wait_and_act)
+    thread.start()
+    return thread
 
 
 def wait_for_port(port: int, what: str, host: str = "127.0.0.1") -> None:

@@ -34,16 +34,16 @@ class FaultyConnection:
         """Add a fault in one direction and return its name."""
         name = f"{kind}-{next(self._numbers)}"
         toxic = {"name": name, "type": kind, "stream": stream, "attributes": attributes}
-        requests.post(f"{self._proxy}/toxics", json=toxic, timeout=5).raise_for_status()
+        requests.post(f"{self._proxy}/toxics", json=toxic, timeout=60).raise_for_status()
         return name
 
     def remove_fault(self, name: str) -> None:
         """Remove a fault."""
-        requests.delete(f"{self._proxy}/toxics/{name}", timeout=5).raise_for_status()
+        requests.delete(f"{self._proxy}/toxics/{name}", timeout=60).raise_for_status()
 
     def set_enabled(self, enabled: bool) -> None:
         """Accept connections, or reset all connections and reject new ones."""
-        requests.post(self._proxy, json={"enabled": enabled}, timeout=5).raise_for_status()
+        requests.post(self._proxy, json={"enabled": enabled}, timeout=60).raise_for_status()
 
 
 @contextmanager
@@ -63,7 +63,7 @@ def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Ite
             wait_for_port(port, "toxiproxy")
             proxy = {"name": "api-server", "listen": f"127.0.0.1:{listener}"}
             proxy["upstream"] = f"127.0.0.1:{layout.API_PORT}"
-            requests.post(f"{api}/proxies", json=proxy, timeout=5).raise_for_status()
+            requests.post(f"{api}/proxies", json=proxy, timeout=60).raise_for_status()
             proxied = folder / "faulty.kubeconfig"
             proxied.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
             yield FaultyConnection(api, proxied)

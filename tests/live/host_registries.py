@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Iterator, Mapping
@@ -132,7 +133,7 @@ class HostRegistry:
 
 @contextmanager
 def host_registry(implementation: str, folder: Path, pod: str, port: int = 0) -> Iterator[HostRegistry]:
-    """Run a registry behind a Pod until the end of the block."""
+    """Run a registry behind a Pod until the end of the block, and delete its storage."""
     registry = HostRegistry(implementation, folder, pod, port)
     try:
         registry.start()
@@ -140,6 +141,7 @@ def host_registry(implementation: str, folder: Path, pod: str, port: int = 0) ->
             yield registry
     finally:
         registry.stop(signal.SIGKILL)
+        shutil.rmtree(registry.storage, ignore_errors=True)
 
 
 @contextmanager

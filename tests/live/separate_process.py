@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 from cluster import layout
@@ -63,6 +65,15 @@ def kill_when(condition: Callable[[], bool], what: str, module: str, **options: 
             wait_until(condition, what)
         finally:
             process.kill()
+
+
+def sizes(files: Iterable[Path]) -> dict[Path, int]:
+    """Return the sizes of files. Skip files that another process deletes meanwhile."""
+    found = {}
+    for file in files:
+        with contextlib.suppress(FileNotFoundError):
+            found[file] = file.stat().st_size
+    return found
 
 
 def _command(module: str) -> list[str]:

@@ -22,7 +22,10 @@ from images.sizes import MIB
 from .conftest import Task
 from .host_registries import IMPLEMENTATIONS, HostRegistry, host_registry
 from .image_tasks import push, push_entry
-from .separate_process import MEMORY, peak_memory
+from .separate_process import peak_memory
+
+MEMORY = 80
+"""The limit of a task's resident memory in MiB while it compresses four layers at once."""
 
 
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)

@@ -112,7 +112,7 @@ def test_push_fails_when_pod_is_not_ready(push_busybox: Push) -> None:
     pod = {"image": "registry.invalid/no/such:1", "name": "app"}
     spec = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "waits"}, "spec": {"containers": [pod]}}
     kubectl("apply", "--filename=-", stdin=json.dumps(spec))
-    kubectl("wait", "pod/waits", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}", "--timeout=30s")
+    kubectl("wait", "pod/waits", "--for=jsonpath={.status.containerStatuses[0].state.waiting.reason}", "--timeout=60s")
 
     result = push_busybox(namespace="default", registry="waits")
 

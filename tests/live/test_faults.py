@@ -7,21 +7,20 @@
 from __future__ import annotations
 
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import images
 import pytest
 from cluster import audit, cluster
-from cluster.waiting import wait_until
+from cluster.waiting import once
 
 from .conftest import Task
 from .host_registries import HostRegistry
 from .image_tasks import pull, push, push_entry
-from .separate_process import kill_when
+from .separate_process import kill_when, sizes
 
 LAYERS = 4
 SIZE = 128 << 20
@@ -39,18 +38,6 @@ def api_server() -> Iterator[None]:
     """Restore the API server after the test."""
     yield
     cluster.up()
-
-
-def once(condition: Callable[[], bool], act: Callable[[], object]) -> threading.Thread:
-    """Call a function in the background once a condition holds."""
-
-    def wait_and_act() -> None:
-        wait_until(condition, "the transfer is under way")
-        act()
-
-    thread = threading.Thread(target=wait_and_act)
-    thread.start()
-    return thread
 
 
 def push_options(host: HostRegistry, image: images.Image, repository: str) -> dict[str, Any]:
@@ -156,7 +143,7 @@ def test_push_resumes_in_next_run_after_kill(
 
 def uploaded_to(host: HostRegistry) -> int:
     """Return how many bytes the registry has of unfinished uploads."""
-    return sum(file.stat().st_size for file in host.storage.rglob("*/_uploads/*/data"))
+    return sum(sizes(host.storage.rglob("*/_uploads/*/data")).values())
 
 
 def test_push_does_not_exceed_bandwidth(task: Task, host: HostRegistry, large: images.Image, repository: str) -> None:

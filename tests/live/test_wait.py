@@ -12,8 +12,8 @@ from cluster import users
 
 from .conftest import Task
 
-WAIT_TIMEOUT = 60
-WITHOUT_WAITING = 15
+WAIT_TIMEOUT = 600
+WITHOUT_WAITING = 120
 """The longest duration of a task that does not wait, in seconds, on a busy machine."""
 
 
@@ -27,11 +27,11 @@ def test_wait_returns_immediately_when_registry_responds(task: Task) -> None:
 def test_wait_reports_error_of_api_server_when_registry_does_not_respond(task: Task) -> None:
     start = time.monotonic()
 
-    result = task("k8scr_wait", registry_port=5999, wait_timeout=2)
+    result = task("k8scr_wait", registry_port=5999, wait_timeout=10)
 
-    assert time.monotonic() - start >= 2
+    assert time.monotonic() - start >= 10
     assert (
-        "the registry in Pod k8scr/k8scr-0 did not become available through the API server within 2 s" in result["msg"]
+        "the registry in Pod k8scr/k8scr-0 did not become available through the API server within 10 s" in result["msg"]
     )
     assert "connection refused" in result["msg"]
 

@@ -50,7 +50,7 @@ class ConcurrentPrune(Fault):
         if context.old:
             url = f"{testbed.registry.write_url}/v2/{context.repository}/manifests/{context.old}"
             try:
-                response = requests.delete(url, timeout=5)
+                response = requests.delete(url, timeout=60)
             except requests.ConnectionError:
                 return
             if response.status_code not in (202, 404):

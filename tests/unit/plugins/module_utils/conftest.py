@@ -85,7 +85,7 @@ def registry(server: RegistryServer) -> Iterator[Registry]:
     with requests.Session() as session:
         session.trust_env = False
         session.mount(server.url, adapter)
-        yield Registry(session, server.url, "the registry", (2.0, 2.0), Retries(8.0, sleep=lambda _seconds: None))
+        yield Registry(session, server.url, "the registry", (10.0, 10.0), Retries(8.0, sleep=lambda _seconds: None))
 
 
 @pytest.fixture
@@ -106,7 +106,7 @@ def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callab
         settings = push_settings(*images, **options)
         connections = settings.registry.connections
         log = RetryLog()
-        upstreams = Upstreams(settings.upstreams, connections, timeout=2.0, retry_timeout=8.0, on_retry=log.retried)
+        upstreams = Upstreams(settings.upstreams, connections, timeout=10.0, retry_timeout=8.0, on_retry=log.retried)
         with closing(upstreams):
             result = push_images(settings, check_mode, registry, cache, upstreams, log)
         return {**result, "retries": log.entries}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.auth import Challenge, parse_challenges
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 
@@ -45,6 +45,7 @@ def test_parse_challenges_returns_schemes_and_parameters(header: str, challenges
     assert parse_challenges(header) == challenges
 
 
+@settings(deadline=None)
 @given(st.text(st.sampled_from('Basic realm="\\,= \t\x00é/'), max_size=60))
 def test_parse_challenges_accepts_any_text(header: str) -> None:
     for challenge in parse_challenges(header):

@@ -212,19 +212,30 @@ def test_fail_fast_skips_images_that_were_not_started(
 def test_fail_fast_stops_while_earlier_image_is_in_progress(
     push: Push, server: RegistryServer, ten_images: SeveralImages
 ) -> None:
-    last = threading.Event()
+    failed, last = threading.Event(), threading.Event()
 
     def wait(answer: Answer) -> Answer:
         # The upload of the first image is slow; the second image fails during it.
-        last.wait(0.5)
+        failed.wait(10)
+        last.wait(2)
         return answer
+
+    def delay(answer: Answer) -> Answer:
+        # The task has this time to stop after the failure.
+        time.sleep(1)
+        return answer
+
+    def fail(_answer: Answer) -> Answer:
+        failed.set()
+        return refused(403, "DENIED")
 
     def arrive(answer: Answer) -> Answer:
         last.set()
         return answer
 
     server.fail("PUT", "/app-0/blobs/", wait, times=1)
-    server.fail("POST", "/app-1/", refused(403, "DENIED"))
+    server.fail("POST", "/app-1/", fail)
+    server.fail("PUT", "/app-2/manifests/", delay)
     server.fail("PUT", "/app-9/manifests/", arrive)
 
     push(ten_images.source, fail_fast=True, connections=2)
