@@ -25,7 +25,7 @@ MIN_SURPLUS = 4096
 MIN_RESUMED = 1 << 20
 """A pull does not resume blobs below this number of bytes; it downloads them again."""
 _FAULT_AT_START = re.compile(
-    "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|rejects the request|lacks|"
+    "cannot connect|was interrupted|timed out|cannot reach|there is no|responded with 5|rejects the request|"
     "does not have|has no image for|"
     "[Nn]o space"
 )
@@ -158,7 +158,7 @@ def check_leftovers(
     """
     outcome.problems += [f"process {name} is still running" for run in runs for name in run.remaining_processes()]
     # The saved state of an upload stays if its last response was lost or if another run finished it. Later runs do not
-    # need the upload, so the state expires after a day.
+    # need the upload, so the state expires after a week.
     may_keep_state = concurrent or not all(run.succeeded for run in runs)
     folders = ("tmp", *([] if may_keep_state else ["cache/k8scr/uploads"]))
     files = [path for folder in folders for path in (disk / folder).glob("*")]

@@ -103,7 +103,7 @@ def test_push_sends_few_bytes_twice_after_registry_restart_at_full_speed(
     fault.join()
     assert result["changed"], result.get("msg")
     assert any("the API server lost the connection to Pod" in retry["why"] for retry in result["retries"])
-    # The content of the buffers in between is lost: up to 16 MiB of each connection, whatever the size of the image.
+    # The content of the buffers in between is lost: up to 16 MiB of each connection for images of any size.
     assert sum(moved) - size < size * 0.05
 
 
