@@ -10,9 +10,10 @@ module: k8scr_node_images
 short_description: Import images from archives into a node's container runtime
 version_added: 0.1.0
 description:
-  - Imports the images of archives into the container runtime of a node, or removes the images of earlier tasks.
-  - Images are compared by digest. An archive is imported only if the node lacks one of its images. Run the module in
-    check mode first to find out which archives the node needs.
+  - Imports the images of archives into the container runtime of a node, or removes them. From containerd, the module
+    removes only images that it imported. Podman does not record them, so any listed image is removed.
+  - Images are compared by digest. An archive is imported only if one of its images is missing on the node. Run the
+    module in check mode first to find out which archives the node needs.
   - The role P(k8scr.core.preload#role) uses this module. It connects to no cluster and requires no library on the node.
 author:
   - k8scr.core contributors (@k8scr)
@@ -22,7 +23,7 @@ options:
   images:
     description: The images, in the format of M(k8scr.core.k8scr_archive_info). With O(state=present), different images
       with the same name are an error. With O(state=absent), an empty list stands for all images that were imported into
-      containerd. Podman does not record them.
+      containerd. It is an error for Podman.
     type: list
     elements: dict
     default: []
@@ -45,7 +46,7 @@ options:
         type: str
         required: true
       archive:
-        description: Path of the archive on the controller. The module ignores it.
+        description: Path of the archive on the controller, for error messages. The default is O(images[].file).
         type: str
   folder:
     description: Folder of the archives on the node. The default is V(/var/lib/k8scr).

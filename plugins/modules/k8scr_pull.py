@@ -12,7 +12,8 @@ version_added: 0.1.0
 description:
   - Pulls images from a registry in a Pod. All requests go through the Pod proxy of the Kubernetes API server. Users
     need the permission C(get) on C(pods/proxy) for the registry's read-only port.
-  - An image that the destination has with the same digest costs one request, and nothing is written.
+  - If the destination has an image with the same digest, nothing is downloaded or written. This costs one request, or
+    some more to select platforms.
   - All data is verified. A destination is replaced only when the new content is complete, so a failed pull leaves it
     unchanged. Folders and archives keep their other images.
   - An existing blob of a folder or an archive is verified before it is used. If it is damaged, it is downloaded again.
@@ -48,7 +49,7 @@ options:
           - Destination of the image, on the host that runs the module. The default is the Docker or Podman engine.
           - C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) and C(docker-archive:FILE[:NAME]) are as in
             containers-transports(5). Without C(NAME), the image keeps its full name.
-          - Nondistributable layers that the registry lacks are omitted from C(oci:) and C(oci-archive:).
+          - Nondistributable layers that the registry does not have are omitted from C(oci:) and C(oci-archive:).
           - A Docker archive has one platform. Select it with O(images[].platforms) if the index has several.
           - C(docker-daemon:[NAME:TAG]), or a name alone, is the Docker or Podman engine. From an index with several
             platforms, it gets the image for its own platform or for the one in O(images[].platforms). The engine only

@@ -13,7 +13,8 @@ description:
   - Pushes OCI and Docker images to a registry in a Pod. All requests go through the Pod proxy of the Kubernetes API
     server. Users need permission for C(pods/proxy) on the registry's port. A registry of the role
     P(k8scr.core.registry#role) also requires C(get) on the Secret with its write path.
-  - Images are identified by digest. An existing image costs one request, and none of its layers is read.
+  - Images are identified by digest. An existing image costs one request, or two if its source has no manifests, as in
+    Docker archives and engines. None of its layers is read.
   - Artifacts such as Helm charts and WebAssembly modules are pushed like images. Nondistributable layers that state
     their download URLs (C(nondistributable) in OCI, C(foreign) in Docker) are not pushed.
   - The tag is set last, so clients never see an incomplete image.
@@ -64,7 +65,7 @@ options:
       platforms:
         description: Platforms to push, as in V(linux/amd64) or V(linux/arm/v7). A platform without a variant selects
           all variants. By default, an index is pushed whole, and all digests stay unchanged. Set it to push only the
-          platforms that the cluster needs, or if the source lacks other platforms.
+          platforms that the cluster needs, or if the source does not have the other platforms.
         type: list
         elements: str
       referrers:
@@ -122,7 +123,7 @@ options:
     default: auto
   tmp_dest:
     description: Folder for the export of an image from the Docker or Podman engine. The default is E(TMPDIR), or
-      C(/var/tmp) if it is unset. Set it if that folder lacks space for the uncompressed image. The export is a
+      C(/var/tmp) if it is unset. Set it if that folder is too small for the uncompressed image. The export is a
       temporary file that exists only while the task runs.
     type: path
 seealso:

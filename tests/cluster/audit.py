@@ -30,8 +30,8 @@ def position() -> int:
 def events(since: int = 0) -> Iterator[dict[str, Any]]:
     """Yield all finished requests after a position, oldest first.
 
-    The audit policy leaves out only the cluster's own components. Requests of other users are included whatever
-    their path, so a request outside the proxy path is visible here.
+    The audit policy leaves out only the cluster's own components. All requests of other users are included, so a
+    request outside the proxy path is visible here.
     """
     try:
         with layout.AUDIT_LOG.open("rb") as stream:

@@ -24,7 +24,7 @@ from .errors import ClusterError
 
 ROOT = "k8scr-core"
 _V2_MOUNT = Path("/sys/fs/cgroup")
-# The controllers that kubelet requires, and io. The machine may lack hugetlb and io.
+# The controllers that kubelet requires, and io. Some machines do not have hugetlb and io.
 _V2_CONTROLLERS = ("cpuset", "cpu", "memory", "pids", "hugetlb", "io")
 
 

@@ -21,6 +21,7 @@ from .toml_statements import dotted_key, quote, read_statements
 DROP_IN = "zz-k8scr-core.conf"
 """The file name. The last file in alphabetical order with an entry for a registry takes precedence."""
 _HEADER = "# Written by k8scr.core, from what the files before it say and the mirror; changes here are lost."
+"""The first line. Existing files have it, so another text would change every node after an upgrade."""
 _ENTRY = "registry"
 _LOCATION_KEYS = ("prefix", "location", "mirror")
 _NO_MIRROR = ("blocked", "mirror-by-digest-only")

@@ -5,7 +5,7 @@
 """Compress layers during upload, and save the digests of compressed layers.
 
 With the saved digest, the next run finds an existing layer without compressing it again. The digest is only a hint:
-each run asks the registry whether it has the blob.
+each run looks up the blob in the registry.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@
 
 """The repositories to which earlier runs pushed an image, so that its blobs can be mounted from there.
 
-There is a cache file for each registry. Its content is only a hint: each run asks the registry for the blobs.
+There is a cache file for each registry. Its content is only a hint: each run looks up the blobs in the registry.
 """
 
 from __future__ import annotations
