@@ -59,9 +59,9 @@ from unit.plugins.module_utils.support.hostile_images import (
     hostile_images,
 )
 from unit.plugins.module_utils.support.images import describe, make_image, tar, write_layout
-from unit.plugins.module_utils.support.registry_server import Answer, Fault, RegistryServer
+from unit.plugins.module_utils.support.registry_server import Fault, RegistryServer, Response
 from unit.plugins.module_utils.support.stores import put, read_image
-from unit.plugins.module_utils.support.upstream_servers import Asked, TokenServer
+from unit.plugins.module_utils.support.upstream_servers import ReceivedRequest, TokenServer
 
 Run = Callable[..., dict[str, Any]]
 ENTRY = describe(b"{}", OCI_MANIFEST, artifactType="application/vnd.example.signature", annotations={"a": "b"})
@@ -143,9 +143,9 @@ class HostileTokenServer(TokenServer):
 
     text = b""
 
-    def answer(self, asked: Asked) -> Answer:
-        """See :meth:`TokenServer.answer`."""
-        return Answer(200, {}, self.text)
+    def respond(self, request: ReceivedRequest) -> Response:
+        """See :meth:`TokenServer.respond`."""
+        return Response(200, {}, self.text)
 
 
 def reset(server: RegistryServer, *responses: HostileResponse) -> None:
@@ -282,28 +282,28 @@ def test_push_to_hostile_registry_fails_with_one_line(
 @given(
     responses=st.lists(hostile_responses("HEAD", "GET"), max_size=2),
     challenge=st.sampled_from([*HEADERS["WWW-Authenticate"], *[None] * 10]),
-    answer=documents(TOKEN),
+    token_response=documents(TOKEN),
 )
-@example(responses=[], challenge=None, answer=as_document(TOKEN))
+@example(responses=[], challenge=None, token_response=as_document(TOKEN))
 def test_hostile_upstream_registry_is_read_or_rejected(
     push: Run,
     server: RegistryServer,
     tokens: HostileTokenServer,
     responses: list[HostileResponse],
     challenge: str | None,
-    answer: bytes,
+    token_response: bytes,
 ) -> None:
     reset(server, *responses)
     server.fill("up/app", "1", make_image())
-    tokens.text = answer
-    denied = Answer(401, {"WWW-Authenticate": challenge or f'Bearer realm="{tokens.url}"'})
+    tokens.text = token_response
+    denied = Response(401, {"WWW-Authenticate": challenge or f'Bearer realm="{tokens.url}"'})
     server.guard = lambda path, headers: (
         denied if "/up/app/" in path and headers.get("Authorization") != "Bearer abc" else None
     )
     host = server.url.removeprefix("http://")
     upstream = {"host": host, "plain_http": True, "username": "user", "password": "the secret"}
 
-    valid = not responses and challenge is None and answer == as_document(TOKEN)
+    valid = not responses and challenge is None and token_response == as_document(TOKEN)
     with bounds(valid):
         result = push({"source": f"docker://{host}/up/app:1", "name": "app:1"}, upstreams=[upstream])
         require_lines(result, valid)

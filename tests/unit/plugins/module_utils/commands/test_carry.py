@@ -15,7 +15,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.listing import repositories, tags
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 
 TRANSFER = Transfer(connections=4)
 REPOSITORIES = ["busybox", "library/busybox", "registry.example.com/team/api", "registry.example.com_5000/team/api"]
@@ -65,9 +65,9 @@ def test_carry_keeps_tag_pushed_during_restore(
     save_images(registry, tmp_path / "saved", TRANSFER)
     lose_images(server)
 
-    def push_during_restore(answer: Answer) -> Answer:
+    def push_during_restore(response: Response) -> Response:
         server.fill("team/app", "1", other_image)
-        return answer
+        return response
 
     server.fail("PUT", "/blobs/uploads/", push_during_restore, times=1)
 
@@ -82,7 +82,7 @@ def test_carry_keeps_saved_images_after_failed_restore(
     server.fill("team/app", "1", image)
     save_images(registry, tmp_path / "saved", TRANSFER)
     lose_images(server)
-    server.fail("PUT", "/manifests/1", refused(400, "MANIFEST_INVALID"), times=1)
+    server.fail("PUT", "/manifests/1", error_response(400, "MANIFEST_INVALID"), times=1)
 
     failed = restore_images(registry, tmp_path / "saved", TRANSFER)
     restored = restore_images(registry, tmp_path / "saved", TRANSFER)
@@ -124,7 +124,7 @@ def test_listing_returns_names_of_all_pages(
 
 
 def test_listing_ends_when_registry_repeats_page(registry: Registry, server: RegistryServer) -> None:
-    page = Answer(200, {"Link": '</v2/_catalog?n=1&last=a>; rel="next"'}, b'{"repositories": ["a"]}')
+    page = Response(200, {"Link": '</v2/_catalog?n=1&last=a>; rel="next"'}, b'{"repositories": ["a"]}')
     server.fail("GET", "/v2/_catalog", page)
 
     assert list(repositories(registry)) == ["a"]
@@ -140,15 +140,15 @@ def test_listing_is_empty_for_repository_without_tags(registry: Registry, server
 @pytest.mark.parametrize(
     "response",
     [
-        refused(404, "NAME_UNKNOWN"),
-        Answer(200, {}, b"<html>"),
-        Answer(200, {}, b"[]"),
-        Answer(200, {}, b'{"repositories": "a"}'),
-        Answer(200, {}, b'{"repositories": [1]}'),
+        error_response(404, "NAME_UNKNOWN"),
+        Response(200, {}, b"<html>"),
+        Response(200, {}, b"[]"),
+        Response(200, {}, b'{"repositories": "a"}'),
+        Response(200, {}, b'{"repositories": [1]}'),
     ],
     ids=["missing", "HTML", "list", "word", "number"],
 )
-def test_listing_fails_without_valid_catalog(registry: Registry, server: RegistryServer, response: Answer) -> None:
+def test_listing_fails_without_valid_catalog(registry: Registry, server: RegistryServer, response: Response) -> None:
     server.fail("GET", "/v2/_catalog", response)
 
     with pytest.raises(RegistryError, match="repositories of the registry cannot be listed"):

@@ -106,7 +106,7 @@ def test_pull_downloads_common_blob_of_two_images_once(
 
     pull(*({"name": f"example.com/{name}:1", "dest": f"oci-archive:{tmp_path}/app.tar"} for name in ("one", "two")))
 
-    assert len([request for request in server.asked("GET") if "/blobs/" in request]) == 5
+    assert len([request for request in server.received("GET") if "/blobs/" in request]) == 5
     assert read_location(f"{tmp_path}/app.tar:example.com/two:1") == other_image.contents
 
 
@@ -131,7 +131,7 @@ def test_failed_pull_keeps_existing_archive(
 ) -> None:
     before = write_oci_archive(tmp_path / "app.tar", {"docker.io/team/app:1": image}).read_bytes()
     server.fill("team/app", "1", other_image)
-    server.fail("GET", other_image.layers[1], lambda answer: replace(answer, body=answer.body[:-1] + b"!"))
+    server.fail("GET", other_image.layers[1], lambda response: replace(response, body=response.body[:-1] + b"!"))
 
     result = pull({"name": "team/app:1", "dest": f"oci-archive:{tmp_path}/app.tar"})
 
@@ -172,7 +172,7 @@ def test_pull_keeps_existing_layout_when_disk_is_full(
 
 def test_pull_skips_blobs_of_failed_pull(pull: Pull, server: RegistryServer, tmp_path: Path, image: Image) -> None:
     server.fill("team/app", "1", image)
-    server.fail("GET", image.layers[1], lambda answer: replace(answer, body=b"?" * len(answer.body)), times=1)
+    server.fail("GET", image.layers[1], lambda response: replace(response, body=b"?" * len(response.body)), times=1)
     entry = {"name": "team/app:1", "dest": f"oci:{tmp_path}/app"}
     assert pull(entry)["failed"]
 
@@ -191,7 +191,7 @@ def test_pull_writes_no_archive_when_one_of_its_images_fails(
 ) -> None:
     server.fill("one", "1", image)
     server.fill("two", "1", other_image)
-    server.fail("GET", other_image.layers[1], lambda answer: replace(answer, body=b""))
+    server.fail("GET", other_image.layers[1], lambda response: replace(response, body=b""))
 
     result = pull(
         {"name": "example.com/one:1", "dest": f"oci-archive:{tmp_path}/app.tar"},

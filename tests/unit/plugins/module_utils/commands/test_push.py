@@ -25,7 +25,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
     write_oci_archive,
 )
-from unit.plugins.module_utils.support.registry_server import RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 
 Push = Callable[..., dict[str, Any]]
 
@@ -293,7 +293,7 @@ def test_push_fails_only_image_with_missing_layer(
 def test_push_message_shows_error_of_registry_in_one_line(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image
 ) -> None:
-    server.fail("PUT", "/blobs/uploads/", refused(403, "DENIED", "not\nyou"))
+    server.fail("PUT", "/blobs/uploads/", error_response(403, "DENIED", "not\nyou"))
     write_layout(tmp_path, {"app:1": image})
 
     result = push(f"oci:{tmp_path}")
@@ -324,7 +324,7 @@ def test_push_mounts_blobs_from_repositories_of_mount_from(
 
     assert planned["images"] == pushed["images"]
     assert pushed["images"][0]["mounted"]["blobs"] == len(image.blobs)
-    assert server.asked("PATCH") == []
+    assert server.received("PATCH") == []
 
 
 def test_push_uploads_in_same_session_after_rejected_mount(
@@ -337,7 +337,7 @@ def test_push_uploads_in_same_session_after_rejected_mount(
     pushed = push(f"oci:{tmp_path}", mount_from=["team/base"])
 
     assert pushed["images"][0]["sent"]["blobs"] == len(image.blobs)
-    assert len(server.asked("POST")) == len(image.blobs)
+    assert len(server.received("POST")) == len(image.blobs)
 
 
 def test_push_mounts_blobs_of_image_pushed_under_other_name(

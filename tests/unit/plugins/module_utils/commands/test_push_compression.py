@@ -120,7 +120,7 @@ def test_check_mode_reports_uncompressed_sizes_of_layers_to_compress(
     ]
     assert planned["sent"] == {"blobs": 3, "bytes": len(image.config) + sum(map(len, image.files))}
     assert result["diff"] == {"before": "", "after": "app:1 (known after compression)\n"}
-    assert server.asked("POST", "PATCH", "PUT") == []
+    assert server.received("POST", "PATCH", "PUT") == []
 
 
 def test_check_mode_reports_digests_of_layers_compressed_before(

@@ -25,14 +25,14 @@ DIAL_STDIO = """\
 #!{python}
 import os, socket, sys, threading
 open({words!r}, "w").write("\\n".join(sys.argv[1:]))
-line = socket.socket(socket.AF_UNIX)
-line.connect({socket!r})
+connection = socket.socket(socket.AF_UNIX)
+connection.connect({socket!r})
 def pump():
     while block := os.read(0, 65536):
-        line.sendall(block)
-    line.shutdown(socket.SHUT_WR)
+        connection.sendall(block)
+    connection.shutdown(socket.SHUT_WR)
 threading.Thread(target=pump, daemon=True).start()
-while block := line.recv(65536):
+while block := connection.recv(65536):
     os.write(1, block)
 """
 

@@ -84,14 +84,14 @@ def test_full_disk_fails_before_content_is_read(tmp_path: Path, monkeypatch: pyt
     writer.abandon(keep=False)
 
 
-@pytest.mark.parametrize("lacking", ["the system", "the file system"])
+@pytest.mark.parametrize("missing", ["the system", "the file system"])
 def test_archive_is_written_on_file_systems_without_allocation(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lacking: str
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     def refuse(_descriptor: int, _offset: int, _length: int) -> NoReturn:
         raise OSError(errno.EOPNOTSUPP, os.strerror(errno.EOPNOTSUPP))
 
-    if lacking == "the system":
+    if missing == "the system":
         monkeypatch.delattr(os, "posix_fallocate")
     else:
         monkeypatch.setattr(os, "posix_fallocate", refuse)

@@ -72,7 +72,7 @@ def test_untrusted_certificate_has_reason_of_openssl() -> None:
     assert NetworkError(SSLError(ssl.SSLError())).untrusted_certificate is None
 
 
-def test_closed_connection_is_no_tls_error() -> None:
+def test_closed_connection_is_not_a_tls_error() -> None:
     error = ssl.SSLError(1, "failed")
     error.reason = "WRONG_VERSION_NUMBER"
 

@@ -31,7 +31,7 @@ def test_invalid_platform_is_rejected(text: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("wanted", "there", "meant"),
+    ("wanted", "available", "meant"),
     [
         ("linux/amd64", "linux/amd64", True),
         ("linux/amd64", "linux/amd64/v3", True),
@@ -45,5 +45,5 @@ def test_invalid_platform_is_rejected(text: object) -> None:
         ("linux/386", "linux/386", True),
     ],
 )
-def test_platform_without_variant_includes_all_variants(wanted: str, there: str, meant: bool) -> None:
-    assert parse_platform(wanted).includes(parse_platform(there)) is meant
+def test_platform_without_variant_includes_all_variants(wanted: str, available: str, meant: bool) -> None:
+    assert parse_platform(wanted).includes(parse_platform(available)) is meant

@@ -145,10 +145,10 @@ def test_error_reports_damaged_docker_auth_config_without_its_content(
 ) -> None:
     monkeypatch.setenv("DOCKER_AUTH_CONFIG", '{"auths": secret}')
 
-    with pytest.raises(InputError, match="the credentials in DOCKER_AUTH_CONFIG cannot be read: not JSON") as said:
+    with pytest.raises(InputError, match="the credentials in DOCKER_AUTH_CONFIG cannot be read: not JSON") as caught:
         find_credentials("example.com", "team/api")
 
-    assert "secret" not in str(said.value)
+    assert "secret" not in str(caught.value)
 
 
 def test_tokens_are_found(home: Path) -> None:

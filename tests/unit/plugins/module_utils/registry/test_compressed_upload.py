@@ -24,7 +24,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import ChunkSize, Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.stores import content_of
 
 MIB = 1 << 20
@@ -50,7 +50,7 @@ def content(server: RegistryServer, descriptor: Descriptor) -> bytes:
 
 def verbs(server: RegistryServer) -> list[str]:
     """Return the methods of the requests so far."""
-    return [request.partition(" ")[0] for request in server.asked("POST", "PATCH", "PUT", "GET", "HEAD")]
+    return [request.partition(" ")[0] for request in server.received("POST", "PATCH", "PUT", "GET", "HEAD")]
 
 
 def test_upload_sends_layer_in_one_request_before_digest_is_known(
@@ -72,21 +72,21 @@ def test_upload_resumes_after_interruption(server: RegistryServer, repository: R
 
 def test_upload_restarts_after_lost_session(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
-    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"), times=1)
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_UNKNOWN"), times=1)
 
     assert content(server, upload(repository)) == LAYER
 
 
 def test_upload_is_not_repeated_after_lost_response(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PUT", "/blobs/uploads/", lambda _answer: Answer(500), times=1)
-    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
+    server.fail("PUT", "/blobs/uploads/", lambda _response: Response(500), times=1)
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_UNKNOWN"))
 
     assert content(server, upload(repository)) == LAYER
     assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "HEAD"]
 
 
 def test_upload_only_completes_after_failed_last_request(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PUT", "/blobs/uploads/", Answer(503), times=1)
+    server.fail("PUT", "/blobs/uploads/", Response(503), times=1)
 
     assert content(server, upload(repository)) == LAYER
     assert verbs(server) == ["POST", "PATCH", "PUT", "GET", "PUT"]
@@ -100,7 +100,7 @@ def test_upload_sends_requests_of_chunk_size(server: RegistryServer, registry: R
 
 
 def test_upload_sends_smaller_requests_after_status_413(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PATCH", "/blobs/uploads/", Answer(413), times=1)
+    server.fail("PATCH", "/blobs/uploads/", Response(413), times=1)
 
     assert content(server, upload(repository)) == LAYER
     assert repository.store.chunks.size is not None

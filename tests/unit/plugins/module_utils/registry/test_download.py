@@ -17,7 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from unit.plugins.module_utils.support.blobs import LARGE, SMALL
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 from unit.plugins.module_utils.support.stores import blob, read_blob
 
 
@@ -34,23 +34,23 @@ def test_download_begins_at_offset(server: RegistryServer, repository: Repositor
 
 def test_download_skips_beginning_if_registry_ignores_range(server: RegistryServer, repository: Repository) -> None:
     server.blobs["team/app"] = {digest_of(SMALL): SMALL}
-    server.fail("GET", "/blobs/", Answer(200, {}, SMALL))
+    server.fail("GET", "/blobs/", Response(200, {}, SMALL))
 
     assert read_blob(repository, blob(digest_of(SMALL), SMALL), 5) == SMALL[5:]
 
 
 def test_download_without_progress_is_interrupted_connection(server: RegistryServer, repository: Repository) -> None:
     server.blobs["team/app"] = {digest_of(LARGE): LARGE}
-    server.fail("GET", "/blobs/", lambda answer: replace(answer, body=b"x", truncated=True))
+    server.fail("GET", "/blobs/", lambda response: replace(response, body=b"x", truncated=True))
 
     with pytest.raises(ConnectionLostError, match=f"interrupted while reading blob {digest_of(LARGE)}.*Run again"):
         read_blob(repository, blob(digest_of(LARGE), LARGE))
 
 
 def test_download_does_not_follow_redirect(server: RegistryServer, repository: Repository) -> None:
-    server.fail("GET", "/blobs/", Answer(307, {"Location": f"{server.url}/v2/secrets/blobs/x"}))
+    server.fail("GET", "/blobs/", Response(307, {"Location": f"{server.url}/v2/secrets/blobs/x"}))
 
     with pytest.raises(RegistryError, match="the registry responded with 307"):
         read_blob(repository, blob(digest_of(SMALL), SMALL))
 
-    assert len(server.asked("GET")) == 1
+    assert len(server.received("GET")) == 1

@@ -14,7 +14,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest impor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from unit.plugins.module_utils.support.blobs import SMALL, send
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.stores import put
 
 
@@ -29,7 +29,7 @@ from unit.plugins.module_utils.support.stores import put
     ],
 )
 def test_error_response_has_advice(server: RegistryServer, repository: Repository, status: int, advice: str) -> None:
-    server.fail("PUT", "/blobs/uploads/", refused(status, "DENIED", "no"))
+    server.fail("PUT", "/blobs/uploads/", error_response(status, "DENIED", "no"))
 
     with pytest.raises(RegistryError, match=f"blob {digest_of(SMALL)} .* responded with {status}: no.*{advice}"):
         send(repository, SMALL)
@@ -39,14 +39,14 @@ def test_error_response_has_advice(server: RegistryServer, repository: Repositor
 def test_error_response_of_proxy_differs_from_that_of_registry(
     server: RegistryServer, repository: Repository, status: int
 ) -> None:
-    server.fail("PUT", "/blobs/uploads/", Answer(status, {"Docker-Distribution-Api-Version": ""}, b"<h1>Sorry</h1>"))
+    server.fail("PUT", "/blobs/uploads/", Response(status, {"Docker-Distribution-Api-Version": ""}, b"<h1>Sorry</h1>"))
 
     with pytest.raises(RegistryError, match=rf"a proxy or load balancer in front of .* responded with {status}"):
         send(repository, SMALL)
 
 
 def test_error_response_names_full_storage(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PUT", "/blobs/uploads/", refused(500, "UNKNOWN", "write /data/x: no space left on device"))
+    server.fail("PUT", "/blobs/uploads/", error_response(500, "UNKNOWN", "write /data/x: no space left on device"))
 
     with pytest.raises(RegistryError, match=r"no space left on device. The registry's storage is full; free"):
         send(repository, SMALL)
@@ -71,7 +71,7 @@ def test_error_response_names_full_storage(server: RegistryServer, repository: R
 def test_error_response_with_invalid_body_is_one_line(
     server: RegistryServer, repository: Repository, body: bytes
 ) -> None:
-    server.fail("PUT", "/blobs/uploads/", Answer(502, {}, body))
+    server.fail("PUT", "/blobs/uploads/", Response(502, {}, body))
 
     with pytest.raises(RegistryError, match="the registry responded with 502") as failure:
         send(repository, SMALL)
@@ -83,7 +83,7 @@ def test_error_response_with_invalid_body_is_one_line(
 def test_error_response_names_unsupported_media_type(
     server: RegistryServer, repository: Repository, image: Image
 ) -> None:
-    server.fail("PUT", "/manifests/", refused(415, "MANIFEST_INVALID"))
+    server.fail("PUT", "/manifests/", error_response(415, "MANIFEST_INVALID"))
 
     with pytest.raises(RegistryError, match=r"responded with 415: .*convert the image to OCI media types"):
         put(repository, image, "1")

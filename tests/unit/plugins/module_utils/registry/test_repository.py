@@ -21,7 +21,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from unit.plugins.module_utils.support.blobs import SMALL, send
 from unit.plugins.module_utils.support.images import Image, encode
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, without
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, without
 from unit.plugins.module_utils.support.stores import blob, put, read_image
 
 
@@ -38,7 +38,7 @@ def test_resolve_sends_one_head_request(server: RegistryServer, repository: Repo
     server.fill("team/app", "1", image)
 
     assert repository.resolve("1") == image.root
-    assert server.asked("HEAD", "GET") == ["HEAD /v2/team/app/manifests/1"]
+    assert server.received("HEAD", "GET") == ["HEAD /v2/team/app/manifests/1"]
 
 
 def test_resolve_returns_none_for_missing_tag(repository: Repository) -> None:
@@ -46,7 +46,7 @@ def test_resolve_returns_none_for_missing_tag(repository: Repository) -> None:
 
 
 @pytest.mark.parametrize("header", ["Docker-Content-Digest", "Content-Type"])
-def test_resolve_reads_manifest_if_head_response_lacks_header(
+def test_resolve_reads_manifest_if_head_response_has_no_header(
     server: RegistryServer, repository: Repository, image: Image, header: str
 ) -> None:
     server.fill("team/app", "1", image)
@@ -62,7 +62,9 @@ def test_resolve_ignores_invalid_digest_of_head_response(
     server: RegistryServer, repository: Repository, image: Image
 ) -> None:
     server.fill("team/app", "1", image)
-    server.fail("HEAD", "/manifests/", lambda answer: replace(answer, headers={"Docker-Content-Digest": "sha256:../x"}))
+    server.fail(
+        "HEAD", "/manifests/", lambda response: replace(response, headers={"Docker-Content-Digest": "sha256:../x"})
+    )
 
     assert repository.resolve("1") == image.root
 
@@ -71,12 +73,12 @@ def test_resolve_ignores_invalid_digest_of_head_response(
 def test_resolve_reports_error_response_not_missing_image(
     server: RegistryServer, repository: Repository, status: int
 ) -> None:
-    server.fail("HEAD", "/manifests/", Answer(status, {"Location": f"{server.url}/v2/other/manifests/1"}))
+    server.fail("HEAD", "/manifests/", Response(status, {"Location": f"{server.url}/v2/other/manifests/1"}))
 
     with pytest.raises(RegistryError, match=f"team/app:1 cannot be looked up: the registry responded with {status}"):
         repository.resolve("1")
 
-    assert server.asked("HEAD", "GET") == ["HEAD /v2/team/app/manifests/1"]
+    assert server.received("HEAD", "GET") == ["HEAD /v2/team/app/manifests/1"]
 
 
 def test_fetch_manifest_rejects_other_digest(
@@ -92,7 +94,7 @@ def test_fetch_manifest_rejects_other_digest(
 def test_fetch_manifest_rejects_manifest_over_limit(
     server: RegistryServer, repository: Repository, image: Image
 ) -> None:
-    server.fail("GET", "/manifests/", Answer(200, {}, b" " * (MAXIMUM_SIZE * 4)))
+    server.fail("GET", "/manifests/", Response(200, {}, b" " * (MAXIMUM_SIZE * 4)))
 
     with pytest.raises(SourceError, match=f"more than the {MAXIMUM_SIZE} that registries accept"):
         repository.fetch_manifest(image.root)
@@ -100,7 +102,7 @@ def test_fetch_manifest_rejects_manifest_over_limit(
 
 def test_fetch_manifest_reports_truncated_body(server: RegistryServer, repository: Repository, image: Image) -> None:
     server.fill("team/app", "1", image)
-    server.fail("GET", "/manifests/", lambda answer: replace(answer, truncated=True))
+    server.fail("GET", "/manifests/", lambda response: replace(response, truncated=True))
 
     with pytest.raises(ConnectionLostError, match="connection was interrupted while reading"):
         repository.fetch_manifest(image.root)
@@ -128,7 +130,7 @@ def test_repository_finds_content_without_reading_it(
     assert repository.has_blob(blob(digest_of(image.config), image.config))
     assert not repository.has_manifest(other_image.root)
     assert not repository.has_blob(blob(digest_of(other_image.config), other_image.config))
-    assert server.asked("GET") == []
+    assert server.received("GET") == []
 
 
 @pytest.mark.parametrize("delta", [-1, 1])
@@ -147,14 +149,14 @@ def test_repository_is_read_if_registry_does_not_return_sizes(
     server: RegistryServer, repository: Repository, image: Image, stated: str
 ) -> None:
     server.fill("team/app", "1", image)
-    server.fail("HEAD", "/", lambda answer: replace(answer, headers={**answer.headers, "Content-Length": stated}))
+    server.fail("HEAD", "/", lambda response: replace(response, headers={**response.headers, "Content-Length": stated}))
 
     assert repository.resolve("1") == image.root
     assert repository.has_blob(blob(digest_of(image.config), image.config))
 
 
 def test_has_blob_reports_error_response(server: RegistryServer, repository: Repository) -> None:
-    server.fail("HEAD", "/blobs/", Answer(403))
+    server.fail("HEAD", "/blobs/", Response(403))
 
     with pytest.raises(RegistryError, match="cannot be looked up in team/app: the registry responded with 403"):
         repository.has_blob(blob(digest_of(SMALL), SMALL))
@@ -179,7 +181,7 @@ def test_publish_reports_manifest_stored_with_other_digest(
     server: RegistryServer, repository: Repository, image: Image
 ) -> None:
     server.fail(
-        "PUT", "/manifests/", lambda answer: replace(answer, headers={"Docker-Content-Digest": digest_of(b"other")})
+        "PUT", "/manifests/", lambda response: replace(response, headers={"Docker-Content-Digest": digest_of(b"other")})
     )
 
     with pytest.raises(RegistryError, match=f"stored manifest {image.digest} as {digest_of(b'other')}"):

@@ -22,7 +22,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import RetryLog
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.stores import blob, content_of, read_blob
 
 MIB = 1 << 20
@@ -37,7 +37,7 @@ def upload(repository: Repository) -> None:
 
 def methods(server: RegistryServer) -> list[str]:
     """Return the methods of the requests since the last call."""
-    return [request.partition(" ")[0] for request in server.asked("POST", "PATCH", "PUT", "GET", "HEAD")]
+    return [request.partition(" ")[0] for request in server.received("POST", "PATCH", "PUT", "GET", "HEAD")]
 
 
 def test_upload_resumes_at_offset_after_reset(server: RegistryServer, repository: Repository) -> None:
@@ -51,7 +51,7 @@ def test_upload_resumes_at_offset_after_reset(server: RegistryServer, repository
 
 def test_upload_restarts_after_lost_session(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
-    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_UNKNOWN"))
 
     upload(repository)
 
@@ -60,8 +60,8 @@ def test_upload_restarts_after_lost_session(server: RegistryServer, repository: 
 
 
 def test_upload_is_not_repeated_after_lost_response(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PUT", "/blobs/uploads/", lambda _answer: refused(502, "UNKNOWN"), times=1)
-    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
+    server.fail("PUT", "/blobs/uploads/", lambda _response: error_response(502, "UNKNOWN"), times=1)
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_UNKNOWN"))
 
     upload(repository)
 
@@ -69,9 +69,9 @@ def test_upload_is_not_repeated_after_lost_response(server: RegistryServer, repo
 
 
 def test_upload_looks_up_blob_until_registry_responds(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PUT", "/blobs/uploads/", lambda _answer: refused(502, "UNKNOWN"), times=1)
-    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
-    server.fail("HEAD", "/blobs/sha256:", refused(502, "UNKNOWN"), times=1)
+    server.fail("PUT", "/blobs/uploads/", lambda _response: error_response(502, "UNKNOWN"), times=1)
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_UNKNOWN"))
+    server.fail("HEAD", "/blobs/sha256:", error_response(502, "UNKNOWN"), times=1)
 
     upload(repository)
 
@@ -82,7 +82,7 @@ def test_upload_looks_up_blob_until_registry_responds(server: RegistryServer, re
 def test_upload_sends_smaller_requests_after_rejection(
     server: RegistryServer, repository: Repository, status: int
 ) -> None:
-    server.fail("PATCH", "/blobs/uploads/", Answer(status, {}, b"too large"), times=2)
+    server.fail("PATCH", "/blobs/uploads/", Response(status, {}, b"too large"), times=2)
 
     upload(repository)
 
@@ -102,7 +102,7 @@ def test_upload_sends_smaller_requests_after_repeated_resets(server: RegistrySer
 
 def test_upload_keeps_request_size_when_registry_crashes(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=0, times=2)
-    server.fail("GET", "/blobs/uploads/", refused(503, "UNAVAILABLE"), times=1)
+    server.fail("GET", "/blobs/uploads/", error_response(503, "UNAVAILABLE"), times=1)
 
     upload(repository)
 
@@ -116,7 +116,7 @@ def test_upload_stays_below_limit_after_resets_with_lost_sessions(
     # zot does this with requests that take longer than a minute.
     content = bytes(64 * MIB)
     server.cut("PATCH", "/blobs/uploads/", after=8 * MIB, times=2)
-    server.fail("GET", "/blobs/uploads/", refused(404, "BLOB_UPLOAD_UNKNOWN"))
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_UNKNOWN"))
 
     repository.put_blob(blob(digest_of(content), content), content_of(content))
 
@@ -125,7 +125,7 @@ def test_upload_stays_below_limit_after_resets_with_lost_sessions(
 
 
 def test_upload_fails_when_registry_rejects_one_mebibyte(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PATCH", "/blobs/uploads/", Answer(413, {}, b"too large"))
+    server.fail("PATCH", "/blobs/uploads/", Response(413, {}, b"too large"))
 
     with pytest.raises(RegistryError, match=r"responded with 413.*limits the size of requests"):
         upload(repository)
@@ -144,7 +144,7 @@ def test_upload_sends_chunks_of_configured_size(server: RegistryServer, registry
 
 def test_resumed_upload_restarts_after_digest_mismatch(server: RegistryServer, repository: Repository) -> None:
     server.cut("PATCH", "/blobs/uploads/", after=2 * MIB)
-    server.fail("PUT", "/blobs/uploads/", refused(400, "DIGEST_INVALID"), times=1)
+    server.fail("PUT", "/blobs/uploads/", error_response(400, "DIGEST_INVALID"), times=1)
 
     upload(repository)
 
@@ -174,7 +174,7 @@ def test_resumed_upload_of_damaged_source_restarts_once(server: RegistryServer, 
 def test_upload_of_damaged_source_reports_mismatch_after_other_failures(
     server: RegistryServer, repository: Repository
 ) -> None:
-    server.fail("PUT", "/blobs/uploads/", refused(503, "UNAVAILABLE"), times=2)
+    server.fail("PUT", "/blobs/uploads/", error_response(503, "UNAVAILABLE"), times=2)
     wrong = Descriptor(BLOB.media_type, digest_of(b"other"), BLOB.size)
 
     with pytest.raises(DigestMismatchError):
@@ -193,7 +193,7 @@ def test_upload_ends_at_size_of_blob_when_source_is_longer(
     repository.resolve("1")
 
     assert server.blobs["team/app"] == {digest_of(content): content}
-    assert server.asked("DELETE") == []
+    assert server.received("DELETE") == []
 
 
 @pytest.mark.parametrize("size", [5, 3 * MIB])
@@ -209,7 +209,7 @@ def test_upload_fails_when_source_is_shorter(server: RegistryServer, repository:
 def test_upload_fails_after_three_lost_sessions(server: RegistryServer, registry: Registry) -> None:
     retries = Retries(600, sleep=lambda _seconds: None)
     client = Registry(registry.session, server.url, retries=retries, chunks=ChunkSize(2 * MIB))
-    server.fail("PATCH", "/blobs/uploads/", lambda answer: _lose_every_second_chunk(server, answer))
+    server.fail("PATCH", "/blobs/uploads/", lambda response: _lose_every_second_chunk(server, response))
 
     with pytest.raises(RegistryError, match="responded with 404"):
         upload(Repository(client, "team/app"))
@@ -217,13 +217,13 @@ def test_upload_fails_after_three_lost_sessions(server: RegistryServer, registry
     assert methods(server).count("POST") == 3
 
 
-def _lose_every_second_chunk(server: RegistryServer, answer: Answer) -> Answer:
+def _lose_every_second_chunk(server: RegistryServer, response: Response) -> Response:
     patches = [request for request in server.requests if request.method == "PATCH"]
-    return refused(404, "BLOB_UPLOAD_UNKNOWN") if len(patches) % 2 == 0 else answer
+    return error_response(404, "BLOB_UPLOAD_UNKNOWN") if len(patches) % 2 == 0 else response
 
 
 def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: Repository) -> None:
-    server.fail("POST", "/blobs/uploads/", Answer(503, {}, b"busy"), times=2)
+    server.fail("POST", "/blobs/uploads/", Response(503, {}, b"busy"), times=2)
     log = RetryLog()
     repository.store.retries.on_retry = log.retried
 
@@ -236,7 +236,7 @@ def test_retry_log_counts_retries_of_upload(server: RegistryServer, repository: 
 
 
 def test_first_request_outlasts_registry_that_is_starting(server: RegistryServer, repository: Repository) -> None:
-    server.fail("HEAD", "", Answer(503), times=4)
+    server.fail("HEAD", "", Response(503), times=4)
 
     assert repository.has_blob(BLOB) is False
     assert methods(server) == ["HEAD"] * 5
@@ -244,7 +244,7 @@ def test_first_request_outlasts_registry_that_is_starting(server: RegistryServer
 
 def test_upload_waits_for_time_in_retry_after(server: RegistryServer, registry: Registry) -> None:
     slept: list[float] = []
-    server.fail("POST", "/blobs/uploads/", Answer(429, {"Retry-After": "7"}), times=1)
+    server.fail("POST", "/blobs/uploads/", Response(429, {"Retry-After": "7"}), times=1)
     client = Registry(registry.session, server.url, retries=Retries(60.0, sleep=slept.append))
 
     upload(Repository(client, "team/app"))
@@ -259,7 +259,7 @@ def stop_and_push_again(server: RegistryServer, registry: Registry, folder: Path
     with pytest.raises(K8scrError):
         upload(Repository(stopped, "team/app"))
     server.faults.clear()
-    server.asked()
+    server.received()
     upload(Repository(Registry(registry.session, server.url, records=records), "team/app"))
 
 
@@ -276,8 +276,8 @@ def test_upload_resumes_in_next_run_after_stop(server: RegistryServer, registry:
 def test_upload_resumes_in_next_run_after_lost_session_and_stop(
     server: RegistryServer, registry: Registry, tmp_path: Path
 ) -> None:
-    server.fail("PATCH", "/blobs/uploads/", Answer(404), times=1, early=True)
-    server.fail("PATCH", "/blobs/uploads/", Answer(403), early=True)
+    server.fail("PATCH", "/blobs/uploads/", Response(404), times=1, early=True)
+    server.fail("PATCH", "/blobs/uploads/", Response(403), early=True)
 
     stop_and_push_again(server, registry, tmp_path / "uploads", Retries(8.0, sleep=lambda _: None))
 
@@ -305,21 +305,21 @@ def test_upload_ignores_recorded_session_of_other_repository(
 
     upload(Repository(Registry(registry.session, server.url, records=records), "team/app"))
 
-    assert [request for request in server.asked("GET", "PATCH") if "/other/" in request] == []
+    assert [request for request in server.received("GET", "PATCH") if "/other/" in request] == []
     assert server.blobs["team/app"] == {BLOB.digest: LARGE}
 
 
 def test_download_resumes_after_reset(server: RegistryServer, repository: Repository) -> None:
     server.blobs["team/app"] = {BLOB.digest: LARGE}
-    server.fail("GET", "/blobs/", lambda answer: replace(answer, truncated=True), times=2)
+    server.fail("GET", "/blobs/", lambda response: replace(response, truncated=True), times=2)
 
     assert read_blob(repository, BLOB) == LARGE
 
-    assert len(server.asked("GET")) == 3
+    assert len(server.received("GET")) == 3
 
 
 def test_download_rejects_other_range_than_requested(server: RegistryServer, repository: Repository) -> None:
-    server.fail("GET", "/blobs/", Answer(206, {"Content-Range": f"bytes 0-99/{len(LARGE)}"}, LARGE[:100]))
+    server.fail("GET", "/blobs/", Response(206, {"Content-Range": f"bytes 0-99/{len(LARGE)}"}, LARGE[:100]))
 
     with pytest.raises(RegistryError, match="another range than requested"):
         read_blob(repository, BLOB, 50)

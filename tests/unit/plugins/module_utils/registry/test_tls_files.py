@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.tls_files import TlsFiles, find_tls_files
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 from unit.plugins.module_utils.support.settings import upstreams_of
 from unit.plugins.module_utils.support.stores import read_image
 from unit.plugins.module_utils.support.upstream_servers import tls_registry
@@ -37,7 +37,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def strict(home: Path, tmp_path: Path, image: Image) -> Iterator[RegistryServer]:
     """A registry with an image that requires its own certificate as the client certificate."""
-    with tls_registry(tmp_path, asks=True) as running:
+    with tls_registry(tmp_path, requires_certificate=True) as running:
         running.fill("team/app", "1", image)
         yield running
 
@@ -56,11 +56,11 @@ def read(server: RegistryServer, **options: Any) -> dict[str, bytes]:
 
 def keep(folder: Path, server: RegistryServer, **files: Path) -> Path:
     """Put files for a registry into a folder of certificates; underscores in their names stand for dots."""
-    place = folder / host(server)
-    place.mkdir(parents=True)
+    registry_folder = folder / host(server)
+    registry_folder.mkdir(parents=True)
     for name, file in files.items():
-        shutil.copy(file, place / name.replace("_", "."))
-    return place
+        shutil.copy(file, registry_folder / name.replace("_", "."))
+    return registry_folder
 
 
 def test_client_certificate_is_presented_to_registry(strict: RegistryServer, tmp_path: Path, image: Image) -> None:
@@ -103,12 +103,12 @@ def test_first_folder_with_registry_is_used(home: Path, tmp_path: Path) -> None:
     assert find_tls_files("example.org") == TlsFiles((str(tmp_path / "docker/example.org/ca.crt"),))
 
 
-@pytest.mark.parametrize(("there", "lacking"), [("client.cert", "client.key"), ("client.key", "client.cert")])
-def test_error_reports_certificate_without_key(home: Path, tmp_path: Path, there: str, lacking: str) -> None:
+@pytest.mark.parametrize(("existing", "missing"), [("client.cert", "client.key"), ("client.key", "client.cert")])
+def test_error_reports_certificate_without_key(home: Path, tmp_path: Path, existing: str, missing: str) -> None:
     (tmp_path / "docker/example.com").mkdir(parents=True)
-    (tmp_path / "docker/example.com" / there).write_text("")
+    (tmp_path / "docker/example.com" / existing).write_text("")
 
-    with pytest.raises(InputError, match=rf"/docker/example.com/{there} requires {lacking}"):
+    with pytest.raises(InputError, match=rf"/docker/example.com/{existing} requires {missing}"):
         find_tls_files("example.com")
 
 
@@ -131,10 +131,10 @@ def test_error_reports_missing_certificate(strict: RegistryServer, tmp_path: Pat
 def test_client_certificate_is_not_presented_to_storage(strict: RegistryServer, tmp_path: Path) -> None:
     cert, key = str(tmp_path / "cert.pem"), str(tmp_path / "key.pem")
     (tmp_path / "other").mkdir()
-    with tls_registry(tmp_path / "other", asks=True) as storage:
+    with tls_registry(tmp_path / "other", requires_certificate=True) as storage:
         both = tmp_path / "both.pem"
         both.write_text((tmp_path / "cert.pem").read_text() + (tmp_path / "other/cert.pem").read_text())
-        strict.fail("GET", "/blobs/", Answer(307, {"Location": f"{storage.url}/v2/team/app/blobs/x"}))
+        strict.fail("GET", "/blobs/", Response(307, {"Location": f"{storage.url}/v2/team/app/blobs/x"}))
 
         with pytest.raises(SourceError, match=rf"{host(storage)} \(for {host(strict)}\) requires a client certificate"):
             read(strict, ca_cert=str(both), client_cert=cert, client_key=key)

@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest impor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from unit.plugins.module_utils.support.blobs import LARGE, SMALL, send
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.stores import blob, content_of
 
 
@@ -28,7 +28,7 @@ def test_upload_of_small_blob_sends_two_requests(server: RegistryServer, reposit
     assert not send(repository, SMALL)
 
     assert server.blobs["team/app"] == {digest_of(SMALL): SMALL}
-    assert server.asked("POST", "PATCH", "PUT") == [
+    assert server.received("POST", "PATCH", "PUT") == [
         "POST /v2/team/app/blobs/uploads/",
         "PUT /v2/team/app/blobs/uploads/0",
     ]
@@ -38,7 +38,11 @@ def test_upload_of_large_blob_is_streamed(server: RegistryServer, repository: Re
     assert not send(repository, LARGE)
 
     assert server.blobs["team/app"] == {digest_of(LARGE): LARGE}
-    assert [request.partition(" ")[0] for request in server.asked("POST", "PATCH", "PUT")] == ["POST", "PATCH", "PUT"]
+    assert [request.partition(" ")[0] for request in server.received("POST", "PATCH", "PUT")] == [
+        "POST",
+        "PATCH",
+        "PUT",
+    ]
 
 
 def test_upload_of_empty_blob(server: RegistryServer, repository: Repository) -> None:
@@ -53,7 +57,7 @@ def test_upload_mounts_blob_of_other_repository(server: RegistryServer, reposito
     assert send(repository, LARGE, mount_from="other")
 
     assert server.blobs["team/app"] == {digest_of(LARGE): LARGE}
-    assert server.asked("POST", "PATCH", "PUT") == ["POST /v2/team/app/blobs/uploads/"]
+    assert server.received("POST", "PATCH", "PUT") == ["POST /v2/team/app/blobs/uploads/"]
 
 
 def test_upload_sends_content_if_registry_does_not_mount(server: RegistryServer, repository: Repository) -> None:
@@ -75,20 +79,20 @@ def test_upload_reports_digest_mismatch(server: RegistryServer, repository: Repo
 
 def test_upload_retries_request_that_opens_session(server: RegistryServer, repository: Repository) -> None:
     # The API server closes a connection that it wanted to use again: two or three of a hundred, under stress.
-    server.fail("POST", "/blobs/uploads/", Answer(500, {}, b"EOF"), times=2)
+    server.fail("POST", "/blobs/uploads/", Response(500, {}, b"EOF"), times=2)
 
     send(repository, SMALL)
 
-    assert len(server.asked("POST")) == 3
+    assert len(server.received("POST")) == 3
 
 
 def test_upload_stops_after_three_internal_errors(server: RegistryServer, repository: Repository) -> None:
-    server.fail("POST", "/blobs/uploads/", refused(500, "UNKNOWN", "unexpected state"))
+    server.fail("POST", "/blobs/uploads/", error_response(500, "UNKNOWN", "unexpected state"))
 
     with pytest.raises(RegistryError, match=r"responded with 500: unexpected state. Check the registry's log"):
         send(repository, SMALL)
 
-    assert len(server.asked("POST")) == 3
+    assert len(server.received("POST")) == 3
 
 
 @pytest.mark.parametrize(
@@ -111,7 +115,7 @@ def test_upload_stops_after_three_internal_errors(server: RegistryServer, reposi
 def test_upload_rejects_location_outside_repository(
     server: RegistryServer, repository: Repository, location: str
 ) -> None:
-    server.fail("POST", "/blobs/uploads/", Answer(202, {"Location": location}))
+    server.fail("POST", "/blobs/uploads/", Response(202, {"Location": location}))
 
     with pytest.raises(RegistryError, match="returned a Location that is not an upload of this repository"):
         send(repository, SMALL)
@@ -120,12 +124,12 @@ def test_upload_rejects_location_outside_repository(
 
 
 def test_upload_ignores_host_of_location(server: RegistryServer, repository: Repository) -> None:
-    # A registry behind a proxy names itself as it knows itself.
+    # A registry behind a proxy may have another host name than the proxy.
     server.fail(
         "POST",
         "/blobs/uploads/",
-        lambda answer: replace(
-            answer, headers={"Location": answer.headers["Location"].replace(server.url, "http://evil.example.com")}
+        lambda response: replace(
+            response, headers={"Location": response.headers["Location"].replace(server.url, "http://evil.example.com")}
         ),
     )
 
@@ -135,7 +139,7 @@ def test_upload_ignores_host_of_location(server: RegistryServer, repository: Rep
 
 
 def test_upload_error_does_not_show_location(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PUT", "/blobs/uploads/", refused(403, "DENIED"))
+    server.fail("PUT", "/blobs/uploads/", error_response(403, "DENIED"))
 
     with pytest.raises(RegistryError) as failure:
         send(repository, SMALL)
@@ -145,16 +149,16 @@ def test_upload_error_does_not_show_location(server: RegistryServer, repository:
 
 
 def test_upload_reports_early_response(server: RegistryServer, repository: Repository) -> None:
-    server.fail("PATCH", "/blobs/uploads/", refused(413, "SIZE_INVALID", "too long"), early=True)
+    server.fail("PATCH", "/blobs/uploads/", error_response(413, "SIZE_INVALID", "too long"), early=True)
 
     with pytest.raises(RegistryError, match=r"responded with 413: too long"):
         send(repository, LARGE)
 
 
 def test_upload_reports_unresponsive_registry(server: RegistryServer, registry: Registry) -> None:
-    def sleep(answer: Answer) -> Answer:
+    def sleep(response: Response) -> Response:
         time.sleep(0.3)
-        return answer
+        return response
 
     server.fail("POST", "/blobs/uploads/", sleep)
     impatient = Registry(registry.session, server.url, "the registry", (0.1, 0.1), Retries(0.1))

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 from unit.plugins.module_utils.support.upstream_servers import (
     BasicGuard,
     Push,
@@ -77,7 +77,7 @@ def test_credentials_are_not_sent_to_cluster_registry(
     upstream.guard = BasicGuard("me", "secret")
     seen: list[str | None] = []
 
-    def look(_path: str, headers: Any) -> Answer | None:
+    def look(_path: str, headers: Any) -> Response | None:
         seen.append(headers.get("Authorization"))
         return None
 
@@ -95,12 +95,12 @@ def test_one_token_is_used_for_all_requests_to_a_repository(
     result = push(source(upstream), upstreams=settings(upstream))
 
     assert result["changed"], result.get("msg")
-    (asked,) = tokens.asked
-    assert (asked.method, asked.values) == (
+    (received,) = tokens.received
+    assert (received.method, received.values) == (
         "GET",
         {"service": ["the registry"], "scope": ["repository:team/app:pull"]},
     )
-    assert asked.authorization is None
+    assert received.authorization is None
     assert tokens.seen.count(None) == 1
 
 
@@ -111,7 +111,7 @@ def test_each_repository_has_its_own_token(
 
     push(source(upstream), source(upstream, "team/web:1"), upstreams=settings(upstream))
 
-    assert sorted(asked.values["scope"][0] for asked in tokens.asked) == [
+    assert sorted(received.values["scope"][0] for received in tokens.received) == [
         "repository:team/app:pull",
         "repository:team/web:pull",
     ]
@@ -124,7 +124,7 @@ def test_repository_name_may_contain_names_of_api_paths(
 
     push(source(upstream, "team/blobs/manifests:1"), upstreams=settings(upstream))
 
-    assert len(tokens.asked) == 1
+    assert len(tokens.received) == 1
 
 
 def test_user_and_password_are_sent_to_token_server_only(
@@ -135,7 +135,7 @@ def test_user_and_password_are_sent_to_token_server_only(
     result = push(source(upstream), upstreams=settings(upstream, username="me", password="secret"))
 
     assert result["changed"], result.get("msg")
-    assert tokens.asked[0].values["account"] == ["me"]
+    assert tokens.received[0].values["account"] == ["me"]
     assert not any("Basic" in (header or "") for header in tokens.seen)
 
 
@@ -159,9 +159,9 @@ def test_identity_token_is_exchanged(
     result = push(source(upstream), upstreams=settings(upstream))
 
     assert result["changed"], result.get("msg")
-    (asked,) = tokens.asked
-    assert asked.values["grant_type"] == ["refresh_token"]
-    assert asked.method == "POST"
+    (received,) = tokens.received
+    assert received.values["grant_type"] == ["refresh_token"]
+    assert received.method == "POST"
 
 
 def test_registry_token_is_sent_unchanged(
@@ -175,7 +175,7 @@ def test_registry_token_is_sent_unchanged(
     result = push(source(upstream), upstreams=settings(upstream))
 
     assert result["changed"], result.get("msg")
-    assert not tokens.asked
+    assert not tokens.received
 
 
 def test_token_is_renewed_before_its_end(push: Push, upstream: RegistryServer, tokens: TokenServer) -> None:
@@ -185,20 +185,20 @@ def test_token_is_renewed_before_its_end(push: Push, upstream: RegistryServer, t
 
     assert result["changed"], result.get("msg")
     assert tokens.seen.count(None) == 1
-    assert len(tokens.asked) > 1
+    assert len(tokens.received) > 1
 
 
 def test_token_is_renewed_after_registry_rejects_it(push: Push, upstream: RegistryServer, tokens: TokenServer) -> None:
-    def forget(answer: Answer) -> Answer:
+    def forget(response: Response) -> Response:
         tokens.tokens.clear()
-        return answer
+        return response
 
     upstream.fail("GET", "/manifests/", forget, times=1)
 
     result = push(source(upstream), upstreams=settings(upstream))
 
     assert result["changed"], result.get("msg")
-    assert len(tokens.asked) >= 2
+    assert len(tokens.received) >= 2
 
 
 def test_credentials_are_not_sent_without_tls_unless_allowed(tmp_path: Path, image: Image) -> None:
@@ -210,14 +210,14 @@ def test_credentials_are_not_sent_without_tls_unless_allowed(tmp_path: Path, ima
         with pytest.raises(K8scrError, match=r"requires sending credentials to .* without TLS"):
             find_upstream(upstream, option)
 
-        assert not tokens.asked
+        assert not tokens.received
 
 
 @pytest.mark.parametrize("body", [b"no JSON", b"{}", b'{"token": 7}', b'{"token": "a\\r\\nb"}', b"[]"])
 def test_error_reports_response_without_token(push: Push, upstream: RegistryServer, body: bytes) -> None:
-    with listening(lambda _asked: Answer(200, {}, body)) as url:
+    with listening(lambda _request: Response(200, {}, body)) as url:
         challenge = {"WWW-Authenticate": f'Bearer realm="{url}/token"'}
-        upstream.fail("HEAD", "manifests", Answer(401, challenge))
+        upstream.fail("HEAD", "manifests", Response(401, challenge))
 
         error = error_of(push(source(upstream), upstreams=settings(upstream)))
 
@@ -228,9 +228,9 @@ def test_error_reports_response_without_token(push: Push, upstream: RegistryServ
 def test_token_with_invalid_lifetime_is_used_at_most_once(
     push: Push, upstream: RegistryServer, lifetime: bytes
 ) -> None:
-    with listening(lambda _asked: Answer(200, {}, b'{"token": "abc", "expires_in": ' + lifetime + b"}")) as url:
+    with listening(lambda _request: Response(200, {}, b'{"token": "abc", "expires_in": ' + lifetime + b"}")) as url:
         challenge = {"WWW-Authenticate": f'Bearer realm="{url}/token"'}
-        upstream.fail("HEAD", "manifests", Answer(401, challenge))
+        upstream.fail("HEAD", "manifests", Response(401, challenge))
 
         error = error_of(push(source(upstream), upstreams=settings(upstream)))
 
@@ -242,7 +242,7 @@ def test_token_with_invalid_lifetime_is_used_at_most_once(
     ["", "token", "http://[", "http://", "http://me:secret@[::1/", "http://a b/", "http://a:port/", "http://.a/"],
 )
 def test_error_reports_invalid_token_server(push: Push, upstream: RegistryServer, realm: str) -> None:
-    upstream.fail("HEAD", "manifests", Answer(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}))
+    upstream.fail("HEAD", "manifests", Response(401, {"WWW-Authenticate": f'Bearer realm="{realm}",service="x"'}))
 
     error = error_of(push(source(upstream), upstreams=settings(upstream, username="me", password="my own")))
 

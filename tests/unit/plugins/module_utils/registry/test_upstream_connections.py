@@ -113,11 +113,11 @@ def test_error_reports_refused_connection(push: Push) -> None:
 
 
 def test_error_reports_unresponsive_registry() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        place = f"127.0.0.1:{silent.getsockname()[1]}"
-        upstreams = Upstreams(upstreams_of({"host": place, "plain_http": True}), timeout=0.1, retry_timeout=0.0)
+    with socket.create_server(("127.0.0.1", 0)) as unresponsive:
+        address = f"127.0.0.1:{unresponsive.getsockname()[1]}"
+        upstreams = Upstreams(upstreams_of({"host": address, "plain_http": True}), timeout=0.1, retry_timeout=0.0)
         with closing(upstreams), pytest.raises(K8scrError, match=r"was interrupted: no response in time"):
-            upstreams.open(parse_reference(f"{place}/team/app:1"))
+            upstreams.open(parse_reference(f"{address}/team/app:1"))
 
 
 def test_proxy_of_environment_is_used(upstream: RegistryServer, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -127,4 +127,4 @@ def test_proxy_of_environment_is_used(upstream: RegistryServer, monkeypatch: pyt
     with closing(upstreams), pytest.raises(K8scrError, match="there is no image 1"):
         upstreams.open(parse_reference("registry.invalid/team/none:1"))
 
-    assert upstream.asked("HEAD") == ["HEAD /v2/team/none/manifests/1"]
+    assert upstream.received("HEAD") == ["HEAD /v2/team/none/manifests/1"]

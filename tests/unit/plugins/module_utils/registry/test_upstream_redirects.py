@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 from unit.plugins.module_utils.support.upstream_servers import (
-    Asked,
     Push,
+    ReceivedRequest,
     TokenServer,
     error_of,
     find_upstream,
@@ -32,31 +32,31 @@ pytestmark = pytest.mark.usefixtures("no_credentials")
 def test_credentials_are_not_sent_to_storage(
     push: Push, server: RegistryServer, upstream: RegistryServer, tokens: TokenServer, image: Image
 ) -> None:
-    asked: list[Asked] = []
+    received: list[ReceivedRequest] = []
 
-    def store(request: Asked) -> Answer:
-        asked.append(request)
-        return Answer(200, {}, image.contents[request.path[1:]])
+    def store(request: ReceivedRequest) -> Response:
+        received.append(request)
+        return Response(200, {}, image.contents[request.path[1:]])
 
     with listening(store) as url:
 
-        def redirect(answer: Answer) -> Answer:
-            digest = answer.headers.get("Docker-Content-Digest", "")
-            return Answer(307, {"Location": f"{url}/{digest}?X-Amz-Signature=secret"})
+        def redirect(response: Response) -> Response:
+            digest = response.headers.get("Docker-Content-Digest", "")
+            return Response(307, {"Location": f"{url}/{digest}?X-Amz-Signature=secret"})
 
         upstream.fail("GET", "/blobs/", redirect)
         result = push(source(upstream), upstreams=settings(upstream))
 
     assert result["changed"], result.get("msg")
     assert server.blobs["team/app"] == image.blobs
-    assert len(asked) == 3
-    assert {request.authorization for request in asked} == {None}
+    assert len(received) == 3
+    assert {request.authorization for request in received} == {None}
 
 
 def test_credentials_are_sent_after_redirect_within_registry(
     push: Push, upstream: RegistryServer, tokens: TokenServer, image: Image
 ) -> None:
-    upstream.fail("HEAD", "/manifests/latest", Answer(307, {"Location": "/v2/team/app/manifests/1"}))
+    upstream.fail("HEAD", "/manifests/latest", Response(307, {"Location": "/v2/team/app/manifests/1"}))
     tokens.users = {"me": "secret"}
 
     result = push(
@@ -68,19 +68,19 @@ def test_credentials_are_sent_after_redirect_within_registry(
 
 
 def test_challenge_of_storage_is_ignored(push: Push, upstream: RegistryServer) -> None:
-    asked: list[Asked] = []
+    received: list[ReceivedRequest] = []
 
-    def ask_back(request: Asked) -> Answer:
-        asked.append(request)
-        return Answer(401, {"WWW-Authenticate": 'Basic realm="give me"'})
+    def request_credentials(request: ReceivedRequest) -> Response:
+        received.append(request)
+        return Response(401, {"WWW-Authenticate": 'Basic realm="give me"'})
 
-    with listening(ask_back) as url:
-        upstream.fail("GET", "/blobs/", Answer(307, {"Location": f"{url}/blob?signature=secret"}))
+    with listening(request_credentials) as url:
+        upstream.fail("GET", "/blobs/", Response(307, {"Location": f"{url}/blob?signature=secret"}))
         result = push(source(upstream), upstreams=settings(upstream, username="me", password="secret"))
 
     assert f"127.0.0.1, to which {host(upstream)} redirects, responded with 401" in error_of(result)
     assert "signature" not in json.dumps(result)
-    assert {request.authorization for request in asked} == {None}
+    assert {request.authorization for request in received} == {None}
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_challenge_of_storage_is_ignored(push: Push, upstream: RegistryServer) -
     ],
 )
 def test_error_reports_invalid_redirect(push: Push, upstream: RegistryServer, location: str, message: str) -> None:
-    upstream.fail("HEAD", "manifests", Answer(302, {"Location": location}))
+    upstream.fail("HEAD", "manifests", Response(302, {"Location": location}))
 
     result = push(source(upstream), upstreams=settings(upstream))
 
@@ -103,7 +103,7 @@ def test_error_reports_invalid_redirect(push: Push, upstream: RegistryServer, lo
 
 def test_redirect_from_tls_to_plain_http_is_rejected(tmp_path: Path) -> None:
     with tls_registry(tmp_path) as upstream:
-        upstream.fail("HEAD", "manifests", Answer(307, {"Location": "http://storage.example.com/x"}))
+        upstream.fail("HEAD", "manifests", Response(307, {"Location": "http://storage.example.com/x"}))
 
         with pytest.raises(K8scrError, match=r"redirects to storage\.example\.com without TLS"):
             find_upstream(upstream, {"host": host(upstream), "ca_cert": str(tmp_path / "cert.pem")})

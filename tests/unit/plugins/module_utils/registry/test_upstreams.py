@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import upstreams as upstreams_module
 from unit.plugins.module_utils.support.images import Image, make_image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.settings import upstreams_of
 from unit.plugins.module_utils.support.upstream_servers import (
     Push,
@@ -41,7 +41,7 @@ def test_push_sends_one_upstream_request_for_existing_image(push: Push, upstream
     again = push(source(upstream), upstreams=settings(upstream))
 
     assert not again["changed"]
-    assert upstream.asked("HEAD", "GET") == ["HEAD /v2/team/app/manifests/1"]
+    assert upstream.received("HEAD", "GET") == ["HEAD /v2/team/app/manifests/1"]
 
 
 def test_push_keeps_digest_of_upstream_index(
@@ -60,7 +60,7 @@ def test_check_mode_reads_no_upstream_blob(
     result = push(source(upstream), upstreams=settings(upstream), check_mode=True)
 
     assert result["images"][0]["sent"]["blobs"] == 3
-    assert not any("/blobs/" in asked for asked in upstream.asked("GET"))
+    assert not any("/blobs/" in received for received in upstream.received("GET"))
     assert not server.manifests
 
 
@@ -84,8 +84,8 @@ def test_push_resumes_interrupted_download(push: Push, server: RegistryServer, u
     image = make_image()
     upstream.fill("team/cut", "1", image)
 
-    def cut(answer: Answer) -> Answer:
-        return Answer(answer.status, answer.headers, answer.body, truncated=True)
+    def cut(response: Response) -> Response:
+        return Response(response.status, response.headers, response.body, truncated=True)
 
     upstream.fail("GET", f"/blobs/{image.layers[0]}", cut, times=1)
 
@@ -114,7 +114,7 @@ def test_push_skips_mirror_without_image(push: Push, upstream: RegistryServer, i
         result = push(source(upstream), upstreams=options)
 
     assert result["images"][0]["digest"] == image.digest, result.get("msg")
-    assert mirror.asked("HEAD") == ["HEAD /v2/team/app/manifests/1"]
+    assert mirror.received("HEAD") == ["HEAD /v2/team/app/manifests/1"]
 
 
 def test_push_tries_unreachable_mirror_once(push: Push, upstream: RegistryServer, image: Image) -> None:
@@ -134,17 +134,17 @@ def test_push_skips_mirror_that_keeps_failing_after_seconds(
     monkeypatch.setattr(upstreams_module, "_MIRROR_TIMEOUT", 0.2)
     upstream.fill("team/web", "1", image)
     with RegistryServer().running() as mirror:
-        mirror.fail("HEAD", "", Answer(503))
+        mirror.fail("HEAD", "", Response(503))
         options = settings(upstream, mirrors=[host(mirror)]) + settings(mirror)
         result = push(source(upstream), source(upstream, "team/web:1"), upstreams=options, connections=1)
 
     assert [image["changed"] for image in result["images"]] == [True, True], result.get("msg")
-    assert {request.split()[1] for request in mirror.asked("HEAD")} == {"/v2/team/app/manifests/1"}
+    assert {request.split()[1] for request in mirror.received("HEAD")} == {"/v2/team/app/manifests/1"}
 
 
 def test_error_names_failures_of_all_mirrors(push: Push, upstream: RegistryServer) -> None:
     with RegistryServer().running() as mirror:
-        mirror.fail("HEAD", "", refused(403, "DENIED"))
+        mirror.fail("HEAD", "", error_response(403, "DENIED"))
         options = settings(upstream, mirrors=[host(mirror)]) + settings(mirror)
 
         error = error_of(push(source(upstream, "team/none:1"), upstreams=options))

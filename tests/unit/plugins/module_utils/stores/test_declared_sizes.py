@@ -64,13 +64,13 @@ def test_push_rejects_size_other_than_declared(
     if existing:
         server.fill("app", "other", image)
     index = misdescribed(image, part, delta)
-    place = tmp_path / "app"
+    path = tmp_path / "app"
     if transport == "oci":
-        write_layout(place, {"example.com/app:1": index})
+        write_layout(path, {"example.com/app:1": index})
     else:
-        place.write_bytes(tar(*files_with_listing(image, index).items()))
+        path.write_bytes(tar(*files_with_listing(image, index).items()))
 
-    result = push(f"{transport}:{place}")
+    result = push(f"{transport}:{path}")
 
     assert result["failed"]
     assert "bytes" in result["msg"]

@@ -22,7 +22,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
     write_oci_archive,
 )
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 
 Run = Callable[..., dict[str, Any]]
 
@@ -133,12 +133,12 @@ def test_registry_with_other_content_for_a_digest_is_rejected(
 def test_content_with_wrong_digest_is_rejected_without_digest_header(
     pull: Run, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
-    def say_nothing(answer: Answer) -> Answer:
-        return replace(answer, headers={**answer.headers, "Docker-Content-Digest": ""})
+    def remove_digest(response: Response) -> Response:
+        return replace(response, headers={**response.headers, "Docker-Content-Digest": ""})
 
     server.fill("team/app", None, other_image)
     server.manifests["team/app"][image.digest] = server.manifests["team/app"][other_image.digest]
-    server.fail("HEAD", "/manifests/", say_nothing)
+    server.fail("HEAD", "/manifests/", remove_digest)
 
     result = pull({"name": f"example.com/team/app@{image.digest}", "dest": f"oci:{tmp_path}/pulled"})
 
@@ -158,13 +158,13 @@ def test_push_rejects_digest_in_name_that_does_not_match_image(
         source = f"docker://{host}/team/app:1" if kind == "docker" else write(tmp_path, kind, image)
     options = {"upstreams": [{"host": host, "plain_http": True}]}
 
-    refused = push({"source": source, "name": f"{NAME}@{digest_of(b'other')}"}, **options)
-    taken = push({"source": source, "name": f"{NAME}@{image.digest}"}, **options)
+    rejected = push({"source": source, "name": f"{NAME}@{digest_of(b'other')}"}, **options)
+    accepted = push({"source": source, "name": f"{NAME}@{image.digest}"}, **options)
 
-    assert f"not the digest of {NAME}@{digest_of(b'other')}" in refused["msg"]
+    assert f"not the digest of {NAME}@{digest_of(b'other')}" in rejected["msg"]
     if kind == "docker-archive":
         # The digest belongs to compressed layers in a registry; the archive has uncompressed ones.
-        assert "may have lost its digest: use docker:// as the source" in taken["msg"]
+        assert "may have lost its digest: use docker:// as the source" in accepted["msg"]
     else:
         assert server.digest_of("team/app", "1") == image.digest
 

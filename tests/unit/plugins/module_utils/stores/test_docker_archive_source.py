@@ -146,9 +146,9 @@ def test_platform_of_completely_saved_index_has_its_original_manifest(
 
 def test_index_with_missing_platforms_is_accepted(open_current_archive: OpenArchive, image: Image) -> None:
     other = make_image(architecture="arm64")
-    lacking = {f"blobs/{digest.replace(':', '/')}": None for digest in other.contents}
+    missing = {f"blobs/{digest.replace(':', '/')}": None for digest in other.contents}
 
-    source = open_current_archive(root=make_index({"linux/arm64": other, "linux/amd64": image}), **lacking)
+    source = open_current_archive(root=make_index({"linux/arm64": other, "linux/amd64": image}), **missing)
 
     (found,) = source.images()
     assert found.config_digest == digest_of(image.config)

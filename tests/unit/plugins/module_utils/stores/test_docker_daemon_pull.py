@@ -49,9 +49,9 @@ def test_pull_of_index_loads_the_requested_platform(
     other = make_image(architecture="arm64")
     server.fill("library/app", "1", make_index({"linux/amd64": image, "linux/arm64": other}))
 
-    foreign = pull_into({"name": "app:1", "platforms": ["linux/arm64"]})
+    other_platform = pull_into({"name": "app:1", "platforms": ["linux/arm64"]})
 
-    assert foreign["digest"] == other.digest
+    assert other_platform["digest"] == other.digest
     assert engine.images[NAME].id == digest_of(other.config)
 
 
@@ -89,7 +89,7 @@ def test_pull_does_not_load_existing_image(
 ) -> None:
     server.fill("library/app", "1", image)
     engine.add(NAME, classic(image))
-    asked = len(server.requests)
+    before = len(server.requests)
 
     result = pull_into()
 
@@ -99,7 +99,7 @@ def test_pull_does_not_load_existing_image(
         digest_of(image.config),
     )
     assert engine.loaded == []
-    assert not any("blobs" in request.path for request in server.requests[asked:])
+    assert not any("blobs" in request.path for request in server.requests[before:])
 
 
 def test_pull_only_adds_name_to_image_with_another_name(

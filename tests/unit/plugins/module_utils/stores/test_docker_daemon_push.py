@@ -22,7 +22,7 @@ from unit.plugins.module_utils.support.engine_server import (
     keeping_manifests,
 )
 from unit.plugins.module_utils.support.images import Image, encode, make_image, make_index, write_docker_archive
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 
 NAME = "docker.io/library/app:1"
 Run = Callable[..., dict[str, Any]]
@@ -121,12 +121,12 @@ def test_push_accepts_image_id_of_podman_without_algorithm(push_from: Run, engin
 
 
 @pytest.mark.parametrize(
-    ("written", "there"), [("app:1", "localhost/app:1"), ("team/app", "localhost/team/app:latest")]
+    ("written", "stored"), [("app:1", "localhost/app:1"), ("team/app", "localhost/team/app:latest")]
 )
 def test_push_finds_image_that_podman_built_by_short_name(
-    push_from: Run, engine: EngineServer, image: Image, written: str, there: str
+    push_from: Run, engine: EngineServer, image: Image, written: str, stored: str
 ) -> None:
-    engine.add(there, classic(image))
+    engine.add(stored, classic(image))
 
     assert push_from(written)["changed"]
 
@@ -209,14 +209,14 @@ def test_push_reports_platform_that_the_engine_does_not_export(
     other = make_image(architecture="arm64")
     engine.add(NAME, keeping_manifests(make_index({"linux/amd64": image, "linux/arm64": other}), image, other))
 
-    refused = push_from({"source": "app:1", "platforms": ["linux/arm64"]})
-    sent = server.asked("PUT", "POST")
-    taken = push_from({"source": "app:1", "platforms": ["linux/amd64"]})
+    rejected = push_from({"source": "app:1", "platforms": ["linux/arm64"]})
+    sent = server.received("PUT", "POST")
+    accepted = push_from({"source": "app:1", "platforms": ["linux/amd64"]})
 
-    assert f"image {image.digest} in" in refused["error"]
-    assert "does not have the platform linux/arm64. Select from its platforms: linux/amd64" in refused["error"]
+    assert f"image {image.digest} in" in rejected["error"]
+    assert "does not have the platform linux/arm64. Select from its platforms: linux/amd64" in rejected["error"]
     assert sent == []
-    assert taken["digest"] == image.digest
+    assert accepted["digest"] == image.digest
 
 
 def test_push_of_complete_index_is_unchanged_after_an_export(
@@ -350,9 +350,9 @@ def test_push_exports_to_an_unnamed_file(
     engine.add(NAME, classic(image))
     seen: list[list[Path]] = []
 
-    def look(answer: Answer) -> Answer:
+    def look(response: Response) -> Response:
         seen.append(list(exports_folder.iterdir()))
-        return answer
+        return response
 
     server.fail("PUT", "manifests", look)
 

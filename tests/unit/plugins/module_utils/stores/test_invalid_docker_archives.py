@@ -121,7 +121,7 @@ def test_compressed_layer_is_rejected_with_digest_other_than_in_its_path(open_ar
         [{"Config": "../../etc/passwd", "Layers": ["layer"]}],
         [{"Config": "/etc/passwd", "Layers": ["layer"]}],
         [{"Config": "config", "Layers": ["../../../etc/passwd"]}],
-        [{"Config": "config", "Layers": ["lacking"]}],
+        [{"Config": "config", "Layers": ["missing"]}],
         [{"Config": "config", "Layers": []}],
         [{"Config": "config", "Layers": None}],
         [{"Config": "config", "Layers": ["layer", "layer"]}],

@@ -108,11 +108,11 @@ def test_blob_of_existing_archive_is_reused(path: Path, image: Image, other_imag
     assert read_image(OciLayoutSource(TarFiles(path)), other_image.root) == other_image.contents
 
 
-@pytest.mark.parametrize("is_there", [False, True])
+@pytest.mark.parametrize("exists", [False, True])
 def test_second_of_two_runs_does_not_overwrite_the_images_of_the_first(
-    path: Path, image: Image, other_image: Image, is_there: bool
+    path: Path, image: Image, other_image: Image, exists: bool
 ) -> None:
-    if is_there:
+    if exists:
         write_oci_archive(path, {"old": image})
     first, second = OciArchiveDestination(path), OciArchiveDestination(path)
     put(first, image, "app:1")
@@ -217,16 +217,16 @@ def test_next_run_resumes_interrupted_archive(path: Path, large_image: Image) ->
     with pytest.raises(DigestMismatchError):
         stopped.put_blob(blob(damaged, large_image.blobs[damaged]), content_of(large_image.blobs[damaged][:-1]))
     stopped.abandon(resumable=True)
-    asked = {digest: Content(content) for digest, content in large_image.blobs.items()}
+    content_by_digest = {digest: Content(content) for digest, content in large_image.blobs.items()}
 
     again = OciArchiveDestination(path)
-    for digest, content in asked.items():
+    for digest, content in content_by_digest.items():
         again.put_blob(blob(digest, content.content), content)
     put(again, Image(large_image.root, {large_image.digest: large_image.contents[large_image.digest]}), "app")
     again.commit()
 
-    assert asked[complete].offsets == []
-    assert asked[damaged].offsets == [0]
+    assert content_by_digest[complete].offsets == []
+    assert content_by_digest[damaged].offsets == [0]
     assert read_image(OciLayoutSource(TarFiles(path)), large_image.root) == large_image.contents
     assert list(path.parent.iterdir()) == [path]
 

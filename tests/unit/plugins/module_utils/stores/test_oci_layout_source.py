@@ -283,7 +283,7 @@ def test_read_layout_leaves_no_open_file(folder: Path, image: Image) -> None:
     source = OciLayoutSource(FolderFiles(folder))
 
     read_image(source, image.root)
-    source.files.size("blobs/sha256/lacking")
+    source.files.size("blobs/sha256/missing")
     source.close()
 
     assert free_descriptor() == free

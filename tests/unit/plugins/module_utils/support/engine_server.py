@@ -98,7 +98,7 @@ class EngineServer:
                 server.shutdown()
                 thread.join()
 
-    def answer(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Fault:
+    def respond(self, method: str, path: str, query: dict[str, list[str]], body: bytes) -> Fault:
         """Return the response to a request."""
         self.requests.append(f"{method} {path}")
         fault = next((fault for (m, end), fault in self.faults.items() if m == method and path.endswith(end)), None)
@@ -142,12 +142,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             return
         parts = urlsplit(self.path)
-        answer = self.server_engine.answer(self.command, unquote(parts.path), parse_qs(parts.query), body)
-        self.send_response(answer.status)
-        self.send_header("Content-Length", str(len(answer.body) + answer.cut))
+        response = self.server_engine.respond(self.command, unquote(parts.path), parse_qs(parts.query), body)
+        self.send_response(response.status)
+        self.send_header("Content-Length", str(len(response.body) + response.cut))
         self.end_headers()
-        self.wfile.write(answer.body)
-        self.close_connection = answer.cut
+        self.wfile.write(response.body)
+        self.close_connection = response.cut
 
     do_GET = do_POST = _serve  # noqa: N815 (names of http.server)
 
@@ -180,7 +180,7 @@ def keeping_manifests(image: Image, *available: Image) -> Exported:
         available: The complete images of an index.
     """
     children = available or (image,)
-    files = layout_files({"docker.io/library/app:1": image}, leave_out=_lacking(image, children))
+    files = layout_files({"docker.io/library/app:1": image}, leave_out=_missing_blobs(image, children))
     config = digest_of(children[0].config)
     listing = {
         "Config": f"blobs/{config.replace(':', '/')}",
@@ -192,6 +192,6 @@ def keeping_manifests(image: Image, *available: Image) -> Exported:
     return Exported(image.digest, archive, {"Manifests": manifests, "Descriptor": image.root.to_json()})
 
 
-def _lacking(image: Image, available: tuple[Image, ...]) -> list[str]:
-    there = {digest for child in available for digest in child.contents} | {image.digest}
-    return [digest for digest in image.contents if digest not in there]
+def _missing_blobs(image: Image, available: tuple[Image, ...]) -> list[str]:
+    available_digests = {digest for child in available for digest in child.contents} | {image.digest}
+    return [digest for digest in image.contents if digest not in available_digests]

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
 from .hostile_images import documents
-from .registry_server import Answer
+from .registry_server import Response
 
 EXAMPLES = int(os.environ.get("K8SCR_FUZZ_EXAMPLES", "0"))
 """The number of examples of each test; by default a few, the same in every run."""
@@ -141,11 +141,11 @@ class HostileResponse:
     body: bytes | None
     times: int
 
-    def apply(self, answer: Answer) -> Answer:
+    def apply(self, response: Response) -> Response:
         """Return the changed response. It closes the connection, so that clients do not wait for missing content."""
-        headers = {**answer.headers, **self.headers, "Connection": "close"}
-        body = answer.body if self.body is None else self.body
-        return Answer(self.status or answer.status, headers, body)
+        headers = {**response.headers, **self.headers, "Connection": "close"}
+        body = response.body if self.body is None else self.body
+        return Response(self.status or response.status, headers, body)
 
 
 @st.composite
@@ -180,11 +180,11 @@ def bounds(valid: bool) -> Iterator[None]:
         with error_allowed(valid):
             yield
     finally:
-        taken = tracemalloc.get_traced_memory()[1]
+        used = tracemalloc.get_traced_memory()[1]
         tracemalloc.stop()
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-    assert taken < _MEMORY
+    assert used < _MEMORY
 
 
 @contextmanager

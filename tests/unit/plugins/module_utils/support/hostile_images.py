@@ -87,13 +87,13 @@ def _changed(draw: st.DrawFn, value: Any) -> Any:
             return {**value, draw(st.sampled_from(KEYS)): draw(hostile_values)}
         return {**rest, key: draw(_changed(value[key]))}
     if isinstance(value, list) and value and draw(st.integers(0, 9)):
-        place = draw(st.integers(0, len(value) - 1))
+        index = draw(st.integers(0, len(value) - 1))
         how = draw(st.sampled_from(["within", "within", "missing", "repeated"]))
         if how == "missing":
-            return value[:place] + value[place + 1 :]
+            return value[:index] + value[index + 1 :]
         if how == "repeated":
             return value * draw(st.sampled_from([2, 10]))
-        return [*value[:place], draw(_changed(value[place])), *value[place + 1 :]]
+        return [*value[:index], draw(_changed(value[index])), *value[index + 1 :]]
     # Wrong values of the right type pass more checks than values of another type.
     same = NUMBERS if isinstance(value, int) else STRINGS if isinstance(value, str) else OTHERS
     return draw(st.one_of(st.sampled_from(same).map(Raw), hostile_values))

@@ -102,7 +102,7 @@ def full_disk_after(steps: int) -> Iterator[None]:
 
 
 def run_killed_after(steps: int, run: Callable[[], Any]) -> None:
-    """Run a function in a process of its own that ends without cleanup after so many calls that change files."""
+    """Run a function in a separate process that ends without cleanup after so many calls that change files."""
     with warnings.catch_warnings():
         # Server threads of earlier tests may still be running; the child needs none of their locks.
         warnings.simplefilter("ignore", DeprecationWarning)

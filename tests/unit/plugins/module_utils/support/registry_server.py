@@ -44,7 +44,7 @@ class Request:
 
 
 @dataclass
-class Answer:
+class Response:
     """A response of the registry."""
 
     status: int
@@ -68,7 +68,7 @@ class Fault:
 
     method: str
     path: str
-    change: Callable[[Answer], Answer] | Answer
+    change: Callable[[Response], Response] | Response
     times: int
     early: bool = False
     cut: int | None = None
@@ -97,7 +97,7 @@ class RegistryServer:
         self.requests: list[Request] = []
         self.mounts = True
         self.page = 1000
-        self.guard: Callable[[str, Mapping[str, str]], Answer | None] = lambda _path, _headers: None
+        self.guard: Callable[[str, Mapping[str, str]], Response | None] = lambda _path, _headers: None
         self.connections = 0
         self.uploads: dict[str, bytes] = {}
         self.faults: list[Fault] = []
@@ -125,7 +125,7 @@ class RegistryServer:
         self,
         method: str,
         path: str,
-        change: Callable[[Answer], Answer] | Answer,
+        change: Callable[[Response], Response] | Response,
         times: int = 1_000_000,
         early: bool = False,
     ) -> None:
@@ -134,7 +134,7 @@ class RegistryServer:
 
     def cut(self, method: str, path: str, after: int, times: int = 1) -> None:
         """Close connections after some bytes of a body."""
-        self.faults.append(Fault(method, path, Answer(0, {}), times, cut=after))
+        self.faults.append(Fault(method, path, Response(0, {}), times, cut=after))
 
     def fill(self, repository: str, tag: str | None, image: Image) -> None:
         """Store an image."""
@@ -153,11 +153,11 @@ class RegistryServer:
         found = self.manifests.get(repository, {}).get(tag)
         return digest_of(found[1]) if found else None
 
-    def asked(self, *methods: str) -> list[str]:
+    def received(self, *methods: str) -> list[str]:
         """Return the requests with these methods, each as ``METHOD path``, and forget all requests."""
-        asked = [str(request) for request in self.requests if request.method in methods]
+        received = [str(request) for request in self.requests if request.method in methods]
         self.requests.clear()
-        return asked
+        return received
 
 
 class _Server(ThreadingHTTPServer):
@@ -196,18 +196,18 @@ class _Handler(BaseHTTPRequestHandler):
             if fault:
                 fault.times -= 1
         if fault and fault.early:
-            assert isinstance(fault.change, Answer)
+            assert isinstance(fault.change, Response)
             self.close_connection = True
             self._send(fault.change)
             return
         body = self._read_body(fault.cut if fault else None)
         if fault and fault.cut is not None:
             with self.registry.lock:
-                self._answer(address.path, {}, body)
+                self._respond(address.path, {}, body)
             self.close_connection = True
             self.connection.shutdown(socket.SHUT_RDWR)
             return
-        if fault and isinstance(fault.change, Answer):
+        if fault and isinstance(fault.change, Response):
             self._send(fault.change)
             return
         denied = self.registry.guard(address.path, dict(self.headers))
@@ -216,8 +216,8 @@ class _Handler(BaseHTTPRequestHandler):
             return
         query = {key: values[0] for key, values in parse_qs(address.query).items()}
         with self.registry.lock:
-            answer = self._answer(address.path, query, body)
-        self._send(fault.change(answer) if fault and callable(fault.change) else answer)
+            response = self._respond(address.path, query, body)
+        self._send(fault.change(response) if fault and callable(fault.change) else response)
 
     do_GET = do_HEAD = do_POST = do_PATCH = do_PUT = do_DELETE = handle_any  # noqa: N815
 
@@ -237,23 +237,23 @@ class _Handler(BaseHTTPRequestHandler):
                 break
         return body[:most]
 
-    def _send(self, answer: Answer) -> None:
-        self.send_response(answer.status)
-        headers = {"Content-Length": str(len(answer.body)), "Docker-Distribution-Api-Version": "registry/2.0"}
-        for name, value in {**headers, **answer.headers}.items():
+    def _send(self, response: Response) -> None:
+        self.send_response(response.status)
+        headers = {"Content-Length": str(len(response.body)), "Docker-Distribution-Api-Version": "registry/2.0"}
+        for name, value in {**headers, **response.headers}.items():
             if value:
                 self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(answer.body[: len(answer.body) // 2] if answer.truncated else answer.body)
-        self.close_connection = self.close_connection or answer.truncated
+            self.wfile.write(response.body[: len(response.body) // 2] if response.truncated else response.body)
+        self.close_connection = self.close_connection or response.truncated
 
-    def _answer(self, path: str, query: dict[str, str], body: bytes) -> Answer:
+    def _respond(self, path: str, query: dict[str, str], body: bytes) -> Response:
         if path == "/v2/_catalog" or path.endswith("/tags/list"):
             return self._list(path, query)
         match = _PATH.fullmatch(path)
         if match is None:
-            return refused(404, "NAME_UNKNOWN")
+            return error_response(404, "NAME_UNKNOWN")
         repository, rest = match["repository"], match["rest"]
         if match["kind"] == "manifests":
             if self.command == "PUT":
@@ -263,95 +263,95 @@ class _Handler(BaseHTTPRequestHandler):
             return self._get_blob(repository, rest)
         return self._upload(repository, rest.partition("/")[2], query, body)
 
-    def _list(self, path: str, query: dict[str, str]) -> Answer:
+    def _list(self, path: str, query: dict[str, str]) -> Response:
         repository = path[len("/v2/") : -len("/tags/list")]
         if path == "/v2/_catalog":
             key, names = "repositories", sorted(self.registry.manifests)
         elif repository in self.registry.manifests:
             key, names = "tags", sorted(name for name in self.registry.manifests[repository] if ":" not in name)
         else:
-            return refused(404, "NAME_UNKNOWN")
+            return error_response(404, "NAME_UNKNOWN")
         left = [name for name in names if name > query.get("last", "")]
         page = left[: min(int(query["n"]), self.registry.page)]
         more = {"Link": f'<{path}?n={query["n"]}&last={page[-1]}>; rel="next"'} if len(left) > len(page) else {}
-        return Answer(200, {"Content-Type": "application/json", **more}, json.dumps({key: page or None}).encode())
+        return Response(200, {"Content-Type": "application/json", **more}, json.dumps({key: page or None}).encode())
 
-    def _get_manifest(self, repository: str, reference: str) -> Answer:
+    def _get_manifest(self, repository: str, reference: str) -> Response:
         found = self.registry.manifests.get(repository, {}).get(reference)
         if found is None:
-            return refused(404, "MANIFEST_UNKNOWN")
+            return error_response(404, "MANIFEST_UNKNOWN")
         media_type, content = found
-        return Answer(200, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(content)}, content)
+        return Response(200, {"Content-Type": media_type, "Docker-Content-Digest": digest_of(content)}, content)
 
-    def _put_manifest(self, repository: str, reference: str, body: bytes) -> Answer:
+    def _put_manifest(self, repository: str, reference: str, body: bytes) -> Response:
         digest = digest_of(body)
         manifests = self.registry.manifests.setdefault(repository, {})
         try:
             manifest = parse_manifest(body)
         except InputError:
-            return refused(400, "MANIFEST_INVALID")
+            return error_response(400, "MANIFEST_INVALID")
         needed = [blob.digest for blob in manifest.blobs if not is_nondistributable(blob)]
         if any(digest not in self.registry.blobs.get(repository, {}) for digest in needed):
-            return refused(400, "MANIFEST_BLOB_UNKNOWN")
+            return error_response(400, "MANIFEST_BLOB_UNKNOWN")
         if any(child.digest not in manifests for child in manifest.manifests):
-            return refused(400, "MANIFEST_UNKNOWN")
+            return error_response(400, "MANIFEST_UNKNOWN")
         if ":" in reference and reference != digest:
-            return refused(400, "DIGEST_INVALID")
+            return error_response(400, "DIGEST_INVALID")
         manifests[digest] = manifests[reference] = (self.headers["Content-Type"], body)
-        return Answer(201, {"Docker-Content-Digest": digest, "Location": f"/v2/{repository}/manifests/{digest}"})
+        return Response(201, {"Docker-Content-Digest": digest, "Location": f"/v2/{repository}/manifests/{digest}"})
 
-    def _get_blob(self, repository: str, digest: str) -> Answer:
+    def _get_blob(self, repository: str, digest: str) -> Response:
         content = self.registry.blobs.get(repository, {}).get(digest)
         if content is None:
-            return refused(404, "BLOB_UNKNOWN")
+            return error_response(404, "BLOB_UNKNOWN")
         headers = {"Content-Type": "application/octet-stream", "Docker-Content-Digest": digest}
         wanted = re.fullmatch(r"bytes=(\d+)-(\d+)", self.headers.get("Range", ""))
         if wanted:
             first, last = int(wanted[1]), int(wanted[2])
-            return Answer(
+            return Response(
                 206, {**headers, "Content-Range": f"bytes {first}-{last}/{len(content)}"}, content[first : last + 1]
             )
-        return Answer(200, headers, content)
+        return Response(200, headers, content)
 
-    def _upload(self, repository: str, name: str, query: dict[str, str], body: bytes) -> Answer:
+    def _upload(self, repository: str, name: str, query: dict[str, str], body: bytes) -> Response:
         blobs, uploads = self.registry.blobs, self.registry.uploads
         if self.command == "POST":
             digest = query.get("mount", "")
             if self.registry.mounts and digest in blobs.get(query.get("from", ""), {}):
                 blobs.setdefault(repository, {})[digest] = blobs[query["from"]][digest]
-                return Answer(201, {"Location": f"/v2/{repository}/blobs/{digest}"})
+                return Response(201, {"Location": f"/v2/{repository}/blobs/{digest}"})
             name = str(len(uploads))
         elif name not in uploads:
-            return refused(404, "BLOB_UPLOAD_UNKNOWN")
+            return error_response(404, "BLOB_UPLOAD_UNKNOWN")
         elif self.command == "PATCH" and not self.headers.get("Content-Range", f"{len(uploads[name])}-").startswith(
             f"{len(uploads[name])}-"
         ):
-            return refused(416, "RANGE_INVALID")
+            return error_response(416, "RANGE_INVALID")
         uploads[name] = uploads.get(name, b"") + body
         if self.command != "PUT":
             # Absolute and with a query, as in distribution.
             location = f"{self.registry.url}/v2/{repository}/blobs/uploads/{name}?_state=secret"
             status = 204 if self.command == "GET" else 202
-            return Answer(status, {"Location": location, "Range": f"0-{max(len(uploads[name]) - 1, 0)}"})
+            return Response(status, {"Location": location, "Range": f"0-{max(len(uploads[name]) - 1, 0)}"})
         if query.get("_state") != "secret":
-            return refused(400, "BLOB_UPLOAD_INVALID")
+            return error_response(400, "BLOB_UPLOAD_INVALID")
         content = uploads[name]
         if digest_of(content, query["digest"].partition(":")[0]) != query["digest"]:
-            return refused(400, "DIGEST_INVALID")
+            return error_response(400, "DIGEST_INVALID")
         blobs.setdefault(repository, {})[query["digest"]] = content
         uploads[name] = b""
-        return Answer(201, {"Location": f"/v2/{repository}/blobs/{query['digest']}"})
+        return Response(201, {"Location": f"/v2/{repository}/blobs/{query['digest']}"})
 
 
-def without(*headers: str) -> Callable[[Answer], Answer]:
+def without(*headers: str) -> Callable[[Response], Response]:
     """Return a change of a fault that removes headers from the response."""
-    return lambda answer: replace(answer, headers={**answer.headers, **dict.fromkeys(headers, "")})
+    return lambda response: replace(response, headers={**response.headers, **dict.fromkeys(headers, "")})
 
 
-def refused(status: int, code: str, message: str = "") -> Answer:
+def error_response(status: int, code: str, message: str = "") -> Response:
     """Return an error response of a registry."""
     error = {"code": code, "message": message or code.replace("_", " ").lower()}
-    return Answer(status, {"Content-Type": "application/json"}, json.dumps({"errors": [error]}).encode())
+    return Response(status, {"Content-Type": "application/json"}, json.dumps({"errors": [error]}).encode())
 
 
 def _media_type(content: bytes) -> str | None:

@@ -24,7 +24,7 @@ from urllib.parse import parse_qs, urlsplit
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 
-from .registry_server import Answer, RegistryServer, refused
+from .registry_server import RegistryServer, Response, error_response
 from .settings import upstreams_of
 from .stores import read_image
 
@@ -66,13 +66,15 @@ def basic(username: str, password: str) -> str:
 
 
 @contextmanager
-def tls_registry(folder: Path, name: str = "IP:127.0.0.1", asks: bool = False) -> Iterator[RegistryServer]:
+def tls_registry(
+    folder: Path, name: str = "IP:127.0.0.1", requires_certificate: bool = False
+) -> Iterator[RegistryServer]:
     """Start a registry with TLS, whose self-signed certificate is in ``cert.pem`` and its key in ``key.pem``.
 
     Args:
         folder: The folder of these files.
         name: The certificate's subject alternative name.
-        asks: Whether clients must present the same certificate.
+        requires_certificate: Whether clients must present the same certificate.
     """
     command = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     command += ["-subj", "/CN=registry", "-addext", f"subjectAltName={name}", "-days", "2"]
@@ -80,7 +82,7 @@ def tls_registry(folder: Path, name: str = "IP:127.0.0.1", asks: bool = False) -
     subprocess.run(command, check=True, capture_output=True)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "cert.pem", folder / "key.pem")
-    if asks:
+    if requires_certificate:
         context.load_verify_locations(folder / "cert.pem")
         context.verify_mode = ssl.CERT_REQUIRED
     with RegistryServer(context).running() as running:
@@ -98,17 +100,17 @@ class BasicGuard:
         self._wanted = basic(username, password)
         self.seen: list[str | None] = []
 
-    def __call__(self, _path: str, headers: Mapping[str, str]) -> Answer | None:
+    def __call__(self, _path: str, headers: Mapping[str, str]) -> Response | None:
         self.seen.append(headers.get("Authorization"))
         if headers.get("Authorization") == self._wanted:
             return None
-        answer = refused(401, "UNAUTHORIZED")
-        answer.headers = {**answer.headers, "WWW-Authenticate": 'Basic realm="the registry"'}
-        return answer
+        response = error_response(401, "UNAUTHORIZED")
+        response.headers = {**response.headers, "WWW-Authenticate": 'Basic realm="the registry"'}
+        return response
 
 
 @dataclass
-class Asked:
+class ReceivedRequest:
     """A request.
 
     Attributes:
@@ -133,7 +135,7 @@ class TokenServer:
         refresh_token: The identity token that is accepted instead of user and password.
         lifetime: Seconds that a token is valid.
         member: The name of the token in the response.
-        asked: Its requests.
+        received: Its requests.
         seen: The ``Authorization`` header of each request to the registry.
         url: Its URL.
         tokens: The end and the scope of each token.
@@ -143,7 +145,7 @@ class TokenServer:
     refresh_token: str = ""
     lifetime: float = 300
     member: str = "token"
-    asked: list[Asked] = field(default_factory=list)
+    received: list[ReceivedRequest] = field(default_factory=list)
     seen: list[str | None] = field(default_factory=list)
     url: str = ""
     tokens: dict[str, tuple[float, str]] = field(default_factory=dict)
@@ -151,10 +153,10 @@ class TokenServer:
     @contextmanager
     def running(self) -> Iterator[TokenServer]:
         """Serve requests until the end of the context."""
-        with listening(self.answer) as self.url:
+        with listening(self.respond) as self.url:
             yield self
 
-    def __call__(self, path: str, headers: Mapping[str, str]) -> Answer | None:
+    def __call__(self, path: str, headers: Mapping[str, str]) -> Response | None:
         """Check a request to the registry."""
         authorization = headers.get("Authorization")
         self.seen.append(authorization)
@@ -162,33 +164,33 @@ class TokenServer:
         ends, granted = self.tokens.get((authorization or "").removeprefix("Bearer "), (0.0, ""))
         if scope == granted and time.monotonic() < ends:
             return None
-        answer = refused(401, "UNAUTHORIZED")
+        response = error_response(401, "UNAUTHORIZED")
         challenge = f'Bearer realm="{self.url}/token",service="the registry",scope="{scope}"'
-        answer.headers = {**answer.headers, "WWW-Authenticate": challenge}
-        return answer
+        response.headers = {**response.headers, "WWW-Authenticate": challenge}
+        return response
 
-    def answer(self, asked: Asked) -> Answer:
+    def respond(self, request: ReceivedRequest) -> Response:
         """Return a token, or an error response."""
-        self.asked.append(asked)
-        if asked.method == "POST":
-            is_allowed = asked.values.get("refresh_token") == [self.refresh_token]
+        self.received.append(request)
+        if request.method == "POST":
+            is_allowed = request.values.get("refresh_token") == [self.refresh_token]
         else:
-            is_allowed = not self.users or asked.authorization in {basic(*user) for user in self.users.items()}
+            is_allowed = not self.users or request.authorization in {basic(*user) for user in self.users.items()}
         if not is_allowed:
-            return Answer(401, {}, f'{{"details": "you sent {asked.authorization}"}}'.encode())
+            return Response(401, {}, f'{{"details": "you sent {request.authorization}"}}'.encode())
         token = secrets.token_hex(16)
-        self.tokens[token] = (time.monotonic() + self.lifetime, asked.values["scope"][0])
-        return Answer(200, {}, json.dumps({self.member: token, "expires_in": self.lifetime}).encode())
+        self.tokens[token] = (time.monotonic() + self.lifetime, request.values["scope"][0])
+        return Response(200, {}, json.dumps({self.member: token, "expires_in": self.lifetime}).encode())
 
 
 @contextmanager
-def listening(answer: Any) -> Iterator[str]:
+def listening(respond: Any) -> Iterator[str]:
     """Start a server on the loopback interface, and return its URL.
 
     Args:
-        answer: Returns the :class:`Answer` for a request.
+        respond: Returns the :class:`Response` for a request.
     """
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"answer": staticmethod(answer)}))
+    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"respond": staticmethod(respond)}))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
@@ -200,18 +202,18 @@ def listening(answer: Any) -> Iterator[str]:
 
 
 class _Handler(BaseHTTPRequestHandler):
-    answer: ClassVar[Any]
+    respond: ClassVar[Any]
 
     def do_GET(self) -> None:
         address = urlsplit(self.path)
         body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
         values = parse_qs(body or address.query)
-        answer = self.answer(Asked(self.command, address.path, values, self.headers.get("Authorization")))
-        self.send_response(answer.status)
-        for name, value in {**answer.headers, "Content-Length": str(len(answer.body))}.items():
+        response = self.respond(ReceivedRequest(self.command, address.path, values, self.headers.get("Authorization")))
+        self.send_response(response.status)
+        for name, value in {**response.headers, "Content-Length": str(len(response.body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(answer.body)
+        self.wfile.write(response.body)
 
     do_POST = do_GET  # noqa: N815
 

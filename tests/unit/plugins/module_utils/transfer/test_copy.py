@@ -34,7 +34,7 @@ from unit.plugins.module_utils.support.copies import (
     try_copies,
 )
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.stores import read_image
 
 
@@ -56,7 +56,7 @@ def test_copy_sets_tag_after_all_blobs_and_children(
 ) -> None:
     run_copies(layout_copy(folder, multi, Repository(registry, "app")))
 
-    *before, last = server.asked("PUT")
+    *before, last = server.received("PUT")
     children = [child["digest"] for child in multi.manifest["manifests"]]
     assert last == "PUT /v2/app/manifests/1"
     assert before[-2:] == [f"PUT /v2/app/manifests/{digest}" for digest in children]
@@ -67,20 +67,20 @@ def test_copy_keeps_old_tag_after_failed_blob(
     registry: Registry, server: RegistryServer, folder: Path, image: Image, multi: Image
 ) -> None:
     server.fill("app", "1", image)
-    server.fail("PUT", "/blobs/uploads/", refused(403, "DENIED"), times=1)
+    server.fail("PUT", "/blobs/uploads/", error_response(403, "DENIED"), times=1)
 
     with pytest.raises(RegistryError):
         run_copies(layout_copy(folder, multi, Repository(registry, "app")))
 
     assert server.digest_of("app", "1") == image.digest
-    assert not [request for request in server.asked("PUT") if "/manifests/" in request]
+    assert not [request for request in server.received("PUT") if "/manifests/" in request]
 
 
 def test_copy_keeps_old_tag_after_failed_child(
     registry: Registry, server: RegistryServer, folder: Path, image: Image, multi: Image
 ) -> None:
     server.fill("app", "1", image)
-    server.fail("PUT", "/manifests/sha256:", refused(403, "DENIED"))
+    server.fail("PUT", "/manifests/sha256:", error_response(403, "DENIED"))
 
     with pytest.raises(RegistryError):
         run_copies(layout_copy(folder, multi, Repository(registry, "app")))
@@ -123,7 +123,7 @@ def test_copy_uploads_only_missing_blobs(
         other_image.layers[0]: Action.PRESENT,
         other_image.layers[1]: Action.SENT,
     }
-    assert len(server.asked("POST")) == 2
+    assert len(server.received("POST")) == 2
 
 
 def test_copy_skips_existing_platform(
@@ -147,7 +147,7 @@ def test_copy_uploads_common_blob_of_two_platforms_once(
     (result,) = run_copies(copy)
 
     # Two configs, two programs, and the common layer.
-    assert len(result.blobs) == len(server.asked("POST")) == 5
+    assert len(result.blobs) == len(server.received("POST")) == 5
 
 
 def test_copy_mounts_common_blob_of_two_repositories(
@@ -265,7 +265,7 @@ def test_copy_error_names_source_of_damaged_blob(
 def test_copy_error_names_proxy_for_blob_damaged_during_upload(
     registry: Registry, server: RegistryServer, folder: Path, image: Image
 ) -> None:
-    server.fail("PUT", "/blobs/uploads/", refused(400, "DIGEST_INVALID"))
+    server.fail("PUT", "/blobs/uploads/", error_response(400, "DIGEST_INVALID"))
 
     with pytest.raises(RegistryError, match=r"has it undamaged. The registry or a proxy before it changed the content"):
         run_copies(layout_copy(folder, image, Repository(registry, "app")))
@@ -279,15 +279,15 @@ def registry_copy(registry: Registry, image: Image, destination: ImageDestinatio
 @pytest.mark.parametrize(
     "change",
     [
-        lambda answer: replace(answer, body=answer.body[:-1] + b"!"),
-        lambda answer: replace(answer, body=answer.body[:-1]),
-        lambda answer: replace(answer, body=answer.body + b"!"),
-        lambda answer: replace(answer, body=b""),
+        lambda response: replace(response, body=response.body[:-1] + b"!"),
+        lambda response: replace(response, body=response.body[:-1]),
+        lambda response: replace(response, body=response.body + b"!"),
+        lambda response: replace(response, body=b""),
     ],
     ids=["other content", "less content", "more content", "no content"],
 )
 def test_copy_stores_no_damaged_blob_of_registry(
-    registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, change: Callable[[Answer], Answer]
+    registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, change: Callable[[Response], Response]
 ) -> None:
     server.fill("app", "1", image)
     server.fail("GET", image.layers[0], change)

@@ -26,7 +26,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job imp
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import report
 from unit.plugins.module_utils.support.copies import layout_copy
 from unit.plugins.module_utils.support.images import Image, layer, make_image, write_layout
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 
 Push = Callable[..., dict[str, Any]]
 
@@ -123,9 +123,9 @@ def test_push_looks_up_blobs_of_image_in_parallel(
 ) -> None:
     both = threading.Barrier(2, timeout=10)
 
-    def wait(answer: Answer) -> Answer:
+    def wait(response: Response) -> Response:
         both.wait()
-        return answer
+        return response
 
     for digest in image.layers[:2]:
         server.fail("HEAD", f"/blobs/{digest}", wait)
@@ -136,8 +136,8 @@ def test_push_looks_up_blobs_of_image_in_parallel(
 def test_push_message_names_failed_images_with_reasons(
     push: Push, server: RegistryServer, ten_images: SeveralImages
 ) -> None:
-    server.fail("HEAD", "/app-3/manifests/", Answer(403))
-    server.fail("PUT", "/app-5/manifests/", refused(403, "DENIED"))
+    server.fail("HEAD", "/app-3/manifests/", Response(403))
+    server.fail("PUT", "/app-5/manifests/", error_response(403, "DENIED"))
 
     result = push(ten_images.source)
 
@@ -158,7 +158,7 @@ def test_result_of_failed_image_has_error_without_blobs(
     push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
 ) -> None:
     server.fill("app", "1", other_image)
-    server.fail("PUT", "/manifests/", refused(403, "DENIED"))
+    server.fail("PUT", "/manifests/", error_response(403, "DENIED"))
     write_layout(tmp_path, {"example.com/app:1": image})
 
     result = push(f"oci:{tmp_path}")
@@ -188,7 +188,7 @@ def test_fail_fast_copies_nothing_after_failed_plan(
 
     result = push(source, "oci:/media/missing", fail_fast=True, check_mode=check_mode)
 
-    assert server.asked("POST", "PUT", "PATCH") == []
+    assert server.received("POST", "PUT", "PATCH") == []
     assert result["changed"] is False
     assert result["images"][0]["digest"] == images[0].digest
     assert {each["error"] for each in result["images"][1:-1]} == {"not copied, because oci:/media/missing failed"}
@@ -197,7 +197,7 @@ def test_fail_fast_copies_nothing_after_failed_plan(
 def test_fail_fast_skips_images_that_were_not_started(
     push: Push, server: RegistryServer, ten_images: SeveralImages
 ) -> None:
-    server.fail("POST", "/app-0/", refused(403, "DENIED"))
+    server.fail("POST", "/app-0/", error_response(403, "DENIED"))
 
     result = push(ten_images.source, fail_fast=True, connections=1)
 
@@ -214,24 +214,24 @@ def test_fail_fast_stops_while_earlier_image_is_in_progress(
 ) -> None:
     failed, last = threading.Event(), threading.Event()
 
-    def wait(answer: Answer) -> Answer:
+    def wait(response: Response) -> Response:
         # The upload of the first image is slow; the second image fails during it.
         failed.wait(10)
         last.wait(2)
-        return answer
+        return response
 
-    def delay(answer: Answer) -> Answer:
+    def delay(response: Response) -> Response:
         # The task has this time to stop after the failure.
         time.sleep(1)
-        return answer
+        return response
 
-    def fail(_answer: Answer) -> Answer:
+    def fail(_response: Response) -> Response:
         failed.set()
-        return refused(403, "DENIED")
+        return error_response(403, "DENIED")
 
-    def arrive(answer: Answer) -> Answer:
+    def arrive(response: Response) -> Response:
         last.set()
-        return answer
+        return response
 
     server.fail("PUT", "/app-0/blobs/", wait, times=1)
     server.fail("POST", "/app-1/", fail)
@@ -246,7 +246,7 @@ def test_fail_fast_stops_while_earlier_image_is_in_progress(
 def test_push_copies_other_images_without_fail_fast(
     push: Push, server: RegistryServer, ten_images: SeveralImages
 ) -> None:
-    server.fail("POST", "/app-0/", refused(403, "DENIED"))
+    server.fail("POST", "/app-0/", error_response(403, "DENIED"))
 
     push(ten_images.source, connections=1)
 

@@ -23,7 +23,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from unit.plugins.module_utils.support.copies import layout_copy
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer, refused
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 
 
 class Recorder(Listener):
@@ -94,7 +94,7 @@ def test_listeners_receive_same_events(
     other = Recorder()
     listener = Listeners(recorder, other)
     registry.retries.on_retry = listener.retried
-    server.fail("POST", "", Answer(503), times=1)
+    server.fail("POST", "", Response(503), times=1)
 
     Transfer(1).run([job(tmp_path, image, Repository(registry, "app"), "app")], listener)
 
@@ -126,7 +126,7 @@ def test_listener_receives_only_plans_in_check_mode(
 def test_listener_receives_one_result_for_each_image_after_failures(
     registry: Registry, server: RegistryServer, tmp_path: Path, image: Image, recorder: Recorder, fail_fast: bool
 ) -> None:
-    server.fail("POST", "/one/", refused(403, "DENIED"))
+    server.fail("POST", "/one/", error_response(403, "DENIED"))
     jobs = [job(tmp_path, image, Repository(registry, name), name) for name in ("one", "two", "three")]
     jobs.append(ImageJob("missing", error=SourceError("it does not exist")))
 

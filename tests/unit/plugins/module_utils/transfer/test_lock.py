@@ -22,7 +22,7 @@ from unit.plugins.module_utils.support.images import (
     write_layout,
     write_oci_archive,
 )
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 from unit.plugins.module_utils.support.upstream_servers import host, settings, source
 
 Push = Callable[..., dict[str, Any]]
@@ -41,9 +41,9 @@ def write_during_push(server: RegistryServer, lock: Path) -> Callable[[str], Non
     """Sets the content that another run writes to the lock file during the push."""
 
     def write(content: str) -> None:
-        def before_response(answer: Answer) -> Answer:
+        def before_response(response: Response) -> Response:
             lock.write_text(content)
-            return answer
+            return response
 
         server.fail("PUT", "/manifests/", before_response)
 

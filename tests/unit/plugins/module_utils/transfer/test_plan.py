@@ -28,7 +28,7 @@ from unit.plugins.module_utils.support.copies import (
     plan_jobs,
 )
 from unit.plugins.module_utils.support.images import Image
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 
 
 @pytest.fixture
@@ -67,13 +67,13 @@ def test_plan_finds_compressed_image_for_docker_archive(
 
     assert not found.changes
     assert found.root == image.digest
-    assert server.asked("HEAD", "GET") == ["HEAD /v2/app/manifests/1", f"GET /v2/app/manifests/{image.digest}"]
+    assert server.received("HEAD", "GET") == ["HEAD /v2/app/manifests/1", f"GET /v2/app/manifests/{image.digest}"]
 
 
 def test_plan_fails_when_registry_denies_lookup(
     registry: Registry, server: RegistryServer, folder: Path, image: Image
 ) -> None:
-    server.fail("HEAD", "/manifests/", Answer(403))
+    server.fail("HEAD", "/manifests/", Response(403))
 
     with pytest.raises(RegistryError, match="cannot be looked up"):
         plan_copies(layout_copy(folder, image, Repository(registry, "app")))

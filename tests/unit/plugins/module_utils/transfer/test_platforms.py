@@ -221,12 +221,12 @@ def test_push_requests_only_selected_platform_from_registry(
 
     amd64 = platform_images["linux/amd64"]
     assert result["images"][0]["target"] == f"team/app@{amd64.digest}", result.get("msg")
-    requested = [path.rpartition("/")[2] for path in upstream.asked("GET")]
+    requested = [path.rpartition("/")[2] for path in upstream.received("GET")]
     assert set(requested) <= {full_index.digest, *amd64.contents}
     assert server.blobs["team/app"] == amd64.blobs
 
 
-def test_push_copies_other_images_when_one_lacks_platform(
+def test_push_copies_other_images_when_platform_of_one_is_missing(
     push: Push, tmp_path: Path, full_index: Image, image: Image
 ) -> None:
     write_layout(tmp_path, {"app:1": full_index, "web:1": image})

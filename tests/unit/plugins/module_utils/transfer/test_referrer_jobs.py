@@ -29,7 +29,7 @@ from unit.plugins.module_utils.support.images import (
     write_docker_archive,
     write_layout,
 )
-from unit.plugins.module_utils.support.registry_server import Answer, RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
 from unit.plugins.module_utils.support.upstream_servers import settings, source
 
 Push = Callable[..., dict[str, Any]]
@@ -70,8 +70,8 @@ def serve_referrers(server: RegistryServer, indexes: dict[str, bytes]) -> None:
     """Let a registry serve the referrers API with these indexes, by the digest of the subject."""
     empty = referrers_index()
     for digest, content in indexes.items():
-        server.fail("GET", f"/referrers/{digest}", Answer(200, {"Content-Type": OCI_INDEX}, content))
-    server.fail("GET", "/referrers/", Answer(200, {"Content-Type": OCI_INDEX}, empty))
+        server.fail("GET", f"/referrers/{digest}", Response(200, {"Content-Type": OCI_INDEX}, content))
+    server.fail("GET", "/referrers/", Response(200, {"Content-Type": OCI_INDEX}, empty))
 
 
 def entry_with_referrers(server: RegistryServer, tag: str = "1") -> dict[str, Any]:
@@ -204,8 +204,8 @@ def test_push_reads_all_pages_of_referrers(
     upstream.fill("team/app", "1", image)
     link = f'</v2/team/app/referrers/{image.digest}?last=1>; rel="next"'
     page = {"Content-Type": OCI_INDEX}
-    upstream.fail("GET", r"/referrers/.*\?last=1", Answer(200, page, referrers_index(second)))
-    upstream.fail("GET", f"/referrers/{image.digest}", Answer(200, {**page, "Link": link}, referrers_index(first)))
+    upstream.fail("GET", r"/referrers/.*\?last=1", Response(200, page, referrers_index(second)))
+    upstream.fail("GET", f"/referrers/{image.digest}", Response(200, {**page, "Link": link}, referrers_index(first)))
     serve_referrers(upstream, {})
 
     push_from(push, upstream)
@@ -226,18 +226,18 @@ def test_push_rejects_next_page_with_invalid_link(
 ) -> None:
     upstream.fill("team/app", "1", image)
     headers = {"Content-Type": OCI_INDEX, "Link": f'<{link}>; rel="next"'}
-    upstream.fail("GET", "/referrers/", Answer(200, headers, referrers_index()))
+    upstream.fail("GET", "/referrers/", Response(200, headers, referrers_index()))
 
     result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
 
     assert [bool(each.get("error")) for each in result["images"]] == [False, True]
     assert message in result["msg"]
-    assert not any("secrets" in request for request in upstream.asked("GET"))
+    assert not any("secrets" in request for request in upstream.received("GET"))
 
 
 def test_push_error_names_invalid_referrers_index(push: Push, upstream: RegistryServer, image: Image) -> None:
     upstream.fill("team/app", "1", image)
-    upstream.fail("GET", "/referrers/", Answer(200, {"Content-Type": OCI_INDEX}, b'{"manifests": [{}]}'))
+    upstream.fail("GET", "/referrers/", Response(200, {"Content-Type": OCI_INDEX}, b'{"manifests": [{}]}'))
 
     result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
 
@@ -353,7 +353,7 @@ def test_pull_looks_for_no_referrers_of_missing_image(pull: Push, server: Regist
 
     assert len(result["images"]) == 1
     assert "there is no image 1 in repository team/app" in result["msg"]
-    assert server.asked("GET") == []
+    assert server.received("GET") == []
 
 
 def test_push_reads_referrers_of_layout_once_for_all_images(

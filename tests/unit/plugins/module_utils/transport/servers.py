@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 Headers = Mapping[str, str]
-Answer = tuple[int, dict[str, str], bytes]
+Response = tuple[int, dict[str, str], bytes]
 
 _REGISTRY_PATH = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>blobs/uploads|blobs|manifests|tags)/(?P<name>.*)")
 
@@ -48,7 +48,7 @@ class Request:
         return self.headers["Authorization"]
 
 
-def answer(status: int, headers: Headers | None = None, body: bytes = b"") -> bytes:
+def response_bytes(status: int, headers: Headers | None = None, body: bytes = b"") -> bytes:
     """Return the bytes of a response; a missing ``Content-Length`` is added."""
     given = {"Content-Length": str(len(body)), **(headers or {})}
     lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'Odd')}"]
@@ -61,9 +61,9 @@ class Server(socketserver.ThreadingTCPServer):
 
     Attributes:
         requests: The requests, in order.
-        answers: The responses, in order; the last one is repeated. A function returns the bytes for a request.
+        responses: The responses, in order; the last one is repeated. A function returns the bytes for a request.
         reads_bodies: Whether it reads the body of a request before it responds and closes.
-        closes_after_answer: Whether it closes the connection after each response.
+        closes_after_response: Whether it closes the connection after each response.
         connections: Number of connections.
     """
 
@@ -76,9 +76,11 @@ class Server(socketserver.ThreadingTCPServer):
         super().__init__(("127.0.0.1", 0), _Connection)
         self.tls = tls
         self.requests: list[Request] = []
-        self.answers: list[bytes | Callable[[Request], bytes]] = [answer(200, {"Content-Type": "text/plain"}, b"ok")]
+        self.responses: list[bytes | Callable[[Request], bytes]] = [
+            response_bytes(200, {"Content-Type": "text/plain"}, b"ok")
+        ]
         self.reads_bodies = True
-        self.closes_after_answer = False
+        self.closes_after_response = False
         self.connections = 0
         self.stopping = threading.Event()
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
@@ -91,13 +93,13 @@ class Server(socketserver.ThreadingTCPServer):
     def url(self) -> str:
         return f"{'https' if self.tls else 'http'}://{self.address}"
 
-    def reply(self, *answers: bytes | Callable[[Request], bytes]) -> None:
+    def reply(self, *responses: bytes | Callable[[Request], bytes]) -> None:
         """Set the responses."""
-        self.answers = list(answers)
+        self.responses = list(responses)
 
-    def next_answer(self, request: Request) -> bytes:
-        said = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
-        return said(request) if callable(said) else said
+    def next_response(self, request: Request) -> bytes:
+        response = self.responses.pop(0) if len(self.responses) > 1 else self.responses[0]
+        return response(request) if callable(response) else response
 
     def stop(self) -> None:
         self.stopping.set()
@@ -113,21 +115,21 @@ class _Connection(socketserver.BaseRequestHandler):
 
     def handle(self) -> None:
         self.server.connections += 1
-        line: socket.socket = self.request
-        line.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection: socket.socket = self.request
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = None
         if self.server.tls:
             # The handshake runs in this thread, so that its failure does not block other clients.
-            line = self.server.tls.wrap_socket(line, server_side=True)
-            shown: Any = line.getpeercert() or {}
-            client = next((pair[0][1] for pair in shown.get("subject", ()) if pair[0][0] == "commonName"), None)
-        with line, line.makefile("rb") as stream:
-            while self._answer(line, stream, client) and not self.server.closes_after_answer:
+            connection = self.server.tls.wrap_socket(connection, server_side=True)
+            certificate: Any = connection.getpeercert() or {}
+            client = next((pair[0][1] for pair in certificate.get("subject", ()) if pair[0][0] == "commonName"), None)
+        with connection, connection.makefile("rb") as stream:
+            while self._respond(connection, stream, client) and not self.server.closes_after_response:
                 pass
 
-    def _answer(self, line: socket.socket, stream: io.BufferedReader, client: str | None) -> bool:
+    def _respond(self, connection: socket.socket, stream: io.BufferedReader, client: str | None) -> bool:
         if stream.peek(1)[:1] == b"\x16":
-            line.sendall(answer(400, body=b"this server does not speak TLS"))
+            connection.sendall(response_bytes(400, body=b"this server does not speak TLS"))
             return False
         first = stream.readline().decode("latin-1").split()
         if len(first) != 3:
@@ -136,7 +138,7 @@ class _Connection(socketserver.BaseRequestHandler):
         body = _body(stream, headers) if self.server.reads_bodies else b""
         request = Request(first[0], first[1], headers, body, client)
         self.server.requests.append(request)
-        line.sendall(self.server.next_answer(request))
+        connection.sendall(self.server.next_response(request))
         if not self.server.reads_bodies:
             # Go's server does this: it sends the response, reads no more, and closes the connection afterwards.
             time.sleep(0.2)
@@ -159,8 +161,8 @@ class _AnyProxy(socketserver.ThreadingTCPServer):
     """The base of both proxies.
 
     Attributes:
-        asked: The target of each connection, as the client sent it.
-        refusal: The status of its error responses; None for none.
+        received: The target of each connection, as the client sent it.
+        error_status: The status of its error responses; None for none.
     """
 
     allow_reuse_address = True
@@ -169,8 +171,8 @@ class _AnyProxy(socketserver.ThreadingTCPServer):
 
     def __init__(self, handler: type[socketserver.BaseRequestHandler]) -> None:
         super().__init__(("127.0.0.1", 0), handler)
-        self.asked: list[str] = []
-        self.refusal: int | None = None
+        self.received: list[str] = []
+        self.error_status: int | None = None
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.005}, daemon=True).start()
 
     @property
@@ -207,14 +209,14 @@ class _Tunnel(socketserver.StreamRequestHandler):
 
     def handle(self) -> None:
         first = self.rfile.readline().decode("latin-1").strip()
-        self.server.asked.append(first)
+        self.server.received.append(first)
         self.server.headers.append(http.client.parse_headers(self.rfile))
-        if self.server.refusal:
-            self.wfile.write(answer(self.server.refusal, {"Connection": "close"}))
+        if self.server.error_status:
+            self.wfile.write(response_bytes(self.server.error_status, {"Connection": "close"}))
             return
         method, target, _version = first.split()
         if method != "CONNECT":
-            self.wfile.write(answer(200, {"Connection": "close"}, b"passed on"))
+            self.wfile.write(response_bytes(200, {"Connection": "close"}, b"passed on"))
             return
         host, _colon, port = target.rpartition(":")
         with socket.create_connection((host, int(port))) as other:
@@ -240,9 +242,9 @@ class _SocksTunnel(socketserver.StreamRequestHandler):
         kind = self.rfile.read(4)[3]
         host = socket.inet_ntoa(self.rfile.read(4)) if kind == 1 else self.rfile.read(self.rfile.read(1)[0]).decode()
         port = int.from_bytes(self.rfile.read(2), "big")
-        self.server.asked.append(f"{host}:{port}")
-        self.wfile.write(bytes([5, self.server.refusal or 0, 0, 1]) + bytes(6))
-        if self.server.refusal:
+        self.server.received.append(f"{host}:{port}")
+        self.wfile.write(bytes([5, self.server.error_status or 0, 0, 1]) + bytes(6))
+        if self.server.error_status:
             return
         with socket.create_connection((host, port)) as other:
             _pump(self.connection, other)
@@ -274,17 +276,22 @@ class Registry:
         address = urlsplit(f"/{rest}")
         found = _REGISTRY_PATH.fullmatch(address.path)
         assert found is not None
-        ask = {"blobs/uploads": self._uploads, "blobs": self._blob, "manifests": self._manifest, "tags": self._tags}
+        handlers = {
+            "blobs/uploads": self._uploads,
+            "blobs": self._blob,
+            "manifests": self._manifest,
+            "tags": self._tags,
+        }
         query = dict(parse_qsl(address.query))
-        status, headers, body = ask[found["kind"]](request, f"/v2/{found['repository']}", found["name"], query)
+        status, headers, body = handlers[found["kind"]](request, f"/v2/{found['repository']}", found["name"], query)
         if "Location" in headers:
             headers["Location"] = f"{prefix}/proxy{headers['Location']}"
         headers["Docker-Distribution-Api-Version"] = "registry/2.0"
         if request.method == "HEAD":
-            return answer(status, {"Content-Length": str(len(body)), **headers})
-        return answer(status, headers, body)
+            return response_bytes(status, {"Content-Length": str(len(body)), **headers})
+        return response_bytes(status, headers, body)
 
-    def _uploads(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+    def _uploads(self, request: Request, base: str, name: str, query: dict[str, str]) -> Response:
         if request.method == "POST":
             self._upload = b""
             return 202, {"Location": f"{base}/blobs/uploads/1?_state=abc"}, b""
@@ -295,10 +302,10 @@ class Registry:
         self.blobs[query["digest"]] = self._upload
         return 201, {"Location": f"{base}/blobs/{query['digest']}"}, b""
 
-    def _blob(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+    def _blob(self, request: Request, base: str, name: str, query: dict[str, str]) -> Response:
         return (200, {}, self.blobs[name]) if name in self.blobs else (404, {}, b"")
 
-    def _manifest(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+    def _manifest(self, request: Request, base: str, name: str, query: dict[str, str]) -> Response:
         if request.method == "PUT":
             self.manifests[name] = (request.headers["Content-Type"], request.body)
             return 201, {"Location": f"{base}/manifests/{name}"}, b""
@@ -308,7 +315,7 @@ class Registry:
         digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
         return 200, {"Content-Type": media_type, "Docker-Content-Digest": digest}, content
 
-    def _tags(self, request: Request, base: str, name: str, query: dict[str, str]) -> Answer:
+    def _tags(self, request: Request, base: str, name: str, query: dict[str, str]) -> Response:
         left = sorted(tag for tag in self.manifests if tag > query.get("last", ""))
         more = {"Link": f'<{base}/tags/list?last={left[0]}>; rel="next"'} if len(left) > 1 else {}
         return 200, more, json.dumps({"tags": left[:1]}).encode()

@@ -15,7 +15,7 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import wait
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import run_carry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, ClusterError, K8scrError
-from unit.plugins.module_utils.transport.servers import Request, Server, answer
+from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Connect
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
 PATH = "/apis/apps/v1/namespaces/k8scr/statefulsets/k8scr"
 NAME = "the StatefulSet k8scr in namespace k8scr"
 POD = {"namespace": "k8scr", "registry": "k8scr-0", "registry_port": 5000, "registry_scheme": "http"}
-FOUND = answer(200, {"Content-Type": "application/json"}, b'{"metadata": {"uid": "0-1"}}')
+FOUND = response_bytes(200, {"Content-Type": "application/json"}, b'{"metadata": {"uid": "0-1"}}')
 
 
 def status(code: int, message: str, **headers: str) -> bytes:
     """Return an error response of the API server."""
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
-    return answer(code, {"Content-Type": "application/json", **headers}, json.dumps(body).encode())
+    return response_bytes(code, {"Content-Type": "application/json", **headers}, json.dumps(body).encode())
 
 
 REFUSED = status(503, "error trying to reach service: dial tcp 10.0.0.7:5000: connect: connection refused")
@@ -40,8 +40,8 @@ REFUSED = status(503, "error trying to reach service: dial tcp 10.0.0.7:5000: co
     [
         (FOUND, {"metadata": {"uid": "0-1"}}),
         (status(404, "not found"), None),
-        (answer(200, {}, b"not JSON"), {}),
-        (answer(200, {}, b"[]"), {}),
+        (response_bytes(200, {}, b"not JSON"), {}),
+        (response_bytes(200, {}, b"[]"), {}),
     ],
     ids=["found", "missing", "no JSON", "no object"],
 )
@@ -86,7 +86,7 @@ def carry_options(options: dict[str, Any], home: Path, monkeypatch: pytest.Monke
 def test_carry_reads_stateful_set_again_after_transient_failure(
     carry_options: dict[str, Any], api_server: Server, failure: bytes
 ) -> None:
-    api_server.closes_after_answer = True
+    api_server.closes_after_response = True
     api_server.reply(failure, FOUND)
 
     assert run_carry(carry_options, check_mode=False)["path"].endswith("/0-1")
@@ -101,7 +101,7 @@ def test_carry_explains_rejected_credentials(carry_options: dict[str, Any], api_
 
 @pytest.mark.parametrize("uid", [None, 1, "../.."])
 def test_carry_rejects_invalid_uid(carry_options: dict[str, Any], api_server: Server, uid: Any) -> None:
-    api_server.reply(answer(200, {}, json.dumps({"metadata": {"uid": uid}}).encode()))
+    api_server.reply(response_bytes(200, {}, json.dumps({"metadata": {"uid": uid}}).encode()))
 
     with pytest.raises(ApiServerError, match="without a valid UID"):
         run_carry(carry_options, check_mode=False)
@@ -113,7 +113,7 @@ def run_wait(options: dict[str, Any], seconds: int) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "failure", [b"", REFUSED, answer(500, {}, b"starting"), status(404, 'pods "k8scr-0" not found')],
+    "failure", [b"", REFUSED, response_bytes(500, {}, b"starting"), status(404, 'pods "k8scr-0" not found')],
     ids=["closed", "refused", "500", "missing"],
 )  # fmt: skip
 def test_wait_outlasts_failures_that_transfers_would_not(
@@ -122,8 +122,10 @@ def test_wait_outlasts_failures_that_transfers_would_not(
     monkeypatch.setattr(wait, "_INTERVAL", 0.05)
     failures = 4
     responses = iter([failure] * failures)
-    api_server.closes_after_answer = True
-    api_server.reply(lambda request: next(responses, answer(200, {}, b"{}")) if "/proxy" in request.target else FOUND)
+    api_server.closes_after_response = True
+    api_server.reply(
+        lambda request: next(responses, response_bytes(200, {}, b"{}")) if "/proxy" in request.target else FOUND
+    )
 
     assert not run_wait(options, 60)["changed"]
     assert len([request for request in api_server.requests if "/proxy" in request.target]) == failures + 1

@@ -22,7 +22,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     UnreachableError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import connection
-from unit.plugins.module_utils.transport.servers import Server, answer
+from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Ask, Certificates, Connect, Kubeconfig, Start
@@ -101,15 +101,15 @@ def test_certificate_in_ca_cert_needs_no_authority(
     assert ask({**options, "ca_cert": str(certificates.server)}).text == "ok"
 
 
-@pytest.mark.parametrize(("content", "said"), [(None, "does not exist"), ("no PEM", "cannot be read as PEM")])
+@pytest.mark.parametrize(("content", "reason"), [(None, "does not exist"), ("no PEM", "cannot be read as PEM")])
 def test_error_names_unreadable_ca_file(
-    ask: Ask, options: dict[str, Any], home: Path, content: str | None, said: str
+    ask: Ask, options: dict[str, Any], home: Path, content: str | None, reason: str
 ) -> None:
     path = home / "ca.pem"
     if content:
         path.write_text(content, encoding="utf-8")
 
-    with pytest.raises(ClusterError, match=f"the CA file {path} {said}"):
+    with pytest.raises(ClusterError, match=f"the CA file {path} {reason}"):
         ask({**options, "ca_cert": str(path)})
 
 
@@ -124,7 +124,7 @@ def test_certificate_is_not_verified_without_validate_certs(
 def test_disabled_verification_causes_one_warning(
     cluster_of: Connect, api_server: Server, options: dict[str, Any]
 ) -> None:
-    api_server.reply(answer(200, {"Connection": "close"}))
+    api_server.reply(response_bytes(200, {"Connection": "close"}))
     adapter = cluster_of({**options, "validate_certs": False}).adapter
 
     adapter.open("GET", f"{adapter.base_url}/").read()
@@ -217,8 +217,8 @@ def test_invalid_host_is_rejected(host: str) -> None:
 
 
 def test_error_names_server_that_refuses_connection(ask: Ask, options: dict[str, Any]) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
+    with socket.create_server(("127.0.0.1", 0)) as closed:
+        port = closed.getsockname()[1]
 
     with pytest.raises(
         UnreachableError, match=f"cannot connect to the API server 127.0.0.1:{port}: connection refused"
@@ -256,7 +256,7 @@ def test_error_names_server_without_tls(ask: Ask, start: Start, options: dict[st
 def test_connection_closed_without_response_raises_connection_lost_error(
     ask: Ask, api_server: Server, options: dict[str, Any]
 ) -> None:
-    api_server.closes_after_answer = True
+    api_server.closes_after_response = True
     api_server.reply(b"")
 
     with pytest.raises(ConnectionLostError, match="was interrupted: closed without a response"):
@@ -270,7 +270,7 @@ def test_connection_closed_without_response_raises_connection_lost_error(
 def test_incomplete_header_raises_connection_lost_error(
     ask: Ask, api_server: Server, options: dict[str, Any], beginning: bytes
 ) -> None:
-    api_server.closes_after_answer = True
+    api_server.closes_after_response = True
     api_server.reply(beginning)
 
     with pytest.raises(ConnectionLostError, match="was interrupted: closed during a response"):
@@ -289,7 +289,7 @@ def test_requests_share_connection(cluster_of: Connect, api_server: Server, opti
 def test_libraries_log_no_secret(
     ask: Ask, options: dict[str, Any], api_server: Server, caplog: pytest.LogCaptureFixture
 ) -> None:
-    api_server.reply(answer(202, {"Location": "/x?_state=canary"}))
+    api_server.reply(response_bytes(202, {"Location": "/x?_state=canary"}))
 
     with caplog.at_level(logging.DEBUG, "urllib3.connectionpool"):
         ask({**options, "proxy_headers": {"basic_auth": "me:canary"}})

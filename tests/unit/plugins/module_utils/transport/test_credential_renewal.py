@@ -17,12 +17,14 @@ import kubernetes
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError, ConnectionLostError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import credentials
-from unit.plugins.module_utils.transport.servers import Server, answer
+from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Ask, Certificates, Connect, Kubeconfig
 
-UNAUTHORIZED = answer(401, {"Content-Type": "application/json"}, b'{"kind":"Status","apiVersion":"v1","code":401}')
+UNAUTHORIZED = response_bytes(
+    401, {"Content-Type": "application/json"}, b'{"kind":"Status","apiVersion":"v1","code":401}'
+)
 
 
 def plugin(folder: Path, script: str) -> dict[str, Any]:
@@ -88,7 +90,7 @@ def test_rotated_token_file_of_service_account_is_read_again_after_401(
         service_account.write_text("second", encoding="utf-8")
         return UNAUTHORIZED
 
-    api_server.reply(rotate, answer(200, body=b"welcome back"))
+    api_server.reply(rotate, response_bytes(200, body=b"welcome back"))
 
     response = ask({})
 
@@ -106,7 +108,7 @@ def test_rotated_token_file_of_kubeconfig_is_read_again_after_401(
         token.write_text("second\n", encoding="utf-8")
         return UNAUTHORIZED
 
-    api_server.reply(rotate, answer(200))
+    api_server.reply(rotate, response_bytes(200))
 
     ask({"kubeconfig": kubeconfig({"tokenFile": str(token)})})
 
@@ -132,7 +134,7 @@ def test_key_in_kubeconfig_is_in_no_file_after_renewal_of_token(
         token.write_text("second", encoding="utf-8")
         return UNAUTHORIZED
 
-    api_server.reply(rotate, answer(200))
+    api_server.reply(rotate, response_bytes(200))
     data = {
         "tokenFile": str(token),
         "client-certificate-data": base64.b64encode(certificates.client.read_bytes()).decode(),
@@ -160,7 +162,7 @@ def test_unchanged_certificate_is_not_retried_after_401(
         "client-certificate-data": base64.b64encode(certificates.client.read_bytes()).decode(),
         "client-key-data": base64.b64encode(certificates.client.with_suffix(".key").read_bytes()).decode(),
     }
-    api_server.reply(answer(401), answer(200))
+    api_server.reply(response_bytes(401), response_bytes(200))
 
     assert ask({"kubeconfig": kubeconfig(data)}).status_code == 401
 
@@ -168,7 +170,7 @@ def test_unchanged_certificate_is_not_retried_after_401(
 def test_streamed_body_is_not_repeated_after_401_and_next_request_has_new_token(
     cluster_of: Connect, api_server: Server, service_account: Path
 ) -> None:
-    api_server.reply(UNAUTHORIZED, answer(200))
+    api_server.reply(UNAUTHORIZED, response_bytes(200))
     adapter = cluster_of({}).adapter
     service_account.write_text("second", encoding="utf-8")
 

@@ -16,7 +16,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     RegistryError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
-from unit.plugins.module_utils.transport.servers import Server, answer
+from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Connect
@@ -67,7 +67,7 @@ ATTACKS = {
 
 @pytest.mark.parametrize("location", ATTACKS.values(), ids=ATTACKS)
 def test_location_outside_of_pod_is_rejected(session: requests.Session, api_server: Server, location: str) -> None:
-    api_server.reply(answer(202, {"Location": location.format(host=api_server.address)}))
+    api_server.reply(response_bytes(202, {"Location": location.format(host=api_server.address)}))
 
     with pytest.raises(RegistryError, match="the registry in Pod k8scr-0 returned a Location outside of the Pod"):
         session.post(f"{URL}/v2/a/blobs/uploads/")
@@ -81,7 +81,7 @@ HARMLESS_IN_LINK = {"another Pod", "a sibling of the prefix", "the prefix alone"
 
 @pytest.mark.parametrize("link", [attack for name, attack in LINK_ATTACKS.items() if name not in HARMLESS_IN_LINK])
 def test_link_outside_of_pod_is_rejected(session: requests.Session, api_server: Server, link: str) -> None:
-    api_server.reply(answer(200, {"Link": f'<{link.format(host=api_server.address)}>; rel="next"'}, b"{}"))
+    api_server.reply(response_bytes(200, {"Link": f'<{link.format(host=api_server.address)}>; rel="next"'}, b"{}"))
 
     with pytest.raises(RegistryError, match="returned a Link outside of the Pod"):
         session.get(f"{URL}/v2/_catalog")
@@ -94,7 +94,7 @@ def test_link_outside_of_pod_is_rejected(session: requests.Session, api_server: 
 def test_redirect_to_secrets_of_cluster_is_rejected(
     session: requests.Session, api_server: Server, method: str, code: int
 ) -> None:
-    api_server.reply(answer(code, {"Location": "/api/v1/namespaces/default/secrets"}))
+    api_server.reply(response_bytes(code, {"Location": "/api/v1/namespaces/default/secrets"}))
 
     with pytest.raises(RegistryError, match="check what runs in the Pod"):
         session.request(method, f"{URL}/v2/", allow_redirects=True)
@@ -111,7 +111,7 @@ def test_redirect_to_secrets_of_cluster_is_rejected(
     ],
 )
 def test_location_in_pod_is_translated(session: requests.Session, api_server: Server, location: str) -> None:
-    api_server.reply(answer(202, {"Location": location.format(host=api_server.address)}), answer(201))
+    api_server.reply(response_bytes(202, {"Location": location.format(host=api_server.address)}), response_bytes(201))
 
     translated = session.post(f"{URL}/v2/a/blobs/uploads/").headers["Location"]
     session.put(translated)
@@ -121,7 +121,7 @@ def test_location_in_pod_is_translated(session: requests.Session, api_server: Se
 
 
 def test_location_of_manifest_is_translated(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(201, {"Location": f"{PROXY}/v2/team/api/manifests/sha256:ab"}))
+    api_server.reply(response_bytes(201, {"Location": f"{PROXY}/v2/team/api/manifests/sha256:ab"}))
 
     response = session.put(f"{URL}/v2/team/api/manifests/1", data=b"{}")
 
@@ -129,7 +129,7 @@ def test_location_of_manifest_is_translated(session: requests.Session, api_serve
 
 
 def test_redirect_within_pod_is_followed(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(307, {"Location": f"{PROXY}/v2/other"}), answer(200, body=b"there"))
+    api_server.reply(response_bytes(307, {"Location": f"{PROXY}/v2/other"}), response_bytes(200, body=b"there"))
 
     response = session.get(f"{URL}/v2/one")
 
@@ -143,7 +143,7 @@ def test_location_is_translated_with_and_without_base_path(
     cluster = cluster_of({**options, "host": f"{api_server.url}/k8s/clusters/c-xyz"})
     session = requests.Session()
     session.mount(f"{URL}/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5000))
-    api_server.reply(answer(202, {"Location": f"{prefix}{UPLOAD}"}))
+    api_server.reply(response_bytes(202, {"Location": f"{prefix}{UPLOAD}"}))
 
     assert session.post(f"{URL}/v2/a/blobs/uploads/").headers["Location"] == f"{URL}{UPLOAD}"
 
@@ -154,7 +154,7 @@ def test_location_below_base_path_of_other_cluster_is_rejected(
     cluster = cluster_of({**options, "host": f"{api_server.url}/k8s/clusters/c-xyz"})
     session = requests.Session()
     session.mount(f"{URL}/", PodProxyAdapter(cluster.adapter, "k8scr", "k8scr-0", 5000))
-    api_server.reply(answer(202, {"Location": f"/k8s/clusters/c-other{PROXY}{UPLOAD}"}))
+    api_server.reply(response_bytes(202, {"Location": f"/k8s/clusters/c-other{PROXY}{UPLOAD}"}))
 
     with pytest.raises(RegistryError, match="outside of the Pod"):
         session.post(f"{URL}/v2/a/blobs/uploads/")
@@ -192,7 +192,7 @@ def test_location_without_default_port_is_translated(host: str) -> None:
 
 @pytest.mark.parametrize("link", ["/v2/_catalog?last=b&n=2", "http://{host}/v2/_catalog?last=b&n=2"])
 def test_link_to_next_page_is_translated(session: requests.Session, api_server: Server, link: str) -> None:
-    api_server.reply(answer(200, {"Link": f'<{link.format(host=api_server.address)}>; rel="next"'}, b"{}"))
+    api_server.reply(response_bytes(200, {"Link": f'<{link.format(host=api_server.address)}>; rel="next"'}, b"{}"))
 
     session.get(session.get(f"{URL}/v2/_catalog?n=2").links["next"]["url"])
 
@@ -201,7 +201,7 @@ def test_link_to_next_page_is_translated(session: requests.Session, api_server: 
 
 def test_links_of_other_kinds_are_removed(session: requests.Session, api_server: Server) -> None:
     link = '<https://evil.example.com/>; rel="preload", </v2/_catalog?last=b>; rel="next"'
-    api_server.reply(answer(200, {"Link": link}, b"{}"))
+    api_server.reply(response_bytes(200, {"Link": link}, b"{}"))
 
     response = session.get(f"{URL}/v2/_catalog")
 
@@ -250,7 +250,7 @@ def test_credentials_are_not_sent_outside_of_base_url(
 
 def test_challenge_of_registry_is_removed(session: requests.Session, api_server: Server) -> None:
     challenge = 'Bearer realm="https://evil.example.com/token",service="registry"'
-    api_server.reply(answer(401, {"WWW-Authenticate": challenge}, b'{"errors": [{"code": "UNAUTHORIZED"}]}'))
+    api_server.reply(response_bytes(401, {"WWW-Authenticate": challenge}, b'{"errors": [{"code": "UNAUTHORIZED"}]}'))
 
     response = session.get(f"{URL}/v2/")
 
@@ -265,7 +265,7 @@ def test_forged_status_of_api_server_only_raises_error(
     forged = (
         f'{{"kind": "Status", "apiVersion": "v1", "code": 200, "message": "all\\nis \\u001b[31mwell {"x" * 9999}"}}'
     )
-    api_server.reply(answer(code, {"Docker-Distribution-Api-Version": "registry/2.0"}, forged.encode()))
+    api_server.reply(response_bytes(code, {"Docker-Distribution-Api-Version": "registry/2.0"}, forged.encode()))
 
     with pytest.raises(ApiServerError) as caught:
         session.get(f"{URL}/v2/")
@@ -277,7 +277,7 @@ def test_forged_status_of_api_server_only_raises_error(
 
 
 def test_cookie_of_registry_is_not_sent_back(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(200, {"Set-Cookie": "session=x; Path=/"}))
+    api_server.reply(response_bytes(200, {"Set-Cookie": "session=x; Path=/"}))
 
     session.get(f"{URL}/v2/")
     session.get(f"{URL}/v2/")
@@ -290,7 +290,7 @@ def test_adapter_is_not_used_for_other_hosts(session: requests.Session) -> None:
 
 
 def test_error_about_hostile_location_has_no_secret(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(202, {"Location": "/api/v1/namespaces/default/secrets?_state=canary"}))
+    api_server.reply(response_bytes(202, {"Location": "/api/v1/namespaces/default/secrets?_state=canary"}))
 
     with pytest.raises(RegistryError) as caught:
         session.post(f"{URL}/v2/a/blobs/uploads/")

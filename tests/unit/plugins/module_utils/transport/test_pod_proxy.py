@@ -19,7 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     K8scrError,
     Retry,
 )
-from unit.plugins.module_utils.transport.servers import Server, answer
+from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Connect
@@ -30,7 +30,7 @@ URL = "http://registry.k8scr"
 def status(code: int, message: str) -> bytes:
     """Return an error response of the API server."""
     body = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
-    return answer(code, {"Content-Type": "application/json"}, json.dumps(body).encode())
+    return response_bytes(code, {"Content-Type": "application/json"}, json.dumps(body).encode())
 
 
 NOT_A_POD = status(404, 'pods "k8scr-0" not found')
@@ -38,7 +38,7 @@ NOT_A_POD = status(404, 'pods "k8scr-0" not found')
 
 def test_error_response_of_registry_is_returned_unchanged(session: requests.Session, api_server: Server) -> None:
     body = b'{"errors": [{"code": "DENIED"}]}'
-    api_server.reply(answer(403, {"Content-Type": "application/json"}, body))
+    api_server.reply(response_bytes(403, {"Content-Type": "application/json"}, body))
 
     response = session.get(f"{URL}/v2/a/tags/list")
 
@@ -46,24 +46,24 @@ def test_error_response_of_registry_is_returned_unchanged(session: requests.Sess
 
 
 def test_compressed_error_response_is_decompressed(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(400, {"Content-Encoding": "gzip"}, gzip.compress(b'{"errors": []}')))
+    api_server.reply(response_bytes(400, {"Content-Encoding": "gzip"}, gzip.compress(b'{"errors": []}')))
 
     assert session.get(f"{URL}/v2/").json() == {"errors": []}
 
 
 def test_long_error_response_is_truncated(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(500, body=b"x" * (1 << 20)))
+    api_server.reply(response_bytes(500, body=b"x" * (1 << 20)))
 
     response = session.get(f"{URL}/v2/")
     session.get(f"{URL}/v2/")
 
     assert (response.status_code, len(response.content)) == (500, 64 << 10)
-    assert api_server.connections == 2  # the first one was given up with what was left on it
+    assert api_server.connections == 2  # the client closed the first one with its unread body
 
 
 def test_interrupted_error_response_is_returned(session: requests.Session, api_server: Server) -> None:
-    api_server.closes_after_answer = True
-    api_server.reply(answer(413, {"Content-Length": "1000"}, b"too lar"))
+    api_server.closes_after_response = True
+    api_server.reply(response_bytes(413, {"Content-Length": "1000"}, b"too lar"))
 
     assert session.get(f"{URL}/v2/").status_code == 413
 
@@ -73,10 +73,10 @@ def test_interrupted_error_response_is_returned(session: requests.Session, api_s
 def test_error_response_of_api_server_raises_error_with_its_status(
     session: requests.Session, api_server: Server, method: str, code: int
 ) -> None:
-    refusal = status(code, "refused for a reason")
-    api_server.reply(lambda request: answer(code) if request.method == "HEAD" else refusal)
+    rejection = status(code, "rejected for a reason")
+    api_server.reply(lambda request: response_bytes(code) if request.method == "HEAD" else rejection)
 
-    with pytest.raises(ApiServerError, match="refused for a reason") as caught:
+    with pytest.raises(ApiServerError, match="rejected for a reason") as caught:
         session.request(method, f"{URL}/v2/a/manifests/1")
 
     assert caught.value.status == code
@@ -94,7 +94,7 @@ def test_error_names_missing_permission_after_403(session: requests.Session, api
 
 def test_head_returns_response_of_repeated_get(session: requests.Session, api_server: Server) -> None:
     # The Pod receives its address between the two requests.
-    api_server.reply(answer(400), answer(404, body=b'{"errors": [{"code": "BLOB_UNKNOWN"}]}'))
+    api_server.reply(response_bytes(400), response_bytes(404, body=b'{"errors": [{"code": "BLOB_UNKNOWN"}]}'))
 
     assert session.head(f"{URL}/v2/a/blobs/sha256:ab").status_code == 404
 
@@ -102,7 +102,7 @@ def test_head_returns_response_of_repeated_get(session: requests.Session, api_se
 def test_403_is_transient_for_method_that_was_allowed(session: requests.Session, api_server: Server) -> None:
     # An API server that has just started has not read the roles yet.
     forbidden = status(403, 'User "bob" cannot get resource "pods/proxy"')
-    api_server.reply(answer(200), forbidden)
+    api_server.reply(response_bytes(200), forbidden)
     session.get(f"{URL}/v2/")
 
     transient = []
@@ -127,7 +127,9 @@ def test_missing_pod_is_transient(session: requests.Session, api_server: Server)
 def test_error_describes_state_of_unreachable_pod(session: requests.Session, api_server: Server) -> None:
     waiting = {"name": "registry", "state": {"waiting": {"reason": "ImagePullBackOff", "message": "no such image"}}}
     pod = {"status": {"phase": "Pending", "containerStatuses": [waiting]}}
-    api_server.reply(status(503, "error trying to reach service: timeout"), answer(200, body=json.dumps(pod).encode()))
+    api_server.reply(
+        status(503, "error trying to reach service: timeout"), response_bytes(200, body=json.dumps(pod).encode())
+    )
 
     match = "it is Pending and not ready; container registry is waiting: ImagePull"
     with pytest.raises(ApiServerError, match=match) as caught:
@@ -137,12 +139,18 @@ def test_error_describes_state_of_unreachable_pod(session: requests.Session, api
 
 
 @pytest.mark.parametrize(
-    "pod", [status(403, "you may not look at pods"), answer(200, body=b"<html>"), answer(200, body=b"{}"), b"nonsense"]
+    "pod",
+    [
+        status(403, "you may not look at pods"),
+        response_bytes(200, body=b"<html>"),
+        response_bytes(200, body=b"{}"),
+        b"nonsense",
+    ],
 )
 def test_error_names_unreachable_pod_without_its_state(
     session: requests.Session, api_server: Server, pod: bytes
 ) -> None:
-    api_server.closes_after_answer = True
+    api_server.closes_after_response = True
     api_server.reply(status(503, "error trying to reach service: timeout"), pod)
 
     with pytest.raises(ApiServerError, match="the API server cannot reach Pod k8scr-0 in namespace k8scr at port 5000"):
@@ -164,7 +172,7 @@ def test_error_advises_host_network_if_pod_network_is_unreachable(
 ) -> None:
     pod = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}}
     api_server.reply(
-        status(503, f"error trying to reach service: {reason}"), answer(200, body=json.dumps(pod).encode())
+        status(503, f"error trying to reach service: {reason}"), response_bytes(200, body=json.dumps(pod).encode())
     )
 
     with pytest.raises(ApiServerError, match="cannot reach Pod k8scr-0") as caught:
@@ -190,7 +198,7 @@ def test_interrupted_connection_to_pod_differs_from_unreachable_pod(
 ) -> None:
     pod = {"status": {"phase": "Running", "conditions": [{"type": "Ready", "status": "False"}]}}
     api_server.reply(
-        status(503, f"error trying to reach service: {reason}"), answer(200, body=json.dumps(pod).encode())
+        status(503, f"error trying to reach service: {reason}"), response_bytes(200, body=json.dumps(pod).encode())
     )
 
     match = r"the API server lost the connection to Pod k8scr-0 .*it is Running and not ready"
@@ -200,7 +208,7 @@ def test_interrupted_connection_to_pod_differs_from_unreachable_pod(
 
 def test_retry_after_of_busy_api_server_is_in_error(session: requests.Session, api_server: Server) -> None:
     body = json.dumps({"kind": "Status", "apiVersion": "v1", "message": "too many requests", "code": 429}).encode()
-    api_server.reply(answer(429, {"Retry-After": "7"}, body))
+    api_server.reply(response_bytes(429, {"Retry-After": "7"}, body))
 
     with pytest.raises(ApiServerError, match="run again later") as caught:
         session.get(f"{URL}/v2/")
@@ -209,7 +217,7 @@ def test_retry_after_of_busy_api_server_is_in_error(session: requests.Session, a
 
 
 def test_head_is_repeated_as_get_after_404(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(404), answer(404, body=b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'))
+    api_server.reply(response_bytes(404), response_bytes(404, body=b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}'))
 
     response = session.head(f"{URL}/v2/a/manifests/1")
 
@@ -218,7 +226,7 @@ def test_head_is_repeated_as_get_after_404(session: requests.Session, api_server
 
 
 def test_head_is_not_repeated_if_response_names_registry(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(404, {"Docker-Distribution-Api-Version": "registry/2.0"}))
+    api_server.reply(response_bytes(404, {"Docker-Distribution-Api-Version": "registry/2.0"}))
 
     assert session.head(f"{URL}/v2/a/manifests/1").status_code == 404
     assert len(api_server.requests) == 1
@@ -226,7 +234,7 @@ def test_head_is_not_repeated_if_response_names_registry(session: requests.Sessi
 
 def test_content_that_resembles_error_of_api_server_is_returned(session: requests.Session, api_server: Server) -> None:
     forged = status(200, "not found")
-    api_server.reply(answer(404), forged)
+    api_server.reply(response_bytes(404), forged)
 
     response = session.head(f"{URL}/v2/a/manifests/1")
 
@@ -235,7 +243,7 @@ def test_content_that_resembles_error_of_api_server_is_returned(session: request
 
 def test_response_during_upload_is_read(session: requests.Session, api_server: Server) -> None:
     api_server.reads_bodies = False
-    api_server.reply(answer(413, {"Connection": "close"}, b'{"errors": [{"code": "SIZE_INVALID"}]}'))
+    api_server.reply(response_bytes(413, {"Connection": "close"}, b'{"errors": [{"code": "SIZE_INVALID"}]}'))
     blocks = (bytes(1 << 20) for _number in range(64))
 
     response = session.patch(f"{URL}/v2/a/blobs/uploads/1", data=blocks, headers={"Content-Length": str(64 << 20)})
@@ -255,22 +263,22 @@ def test_error_of_body_is_not_connection_error(session: requests.Session) -> Non
 
 
 def test_incomplete_response_raises_connection_lost_error(session: requests.Session, api_server: Server) -> None:
-    api_server.closes_after_answer = True
-    api_server.reply(answer(200, {"Content-Length": "100"}, b"short"))
+    api_server.closes_after_response = True
+    api_server.reply(response_bytes(200, {"Content-Length": "100"}, b"short"))
 
     with pytest.raises(ConnectionLostError, match="was interrupted"):
         session.get(f"{URL}/v2/a/blobs/x")
 
 
 def test_unresponsive_server_raises_connection_lost_error(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(lambda request: answer(200) if api_server.stopping.wait(5) else b"")
+    api_server.reply(lambda request: response_bytes(200) if api_server.stopping.wait(5) else b"")
 
     with pytest.raises(ConnectionLostError, match="timed out during a request"):
         session.get(f"{URL}/v2/", timeout=(5, 0.1))
 
 
 def test_timeout_during_response_raises_connection_lost_error(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(200, {"Content-Length": "100"}, b"short"))
+    api_server.reply(response_bytes(200, {"Content-Length": "100"}, b"short"))
 
     with pytest.raises(ConnectionLostError, match="timed out during a request"):
         session.get(f"{URL}/v2/", timeout=(5, 0.1))
@@ -295,7 +303,10 @@ def test_timeout_during_upload_raises_connection_lost_error(
 def test_interim_response_is_rejected_and_connection_closed(
     session: requests.Session, api_server: Server, code: int
 ) -> None:
-    api_server.reply(f"HTTP/1.1 {code} Hints\r\n\r\n".encode() + answer(200, body=b"forged"), answer(200, body=b"true"))
+    api_server.reply(
+        f"HTTP/1.1 {code} Hints\r\n\r\n".encode() + response_bytes(200, body=b"forged"),
+        response_bytes(200, body=b"true"),
+    )
 
     with pytest.raises(ClusterError, match=rf"interim response \({code}\)"):
         session.get(f"{URL}/v2/")
@@ -304,7 +315,7 @@ def test_interim_response_is_rejected_and_connection_closed(
 
 
 def test_100_continue_is_ignored(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(b"HTTP/1.1 100 Continue\r\n\r\n" + answer(201))
+    api_server.reply(b"HTTP/1.1 100 Continue\r\n\r\n" + response_bytes(201))
 
     assert session.put(f"{URL}/v2/", data=b"x").status_code == 201
 
@@ -313,14 +324,14 @@ def test_100_continue_is_ignored(session: requests.Session, api_server: Server) 
     "nonsense",
     [
         b"hello\r\n",
-        answer(200, {"X": "x" * (65 << 10)}),
-        answer(200, {f"X-{number}": "x" for number in range(101)}),
+        response_bytes(200, {"X": "x" * (65 << 10)}),
+        response_bytes(200, {f"X-{number}": "x" for number in range(101)}),
         b"HTTP/1.1 999999 What\r\n\r\n",
     ],
     ids=["no HTTP", "a header of 65 KiB", "too many headers", "no status"],
 )
 def test_response_that_is_not_http_raises_error(session: requests.Session, api_server: Server, nonsense: bytes) -> None:
-    api_server.closes_after_answer = True
+    api_server.closes_after_response = True
     api_server.reply(nonsense)
 
     with pytest.raises(ClusterError, match=r"Pod k8scr-0 .* is not valid HTTP"):

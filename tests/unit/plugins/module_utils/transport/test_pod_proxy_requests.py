@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import requests
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
-from unit.plugins.module_utils.transport.servers import Server, answer
+from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Connect
@@ -96,7 +96,7 @@ def test_body_of_unknown_length_is_sent_in_chunks(session: requests.Session, api
 
 
 def test_range_of_request_and_response_is_unchanged(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(206, {"Content-Range": "bytes 2-3/4"}, b"cd"))
+    api_server.reply(response_bytes(206, {"Content-Range": "bytes 2-3/4"}, b"cd"))
 
     response = session.get(f"{URL}/v2/a/blobs/x", headers={"Range": "bytes=2-3"})
 
@@ -109,7 +109,7 @@ def test_range_of_request_and_response_is_unchanged(session: requests.Session, a
 
 
 def test_connection_is_reused_after_response_without_body(session: requests.Session, api_server: Server) -> None:
-    api_server.reply(answer(202), answer(200, {"Content-Length": "5"}), answer(200))
+    api_server.reply(response_bytes(202), response_bytes(200, {"Content-Length": "5"}), response_bytes(200))
 
     session.post(f"{URL}/v2/a/blobs/uploads/", stream=True).close()
     session.head(f"{URL}/v2/a/manifests/1", stream=True).close()

@@ -35,13 +35,13 @@ def test_request_goes_through_proxy(ask: Ask, api_server: Server, options: dict[
     response = ask({**options, "proxy": proxy.url})
 
     assert response.text == "ok"
-    assert proxy.asked == [f"CONNECT {api_server.address} HTTP/1.1"]
+    assert proxy.received == [f"CONNECT {api_server.address} HTTP/1.1"]
 
 
 def test_proxy_is_read_from_kubeconfig(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
     ask({"kubeconfig": kubeconfig({"token": "t"}, **{"proxy-url": proxy.url})})
 
-    assert len(proxy.asked) == 1
+    assert len(proxy.received) == 1
 
 
 def test_proxy_option_precedes_kubeconfig(ask: Ask, kubeconfig: Kubeconfig, proxy: Proxy) -> None:
@@ -49,7 +49,7 @@ def test_proxy_option_precedes_kubeconfig(ask: Ask, kubeconfig: Kubeconfig, prox
 
     ask({"kubeconfig": content, "proxy": proxy.url})
 
-    assert len(proxy.asked) == 1
+    assert len(proxy.received) == 1
 
 
 def test_proxy_receives_its_credentials_and_not_those_of_cluster(
@@ -59,9 +59,12 @@ def test_proxy_receives_its_credentials_and_not_those_of_cluster(
 
     ask({**options, "proxy": proxy.url, "proxy_headers": headers})
 
-    (told,) = proxy.headers
-    assert (told["Proxy-Authorization"], told["User-Agent"]) == (basic("me", "secret"), "k8scr")
-    assert told["Authorization"] is None
+    (headers_of_request,) = proxy.headers
+    assert (headers_of_request["Proxy-Authorization"], headers_of_request["User-Agent"]) == (
+        basic("me", "secret"),
+        "k8scr",
+    )
+    assert headers_of_request["Authorization"] is None
 
 
 def test_server_does_not_receive_credentials_of_proxy(
@@ -82,7 +85,7 @@ def test_user_and_password_are_read_from_url_of_proxy(ask: Ask, options: dict[st
 def test_no_proxy_host_is_reached_without_proxy(ask: Ask, options: dict[str, Any], proxy: Proxy, no_proxy: str) -> None:
     ask({**options, "proxy": proxy.url, "no_proxy": no_proxy})
 
-    assert proxy.asked == []
+    assert proxy.received == []
 
 
 @pytest.mark.parametrize(
@@ -111,11 +114,11 @@ def test_request_to_proxy_has_absolute_url_without_tls(
 
     ask({**options, "host": server.url, "proxy": proxy.url})
 
-    assert proxy.asked == [f"GET {server.url}/version HTTP/1.1"]
+    assert proxy.received == [f"GET {server.url}/version HTTP/1.1"]
 
 
 def test_error_of_proxy_hides_password(ask: Ask, options: dict[str, Any], proxy: Proxy) -> None:
-    proxy.refusal = 407
+    proxy.error_status = 407
 
     with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: .*407") as caught:
         ask({**options, "proxy": proxy.url.replace("//", "//me:canary@")})
@@ -143,11 +146,11 @@ def test_request_goes_through_socks_proxy(
     response = ask({**options, "proxy": f"{scheme}://{socks_proxy.address}"})
 
     assert response.text == "ok"
-    assert socks_proxy.asked == [api_server.address]
+    assert socks_proxy.received == [api_server.address]
 
 
 def test_error_of_socks_proxy_hides_password(ask: Ask, options: dict[str, Any], socks_proxy: SocksProxy) -> None:
-    socks_proxy.refusal = 2
+    socks_proxy.error_status = 2
 
     with pytest.raises(UnreachableError, match=r"cannot connect to .* through the proxy: .*not allowed") as caught:
         ask({**options, "proxy": f"socks5://me:canary@{socks_proxy.address}"})

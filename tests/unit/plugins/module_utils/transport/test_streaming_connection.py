@@ -18,7 +18,7 @@ import pytest
 import urllib3
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ConnectionLostError, UnreachableError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import connection
-from unit.plugins.module_utils.transport.servers import answer
+from unit.plugins.module_utils.transport.servers import response_bytes
 
 if TYPE_CHECKING:
     from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import Cluster
@@ -71,12 +71,12 @@ def serve(certificates: Certificates) -> Iterator[Serve]:
             def accept() -> None:
                 while True:
                     try:
-                        line, _address = server.accept()
+                        client, _address = server.accept()
                     except OSError:
                         return
-                    line = context.wrap_socket(line, server_side=True) if context else line
-                    with line, line.makefile("rb") as reader, contextlib.suppress(OSError):
-                        handle(line, reader)
+                    client = context.wrap_socket(client, server_side=True) if context else client
+                    with client, client.makefile("rb") as reader, contextlib.suppress(OSError):
+                        handle(client, reader)
 
             threading.Thread(target=accept, daemon=True).start()
             return f"http{'s' if tls else ''}://127.0.0.1:{server.getsockname()[1]}"
@@ -93,9 +93,9 @@ def read_header(reader: io.BufferedReader) -> None:
 def responds(response: bytes, body: WaitingBody) -> Handle:
     """Return a handler that responds after the header of a request, then reads the rest."""
 
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
         read_header(reader)
-        line.sendall(response)
+        client.sendall(response)
         body.resume.set()
         reader.read(len(body))
 
@@ -105,9 +105,9 @@ def responds(response: bytes, body: WaitingBody) -> Handle:
 def closes(body: WaitingBody) -> Handle:
     """Return a handler that closes the connection after the header of a request."""
 
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
         read_header(reader)
-        line.shutdown(socket.SHUT_RDWR)
+        client.shutdown(socket.SHUT_RDWR)
         body.resume.set()
 
     return handle
@@ -153,7 +153,7 @@ def test_large_body_is_sent_in_large_blocks(cluster_of: Connect, api_server: Ser
 def test_upload_stops_after_error_response(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], body: WaitingBody, tls: bool
 ) -> None:
-    server = serve(responds(answer(503, body=b"the registry is gone"), body), tls)
+    server = serve(responds(response_bytes(503, body=b"the registry is gone"), body), tls)
 
     response = patch(cluster_of({**options, "host": server}), body)
 
@@ -177,12 +177,12 @@ def test_upload_continues_after_tls_session_ticket(
 ) -> None:
     arrived = []
 
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
         # The server sends the tickets after the handshake.
         read_header(reader)
         body.resume.set()
         arrived.append(len(reader.read(len(body))))
-        line.sendall(answer(202))
+        client.sendall(response_bytes(202))
 
     response = patch(cluster_of({**options, "host": serve(handle)}), body)
 
@@ -192,7 +192,7 @@ def test_upload_continues_after_tls_session_ticket(
 def test_success_response_to_incomplete_request_raises_connection_lost_error(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], body: WaitingBody
 ) -> None:
-    cluster = cluster_of({**options, "host": serve(responds(answer(202), body))})
+    cluster = cluster_of({**options, "host": serve(responds(response_bytes(202), body))})
 
     with pytest.raises(ConnectionLostError, match="success response to an incomplete request"):
         patch(cluster, body)
@@ -205,9 +205,9 @@ def test_upload_continues_after_interim_response_and_its_parts(
     interim = b"HTTP/1.1 100 Continue\r\n\r\n"
     begin = responds(interim[:length], body)
 
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
-        begin(line, reader)
-        line.sendall(interim[length:] + answer(202))
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
+        begin(client, reader)
+        client.sendall(interim[length:] + response_bytes(202))
 
     response = patch(cluster_of({**options, "host": serve(handle)}), body)
 
@@ -218,11 +218,11 @@ def test_upload_continues_after_interim_response_and_its_parts(
 def test_success_response_within_interrupted_block_raises_connection_lost_error(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], body: WaitingBody, tls: bool
 ) -> None:
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
         # Unread data makes the operating system reset the connection.
         read_header(reader)
-        select.select([line], [], [])
-        line.sendall(answer(202))
+        select.select([client], [], [])
+        client.sendall(response_bytes(202))
 
     body.resume.set()
     cluster = cluster_of({**options, "host": serve(handle, tls)})
@@ -234,8 +234,8 @@ def test_success_response_within_interrupted_block_raises_connection_lost_error(
 def test_error_names_proxy_that_responds_before_request(
     cluster_of: Connect, serve: Serve, options: dict[str, Any]
 ) -> None:
-    def reject(line: socket.socket, reader: io.BufferedReader) -> None:
-        line.sendall(answer(403))
+    def reject(client: socket.socket, reader: io.BufferedReader) -> None:
+        client.sendall(response_bytes(403))
         read_header(reader)
 
     adapter = cluster_of({**options, "proxy": serve(reject, tls=False)}).adapter
@@ -259,14 +259,14 @@ def test_closed_connection_of_server_is_not_error_of_proxy(
 def test_connection_with_incomplete_request_is_not_reused(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], body: WaitingBody
 ) -> None:
-    rejections = [responds(answer(413), body)]
+    rejections = [responds(response_bytes(413), body)]
 
-    def handle(line: socket.socket, reader: io.BufferedReader) -> None:
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
         if rejections:
-            rejections.pop()(line, reader)
+            rejections.pop()(client, reader)
         else:
             read_header(reader)
-            line.sendall(answer(200, body=b"ok"))
+            client.sendall(response_bytes(200, body=b"ok"))
 
     cluster = cluster_of({**options, "host": serve(handle)})
 

@@ -22,7 +22,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.write_path import ReadOnlyPort, WritePath
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
-from unit.plugins.module_utils.transport.servers import Request, Server, answer
+from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 if TYPE_CHECKING:
     from unit.plugins.module_utils.transport.conftest import Connect
@@ -31,7 +31,7 @@ PROXY = "/api/v1/namespaces/k8scr/pods/k8scr-0:5000/proxy"
 SECRET = "/api/v1/namespaces/k8scr/secrets/k8scr-write"
 URL = "http://registry.k8scr"
 PATH = "canaryCanaryCanary0123456789"
-NO_SUCH_PATH = answer(
+NO_SUCH_PATH = response_bytes(
     404,
     {"Content-Type": "text/plain; charset=utf-8", "Docker-Distribution-Api-Version": "registry/2.0"},
     b"404 page not found\n",
@@ -41,13 +41,13 @@ NO_SUCH_PATH = answer(
 def secret(path: str) -> bytes:
     """Return the API server's response with the Secret of a path."""
     value = base64.b64encode(path.encode()).decode()
-    return answer(200, {"Content-Type": "application/json"}, json.dumps({"data": {"path": value}}).encode())
+    return response_bytes(200, {"Content-Type": "application/json"}, json.dumps({"data": {"path": value}}).encode())
 
 
-def refusal(code: int, message: str) -> bytes:
+def error_response(code: int, message: str) -> bytes:
     """Return an error response of the API server."""
     status = {"kind": "Status", "apiVersion": "v1", "status": "Failure", "message": message, "code": code}
-    return answer(code, {"Content-Type": "application/json"}, json.dumps(status).encode())
+    return response_bytes(code, {"Content-Type": "application/json"}, json.dumps(status).encode())
 
 
 class RegistryBelowPath:
@@ -62,11 +62,11 @@ class RegistryBelowPath:
     def __init__(self, server: Server) -> None:
         self.path = PATH
         self.secret = secret(f"/{PATH}/")
-        self.served = answer(200, {"Content-Type": "application/json"}, b"{}")
+        self.served = response_bytes(200, {"Content-Type": "application/json"}, b"{}")
         self._server = server
-        server.reply(self._answer)
+        server.reply(self._respond)
 
-    def _answer(self, request: Request) -> bytes:
+    def _respond(self, request: Request) -> bytes:
         if request.target.startswith(SECRET):
             return self.secret
         return self.served if request.target.startswith(f"{PROXY}/{self.path}/v2/") else NO_SUCH_PATH
@@ -114,7 +114,7 @@ def test_writer_reads_secret_once_and_sends_requests_below_its_path(
 def test_waiting_client_does_not_read_secret_if_registry_serves_at_root(
     registry: RegistryBelowPath, api_server: Server, open_session: Open
 ) -> None:
-    api_server.reply(answer(200, {}, b"{}"))
+    api_server.reply(response_bytes(200, {}, b"{}"))
 
     open_session("wait").get(f"{URL}/v2/")
 
@@ -140,11 +140,11 @@ def test_writer_reads_no_secret_for_pod_without_ordinal(api_server: Server, open
 @pytest.mark.parametrize(
     "response",
     [
-        refusal(404, 'secrets "k8scr-write" not found'),
-        refusal(403, 'secrets "k8scr-write" is forbidden'),
-        answer(200, {}, b'{"data": {"password": "eA=="}}'),
-        answer(200, {}, b'{"data": null}'),
-        answer(200, {}, b"not JSON"),
+        error_response(404, 'secrets "k8scr-write" not found'),
+        error_response(403, 'secrets "k8scr-write" is forbidden'),
+        response_bytes(200, {}, b'{"data": {"password": "eA=="}}'),
+        response_bytes(200, {}, b'{"data": null}'),
+        response_bytes(200, {}, b"not JSON"),
     ],
     ids=["missing", "forbidden", "other", "no data", "no JSON"],
 )
@@ -165,7 +165,7 @@ def test_third_party_registry_is_used_at_its_root_without_usable_secret(
         secret(""),
         secret("no slashes but long enough"),
         secret(f"/{PATH}/../{PATH}/"),
-        answer(200, {}, b'{"data": {"path": "%%%"}}'),
+        response_bytes(200, {}, b'{"data": {"path": "%%%"}}'),
     ],
     ids=["short", "root", "empty", "words", "two", "no base64"],
 )
@@ -214,8 +214,8 @@ def test_pull_from_write_port_names_read_only_port_and_reads_no_secret(
 
 
 def test_not_found_of_third_party_registry_is_unchanged(api_server: Server, open_session: Open) -> None:
-    missing = answer(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
-    api_server.reply(lambda request: refusal(403, "no") if request.target == SECRET else missing)
+    missing = response_bytes(404, {"Content-Type": "application/json"}, b'{"errors": [{"code": "MANIFEST_UNKNOWN"}]}')
+    api_server.reply(lambda request: error_response(403, "no") if request.target == SECRET else missing)
 
     response = open_session().get(f"{URL}/v2/a/manifests/1")
 
@@ -226,7 +226,7 @@ def test_not_found_of_third_party_registry_is_unchanged(api_server: Server, open
 def test_error_names_secret_and_read_only_port_if_path_is_forbidden(
     registry: RegistryBelowPath, open_session: Open, use: str
 ) -> None:
-    registry.secret = refusal(403, 'User "jane" cannot get secrets')
+    registry.secret = error_response(403, 'User "jane" cannot get secrets')
 
     with pytest.raises(ApiServerError) as caught:
         open_session(use).get(f"{URL}/v2/")
@@ -240,7 +240,7 @@ def test_error_names_secret_and_read_only_port_if_path_is_forbidden(
 def test_error_of_secret_request_is_transient_by_its_status(
     registry: RegistryBelowPath, open_session: Open, status: int, transient: bool
 ) -> None:
-    registry.secret = refusal(status, "not now")
+    registry.secret = error_response(status, "not now")
     session = open_session()
 
     with pytest.raises(ApiServerError, match="not now") as caught:
@@ -289,7 +289,7 @@ def test_error_is_transient_until_registry_restarts_with_its_path(
 def test_path_is_removed_from_header_of_response(registry: RegistryBelowPath, open_session: Open, header: str) -> None:
     inner = f"/{PATH}/v2/a/blobs/uploads/1?_state=x"
     value = f"{PROXY}{inner}" if header == "Location" else f'<{inner}>; rel="next"'
-    registry.served = answer(202, {header: value})
+    registry.served = response_bytes(202, {header: value})
 
     response = open_session().post(f"{URL}/v2/a/blobs/uploads/")
 
@@ -299,27 +299,29 @@ def test_path_is_removed_from_header_of_response(registry: RegistryBelowPath, op
 
 @pytest.mark.parametrize("location", [f"{PROXY}/v2/a/blobs/uploads/1", f"{PROXY}/{PATH}v2/a", f"{PROXY}/{PATH}"])
 def test_location_outside_of_path_is_rejected(registry: RegistryBelowPath, open_session: Open, location: str) -> None:
-    registry.served = answer(202, {"Location": location})
+    registry.served = response_bytes(202, {"Location": location})
 
     with pytest.raises(RegistryError, match="outside of the Pod"):
         open_session().post(f"{URL}/v2/a/blobs/uploads/")
 
 
 def _failures() -> dict[str, bytes]:
-    said = f'Get "http://10.0.0.7:5000/{PATH}/v2/": dial tcp 10.0.0.7:5000: connect: connection refused'
+    reason = f'Get "http://10.0.0.7:5000/{PATH}/v2/": dial tcp 10.0.0.7:5000: connect: connection refused'
     return {
-        "the API server": refusal(503, f"error trying to reach service: {said}"),
-        "an unknown refusal": refusal(418, said),
-        "the registry": answer(
-            500, {"Content-Type": "application/json"}, json.dumps({"errors": [{"message": said}]}).encode()
+        "the API server": error_response(503, f"error trying to reach service: {reason}"),
+        "an unknown error response": error_response(418, reason),
+        "the registry": response_bytes(
+            500, {"Content-Type": "application/json"}, json.dumps({"errors": [{"message": reason}]}).encode()
         ),
-        "a login page": answer(403, {"Content-Type": "text/html"}, f"<a href='?rd=%2Fx%2F{PATH}%2Fv2%2F'>".encode()),
-        "a header": answer(404, {"X-Requested": f"/{PATH}/v2/", "Content-Type": "application/json"}, b"{}"),
+        "a login page": response_bytes(
+            403, {"Content-Type": "text/html"}, f"<a href='?rd=%2Fx%2F{PATH}%2Fv2%2F'>".encode()
+        ),
+        "a header": response_bytes(404, {"X-Requested": f"/{PATH}/v2/", "Content-Type": "application/json"}, b"{}"),
         "a reason": f"HTTP/1.1 404 no {PATH}\r\nContent-Length: 0\r\n\r\n".encode(),
-        "something else": answer(502, {"Content-Type": "text/html"}, f"<html>{said}</html>".encode()),
+        "something else": response_bytes(502, {"Content-Type": "text/html"}, f"<html>{reason}</html>".encode()),
         "no HTTP": b"HTTP/1.1 \xff\xff /" + PATH.encode() + b"\r\n\r\n",
-        "an interim response": answer(103, {"Link": f"</{PATH}/v2/>"}),
-        "a header outside of the Pod": answer(202, {"Location": f"http://elsewhere.example.com/{PATH}/v2/"}),
+        "an interim response": response_bytes(103, {"Link": f"</{PATH}/v2/>"}),
+        "a header outside of the Pod": response_bytes(202, {"Location": f"http://elsewhere.example.com/{PATH}/v2/"}),
     }
 
 
