@@ -31,6 +31,7 @@ def test_memory_grows_little_with_number_of_images(host: HostRegistry, tmp_path:
 
     for module, peak in many.items():
         assert peak < few[module] + 20, module
+        assert peak < MEMORY, module
 
 
 def peaks_with_images(host: HostRegistry, folder: Path, count: int) -> dict[str, float]:
