@@ -66,7 +66,8 @@ options:
           - Mirrors to read this registry's images from, in order of preference, before the registry itself. An entry is
             a host, or a host with a path that precedes the repositories of images, as in V(mirror.example.com) or
             V(mirror.example.com/docker-hub).
-          - The module skips a mirror that does not have an image, or keeps failing for five seconds.
+          - The module skips a mirror that does not have an image. A mirror that keeps failing for five seconds before
+            its first image is skipped for the rest of the task.
           - Names of images do not change with a mirror. Settings of a mirror belong in a separate entry.
         type: list
         elements: str

@@ -31,7 +31,7 @@ TRANSPORT = "docker://"
 _DOCKER_HUB_API = "registry-1.docker.io"
 _CONNECT_TIMEOUT = 10.0
 _MIRROR_TIMEOUT = 5.0
-"""Seconds to keep retrying to find an image in a mirror, because another mirror or the registry may have it."""
+"""Seconds to keep retrying to find the first image in a mirror; another mirror or the registry may have it."""
 
 
 @dataclass(frozen=True)
@@ -118,6 +118,8 @@ class Upstreams:
 
     def _find_in_mirror(self, host: str, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
         mirror = self._registry(host)
+        if mirror.retries.has_response:
+            return self._find(mirror, path, reference)
         policy = replace(mirror.retries, seconds=min(self.retry_timeout, _MIRROR_TIMEOUT))
         _repository, image = self._find(replace(mirror, retries=policy), path, reference)
         mirror.retries.has_response = True

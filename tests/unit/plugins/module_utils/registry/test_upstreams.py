@@ -142,6 +142,21 @@ def test_push_skips_mirror_that_keeps_failing_after_seconds(
     assert {request.split()[1] for request in mirror.received("HEAD")} == {"/v2/team/app/manifests/1"}
 
 
+def test_push_waits_for_mirror_that_has_worked_before(
+    push: Push, upstream: RegistryServer, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(upstreams_module, "_MIRROR_TIMEOUT", 0.0)
+    with RegistryServer().running() as mirror:
+        for repository in ("team/app", "team/web"):
+            mirror.fill(repository, "1", image)
+        mirror.fail("HEAD", "/team/web/", Response(503), times=2)
+        options = settings(upstream, mirrors=[host(mirror)]) + settings(mirror)
+        result = push(source(upstream), source(upstream, "team/web:1"), upstreams=options, connections=1)
+
+    assert [image["changed"] for image in result["images"]] == [True, True], result.get("msg")
+    assert not upstream.received("HEAD")
+
+
 def test_error_names_failures_of_all_mirrors(push: Push, upstream: RegistryServer) -> None:
     with RegistryServer().running() as mirror:
         mirror.fail("HEAD", "", error_response(403, "DENIED"))
