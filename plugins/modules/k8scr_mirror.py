@@ -128,7 +128,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.mirror 
     MIRROR_RULES,
     run_mirror,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
 
 
 def main() -> None:

@@ -155,7 +155,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_im
     NODE_IMAGES_ARGUMENT_SPEC,
     run_node_images,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
 
 
 def main() -> None:

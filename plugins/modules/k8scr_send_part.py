@@ -81,7 +81,7 @@ part_digest:
   sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.run_local_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send import (
     SEND_PART_ARGUMENT_SPEC,
     run_send_part,

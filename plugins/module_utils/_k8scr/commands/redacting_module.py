@@ -68,3 +68,11 @@ class RedactingModule(AnsibleModule):
 
     def _invocation(self) -> dict[str, Any]:
         return {"module_args": redacted(self.params, self.argument_spec, self._redact)}
+
+
+def run_local_module(
+    argument_spec: dict[str, Any], command: Callable[[RedactingModule], dict[str, Any]], **arguments: Any
+) -> None:
+    """Run a module that uses neither a cluster nor a Python library, and exit. ``command`` takes the module."""
+    module = RedactingModule(argument_spec, supports_check_mode=True, **arguments)
+    module.run(lambda: command(module))
