@@ -20,10 +20,15 @@ from ..oci.reference import Reference, parse_reference
 from ..registry.cluster import RegistrySettings
 from ..registry.upstreams import UpstreamSettings
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .docker_settings import DOCKER_ARGUMENT_SPEC, docker_settings
 from .registry_settings import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC, registry_settings
 from .upstream_settings import UPSTREAMS_ARGUMENT_SPEC, upstream_settings
 
+DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
+    "docker_host": {"type": "str"},
+    "docker_context": {"type": "str"},
+    "docker_cert_path": {"type": "path"},
+}
+"""Argument spec of the fragment ``k8scr.core.docker_daemon``."""
 _SHARED_SPEC: dict[str, Any] = {
     "platforms": {"type": "list", "elements": "str"},
     "referrers": {"type": "bool", "default": False},
@@ -167,6 +172,12 @@ class PushSettings:
             options["locked"],
             upstream_settings(options["upstreams"]),
         )
+
+
+def docker_settings(options: Mapping[str, Any]) -> DockerSettings:
+    """Return the engine of Docker or Podman; only ``k8scr_push`` has the option ``tmp_dest``."""
+    host, context, cert_path = (options[name] for name in DOCKER_ARGUMENT_SPEC)
+    return DockerSettings(host, context, cert_path, options.get("tmp_dest"))
 
 
 def read_push_entries(images: Iterable[Any]) -> tuple[PushEntry, ...]:
