@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -24,11 +25,11 @@ from ..objects.readiness import readiness_of
 from ..transport.cluster import connect
 from .cluster_options import cluster_settings
 from .numbers import read_number
-from .polling import Poll
 
+_POLL_INTERVAL = 1.0
+"""Seconds between two requests for the state of an object."""
 _KIND_TIMEOUT = 30.0
 """Seconds to wait until the API server serves a kind after its CustomResourceDefinition was applied."""
-
 
 APPLY_ARGUMENT_SPEC: dict[str, Any] = {
     "definition": {"type": "raw"},
@@ -334,3 +335,24 @@ class Applier:
 def _group_kind(definition: Mapping[str, Any]) -> tuple[str, str]:
     group, slash, _version = definition["apiVersion"].partition("/")
     return (group if slash else "", definition["kind"])
+
+
+class Poll:
+    """The time limit of a poll, and the pauses between its requests.
+
+    Args:
+        seconds: Seconds until the deadline; the time starts now.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self.seconds = seconds
+        self._begin = time.monotonic()
+
+    @property
+    def expired(self) -> bool:
+        """Whether the deadline has passed."""
+        return time.monotonic() - self._begin >= self.seconds
+
+    def pause(self) -> None:
+        """Wait until the next request."""
+        time.sleep(_POLL_INTERVAL)
