@@ -28,10 +28,9 @@ from ..oci.manifest import (
     parse_manifest,
 )
 from .client import Registry
-from .compressed_upload import CompressedUpload
 from .download import download_blob
 from .error_responses import discard_body, read_limited
-from .upload import BlobUpload
+from .upload import BlobUpload, CompressedUpload
 from .upload_state import NO_RECORDS
 
 if TYPE_CHECKING:
