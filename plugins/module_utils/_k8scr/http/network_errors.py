@@ -5,7 +5,7 @@
 """Network errors of requests, urllib3, ssl and the socket: their cause, independent of the peer.
 
 These libraries raise chains of exceptions. :class:`NetworkError` searches the whole chain. Messages and advice depend
-on the peer: see ``transport/failures.py`` (API server), ``registry/upstream_failures.py`` and ``engine/client.py``.
+on the peer: see ``transport/failures.py`` (API server), ``registry/upstream_adapter.py`` and ``engine/client.py``.
 """
 
 from __future__ import annotations

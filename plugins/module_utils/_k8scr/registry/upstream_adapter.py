@@ -11,23 +11,25 @@ registry's credentials are sent only to the registry and its token server.
 from __future__ import annotations
 
 import re
+import socket
 import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
-from ..errors import RegistryError
+from ..errors import ConnectionLostError, InputError, K8scrError, RegistryError, SourceError, UnreachableError
+from ..http.network_errors import NetworkError
 from .auth import RegistryAuth
 from .auth_files import Credentials
 from .error_responses import discard_body, read_errors
 from .tls_files import TlsFiles
-from .upstream_failures import explain
 
 try:
     import requests
+    from requests import exceptions as requests_errors
     from requests.adapters import HTTPAdapter
     from requests.utils import get_environ_proxies, requote_uri
-    from urllib3.exceptions import HTTPError
+    from urllib3 import exceptions as urllib3_errors
 except ImportError:  # the module reports missing libraries; the class below must still be importable
     if not TYPE_CHECKING:
         HTTPAdapter = object
@@ -36,6 +38,8 @@ _REPOSITORY = re.compile(r"/v2/(?P<repository>.+)/(?:manifests|blobs|referrers)/
 _CODE = re.compile("[A-Z_]{1,40}")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
+_CLIENT_CERTIFICATE_ALERTS = ("certificate required", "alert bad certificate", "alert unknown ca")
+"""OpenSSL's texts for a server that requires a client certificate or does not accept it."""
 
 
 class _TlsAdapter(HTTPAdapter):
@@ -184,9 +188,9 @@ class UpstreamAdapter(_TlsAdapter):
                 verify=self._validate_certs,
                 proxies=get_environ_proxies(request.url or "", None),
             )
-        except (OSError, HTTPError) as error:
+        except (OSError, urllib3_errors.HTTPError) as error:
             # Omit the cause, which shows URLs; those of storage contain signatures.
-            raise explain(error, server) from None
+            raise _explain(error, server) from None
         # urllib3 before version 2 otherwise accepts a truncated body.
         response.raw.enforce_content_length = True
         return response
@@ -224,3 +228,43 @@ def _close(response: requests.Response) -> tuple[str, ...]:
 def _origin(url: str | None) -> tuple[str, str | None, int | None]:
     parts = urlsplit(url or "")
     return parts.scheme, parts.hostname, parts.port or {"http": 80, "https": 443}.get(parts.scheme)
+
+
+def _explain(error: BaseException, server: str) -> K8scrError:
+    """Return the error for an exception of requests or urllib3, without URLs; ``server`` is the name in messages."""
+    failure = NetworkError(error)
+    reason = failure.reason or ("no response in time" if failure.is_timeout else "closed")
+    # First, because requests reports TLS errors behind a proxy as errors of the proxy.
+    if tls_error := _tls(failure, server):
+        return tls_error
+    if isinstance(error, (requests_errors.InvalidURL, requests_errors.InvalidProxyURL, requests_errors.InvalidSchema)):
+        return InputError(f"cannot connect to {server}: its URL or the proxy's URL is not valid", "Check HTTPS_PROXY")
+    if failure.find(socket.gaierror):
+        return UnreachableError(
+            f"the name of {server} cannot be resolved", "Check the image's name and the DNS of this host"
+        )
+    if isinstance(error, requests_errors.ProxyError):
+        return UnreachableError(f"cannot connect to {server} through the proxy: {reason}", "Check HTTPS_PROXY")
+    if failure.find(urllib3_errors.NewConnectionError, urllib3_errors.ConnectTimeoutError):
+        advice = "Check the image's name, the firewalls on the path, and HTTPS_PROXY"
+        return UnreachableError(f"cannot connect to {server}: {reason}", advice)
+    return ConnectionLostError(f"the connection to {server} was interrupted: {reason}", "Check the network")
+
+
+def _tls(failure: NetworkError, server: str) -> SourceError | None:
+    untrusted, reason = failure.untrusted_certificate, failure.tls_reason
+    if untrusted is not None:
+        return SourceError(
+            f"the certificate of {server} is not trusted: {untrusted}",
+            "Set ca_cert in upstreams to the CA that signed it",
+        )
+    if reason is None:
+        return None
+    if any(alert in reason for alert in _CLIENT_CERTIFICATE_ALERTS):
+        return SourceError(
+            f"{server} requires a client certificate that it accepts ({reason})",
+            "Set client_cert in upstreams, or add a certificate to certs.d",
+        )
+    return SourceError(
+        f"TLS handshake with {server} failed: {reason}", "If the registry does not use TLS, set plain_http"
+    )
