@@ -26,7 +26,7 @@ from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, unique_jobs
-from ..transfer.listener import Listener, Listeners, RetryLog
+from ..transfer.listener import Listener, RetryLog
 from ..transfer.report import report
 from .image_settings import PullEntry, PullSettings
 
@@ -44,9 +44,8 @@ def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     settings = PullSettings.from_options(options)
     log = RetryLog()
-    listener = Listeners(log)
-    with connect_registry(settings.registry, writes=False, on_retry=listener.retried) as registry:
-        return {**pull_images(settings, check_mode, registry, listener), "retries": log.entries}
+    with connect_registry(settings.registry, writes=False, on_retry=log.retried) as registry:
+        return {**pull_images(settings, check_mode, registry, log), "retries": log.entries}
 
 
 def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:

@@ -27,7 +27,7 @@ from ..stores.location import Location, open_source, parse_location
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, unique_jobs
-from ..transfer.listener import Listener, Listeners, RetryLog
+from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
@@ -49,12 +49,11 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     settings = PushSettings.from_options(options)
     limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
     log = RetryLog()
-    listener = Listeners(log)
     with (
-        closing(Upstreams(settings.upstreams, *limits, on_retry=listener.retried)) as upstreams,
-        connect_registry(settings.registry, writes=True, on_retry=listener.retried) as registry,
+        closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,
+        connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,
     ):
-        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener)
+        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, log)
         return {**result, "retries": log.entries}
 
 

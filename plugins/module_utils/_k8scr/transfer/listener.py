@@ -40,37 +40,6 @@ class Listener:
         """Receive an action before its retry, with the reason of its failure; the clients of registries call this."""
 
 
-class Listeners(Listener):
-    """Forwards each event to several listeners, in their order."""
-
-    def __init__(self, *listeners: Listener) -> None:
-        self._listeners = listeners
-
-    def image_planned(self, plan: ImagePlan) -> None:
-        for listener in self._listeners:
-            listener.image_planned(plan)
-
-    def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
-        for listener in self._listeners:
-            listener.blob_started(plan, blob)
-
-    def bytes_moved(self, plan: ImagePlan, blob: Descriptor, offset: int, count: int) -> None:
-        for listener in self._listeners:
-            listener.bytes_moved(plan, blob, offset, count)
-
-    def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
-        for listener in self._listeners:
-            listener.blob_done(plan, result)
-
-    def image_done(self, result: ImageResult) -> None:
-        for listener in self._listeners:
-            listener.image_done(result)
-
-    def retried(self, action: str, reason: str) -> None:
-        for listener in self._listeners:
-            listener.retried(action, reason)
-
-
 class RetryLog(Listener):
     """Counts retries, for a module's result."""
 
