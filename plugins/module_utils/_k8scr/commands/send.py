@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -30,42 +29,21 @@ SEND_PART_ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class SendPartSettings:
-    """The options of ``k8scr_send_part``, without the piece.
-
-    Attributes:
-        file: The file to receive.
-        offset: The offset of the piece in the file, in bytes.
-    """
-
-    file: FileTransfer
-    offset: int
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> SendPartSettings:
-        """Read the module's parameters.
-
-        Raises:
-            InputError: An option is invalid.
-        """
-        size, offset = read_number(options, "size"), read_number(options, "offset")
-        return cls(FileTransfer(Path(options["dest"]), size, parse_digest(options["digest"])), offset)
-
-
 def run_send_part(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_send_part`` and return its result. The piece is deleted, also after an error.
 
     Raises:
         K8scrError: An option is invalid, or the file cannot be read or written.
     """
-    piece = Path(module.params["piece"]) if module.params["piece"] else None
+    options = module.params
+    piece = Path(options["piece"]) if options["piece"] else None
     try:
-        settings = SendPartSettings.from_options(module.params)
+        size, offset = read_number(options, "size"), read_number(options, "offset")
+        file = FileTransfer(Path(options["dest"]), size, parse_digest(options["digest"]))
         if piece is None:
-            return {"changed": False, **asdict(settings.file.state())}
+            return {"changed": False, **asdict(file.state())}
         if not module.check_mode:
-            settings.file.append(piece, settings.offset, module)
+            file.append(piece, offset, module)
         return {"changed": True}
     finally:
         if piece and not module.check_mode:
