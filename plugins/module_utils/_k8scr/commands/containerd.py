@@ -6,8 +6,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,37 +22,16 @@ CONTAINERD_ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True)
-class ContainerdSettings:
-    """The options of ``k8scr_containerd``.
-
-    Attributes:
-        config: containerd's configuration file.
-        program: The command of containerd.
-        certs_d: The folder to set.
-        present: Whether to set the folder; otherwise the setting is removed.
-    """
-
-    config: Path
-    program: str
-    certs_d: str
-    present: bool
-
-    @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> ContainerdSettings:
-        """Read the module's parameters."""
-        return cls(Path(options["config"]), options["program"], options["certs_d"], options["state"] == "present")
-
-
 def run_containerd(module: AnsibleModule) -> dict[str, Any]:
     """Run ``k8scr_containerd`` and return its result.
 
     Raises:
         K8scrError: The configuration cannot be read or changed.
     """
-    settings = ContainerdSettings.from_options(module.params)
-    plan = plan_config_path if settings.present else plan_config_path_removal
-    change, folder = plan(ContainerdConfig(settings.config, settings.program, module), settings.certs_d)
+    options = module.params
+    config = ContainerdConfig(Path(options["config"]), options["program"], module)
+    plan = plan_config_path if options["state"] == "present" else plan_config_path_removal
+    change, folder = plan(config, options["certs_d"])
     backups = [] if module.check_mode else apply_changes([change], module, backup=True)
     return {
         "changed": change.changed,
