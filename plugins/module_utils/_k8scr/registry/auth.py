@@ -61,12 +61,8 @@ class _Grant:
 
 @dataclass(frozen=True)
 class _Token:
-    value: str = field(repr=False)
-    ends: float = 0.0
-
-    @property
-    def header(self) -> str:
-        return f"Bearer {self.value}"
+    header: str = field(repr=False)
+    ends: float
 
 
 @dataclass(eq=False)
@@ -183,7 +179,7 @@ class RegistryAuth:
         if not isinstance(token, str) or not is_header_value(token):
             raise RegistryError(f"{server} returned no token: the response is not valid", "Check the token server")
         # A token that has already expired is still used for one request.
-        return _Token(token, began + max(lifetime, _RENEWED_BEFORE))
+        return _Token(f"Bearer {token}", began + max(lifetime, _RENEWED_BEFORE))
 
     def _token_server(self, realm: str) -> tuple[str, str]:
         try:
