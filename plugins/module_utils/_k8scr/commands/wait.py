@@ -81,11 +81,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
 
 
 def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
-    """Request the registry's version (OCI distribution specification, "Endpoints").
-
-    Raises:
-        K8scrError: The registry is not available.
-    """
+    """Request the registry's version (OCI distribution specification, "Endpoints")."""
     request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
         with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
