@@ -22,7 +22,7 @@ author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
   - k8scr.core.auth
-  - k8scr.core.registry_pod
+  - k8scr.core.registry.pod
   - k8scr.core.registry
   - k8scr.core.docker_daemon
   - k8scr.core.attributes

@@ -19,7 +19,7 @@ REGISTRY_POD_ARGUMENT_SPEC: dict[str, Any] = {
     "registry_port": {"type": "int", "default": PodSettings.port},
     "registry_scheme": {"type": "str", "choices": ["http", "https"], "default": PodSettings.scheme},
 }
-"""Argument spec of the fragment ``k8scr.core.registry_pod``."""
+"""Argument spec of the fragment ``k8scr.core.registry.pod``."""
 REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
     "qualify": {"type": "bool", "default": False},
@@ -30,7 +30,7 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     "retry_timeout": {"type": "int", "default": RegistrySettings.retry_timeout},
     "fail_fast": {"type": "bool", "default": False},
 }
-"""Argument spec of the fragments ``k8scr.core.registry_pod`` and ``k8scr.core.registry``."""
+"""Argument spec of the fragments ``k8scr.core.registry.pod`` and ``k8scr.core.registry``."""
 READ_ONLY_PORT = 5001
 """The default port that the role ``registry`` serves pulls on."""
 
