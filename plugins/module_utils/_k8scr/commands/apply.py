@@ -51,16 +51,7 @@ APPLY_REDACTIONS = {"definition": redact_definition}
 
 @dataclass(frozen=True)
 class ApplySettings:
-    """The options of ``k8scr_apply``, without the cluster and the definitions.
-
-    Attributes:
-        present: Whether to apply the objects; otherwise they are deleted.
-        namespace: The namespace of objects without one.
-        force: Whether to take over fields of other field managers.
-        keep_existing: Whether to leave existing objects unchanged.
-        wait: Whether to wait until objects are ready or deleted.
-        wait_timeout: Seconds to wait for all objects together.
-    """
+    """The options of ``k8scr_apply``, without the cluster and the definitions; ``present`` stands for ``state``."""
 
     present: bool
     namespace: str

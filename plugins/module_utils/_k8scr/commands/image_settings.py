@@ -104,12 +104,7 @@ class PullEntry:
 
 @dataclass(frozen=True)
 class PullSettings:
-    """The options of ``k8scr_pull``.
-
-    Attributes:
-        qualify: Whether repositories begin with the hosts of the images' names.
-        fail_fast: Whether the first failure ends the task.
-    """
+    """The options of ``k8scr_pull``."""
 
     registry: RegistrySettings
     images: tuple[PullEntry, ...]
@@ -132,15 +127,7 @@ class PullSettings:
 
 @dataclass(frozen=True)
 class PushSettings:
-    """The options of ``k8scr_push``; see :class:`PullSettings` for the options of both modules.
-
-    Attributes:
-        mount_from: Repositories that may have blobs of the images.
-        compression: The compression of uncompressed layers: ``auto``, ``gzip``, ``zstd`` or ``none``.
-        lock: The path of the lock file; None for none.
-        locked: Whether images must match the lock file.
-        upstreams: The upstream registries with settings, by their hosts.
-    """
+    """The options of ``k8scr_push``; ``upstreams`` has the settings of upstream registries, by their hosts."""
 
     registry: RegistrySettings
     images: tuple[PushEntry, ...]

@@ -33,15 +33,7 @@ MIRROR_RULES: dict[str, Any] = {"required_if": [("state", "present", ("endpoint"
 
 @dataclass(frozen=True)
 class MirrorSettings:
-    """The options of ``k8scr_mirror``.
-
-    Attributes:
-        runtime: A key of :data:`DEFAULT_PATHS`.
-        path: The file or folder of the runtime's configuration.
-        upstreams: The hosts of the registries to mirror, or ``*`` for all.
-        mirror: The mirror; None to remove it.
-        backup: Whether to back up changed files with lines of administrators.
-    """
+    """The options of ``k8scr_mirror``; ``mirror`` is None to remove it."""
 
     runtime: str
     path: Path

@@ -73,17 +73,10 @@ class ImageEntry:
 
 @dataclass(frozen=True)
 class NodeImagesSettings:
-    """The options of ``k8scr_node_images``.
+    """The options of ``k8scr_node_images``; ``present`` stands for ``state``.
 
     Attributes:
-        folder: The folder of the archives.
-        runtime: ``containerd``, or ``containers`` for Podman and CRI-O.
         program: The runtime's client with the options of every command.
-        snapshotter: The snapshotter that unpacks images; empty for the one in containerd's configuration.
-        containerd: The command of containerd.
-        config: containerd's configuration file.
-        pinned: Whether to protect images from the kubelet's garbage collection.
-        present: Whether to import the images; otherwise they are removed.
     """
 
     images: tuple[ImageEntry, ...]
