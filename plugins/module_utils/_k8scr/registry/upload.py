@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
@@ -34,29 +35,23 @@ _NEW_SESSIONS = 3
 """Attempts with a new session, if the registry has lost the session or its data is damaged."""
 
 
+@dataclass(eq=False)
 class BlobUpload:
     """The upload of one blob to a repository.
 
     After any error, the client requests the offset from the registry before it sends another PATCH.
     """
 
-    def __init__(
-        self,
-        registry: Registry,
-        repository: str,
-        descriptor: Descriptor,
-        content: BlobContent,
-        attempts: Attempts,
-        record: UploadFile,
-    ) -> None:
-        self._registry = registry
-        self._repository = repository
-        self.descriptor = descriptor
-        self._content = content
-        self._attempts = attempts
-        self._record = record
-        self._failure = f"blob {descriptor.digest} cannot be uploaded to {repository}"
-        self._location = self._own_upload(record.location or "")
+    registry: Registry
+    repository: str
+    descriptor: Descriptor
+    content: BlobContent
+    attempts: Attempts
+    record: UploadFile
+
+    def __post_init__(self) -> None:
+        self._failure = f"blob {self.descriptor.digest} cannot be uploaded to {self.repository}"
+        self._location = self._own_upload(self.record.location or "")
         self._offset = 0
         self._furthest = 0
         self._interruptions = 0
@@ -83,17 +78,17 @@ class BlobUpload:
                 if not isinstance(error, ConnectionLostError):
                     # If the registry is unreachable after a reset, it crashed; smaller requests would not help.
                     self._interruptions = 0
-                self._attempts.wait_or_raise(error)
+                self.attempts.wait_or_raise(error)
                 # This stays set until the registry has returned the offset, because that request may fail too.
                 self._may_have_data = self._may_have_data or self._location is not None
-        self._attempts.note_progress()
-        self._record.forget()
+        self.attempts.note_progress()
+        self.record.forget()
         return self._mounted
 
     def _open(self, mount_from: str | None) -> bool:
         query = "?" + urlencode({"mount": self.descriptor.digest, "from": mount_from}) if mount_from else ""
-        path = f"/v2/{self._repository}/blobs/uploads/{query}"
-        response = self._registry.request("POST", path, headers={"Content-Length": "0"})
+        path = f"/v2/{self.repository}/blobs/uploads/{query}"
+        response = self.registry.request("POST", path, headers={"Content-Length": "0"})
         if response.status_code == 201 and mount_from:
             discard_body(response)
             self._mounted = True
@@ -106,34 +101,34 @@ class BlobUpload:
     def _find_offset(self) -> bool:
         """Read the offset of the session. Return whether the blob exists, because only the response was lost."""
         if self._location is not None:
-            response = self._registry.request("GET", self._location)
+            response = self.registry.request("GET", self._location)
             if response.status_code == 204:
                 written = _RANGE.fullmatch(response.headers.get("Range", ""))
                 # An empty upload and an upload of one byte look alike; an interruption never leaves just one byte.
                 self._offset = int(written[1]) + 1 if written and written[1] != "0" else 0
                 self._follow(response)
                 return False
-            error = error_of(response, self._failure, self._registry.description)
+            error = error_of(response, self._failure, self.registry.description)
             if error.transient:
                 raise error
             self._forget_session()
-        response = self._registry.request("HEAD", f"/v2/{self._repository}/blobs/{self.descriptor.digest}")
+        response = self.registry.request("HEAD", f"/v2/{self.repository}/blobs/{self.descriptor.digest}")
         if response.status_code not in (200, 404):
-            raise error_of(response, self._failure, self._registry.description)
+            raise error_of(response, self._failure, self.registry.description)
         discard_body(response)
         return response.status_code == 200
 
     def _forget_session(self) -> None:
         self._location, self._offset = None, 0
-        self._record.forget()
+        self.record.forget()
 
     def _send(self) -> None:
         size = self.descriptor.size
         # The request that completes the upload carries a small blob.
         while self._offset < size and (self._offset or size > BLOCK_SIZE):
-            length = min(size - self._offset, self._registry.chunks.size or size)
+            length = min(size - self._offset, self.registry.chunks.size or size)
             headers = {"Content-Range": f"{self._offset}-{self._offset + length - 1}"}
-            with self._content(self._offset) as blocks:
+            with self.content(self._offset) as blocks:
                 body = KnownBody(self._limited(blocks, length), length)
                 response = self._send_body("PATCH", self._location or "", body, headers)
             self._follow(response)
@@ -144,13 +139,13 @@ class BlobUpload:
         # Bytes that a lost session had received are no progress; otherwise the upload could restart forever.
         if self._offset > self._furthest:
             self._furthest = self._offset
-            self._attempts.note_progress()
+            self.attempts.note_progress()
 
     def _finish(self) -> None:
         location = self._location or ""
         path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self.descriptor.digest})}"
         if self._offset < self.descriptor.size:
-            with self._content(0) as blocks:
+            with self.content(0) as blocks:
                 size = self.descriptor.size
                 response = self._send_body("PUT", path, KnownBody(self._limited(blocks, size), size))
         else:
@@ -160,15 +155,15 @@ class BlobUpload:
         discard_body(response)
 
     def _limited(self, blocks: Blocks, length: int) -> Blocks:
-        return self._registry.limit(_exactly(blocks, length, self._content.what))
+        return self.registry.limit(_exactly(blocks, length, self.content.what))
 
     def _send_body(
         self, method: str, path: str, body: RequestBody | None = None, headers: Mapping[str, str] | None = None
     ) -> requests.Response:
         headers = {"Content-Type": "application/octet-stream", **(headers or {})}
-        chunks = self._registry.chunks
+        chunks = self.registry.chunks
         try:
-            response = self._registry.request(method, path, data=b"" if body is None else body, headers=headers)
+            response = self.registry.request(method, path, data=b"" if body is None else body, headers=headers)
         except ConnectionLostError:
             self._interruptions += 1
             if body is not None and self._interruptions >= _INTERRUPTIONS_UNTIL_SMALLER:
@@ -178,22 +173,22 @@ class BlobUpload:
         if response.status_code in _TOO_LARGE:
             is_smaller = body is not None and chunks.halve(body.size)
             retry = Retry(after=retry_after(response.headers)) if is_smaller else None
-            raise error_of(response, self._failure, self._registry.description, retry)
+            raise error_of(response, self._failure, self.registry.description, retry)
         return response
 
     def _follow(self, response: requests.Response) -> None:
         if response.status_code not in (201, 202, 204):
             raise self._error_of(response)
         discard_body(response)
-        self._attempts.note_response()
+        self.attempts.note_response()
         self._location = self._own_upload(response.headers.get("Location", ""))
         if self._location is None:
             raise RegistryError(
-                f"{self._failure}: {self._registry.description} returned a Location that is not an upload of this "
+                f"{self._failure}: {self.registry.description} returned a Location that is not an upload of this "
                 "repository",
                 "The registry is faulty, or is not a registry",
             )
-        self._record.remember(self._location)
+        self.record.remember(self._location)
 
     def _own_upload(self, address: str) -> str | None:
         """Return path and query of an upload to this repository; None for any other address."""
@@ -202,12 +197,12 @@ class BlobUpload:
         except ValueError:
             return None
         match = _UPLOAD_PATH.fullmatch(parts.path)
-        if match is None or match["repository"] != self._repository:
+        if match is None or match["repository"] != self.repository:
             return None
         return parts.path + (f"?{parts.query}" if parts.query else "")
 
     def _error_of(self, response: requests.Response) -> K8scrError:
-        error = error_of(response, self._failure, self._registry.description)
+        error = error_of(response, self._failure, self.registry.description)
         is_damaged = "DIGEST_INVALID" in error.codes
         # A resumed session may not have kept all bytes as they were sent.
         is_lost = self._may_have_data if is_damaged else error.status in _SESSION_LOST
@@ -221,20 +216,20 @@ class BlobUpload:
 class CompressedUpload(BlobUpload):
     """The upload of one compressed layer. Until all of the layer is compressed, its descriptor is the probable one."""
 
-    _content: CompressedContent
+    content: CompressedContent
 
     def _send(self) -> None:
-        if self._offset == self.descriptor.size and self._content.descriptor:
+        if self._offset == self.descriptor.size and self.content.descriptor:
             # All bytes have arrived, but the request that completes the upload failed.
             return
-        with self._content(self._offset) as blocks:
-            rest = _Rest(self._registry.limit(blocks))
+        with self.content(self._offset) as blocks:
+            rest = _Rest(self.registry.limit(blocks))
             while rest.has_more():
-                body = RequestBody(rest.take(self._registry.chunks.size))
+                body = RequestBody(rest.take(self.registry.chunks.size))
                 self._follow(self._send_body("PATCH", self._location or "", body))
                 self._advance(body.size)
-        if self._content.descriptor:
-            self.descriptor = self._content.descriptor
+        if self.content.descriptor:
+            self.descriptor = self.content.descriptor
 
 
 class RequestBody:
