@@ -93,10 +93,8 @@ def object_name(kind: Any, name: Any, namespace: str | None) -> str:
     return f"{kind} {namespace}/{name}" if namespace else f"{kind} {name}"
 
 
-def without_server_fields(item: Mapping[str, Any] | None) -> dict[str, Any]:
-    """Return an object without its status and the metadata that the API server sets; empty for None."""
-    if item is None:
-        return {}
+def without_server_fields(item: Mapping[str, Any]) -> dict[str, Any]:
+    """Return an object without its status and the metadata that the API server sets."""
     kept = copy.deepcopy({key: value for key, value in item.items() if key != "status"})
     metadata = kept.get("metadata")
     if isinstance(metadata, dict):
@@ -144,8 +142,6 @@ def secret_values(item: Mapping[str, Any]) -> set[str]:
 
 def redact_definition(definition: Any) -> Any:
     """Return the ``definition`` option with redacted Secrets; an invalid one is redacted as a whole."""
-    if definition is None:
-        return None
     try:
         return [redact_secret(item) for item in read_definitions(definition)]
     except InputError:

@@ -117,10 +117,6 @@ def test_without_server_fields_returns_copy() -> None:
     assert item == config_map("a", uid="1")
 
 
-def test_without_server_fields_is_empty_for_none() -> None:
-    assert without_server_fields(None) == {}
-
-
 def test_redact_secret_redacts_values() -> None:
     redacted = redact_secret(SECRET)
 
