@@ -180,7 +180,7 @@ class _RenewedToken:
                 # If a renewal fails, the token may still be valid. If it is not, the API server returns 401.
                 with _library_log(), contextlib.suppress(Exception):
                     hook(self._configuration)
-            return _sendable(_token(self._configuration), "the token")
+            return _sendable(_token(self._configuration))
 
 
 def _token(configuration: Any) -> str | None:
@@ -190,18 +190,18 @@ def _token(configuration: Any) -> str | None:
 
 def _explicit_authorization(settings: ClusterSettings) -> str | None:
     if settings.api_key is not None:
-        return _sendable(f"Bearer {settings.api_key}", "the token")
+        return _sendable(f"Bearer {settings.api_key}")
     if settings.has_password:
         pair = f"{settings.username}:{settings.password}".encode()
         return f"Basic {base64.b64encode(pair).decode('ascii')}"
     return None
 
 
-def _sendable(text: str | None, what: str) -> str | None:
-    """Return a header value without surrounding whitespace, for example the line break of a token file."""
+def _sendable(text: str | None) -> str | None:
+    """Return a header with a token, without surrounding whitespace such as the line break of a token file."""
     text = text.strip() if text else None
     if text and not is_header_value(text):
-        raise unsendable(what)
+        raise unsendable("the token")
     return text
 
 
