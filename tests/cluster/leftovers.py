@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 # Folders in which the cluster might leave files. Subfolders are not searched.
 _FOLDERS = ("/etc", "/opt", "/run", "/run/netns", "/tmp", "/usr/libexec", "/var/lib", "/var/log", "/var/log/pods")  # noqa: S108
-# Other programs of the machine also make files, mounts and cgroups.
-_NAMES = re.compile(r"k8scr|kube|containerd|cni|netns|runc|sshd|/pods|/containers")
 _VOLATILE = re.compile(r"expires [0-9]+sec|\[[0-9:]+\]")
 _COMMANDS = (
     ("ip", "-brief", "address"),
@@ -52,12 +50,10 @@ def _processes() -> Iterator[str]:
 
 def _files() -> Iterator[str]:
     for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        mount_point = line.split()[4]
-        if _NAMES.search(mount_point):
-            yield f"mount {mount_point}"
+        yield f"mount {line.split()[4]}"
     for folder in (*_FOLDERS, str(layout.CACHE)):
         if Path(folder).is_dir():
-            yield from (f"file {entry}" for entry in Path(folder).iterdir() if _NAMES.search(str(entry)))
+            yield from (f"file {entry}" for entry in Path(folder).iterdir())
     for line in Path("/proc/net/unix").read_text(encoding="utf-8").splitlines():
         path = line.split()[-1]
         if path.startswith(("/run/containerd", "/var/lib/kubelet", str(layout.CLUSTER))):
@@ -66,8 +62,7 @@ def _files() -> Iterator[str]:
 
 def _cgroups() -> Iterator[str]:
     for folder, _folders, _names in os.walk("/sys/fs/cgroup"):
-        if _NAMES.search(folder):
-            yield f"cgroup {folder}"
+        yield f"cgroup {folder}"
     yield f"cgroup controllers {sorted(cgroups.enabled_controllers())}"
 
 

@@ -22,17 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 _INTERRUPTIONS = 5
+_SLOWEST_SECOND_UP = 10
 
 
-def run(seed: int | None) -> int:
-    """Run every check; return 0 if all pass.
-
-    Args:
-        seed: The seed of the random times and processes; None for a new one, which is printed.
-    """
-    seed = random.randrange(10**6) if seed is None else seed  # noqa: S311
-    log(f"seed {seed}")
-    random.seed(seed)
+def run() -> int:
+    """Run every check; return 0 if all pass."""
     cluster.down()
     before = leftovers.snapshot()
     _check_up_twice()
@@ -56,9 +50,11 @@ def _check_up_twice() -> None:
     _timed("first up", cluster.up)
     _run_pods()
     first = _pids()
-    _timed("second up", cluster.up)
+    took = _timed("second up", cluster.up)
     if _pids() != first:
         raise ClusterError(f"a second `up` replaced processes: {first} before, {_pids()} after")
+    if took > _SLOWEST_SECOND_UP:
+        raise ClusterError(f"a second `up` took {took:.0f} s")
 
 
 def _check_up_replaces_killed_processes() -> None:
@@ -137,7 +133,9 @@ def _kubectl(*arguments: str) -> None:
         raise ClusterError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
 
 
-def _timed(step: str, function: Callable[[], object]) -> None:
+def _timed(step: str, function: Callable[[], object]) -> float:
     started = time.monotonic()
     function()
-    log(f"{step}: {time.monotonic() - started:.1f} s")
+    took = time.monotonic() - started
+    log(f"{step}: {took:.1f} s")
+    return took
