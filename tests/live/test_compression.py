@@ -24,7 +24,7 @@ from .host_registries import IMPLEMENTATIONS, HostRegistry, host_registry
 from .image_tasks import push, push_entry
 from .separate_process import peak_memory
 
-MEMORY = 80
+MEMORY = 70
 """The limit of a task's resident memory in MiB while it compresses four layers at once."""
 
 

@@ -29,7 +29,7 @@ from .image_tasks import pull, push
 DIGEST = digest_of(b"a missing manifest")
 UPLOAD = {"Location": "/v2/team/app/blobs/uploads/1"}
 MANY = "".join(f"X-{number}: x\r\n" for number in range(200)).encode()
-MOST_SENT = 512 << 20
+MOST_SENT = 64 << 20
 
 
 @pytest.fixture
