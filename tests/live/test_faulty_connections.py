@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import images
 import pytest
@@ -94,8 +95,7 @@ def test_push_resumes_after_stalled_connection(
 ) -> None:
     fault = stall_later(connection, stream, transferred)
 
-    options = {**host.options, "kubeconfig": connection.kubeconfig, "bandwidth": "32M", "timeout": 2}
-    result = push(task, image, repository, **options)
+    result = push(task, image, repository, **stalled_options(host, connection))
 
     fault.join()
     assert result["changed"], result.get("msg")
@@ -115,13 +115,17 @@ def test_pull_resumes_after_stalled_connection(
     push(task, image, repository, **host.options)
     fault = stall_later(connection, "downstream", transferred)
 
-    options = {**host.options, "kubeconfig": connection.kubeconfig, "bandwidth": "32M", "timeout": 2}
-    result = pull(task, repository, f"oci:{tmp_path}/pulled", **options)
+    result = pull(task, repository, f"oci:{tmp_path}/pulled", **stalled_options(host, connection))
 
     fault.join()
     assert result["changed"], result.get("msg")
     assert result["retries"]
     assert result["images"][0]["digest"] == image.digest
+
+
+def stalled_options(host: HostRegistry, connection: FaultyConnection) -> dict[str, Any]:
+    """Return the options of a transfer that takes a few seconds, and times out before the end of a stall."""
+    return {**host.options, "kubeconfig": connection.kubeconfig, "bandwidth": "32M", "timeout": 2}
 
 
 def stall_later(connection: FaultyConnection, stream: str, transferred: list[int]) -> threading.Thread:
