@@ -132,7 +132,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply i
     APPLY_RULES,
     run_apply,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 
 
 def main() -> None:

@@ -65,7 +65,7 @@ path:
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import CARRY_ARGUMENT_SPEC, run_carry
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 
 
 def main() -> None:

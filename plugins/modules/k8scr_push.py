@@ -355,7 +355,7 @@ retries:
       times: 1
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PUSH_ARGUMENT_SPEC,
     PUSH_RULES,

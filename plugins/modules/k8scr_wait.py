@@ -50,7 +50,7 @@ elapsed:
   sample: 2.3
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import run_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import WAIT_ARGUMENT_SPEC, run_wait
 
 

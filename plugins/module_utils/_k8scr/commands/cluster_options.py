@@ -2,24 +2,19 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Options of the cluster and the credentials, with the names of kubernetes.core, and the modules with them."""
+"""Options of the cluster and the credentials, with the names of kubernetes.core."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
-from importlib.util import find_spec
 from typing import Any
 
-from ansible.module_utils.basic import env_fallback, missing_required_lib
+from ansible.module_utils.basic import env_fallback
 
 from ..transport.cluster import Cluster
 from ..transport.cluster import connect as connect_cluster
-from ..transport.kubeconfig_secrets import masked_secrets_of, redacted_kubeconfig
 from ..transport.settings import ClusterSettings, ProxyHeaders
-from .redacting_module import RedactingModule
-
-_LIBRARIES = ("requests", "kubernetes")
 
 
 def _option(*environment: str, **rest: Any) -> dict[str, Any]:
@@ -83,26 +78,3 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
     """
     return connect_cluster(cluster_settings(options), **adapter_options)
-
-
-class ClusterModule(RedactingModule):
-    """A :class:`RedactingModule` with the options of :data:`CLUSTER_ARGUMENT_SPEC` and its own."""
-
-    def __init__(
-        self, argument_spec: dict[str, Any], redact: Mapping[str, Callable[[Any], Any]] | None = None, **rest: Any
-    ) -> None:
-        super().__init__(
-            {**CLUSTER_ARGUMENT_SPEC, **argument_spec}, {"kubeconfig": redacted_kubeconfig, **(redact or {})}, **rest
-        )
-        self.no_log_values.update(masked_secrets_of(self.params.get("kubeconfig")))
-
-
-def run_module(
-    argument_spec: dict[str, Any], body: Callable[[Mapping[str, Any], bool], dict[str, Any]], **arguments: Any
-) -> None:
-    """Run a module with the options of a cluster, and exit. ``body`` takes the options and the check mode."""
-    module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
-    for library in _LIBRARIES:
-        if find_spec(library) is None:
-            module.fail_json(msg=missing_required_lib(library))
-    module.run(lambda: body(module.params, module.check_mode))

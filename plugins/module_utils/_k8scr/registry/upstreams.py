@@ -120,7 +120,7 @@ class Upstreams:
         mirror = self._registry(host)
         if mirror.retries.has_response:
             return self._find(mirror, path, reference)
-        policy = replace(mirror.retries, seconds=min(self.retry_timeout, _MIRROR_TIMEOUT))
+        policy = replace(mirror.retries, seconds=min(mirror.retries.seconds, _MIRROR_TIMEOUT))
         _repository, image = self._find(replace(mirror, retries=policy), path, reference)
         mirror.retries.has_response = True
         return Repository(mirror, path), image

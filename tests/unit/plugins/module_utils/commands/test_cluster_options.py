@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 import yaml
 from ansible_collections.k8scr.core.plugins.doc_fragments.auth import ModuleDocFragment
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import ClusterModule
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import (
     CLUSTER_ARGUMENT_SPEC,
-    ClusterModule,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.kubeconfig_secrets import secrets_of
 from unit.plugins.module_utils.support.arguments import patch_module_args
