@@ -146,11 +146,13 @@ def hostile_registry() -> Iterator[HostileRegistry]:
 def respond_with(response: bytes) -> Action:
     """Return an action that sends these bytes, ignores the request's body and closes the connection.
 
-    It closes the connection as servers do: its own side first, the other side later.
+    It closes the connection as servers do: its own side first, the other side later. A header announces that, so that
+    the API server does not send its next request to this connection.
     """
+    status, _line_break, rest = response.partition(b"\r\n")
 
     def act(handler: BaseHTTPRequestHandler) -> None:
-        handler.wfile.write(response)
+        handler.wfile.write(status + b"\r\nConnection: close\r\n" + rest)
         handler.connection.shutdown(socket.SHUT_WR)
         deadline = time.monotonic() + 0.5
         handler.connection.settimeout(0.5)

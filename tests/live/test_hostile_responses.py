@@ -152,7 +152,7 @@ def test_push_reads_early_error_response_during_upload(
     task: Task, hostile: HostileRegistry, status: int, advice: str
 ) -> None:
     body = b'{"errors": [{"code": "DENIED", "message": "not this much"}]}'
-    head = f"HTTP/1.1 {status} No\r\nDocker-Distribution-Api-Version: registry/2.0\r\nConnection: close\r\n"
+    head = f"HTTP/1.1 {status} No\r\nDocker-Distribution-Api-Version: registry/2.0\r\n"
     response = respond_with(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
     hostile.headers = UPLOAD
     hostile.actions = {"PATCH": response, "PUT": response}
