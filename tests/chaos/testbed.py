@@ -136,6 +136,7 @@ class Testbed:
                 "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": self.name}],
             }
             kubectl("apply", "--filename=-", stdin=json.dumps(binding))
+            users.wait_for_permission(self.name, self.namespace)
         else:
             kubectl("delete", f"--namespace={self.namespace}", "rolebinding", self.name)
 

@@ -13,6 +13,8 @@ from pathlib import Path
 from . import certificates, files, layout
 from .certificates import CA, Pair
 from .errors import ClusterError
+from .kubectl import kubectl
+from .waiting import wait_until
 
 ADMIN = "kubernetes-admin"
 # The administrator of these scripts, whose requests are not in the audit log.
@@ -32,6 +34,20 @@ def make(name: str, groups: Sequence[str] = ()) -> Path:
     pair.certificate.unlink(missing_ok=True)
     certificates.signed(pair, name, groups)
     return kubeconfig(layout.USERS / f"{name}.kubeconfig", name, pair, layout.API_URL)
+
+
+def wait_for_permission(name: str, namespace: str) -> None:
+    """Wait until a user may send requests to Pods of a namespace.
+
+    The API server learns of new Roles and RoleBindings a moment after it has stored them.
+
+    Raises:
+        AssertionError: The user does not have the permission in time.
+    """
+    wait_until(
+        lambda: "pods/proxy" in kubectl("auth", "can-i", "--list", f"--as={name}", f"--namespace={namespace}"),
+        f"{name} may send requests to Pods of namespace {namespace}",
+    )
 
 
 def make_admin() -> None:

@@ -55,15 +55,16 @@ def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Ite
         kubeconfig: The user's kubeconfig; the administrator's by default.
     """
     program = programs.ensure(["toxiproxy"])["toxiproxy"]
-    port, listener = free_port(), free_port()
+    port = free_port()
     api = f"http://127.0.0.1:{port}"
     command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         try:
             wait_for_port(port, "toxiproxy")
-            proxy = {"name": "api-server", "listen": f"127.0.0.1:{listener}"}
-            proxy["upstream"] = f"127.0.0.1:{layout.API_PORT}"
-            requests.post(f"{api}/proxies", json=proxy, timeout=60).raise_for_status()
+            proxy = {"name": "api-server", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{layout.API_PORT}"}
+            response = requests.post(f"{api}/proxies", json=proxy, timeout=60)
+            response.raise_for_status()
+            listener = response.json()["listen"].rpartition(":")[2]
             proxied = folder / "faulty.kubeconfig"
             proxied.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
             yield FaultyConnection(api, proxied)

@@ -14,7 +14,7 @@ from typing import Any
 import images
 import pytest
 import yaml
-from cluster import layout
+from cluster import layout, users
 from cluster.kubectl import kubectl
 from cluster.waiting import wait_until
 
@@ -42,6 +42,7 @@ def robot() -> str:
         "subjects": [{"kind": "ServiceAccount", "name": "robot", "namespace": "k8scr"}],
     }
     apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "robot"}}, binding)
+    users.wait_for_permission("system:serviceaccount:k8scr:robot", "k8scr")
     return "robot"
 
 

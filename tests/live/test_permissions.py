@@ -62,6 +62,7 @@ def _user(name: str, role: str, namespace: str = "k8scr") -> Path:
         "--dry-run=client", "--output=yaml",
     )  # fmt: skip
     kubectl("apply", "--filename=-", stdin=binding)
+    users.wait_for_permission(name, namespace)
     return users.make(name)
 
 

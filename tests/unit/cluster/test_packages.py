@@ -48,7 +48,7 @@ esac
 DPKG_QUERY = """#!/bin/sh
 case "$1" in
   --show) for package in {installed}; do echo "installed $package"; done; echo "config-files umoci" ;;
-  --listfiles) cat {folder}/files-of-$2 2>/dev/null || echo /usr/bin/$2 ;;
+  --listfiles) cat {folder}/files-of-$2 2>/dev/null || echo {folder}/system/$2 ;;
 esac
 """
 

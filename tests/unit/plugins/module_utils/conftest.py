@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 import requests
+from ansible.module_utils.common import warnings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import pull_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
@@ -30,6 +31,12 @@ from unit.plugins.module_utils.support.images import (
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.settings import pull_settings, push_settings
+
+
+@pytest.fixture(autouse=True)
+def no_earlier_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide the warnings of earlier tests, which Ansible keeps: their servers may have had the ports of this test's."""
+    monkeypatch.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
 
 
 @pytest.fixture

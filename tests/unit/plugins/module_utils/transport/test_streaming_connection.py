@@ -74,6 +74,8 @@ def serve(certificates: Certificates) -> Iterator[Serve]:
                         client, _address = server.accept()
                     except OSError:
                         return
+                    # Otherwise the response would wait until the client acknowledges the session tickets of TLS.
+                    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                     client = context.wrap_socket(client, server_side=True) if context else client
                     with client, client.makefile("rb") as reader, contextlib.suppress(OSError):
                         handle(client, reader)
