@@ -109,10 +109,6 @@ class Testbed:
         """Delete the registry's Pod."""
         kubectl("delete", f"--namespace={self.namespace}", "pod", self.pod, "--now", "--ignore-not-found")
 
-    def stored(self) -> int:
-        """Return the bytes of all blobs and uploads in the registry's storage."""
-        return sum(path.stat().st_size for path in self.registry.storage.rglob("data") if path.is_file())
-
     def collect_garbage(self) -> None:
         """Run the registry's garbage collection, which deletes blobs without a manifest.
 

@@ -165,3 +165,8 @@ def create_pod(address: str, name: str) -> None:
         *("patch", f"--namespace={NAMESPACE}", "pod", name),
         *("--subresource=status", "--type=merge", f"--patch={json.dumps(status)}"),
     )
+
+
+def stored_bytes(storage: Path) -> int:
+    """Return the bytes of all blobs and uploads in a registry's storage."""
+    return sum(path.stat().st_size for path in storage.rglob("data") if path.is_file())

@@ -11,6 +11,7 @@ import shutil
 import signal
 
 from cluster import cluster
+from live.host_registries import stored_bytes
 
 from ..cluster_registry import ClusterRegistry
 from .base import Fault, FaultContext
@@ -101,7 +102,7 @@ class PodRescheduled(Fault):
         testbed.delete_pod()
         testbed.registry.stop(signal.SIGTERM)
         if not self.keeps_storage:
-            context.destroyed += testbed.stored()
+            context.destroyed += stored_bytes(testbed.registry.storage)
             shutil.rmtree(testbed.registry.storage, ignore_errors=True)
 
     def clear(self, context: FaultContext) -> None:
