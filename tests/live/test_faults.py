@@ -79,7 +79,7 @@ def test_push_sends_only_lost_bytes_twice_after_registry_restart_at_full_speed(
     task: Task, host: HostRegistry, repository: str, transferred: list[int]
 ) -> None:
     size = 3 << 30
-    large = images.ensure_random(size, 12)
+    large = images.ensure_random(size, 8)
     stored = stored_bytes(host.storage)
     lost: list[int] = []
 
