@@ -29,10 +29,12 @@ class Retry:
     Attributes:
         attempts: The number of attempts that errors of this kind justify; None for no limit but the retry timeout.
         after: The minimum seconds before the next attempt, as the server requests them.
+        despite_progress: Whether progress between the attempts does not add attempts.
     """
 
     attempts: int | None = None
     after: float = 0.0
+    despite_progress: bool = False
 
 
 class K8scrError(Exception):

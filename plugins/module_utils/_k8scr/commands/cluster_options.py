@@ -72,7 +72,8 @@ def connect(options: Mapping[str, Any], **adapter_options: Any) -> Cluster:
 
     Args:
         options: A module's parameters. Those of the fragment ``k8scr.core.auth`` are read; all may be missing.
-        **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``, ``idle_timeout``.
+        **adapter_options: As :class:`ApiServerAdapter` takes: ``pool_size``, ``connect_timeout``, ``idle_timeout``,
+            ``minimum_rate``.
 
     Raises:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.

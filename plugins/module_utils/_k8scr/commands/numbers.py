@@ -20,6 +20,8 @@ BOUNDS = {
     "chunk_size": (0, _BYTES),
     # Each connection is an open file; processes usually have a limit of 1,024.
     "connections": (1, 1024),
+    # Zero means no minimum. A larger rate would fail on fast networks too.
+    "minimum_rate": (0, 1 << 30),
     "offset": (0, _BYTES),
     "registry_port": (1, 65535),
     "retry_timeout": (0, _SECONDS),

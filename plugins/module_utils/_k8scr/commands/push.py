@@ -47,8 +47,8 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: An option is invalid, or two jobs write different images to one target.
     """
     settings = PushSettings.from_options(options)
-    limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
-    log = RetryLog()
+    given, log = settings.registry, RetryLog()
+    limits = given.connections, float(given.timeout), given.minimum_rate, float(given.retry_timeout)
     with (
         closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,
         connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,

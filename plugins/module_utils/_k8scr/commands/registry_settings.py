@@ -27,6 +27,7 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     "bandwidth": {"type": "bytes"},
     "chunk_size": {"type": "bytes"},
     "timeout": {"type": "int", "default": RegistrySettings.timeout},
+    "minimum_rate": {"type": "bytes", "default": "1K"},
     "retry_timeout": {"type": "int", "default": RegistrySettings.retry_timeout},
     "fail_fast": {"type": "bool", "default": False},
 }
@@ -62,5 +63,6 @@ def registry_settings(options: Mapping[str, Any]) -> RegistrySettings:
         bandwidth,
         chunk_size,
         read_number(options, "timeout"),
+        read_number(options, "minimum_rate"),
         read_number(options, "retry_timeout"),
     )

@@ -16,6 +16,7 @@ from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
 from ..registry.cluster import pod_adapter
 from ..registry.error_responses import error_of
+from ..registry.response import receive
 from ..registry.write_path import WritePath
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
@@ -84,10 +85,10 @@ def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
     """Request the registry's version (OCI distribution specification, "Endpoints")."""
     request = requests.Request("GET", "http://registry/v2/").prepare()
     try:
-        with transport.send(request, timeout=(_CONNECT_TIMEOUT, timeout)) as response:
-            if response.status_code >= 400:
-                registry = f"the registry in Pod {transport.namespace}/{transport.pod}"
-                raise error_of(response, "its version cannot be read", registry)
+        registry = f"the registry in Pod {transport.namespace}/{transport.pod}"
+        response = receive(transport.send(request, stream=True, timeout=(_CONNECT_TIMEOUT, timeout)), registry)
+        if response.status_code >= 400:
+            raise error_of(response, "its version cannot be read", registry)
     except ErrorResponseError as error:
         if error.retry is None:
             raise

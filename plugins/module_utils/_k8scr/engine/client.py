@@ -17,8 +17,10 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from ..errors import EngineError, InputError, SourceError
+from ..http.body import SECONDS, read_body, read_text
 from ..http.network_errors import NetworkError
 from ..http.session import open_session
+from ..http.slow_peer import SlowPeerError
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.digest import parse_digest
 from ..oci.platform import Platform
@@ -120,7 +122,8 @@ class Engine:
         headers = {"Content-Type": "application/x-tar"}
         with self._request("POST", "/images/load?quiet=1", _TRANSFER_TIMEOUT, archive, headers) as response:
             self._require_success(response)
-            content = self._read(response)
+            # The engine unpacks the image before it sends the result.
+            content = self._read(response, _TRANSFER_TIMEOUT)
         # The engine sends the status first. The last object of the body has the result.
         for line in content.splitlines():
             message = error_message(line)
@@ -158,13 +161,14 @@ class Engine:
         except (HTTPError, OSError) as error:
             raise self._failure(error) from error
 
-    def _read(self, response: Response) -> bytes:
-        content = bytearray()
-        for block in self._body(response):
-            content += block
-            if len(content) > _MAXIMUM_RESPONSE:
-                raise EngineError(f"the response from {self.description} exceeds {_MAXIMUM_RESPONSE} bytes")
-        return bytes(content)
+    def _read(self, response: Response, seconds: float = SECONDS) -> bytes:
+        try:
+            content = read_body(response.raw, _MAXIMUM_RESPONSE, self.description, seconds)
+        except (HTTPError, OSError) as error:
+            raise self._failure(error) from error
+        if len(content) > _MAXIMUM_RESPONSE:
+            raise EngineError(f"the response from {self.description} exceeds {_MAXIMUM_RESPONSE} bytes")
+        return content
 
     def _read_object(self, response: Response) -> dict[str, Any]:
         self._require_success(response)
@@ -178,7 +182,7 @@ class Engine:
 
     def _require_success(self, response: Response) -> None:
         if response.status_code not in (200, 201, 204):
-            reason = error_message(self._read(response)) or response.reason
+            reason = error_message(read_text(response.raw)) or response.reason
             raise EngineError(f"{self.description} rejected the request ({response.status_code}): {reason:.1000}")
 
     def _failure(self, error: Exception) -> EngineError:
@@ -186,6 +190,8 @@ class Engine:
         if ssh_error:
             return EngineError(f"{self.description} cannot be reached: {ssh_error}", "Run ssh to that host manually")
         failure = NetworkError(error)
+        if slow := failure.find(SlowPeerError):
+            return EngineError(f"{self.description} {slow}", "Check the engine and the connection to it")
         if failure.find(PermissionError):
             return EngineError(
                 f"{self.description} cannot be used by this user: permission denied",

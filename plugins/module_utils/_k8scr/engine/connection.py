@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import SplitResult, unquote, urlsplit
 
 from ..errors import EngineError, InputError
-from ..http.streaming_connection import with_send_timeout
+from ..http.slow_peer import MINIMUM_RATE
+from ..http.streaming_connection import limited
 from ..http.tls import client_context, load_client_certificate
 from .context import EngineEndpoint, EngineTls
 
@@ -70,14 +71,12 @@ class EngineAdapter(HTTPAdapter):
             "timeout": Timeout(connect=CONNECT_TIMEOUT, read=read),
             "preload_content": False,
             "decode_content": False,
+            "enforce_content_length": True,
             "chunked": request.body is not None,
         }
         method, headers = request.method or "GET", request.headers
         raw = self._pool.request_encode_url(method, request.path_url, headers=headers, **options)
-        response = self.build_response(request, raw)
-        if not stream:
-            response.content  # noqa: B018 - the property reads the body
-        return response
+        return self.build_response(request, raw)
 
     def ssh_error(self) -> str:
         """Return the last line of ssh's error output; empty without ssh or if ssh is still running."""
@@ -133,8 +132,8 @@ class EngineAdapter(HTTPAdapter):
         return self._limited(pool)
 
     def _limited(self, pool: Any) -> Any:
-        """Return the pool, with the timeout for sending in all its connections."""
-        pool.ConnectionCls = with_send_timeout(pool.ConnectionCls, self._idle_timeout)
+        """Return the pool, with limits for slow peers in all its connections."""
+        pool.ConnectionCls = limited(pool.ConnectionCls, self._idle_timeout, MINIMUM_RATE)
         return pool
 
     def _connect_ssh(self, command: list[str]) -> socket.socket:

@@ -15,6 +15,9 @@ import socket
 import ssl
 from typing import TypeVar
 
+from ..errors import ConnectionLostError
+from .slow_peer import SlowPeerError
+
 try:
     from urllib3 import exceptions as urllib3_errors
 except ImportError:  # the module reports missing libraries
@@ -41,6 +44,11 @@ class NetworkError:
     def find(self, *kinds: type[_T]) -> _T | None:
         """Return the outermost exception of one of these classes, or ``None``."""
         return next((link for link in self.chain if isinstance(link, kinds)), None)
+
+    def slow_peer(self, peer: str) -> ConnectionLostError | None:
+        """Return the error for a peer that transfers too slowly, with its name; None for other errors."""
+        slow = self.find(SlowPeerError)
+        return slow.explain(peer) if slow else None
 
     @property
     def is_proxy_error(self) -> bool:

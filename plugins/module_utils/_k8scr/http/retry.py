@@ -8,6 +8,7 @@ An error states whether a retry may help (:class:`..errors.Retry`, and :class:`.
 codes). This module decides when to retry, and when to stop:
 
 - An action fails at the retry timeout. Progress resets the timer.
+- A peer that is too slow makes some progress in each attempt, so the number of attempts is limited for the action.
 - Until the first response of the task, an action has three attempts, so that a wrong address or a stopped Pod fails
   quickly. Error responses count: a server that is starting (503) is retried until the timeout. They do not count if the
   address may be wrong (:attr:`..errors.ErrorResponseError.confirms_address`), for example if the API server cannot
@@ -81,6 +82,7 @@ class Attempts:
         self._failures = 0
         self._limited_failures = 0
         """The failures whose errors justify a limited number of attempts."""
+        self._failures_despite_progress = 0
         self._failing_since = 0.0
         self._is_last = False
         """Whether the time is over after the next attempt."""
@@ -112,11 +114,13 @@ class Attempts:
         wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), self._retries.longest_wait)
         wait = max(wait * random.uniform(0.5, 1.5), retry.after)  # noqa: S311
         self._limited_failures += retry.attempts is not None
+        self._failures_despite_progress += retry.despite_progress
+        counted = self._failures_despite_progress if retry.despite_progress else self._limited_failures
         remaining = self._failing_since + self._retries.seconds - now
         if (
             self._is_last
             or remaining <= 0
-            or (retry.attempts is not None and self._limited_failures >= retry.attempts)
+            or (retry.attempts is not None and counted >= retry.attempts)
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
             raise error

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def open_session(url: str, adapter: BaseAdapter) -> requests.Session:
     """Return a session for URLs that begin with ``url``, whose requests ``adapter`` sends.
 
-    It ignores ``~/.netrc`` and the environment's proxies, stores no cookies, and rejects other URLs.
+    It ignores ``~/.netrc`` and the environment's proxies, stores no cookies, and rejects other URLs. It does not follow
+    redirects.
     """
     from requests import Session
 
@@ -25,5 +26,7 @@ def open_session(url: str, adapter: BaseAdapter) -> requests.Session:
     session.trust_env = False
     session.cookies.set_policy(DefaultCookiePolicy(allowed_domains=[]))
     session.adapters.clear()
+    # Without this, requests reads the whole body of a redirect into memory, even if it does not follow the redirect.
+    session.get_redirect_target = lambda resp: None  # type: ignore[method-assign]
     session.mount(url, adapter)
     return session

@@ -7,11 +7,14 @@
 from __future__ import annotations
 
 import errno
-import http.client
 import io
 import socket
 import ssl
-from typing import TYPE_CHECKING, Any, BinaryIO
+import time
+from typing import TYPE_CHECKING, Any
+
+from .response import CompleteResponse
+from .slow_peer import Pace, PacedReader
 
 try:
     import urllib3
@@ -27,12 +30,14 @@ else:
 _BLOCK_SIZE = 1 << 20
 """Bytes of one write to the socket: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
 
+_PART = 128 << 10
+"""Bytes to send within the timeout: the timeout of a socket limits a whole write, not each pause."""
+
 _UNSENT = 1 << 20
 """Unsent bytes in the socket's buffer; after an interruption they are sent again."""
 
 _INTERIM = b"HTTP/1.1 1"
 """The beginning of an interim response, which does not end the request (RFC 9110, section 15.2)."""
-_FIRST_OTHER_THAN_SUCCESS = 300
 
 
 def socket_options() -> list[tuple[int, int, int]]:
@@ -50,34 +55,66 @@ def socket_options() -> list[tuple[int, int, int]]:
     return options
 
 
-def with_send_timeout(connection_class: Any, seconds: float) -> Any:
-    """Return a connection class of urllib3 whose writes fail after some seconds without progress.
+def limited(connection_class: Any, timeout: float, minimum_rate: int) -> Any:
+    """Return a connection class of urllib3 that limits slow peers.
 
-    urllib3 applies the short timeout for connecting to writes as well.
+    Args:
+        timeout: Seconds without progress after which sending fails; urllib3 applies the short timeout for connecting.
+        minimum_rate: Bytes a second in each direction, see :mod:`.slow_peer`; 0 for no minimum.
     """
-    return type("SendTimeoutConnection", (_SendTimeout, connection_class), {"send_timeout": seconds})
+    return type("LimitedConnection", (_Limited, connection_class), {"limits": (timeout, minimum_rate)})
 
 
-def streaming(connection_class: Any, seconds: float) -> Any:
-    """Return a class like :func:`with_send_timeout` that sends in large blocks and stops after an early response.
+def streaming(connection_class: Any, timeout: float, minimum_rate: int) -> Any:
+    """Return a class like :func:`limited` that sends in large blocks and stops after an early response.
 
     Only newer versions of urllib3 set the block size, and none reads a response before the request's end.
     """
-    return type("StreamingConnection", (_Streaming, connection_class), {"send_timeout": seconds})
+    return type("StreamingConnection", (_Streaming, connection_class), {"limits": (timeout, minimum_rate)})
 
 
-class _SendTimeout(_HTTPConnection):
-    """Sets a timeout before each write."""
+def limit_pools(manager: Any, timeout: float, minimum_rate: int) -> None:
+    """Let a pool manager of urllib3 open connections of the class that :func:`limited` returns."""
+    manager.pool_classes_by_scheme = {
+        scheme: type(pool.__name__, (pool,), {"ConnectionCls": limited(pool.ConnectionCls, timeout, minimum_rate)})
+        for scheme, pool in manager.pool_classes_by_scheme.items()
+    }
 
-    send_timeout: float
+
+class _Limited(_HTTPConnection):
+    """Limits the time and the minimum rate of each direction."""
+
+    limits: tuple[float, int]
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._sending = Pace("received", *self.limits)
 
     def send(self, data: Any) -> None:
-        if self.sock is not None:
-            self.sock.settimeout(self.send_timeout)
-        super().send(data)
+        if self.sock is None:
+            # The connection is opened first.
+            super().send(data)
+            return
+        block = memoryview(data)
+        for start in range(0, len(block), _PART):
+            self._send_part(block[start : start + _PART])
+
+    def _send_part(self, part: memoryview) -> None:
+        self.sock.settimeout(self.limits[0])
+        begin = time.monotonic()
+        super().send(part)
+        self._sending.add(len(part), time.monotonic() - begin)
+
+    def response_class(  # type: ignore[override]
+        self, sock: Any, *args: Any, **kwargs: Any
+    ) -> CompleteResponse:
+        return CompleteResponse(self._open_reader(sock), False, *args, **kwargs)
+
+    def _open_reader(self, sock: Any) -> io.BufferedReader:
+        return io.BufferedReader(PacedReader(sock, Pace("sent", *self.limits)))
 
 
-class _Streaming(_SendTimeout):
+class _Streaming(_Limited):
     """Checks for an early response before each write."""
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -100,11 +137,11 @@ class _Streaming(_SendTimeout):
         # The module has warned about an unchecked certificate; urllib3 would warn again for each connection.
         self.is_verified = True
 
-    def send(self, data: Any) -> None:
-        if self.sock is not None and self._has_connected:
+    def _send_part(self, part: memoryview) -> None:
+        if self._has_connected:
             self._stop_after_response()
         try:
-            super().send(data)
+            super()._send_part(part)
         except (BrokenPipeError, ConnectionResetError):
             self._is_incomplete = True
             raise
@@ -117,19 +154,32 @@ class _Streaming(_SendTimeout):
         """
         if self._early_response is not None or not urllib3.util.wait_for_read(self.sock, timeout=0):
             return
-        self._early_response = _received(self.sock)
+        self._early_response = self._received()
         if self._early_response is not None and not _may_be_interim(self._early_response):
             self._is_incomplete = True
             # urllib3 then reads the response.
             raise BrokenPipeError(errno.EPIPE, "closed before the request's end")
 
+    def _received(self) -> io.BufferedReader | None:
+        """Return a reader with the bytes received so far; None if they were only TLS records such as tickets."""
+        reader = self._open_reader(self.sock)
+        self.sock.settimeout(0)
+        try:
+            reader.peek(1)
+        except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
+            reader.close()
+            return None
+        except OSError:
+            reader.close()
+            raise
+        return reader
+
     def response_class(  # type: ignore[override]
         self, sock: Any, *args: Any, **kwargs: Any
-    ) -> http.client.HTTPResponse:
-        response = _CompleteResponse(sock, *args, **kwargs)
-        response.continue_from(self._early_response, self._is_incomplete)
+    ) -> CompleteResponse:
+        reader, is_incomplete = self._early_response, self._is_incomplete
         self._early_response, self._is_incomplete = None, False
-        return response
+        return CompleteResponse(reader or self._open_reader(sock), is_incomplete, *args, **kwargs)
 
     def close(self) -> None:
         super().close()
@@ -139,66 +189,6 @@ class _Streaming(_SendTimeout):
         self._early_response, self._is_incomplete = None, False
 
 
-def _received(sock: Any) -> io.BufferedReader | None:
-    """Return a reader with the bytes received so far; None if they were only TLS records such as a session ticket."""
-    reader: io.BufferedReader = sock.makefile("rb")
-    sock.settimeout(0)
-    try:
-        reader.peek(1)
-    except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
-        reader.close()
-        return None
-    except OSError:
-        reader.close()
-        raise
-    return reader
-
-
 def _may_be_interim(response: io.BufferedReader) -> bool:
     received = response.peek(1)[: len(_INTERIM)]
     return bool(received) and _INTERIM.startswith(received)
-
-
-class _CompleteResponse(http.client.HTTPResponse):
-    """A response whose header is complete; http.client accepts a truncated header."""
-
-    _request_is_incomplete = False
-
-    def continue_from(self, reader: io.BufferedReader | None, request_is_incomplete: bool) -> None:
-        """Set the reader that has buffered the beginning of the response, if any, and the state of the request."""
-        self._request_is_incomplete = request_is_incomplete
-        if reader is not None:
-            self.fp.close()
-            self.fp = reader
-
-    def begin(self) -> None:
-        reader = self.fp
-        self.fp = _CompleteLines(reader)  # type: ignore[assignment]
-        try:
-            super().begin()
-        finally:
-            # http.client sets it to None for a response without a body.
-            if self.fp is not None:
-                self.fp = reader
-        if self._request_is_incomplete:
-            # The connection cannot carry another request, because the end of this one is missing.
-            self.will_close = True
-            if self.status < _FIRST_OTHER_THAN_SUCCESS:
-                raise http.client.RemoteDisconnected("success response to an incomplete request")
-
-
-class _CompleteLines:
-    """Reads lines and rejects one without an end."""
-
-    def __init__(self, reader: BinaryIO) -> None:
-        self._reader = reader
-        self._has_begun = False
-        self.close = reader.close
-
-    def readline(self, limit: int) -> bytes:
-        line = self._reader.readline(limit)
-        if not line.endswith(b"\n") and len(line) < limit:
-            begun = self._has_begun or line
-            raise http.client.RemoteDisconnected(f"closed {'during' if begun else 'without'} a response")
-        self._has_begun = True
-        return line

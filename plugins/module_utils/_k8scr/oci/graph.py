@@ -8,35 +8,45 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import K8scrError, MissingManifestError, SourceError
+from ..errors import DigestMismatchError, K8scrError, MissingManifestError, SourceError
 from .descriptor import Descriptor
 from .interfaces import ManifestSource
 from .manifest import Manifest
 
 MAXIMUM_DEPTH = 8
 """Levels of nested indexes. No tool creates more than two."""
-_MAXIMUM_MANIFESTS = 10_000
+MAXIMUM_MANIFESTS = 1000
+"""Entries of an index, and manifests of an image. An image for all platforms of Go with attestations has about 100."""
+_MOST_LOOKUPS = 100
+"""Entries of an index that are looked up to name the existing platforms in an error message."""
 _MAXIMUM_BYTES = 32 << 20
 """Total size of all manifests of an image. They stay in memory, where they take several times as much."""
 
 
 class BoundedSource:
-    """A source of one image's manifests. Raises SourceError if their number or total size exceeds a limit."""
+    """A source of one image's manifests. Raises SourceError if their number or total size exceeds a limit.
+
+    Requested manifests count even if they are missing, so the number of requests is limited too.
+    """
 
     def __init__(self, source: ManifestSource) -> None:
         self.description = source.description
         self._source = source
-        self._manifests = self._bytes = 0
+        self._requests = self._bytes = 0
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        self._requests += 1
+        if self._requests > MAXIMUM_MANIFESTS:
+            raise SourceError(f"an image in {self.description} has more than {MAXIMUM_MANIFESTS} manifests")
         manifest = self._source.fetch_manifest(descriptor)
-        self._manifests += 1
-        self._bytes += len(manifest.content)
-        if self._manifests > _MAXIMUM_MANIFESTS or self._bytes > _MAXIMUM_BYTES:
+        if len(manifest.manifests) > MAXIMUM_MANIFESTS:
             raise SourceError(
-                f"an image in {self.description} has more than {_MAXIMUM_MANIFESTS} manifests,"
-                f" or more than {_MAXIMUM_BYTES} bytes of them"
+                f"index {descriptor.digest} in {self.description} lists {len(manifest.manifests)} manifests, more than"
+                f" the maximum of {MAXIMUM_MANIFESTS}"
             )
+        self._bytes += len(manifest.content)
+        if self._bytes > _MAXIMUM_BYTES:
+            raise SourceError(f"an image in {self.description} has more than {_MAXIMUM_BYTES} bytes of manifests")
         return manifest
 
 
@@ -78,19 +88,27 @@ def _missing_platform(
     source: ManifestSource, index: Manifest, child: Descriptor, error: MissingManifestError
 ) -> MissingManifestError:
     """Return the error for a missing manifest, with its platform and the existing platforms."""
-    existing = [entry for entry in index.manifests if entry.platform and _has(source, entry)]
-    if child.platform is None or not existing:
+    if child.platform is None:
         return error
-    platforms = ", ".join(dict.fromkeys(str(entry.platform) for entry in existing))
+    existing = _existing_platforms(source, index)
+    if not existing:
+        return error
     return MissingManifestError(
         f"{source.description} has no image for {child.platform}: manifest {child.digest} is missing",
-        f"Select its existing platforms with platforms: [{platforms}]",
+        f"Select its existing platforms with platforms: [{', '.join(existing)}]",
     )
 
 
-def _has(source: ManifestSource, descriptor: Descriptor) -> bool:
-    try:
-        source.fetch_manifest(descriptor)
-    except K8scrError:
-        return False
-    return True
+def _existing_platforms(source: ManifestSource, index: Manifest) -> list[str]:
+    """Return the platforms of an index whose manifests exist, among its first entries."""
+    platforms = dict[str, None]()
+    for entry in [entry for entry in index.manifests if entry.platform][:_MOST_LOOKUPS]:
+        try:
+            source.fetch_manifest(entry)
+        except (SourceError, DigestMismatchError):
+            continue
+        except K8scrError:
+            # The source is no longer available. Each further lookup would be retried until the timeout.
+            break
+        platforms[str(entry.platform)] = None
+    return list(platforms)

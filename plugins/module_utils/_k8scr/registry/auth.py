@@ -16,17 +16,13 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
 from ..http.headers import is_header_value
-from ..oci.manifest import MAXIMUM_SIZE, load_json_object
+from ..oci.manifest import load_json_object
 from .auth_files import Credentials
-from .error_responses import read_limited
-
-if TYPE_CHECKING:
-    import requests
+from .response import RegistryResponse
 
 _CLIENT = "k8scr"
 _LIFETIME = 60.0
@@ -72,14 +68,14 @@ class RegistryAuth:
     Attributes:
         registry: The registry's name in messages.
         find: Returns the credentials for a repository; called when the registry requires credentials.
-        send: Sends one request to a token server, without following redirects. Its arguments are the method, the
-            URL, the headers and the body.
+        send: Sends one request to a token server, without following redirects, and reads the response. Its arguments
+            are the method, the URL, the headers and the body.
         plain_http: Whether credentials may be sent without TLS.
     """
 
     registry: str
     find: Callable[[str], Credentials | None]
-    send: Callable[[str, str, dict[str, str], str | None], requests.Response]
+    send: Callable[[str, str, dict[str, str], str | None], RegistryResponse]
     plain_http: bool = False
 
     def __post_init__(self) -> None:
@@ -164,14 +160,13 @@ class RegistryAuth:
                 "Configure the registry's token server with https, or set plain_http",
             )
         began = time.monotonic()
-        with self._request(grant, credentials) as response:
-            status = response.status_code
-            content = read_limited(response, MAXIMUM_SIZE) if status == 200 else b""
+        response = self._request(grant, credentials)
+        status = response.status_code
         if status != 200:
             # Omit the server's message, which may contain the credentials.
             raise RegistryError(f"{server} returned no token: status {status}", _advice(credentials), status)
         try:
-            value = load_json_object(content, "its response")
+            value = load_json_object(response.content, "its response")
             token = value.get("token") or value.get("access_token")
             lifetime = float(value.get("expires_in") or _LIFETIME)
         except (K8scrError, TypeError, ValueError, OverflowError):
@@ -192,7 +187,7 @@ class RegistryAuth:
             raise RegistryError(f"the token server of {self.registry} is not a URL", "Check the registry")
         return parts.scheme, host
 
-    def _request(self, grant: _Grant, credentials: Credentials | None) -> requests.Response:
+    def _request(self, grant: _Grant, credentials: Credentials | None) -> RegistryResponse:
         scopes = [("scope", scope) for scope in grant.scope.split()]
         service = [("service", grant.service)] if grant.service else []
         if credentials and credentials.identity_token:

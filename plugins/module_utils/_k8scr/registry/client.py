@@ -17,12 +17,15 @@ from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..oci.content import Blocks
 from .error_responses import error_of
+from .response import RegistryResponse, receive
 from .upload_state import NO_RECORDS, UploadRecords
 
 if TYPE_CHECKING:
     import requests
 
 
+MOST_PAGES = 1000
+"""Pages of a list."""
 SMALLEST_CHUNK = 1 << 20
 """Bytes; smaller requests are not tried, because a proxy that rejects these is useless for images."""
 
@@ -82,7 +85,7 @@ class Registry:
         """Do nothing: the caller closes the session."""
 
     def request(self, method: str, path: str, **options: Any) -> requests.Response:
-        """Send one request to a path that begins with ``/v2/``, without following redirects."""
+        """Send one request to a path that begins with ``/v2/``, without following redirects; the body is unread."""
         return self.session.request(
             method,
             self.url + path,
@@ -92,14 +95,22 @@ class Registry:
             **{**options, "headers": {"Accept-Encoding": "identity", **options.get("headers", {})}},
         )
 
+    def exchange(self, method: str, path: str, **options: Any) -> RegistryResponse:
+        """Send one request as :meth:`request` does, and read the response's small body.
+
+        Raises:
+            K8scrError: The request failed; an error response is no failure.
+        """
+        return receive(self.request(method, path, **options), self.description)
+
     def limit(self, blocks: Blocks) -> Blocks:
         """Yield a body's blocks, no faster than the bandwidth."""
         return self.bandwidth.limit(blocks) if self.bandwidth else blocks
 
     def request_with_retries(
         self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any
-    ) -> requests.Response:
-        """Send a request that may be repeated, because it changes nothing or is idempotent.
+    ) -> RegistryResponse:
+        """Send a request that may be repeated, because it changes nothing or is idempotent, and read the response.
 
         Args:
             failure: The beginning of the error message, such as "manifest sha256:… cannot be read".
@@ -109,8 +120,8 @@ class Registry:
             K8scrError: The registry returned an error response, or the request has failed for too long.
         """
 
-        def attempt() -> requests.Response:
-            response = self.request(method, path, **options)
+        def attempt() -> RegistryResponse:
+            response = self.exchange(method, path, **options)
             if response.status_code not in accepted:
                 raise error_of(response, failure, self.description)
             return response
@@ -119,21 +130,23 @@ class Registry:
 
     def request_pages(
         self, path: str, failure: str, accepted: tuple[int, ...], query: str = "", **options: Any
-    ) -> Iterator[requests.Response]:
-        """Yield the response for each page of a list; each is closed before the next request (RFC 8288, "Web Linking").
+    ) -> Iterator[RegistryResponse]:
+        """Yield the response for each page of a list (RFC 8288, "Web Linking").
 
         ``query`` is that of the first page. The other arguments and errors are those of :meth:`request_with_retries`.
 
         Raises:
-            RegistryError: The next page is not part of this list; it is not requested.
+            RegistryError: The next page is not part of this list, so it is not requested; or there are too many pages.
         """
         page = f"{path}{query}"
-        while page:
-            with self.request_with_retries("GET", page, failure, accepted, **options) as response:
-                yield response
-            link = response.links.get("next", {}).get("url")
+        for _number in range(MOST_PAGES):
+            response = self.request_with_retries("GET", page, failure, accepted, **options)
+            yield response
+            if not response.next_page:
+                return
             # The host does not matter: all requests go to this registry.
-            address = urlsplit(urljoin(page, link or ""))
-            if link and address.path != path:
+            address = urlsplit(urljoin(page, response.next_page))
+            if address.path != path:
                 raise RegistryError(f"{failure}: the next page of {self.description} is not part of the list")
-            page = f"{path}?{address.query}" if link else ""
+            page = f"{path}?{address.query}"
+        raise RegistryError(f"{failure}: {self.description} returned more than {MOST_PAGES} pages")

@@ -15,6 +15,7 @@ from pathlib import Path
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
 from ..http.session import open_session
+from ..http.slow_peer import MINIMUM_RATE
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import BasePath, PodProxyAdapter
 from ..transport.settings import ClusterSettings
@@ -45,6 +46,7 @@ class RegistrySettings:
         bandwidth: Bytes per second; None for no limit.
         chunk_size: Bytes per request; None for no limit.
         timeout: Seconds without data after which a connection counts as lost.
+        minimum_rate: Bytes a second of each connection, averaged over one minute; 0 for no minimum.
         retry_timeout: Seconds to keep retrying a failing request.
     """
 
@@ -54,6 +56,7 @@ class RegistrySettings:
     bandwidth: int | None = None
     chunk_size: int | None = None
     timeout: int = 60
+    minimum_rate: int = MINIMUM_RATE
     retry_timeout: int = 120
 
 
@@ -71,7 +74,9 @@ def connect_registry(
         ClusterError: No cluster is configured, or its configuration is not valid.
     """
     pod, timeout = settings.pod, float(settings.timeout)
-    cluster = connect(settings.cluster, pool_size=settings.connections, idle_timeout=timeout)
+    cluster = connect(
+        settings.cluster, pool_size=settings.connections, idle_timeout=timeout, minimum_rate=settings.minimum_rate
+    )
     base_path = WritePath(cluster.adapter, pod.namespace, pod.name) if writes else ReadOnlyPort(pod.name)
     transport = pod_adapter(cluster, pod, base_path)
     identity = f"{cluster.adapter.base_url} {pod.namespace} {transport.target}"

@@ -7,16 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Generator
-from http.client import HTTPException, IncompleteRead
+from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any
 
-from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, SourceError
+from ..errors import DigestMismatchError, K8scrError, RegistryError, SourceError
+from ..http.network_errors import NETWORK_ERRORS
 from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from .client import Registry
 from .error_responses import error_of
+from .response import interrupted, receive
 
 if TYPE_CHECKING:
     import requests
@@ -56,7 +58,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
                 "Push the image again",
             )
         if response.status_code not in (200, 206):
-            raise error_of(response, failure, registry.description)
+            raise error_of(receive(response, registry.description), failure, registry.description)
         content_range = response.headers.get("Content-Range", "")
         if response.status_code == 206 and not content_range.startswith(f"bytes {position}-"):
             raise RegistryError(f"{failure}: {registry.description} returned another range than requested")
@@ -70,11 +72,8 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
                 surplus -= skipped
                 if block[skipped:]:
                     yield block[skipped:]
-        except (HTTPException, OSError) as error:
-            raise ConnectionLostError(
-                f"the connection was interrupted while reading blob {descriptor.digest} from {registry.description}",
-                "Run again",
-            ) from error
+        except NETWORK_ERRORS as error:
+            raise interrupted(error, f"blob {descriptor.digest}", registry.description) from error
 
 
 def _body(response: requests.Response) -> Blocks:

@@ -7,16 +7,10 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
 
-from ..errors import ConnectionLostError, RegistryError
+from ..errors import RegistryError, Retry
 from ..http.headers import REGISTRY_HEADER, retry_after
-from ..transport.pod_proxy import MAXIMUM_ERROR_BODY
-
-if TYPE_CHECKING:
-    import requests
-
-    from ..errors import Retry
+from .response import RegistryResponse
 
 _PROXY_STATUS = (413, 502, 503, 504)
 """Status codes that proxies return on their own."""
@@ -33,14 +27,14 @@ _ADVICE = {
 }
 
 
-def error_of(response: requests.Response, failure: str, registry: str, retry: Retry | None = None) -> RegistryError:
+def error_of(response: RegistryResponse, failure: str, registry: str, retry: Retry | None = None) -> RegistryError:
     """Return the error for an error response.
 
     Args:
         failure: The beginning of the message, such as "blob sha256:… cannot be uploaded".
         retry: How to retry the request; None to decide by the status code.
     """
-    codes, details = read_errors(response)
+    codes, details = read_errors(response.content)
     reason = "; ".join(details) or response.reason or "no reason given"
     status = response.status_code
     advice = _ADVICE[507] if "no space left" in reason else _ADVICE.get(status)
@@ -50,9 +44,8 @@ def error_of(response: requests.Response, failure: str, registry: str, retry: Re
     return RegistryError(message, advice, status, codes, retry, retry_after(response.headers))
 
 
-def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def read_errors(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the codes and the texts of a registry's error response, both empty if the body is not valid."""
-    body = read_limited(response, MAXIMUM_ERROR_BODY)
     try:
         errors = json.loads(body)["errors"]
         codes = tuple(str(error.get("code", "")) for error in errors)
@@ -60,30 +53,6 @@ def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return (), ()
     return codes, texts
-
-
-def read_limited(response: requests.Response, limit: int) -> bytes:
-    """Return up to ``limit`` bytes of a body, and one more byte of a longer body, whose connection is closed.
-
-    Raises:
-        ConnectionLostError: The body ended early.
-    """
-    body = bytearray()
-    try:
-        for block in response.iter_content(16 << 10):
-            body += block
-            if len(body) > limit:
-                response.close()
-                break
-    except OSError as error:  # the exceptions of requests are OSErrors
-        raise ConnectionLostError("the connection was interrupted while reading a response", "Run again") from error
-    return bytes(body[: limit + 1])
-
-
-def discard_body(response: requests.Response) -> None:
-    """Read and ignore a body, so that the connection can carry the next request."""
-    read_limited(response, MAXIMUM_ERROR_BODY)
-    response.close()
 
 
 def _text(error: dict[str, object]) -> str:

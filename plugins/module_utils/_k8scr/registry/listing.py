@@ -15,16 +15,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from ..errors import RegistryError
-from .error_responses import read_limited
+from .response import RegistryResponse
 
 if TYPE_CHECKING:
-    import requests
-
     from .client import Registry
 
 _PAGE = 1000
 """The number of names to request in one response."""
-_MAXIMUM_BODY = 4 << 20
+_MOST_NAMES = 100_000
 
 
 def repositories(registry: Registry) -> Iterator[str]:
@@ -46,15 +44,17 @@ def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[st
             return
         new = [name for name in _read(response, key, failure) if name not in seen]
         seen.update(new)
+        if len(seen) > _MOST_NAMES:
+            raise RegistryError(f"{failure}: {registry.description} returned more than {_MOST_NAMES} names")
         yield from new
         if not new:
             return
 
 
-def _read(response: requests.Response, key: str, failure: str) -> list[str]:
+def _read(response: RegistryResponse, key: str, failure: str) -> list[str]:
     try:
         # For a repository without tags, the value is null.
-        names = json.loads(read_limited(response, _MAXIMUM_BODY))[key] or []
+        names = json.loads(response.content)[key] or []
         if response.status_code == 200 and isinstance(names, list) and all(isinstance(name, str) for name in names):
             return names
     except (ValueError, KeyError, TypeError, RecursionError):

@@ -12,10 +12,9 @@ from ..errors import SourceError
 from ..http.headers import media_type_of
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
-from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
+from ..oci.manifest import OCI_INDEX
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .client import Registry
-from .error_responses import read_limited
 
 _WITHOUT_API = (400, 404, 405, 406, 501)
 """Status codes of registries without the referrers API."""
@@ -49,11 +48,10 @@ class RegistryReferrers:
         entries: list[dict[str, Any]] = []
         pages = self._registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
         for number, response in enumerate(pages, 1):
-            content = read_limited(response, MAXIMUM_SIZE)
             media_type = media_type_of(response.headers)
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
-            entries += read_entries(content, f"{failure}: the response of {self._registry.description}")
-            if len(entries) > _MOST_ENTRIES or (number == _MOST_PAGES and "next" in response.links):
+            entries += read_entries(response.content, f"{failure}: the response of {self._registry.description}")
+            if len(entries) > _MOST_ENTRIES or (number == _MOST_PAGES and response.next_page):
                 raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
         return entries

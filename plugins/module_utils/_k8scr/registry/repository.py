@@ -29,13 +29,11 @@ from ..oci.manifest import (
 )
 from .client import Registry
 from .download import download_blob
-from .error_responses import discard_body, read_limited
+from .response import RegistryResponse
 from .upload import BlobUpload, CompressedUpload
 from .upload_state import NO_RECORDS
 
 if TYPE_CHECKING:
-    import requests
-
     from .referrers import RegistryReferrers
 
 
@@ -67,7 +65,6 @@ class Repository:
         failure = f"image {self.repository}:{tag} cannot be looked up"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
         response = self._request("HEAD", f"manifests/{tag}", failure, (200, 404), headers=headers)
-        discard_body(response)
         if response.status_code == 404:
             return None
         found = _described(response)
@@ -160,7 +157,6 @@ class Repository:
                     " tag, but no index of such images"
                 ) from error
             raise
-        discard_body(response)
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored not in (digest, digest_of(manifest.content)):
             raise RegistryError(
@@ -171,10 +167,10 @@ class Repository:
     def _get_manifest(self, reference: str, digest: str | None = None, size: int | None = None) -> Manifest:
         failure = f"manifest {reference} cannot be read"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        with self._request("GET", f"manifests/{reference}", failure, (200, 404), headers=headers) as response:
-            if response.status_code == 404:
-                raise MissingManifestError(f"{self.description} does not have the manifest {reference}")
-            content = read_limited(response, MAXIMUM_SIZE)
+        response = self._request("GET", f"manifests/{reference}", failure, (200, 404), headers=headers)
+        if response.status_code == 404:
+            raise MissingManifestError(f"{self.description} does not have the manifest {reference}")
+        content = response.content
         if digest and len(content) <= MAXIMUM_SIZE:
             verify_content(content, digest, f"manifest {digest} from {self.description}", size)
         media_type = media_type_of(response.headers)
@@ -188,17 +184,16 @@ class Repository:
     def _has(self, path: str, size: int, headers: dict[str, str]) -> bool:
         failure = f"{path} cannot be looked up in {self.repository}"
         response = self._request("HEAD", path, failure, (200, 404), headers=headers)
-        discard_body(response)
         # Content of another size does not match the descriptor. Some registries do not return the size.
         return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
 
     def _request(
         self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any
-    ) -> requests.Response:
+    ) -> RegistryResponse:
         return self.store.request_with_retries(method, f"/v2/{self.repository}/{path}", failure, accepted, **options)
 
 
-def _described(response: requests.Response) -> Descriptor | None:
+def _described(response: RegistryResponse) -> Descriptor | None:
     """Return the descriptor from the headers of a response to HEAD; ``None`` if a header is missing."""
     try:
         size = int(response.headers.get("Content-Length", ""))

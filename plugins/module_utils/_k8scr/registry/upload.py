@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, Retry
@@ -19,11 +18,9 @@ from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from .client import SMALLEST_CHUNK, Registry
-from .error_responses import discard_body, error_of
+from .error_responses import error_of
+from .response import RegistryResponse
 from .upload_state import UploadFile
-
-if TYPE_CHECKING:
-    import requests
 
 _UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?!\.\.?/?$)[^/]+/?")
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
@@ -88,9 +85,8 @@ class BlobUpload:
     def _open(self, mount_from: str | None) -> bool:
         query = "?" + urlencode({"mount": self.descriptor.digest, "from": mount_from}) if mount_from else ""
         path = f"/v2/{self.repository}/blobs/uploads/{query}"
-        response = self.registry.request("POST", path, headers={"Content-Length": "0"})
+        response = self.registry.exchange("POST", path, headers={"Content-Length": "0"})
         if response.status_code == 201 and mount_from:
-            discard_body(response)
             self._mounted = True
             return True
         self._offset = 0
@@ -101,7 +97,7 @@ class BlobUpload:
     def _find_offset(self) -> bool:
         """Read the offset of the session. Return whether the blob exists, because only the response was lost."""
         if self._location is not None:
-            response = self.registry.request("GET", self._location)
+            response = self.registry.exchange("GET", self._location)
             if response.status_code == 204:
                 written = _RANGE.fullmatch(response.headers.get("Range", ""))
                 # An empty upload and an upload of one byte look alike; an interruption never leaves just one byte.
@@ -112,10 +108,9 @@ class BlobUpload:
             if error.transient:
                 raise error
             self._forget_session()
-        response = self.registry.request("HEAD", f"/v2/{self.repository}/blobs/{self.descriptor.digest}")
+        response = self.registry.exchange("HEAD", f"/v2/{self.repository}/blobs/{self.descriptor.digest}")
         if response.status_code not in (200, 404):
             raise error_of(response, self._failure, self.registry.description)
-        discard_body(response)
         return response.status_code == 200
 
     def _forget_session(self) -> None:
@@ -152,18 +147,17 @@ class BlobUpload:
             response = self._send_body("PUT", path)
         if response.status_code not in (201, 204):
             raise self._error_of(response)
-        discard_body(response)
 
     def _limited(self, blocks: Blocks, length: int) -> Blocks:
         return self.registry.limit(_exactly(blocks, length, self.content.what))
 
     def _send_body(
         self, method: str, path: str, body: RequestBody | None = None, headers: Mapping[str, str] | None = None
-    ) -> requests.Response:
+    ) -> RegistryResponse:
         headers = {"Content-Type": "application/octet-stream", **(headers or {})}
         chunks = self.registry.chunks
         try:
-            response = self.registry.request(method, path, data=b"" if body is None else body, headers=headers)
+            response = self.registry.exchange(method, path, data=b"" if body is None else body, headers=headers)
         except ConnectionLostError:
             self._interruptions += 1
             if body is not None and self._interruptions >= _INTERRUPTIONS_UNTIL_SMALLER:
@@ -176,10 +170,9 @@ class BlobUpload:
             raise error_of(response, self._failure, self.registry.description, retry)
         return response
 
-    def _follow(self, response: requests.Response) -> None:
+    def _follow(self, response: RegistryResponse) -> None:
         if response.status_code not in (201, 202, 204):
             raise self._error_of(response)
-        discard_body(response)
         self.attempts.note_response()
         self._location = self._own_upload(response.headers.get("Location", ""))
         if self._location is None:
@@ -201,7 +194,7 @@ class BlobUpload:
             return None
         return parts.path + (f"?{parts.query}" if parts.query else "")
 
-    def _error_of(self, response: requests.Response) -> K8scrError:
+    def _error_of(self, response: RegistryResponse) -> K8scrError:
         error = error_of(response, self._failure, self.registry.description)
         is_damaged = "DIGEST_INVALID" in error.codes
         # A resumed session may not have kept all bytes as they were sent.

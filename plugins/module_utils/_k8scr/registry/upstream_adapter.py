@@ -18,10 +18,14 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import ConnectionLostError, InputError, K8scrError, RegistryError, SourceError, UnreachableError
+from ..http.body import read_text
 from ..http.network_errors import NetworkError
+from ..http.slow_peer import MINIMUM_RATE
+from ..http.streaming_connection import limit_pools
 from .auth import RegistryAuth
 from .auth_files import Credentials
-from .error_responses import discard_body, read_errors
+from .error_responses import read_errors
+from .response import RegistryResponse, receive
 from .tls_files import TlsFiles
 
 try:
@@ -43,17 +47,23 @@ _CLIENT_CERTIFICATE_ALERTS = ("certificate required", "alert bad certificate", "
 
 
 class _TlsAdapter(HTTPAdapter):
-    """Sends requests with a TLS context, also through proxies."""
+    """Sends requests with a TLS context, also through proxies. ``limits`` are the timeout and the minimum rate."""
 
-    def __init__(self, context: ssl.SSLContext, pool_size: int) -> None:
+    def __init__(self, context: ssl.SSLContext, pool_size: int, limits: tuple[float, int]) -> None:
         self._context = context
+        self._limits = limits
         super().__init__(pool_maxsize=pool_size)
 
     def init_poolmanager(self, *args: Any, **options: Any) -> None:
         super().init_poolmanager(*args, **options, ssl_context=self._context)
+        limit_pools(self.poolmanager, *self._limits)
 
     def proxy_manager_for(self, proxy: str, **options: Any) -> Any:
-        return super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+        is_new = proxy not in self.proxy_manager
+        manager = super().proxy_manager_for(proxy, **options, ssl_context=self._context)
+        if is_new:
+            limit_pools(manager, *self._limits)
+        return manager
 
     def cert_verify(self, *_connection: Any) -> None:
         """Do nothing, because requests would add its own authorities to the TLS context."""
@@ -75,6 +85,7 @@ class UpstreamAdapter(_TlsAdapter):
         validate_certs: Whether to verify the certificates of the registry and of other hosts.
         pool_size: The number of connections that stay open.
         timeouts: Seconds to wait for a connection, and for the next byte; also for the token server.
+        minimum_rate: Bytes a second of each connection, averaged over one minute; 0 for no minimum.
 
     Raises:
         InputError: A TLS file is missing or not valid.
@@ -89,6 +100,7 @@ class UpstreamAdapter(_TlsAdapter):
         validate_certs: bool = True,
         pool_size: int = 4,
         timeouts: tuple[float, float] = (10.0, 60.0),
+        minimum_rate: int = MINIMUM_RATE,
     ) -> None:
         self._origin = _origin(url)
         self._registry = registry
@@ -97,10 +109,11 @@ class UpstreamAdapter(_TlsAdapter):
         self._timeouts = timeouts
         self._auth = RegistryAuth(registry, find, self._ask_token_server, self._plain_http)
         files = tls or TlsFiles()
-        self._storage = _TlsAdapter(files.context(validate_certs), pool_size)
+        limits = (timeouts[1], minimum_rate)
+        self._storage = _TlsAdapter(files.context(validate_certs), pool_size, limits)
         context = files.context(validate_certs)
         files.load_certificates(context)
-        super().__init__(context, pool_size)
+        super().__init__(context, pool_size, limits)
 
     def close(self) -> None:
         """Close all connections."""
@@ -131,18 +144,17 @@ class UpstreamAdapter(_TlsAdapter):
             response = self._follow(request, self._auth.header(repository), timeout)
         if response.status_code in (401, 403):
             raise self._denied(response, repository, _close(response))
-        if not stream:
-            response.content  # noqa: B018 - read the body
         # Return the caller's request, without the credentials.
         response.request = request
         return response
 
-    def _ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> requests.Response:
+    def _ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> RegistryResponse:
         try:
             request = requests.Request(method, url, headers=headers, data=body).prepare()
         except OSError:  # the exceptions of requests are OSErrors
             raise RegistryError(f"the token server of {self._registry} is not a URL", "Check the registry") from None
-        return self._send_once(request, self._timeouts, super().send)
+        response = self._send_once(request, self._timeouts, super().send)
+        return receive(response, f"the token server {urlsplit(url).hostname} of {self._registry}")
 
     def _follow(self, request: requests.PreparedRequest, authorization: str | None, timeout: Any) -> requests.Response:
         hop = request.copy()
@@ -155,7 +167,8 @@ class UpstreamAdapter(_TlsAdapter):
             location = response.headers.get("Location")
             if response.status_code not in _REDIRECTS or not location or hop.method not in ("GET", "HEAD"):
                 return response
-            discard_body(response)
+            with response:
+                read_text(response.raw)
             hop.url = self._target(hop.url, location)
         raise RegistryError(f"{self._registry} returned too many redirects", "Check the registry")
 
@@ -221,7 +234,7 @@ class UpstreamAdapter(_TlsAdapter):
 def _close(response: requests.Response) -> tuple[str, ...]:
     """Close an error response and return its codes, without its texts, which may contain the credentials."""
     with response:
-        codes, _texts = read_errors(response)
+        codes, _texts = read_errors(read_text(response.raw))
     return tuple(code for code in codes if _CODE.fullmatch(code))
 
 
@@ -234,6 +247,8 @@ def _explain(error: BaseException, server: str) -> K8scrError:
     """Return the error for an exception of requests or urllib3, without URLs; ``server`` is the name in messages."""
     failure = NetworkError(error)
     reason = failure.reason or ("no response in time" if failure.is_timeout else "closed")
+    if slow := failure.slow_peer(server):
+        return slow
     # First, because requests reports TLS errors behind a proxy as errors of the proxy.
     if tls_error := _tls(failure, server):
         return tls_error

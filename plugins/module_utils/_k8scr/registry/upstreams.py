@@ -17,6 +17,7 @@ from ansible.module_utils.common.warnings import warn
 from ..errors import K8scrError, SourceError
 from ..http.retry import RETRY_TIMEOUT, Retries
 from ..http.session import open_session
+from ..http.slow_peer import MINIMUM_RATE
 from ..oci.interfaces import SourceImage
 from ..oci.reference import DOCKER_HUB, Reference
 from .auth_files import Credentials, find_credentials
@@ -60,6 +61,7 @@ class Upstreams:
         settings: The settings of registries, by their hosts; a host that is not in it has the defaults.
         connections: The number of connections to each that stay open.
         timeout: Seconds to wait for the next byte.
+        minimum_rate: Bytes a second of each connection, averaged over one minute; 0 for no minimum.
         retry_timeout: Seconds to keep retrying a failing request.
         on_retry: Called before each retry with the action that failed and the reason.
     """
@@ -67,6 +69,7 @@ class Upstreams:
     settings: Mapping[str, UpstreamSettings]
     connections: int = 4
     timeout: float = 60.0
+    minimum_rate: int = MINIMUM_RATE
     retry_timeout: float = RETRY_TIMEOUT
     on_retry: Callable[[str, str], None] | None = None
 
@@ -161,6 +164,7 @@ class Upstreams:
             settings.validate_certs,
             self.connections,
             timeouts,
+            self.minimum_rate,
         )
         session = open_session(f"{url}/", adapter)
         retries = Retries(self.retry_timeout, on_retry=self.on_retry)

@@ -67,13 +67,14 @@ class PlatformSource(OverlaySource):
         """
         if image.deferred:
             return replace(image, deferred=_DeferredSelection(self, image.deferred))
-        root = self._source.fetch_manifest(image.root)
+        bounded = BoundedSource(self._source)
+        root = bounded.fetch_manifest(image.root)
         if root.config:
             platform = self._platform_of(root)
             if platform:
                 self._require_platforms(image.root, [platform])
             return image
-        entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
+        entries = list(self._entries(bounded, root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
         self._require_platforms(image.root, [entry.platform for entry in entries])
         # A digest in the name is the digest of the whole index.

@@ -23,7 +23,7 @@ from .job import ImageCopy, ImageJob
 from .overlay import OverlaySource
 
 _COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
-_MOST_SUBJECTS = 1000
+_MOST_REFERRERS = 1000
 
 
 @dataclass(frozen=True)
@@ -119,11 +119,14 @@ def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> 
         K8scrError: The source does not return them, or returns more than 1,000.
     """
     subjects = [manifest.descriptor.digest for manifest in walk_manifests(source, root)]
+    listed = 0
     for subject in subjects:
         entries = referrers.of(subject)
+        # A referrer has one subject, so one that is listed several times counts each time.
+        listed += len(entries)
         subjects += [entry["digest"] for entry in entries if entry["digest"] not in subjects]
-        if len(subjects) > _MOST_SUBJECTS:
-            raise SourceError(f"more than {_MOST_SUBJECTS} manifests in {source.description} refer to one image")
+        if listed > _MOST_REFERRERS:
+            raise SourceError(f"more than {_MOST_REFERRERS} manifests in {source.description} refer to one image")
         algorithm, encoded = split_digest(subject)
         found = {f"{algorithm}-{encoded}{suffix}" for suffix in _COSIGN_SUFFIXES}
         tags = {tag: descriptor for tag in sorted(found) if (descriptor := referrers.tagged(tag))}

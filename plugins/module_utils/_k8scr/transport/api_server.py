@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from ..errors import ApiServerError, ConnectionLostError, UnreadableResponseError
+from ..http.body import in_memory, read_body, read_text
 from ..http.headers import retry_after
 from ..http.network_errors import NETWORK_ERRORS
 from .connection import Endpoint, open_pool, request_target
@@ -28,6 +30,9 @@ except ImportError:  # reported by cluster.connect(); the class below must still
     if not TYPE_CHECKING:
         HTTPAdapter = object
 
+if TYPE_CHECKING:
+    from urllib3.connectionpool import HTTPConnectionPool
+
 CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
 OBJECT_TIMEOUT = 60.0
@@ -35,6 +40,8 @@ OBJECT_TIMEOUT = 60.0
 IDLE_TIMEOUT = 120.0
 """Seconds without data in either direction after which a request fails. A transfer has no time limit."""
 POOL_SIZE = 8
+_MAXIMUM_OBJECT = 4 << 20
+"""Bytes of the largest object; etcd stores at most 1.5 MiB by default."""
 
 _REPLACED_HEADERS = frozenset(("authorization", "proxy-authorization", "transfer-encoding"))
 """Headers of a request that are not forwarded; requests sets the last one even in addition to Content-Length."""
@@ -71,6 +78,8 @@ class ApiServerAdapter(HTTPAdapter):
         pool_size: Number of connections to keep open.
         connect_timeout: Seconds to open a connection, for requests without a timeout.
         idle_timeout: Seconds without data, for requests without a timeout and for sending bodies.
+        minimum_rate: Bytes a second of each connection in each direction, averaged over one minute, or over
+            ``idle_timeout`` if that is longer; 0 for no minimum.
 
     Raises:
         ClusterError: The configuration cannot be used.
@@ -82,16 +91,18 @@ class ApiServerAdapter(HTTPAdapter):
         pool_size: int = POOL_SIZE,
         connect_timeout: float = CONNECT_TIMEOUT,
         idle_timeout: float = IDLE_TIMEOUT,
+        minimum_rate: int = 0,
     ) -> None:
         super().__init__()
         self._load = load
         self._pool_size = pool_size
         self._connect_timeout = connect_timeout
         self._idle_timeout = idle_timeout
+        self._minimum_rate = minimum_rate
         self._lock = threading.Lock()
         with self._loaded() as access:
             self._access = access
-            self._pool = open_pool(access.endpoint, pool_size, idle_timeout)
+            self._pool = self._open_pool(access)
 
     @property
     def base_url(self) -> str:
@@ -126,7 +137,7 @@ class ApiServerAdapter(HTTPAdapter):
         return response
 
     def read(self, response: requests.Response) -> None:
-        """Read the body of a response into memory.
+        """Read the body of a response into memory, without a limit: the caller did not ask for a stream.
 
         Raises:
             ConnectionLostError: The body is incomplete.
@@ -135,6 +146,30 @@ class ApiServerAdapter(HTTPAdapter):
             response.content  # noqa: B018 - the property reads the body
         except NETWORK_ERRORS as error:
             raise translate(error, self.server_name) from error
+
+    def loaded(self, raw: urllib3.BaseHTTPResponse, limit: int) -> urllib3.HTTPResponse:
+        """Return a response with its body in memory; that of an error response may be incomplete.
+
+        Args:
+            raw: The response, with its body unread.
+            limit: The maximum size of a success response's body, in bytes.
+
+        Raises:
+            ConnectionLostError: The body is incomplete or too slow.
+            UnreadableResponseError: It is compressed or too large.
+        """
+        try:
+            is_success = raw.status < 300
+            content = read_body(raw, limit, self.server_name) if is_success else read_text(raw)
+        except NETWORK_ERRORS as error:
+            raise translate(error, self.server_name) from error
+        finally:
+            raw.close()
+        if is_success and len(content) > limit:
+            raise UnreadableResponseError(
+                f"the response from {self.server_name} exceeds {limit} bytes", "Check the proxies on the path"
+            )
+        return in_memory(raw, content)
 
     def read_object(self, path: str, name: str, timeout: float = OBJECT_TIMEOUT) -> dict[str, Any] | None:
         """Return the Kubernetes object at a path below :attr:`base_url`; None if it does not exist.
@@ -149,14 +184,14 @@ class ApiServerAdapter(HTTPAdapter):
             ClusterError: The API server cannot be reached.
             ApiServerError: It returned another error response.
         """
-        request = requests.Request("GET", f"{self.base_url}{path}").prepare()
-        with self.send(request, timeout=(min(timeout, CONNECT_TIMEOUT), timeout)) as response:
-            try:
-                value = response.json()
-            except ValueError:
-                value = None
+        raw = self.open("GET", f"{self.base_url}{path}", timeout=(min(timeout, CONNECT_TIMEOUT), timeout))
+        response = self.loaded(raw, _MAXIMUM_OBJECT)
+        try:
+            value = json.loads(response.data)
+        except (ValueError, RecursionError):
+            value = None
         found = value if isinstance(value, dict) else {}
-        code = response.status_code
+        code = response.status
         if code in (200, 404):
             return found if code == 200 else None
         reason = str(found.get("message") or found.get("reason") or code)
@@ -244,11 +279,14 @@ class ApiServerAdapter(HTTPAdapter):
                 return True
             with self._loaded() as fresh:
                 if fresh.endpoint != access.endpoint:
-                    self._pool = open_pool(fresh.endpoint, self._pool_size, self._idle_timeout)
+                    self._pool = self._open_pool(fresh)
                 elif fresh.authorization() == used:
                     return False
                 self._access = fresh
                 return True
+
+    def _open_pool(self, access: Access) -> HTTPConnectionPool:
+        return open_pool(access.endpoint, self._pool_size, self._idle_timeout, self._minimum_rate)
 
     @contextlib.contextmanager
     def _loaded(self) -> Iterator[Access]:

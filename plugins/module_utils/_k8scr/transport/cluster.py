@@ -21,6 +21,9 @@ from .settings import ClusterSettings
 if TYPE_CHECKING:
     from kubernetes.client import ApiClient
 
+_MAXIMUM_LIST = 64 << 20
+"""Bytes of the largest response to the official client: a list of 60,000 objects of 1 KiB."""
+
 
 class Cluster:
     """A connection to a cluster as one user. As a context manager, it closes its connections at the end.
@@ -63,7 +66,8 @@ def connect(settings: ClusterSettings, **adapter_options: Any) -> Cluster:
     Warns the user through Ansible if the certificate of the API server is not verified.
 
     Args:
-        **adapter_options: ``pool_size``, ``connect_timeout`` and ``idle_timeout`` of :class:`ApiServerAdapter`.
+        **adapter_options: ``pool_size``, ``connect_timeout``, ``idle_timeout`` and ``minimum_rate`` of
+            :class:`ApiServerAdapter`.
 
     Raises:
         ClusterError: No cluster is configured, its configuration cannot be used, or a library is missing.
@@ -88,7 +92,8 @@ class _PoolManager:
     def request(self, method: str, url: str, fields: Sequence[tuple[str, Any]] | None = None, **options: Any) -> Any:
         query = urlencode(fields or ())
         address = f"{url}?{query}" if query else url
-        return self._adapter.open(method, address, options.get("headers"), options.get("body"), options.get("timeout"))
+        raw = self._adapter.open(method, address, options.get("headers"), options.get("body"), options.get("timeout"))
+        return self._adapter.loaded(raw, _MAXIMUM_LIST)
 
     def clear(self) -> None:
         """Do nothing: the adapter closes the connections."""

@@ -148,12 +148,13 @@ def bypasses_proxy(base: str, no_proxy: str | None) -> bool:
     return False
 
 
-def open_pool(endpoint: Endpoint, size: int, send_timeout: float) -> HTTPConnectionPool:
+def open_pool(endpoint: Endpoint, size: int, timeout: float, minimum_rate: int) -> HTTPConnectionPool:
     """Return a pool of persistent HTTP/1.1 connections to an API server, without opening one.
 
     Args:
         size: The number of connections that stay open.
-        send_timeout: Seconds without progress after which sending fails.
+        timeout: Seconds without progress after which sending fails.
+        minimum_rate: Bytes a second of each connection in each direction; 0 for no minimum.
 
     Raises:
         ClusterError: The CA, the client certificate or the proxy cannot be used.
@@ -166,7 +167,7 @@ def open_pool(endpoint: Endpoint, size: int, send_timeout: float) -> HTTPConnect
             options["server_hostname"] = endpoint.server_name
     manager = _manager(endpoint, options)
     pool: HTTPConnectionPool = manager.connection_from_host(parts.hostname, parts.port, parts.scheme)
-    pool.ConnectionCls = streaming(pool.ConnectionCls, send_timeout)
+    pool.ConnectionCls = streaming(pool.ConnectionCls, timeout, minimum_rate)
     return pool
 
 

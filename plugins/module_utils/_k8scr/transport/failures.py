@@ -41,6 +41,7 @@ def translate(error: BaseException, server: str = "the API server") -> ClusterEr
     failure = NetworkError(error)
     return (
         failure.find(ClusterError)
+        or failure.slow_peer(server)
         or _proxy(failure, server)
         or _tls(failure, server)
         or _connecting(failure, server)

@@ -15,8 +15,6 @@ Kubernetes API: ``connectGetNamespacedPodProxyWithPath`` and the same for the ot
 
 from __future__ import annotations
 
-import contextlib
-import io
 import json
 import re
 from typing import TYPE_CHECKING, Any, Protocol
@@ -31,8 +29,8 @@ from ..errors import (
     Retry,
     UnreadableResponseError,
 )
+from ..http.body import in_memory, read_text
 from ..http.headers import REGISTRY_HEADER, retry_after
-from ..http.network_errors import NETWORK_ERRORS
 from .failures import unauthorized
 
 if TYPE_CHECKING:
@@ -41,17 +39,13 @@ if TYPE_CHECKING:
 try:
     import requests
     from requests.adapters import BaseAdapter
-    from urllib3.response import HTTPResponse
 except ImportError:
     # The module reports the missing library; the import of this file must work without it.
     BaseAdapter = object  # type: ignore[assignment,misc]
 
-MAXIMUM_ERROR_BODY = 64 << 10
-"""Bytes of an error response's body that are read; valid ones are shorter."""
 _UNSAFE = re.compile(r"[^!-~]|[\\#]")
 _NO_SUCH_PATH = b"404 page not found\n"
 """The body of the response for an unknown path, from servers in Go, for example registries."""
-_BODY_HEADERS = ("content-encoding", "content-length", "transfer-encoding")
 _UNREACHABLE = re.compile(
     "timeout|timed out|deadline exceeded|no route|network is unreachable|no agent available", re.IGNORECASE
 )
@@ -150,6 +144,9 @@ class PodProxyAdapter(BaseAdapter):
         try:
             if response.status_code >= 400:
                 response, has_route = self._error_response(response, request, base, timeout)
+            elif response.status_code >= 300:
+                # Clients read the whole body of a redirect, even if they want a stream.
+                response = self._with_short_body(response, base)
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
             # The API server does not forward Authorization, so the client cannot authenticate to the Pod.
             response.headers.pop("WWW-Authenticate", None)
@@ -159,8 +156,10 @@ class PodProxyAdapter(BaseAdapter):
             if base:
                 response.reason = _without(base, response.reason or "")
                 response.headers.update({name: _without(base, value) for name, value in response.headers.items()})
-            # Without reading an empty body, closing the response would close its connection.
-            if not stream or request.method == "HEAD" or response.headers.get("Content-Length") == "0":
+            if request.method == "HEAD" or response.headers.get("Content-Length") == "0":
+                # Without reading an empty body, closing the response would close its connection.
+                read_text(response.raw)
+            elif not stream:
                 self._api_server.read(response)
         except BaseException:
             response.close()
@@ -172,8 +171,9 @@ class PodProxyAdapter(BaseAdapter):
         if base not in self._served:
             probe = request.copy()
             probe.prepare(method="GET", url=str(urljoin(request.url or "", "/v2/")))
-            response, has_route = self._exchange(probe, base, stream=False, timeout=timeout)
-            response.close()
+            response, has_route = self._exchange(probe, base, stream=True, timeout=timeout)
+            with response:
+                read_text(response.raw)
             if has_route:
                 self._served.add(base)
         return base in self._served
@@ -215,7 +215,7 @@ class PodProxyAdapter(BaseAdapter):
         if REGISTRY_HEADER not in response.headers or is_text:
             # A response to HEAD shows neither whether the Pod or the API server sent it, nor whether the image or the
             # path does not exist. For an unknown path, distribution returns plain text.
-            self._api_server.read(response)
+            read_text(response.raw)
             repeated = request.copy()
             repeated.method = "GET"
             with self._forward(repeated, base, timeout) as second:
@@ -226,25 +226,21 @@ class PodProxyAdapter(BaseAdapter):
         return response, has_route
 
     def _read_error_response(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
-        body = bytearray()
-        with response, contextlib.suppress(*NETWORK_ERRORS):
-            # An incomplete body is used too: a server that responds early may reset the connection afterwards.
-            for block in response.iter_content(16 << 10):
-                body += block
-                if len(body) > MAXIMUM_ERROR_BODY:
-                    break
-        content = _without(base, body[:MAXIMUM_ERROR_BODY].decode("latin-1")).encode("latin-1")
-        status = _status_of(content)
+        response = self._with_short_body(response, base)
+        status = _status_of(response.content)
         if status is not None:
             after = retry_after(response.headers)
             raise self._explain(response.request.method or "", response.status_code, status, after)
-        headers = {name: value for name, value in response.headers.items() if name.lower() not in _BODY_HEADERS}
-        raw = HTTPResponse(
-            io.BytesIO(content), headers, response.status_code, reason=response.reason, preload_content=False
-        )
+        return response, response.status_code != 404 or response.content != _NO_SUCH_PATH
+
+    def _with_short_body(self, response: requests.Response, base: str) -> requests.Response:
+        """Return the response with the beginning of its body in memory, without the base path."""
+        with response:
+            content = read_text(response.raw).decode("latin-1")
+        raw = in_memory(response.raw, _without(base, content).encode("latin-1"))
         rebuilt = self._api_server.build_response(response.request, raw)
         rebuilt.url = response.url
-        return rebuilt, response.status_code != 404 or content != _NO_SUCH_PATH
+        return rebuilt
 
     def _explain(
         self, method: str, code: int, status: dict[str, Any], after: float

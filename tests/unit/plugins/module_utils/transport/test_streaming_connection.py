@@ -123,7 +123,7 @@ def patch(cluster: Cluster, body: WaitingBody) -> Any:
 
 def test_socket_buffers_little_unsent_data() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        pool = connection.open_pool(connection.Endpoint(f"http://127.0.0.1:{server.getsockname()[1]}"), 1, 5)
+        pool = connection.open_pool(connection.Endpoint(f"http://127.0.0.1:{server.getsockname()[1]}"), 1, 5, 0)
         made: Any = pool._new_conn()
         made.connect()
 
