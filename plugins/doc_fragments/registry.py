@@ -41,6 +41,17 @@ options:
       default is V(60). The duration of a transfer is not limited.
     type: int
     default: 60
+  minimum_rate:
+    description:
+      - Minimum number of bytes a second of each connection in each direction, averaged over one minute, or over
+        O(timeout) if that is longer, as in V(10K), from V(0) to V(1073741824). The default is V(1024). A slower
+        connection is interrupted and its transfer is resumed, at most four times for each request. Only the time that
+        a connection waits for the network counts, so O(bandwidth) may be lower. Set it to V(0) for no minimum, or
+        increase it to leave connections that hang in a proxy earlier.
+      - It applies to the API server, and to upstream registries and their mirrors. Independent of it, the header of a
+        response, and each body other than a blob, must arrive within five minutes from their first byte.
+    type: bytes
+    default: 1024
   retry_timeout:
     description: Seconds to keep retrying a failing request, from V(0) to V(2147483647). The default is V(120). Increase
       it if the API server or the registry needs longer to restart. Progress resets the timer. Until the API server or

@@ -27,7 +27,7 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     "bandwidth": {"type": "bytes"},
     "chunk_size": {"type": "bytes"},
     "timeout": {"type": "int", "default": RegistrySettings.timeout},
-    "minimum_rate": {"type": "bytes", "default": "1K"},
+    "minimum_rate": {"type": "bytes", "default": RegistrySettings.minimum_rate},
     "retry_timeout": {"type": "int", "default": RegistrySettings.retry_timeout},
     "fail_fast": {"type": "bool", "default": False},
 }

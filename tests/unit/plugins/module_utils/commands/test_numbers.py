@@ -65,7 +65,7 @@ def out_of_bounds() -> Iterator[tuple[str, str, int]]:
     for module, option in NUMERIC:
         smallest, largest = BOUNDS[option]
         yield module, option, largest + 1
-        if option not in ("bandwidth", "chunk_size"):
+        if option not in ("bandwidth", "chunk_size", "minimum_rate"):
             yield module, option, smallest - 1
 
 

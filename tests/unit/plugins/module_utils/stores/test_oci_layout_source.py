@@ -296,7 +296,7 @@ def test_manifests_above_total_size_limit_are_rejected(write: Write, monkeypatch
     source = OciLayoutSource(write(layout_files({"app": make_index(parts)})))
     monkeypatch.setattr("ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph._MAXIMUM_BYTES", 5000)
 
-    with pytest.raises(SourceError, match=r"more than 5000 bytes of them"):
+    with pytest.raises(SourceError, match=r"more than 5000 bytes of manifests"):
         read_image(source, source.entries[0])
 
 
