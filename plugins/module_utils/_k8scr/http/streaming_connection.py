@@ -7,13 +7,12 @@
 from __future__ import annotations
 
 import errno
-import io
 import socket
 import ssl
 import time
 from typing import TYPE_CHECKING, Any
 
-from .response import CompleteResponse
+from .response import CompleteResponse, ResponseReader
 from .slow_peer import Pace, PacedReader
 
 try:
@@ -110,8 +109,8 @@ class _Limited(_HTTPConnection):
     ) -> CompleteResponse:
         return CompleteResponse(self._open_reader(sock), False, *args, **kwargs)
 
-    def _open_reader(self, sock: Any) -> io.BufferedReader:
-        return io.BufferedReader(PacedReader(sock, Pace("sent", *self.limits)))
+    def _open_reader(self, sock: Any) -> ResponseReader:
+        return ResponseReader(PacedReader(sock, Pace("sent", *self.limits)))
 
 
 class _Streaming(_Limited):
@@ -121,7 +120,7 @@ class _Streaming(_Limited):
         super().__init__(*args, **kwargs)
         self.blocksize = _BLOCK_SIZE
         self._has_connected = False
-        self._early_response: io.BufferedReader | None = None
+        self._early_response: ResponseReader | None = None
         self._is_incomplete = False
         """Whether the request was not sent to its end."""
 
@@ -160,7 +159,7 @@ class _Streaming(_Limited):
             # urllib3 then reads the response.
             raise BrokenPipeError(errno.EPIPE, "closed before the request's end")
 
-    def _received(self) -> io.BufferedReader | None:
+    def _received(self) -> ResponseReader | None:
         """Return a reader with the bytes received so far; None if they were only TLS records such as tickets."""
         reader = self._open_reader(self.sock)
         self.sock.settimeout(0)
@@ -189,6 +188,6 @@ class _Streaming(_Limited):
         self._early_response, self._is_incomplete = None, False
 
 
-def _may_be_interim(response: io.BufferedReader) -> bool:
+def _may_be_interim(response: ResponseReader) -> bool:
     received = response.peek(1)[: len(_INTERIM)]
     return bool(received) and _INTERIM.startswith(received)

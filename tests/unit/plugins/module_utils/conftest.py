@@ -13,11 +13,11 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-import requests
 from ansible.module_utils.common import warnings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import pull_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.session import open_session
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
@@ -89,9 +89,7 @@ def upstream() -> Iterator[RegistryServer]:
 def registry(server: RegistryServer) -> Iterator[Registry]:
     """A client of ``server`` with the connections of the transport to an API server."""
     adapter = ApiServerAdapter(lambda: Access(Endpoint(server.url), lambda: None))
-    with requests.Session() as session:
-        session.trust_env = False
-        session.mount(server.url, adapter)
+    with open_session(server.url, adapter) as session:
         yield Registry(session, server.url, "the registry", (10.0, 10.0), Retries(8.0, sleep=lambda _seconds: None))
 
 

@@ -187,3 +187,18 @@ def test_retry_is_reported_before_it_happens() -> None:
     retries.begin("blob").wait_or_raise(LOST)
 
     assert reported == [("blob", "interrupted")]
+
+
+def test_progress_does_not_add_attempts_with_slow_peer() -> None:
+    attempts = responding().begin("blob")
+    slow = LOST.replace(retry=Retry(3, despite_progress=True))
+
+    for _number in range(2):
+        attempts.note_progress()
+        attempts.wait_or_raise(slow)
+        attempts.note_progress()
+        attempts.wait_or_raise(LOST)
+    attempts.note_progress()
+
+    with pytest.raises(ConnectionLostError):
+        attempts.wait_or_raise(slow)

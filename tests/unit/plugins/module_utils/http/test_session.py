@@ -66,3 +66,14 @@ def test_session_stores_no_cookies(adapter: Recorder) -> None:
 def test_session_rejects_other_urls(adapter: Recorder, url: str) -> None:
     with pytest.raises(requests.exceptions.InvalidSchema):
         open_session(URL, adapter).get(url)
+
+
+def test_session_does_not_read_body_of_redirect(adapter: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    body = io.BytesIO(b"x" * 1000)
+    redirect = HTTPResponse(body, {"Location": f"{URL}v2/other"}, 307, preload_content=False)
+    monkeypatch.setattr(adapter, "send", lambda request, **_options: adapter.build_response(request, redirect))
+
+    with open_session(URL, adapter) as session:
+        response = session.get(f"{URL}v2/", allow_redirects=False, stream=True)
+
+    assert (response.status_code, body.tell()) == (307, 0)

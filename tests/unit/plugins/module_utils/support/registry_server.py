@@ -10,12 +10,15 @@ manifest whose blobs are missing.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import re
 import socket
 import ssl
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -45,12 +48,26 @@ class Request:
 
 @dataclass
 class Response:
-    """A response of the registry."""
+    """A response of the registry.
+
+    Attributes:
+        truncated: Whether the connection is closed after half of the body.
+        slow_from: The bytes of the body after which each byte takes 10 milliseconds; None for a fast response.
+    """
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes = b""
     truncated: bool = False
+    slow_from: int | None = None
+
+    def write(self, connection: io.BufferedIOBase) -> None:
+        """Send the body, or as much of it as the client reads."""
+        with contextlib.suppress(ConnectionError):
+            connection.write(self.body[: len(self.body) // 2 if self.truncated else self.slow_from])
+            for byte in self.body[self.slow_from :] if self.slow_from is not None else b"":
+                time.sleep(0.01)
+                connection.write(bytes([byte]))
 
 
 @dataclass
@@ -245,7 +262,7 @@ class _Handler(BaseHTTPRequestHandler):
                 self.send_header(name, value)
         self.end_headers()
         if self.command != "HEAD":
-            self.wfile.write(response.body[: len(response.body) // 2] if response.truncated else response.body)
+            response.write(self.wfile)
         self.close_connection = self.close_connection or response.truncated
 
     def _respond(self, path: str, query: dict[str, str], body: bytes) -> Response:

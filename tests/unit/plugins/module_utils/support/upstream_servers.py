@@ -213,7 +213,7 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {**response.headers, "Content-Length": str(len(response.body))}.items():
             self.send_header(name, value)
         self.end_headers()
-        self.wfile.write(response.body)
+        response.write(self.wfile)
 
     do_POST = do_GET  # noqa: N815
 
