@@ -161,7 +161,7 @@ class Engine:
         except (HTTPError, OSError) as error:
             raise self._failure(error) from error
 
-    def _read(self, response: Response, seconds: float = SECONDS) -> bytes:
+    def _read(self, response: Response, seconds: float) -> bytes:
         try:
             content = read_body(response.raw, _MAXIMUM_RESPONSE, self.description, seconds)
         except (HTTPError, OSError) as error:
@@ -173,7 +173,7 @@ class Engine:
     def _read_object(self, response: Response) -> dict[str, Any]:
         self._require_success(response)
         try:
-            value = json.loads(self._read(response))
+            value = json.loads(self._read(response, SECONDS))
         except (ValueError, RecursionError):
             value = None
         if not isinstance(value, dict):

@@ -51,7 +51,9 @@ class RegistryReferrers:
             media_type = media_type_of(response.headers)
             if response.status_code != 200 or media_type != OCI_INDEX:
                 return None
-            entries += read_entries(response.content, f"{failure}: the response of {self._registry.description}")
-            if len(entries) > _MOST_ENTRIES or (number == _MOST_PAGES and response.next_page):
+            page = read_entries(response.content, f"{failure}: the response of {self._registry.description}")
+            entries += page
+            is_endless = response.next_page and ((number > 1 and not page) or number == _MOST_PAGES)
+            if len(entries) > _MOST_ENTRIES or is_endless:
                 raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
         return entries

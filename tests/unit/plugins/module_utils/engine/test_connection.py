@@ -13,11 +13,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine import client
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.client import Engine
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.connection import ssh_command
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.context import EngineEndpoint, EngineTls
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import EngineError, InputError
-from unit.plugins.module_utils.support.engine_server import EngineServer, classic
+from unit.plugins.module_utils.support.engine_server import EngineServer, Fault, classic
 from unit.plugins.module_utils.support.images import Image
 
 # The function of `docker system dial-stdio` on the other host: it connects its input and output to the engine's socket.
@@ -171,6 +172,14 @@ def test_invalid_certificates_are_reported(tmp_path: Path, content: str) -> None
 
     with pytest.raises(EngineError, match=f"the certificates in {tmp_path} cannot be used for TLS"):
         Engine(EngineEndpoint("tcp://engine", tls))
+
+
+def test_slow_engine_is_reported(server: EngineServer, connect: Connect, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "SECONDS", 0.2)
+    server.faults["GET", "/version"] = Fault(200, b"{", slow=True)
+
+    with pytest.raises(EngineError, match=f"the Docker engine at {server.host} sent no complete response within"):
+        connect(EngineEndpoint(server.host)).platform()
 
 
 def test_socket_without_permission_is_reported(server: EngineServer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -261,6 +261,7 @@ def test_push_reports_stopped_engine(push_from: Run, tmp_path: Path) -> None:
     [
         (Fault(500, encode({"message": "the disk\nis broken"})), "rejected the request (500): the disk is broken"),
         (Fault(403, b"<html>"), "rejected the request (403): Forbidden"),
+        (Fault(403, b" " * (5 << 20)), "rejected the request (403): Forbidden"),
         (Fault(200, b"<html>"), "is not a JSON object"),
         (Fault(200, b"[]"), "is not a JSON object"),
         (Fault(200, b"[" * 100_000), "is not a JSON object"),

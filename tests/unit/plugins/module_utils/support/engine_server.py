@@ -9,11 +9,13 @@ Other tests use real engines; this one has formats and faults that those do not 
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import socketserver
 import tempfile
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -50,11 +52,13 @@ class Fault:
         status: Its status code.
         body: Its body.
         cut: Whether the connection is closed before the end of the body.
+        slow: Whether the body continues with a space every 10 milliseconds.
     """
 
     status: int
     body: bytes = b""
     cut: bool = False
+    slow: bool = False
 
 
 class EngineServer:
@@ -144,9 +148,13 @@ class _Handler(BaseHTTPRequestHandler):
         parts = urlsplit(self.path)
         response = self.server_engine.respond(self.command, unquote(parts.path), parse_qs(parts.query), body)
         self.send_response(response.status)
-        self.send_header("Content-Length", str(len(response.body) + response.cut))
+        self.send_header("Content-Length", str(len(response.body) + response.cut + 1000 * response.slow))
         self.end_headers()
         self.wfile.write(response.body)
+        with contextlib.suppress(ConnectionError):
+            for _space in range(1000 * response.slow):
+                time.sleep(0.01)
+                self.wfile.write(b" ")
         self.close_connection = response.cut
 
     do_GET = do_POST = _serve  # noqa: N815 (names of http.server)

@@ -232,7 +232,9 @@ def test_push_rejects_next_page_with_invalid_link(
 
     assert [bool(each.get("error")) for each in result["images"]] == [False, True]
     assert message in result["msg"]
-    assert not any("secrets" in request for request in upstream.received("GET"))
+    requests = upstream.received("GET")
+    assert not any("secrets" in request for request in requests)
+    assert sum("/referrers/" in request for request in requests) <= 2
 
 
 def test_push_error_names_invalid_referrers_index(push: Push, upstream: RegistryServer, image: Image) -> None:

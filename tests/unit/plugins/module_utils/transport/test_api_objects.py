@@ -14,7 +14,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import wait
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import run_carry
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, ClusterError, K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    ApiServerError,
+    ClusterError,
+    K8scrError,
+    UnreadableResponseError,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import cluster as transport_cluster
+from kubernetes.client.exceptions import ApiException
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 if TYPE_CHECKING:
@@ -73,6 +80,37 @@ def test_error_response_for_object_is_explained(
     assert text in str(caught.value)
     assert caught.value.transient is transient
     assert caught.value.retry is None or caught.value.retry.after == 7
+
+
+def test_object_that_is_too_large_is_an_error(cluster_of: Connect, options: dict[str, Any], api_server: Server) -> None:
+    api_server.reply(response_bytes(200, {}, bytes(5 << 20)))
+
+    with pytest.raises(UnreadableResponseError, match="exceeds 4194304 bytes"):
+        cluster_of(options).adapter.read_object(PATH, NAME)
+
+
+def test_response_to_official_client_is_limited(
+    cluster_of: Connect, options: dict[str, Any], api_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(transport_cluster, "_MAXIMUM_LIST", 1000)
+    api_server.reply(response_bytes(200, {}, bytes(1000)), response_bytes(200, {}, bytes(1001)))
+    client = cluster_of(options).api_client()
+
+    assert len(client.rest_client.request("GET", f"{client.configuration.host}/api").data) == 1000
+    with pytest.raises(UnreadableResponseError, match="exceeds 1000 bytes"):
+        client.rest_client.request("GET", f"{client.configuration.host}/api")
+
+
+def test_official_client_gets_short_error_response(
+    cluster_of: Connect, options: dict[str, Any], api_server: Server
+) -> None:
+    api_server.reply(response_bytes(500, {"Content-Encoding": "gzip"}, bytes(64 << 20)))
+    client = cluster_of(options).api_client()
+
+    with pytest.raises(ApiException) as caught:
+        client.rest_client.request("GET", f"{client.configuration.host}/api")
+
+    assert (caught.value.status, caught.value.body) == (500, b"")
 
 
 @pytest.fixture

@@ -264,6 +264,16 @@ def test_error_of_body_is_not_connection_error(session: requests.Session) -> Non
     assert not isinstance(caught.value, ClusterError)
 
 
+def test_long_body_of_redirect_is_truncated(session: requests.Session, api_server: Server) -> None:
+    target = "/api/v1/namespaces/k8scr/pods/k8scr-0:5000/proxy/v2/other"
+    api_server.reply(response_bytes(307, {"Location": target}, b"x" * (1 << 20)), response_bytes(200, body=b"ok"))
+
+    response = session.get(f"{URL}/v2/")
+
+    assert response.text == "ok"
+    assert [len(redirect.content) for redirect in response.history] == [64 << 10]
+
+
 def test_incomplete_response_raises_connection_lost_error(session: requests.Session, api_server: Server) -> None:
     api_server.closes_after_response = True
     api_server.reply(response_bytes(200, {"Content-Length": "100"}, b"short"))

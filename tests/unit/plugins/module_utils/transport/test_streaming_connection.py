@@ -11,12 +11,15 @@ import io
 import select
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import requests
 import urllib3
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ConnectionLostError, UnreachableError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http import slow_peer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import connection
 from unit.plugins.module_utils.transport.servers import response_bytes
 
@@ -278,3 +281,63 @@ def test_connection_with_incomplete_request_is_not_reused(
 
     assert rejected.status == 413
     assert cluster.adapter.open("GET", f"{cluster.adapter.base_url}/").read() == b"ok"
+
+
+def reads(client: socket.socket, reader: io.BufferedReader, size: int, pause: float) -> None:
+    """Read the header of a request, and then a part of its body after each pause."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 64 << 10)
+    read_header(reader)
+    while size and reader.read(min(size, 128 << 10)):
+        size -= min(size, 128 << 10)
+        time.sleep(pause)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_slow_upload_ends_with_rate_in_message(
+    cluster_of: Connect, serve: Serve, options: dict[str, Any], tls: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_peer, "WINDOW", 0.3)
+    server = serve(lambda client, reader: reads(client, reader, 64 << 20, 0.05), tls)
+    cluster = cluster_of({**options, "host": server}, idle_timeout=0.3, minimum_rate=100 << 20)
+    body = WaitingBody()
+    body.resume.set()
+
+    with pytest.raises(ConnectionLostError, match=r"^the API server .* received only \d+ bytes in \d+ seconds"):
+        patch(cluster, body)
+
+
+@pytest.mark.parametrize("tls", [True, False])
+def test_upload_continues_when_block_takes_longer_than_timeout(
+    cluster_of: Connect, serve: Serve, options: dict[str, Any], tls: bool
+) -> None:
+    body = WaitingBody()
+    body.resume.set()
+
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
+        reads(client, reader, len(body), 0.06)
+        client.sendall(response_bytes(202))
+
+    cluster = cluster_of({**options, "host": serve(handle, tls)}, idle_timeout=0.4)
+
+    assert patch(cluster, body).status == 202
+
+
+@pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"])
+def test_slow_response_ends_with_rate_in_message(
+    cluster_of: Connect, serve: Serve, options: dict[str, Any], part: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_peer, "WINDOW", 0.3)
+
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
+        read_header(reader)
+        client.sendall(part)
+        while True:
+            time.sleep(0.01)
+            client.sendall(b"x")
+
+    adapter = cluster_of({**options, "host": serve(handle)}, idle_timeout=0.3, minimum_rate=1024).adapter
+    with requests.Session() as session:
+        session.mount(adapter.base_url, adapter)
+
+        with pytest.raises(ConnectionLostError, match=r"^the API server .* sent only \d+ bytes .*minimum_rate"):
+            session.get(f"{adapter.base_url}/")
