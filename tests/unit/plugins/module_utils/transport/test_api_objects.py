@@ -21,7 +21,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     UnreadableResponseError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import cluster as transport_cluster
-from kubernetes.client.exceptions import ApiException
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 if TYPE_CHECKING:
@@ -94,23 +93,23 @@ def test_response_to_official_client_is_limited(
 ) -> None:
     monkeypatch.setattr(transport_cluster, "_MAXIMUM_LIST", 1000)
     api_server.reply(response_bytes(200, {}, bytes(1000)), response_bytes(200, {}, bytes(1001)))
-    client = cluster_of(options).api_client()
+    cluster = cluster_of(options)
+    connections, url = cluster.api_client().rest_client.pool_manager, f"{cluster.adapter.base_url}/api"
 
-    assert len(client.rest_client.request("GET", f"{client.configuration.host}/api").data) == 1000
+    assert len(connections.request("GET", url).data) == 1000
     with pytest.raises(UnreadableResponseError, match="exceeds 1000 bytes"):
-        client.rest_client.request("GET", f"{client.configuration.host}/api")
+        connections.request("GET", url)
 
 
 def test_official_client_gets_short_error_response(
     cluster_of: Connect, options: dict[str, Any], api_server: Server
 ) -> None:
     api_server.reply(response_bytes(500, {"Content-Encoding": "gzip"}, bytes(64 << 20)))
-    client = cluster_of(options).api_client()
+    cluster = cluster_of(options)
 
-    with pytest.raises(ApiException) as caught:
-        client.rest_client.request("GET", f"{client.configuration.host}/api")
+    response = cluster.api_client().rest_client.pool_manager.request("GET", f"{cluster.adapter.base_url}/api")
 
-    assert (caught.value.status, caught.value.body) == (500, b"")
+    assert (response.status, response.data) == (500, b"")
 
 
 @pytest.fixture
