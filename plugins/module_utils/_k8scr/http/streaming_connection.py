@@ -30,7 +30,11 @@ _BLOCK_SIZE = 1 << 20
 """Bytes of one write to the socket: a quarter faster than http.client's 16 KiB (measured on 1 GiB)."""
 
 _PART = 128 << 10
-"""Bytes to send within the timeout: the timeout of a socket limits a whole write, not each pause."""
+"""Bytes of one write to a slow connection: the timeout of a socket limits a whole write, not each pause."""
+_MEASURED = 8 << 20
+"""Bytes after which the rate is known, because the buffers of the operating system are full."""
+_FAST_PART = 0.1
+"""The part of the timeout that a large block takes at most on a fast connection."""
 
 _UNSENT = 1 << 20
 """Unsent bytes in the socket's buffer; after an interruption they are sent again."""
@@ -88,21 +92,32 @@ class _Limited(_HTTPConnection):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._sending = Pace("received", *self.limits)
+        self._sent = 0
+        self._seconds = 0.0
+
+    def connect(self) -> None:
+        self._sent, self._seconds = 0, 0.0
+        super().connect()
 
     def send(self, data: Any) -> None:
         if self.sock is None:
             # The connection is opened first.
             super().send(data)
             return
-        block = memoryview(data)
-        for start in range(0, len(block), _PART):
-            self._send_part(block[start : start + _PART])
+        timeout = self.limits[0]
+        is_fast = self._sent > _MEASURED and self._seconds * _BLOCK_SIZE < self._sent * timeout * _FAST_PART
+        block, size = memoryview(data), _BLOCK_SIZE if is_fast else _PART
+        for start in range(0, len(block), size):
+            self._send_part(block[start : start + size])
 
     def _send_part(self, part: memoryview) -> None:
         self.sock.settimeout(self.limits[0])
         begin = time.monotonic()
         super().send(part)
-        self._sending.add(len(part), time.monotonic() - begin)
+        seconds = time.monotonic() - begin
+        self._sent += len(part)
+        self._seconds += seconds
+        self._sending.add(len(part), seconds)
 
     def response_class(  # type: ignore[override]
         self, sock: Any, *args: Any, **kwargs: Any
