@@ -16,14 +16,15 @@ import images
 import pytest
 import requests
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ConnectionLostError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http import slow_peer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_MANIFEST
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX, OCI_MANIFEST
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connect
 
 from .conftest import Task
 from .host_registries import NAMESPACE
-from .hostile import HostileRegistry, hostile_registry, respond_with
+from .hostile import HostileRegistry, encode, hostile_registry, respond_with
 from .image_tasks import pull, push
 
 DIGEST = digest_of(b"a missing manifest")
@@ -44,12 +45,14 @@ class EndlessResponse:
 
     Args:
         status: The status code.
+        more: Further lines of the header.
     """
 
-    def __init__(self, status: int) -> None:
+    def __init__(self, status: int, more: str = "") -> None:
         self.sent = 0
         self.closed = threading.Event()
-        self._head = f"HTTP/1.1 {status} Endless\r\nContent-Type: {OCI_MANIFEST}\r\nTransfer-Encoding: chunked\r\n\r\n"
+        lines = f"Content-Type: {OCI_MANIFEST}\r\n{more}Transfer-Encoding: chunked\r\n"
+        self._head = f"HTTP/1.1 {status} Endless\r\n{lines}\r\n"
 
     def __call__(self, handler: BaseHTTPRequestHandler) -> None:
         """Respond to one request."""
@@ -82,6 +85,48 @@ def test_pull_stops_reading_endless_manifest(task: Task, hostile: HostileRegistr
     assert endless.closed.wait(60)
     # Besides the bytes that the client reads, the registry fills the buffers of sockets and of the API server.
     assert endless.sent < MOST_SENT
+
+
+def test_pull_stops_reading_endless_redirect(task: Task, hostile: HostileRegistry, tmp_path: Path) -> None:
+    endless = EndlessResponse(307, "Location: /v2/team/app/blobs/other\r\n")
+    hostile.actions = {"HEAD": respond_with(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "GET": endless}
+
+    result = pull(task, "team/app", f"oci:{tmp_path}/layout", digest=DIGEST, **hostile.options)
+
+    assert "Pod default/hostile responded with 307" in result["msg"]
+    assert endless.closed.wait(60)
+    assert endless.sent < MOST_SENT
+
+
+def test_pull_requests_interrupted_manifest_again(task: Task, hostile: HostileRegistry, tmp_path: Path) -> None:
+    manifest = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": []})
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: {OCI_INDEX}\r\nContent-Length: {len(manifest)}\r\n\r\n".encode()
+    responses = [respond_with(head + manifest[:20]), respond_with(head + manifest)]
+    lookup = f"HTTP/1.1 200 OK\r\nContent-Type: {OCI_INDEX}\r\nDocker-Content-Digest: {digest_of(manifest)}\r\n"
+    hostile.actions = {
+        "HEAD": respond_with(f"{lookup}Content-Length: {len(manifest)}\r\n\r\n".encode()),
+        "GET": lambda handler: responses.pop(0)(handler),
+    }
+
+    result = pull(task, "team/app", f"oci:{tmp_path}/layout", digest=digest_of(manifest), **hostile.options)
+
+    assert result["changed"], result.get("msg")
+    assert len(result["retries"]) == 1
+    assert responses == []
+
+
+def test_pull_of_index_with_many_missing_manifests_sends_few_requests(
+    task: Task, hostile: HostileRegistry, tmp_path: Path
+) -> None:
+    entries = [{"mediaType": OCI_MANIFEST, "digest": digest_of(b"%d" % number), "size": 1} for number in range(19_000)]
+    index = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+    hostile.contents = {f"/v2/team/app/manifests/{digest_of(index)}": (OCI_INDEX, index)}
+    hostile.status = 404
+
+    result = pull(task, "team/app", f"oci:{tmp_path}/layout", digest=digest_of(index), **hostile.options)
+
+    assert "lists 19000 manifests, more than the maximum of 1000" in result["msg"]
+    assert len(hostile.requested) < 10
 
 
 @pytest.mark.parametrize(("method", "head"), [("GET", 400), ("POST", 404)])
@@ -129,6 +174,28 @@ def test_request_times_out_when_headers_arrive_slowly(hostile: HostileRegistry, 
             session.get("http://registry.example/v2/", timeout=(5, 2))
 
         assert time.monotonic() - begun < 60
+    over.set()
+
+
+def test_request_ends_when_body_arrives_below_minimum_rate(
+    hostile: HostileRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_peer, "WINDOW", 3.0)
+    over = threading.Event()
+
+    def send_slowly(handler: BaseHTTPRequestHandler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
+        while not over.wait(0.2):
+            handler.wfile.write(b"x")
+
+    hostile.actions = {"GET": send_slowly}
+    options = {"kubeconfig": hostile.options["kubeconfig"]}
+    with connect(options, idle_timeout=3.0, minimum_rate=1024) as cluster, requests.Session() as session:
+        session.mount("http://registry.example/", PodProxyAdapter(cluster.adapter, NAMESPACE, "hostile", hostile.port))
+
+        with pytest.raises(ConnectionLostError, match=r"sent only \d+ bytes in \d+ seconds, less than 1024 a second"):
+            session.get("http://registry.example/v2/")
+
     over.set()
 
 
