@@ -18,7 +18,7 @@ from urllib.parse import quote, urlencode
 
 from ..errors import EngineError, InputError, SourceError
 from ..http.body import SECONDS, read_body, read_text
-from ..http.network_errors import NetworkError
+from ..http.network_errors import NETWORK_ERRORS, NetworkError
 from ..http.session import open_session
 from ..http.slow_peer import SlowPeerError
 from ..oci.content import BLOCK_SIZE, Blocks
@@ -164,7 +164,7 @@ class Engine:
     def _read(self, response: Response, seconds: float) -> bytes:
         try:
             content = read_body(response.raw, _MAXIMUM_RESPONSE, self.description, seconds)
-        except (HTTPError, OSError) as error:
+        except NETWORK_ERRORS as error:
             raise self._failure(error) from error
         if len(content) > _MAXIMUM_RESPONSE:
             raise EngineError(f"the response from {self.description} exceeds {_MAXIMUM_RESPONSE} bytes")

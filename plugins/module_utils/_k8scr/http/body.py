@@ -12,6 +12,8 @@ from __future__ import annotations
 
 import contextlib
 import io
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ..errors import UnreadableResponseError
@@ -41,8 +43,7 @@ def read_body(raw: Any, limit: int, peer: str, seconds: float = SECONDS) -> byte
 
     Raises:
         UnreadableResponseError: The body is compressed.
-        HTTPException, HTTPError, OSError: One of ``NETWORK_ERRORS``. The connection was interrupted, or the body is
-            incomplete or too slow.
+        HTTPException, OSError: The connection was interrupted, or the body is incomplete or too slow.
     """
     encoding = raw.headers.get("Content-Encoding") or "identity"
     if encoding.lower() != "identity":
@@ -79,13 +80,17 @@ def in_memory(raw: Any, content: bytes) -> HTTPResponse:
 
 def _read(raw: Any, body: bytearray, limit: int, seconds: float) -> None:
     """Append a body, or its first ``limit + 1`` bytes, to ``body``."""
+    # Reading from urllib3 would wait for a whole block, and discard its beginning if the connection is interrupted.
     response = getattr(raw, "_original_response", None)
+    read: Callable[[int], bytes] = partial(raw.read, decode_content=False)
     if isinstance(response, CompleteResponse):
         response.finish_within(seconds)
+        read = response.receive
     try:
         while len(body) <= limit:
-            block = raw.read(min(_BLOCK, limit + 1 - len(body)), decode_content=False)
+            block = read(min(_BLOCK, limit + 1 - len(body)))
             if not block:
+                raw.release_conn()
                 return
             body += block
     except NETWORK_ERRORS:

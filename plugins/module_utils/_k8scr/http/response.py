@@ -52,6 +52,20 @@ class CompleteResponse(http.client.HTTPResponse):
         if not self.isclosed():
             self._reader.raw.finish_within(seconds)
 
+    def receive(self, size: int) -> bytes:
+        """Return the next bytes of the body, at most ``size``, as soon as some arrive; empty at its end.
+
+        Raises:
+            HTTPException, OSError: The body is incomplete.
+        """
+        block = self.read1(size)
+        if not block:
+            if self.length:
+                raise http.client.IncompleteRead(b"", self.length)
+            # Without this, the connection would not send another request.
+            self.close()
+        return block
+
     def begin(self) -> None:
         super().begin()
         self._reader.is_in_header = False

@@ -125,9 +125,15 @@ def test_long_text_is_truncated() -> None:
     assert source.closed
 
 
-def test_text_of_interrupted_body_is_used() -> None:
-    sent = [b"HTTP/1.1 413 Too Large\r\nContent-Length: 100\r\n\r\n", b"too large"]
-
+@pytest.mark.parametrize(
+    "sent",
+    [
+        [b"HTTP/1.1 413 Too Large\r\nContent-Length: 100\r\n\r\n", b"too large"],
+        [b"HTTP/1.1 413 Too Large\r\nTransfer-Encoding: chunked\r\n\r\n", b"9\r\ntoo large\r\n"],
+    ],
+    ids=["length", "chunked"],
+)
+def test_text_of_interrupted_body_is_used(sent: list[bytes]) -> None:
     assert read_text(response_from(Pieces(sent))) == b"too large"
 
 
