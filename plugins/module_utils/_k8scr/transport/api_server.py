@@ -18,6 +18,7 @@ from ..http.headers import retry_after
 from ..http.network_errors import NETWORK_ERRORS
 from .connection import Endpoint, open_pool, request_target
 from .failures import translate, unauthorized
+from .front_proxy import FrontProxyCheck
 
 try:
     import requests
@@ -92,6 +93,7 @@ class ApiServerAdapter(HTTPAdapter):
         with self._loaded() as access:
             self._access = access
             self._pool = open_pool(access.endpoint, pool_size, idle_timeout)
+        self._front_proxy = FrontProxyCheck(self.server_name, self._ask_version)
 
     @property
     def base_url(self) -> str:
@@ -116,6 +118,7 @@ class ApiServerAdapter(HTTPAdapter):
         Raises:
             UnreachableError: No connection could be opened.
             ConnectionLostError: The connection was interrupted or timed out before the response.
+            FrontProxyError: Another server responded in place of the API server.
             ClusterError: The URL is not below :attr:`base_url`, TLS failed, or the response is not HTTP.
         """
         raw = self.open(request.method or "GET", request.url or "", request.headers, request.body, timeout)
@@ -179,6 +182,9 @@ class ApiServerAdapter(HTTPAdapter):
             headers: The request's headers; the credentials of the cluster replace those in it.
             body: Bytes, a file or an iterable of bytes.
             timeout: Seconds, ``(connect, idle)`` in seconds, or urllib3's Timeout; None for the adapter's.
+
+        Raises:
+            FrontProxyError: Another server responded in place of the API server.
         """
         access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
         if raw.status == 401 and self._renew(access, used):
@@ -189,7 +195,7 @@ class ApiServerAdapter(HTTPAdapter):
                     f"the credentials for {self.server_name} expired during a request", "Run again"
                 )
             raw = self._send_once(method, url, headers or {}, body, timeout)[2]
-        return raw
+        return self._front_proxy.check(raw)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -236,6 +242,9 @@ class ApiServerAdapter(HTTPAdapter):
                 "Check the registry, and the proxies and load balancers on the path",
             )
         return access, authorization, raw
+
+    def _ask_version(self) -> urllib3.BaseHTTPResponse:
+        return self._send_once("GET", f"{self.base_url}/version", {}, None, OBJECT_TIMEOUT)[2]
 
     def _renew(self, access: Access, used: str | None) -> bool:
         """Read the credentials again after a 401; return whether they changed, so that a request can be repeated."""

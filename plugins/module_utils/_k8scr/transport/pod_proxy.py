@@ -25,6 +25,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 from ..errors import (
     ApiServerError,
     ConnectionLostError,
+    FrontProxyError,
     K8scrError,
     PodUnreachableError,
     RegistryError,
@@ -130,6 +131,7 @@ class PodProxyAdapter(BaseAdapter):
             ClusterError: The API server cannot be reached.
             ConnectionLostError: The connection to the API server, or from there to the Pod, was interrupted.
             ApiServerError: The API server rejects the request, or cannot reach the Pod.
+            FrontProxyError: Another server responded in place of the API server.
             RegistryError: The path is not safe, or a Location or Link in the response is outside of the Pod.
         """
         base_path = self._base_path
@@ -200,6 +202,9 @@ class PodProxyAdapter(BaseAdapter):
             raise UnreadableResponseError(
                 f"the request to Pod {self.pod} failed: {error.message}", error.advice
             ) from error
+        except FrontProxyError as error:
+            # Error pages often contain the requested path.
+            raise FrontProxyError(_without(base, error.message), error.advice, error.status, error.retry) from None
         response.request = request
         response.url = request.url or ""
         return response
