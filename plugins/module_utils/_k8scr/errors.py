@@ -119,6 +119,7 @@ class ErrorResponseError(K8scrError):
 
     Attributes:
         confirms_address: Whether the response shows that the address is correct.
+        after: The seconds of the response's ``Retry-After`` header, also if no retry helps.
 
     Args:
         retry: How to retry the request; None to decide by the status code.
@@ -134,6 +135,7 @@ class ErrorResponseError(K8scrError):
             retry = Retry(TRANSIENT_STATUS[status], after)
         super().__init__(message, advice, retry)
         self.status = status
+        self.after = after
 
 
 class ApiServerError(ErrorResponseError):

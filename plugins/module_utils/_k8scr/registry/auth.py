@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
-from ..http.headers import is_header_value
+from ..http.headers import is_header_value, retry_after
 from ..oci.manifest import MAXIMUM_SIZE, load_json_object
 from .auth_files import Credentials
 from .error_responses import read_limited
@@ -169,7 +169,10 @@ class RegistryAuth:
             content = read_limited(response, MAXIMUM_SIZE) if status == 200 else b""
         if status != 200:
             # Omit the server's message, which may contain the credentials.
-            raise RegistryError(f"{server} returned no token: status {status}", _advice(credentials), status)
+            after = retry_after(response.headers)
+            raise RegistryError(
+                f"{server} returned no token: status {status}", _advice(credentials), status, after=after
+            )
         try:
             value = load_json_object(content, "its response")
             token = value.get("token") or value.get("access_token")

@@ -16,8 +16,6 @@ from ..transport.pod_proxy import MAXIMUM_ERROR_BODY
 if TYPE_CHECKING:
     import requests
 
-    from ..errors import Retry
-
 _REDIRECTED = (
     "Set storage.redirect.disable: true in the registry's configuration, so that clients need not reach its storage"
 )
@@ -34,12 +32,11 @@ _ADVICE = {
 }
 
 
-def error_of(response: requests.Response, failure: str, registry: str, retry: Retry | None = None) -> RegistryError:
+def error_of(response: requests.Response, failure: str, registry: str) -> RegistryError:
     """Return the error for an error response.
 
     Args:
         failure: The beginning of the message, such as "blob sha256:… cannot be uploaded".
-        retry: How to retry the request; None to decide by the status code.
     """
     codes, details = read_errors(response)
     reason = "; ".join(details) or response.reason or "no reason given"
@@ -49,7 +46,7 @@ def error_of(response: requests.Response, failure: str, registry: str, retry: Re
         registry = f"a proxy or load balancer in front of {registry}"
         advice = advice or _PROXY_ADVICE
     message = f"{failure}: {registry} responded with {status}: {reason:.500}"
-    return RegistryError(message, advice, status, codes, retry, retry_after(response.headers))
+    return RegistryError(message, advice, status, codes, after=retry_after(response.headers))
 
 
 def read_errors(response: requests.Response) -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -16,9 +16,11 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConnectionLostError, InputError, K8scrError, RegistryError, SourceError, UnreachableError
 from ..http.network_errors import NetworkError
+from ..http.no_proxy import bypasses_proxy
 from .auth import RegistryAuth
 from .auth_files import Credentials
 from .error_responses import discard_body, read_errors
@@ -28,7 +30,7 @@ try:
     import requests
     from requests import exceptions as requests_errors
     from requests.adapters import HTTPAdapter
-    from requests.utils import get_environ_proxies, requote_uri
+    from requests.utils import requote_uri
     from urllib3 import exceptions as urllib3_errors
 except ImportError:  # the module reports missing libraries; the class below must still be importable
     if not TYPE_CHECKING:
@@ -186,7 +188,7 @@ class UpstreamAdapter(_TlsAdapter):
                 stream=True,
                 timeout=timeout,
                 verify=self._validate_certs,
-                proxies=get_environ_proxies(request.url or "", None),
+                proxies=_proxies(request.url or ""),
             )
         except (OSError, urllib3_errors.HTTPError) as error:
             # Omit the cause, which shows URLs; those of storage contain signatures.
@@ -223,6 +225,15 @@ def _close(response: requests.Response) -> tuple[str, ...]:
     with response:
         codes, _texts = read_errors(response)
     return tuple(code for code in codes if _CODE.fullmatch(code))
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the proxies for a URL from the environment or the system; empty if its host is reached without one."""
+    proxies = getproxies()
+    # The second check adds the exceptions that macOS and Windows keep in their settings.
+    if bypasses_proxy(url, proxies.pop("no", None)) or proxy_bypass(urlsplit(url).hostname or ""):
+        return {}
+    return proxies
 
 
 def _origin(url: str | None) -> tuple[str, str | None, int | None]:

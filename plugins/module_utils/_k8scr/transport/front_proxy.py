@@ -18,7 +18,7 @@ import json
 import re
 import threading
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from ..errors import PROXY_STATUS, FrontProxyError, K8scrError, Retry

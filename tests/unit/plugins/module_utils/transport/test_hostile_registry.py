@@ -175,7 +175,7 @@ class FixedResponse(requests.adapters.HTTPAdapter):
         response.headers["Location"] = self._location
         return response
 
-    def read(self, response: requests.Response) -> None:
+    def read(self, response: requests.Response, behind: str | None = None) -> None:
         pass
 
 
