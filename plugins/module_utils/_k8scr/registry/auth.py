@@ -240,5 +240,8 @@ def _basic(credentials: Credentials) -> str:
 
 def _advice(credentials: Credentials | None) -> str:
     if credentials is None:
-        return "Set credentials in upstreams, or log in with docker login or podman login"
-    return f"Check the credentials from {credentials.origin}"
+        return (
+            "Check the image's name: registries also deny access to images that do not exist. If it is correct, set"
+            " credentials in upstreams, or log in with docker login or podman login"
+        )
+    return f"Check the credentials from {credentials.origin}, and the image's name"

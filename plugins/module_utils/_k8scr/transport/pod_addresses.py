@@ -58,8 +58,8 @@ class PodAddresses:
         found = _OTHER_HOST.match(location)
         if found and self._parts(location) == ("", ""):
             raise RegistryError(
-                f"the registry in Pod {self._pod} redirects downloads to its storage at {found[1]:.100}, outside of the "
-                "Pod",
+                f"the registry in Pod {self._pod} redirects downloads to its storage at {found[1]:.100}, outside of "
+                "the Pod",
                 "Set storage.redirect.disable: true in the registry's configuration, so that it returns the content",
             )
 

@@ -80,7 +80,7 @@ def test_user_and_password_are_read_from_url_of_proxy(ask: Ask, options: dict[st
     assert proxy.headers[0]["Proxy-Authorization"] == basic("me", "p@ss")
 
 
-@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "example.com, 127.0.0.0/8"])
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "*", "example.com, 127.0.0.0/8", "example.com 127.0.0.*"])
 def test_no_proxy_host_is_reached_without_proxy(ask: Ask, options: dict[str, Any], proxy: Proxy, no_proxy: str) -> None:
     ask({**options, "proxy": proxy.url, "no_proxy": no_proxy})
 
