@@ -104,7 +104,7 @@ class FrontProxyCheck:
         target = urlsplit(_address(response.headers)).hostname or "itself"
         details = f"a redirect to {target}" if 300 <= status < 400 else _text(response.headers, content)
         return FrontProxyError(
-            f"a proxy, single sign-on or ingress in front of {self._server} responded in its place with {reason}"
+            f"a proxy, single sign-on or ingress in front of {self._server} responded with {reason} in its place"
             + (f": {details:.300}" if details else ""),
             _ADVICE.get(status, _OTHER_ADVICE),
             status,
