@@ -10,6 +10,7 @@ import os
 import signal
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import images
 import pytest
@@ -50,7 +51,7 @@ def test_message_names_both_peers_if_registry_is_unresponsive(
     task: Task, host: HostRegistry, tmp_path: Path, module: str
 ) -> None:
     os.kill(host.pid, signal.SIGSTOP)
-    limits = {"timeout": 2, "retry_timeout": 2}
+    limits: dict[str, Any] = {"timeout": 2, "retry_timeout": 2}
     try:
         if module == "push":
             result = push(task, images.ensure("busybox"), "team/app", **limits, **host.options)
