@@ -41,6 +41,7 @@ _ATTEMPTS_AFTER_404 = 3
 """An ingress controller that starts does not know its API servers yet."""
 _LOG_IN = "Log in again or renew the token"
 _ADVICE = {
+    400: "Check the scheme, the host and the port of the API server",
     401: _LOG_IN,
     403: f"{_LOG_IN}, and check the rules of the proxy",
     404: "Check the host of the API server (server in the kubeconfig), and whether the ingress there knows it",
@@ -104,7 +105,7 @@ class FrontProxyCheck:
         target = urlsplit(_address(response.headers)).hostname or "itself"
         details = f"a redirect to {target}" if 300 <= status < 400 else _text(response.headers, content)
         return FrontProxyError(
-            f"a proxy, single sign-on or ingress in front of {self._server} responded with {reason} in its place"
+            f"a proxy, single sign-on or other server in place of {self._server} responded with {reason}"
             + (f": {details:.300}" if details else ""),
             _ADVICE.get(status, _OTHER_ADVICE),
             status,

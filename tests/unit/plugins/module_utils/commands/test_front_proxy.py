@@ -38,6 +38,7 @@ FRONT_PROXIES: dict[str, tuple[int, dict[str, str], bytes]] = {
     "login here": (302, {"Location": "/cdn-cgi/access/login/k8s.example.com"}, b""),
     "200 with HTML": (200, HTML, b"<html>Please log in</html>"),
     "404 with HTML": (404, HTML, b"<html>default backend - 404</html>"),
+    "400": (400, TEXT, b"Client sent an HTTP request to an HTTPS server.\n"),
     "404 with text": (404, TEXT, b"404 page not found\n"),
 }
 """Responses in place of the API server: status, headers and body."""
@@ -97,7 +98,9 @@ def test_message_names_proxy_that_responds_for_api_server(front: Server, run: Ru
 
     shown = run(command)
 
-    named = f"a proxy, single sign-on or ingress in front of the API server {front.address} responded with {status} "
+    named = (
+        f"a proxy, single sign-on or other server in place of the API server {front.address} responded with {status} "
+    )
     assert named in shown
     assert "the registry" not in shown
     assert '"changed": true' not in shown
@@ -107,13 +110,13 @@ def test_message_names_proxy_that_responds_for_api_server(front: Server, run: Ru
 def test_message_shows_text_of_error_page(front: Server, run: Run) -> None:
     front.reply(lambda request: without_mark(request, *FRONT_PROXIES["403 of a firewall"]))
 
-    assert "with 403 Forbidden in its place: Forbidden Support ID 123. Log in again" in run("wait")
+    assert "with 403 Forbidden: Forbidden Support ID 123. Log in again" in run("wait")
 
 
 def test_message_shows_host_of_login_page(front: Server, run: Run) -> None:
     front.reply(lambda request: without_mark(request, *FRONT_PROXIES["login elsewhere"]))
 
-    assert "with 302 Found in its place: a redirect to sso.example.com. Log in again" in run("push")
+    assert "with 302 Found: a redirect to sso.example.com. Log in again" in run("push")
 
 
 @pytest.mark.parametrize("status", [408, 429, 500, 502, 503, 504, 520, 524])
@@ -135,7 +138,7 @@ def test_login_that_expires_during_task_is_recognized(front: Server, run: Run, c
         lambda request: without_mark(request, *FRONT_PROXIES["404 with text"]),
     )
 
-    assert "responded with 404 Not Found in its place" in run(command)
+    assert "responded with 404 Not Found" in run(command)
     assert "/version" not in [request.target for request in front.requests]
 
 
