@@ -67,7 +67,8 @@ def test_message_names_both_peers_if_registry_is_unresponsive(
     assert f"Check the registry in Pod {NAMESPACE}/{host.pod}" in result["msg"]
 
 
-def test_pull_explains_redirect_to_storage(task: Task, tmp_path: Path) -> None:
+@pytest.mark.parametrize("implementation", ["distribution-3", "distribution-2.8"])
+def test_pull_explains_redirect_to_storage(task: Task, tmp_path: Path, implementation: str) -> None:
     (tmp_path / "s3").mkdir()
     with s3(tmp_path / "s3") as storage:
         variables = {
@@ -79,7 +80,7 @@ def test_pull_explains_redirect_to_storage(task: Task, tmp_path: Path) -> None:
             "REGISTRY_STORAGE_S3_ACCESSKEY": ACCESS_KEY,
             "REGISTRY_STORAGE_S3_SECRETKEY": SECRET_KEY,
         }
-        registry = HostRegistry("distribution-3", tmp_path / "registry", POD, variables=variables)
+        registry = HostRegistry(implementation, tmp_path / "registry", POD, variables=variables)
         registry.start()
         try:
             with pod_at(layout.HOST_ADDRESS, POD):
