@@ -72,8 +72,9 @@ options:
       is C(proxy-url) of the kubeconfig. Can also be set with E(K8S_AUTH_PROXY).
     type: str
   no_proxy:
-    description: Comma-separated hosts, domains, addresses and CIDR ranges that are reached without the proxy. Can also
-      be set with E(K8S_AUTH_NO_PROXY).
+    description: Hosts, domains, addresses and CIDR ranges that are reached without the proxy, separated by commas or
+      spaces. A domain includes its subdomains, and C(*) stands for any characters. Can also be set with
+      E(K8S_AUTH_NO_PROXY).
     type: str
   proxy_headers:
     description: Headers to send to the proxy.

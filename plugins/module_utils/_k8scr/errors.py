@@ -11,13 +11,25 @@ the failed action; :mod:`.http.retry` performs the retries.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-_INTERNAL_ERROR = 500
-_TRANSIENT_STATUS = frozenset((429, _INTERNAL_ERROR, 502, 503, 504))
-_ATTEMPTS_AFTER_500 = 3
-"""A 500 is either a connection that closed at that moment (``EOF``), which is transient, or a permanent fault."""
+_FEW_ATTEMPTS = 3
+TRANSIENT_STATUS: Mapping[int, int | None] = {
+    **dict.fromkeys((408, 425, 429, 499, 502, 503, 504, 509, 520, 521, 522, 523, 524, 527)),
+    # These are transient or permanent. For example, a 500 is a connection that closed at that moment (``EOF``), or a
+    # fault; a 421 is a connection that the client used again for another host, or a wrong configuration.
+    **dict.fromkeys((421, 500, 525, 530), _FEW_ATTEMPTS),
+}
+"""The status codes of all servers after which a retry may help, and the number of attempts (None for no limit).
+
+The codes without an RFC: 499 of nginx and of load balancers of cloud providers (the connection to the server closed),
+509 of hosting panels (bandwidth limit), and 520 to 530 of Cloudflare. Its 526, an invalid certificate of the server, is
+permanent.
+"""
+PROXY_STATUS = frozenset((413, 526, *TRANSIENT_STATUS)) - {429, 500}
+"""The status codes that proxies and load balancers return on their own, rather than the server behind them."""
 
 _Error = TypeVar("_Error", bound="K8scrError")
 
@@ -109,6 +121,7 @@ class ErrorResponseError(K8scrError):
 
     Attributes:
         confirms_address: Whether the response shows that the address is correct.
+        after: The seconds of the response's ``Retry-After`` header, also if no retry helps.
 
     Args:
         retry: How to retry the request; None to decide by the status code.
@@ -120,10 +133,11 @@ class ErrorResponseError(K8scrError):
     def __init__(
         self, message: str, advice: str | None = None, status: int = 0, retry: Retry | None = None, after: float = 0.0
     ) -> None:
-        if retry is None and status in _TRANSIENT_STATUS:
-            retry = Retry(_ATTEMPTS_AFTER_500 if status == _INTERNAL_ERROR else None, after)
+        if retry is None and status in TRANSIENT_STATUS:
+            retry = Retry(TRANSIENT_STATUS[status], after)
         super().__init__(message, advice, retry)
         self.status = status
+        self.after = after
 
 
 class ApiServerError(ErrorResponseError):
@@ -134,6 +148,10 @@ class PodUnreachableError(ApiServerError):
     """The API server responded that the Pod does not exist, or that it cannot connect to the Pod."""
 
     confirms_address = False
+
+
+class FrontProxyError(ErrorResponseError):
+    """A proxy, single sign-on or ingress in front of the API server responded in its place."""
 
 
 class RegistryError(ErrorResponseError):

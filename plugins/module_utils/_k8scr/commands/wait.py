@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ClusterError, ErrorResponseError, K8scrError, PodUnreachableError, Retry
+from ..errors import ClusterError, ErrorResponseError, FrontProxyError, K8scrError, PodUnreachableError, Retry
 from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
@@ -32,7 +32,10 @@ except ImportError:  # reported by the module
 _INTERVAL = 1.0
 """The maximum seconds between two requests."""
 _ATTEMPTS_WITHOUT_POD = 8
-"""Attempts while the Pod is missing, over about five seconds: it may move to another node, or its name is wrong."""
+"""Attempts while the Pod is missing, over about five seconds: it may move to another node, or its name is wrong.
+
+The same applies to an ingress in front of the API server that does not know the API server.
+"""
 _CONNECT_TIMEOUT = 10.0
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
@@ -93,7 +96,9 @@ def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
         if error.retry is None:
             raise
         # While a registry or an API server starts, it may return an internal error for longer than a running one.
-        attempts = _ATTEMPTS_WITHOUT_POD if isinstance(error, PodUnreachableError) and error.status == 404 else None
+        # Without a limit, a wrong address is reported only at the end of the time.
+        is_missing = isinstance(error, (PodUnreachableError, FrontProxyError)) and error.status == 404
+        attempts = _ATTEMPTS_WITHOUT_POD if is_missing else None
         raise error.replace(retry=Retry(attempts, error.retry.after)) from error
 
 

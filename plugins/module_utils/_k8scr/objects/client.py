@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError, ConnectionLostError, K8scrError
+from ..errors import ApiServerError, ClusterError, ConnectionLostError, FrontProxyError, K8scrError
 from ..http.headers import retry_after
 from ..http.retry import Retries
 from ..redaction import HIDDEN, SHORTEST
@@ -27,8 +27,8 @@ except ImportError:  # reported by cluster.connect()
     pass
 
 FIELD_MANAGER = "k8scr"
-_NOT_CARRIED_OUT = (429, 503, 504)
-"""Status codes of requests that the API server usually did not carry out."""
+_NOT_CARRIED_OUT = (421, 425, 429, 503, 504, 521, 523, 525)
+"""Status codes of requests that the API server usually did not carry out, or that a proxy did not pass on to it."""
 
 
 class KubernetesClient:
@@ -164,6 +164,8 @@ class KubernetesClient:
                 may_be_done = error.status not in _NOT_CARRIED_OUT
             except HTTPError as error:
                 failure, may_be_done = translate(error, self._server), True
+            except FrontProxyError as error:
+                failure, may_be_done = error, error.status not in _NOT_CARRIED_OUT
             except K8scrError as error:
                 failure, may_be_done = error, isinstance(error, ConnectionLostError)
             else:

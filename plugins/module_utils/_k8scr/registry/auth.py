@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
-from ..http.headers import is_header_value
+from ..http.headers import is_header_value, retry_after
 from ..oci.manifest import load_json_object
 from .auth_files import Credentials
 from .response import RegistryResponse
@@ -164,7 +164,10 @@ class RegistryAuth:
         status = response.status_code
         if status != 200:
             # Omit the server's message, which may contain the credentials.
-            raise RegistryError(f"{server} returned no token: status {status}", _advice(credentials), status)
+            after = retry_after(response.headers)
+            raise RegistryError(
+                f"{server} returned no token: status {status}", _advice(credentials), status, after=after
+            )
         try:
             value = load_json_object(response.content, "its response")
             token = value.get("token") or value.get("access_token")
@@ -232,5 +235,8 @@ def _basic(credentials: Credentials) -> str:
 
 def _advice(credentials: Credentials | None) -> str:
     if credentials is None:
-        return "Set credentials in upstreams, or log in with docker login or podman login"
-    return f"Check the credentials from {credentials.origin}"
+        return (
+            "Check the image's name: registries also deny access to images that do not exist. If it is correct, set"
+            " credentials in upstreams, or log in with docker login or podman login"
+        )
+    return f"Check the credentials from {credentials.origin}, and the image's name"

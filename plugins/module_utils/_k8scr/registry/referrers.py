@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
-from ..errors import SourceError
+from ..errors import RegistryError, SourceError
 from ..http.headers import media_type_of
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
@@ -16,6 +18,7 @@ from ..oci.manifest import OCI_INDEX
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .client import Registry
 
+_FORBIDDEN = 403
 _WITHOUT_API = (400, 404, 405, 406, 501)
 """Status codes of registries without the referrers API."""
 _MOST_PAGES = 100
@@ -39,10 +42,17 @@ class RegistryReferrers:
         return entries_of(self._repository.fetch_manifest(root)) if root else []
 
     def tagged(self, tag: str) -> Descriptor | None:
-        return self._repository.resolve(tag)
+        with _hidden():
+            return self._repository.resolve(tag)
+        return None
 
     def listed(self, digest: str) -> list[dict[str, Any]] | None:
         """Return the list of the referrers API; ``None`` if the registry does not have the API."""
+        with _hidden():
+            return self._listed(digest)
+        return None
+
+    def _listed(self, digest: str) -> list[dict[str, Any]] | None:
         failure = f"the referrers of {digest} cannot be listed"
         path = f"/v2/{self._repository.repository}/referrers/{digest}"
         entries: list[dict[str, Any]] = []
@@ -57,3 +67,16 @@ class RegistryReferrers:
             if len(entries) > _MOST_ENTRIES or is_endless:
                 raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
         return entries
+
+
+@contextmanager
+def _hidden() -> Iterator[None]:
+    """Ignore 403, which some registries return for a missing tag and for the missing API.
+
+    Access is not denied: the subject was read from the same repository.
+    """
+    try:
+        yield
+    except RegistryError as error:
+        if error.status != _FORBIDDEN:
+            raise

@@ -11,9 +11,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
-from ..errors import ConnectionLostError, DigestMismatchError, K8scrError, RegistryError, Retry
+from ..errors import (
+    ConnectionLostError,
+    DigestMismatchError,
+    FrontProxyError,
+    K8scrError,
+    RegistryError,
+    Retry,
+)
 from ..files.compression import CompressedContent
-from ..http.headers import retry_after
 from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
@@ -24,8 +30,8 @@ from .upload_state import UploadFile
 
 _UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?!\.\.?/?$)[^/]+/?")
 _RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
-_TOO_LARGE = (413, 502, 504)
-"""Status codes that may mean that the request is too large."""
+_TOO_LARGE = (408, 413, 502, 504, 524)
+"""Status codes that may mean that the request is too large, or takes too long."""
 _SESSION_LOST = (404, 416)
 _INTERRUPTIONS_UNTIL_SMALLER = 2
 _NEW_SESSIONS = 3
@@ -158,17 +164,19 @@ class BlobUpload:
         chunks = self.registry.chunks
         try:
             response = self.registry.exchange(method, path, data=b"" if body is None else body, headers=headers)
+            if response.status_code in _TOO_LARGE:
+                raise error_of(response, self._failure, self.registry.description)
+            return response
+        except (RegistryError, FrontProxyError) as error:
+            if error.status in _TOO_LARGE and body is not None and chunks.halve(body.size):
+                raise error.replace(retry=Retry(after=error.after)) from error
+            raise
         except ConnectionLostError:
             self._interruptions += 1
             if body is not None and self._interruptions >= _INTERRUPTIONS_UNTIL_SMALLER:
                 # A proxy with a time or size limit accepts requests well below that limit.
                 chunks.halve(min(body.size, max(body.sent, 2 * SMALLEST_CHUNK)) if body.sent else body.size)
             raise
-        if response.status_code in _TOO_LARGE:
-            is_smaller = body is not None and chunks.halve(body.size)
-            retry = Retry(after=retry_after(response.headers)) if is_smaller else None
-            raise error_of(response, self._failure, self.registry.description, retry)
-        return response
 
     def _follow(self, response: RegistryResponse) -> None:
         if response.status_code not in (201, 202, 204):

@@ -16,10 +16,12 @@ import ssl
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin, urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConnectionLostError, InputError, K8scrError, RegistryError, SourceError, UnreachableError
 from ..http.body import read_text
 from ..http.network_errors import NetworkError
+from ..http.no_proxy import bypasses_proxy
 from ..http.slow_peer import MINIMUM_RATE
 from ..http.streaming_connection import limit_pools
 from .auth import RegistryAuth
@@ -32,13 +34,15 @@ try:
     import requests
     from requests import exceptions as requests_errors
     from requests.adapters import HTTPAdapter
-    from requests.utils import get_environ_proxies, requote_uri
+    from requests.utils import requote_uri
     from urllib3 import exceptions as urllib3_errors
 except ImportError:  # the module reports missing libraries; the class below must still be importable
     if not TYPE_CHECKING:
         HTTPAdapter = object
 
-_REPOSITORY = re.compile(r"/v2/(?P<repository>.+)/(?:manifests|blobs|referrers)/[^/]+")
+_CONTENT = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/[^/]+")
+_MAY_REFUSE_HEAD = (400, 403, 404, 405, 501)
+"""Status codes for HEAD from registries, and from storage they redirect to, that return the same content for GET."""
 _CODE = re.compile("[A-Z_]{1,40}")
 _REDIRECTS = (301, 302, 303, 307, 308)
 _MOST_REDIRECTS = 5
@@ -72,9 +76,9 @@ class _TlsAdapter(HTTPAdapter):
 class UpstreamAdapter(_TlsAdapter):
     """Sends authenticated requests to one upstream registry.
 
-    Mount it on a session for the registry's URL. Redirects of GET and HEAD are followed, to other hosts without
-    ``Authorization``. The environment sets the proxies (``HTTPS_PROXY``, ``NO_PROXY``), as for other tools that pull
-    images.
+    Mount it on a session for the registry's URL. If the registry refuses HEAD, GET replaces it. Redirects of GET and
+    HEAD are followed, to other hosts without ``Authorization``. The environment sets the proxies (``HTTPS_PROXY``,
+    ``NO_PROXY``), as for other tools that pull images.
 
     Args:
         url: The registry's scheme, host and port.
@@ -109,6 +113,8 @@ class UpstreamAdapter(_TlsAdapter):
         self._timeouts = timeouts
         self._auth = RegistryAuth(registry, find, self._ask_token_server, self._plain_http)
         files = tls or TlsFiles()
+        self._with_head: set[tuple[str, str]] = set()
+        self._without_head: set[str] = set()
         limits = (timeouts[1], minimum_rate)
         self._storage = _TlsAdapter(files.context(validate_certs), pool_size, limits)
         context = files.context(validate_certs)
@@ -132,8 +138,42 @@ class UpstreamAdapter(_TlsAdapter):
             SourceError: The TLS handshake failed.
             InputError: The proxy's URL or the credentials are not valid.
         """
-        match = _REPOSITORY.match(urlsplit(request.url or "").path)
+        match = _CONTENT.match(urlsplit(request.url or "").path)
         repository = match["repository"] if match else ""
+        if match and request.method == "HEAD":
+            response = self._look_up(request, repository, match["kind"], timeout)
+        else:
+            response = self._authenticate(request, repository, timeout)
+        if response.status_code in (401, 403):
+            raise self._denied(response, repository, _close(response))
+        # Return the caller's request, without the credentials.
+        response.request = request
+        return response
+
+    def _look_up(
+        self, request: requests.PreparedRequest, repository: str, kind: str, timeout: Any
+    ) -> requests.Response:
+        """Send a HEAD request, or GET in its place if the registry may refuse HEAD; the caller closes the response.
+
+        An error is confirmed by GET until HEAD works for this kind of content in this repository. If only GET works,
+        all further requests of the task are GET.
+        """
+        if kind not in self._without_head:
+            response = self._authenticate(request, repository, timeout)
+            if response.status_code == 200:
+                self._with_head.add((repository, kind))
+            if response.status_code not in _MAY_REFUSE_HEAD or (repository, kind) in self._with_head:
+                return response
+            response.close()
+        get = request.copy()
+        get.method = "GET"
+        response = self._authenticate(get, repository, timeout)
+        if response.status_code == 200:
+            self._without_head.add(kind)
+        return response
+
+    def _authenticate(self, request: requests.PreparedRequest, repository: str, timeout: Any) -> requests.Response:
+        """Send a request with credentials, which are renewed after a response with status 401."""
         used = self._auth.header(repository)
         response = self._follow(request, used, timeout)
         # Authenticate only to the registry, not to a host that it redirects to.
@@ -142,10 +182,6 @@ class UpstreamAdapter(_TlsAdapter):
             if not self._auth.renew(repository, response.headers, used):
                 raise self._denied(response, repository, codes)
             response = self._follow(request, self._auth.header(repository), timeout)
-        if response.status_code in (401, 403):
-            raise self._denied(response, repository, _close(response))
-        # Return the caller's request, without the credentials.
-        response.request = request
         return response
 
     def _ask_token_server(self, method: str, url: str, headers: dict[str, str], body: str | None) -> RegistryResponse:
@@ -199,7 +235,7 @@ class UpstreamAdapter(_TlsAdapter):
                 stream=True,
                 timeout=timeout,
                 verify=self._validate_certs,
-                proxies=get_environ_proxies(request.url or "", None),
+                proxies=_proxies(request.url or ""),
             )
         except (OSError, urllib3_errors.HTTPError) as error:
             # Omit the cause, which shows URLs; those of storage contain signatures.
@@ -218,12 +254,13 @@ class UpstreamAdapter(_TlsAdapter):
                 status,
             )
         origin = self._auth.origin(repository)
+        hidden = f"registries also return {status} for images that do not exist"
         if origin:
-            advice = f"Check the credentials from {origin}, their permissions, and the image's name"
+            advice = f"Check the credentials from {origin}, their permissions, and the image's name and tag: {hidden}"
         else:
             advice = (
-                "Check the image's name. If it is correct, set credentials in upstreams, or log in with docker login"
-                " or podman login"
+                f"Check the image's name and tag: {hidden}. If they are correct, set credentials in upstreams, or log"
+                " in with docker login or podman login"
             )
         reason = f" ({', '.join(codes)})" if codes else ""
         return RegistryError(
@@ -236,6 +273,15 @@ def _close(response: requests.Response) -> tuple[str, ...]:
     with response:
         codes, _texts = read_errors(read_text(response.raw))
     return tuple(code for code in codes if _CODE.fullmatch(code))
+
+
+def _proxies(url: str) -> dict[str, str]:
+    """Return the proxies for a URL from the environment or the system; empty if its host is reached without one."""
+    proxies = getproxies()
+    # The second check adds the exceptions that macOS and Windows keep in their settings.
+    if bypasses_proxy(url, proxies.pop("no", None)) or proxy_bypass(urlsplit(url).hostname or ""):
+        return {}
+    return proxies
 
 
 def _origin(url: str | None) -> tuple[str, str | None, int | None]:

@@ -20,6 +20,7 @@ from ..http.headers import retry_after
 from ..http.network_errors import NETWORK_ERRORS
 from .connection import Endpoint, open_pool, request_target
 from .failures import translate, unauthorized
+from .front_proxy import FrontProxyCheck
 
 try:
     import requests
@@ -103,6 +104,7 @@ class ApiServerAdapter(HTTPAdapter):
         with self._loaded() as access:
             self._access = access
             self._pool = self._open_pool(access)
+        self._front_proxy = FrontProxyCheck(self.server_name, self._ask_version)
 
     @property
     def base_url(self) -> str:
@@ -120,24 +122,34 @@ class ApiServerAdapter(HTTPAdapter):
         return self._access.endpoint.verify
 
     def send(
-        self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
+        self,
+        request: requests.PreparedRequest,
+        stream: bool = False,
+        timeout: Any = None,
+        *_args: Any,
+        behind: str | None = None,
+        **_kwargs: Any,
     ) -> requests.Response:
         """Send one request; the configuration of the cluster replaces the options for TLS and proxies.
+
+        Args:
+            behind: The Pod to which the API server passes on the request, in messages; None for its own API.
 
         Raises:
             UnreachableError: No connection could be opened.
             ConnectionLostError: The connection was interrupted or timed out before the response.
+            FrontProxyError: Another server responded in place of the API server.
             ClusterError: The URL is not below :attr:`base_url`, TLS failed, or the response is not HTTP.
         """
-        raw = self.open(request.method or "GET", request.url or "", request.headers, request.body, timeout)
+        raw = self.open(request.method or "GET", request.url or "", request.headers, request.body, timeout, behind)
         # The response refers to the request of the caller, without the credentials of the cluster.
         response = self.build_response(request, raw)
         if not stream:
-            self.read(response)
+            self.read(response, behind)
         return response
 
-    def read(self, response: requests.Response) -> None:
-        """Read the body of a response into memory, without a limit: the caller did not ask for a stream.
+    def read(self, response: requests.Response, behind: str | None = None) -> None:
+        """Read the body of a response into memory, without a limit; ``behind`` as in :meth:`send`.
 
         Raises:
             ConnectionLostError: The body is incomplete.
@@ -145,7 +157,7 @@ class ApiServerAdapter(HTTPAdapter):
         try:
             response.content  # noqa: B018 - the property reads the body
         except NETWORK_ERRORS as error:
-            raise translate(error, self.server_name) from error
+            raise translate(error, self.server_name, behind) from error
 
     def loaded(self, raw: urllib3.BaseHTTPResponse, limit: int) -> urllib3.HTTPResponse:
         """Return a response with its body in memory; that of an error response may be incomplete.
@@ -205,7 +217,13 @@ class ApiServerAdapter(HTTPAdapter):
         )
 
     def open(
-        self, method: str, url: str, headers: Mapping[str, str] | None = None, body: Any = None, timeout: Any = None
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str] | None = None,
+        body: Any = None,
+        timeout: Any = None,
+        behind: str | None = None,
     ) -> urllib3.BaseHTTPResponse:
         """Send one request as :meth:`send` does, and return urllib3's response with its body unread.
 
@@ -214,8 +232,12 @@ class ApiServerAdapter(HTTPAdapter):
             headers: The request's headers; the credentials of the cluster replace those in it.
             body: Bytes, a file or an iterable of bytes.
             timeout: Seconds, ``(connect, idle)`` in seconds, or urllib3's Timeout; None for the adapter's.
+            behind: The Pod to which the API server passes on the request, in messages; None for its own API.
+
+        Raises:
+            FrontProxyError: Another server responded in place of the API server.
         """
-        access, used, raw = self._send_once(method, url, headers or {}, body, timeout)
+        access, used, raw = self._send_once(method, url, headers or {}, body, timeout, behind)
         if raw.status == 401 and self._renew(access, used):
             raw.close()
             if body is not None and not isinstance(body, (bytes, str)):
@@ -223,8 +245,8 @@ class ApiServerAdapter(HTTPAdapter):
                 raise ConnectionLostError(
                     f"the credentials for {self.server_name} expired during a request", "Run again"
                 )
-            raw = self._send_once(method, url, headers or {}, body, timeout)[2]
-        return raw
+            raw = self._send_once(method, url, headers or {}, body, timeout, behind)[2]
+        return self._front_proxy.check(raw)
 
     def close(self) -> None:
         """Close the connections that are not in use."""
@@ -232,7 +254,7 @@ class ApiServerAdapter(HTTPAdapter):
         self._pool.close()
 
     def _send_once(
-        self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Any
+        self, method: str, url: str, headers: Mapping[str, str], body: Any, timeout: Any, behind: str | None
     ) -> tuple[Access, str | None, urllib3.BaseHTTPResponse]:
         with self._lock:
             access, pool = self._access, self._pool
@@ -262,7 +284,7 @@ class ApiServerAdapter(HTTPAdapter):
         try:
             raw = pool.request_encode_url(method, target, headers=sent, body=body, **options)
         except NETWORK_ERRORS as error:
-            raise translate(error, access.endpoint.name) from error
+            raise translate(error, access.endpoint.name, behind) from error
         if raw.status < 200:
             # http.client takes an interim response for the final one, and the final one for the next response.
             raw.close()
@@ -271,6 +293,9 @@ class ApiServerAdapter(HTTPAdapter):
                 "Check the registry, and the proxies and load balancers on the path",
             )
         return access, authorization, raw
+
+    def _ask_version(self) -> urllib3.BaseHTTPResponse:
+        return self._send_once("GET", f"{self.base_url}/version", {}, None, OBJECT_TIMEOUT, None)[2]
 
     def _renew(self, access: Access, used: str | None) -> bool:
         """Read the credentials again after a 401; return whether they changed, so that a request can be repeated."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import ipaddress
 import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -123,29 +122,6 @@ def request_target(base: str, url: str) -> str:
             f"the request's URL is outside {base}, so the credentials were not sent", "This is a bug or an attack"
         )
     return f"{target.path}?{target.query}" if target.query else target.path
-
-
-def bypasses_proxy(base: str, no_proxy: str | None) -> bool:
-    """Return whether a server is reached without the proxy.
-
-    Args:
-        base: The server's base URL.
-        no_proxy: Comma-separated hosts, domains (with or without a leading dot), addresses, CIDR ranges or ``*``.
-    """
-    parts = urlsplit(base)
-    host = parts.hostname or ""
-    for entry in (item.strip().lower() for item in (no_proxy or "").split(",")):
-        if not entry:
-            continue
-        bare = entry.lstrip(".")
-        if entry == "*" or bare in (host, parts.netloc) or host.endswith(f".{bare}"):
-            return True
-        try:
-            if ipaddress.ip_address(host) in ipaddress.ip_network(entry, strict=False):
-                return True
-        except ValueError:
-            continue
-    return False
 
 
 def open_pool(endpoint: Endpoint, size: int, timeout: float, minimum_rate: int) -> HTTPConnectionPool:

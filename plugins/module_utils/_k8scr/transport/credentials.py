@@ -25,8 +25,9 @@ from typing import Any
 
 from ..errors import ClusterError
 from ..http.headers import is_header_value
+from ..http.no_proxy import bypasses_proxy
 from .api_server import Access
-from .connection import Endpoint, base_url, bypasses_proxy
+from .connection import Endpoint, base_url
 from .failures import unsendable
 from .impersonation import impersonation_headers
 from .kubeconfig import Context, Kubeconfig

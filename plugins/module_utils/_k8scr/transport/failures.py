@@ -31,22 +31,23 @@ def unsendable(name: str) -> ClusterError:
     return ClusterError(f"{name} contains a line break or another character that cannot be sent", "Check its value")
 
 
-def translate(error: BaseException, server: str = "the API server") -> ClusterError:
+def translate(error: BaseException, server: str = "the API server", behind: str | None = None) -> ClusterError:
     """Return the error that explains a network error; if its chain contains a translated error, that one.
 
     Args:
         error: An exception of requests, urllib3, ssl or the socket, raised while connecting, sending or reading.
         server: The server's name in messages; it must not contain credentials.
+        behind: The Pod to which the server passes on the request; None if the server responds itself.
     """
     failure = NetworkError(error)
     return (
         failure.find(ClusterError)
-        or failure.slow_peer(server)
+        or failure.slow_peer(_peers(server, behind))
         or _proxy(failure, server)
         or _tls(failure, server)
         or _connecting(failure, server)
         or _invalid(failure, server)
-        or _interrupted(failure, server)
+        or _interrupted(failure, server, behind)
     )
 
 
@@ -109,13 +110,20 @@ def _invalid(failure: NetworkError, server: str) -> ClusterError | None:
     return None
 
 
-def _interrupted(failure: NetworkError, server: str) -> ConnectionLostError:
+def _interrupted(failure: NetworkError, server: str, behind: str | None) -> ConnectionLostError:
+    peers = _peers(server, behind)
+    first = f"Check {behind} and its log, the network" if behind else "Check the network"
     if failure.is_timeout:
         return ConnectionLostError(
-            f"{server} timed out during a request",
-            "Check the network, and load balancers or firewalls that drop idle connections",
+            f"{peers} timed out during a request",
+            f"{first}, and load balancers or firewalls that drop idle connections",
         )
     return ConnectionLostError(
-        f"the connection to {server} was interrupted: {failure.reason or 'closed early'}",
-        "Check the network, and load balancers that limit the time or size of a connection",
+        f"the connection to {peers} was interrupted: {failure.reason or 'closed early'}",
+        f"{first}, and load balancers that limit the time or size of a connection",
     )
+
+
+def _peers(server: str, behind: str | None) -> str:
+    """Name both peers: the API server sends nothing while it waits for the Pod, so either can be the cause."""
+    return f"{server} or {behind} behind it" if behind else server

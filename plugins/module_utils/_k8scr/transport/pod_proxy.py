@@ -18,11 +18,12 @@ from __future__ import annotations
 import json
 import re
 from typing import TYPE_CHECKING, Any, Protocol
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from ..errors import (
     ApiServerError,
     ConnectionLostError,
+    FrontProxyError,
     K8scrError,
     PodUnreachableError,
     RegistryError,
@@ -32,6 +33,7 @@ from ..errors import (
 from ..http.body import in_memory, read_text
 from ..http.headers import REGISTRY_HEADER, retry_after
 from .failures import unauthorized
+from .pod_addresses import PodAddresses, is_safe_path
 
 if TYPE_CHECKING:
     from .api_server import ApiServerAdapter
@@ -43,7 +45,6 @@ except ImportError:
     # The module reports the missing library; the import of this file must work without it.
     BaseAdapter = object  # type: ignore[assignment,misc]
 
-_UNSAFE = re.compile(r"[^!-~]|[\\#]")
 _NO_SUCH_PATH = b"404 page not found\n"
 """The body of the response for an unknown path, from servers in Go, for example registries."""
 _UNREACHABLE = re.compile(
@@ -105,9 +106,11 @@ class PodProxyAdapter(BaseAdapter):
         self.target = f"{pod}:{port}" if scheme == "http" else f"{scheme}:{pod}:{port}"
         self.namespace = namespace
         self.pod = pod
+        self._description = f"the registry in Pod {namespace}/{pod}"
         self._api_server = api_server
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"
+        self._addresses = PodAddresses(api_server.base_url, self._prefix, pod)
         self._base_path = base_path
         self._served: set[str] = set()
         self._allowed: set[str] = set()
@@ -124,6 +127,7 @@ class PodProxyAdapter(BaseAdapter):
             ClusterError: The API server cannot be reached.
             ConnectionLostError: The connection to the API server, or from there to the Pod, was interrupted.
             ApiServerError: The API server rejects the request, or cannot reach the Pod.
+            FrontProxyError: Another server responded in place of the API server.
             RegistryError: The path is not safe, or a Location or Link in the response is outside of the Pod.
         """
         base_path = self._base_path
@@ -150,9 +154,7 @@ class PodProxyAdapter(BaseAdapter):
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
             # The API server does not forward Authorization, so the client cannot authenticate to the Pod.
             response.headers.pop("WWW-Authenticate", None)
-            for header, translated in (("Location", self._inner_location), ("Link", self._inner_links)):
-                if header in response.headers:
-                    response.headers[header] = translated(request, base, response.headers[header])
+            self._addresses.translate(response, base)
             if base:
                 response.reason = _without(base, response.reason or "")
                 response.headers.update({name: _without(base, value) for name, value in response.headers.items()})
@@ -160,7 +162,7 @@ class PodProxyAdapter(BaseAdapter):
                 # Without reading an empty body, closing the response would close its connection.
                 read_text(response.raw)
             elif not stream:
-                self._api_server.read(response)
+                self._api_server.read(response, self._description)
         except BaseException:
             response.close()
             raise
@@ -185,7 +187,7 @@ class PodProxyAdapter(BaseAdapter):
     def _forward(self, request: requests.PreparedRequest, base: str, timeout: Any) -> requests.Response:
         outer = request.copy()
         address = urlsplit(request.url or "")
-        if not _is_safe_path(address.path):
+        if not is_safe_path(address.path):
             raise RegistryError(
                 f"the path {address.path!r:.200} cannot be requested through the API server, which would change it"
             )
@@ -195,11 +197,15 @@ class PodProxyAdapter(BaseAdapter):
             outer.headers.pop(header, None)
         outer.headers["Accept-Encoding"] = "identity"
         try:
-            response = self._api_server.send(outer, stream=True, timeout=timeout)
+            response = self._api_server.send(outer, stream=True, timeout=timeout, behind=self._description)
         except UnreadableResponseError as error:
             raise UnreadableResponseError(
                 f"the request to Pod {self.pod} failed: {error.message}", error.advice
             ) from error
+        except FrontProxyError as error:
+            # Error pages often contain the requested path.
+            message = _without(base, error.message)
+            raise FrontProxyError(message, error.advice, error.status, error.retry, error.after) from None
         response.request = request
         response.url = request.url or ""
         return response
@@ -299,72 +305,6 @@ class PodProxyAdapter(BaseAdapter):
         ]
         reasons = [f"it is {status.get('phase')}{'' if ready else ' and not ready'}", *waiting]
         return f"Check the Pod: {'; '.join(reasons):.500}"
-
-    def _inner_location(self, request: requests.PreparedRequest, base: str, location: str) -> str:
-        """Translate the Location of a response into an address of the Pod (RFC 9110, section 10.2.2).
-
-        The API server rewrites a Location to an address of its own. A Location that is not below the Pod's proxy
-        would send the next request, with the user's credentials, to another API.
-        """
-        path, query = self._parts(location)
-        for prefix in (urlsplit(self._api_server.base_url).path + self._prefix, self._prefix):
-            if path.startswith(prefix + "/"):
-                return self._inner_address(request, base, "Location", path[len(prefix) :], query)
-        raise self._outside("Location")
-
-    def _inner_links(self, request: requests.PreparedRequest, base: str, links: str) -> str:
-        """Translate the Links to a next page (RFC 8288), which the API server does not rewrite.
-
-        Links of other kinds are removed; no client needs them.
-        """
-        targets = [link["url"] for link in requests.utils.parse_header_links(links) if link.get("rel") == "next"]
-        translated = [self._inner_address(request, base, "Link", *self._parts(target)) for target in targets]
-        return ", ".join(f'<{target}>; rel="next"' for target in translated)
-
-    def _parts(self, address: str) -> tuple[str, str]:
-        """Return path and query of an address; both empty if its host is not that of the Pod's requests."""
-        if _UNSAFE.search(address):
-            return "", ""
-        try:
-            parts = urlsplit(address)
-        except ValueError:
-            return "", ""
-        base = urlsplit(self._api_server.base_url)
-        # The Host header of a request omits the default port of the scheme.
-        hosts = ("", base.netloc, base.netloc.removesuffix(":443" if base.scheme == "https" else ":80"))
-        if parts.scheme not in ("", "http", "https") or parts.netloc.lower() not in hosts:
-            return "", ""
-        return parts.path, parts.query
-
-    def _inner_address(self, request: requests.PreparedRequest, base: str, header: str, path: str, query: str) -> str:
-        if not path.startswith(f"{base}/") or not _is_safe_path(path):
-            raise self._outside(header)
-        path = path[len(base) :]
-        own = urlsplit(request.url or "")
-        return f"{own.scheme}://{own.netloc}{path}" + (f"?{query}" if query else "")
-
-    def _outside(self, header: str) -> RegistryError:
-        return RegistryError(
-            f"the registry in Pod {self.pod} returned a {header} outside of the Pod, which was not followed",
-            "Do not trust this registry, and check what runs in the Pod",
-        )
-
-
-def _is_safe_path(path: str) -> bool:
-    if "%2f" in path.lower():
-        return False
-    decoded = unquote(path)
-    segments = decoded.split("/")
-    return (
-        len(segments) > 1
-        and not segments[0]
-        and not _UNSAFE.search(decoded)
-        and "%" not in decoded
-        and all(
-            segment not in ("", ".", "..") or (segment == "" and index == len(segments) - 2)
-            for index, segment in enumerate(segments[1:])
-        )
-    )
 
 
 def _without(base: str, text: str) -> str:

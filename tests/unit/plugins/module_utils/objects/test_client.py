@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    TRANSIENT_STATUS,
     ApiServerError,
     ConnectionLostError,
+    FrontProxyError,
     K8scrError,
     UnreachableError,
 )
@@ -65,7 +67,9 @@ def objects(dynamic: Dynamic) -> KubernetesClient:
     return KubernetesClient(cluster, Retries(60, sleep=lambda _seconds: None))
 
 
-@pytest.mark.parametrize("error", [response(429), response(500), response(503), LOST, UNREACHABLE])
+@pytest.mark.parametrize(
+    "error", [*map(response, TRANSIENT_STATUS), LOST, UNREACHABLE, FrontProxyError("busy", status=502)]
+)
 def test_apply_is_retried_after_transient_error(objects: KubernetesClient, dynamic: Dynamic, error: Exception) -> None:
     dynamic.errors = [error, error]
 
@@ -94,7 +98,10 @@ def test_error_explains_rejected_credentials(objects: KubernetesClient, dynamic:
     assert caught.value.advice == "Log in again or renew the token"
 
 
-@pytest.mark.parametrize("error", [response(429), response(503), UNREACHABLE])
+@pytest.mark.parametrize(
+    "error",
+    [response(421), response(429), response(503), response(521), UNREACHABLE, FrontProxyError("busy", status=503)],
+)
 def test_create_is_retried_after_request_that_was_not_carried_out(
     objects: KubernetesClient, dynamic: Dynamic, error: Exception
 ) -> None:
@@ -103,7 +110,7 @@ def test_create_is_retried_after_request_that_was_not_carried_out(
     assert objects.create(KIND, POD, "default", dry_run=False) == POD
 
 
-@pytest.mark.parametrize("error", [response(500), LOST])
+@pytest.mark.parametrize("error", [response(500), response(502), LOST, FrontProxyError("busy", status=502)])
 def test_create_is_not_retried_after_request_that_may_be_carried_out(
     objects: KubernetesClient, dynamic: Dynamic, error: Exception
 ) -> None:

@@ -25,6 +25,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listene
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.stores import blob, content_of, read_blob
 
+IN_FRONT = {"Docker-Distribution-Api-Version": "", "Audit-Id": ""}
+"""Changes of headers in a response of a proxy in front of the API server."""
 MIB = 1 << 20
 LARGE = bytes(range(256)) * (6 * MIB // 256)
 BLOB = blob(digest_of(LARGE), LARGE)
@@ -78,11 +80,12 @@ def test_upload_looks_up_blob_until_registry_responds(server: RegistryServer, re
     assert methods(server) == ["POST", "PATCH", "PUT", "GET", "HEAD", "HEAD"]
 
 
-@pytest.mark.parametrize("status", [413, 502, 504])
+@pytest.mark.parametrize("status", [408, 413, 502, 504, 524])
+@pytest.mark.parametrize("headers", [{}, IN_FRONT], ids=["behind the API server", "in front of it"])
 def test_upload_sends_smaller_requests_after_rejection(
-    server: RegistryServer, repository: Repository, status: int
+    server: RegistryServer, repository: Repository, headers: dict[str, str], status: int
 ) -> None:
-    server.fail("PATCH", "/blobs/uploads/", Response(status, {}, b"too large"), times=2)
+    server.fail("PATCH", "/blobs/uploads/", Response(status, headers, b"too large"), times=2)
 
     upload(repository)
 

@@ -128,3 +128,13 @@ def test_proxy_of_environment_is_used(upstream: RegistryServer, monkeypatch: pyt
         upstreams.open(parse_reference("registry.invalid/team/none:1"))
 
     assert upstream.received("HEAD") == ["HEAD /v2/team/none/manifests/1"]
+
+
+@pytest.mark.parametrize("no_proxy", ["127.0.0.1", "127.0.0.*", "localhost 127.0.0.0/8", "http://127.0.0.1/"])
+def test_no_proxy_of_environment_is_respected(
+    upstream: RegistryServer, image: Image, monkeypatch: pytest.MonkeyPatch, no_proxy: str
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    monkeypatch.setenv("NO_PROXY", no_proxy)
+
+    assert find_upstream(upstream, *settings(upstream)) == image.contents

@@ -159,7 +159,7 @@ def test_push_waits_for_mirror_that_has_worked_before(
 
 def test_error_names_failures_of_all_mirrors(push: Push, upstream: RegistryServer) -> None:
     with RegistryServer().running() as mirror:
-        mirror.fail("HEAD", "", error_response(403, "DENIED"))
+        mirror.guard = lambda _path, _headers: error_response(403, "DENIED")
         options = settings(upstream, mirrors=[host(mirror)]) + settings(mirror)
 
         error = error_of(push(source(upstream, "team/none:1"), upstreams=options))

@@ -49,8 +49,8 @@ class Request:
 
 
 def response_bytes(status: int, headers: Headers | None = None, body: bytes = b"") -> bytes:
-    """Return the bytes of a response; a missing ``Content-Length`` is added."""
-    given = {"Content-Length": str(len(body)), **(headers or {})}
+    """Return the bytes of a response; a missing ``Content-Length`` and the mark of an API server are added."""
+    given = {"Content-Length": str(len(body)), "Audit-Id": "5a", **(headers or {})}
     lines = [f"HTTP/1.1 {status} {http.client.responses.get(status, 'Odd')}"]
     lines += [f"{name}: {value}" for name, value in given.items()]
     return "\r\n".join([*lines, "", ""]).encode("latin-1") + body

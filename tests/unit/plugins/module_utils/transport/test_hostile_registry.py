@@ -90,6 +90,38 @@ def test_link_outside_of_pod_is_rejected(session: requests.Session, api_server: 
 
 
 @pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize(
+    ("location", "host"),
+    [
+        ("https://s3.example.com/bucket/blob?X-Amz-Signature=canary", "s3.example.com"),
+        ("http://10.0.0.9:9000/bucket/blob?X-Amz-Signature=canary", "10.0.0.9"),
+        ("https://[fd00::9]/blob", "[fd00::9]"),
+        ("https://s3.example.com?canary", "s3.example.com"),
+    ],
+)
+def test_error_explains_redirect_to_storage(
+    session: requests.Session, api_server: Server, method: str, code: int, location: str, host: str
+) -> None:
+    api_server.reply(response_bytes(code, {"Location": location}))
+
+    with pytest.raises(RegistryError) as caught:
+        session.request(method, f"{URL}/v2/a/blobs/sha256:ab")
+
+    message = f"the registry in Pod k8scr-0 redirects downloads to its storage at {host}, outside of the Pod"
+    assert str(caught.value).startswith(f"{message}. Set storage.redirect.disable: true")
+    assert "canary" not in str(caught.value)
+
+
+@pytest.mark.parametrize("method", ["POST", "PUT", "PATCH"])
+def test_redirect_of_upload_to_other_host_is_attack(session: requests.Session, api_server: Server, method: str) -> None:
+    api_server.reply(response_bytes(307, {"Location": "https://s3.example.com/bucket"}))
+
+    with pytest.raises(RegistryError, match="Do not trust this registry"):
+        session.request(method, f"{URL}/v2/a/blobs/uploads/", data=b"x")
+
+
+@pytest.mark.parametrize("code", [301, 302, 303, 307, 308])
 @pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"])
 def test_redirect_to_secrets_of_cluster_is_rejected(
     session: requests.Session, api_server: Server, method: str, code: int
@@ -175,7 +207,7 @@ class FixedResponse(requests.adapters.HTTPAdapter):
         response.headers["Location"] = self._location
         return response
 
-    def read(self, response: requests.Response) -> None:
+    def read(self, response: requests.Response, behind: str | None = None) -> None:
         pass
 
 

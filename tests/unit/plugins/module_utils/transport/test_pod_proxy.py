@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import json
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -287,6 +288,46 @@ def test_unresponsive_server_raises_connection_lost_error(session: requests.Sess
 
     with pytest.raises(ConnectionLostError, match="timed out during a request"):
         session.get(f"{URL}/v2/", timeout=(5, 0.1))
+
+
+def without_response(server: Server, reaction: str) -> Callable[[object], bytes]:
+    """Return a response without any byte: at once, or not before the server stops."""
+
+    def respond(_request: object) -> bytes:
+        if reaction == "unresponsive":
+            server.stopping.wait(5)
+        return b""
+
+    return respond
+
+
+@pytest.mark.parametrize("reaction", ["unresponsive", "closed"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+def test_error_names_both_peers_without_response(
+    session: requests.Session, api_server: Server, method: str, reaction: str
+) -> None:
+    api_server.closes_after_response = True
+    api_server.reply(without_response(api_server, reaction))
+
+    with pytest.raises(ConnectionLostError) as caught:
+        session.request(method, f"{URL}/v2/", timeout=(5, 0.1))
+
+    assert f"the API server {api_server.address} or the registry in Pod k8scr/k8scr-0 behind it" in str(caught.value)
+    assert "Check the registry in Pod k8scr/k8scr-0 and its log, the network, and load balancers" in str(caught.value)
+
+
+@pytest.mark.parametrize("reaction", ["unresponsive", "closed"])
+def test_error_for_object_names_only_api_server_without_response(
+    cluster_of: Connect, options: dict[str, Any], api_server: Server, reaction: str
+) -> None:
+    api_server.closes_after_response = True
+    api_server.reply(without_response(api_server, reaction))
+
+    with pytest.raises(ConnectionLostError) as caught:
+        cluster_of(options).adapter.read_object("/version", "the version", timeout=0.1)
+
+    assert "registry" not in str(caught.value)
+    assert "Check the network, and load balancers" in str(caught.value)
 
 
 def test_timeout_during_response_raises_connection_lost_error(session: requests.Session, api_server: Server) -> None:

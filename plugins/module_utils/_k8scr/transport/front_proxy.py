@@ -1,0 +1,130 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Responses of a proxy, single sign-on or ingress in front of the API server, in place of the API server.
+
+Since Kubernetes 1.22, the outermost handler of the API server sets the header ``Audit-Id`` of every response, with and
+without an audit policy, also of error responses and of responses that it passes on from a Pod (k8s.io/apiserver,
+``WithAuditInit``). Older API servers do not, and a proxy may remove the header. A response without the header is
+therefore rejected only if this API server is known to set it, or if nothing at its address speaks its API.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import threading
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from ..errors import PROXY_STATUS, FrontProxyError, K8scrError, Retry
+from ..http.body import in_memory, read_text
+from ..http.headers import REGISTRY_HEADER, is_header_value, media_type_of, retry_after
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import urllib3
+
+_MARK = "Audit-Id"
+_MARKUP = re.compile(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>")
+_ATTEMPTS_AFTER_404 = 3
+"""An ingress controller that starts does not know its API servers yet."""
+_LOG_IN = "Log in again or renew the token"
+_ADVICE = {
+    400: "Check the scheme, the host and the port of the API server",
+    401: _LOG_IN,
+    403: f"{_LOG_IN}, and check the rules of the proxy",
+    404: "Check the host of the API server (server in the kubeconfig), and whether the ingress there knows it",
+    413: "Raise the proxy's limit for the size of requests",
+    **dict.fromkeys(PROXY_STATUS - {413}, "Check the load balancers and proxies on the path, and their time limits"),
+}
+_OTHER_ADVICE = f"{_LOG_IN}, or set host to an address of the API server without that proxy"
+
+
+class FrontProxyCheck:
+    """Distinguishes the responses of one API server from those of other servers at its address.
+
+    Args:
+        server: The API server's name in messages.
+        ask_version: Requests ``/version`` from the API server, which all users may read.
+    """
+
+    def __init__(self, server: str, ask_version: Callable[[], urllib3.BaseHTTPResponse]) -> None:
+        self._server = server
+        self._ask_version = ask_version
+        self._sets_mark: bool | None = None
+        self._lock = threading.Lock()
+
+    def check(self, response: urllib3.BaseHTTPResponse) -> urllib3.BaseHTTPResponse:
+        """Return a response of the API server, or of a Pod behind it.
+
+        Raises:
+            FrontProxyError: Another server sent the response.
+        """
+        if _MARK in response.headers:
+            self._sets_mark = True
+            return response
+        # Old API servers pass this header on from a Pod; no proxy sets it.
+        if REGISTRY_HEADER in response.headers or not self._is_marked():
+            return response
+        content = read_text(response)
+        if _is_of_api(content):
+            # Proxies that speak for the API server, for example about missing permissions, use its format.
+            return in_memory(response, content)
+        raise self._error(response, content)
+
+    def _is_marked(self) -> bool:
+        """Return whether responses of the API server have the mark, or nothing at its address speaks its API."""
+        with self._lock:
+            if self._sets_mark is None:
+                try:
+                    response = self._ask_version()
+                except K8scrError:
+                    return False
+                content = read_text(response)
+                if _MARK in response.headers:
+                    self._sets_mark = True
+                elif _is_of_api(content):
+                    self._sets_mark = False
+            return self._sets_mark is not False
+
+    def _error(self, response: urllib3.BaseHTTPResponse, content: bytes) -> FrontProxyError:
+        status = response.status
+        reason = f"{status} {response.reason or ''}".strip()
+        # Only the host: the rest of the address may contain secrets.
+        target = urlsplit(_address(response.headers)).hostname or "itself"
+        details = f"a redirect to {target}" if 300 <= status < 400 else _text(response.headers, content)
+        return FrontProxyError(
+            f"a proxy, single sign-on or other server in place of {self._server} responded with {reason}"
+            + (f": {details:.300}" if details else ""),
+            _ADVICE.get(status, _OTHER_ADVICE),
+            status,
+            Retry(_ATTEMPTS_AFTER_404) if status == 404 else None,
+            retry_after(response.headers),
+        )
+
+
+def _is_of_api(content: bytes) -> bool:
+    """Return whether a body is an error of the Kubernetes API, or the version of an API server."""
+    try:
+        value = json.loads(content)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict) and (value.get("kind") == "Status" or "gitVersion" in value)
+
+
+def _address(headers: Mapping[str, str]) -> str:
+    location = headers.get("Location", "")
+    return location if is_header_value(location) and "[" not in location else ""
+
+
+def _text(headers: Mapping[str, str], content: bytes) -> str:
+    """Return the text of a body, without markup."""
+    text = content.decode("utf-8", "replace")
+    if "html" in media_type_of(headers) or text.lstrip().startswith("<"):
+        text = html.unescape(_MARKUP.sub(" ", text))
+    return " ".join(text.split())
