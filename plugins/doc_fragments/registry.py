@@ -37,12 +37,12 @@ options:
         connection, and up to 16 MiB if the registry was stalled.
     type: bytes
   timeout:
-    description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483647). The
+    description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483). The
       default is V(60). The duration of a transfer is not limited.
     type: int
     default: 60
   retry_timeout:
-    description: Seconds to keep retrying a failing request, from V(0) to V(2147483647). The default is V(120). Increase
+    description: Seconds to keep retrying a failing request, from V(0) to V(2147483). The default is V(120). Increase
       it if the API server or the registry needs longer to restart. Progress resets the timer. Until the API server or
       the registry has responded, only three attempts are made, so that a wrong address fails quickly.
     type: int

@@ -12,7 +12,8 @@ from typing import Any
 from ..errors import InputError
 
 _BYTES = (1 << 63) - 1
-_SECONDS = (1 << 31) - 1
+# poll(2), with which sockets wait, takes milliseconds in 32 bits. A longer timeout would end early.
+_SECONDS = ((1 << 31) - 1) // 1000
 
 BOUNDS = {
     # Zero means no limit.

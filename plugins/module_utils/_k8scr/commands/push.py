@@ -47,7 +47,7 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         InputError: An option is invalid, or two jobs write different images to one target.
     """
     settings = PushSettings.from_options(options)
-    limits = settings.registry.connections, float(settings.registry.timeout), float(settings.registry.retry_timeout)
+    limits = settings.registry.connections, settings.registry.timeout, settings.registry.retry_timeout
     log = RetryLog()
     with (
         closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,

@@ -21,6 +21,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
 from ..http.headers import is_header_value
+from ..oci.decimal import parse_decimal
 from ..oci.manifest import MAXIMUM_SIZE, load_json_object
 from .auth_files import Credentials
 from .error_responses import read_limited
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
     import requests
 
 _CLIENT = "k8scr"
-_LIFETIME = 60.0
+_LIFETIME = 60
 """Seconds that a token is valid if the server does not return a lifetime."""
 _RENEWED_BEFORE = 10.0
 """Seconds before its expiry at which a token is renewed, so that it is valid during the request."""
@@ -173,10 +174,10 @@ class RegistryAuth:
         try:
             value = load_json_object(content, "its response")
             token = value.get("token") or value.get("access_token")
-            lifetime = float(value.get("expires_in") or _LIFETIME)
-        except (K8scrError, TypeError, ValueError, OverflowError):
-            token = None
-        if not isinstance(token, str) or not is_header_value(token):
+            lifetime = parse_decimal(str(value.get("expires_in") or _LIFETIME).partition(".")[0])
+        except K8scrError:
+            token = lifetime = None
+        if not isinstance(token, str) or not is_header_value(token) or lifetime is None:
             raise RegistryError(f"{server} returned no token: the response is not valid", "Check the token server")
         # A token that has already expired is still used for one request.
         return _Token(f"Bearer {token}", began + max(lifetime, _RENEWED_BEFORE))

@@ -70,7 +70,7 @@ def connect_registry(
     Raises:
         ClusterError: No cluster is configured, or its configuration is not valid.
     """
-    pod, timeout = settings.pod, float(settings.timeout)
+    pod, timeout = settings.pod, settings.timeout
     cluster = connect(settings.cluster, pool_size=settings.connections, idle_timeout=timeout)
     base_path = WritePath(cluster.adapter, pod.namespace, pod.name) if writes else ReadOnlyPort(pod.name)
     transport = pod_adapter(cluster, pod, base_path)
@@ -83,7 +83,7 @@ def connect_registry(
             _URL,
             f"the registry in Pod {pod.namespace}/{pod.name}",
             (_CONNECT_TIMEOUT, timeout),
-            Retries(float(settings.retry_timeout), on_retry=on_retry),
+            Retries(settings.retry_timeout, on_retry=on_retry),
             ChunkSize(settings.chunk_size),
             Bandwidth(settings.bandwidth) if settings.bandwidth else None,
             records,
