@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import json
 from collections.abc import Iterator
 from importlib import import_module
@@ -81,6 +82,14 @@ def test_module_error_names_allowed_range_for_number_out_of_bounds(
         json.loads(capsys.readouterr().out)["msg"]
         == f"{option} is {value}. The allowed range is {smallest} to {largest}."
     )
+
+
+@pytest.mark.parametrize("option", [name for name in BOUNDS if name.endswith("timeout")])
+def test_longest_timeout_is_one_that_sockets_can_wait(option: str) -> None:
+    # poll(2) takes milliseconds as a C int. With 4294968 seconds, Python's sockets time out after 0.7 seconds.
+    milliseconds = BOUNDS[option][1] * 1000
+
+    assert ctypes.c_int(milliseconds).value == milliseconds
 
 
 @pytest.mark.parametrize("option", ["bandwidth", "chunk_size"])
