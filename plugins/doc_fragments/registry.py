@@ -19,7 +19,8 @@ options:
     type: bool
     default: false
   connections:
-    description: Maximum number of concurrent requests, from V(1) to V(1024). The default is V(4).
+    description: Maximum number of concurrent requests to the registry, and to each upstream registry, from V(1) to
+      V(1024). The default is V(4).
     type: int
     default: 4
   bandwidth:

@@ -41,7 +41,7 @@ class RegistrySettings:
     """The registry in a cluster, and how to transfer images to it and from it.
 
     Attributes:
-        connections: Largest number of concurrent requests.
+        connections: Largest number of concurrent requests to the registry, and to each upstream registry.
         bandwidth: Bytes per second; None for no limit.
         chunk_size: Bytes per request; None for no limit.
         timeout: Seconds without data after which a connection counts as lost.
