@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DestinationError, SourceError
-from ..files.file_access import file_blocks, open_regular, read_errors, write_all, write_errors
+from ..files.file_access import file_blocks, open_regular, read_errors, sync, write_all, write_errors
 from ..files.locked_file import open_locked
 from ..files.partial_file import partial_path
 from ..oci.digest import digest_of_blocks
@@ -192,7 +192,7 @@ class FileTransfer:
                     "Run again when it no longer changes",
                 )
             with write_errors(self.path):
-                os.fsync(partial)
+                sync(partial)
             files.atomic_move(str(partial_file), str(self.path))
 
     @contextmanager
