@@ -92,7 +92,7 @@ EXAMPLES = r"""
 RETURN = r"""
 objects:
   description: One entry for each object, in the order in which they were applied or deleted.
-  returned: always
+  returned: success or failure of an object
   type: list
   elements: dict
   contains:

@@ -67,6 +67,21 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
     return descriptor
 
 
+def exists(path: Path | str) -> bool:
+    """Return whether a path can be looked up; unlike Path.exists(), false for a long name or a forbidden folder."""
+    return os.path.exists(path)
+
+
+def is_file(path: Path | str) -> bool:
+    """Return whether a path is a regular file; see :func:`exists`."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path | str) -> bool:
+    """Return whether a path is a folder; see :func:`exists`."""
+    return os.path.isdir(path)  # noqa: PTH112
+
+
 class Files(Protocol):
     """Files by name. Names are relative paths with ``/``. In messages, the description names the folder or archive."""
 

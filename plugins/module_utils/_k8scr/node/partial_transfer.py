@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DestinationError, SourceError
-from ..files.file_access import file_blocks, open_regular, read_errors, sync, write_all, write_errors
+from ..files.file_access import exists, file_blocks, open_regular, read_errors, sync, write_all, write_errors
 from ..files.locked_file import open_locked
 from ..files.partial_file import partial_path
 from ..oci.digest import digest_of_blocks
@@ -134,7 +134,7 @@ class FileTransfer:
         """
         if self._is_complete():
             return TransferState(whole=True)
-        if not partial_path(self.path).exists():
+        if not exists(partial_path(self.path)):
             return TransferState(whole=False)
         with self._open_partial_file() as partial:
             part_size = os.fstat(partial).st_size

@@ -78,6 +78,11 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, path, tag if tag or at else "latest", digest or None)
 
 
+def is_repository(text: str) -> bool:
+    """Return whether a text is the path of a repository: without host, tag and digest."""
+    return len(text) <= _MAXIMUM_NAME and _PATH.fullmatch(text) is not None
+
+
 def has_valid_port(host: str) -> bool:
     """Return whether the port of ``HOST:PORT`` is from 1 to 65535; true without a port."""
     _host, colon, port = host.rpartition("]")[2].rpartition(":")
