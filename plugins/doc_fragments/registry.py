@@ -25,12 +25,12 @@ options:
     default: 4
   bandwidth:
     description: Maximum number of bytes a second for all connections of the task together, as in V(20M), up to
-      V(9223372036854775807). By default, or with V(0), there is no limit. Set it to leave capacity for other clients,
+      V(4503599627370496). By default, or with V(0), there is no limit. Set it to leave capacity for other clients,
       because images pass through the cluster's control plane.
     type: bytes
   chunk_size:
     description:
-      - Maximum number of bytes in a request, as in V(64M), up to V(9223372036854775807). By default, or with V(0), a
+      - Maximum number of bytes in a request, as in V(64M), up to V(4503599627370496). By default, or with V(0), a
         blob is sent in one request, and in smaller requests if that fails. Set it if a load balancer limits the size of
         bodies or interrupts long requests.
       - It also limits the data that is sent again after an interruption, to one chunk for each connection. By default,

@@ -7,14 +7,17 @@
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import BOUNDS
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import BOUNDS, read_number
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.registry_settings import (
     REGISTRY_ARGUMENT_SPEC,
     registry_settings,
 )
+from unit.plugins.module_utils.support.images import Image, write_layout
 from unit.plugins.module_utils.support.module_runs import MODULES, run_module, spec_of
 from unit.plugins.module_utils.support.settings import module_options
 
@@ -28,6 +31,7 @@ def numeric_options() -> Iterator[tuple[str, str]]:
 
 
 NUMERIC = list(numeric_options())
+NUMBERS = {name: BOUNDS[name] for module, name in NUMERIC if module == "k8scr_push"}
 
 
 def test_every_numeric_option_has_bounds() -> None:
@@ -51,6 +55,27 @@ def test_module_error_names_allowed_range_for_number_out_of_bounds(
 
     smallest, largest = BOUNDS[option]
     assert result["msg"] == f"{option} is {value}. The allowed range is {smallest} to {largest}."
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["smallest", "largest"])
+@pytest.mark.parametrize("option", BOUNDS)
+def test_number_at_its_bound_is_accepted(option: str, end: int) -> None:
+    number = BOUNDS[option][end]
+
+    assert read_number({option: number}, option) == number
+
+
+@pytest.mark.parametrize(
+    "options", [{"connections": 1}, {name: largest for name, (_least, largest) in NUMBERS.items()}]
+)
+def test_push_succeeds_with_numbers_at_their_bounds(
+    push: Callable[..., dict[str, Any]], large_image: Image, tmp_path: Path, options: dict[str, int]
+) -> None:
+    layout = write_layout(tmp_path / "layout", {"docker.io/team/app:1": large_image})
+
+    result = push(f"oci:{layout}", **options)
+
+    assert "msg" not in result
 
 
 @pytest.mark.parametrize("option", [name for name in BOUNDS if name.endswith("timeout")])
