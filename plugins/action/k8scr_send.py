@@ -18,16 +18,11 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import write_errors
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
+    PieceSize,
     copy_piece,
     digest_of_file,
     open_source,
 )
-
-_FIRST_PIECE = 4 << 20
-_SMALLEST_PIECE = 1 << 20
-_LARGEST_PIECE = 256 << 20
-_LONG = 10.0
-"""Target seconds for a piece: the next piece doubles after a faster one, and halves after a slower one."""
 
 
 class _Failed(Exception):
@@ -55,29 +50,30 @@ class ActionModule(ActionBase):
 
     def _send(self, source: int, path: str, dest: str, task_vars: dict[str, Any]) -> dict[str, Any]:
         size = os.fstat(source).st_size
-        file = {"dest": dest, "size": size, "digest": digest_of_file(source, size, path)}
+        folder = self._connection._shell.tmpdir
+        digest = digest_of_file(source, size, path)
+        file = {"dest": dest, "size": size, "digest": digest, "piece_dir": folder}
         state = self._run_on_host(file, task_vars)
         result = {"dest": dest, "size": size, "sent": 0, "whole": state["whole"], "changed": not state["whole"]}
         if state["whole"] or self._task.check_mode:
             return result
-        part_size = int(state["part_size"])
+        part_size = state["part_size"]
         offset = part_size if state["part_digest"] == digest_of_file(source, part_size, path) else 0
         result["sent"] = size - offset
-        length = _FIRST_PIECE
+        piece_size = PieceSize()
         while True:
-            length = min(length, size - offset)
+            length = piece_size.fit(size - offset, state["piece_room"], folder)
             started = time.monotonic()
-            self._send_piece(source, path, offset, length, file, task_vars)
+            state = self._send_piece(source, path, offset, length, file, task_vars)
             offset += length
             if offset == size:
                 return result
-            fast = time.monotonic() - started < _LONG
-            length = min(2 * length, _LARGEST_PIECE) if fast else max(length // 2, _SMALLEST_PIECE)
+            piece_size.sent(time.monotonic() - started)
 
     def _send_piece(
         self, source: int, path: str, offset: int, length: int, file: dict[str, Any], task_vars: dict[str, Any]
-    ) -> None:
-        folder = self._connection._shell.tmpdir
+    ) -> dict[str, Any]:
+        folder = file["piece_dir"]
         remote = self._connection._shell.join_path(folder, "piece")
         with write_errors(constants.DEFAULT_LOCAL_TMP):
             descriptor, piece = tempfile.mkstemp(dir=constants.DEFAULT_LOCAL_TMP)
@@ -88,7 +84,7 @@ class ActionModule(ActionBase):
         finally:
             Path(piece).unlink()
         self._fixup_perms2((folder, remote))
-        self._run_on_host({**file, "piece": remote, "offset": offset}, task_vars)
+        return self._run_on_host({**file, "piece": remote, "offset": offset}, task_vars)
 
     def _run_on_host(self, options: dict[str, Any], task_vars: dict[str, Any]) -> dict[str, Any]:
         result: dict[str, Any] = self._execute_module("k8scr.core.k8scr_send_part", options, task_vars=task_vars)

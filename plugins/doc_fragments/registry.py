@@ -19,17 +19,18 @@ options:
     type: bool
     default: false
   connections:
-    description: Maximum number of concurrent requests, from V(1) to V(1024). The default is V(4).
+    description: Maximum number of concurrent requests to the registry, and to each upstream registry, from V(1) to
+      V(1024). The default is V(4).
     type: int
     default: 4
   bandwidth:
     description: Maximum number of bytes a second for all connections of the task together, as in V(20M), up to
-      V(9223372036854775807). By default, or with V(0), there is no limit. Set it to leave capacity for other clients,
+      V(4503599627370496). By default, or with V(0), there is no limit. Set it to leave capacity for other clients,
       because images pass through the cluster's control plane.
     type: bytes
   chunk_size:
     description:
-      - Maximum number of bytes in a request, as in V(64M), up to V(9223372036854775807). By default, or with V(0), a
+      - Maximum number of bytes in a request, as in V(64M), up to V(4503599627370496). By default, or with V(0), a
         blob is sent in one request, and in smaller requests if that fails. Set it if a load balancer limits the size of
         bodies or interrupts long requests.
       - It also limits the data that is sent again after an interruption, to one chunk for each connection. By default,
@@ -37,7 +38,7 @@ options:
         connection, and up to 16 MiB if the registry was stalled.
     type: bytes
   timeout:
-    description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483647). The
+    description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483). The
       default is V(60). The duration of a transfer is not limited.
     type: int
     default: 60
@@ -53,7 +54,7 @@ options:
     type: bytes
     default: 1024
   retry_timeout:
-    description: Seconds to keep retrying a failing request, from V(0) to V(2147483647). The default is V(120). Increase
+    description: Seconds to keep retrying a failing request, from V(0) to V(2147483). The default is V(120). Increase
       it if the API server or the registry needs longer to restart. Progress resets the timer. Until the API server or
       the registry has responded, only three attempts are made, so that a wrong address fails quickly.
     type: int

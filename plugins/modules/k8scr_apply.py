@@ -54,7 +54,7 @@ options:
     type: bool
     default: true
   wait_timeout:
-    description: Seconds to wait for all objects together, from V(0) to V(2147483647). The default is V(180).
+    description: Seconds to wait for all objects together, from V(0) to V(2147483). The default is V(180).
     type: int
     default: 180
 seealso:
@@ -92,7 +92,7 @@ EXAMPLES = r"""
 RETURN = r"""
 objects:
   description: One entry for each object, in the order in which they were applied or deleted.
-  returned: always
+  returned: success or failure of an object
   type: list
   elements: dict
   contains:

@@ -109,7 +109,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: One entry for each image, in the given order.
-  returned: always
+  returned: success or failure of an image
   type: list
   elements: dict
   contains:
@@ -175,7 +175,7 @@ images:
       sample: there is no image 1.2 in repository team/api in the registry in Pod k8scr/k8scr-0. Push it first.
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: always
+  returned: success or failure of an image
   type: list
   elements: dict
   sample:

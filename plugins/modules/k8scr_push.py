@@ -272,7 +272,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: One entry for each image, in the given order.
-  returned: always
+  returned: success or failure of an image
   type: list
   elements: dict
   contains:
@@ -347,7 +347,7 @@ images:
       sample: /media/app/layout does not exist. Sources are read on the host that runs the module; check the path there.
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: always
+  returned: success or failure of an image
   type: list
   elements: dict
   sample:

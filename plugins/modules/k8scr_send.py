@@ -16,7 +16,9 @@ description:
     run copies only the missing data. The file gets its name when it is complete and has the original's SHA-256.
   - The first piece has 4 MiB. Later pieces have 1 to 256 MiB, so that each takes about ten seconds. An interruption
     loses one piece at most. The folders C(local_tmp) and C(remote_tmp) of Ansible's configuration need temporary space
-    for one piece. An interruption may leave a piece in C(remote_tmp), as with any task that copies files.
+    for one piece. A piece uses at most half of the free space in C(remote_tmp), which must have 2 MiB or more. An
+    interruption may leave a piece there, as with any task that copies files.
+  - With C(become) to an unprivileged user, the host needs the program C(setfacl), as for M(ansible.builtin.copy).
   - The new file keeps the owner and mode of the file that it replaces.
   - The role P(k8scr.core.preload#role) uses this module for image archives.
 author:

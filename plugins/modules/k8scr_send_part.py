@@ -34,8 +34,11 @@ options:
     type: str
     required: true
   piece:
-    description: Path of a file with the piece to append. The module deletes it afterwards. By default, the module only
-      returns the state of the file.
+    description: Path of a file with the piece to append. The module deletes it afterwards, if its user may do that. By
+      default, the module only returns the state of the file.
+    type: path
+  piece_dir:
+    description: Path of the folder that receives the pieces. By default, its free space is not returned.
     type: path
   offset:
     description: Offset of the piece in the file, from V(0) to V(9223372036854775807). V(0), the default, discards the
@@ -79,6 +82,11 @@ part_digest:
   returned: without O(piece)
   type: str
   sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
+piece_room:
+  description: Free space in bytes in the folder O(piece_dir).
+  returned: with O(piece_dir)
+  type: int
+  sample: 51539607552
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module

@@ -27,7 +27,7 @@ attributes:
     details: Nothing changes.
 options:
   wait_timeout:
-    description: Seconds to wait for a response, from V(0) to V(2147483647). The default is V(180).
+    description: Seconds to wait for a response, from V(0) to V(2147483). The default is V(180).
     type: int
     default: 180
 seealso:

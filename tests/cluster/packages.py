@@ -39,6 +39,7 @@ TESTS = {
     "containerd": "containerd",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "setfacl": "acl",
 }
 ALL = {**CLUSTER, **IMAGES, **TESTS}
 NEWER = {

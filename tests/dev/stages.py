@@ -24,7 +24,7 @@ TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
 SECRETS_TESTS = "tests/unit/plugins/modules/test_secrets.py"
 OPTIONS_TESTS = [
     f"tests/unit/plugins/module_utils/commands/test_{name}.py"
-    for name in ("cluster_options", "image_entries", "numbers")
+    for name in ("cluster_options", "image_entries", "numbers", "options")
 ]
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import InputError
+from ..files.file_access import is_folder
 from ..oci.digest import digest_of, split_digest
 from ..oci.graph import walk_manifests
 from ..stores.location import Location, open_source
@@ -36,7 +37,7 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
         SourceError: The archive does not exist, or cannot be read.
         InputError: The path is not an archive, or an image has no full name, which Pods need to use it.
     """
-    if path.is_dir():
+    if is_folder(path):
         raise InputError(
             f"{path} is a folder, not an archive",
             f"Pack it with: skopeo copy oci:{path}:NAME oci-archive:ARCHIVE:NAME",

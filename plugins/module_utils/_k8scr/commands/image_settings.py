@@ -16,7 +16,7 @@ from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ..engine.settings import DockerSettings
 from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, is_repository, parse_reference
 from ..registry.cluster import RegistrySettings
 from ..registry.upstreams import UpstreamSettings
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
@@ -153,7 +153,7 @@ class PushSettings:
             options["qualify"],
             options["fail_fast"],
             docker_settings(options),
-            tuple(options["mount_from"]),
+            _repositories(options["mount_from"]),
             options["compression"],
             Path(options["lock"]) if options["lock"] else None,
             options["locked"],
@@ -192,6 +192,16 @@ def read_pull_entries(images: Iterable[Any]) -> tuple[PullEntry, ...]:
         return PullEntry(parse_reference(entry["name"]), dest, _platforms(entry), entry["referrers"])
 
     return tuple(_entries(images, "pull", "name", PULL_ENTRY_SPEC, read))
+
+
+def _repositories(mount_from: Iterable[str]) -> tuple[str, ...]:
+    for repository in mount_from:
+        if not is_repository(repository):
+            raise InputError(
+                f"mount_from has {repository!r:.80}, which is not a repository",
+                "Write a repository of the cluster's registry without a tag, such as team/api",
+            )
+    return tuple(mount_from)
 
 
 def _entries(

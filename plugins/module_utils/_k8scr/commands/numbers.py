@@ -12,12 +12,15 @@ from typing import Any
 from ..errors import InputError
 
 _BYTES = (1 << 63) - 1
-_SECONDS = (1 << 31) - 1
+# Ansible converts sizes such as 20M with floats, which are exact up to this number.
+_SIZE = 1 << 52
+# poll(2), with which sockets wait, takes milliseconds in 32 bits. A longer timeout would end early.
+_SECONDS = ((1 << 31) - 1) // 1000
 
 BOUNDS = {
     # Zero means no limit.
-    "bandwidth": (0, _BYTES),
-    "chunk_size": (0, _BYTES),
+    "bandwidth": (0, _SIZE),
+    "chunk_size": (0, _SIZE),
     # Each connection is an open file; processes usually have a limit of 1,024.
     "connections": (1, 1024),
     # Zero means no minimum. A larger rate would fail on fast networks too.

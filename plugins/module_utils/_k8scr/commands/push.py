@@ -48,7 +48,7 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     settings = PushSettings.from_options(options)
     given, log = settings.registry, RetryLog()
-    limits = given.connections, float(given.timeout), given.minimum_rate, float(given.retry_timeout)
+    limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with (
         closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,
         connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,

@@ -12,7 +12,9 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..errors import K8scrError
-from ..redaction import SHORTEST, hidden_values, redacted
+from ..redaction import HIDDEN, SHORTEST, hidden_values, redacted
+
+_NUMBERS_END = 1 << 64
 
 
 class RedactingModule(AnsibleModule):
@@ -59,6 +61,7 @@ class RedactingModule(AnsibleModule):
 
     def _log_invocation(self) -> None:
         self._valid = True
+        self._reject_unusable()
         given = self.params
         self.params = self._invocation()["module_args"]
         try:
@@ -66,8 +69,36 @@ class RedactingModule(AnsibleModule):
         finally:
             self.params = given
 
+    def _reject_unusable(self) -> None:
+        """Fail if an option has a value that neither a file name nor a request nor Ansible's log can contain."""
+        found = {name: _fault(value, self.argument_spec.get(name, {})) for name, value in self.params.items()}
+        faults = {name: fault for name, fault in found.items() if fault}
+        if faults:
+            self.params.update(dict.fromkeys(faults, HIDDEN))
+            self.fail_json(msg="; ".join(f"{name} {fault}" for name, fault in faults.items()))
+
     def _invocation(self) -> dict[str, Any]:
         return {"module_args": redacted(self.params, self.argument_spec, self._redact)}
+
+
+def _fault(value: Any, option: Mapping[str, Any]) -> str | None:
+    """Return what is wrong with the value of an option, if no module can use it."""
+    if isinstance(value, str):
+        if not value and option.get("required"):
+            return "is empty"
+        if "\0" in value:
+            return "contains a NUL character"
+        if any("\ud800" <= character <= "\udfff" for character in value):
+            return "contains bytes that are not UTF-8"
+    elif isinstance(value, int) and abs(value) >= _NUMBERS_END:
+        return "is a number of more than 64 bits"
+    elif isinstance(value, Mapping):
+        return next(filter(None, (_fault(part, {}) for item in value.items() for part in item)), None)
+    elif isinstance(value, (list, tuple)):
+        # An empty path would be the current folder.
+        items = {"required": option.get("elements") == "path"}
+        return next(filter(None, (_fault(item, items) for item in value)), None)
+    return None
 
 
 def run_local_module(

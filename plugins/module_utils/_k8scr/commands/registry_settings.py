@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
+from ..errors import InputError
 from ..registry.cluster import PodSettings, RegistrySettings
 from .cluster_options import cluster_settings
 from .numbers import read_number
@@ -32,6 +34,9 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     "fail_fast": {"type": "bool", "default": False},
 }
 """Argument spec of the fragments ``k8scr.core.registry.pod`` and ``k8scr.core.registry``."""
+_NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")
+_POD = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,251}[a-z0-9])?")
+"""Names of Kubernetes objects: RFC 1123 labels and subdomains."""
 READ_ONLY_PORT = 5001
 """The default port that the role ``registry`` serves pulls on."""
 
@@ -40,8 +45,14 @@ def pod_settings(options: Mapping[str, Any]) -> PodSettings:
     """Return the Pod of the registry.
 
     Raises:
-        InputError: The port is out of bounds.
+        InputError: The port is out of bounds, or a name is not valid.
     """
+    for option, what, pattern in (("namespace", "namespace", _NAMESPACE), ("registry", "Pod", _POD)):
+        if not pattern.fullmatch(options[option]):
+            raise InputError(
+                f"{option} is {options[option]!r:.80}, which is not the name of a {what}",
+                "Such names have lower-case letters, digits and hyphens",
+            )
     return PodSettings(
         options["namespace"], options["registry"], read_number(options, "registry_port"), options["registry_scheme"]
     )

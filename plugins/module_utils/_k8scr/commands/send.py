@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
-from ..node.partial_transfer import FileTransfer
+from ..node.partial_transfer import FileTransfer, free_space
 from ..oci.digest import parse_digest
 from .numbers import read_number
 
@@ -25,12 +26,13 @@ SEND_PART_ARGUMENT_SPEC: dict[str, Any] = {
     "size": {"type": "int", "required": True},
     "digest": {"type": "str", "required": True},
     "piece": {"type": "path"},
+    "piece_dir": {"type": "path"},
     "offset": {"type": "int", "default": 0},
 }
 
 
 def run_send_part(module: AnsibleModule) -> dict[str, Any]:
-    """Run ``k8scr_send_part`` and return its result. The piece is deleted, also after an error.
+    """Run ``k8scr_send_part`` and return its result. The piece is deleted, also after an error, if that is allowed.
 
     Raises:
         K8scrError: An option is invalid, or the file cannot be read or written.
@@ -41,10 +43,15 @@ def run_send_part(module: AnsibleModule) -> dict[str, Any]:
         size, offset = read_number(options, "size"), read_number(options, "offset")
         file = FileTransfer(Path(options["dest"]), size, parse_digest(options["digest"]))
         if piece is None:
-            return {"changed": False, **asdict(file.state())}
-        if not module.check_mode:
-            file.append(piece, offset, module)
-        return {"changed": True}
+            result = {"changed": False, **asdict(file.state())}
+        else:
+            result = {"changed": True}
+            if not module.check_mode:
+                file.append(piece, offset, module)
     finally:
         if piece and not module.check_mode:
-            piece.unlink(missing_ok=True)
+            # With become to an unprivileged user, the folder of the piece belongs to the user who connects. The next
+            # piece replaces this one, and Ansible deletes the folder at the end of the task.
+            with suppress(OSError):
+                piece.unlink()
+    return {**result, "piece_room": free_space(Path(options["piece_dir"]))} if options["piece_dir"] else result

@@ -65,7 +65,7 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         # The port may be the read-only port or the write port.
         transport = pod_adapter(cluster, registry, WritePath(cluster.adapter, namespace, pod, ahead=False))
         # A wait has no wrong address: the registry and the API server may not be running yet.
-        retries = Retries(float(seconds), has_response=True, longest_wait=_INTERVAL)
+        retries = Retries(seconds, has_response=True, longest_wait=_INTERVAL)
         try:
             retries.run(
                 f"wait for the registry in Pod {namespace}/{pod}",

@@ -108,6 +108,8 @@ class EngineAdapter(HTTPAdapter):
             port = parts.port
         except ValueError:
             raise _no_address(endpoint.host) from None
+        if port == 0:
+            raise _no_address(endpoint.host)
         if parts.scheme == "unix" and parts.path.startswith("/") and not parts.netloc:
             return self._socket_pool(lambda: _connect_unix(unquote(parts.path)))
         if parts.scheme == "ssh" and parts.hostname and not parts.password:

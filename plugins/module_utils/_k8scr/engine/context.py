@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files.file_access import exists, is_file, is_folder
 from .settings import DockerSettings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -72,7 +73,7 @@ def find_endpoint(settings: DockerSettings, environment: Mapping[str, str]) -> E
 
 def _current_context(folder: Path) -> str | None:
     path = folder / "config.json"
-    if not path.is_file():
+    if not is_file(path):
         return None
     context = _read_json(path).get("currentContext")
     return context if isinstance(context, str) else None
@@ -82,7 +83,7 @@ def _read_context(store: Path, name: str) -> EngineEndpoint:
     # Docker names a context's folder by the digest of the context's name.
     folder = hashlib.sha256(name.encode()).hexdigest()
     path = store / "meta" / folder / "meta.json"
-    if not path.is_file():
+    if not is_file(path):
         known = ", ".join(sorted(_context_names(store))) or "none"
         raise InputError(f"Docker context {name!r:.80} does not exist in {store}", f"Existing contexts: {known:.500}")
     try:
@@ -93,7 +94,7 @@ def _read_context(store: Path, name: str) -> EngineEndpoint:
     if not isinstance(host, str) or not host:
         raise InputError(f"Docker context {name} has no Docker endpoint", f"Check {path}")
     tls = store / "tls" / folder / "docker"
-    return EngineEndpoint(host, _tls_files(tls, verify) if tls.is_dir() else None)
+    return EngineEndpoint(host, _tls_files(tls, verify) if is_folder(tls) else None)
 
 
 def _context_names(store: Path) -> list[str]:
@@ -105,10 +106,10 @@ def _context_names(store: Path) -> list[str]:
 
 
 def _tls_files(folder: Path, verify: bool = True) -> EngineTls:
-    if not folder.is_dir():
+    if not is_folder(folder):
         raise InputError(f"the folder {folder} for the engine's TLS files does not exist", "Check docker_cert_path")
     paths = (folder / f"{name}.pem" for name in ("ca", "cert", "key"))
-    ca, cert, key = (path if path.exists() else None for path in paths)
+    ca, cert, key = (path if exists(path) else None for path in paths)
     return EngineTls(ca, cert, key, verify)
 
 

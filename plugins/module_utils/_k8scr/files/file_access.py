@@ -6,11 +6,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 import tempfile
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -21,6 +22,8 @@ _UMASK = os.umask(0o077)
 os.umask(_UMASK)
 # Reading the umask requires setting it, for all threads. Do so once, on import, before threads start.
 
+UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
+"""Errors of system calls that a file system does not support."""
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
@@ -62,6 +65,21 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
         os.close(descriptor)
         raise SourceError(f"{what or path} is not a regular file")
     return descriptor
+
+
+def exists(path: Path | str) -> bool:
+    """Return whether a path can be looked up; unlike Path.exists(), false for a long name or a forbidden folder."""
+    return os.path.exists(path)
+
+
+def is_file(path: Path | str) -> bool:
+    """Return whether a path is a regular file; see :func:`exists`."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
+def is_folder(path: Path | str) -> bool:
+    """Return whether a path is a folder; see :func:`exists`."""
+    return os.path.isdir(path)  # noqa: PTH112
 
 
 class Files(Protocol):
@@ -221,7 +239,7 @@ def replace_file(path: Path, content: bytes, private: bool = False) -> None:
             file.flush()
             if not private:
                 set_default_mode(descriptor)
-            os.fsync(descriptor)
+            sync(descriptor)
             Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
@@ -229,5 +247,22 @@ def replace_file(path: Path, content: bytes, private: bool = False) -> None:
 
 
 def set_default_mode(descriptor: int) -> None:
-    """Set the mode of a new file by the umask. Temporary files are created for their owner only."""
-    os.fchmod(descriptor, 0o666 & ~_UMASK)
+    """Set the mode of a new file by the umask. Temporary files are created for their owner only.
+
+    Some file systems, such as CIFS and FAT, set the modes themselves and reject changes.
+    """
+    with suppress(OSError):
+        os.fchmod(descriptor, 0o666 & ~_UMASK)
+
+
+def sync(descriptor: int) -> None:
+    """Write a file to disk, if its file system supports that.
+
+    Raises:
+        OSError: The disk is broken or full.
+    """
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in UNSUPPORTED:
+            raise

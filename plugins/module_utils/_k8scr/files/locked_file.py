@@ -28,17 +28,21 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
 
     Returns:
         The open file, or None if it cannot be locked, or if it is not a file of this user: a planted file would stay
-        writable for the user who planted it, or be a hard link to another file.
+        writable for the user who planted it, or be a hard link to another file. Some shares give all files to one
+        user. A new file that cannot be used is deleted.
 
     Raises:
         OSError: The file cannot be opened.
     """
-    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | (os.O_CREAT if create else 0)
     while True:
-        descriptor = os.open(path, flags, 0o600)
+        descriptor, is_new = _open(path, create)
         try:
-            usable = _is_own(descriptor) and (lock(descriptor, wait) or wait)
+            locked = lock(descriptor, wait) if (is_own := _is_own(descriptor)) else None
+            usable = is_own and (locked or wait)
             current = _is_at(path, descriptor)
+            # If another process has the lock, the file is in use.
+            if is_new and current and not usable and locked is None:
+                path.unlink(missing_ok=True)
         except BaseException:
             os.close(descriptor)
             raise
@@ -49,12 +53,18 @@ def open_locked(path: Path, *, wait: bool = False, create: bool = True) -> int |
             return None
 
 
-def lock(descriptor: int, wait: bool = False) -> bool:
-    """Lock an open file or folder until it is closed, and return whether it is locked. Optionally wait for the lock."""
+def lock(descriptor: int, wait: bool = False) -> bool | None:
+    """Lock an open file or folder until it is closed. Optionally wait for the lock.
+
+    Returns:
+        Whether it is locked; None if the file system has no locks, as NFS without its lock service.
+    """
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except BlockingIOError:
         return False
+    except OSError:
+        return None
     return True
 
 
@@ -79,12 +89,25 @@ def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
 
 
 def _delete_unlocked(path: Path, latest: float) -> None:
-    descriptor = open_locked(path, create=False)
-    if descriptor is not None:
-        with os.fdopen(descriptor, "rb"):
-            # Another process may have written to the file before this lock.
-            if os.fstat(descriptor).st_mtime < latest:
-                path.unlink()
+    descriptor, _is_new = _open(path, create=False)
+    with os.fdopen(descriptor, "rb"):
+        # Another process may have written to the file before this lock. Without locks, its age is sufficient.
+        unused = lock(descriptor) is not False and os.fstat(descriptor).st_mtime < latest
+        if unused and stat.S_ISREG(os.fstat(descriptor).st_mode) and _is_at(path, descriptor):
+            path.unlink()
+
+
+def _open(path: Path, create: bool) -> tuple[int, bool]:
+    """Open a file for reading and writing, and return whether it is new."""
+    flags = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW
+    while True:
+        try:
+            return os.open(path, flags), False
+        except FileNotFoundError:
+            if not create:
+                raise
+        with suppress(FileExistsError):
+            return os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600), True
 
 
 def _is_own(descriptor: int) -> bool:

@@ -16,7 +16,7 @@ from ..errors import DestinationError, DigestMismatchError
 from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
-from .file_access import file_blocks, set_default_mode, write_all, write_errors
+from .file_access import file_blocks, set_default_mode, sync, write_all, write_errors
 from .locked_file import delete_expired, lock, open_locked
 
 _SUFFIX = ".partial"
@@ -32,7 +32,9 @@ def partial_path(path: Path) -> Path:
 
 
 class PartialFile:
-    """A locked partial file. If another run has locked the usual one, it is a new one with a random name.
+    """A locked partial file. If the usual one cannot be used, it is a new one with a random name.
+
+    Another run may have locked the usual one, or the file system has no locks. Each run then has a file of its own.
 
     Args:
         path: The path of the complete file, in an existing folder.
@@ -68,13 +70,13 @@ class PartialFile:
         """
         with write_errors(self._target):
             set_default_mode(self.descriptor)
-            os.fsync(self.descriptor)
+            sync(self.descriptor)
             self.path.replace(self._target)
         os.close(self.descriptor)
 
     def abandon(self, keep: bool) -> None:
-        """Close the file, and delete it unless ``keep`` is set and the file is large enough to resume."""
-        if not keep or self.size() < _MINIMUM_KEPT:
+        """Close the file. It is deleted unless ``keep`` is set, and the next run can find and resume it."""
+        if not keep or self.size() < _MINIMUM_KEPT or self.path != partial_path(self._target):
             self.path.unlink(missing_ok=True)
         os.close(self.descriptor)
 

@@ -19,6 +19,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..oci.content import Blocks
+from ..oci.decimal import parse_decimal
 from .file_access import closed_on_failure
 from .file_content import open_content
 
@@ -34,7 +35,6 @@ _HARD_LINK, _SYMBOLIC_LINK, _FOLDER = b"1", b"2", b"5"
 _GNU_LONG_NAME, _GNU_LONG_LINK, _PAX, _PAX_GLOBAL = b"L", b"K", b"x", b"g"
 _SPARSE = "GNU.sparse"
 _PAX_RECORD = re.compile(rb"([0-9]{1,5}) ([^=\n]+)=")
-_DECIMAL = re.compile(r"[0-9]{1,19}", re.ASCII)
 _OCTAL = re.compile(rb"[0-7]*")
 
 
@@ -157,7 +157,7 @@ class TarFiles:
         position, end = 0, len(content.rstrip(b"\0"))
         while position < end:
             record = _PAX_RECORD.match(content, position)
-            length = int(record[1]) if record else 0
+            length = (parse_decimal(record[1].decode()) or 0) if record else 0
             after = position + length
             if record is None or after <= record.end() or content[after - 1 : after] != b"\n":
                 raise self._damaged(f"the extended header {name!r:.200} is malformed")
@@ -188,12 +188,12 @@ class TarFiles:
 
     def _number(self, text: str | None, field: bytes, name: str) -> int:
         if text is not None:
-            number = int(text) if _DECIMAL.fullmatch(text) else -1
+            number = parse_decimal(text)
         elif field[0] == 0x80:
             number = int.from_bytes(field[1:], "big")
         else:
             number = _octal(field)
-        if not 0 <= number < _MAXIMUM_NUMBER:
+        if number is None or not 0 <= number < _MAXIMUM_NUMBER:
             raise self._damaged(f"its entry {name!r:.200} has the invalid number {text or field!r:.60}")
         return number
 

@@ -10,7 +10,6 @@ interrupted run reserved, complete or not. Unneeded entries are removed before t
 
 from __future__ import annotations
 
-import errno
 import os
 import tarfile
 import threading
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from ..oci.content import Blocks
-from .file_access import file_blocks, write_errors
+from .file_access import UNSUPPORTED, file_blocks, write_errors
 from .partial_file import PartialFile, delete_expired_partials
 from .tar_reader import TarFiles
 
@@ -130,7 +129,7 @@ def _allocate(descriptor: int, position: int, length: int) -> None:
         try:
             os.posix_fallocate(descriptor, position, length)
         except OSError as error:
-            if error.errno not in (errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS):
+            if error.errno not in UNSUPPORTED:
                 raise
 
 

@@ -7,9 +7,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 from ..errors import InputError
+from .file_access import is_file
 
 _BEGIN = b"$ANSIBLE_VAULT;"
 
@@ -37,7 +37,7 @@ def reject_vaulted_files(paths: Iterable[str | None]) -> None:
         InputError: A file is encrypted.
     """
     for path in paths:
-        if not path or not Path(path).is_file():
+        if not path or not is_file(path):
             continue
         try:
             with open(path, "rb") as file:

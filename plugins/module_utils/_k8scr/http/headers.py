@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
+
+from ..oci.decimal import parse_decimal
 
 REGISTRY_HEADER = "Docker-Distribution-Api-Version"
 """A header in the responses of most registries. Proxies in front of them do not return it."""
@@ -26,5 +27,4 @@ def media_type_of(headers: Mapping[str, str]) -> str:
 
 def retry_after(headers: Mapping[str, str]) -> float:
     """Return the seconds of the header ``Retry-After``; 0 if it is not a number (RFC 9110, section 10.2.3)."""
-    value = headers.get("Retry-After", "")
-    return min(float(value), _LONGEST_RETRY_AFTER) if re.fullmatch(r"[0-9]{1,9}", value) else 0.0
+    return min(parse_decimal(headers.get("Retry-After", "")) or 0, _LONGEST_RETRY_AFTER)

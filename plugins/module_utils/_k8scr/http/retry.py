@@ -30,6 +30,8 @@ RETRY_TIMEOUT = 120.0
 _FIRST_WAIT = 0.2
 """Seconds; the most frequent failure is a connection that closed just as a request began, and a new one works."""
 _LONGEST_WAIT = 15.0
+_MOST_DOUBLINGS = 30
+"""Doublings of the first wait until it exceeds any maximum; thousands would exceed the range of floats."""
 _ATTEMPTS_WITHOUT_RESPONSE = 3
 
 _Result = TypeVar("_Result")
@@ -111,7 +113,7 @@ class Attempts:
         retry = error.retry
         if retry is None:
             raise error
-        wait = min(_FIRST_WAIT * 2 ** (self._failures - 1), self._retries.longest_wait)
+        wait = min(_FIRST_WAIT * 2 ** min(self._failures - 1, _MOST_DOUBLINGS), self._retries.longest_wait)
         wait = max(wait * random.uniform(0.5, 1.5), retry.after)  # noqa: S311
         self._limited_failures += retry.attempts is not None
         self._failures_despite_progress += retry.despite_progress

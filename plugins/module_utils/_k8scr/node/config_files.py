@@ -196,9 +196,11 @@ def _created(path: Path, mode: int) -> Iterator[None]:
     except FileExistsError:
         yield
         return
-    os.fchmod(descriptor, mode)
-    os.close(descriptor)
     try:
+        # Some file systems set the modes themselves and reject changes.
+        with suppress(OSError):
+            os.fchmod(descriptor, mode)
+        os.close(descriptor)
         yield
     except BaseException:
         path.unlink(missing_ok=True)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import InputError
+from ..oci.decimal import parse_decimal
 from .managed_block import ManagedFile, insert_block, remove_block, split_lines
 from .toml_statements import dotted_key, quote, read_statements
 
@@ -113,6 +114,5 @@ def managed_keys(_file: ManagedFile) -> list[tuple[str, ...]]:
 def _version(lines: list[str]) -> int:
     for statement in read_statements(lines):
         if statement.table == () and statement.key == ("version",):
-            digits = lines[statement.start].partition("=")[2].partition("#")[0].strip()
-            return int(digits) if digits.isdigit() else 1
+            return parse_decimal(lines[statement.start].partition("=")[2].partition("#")[0].strip()) or 1
     return 1

@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import InputError
+from ..oci.reference import has_valid_port
 
 ALL_REGISTRIES = "*"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?|\[[0-9A-Fa-f:]+\](?::[0-9]+)?")
@@ -44,7 +45,7 @@ class Mirror:
             InputError: The endpoint is not the URL of a registry, or ``ca_cert`` is set for ``http``.
         """
         match = _ENDPOINT.fullmatch(endpoint.rstrip("/"))
-        if not match:
+        if not match or not has_valid_port(match[2]):
             raise InputError(
                 f"endpoint {endpoint!r} is not the URL of a registry",
                 "Write http:// or https://, a host and an optional port",
@@ -82,7 +83,7 @@ def validated_upstreams(upstreams: Iterable[str]) -> tuple[str, ...]:
         InputError: An entry is not the name of a registry.
     """
     for upstream in upstreams:
-        if upstream != ALL_REGISTRIES and not _HOST.fullmatch(upstream):
+        if upstream != ALL_REGISTRIES and not (_HOST.fullmatch(upstream) and has_valid_port(upstream)):
             raise InputError(
                 f"upstream {upstream!r} is not the name of a registry",
                 "Write a host with an optional port, or '*' for all registries",

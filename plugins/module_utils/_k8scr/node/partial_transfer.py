@@ -17,11 +17,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import DestinationError, SourceError
-from ..files.file_access import file_blocks, open_regular, read_errors, write_all, write_errors
+from ..files.file_access import exists, file_blocks, open_regular, read_errors, sync, write_all, write_errors
 from ..files.locked_file import open_locked
 from ..files.partial_file import partial_path
 from ..oci.digest import digest_of_blocks
 from .host import HostFiles
+
+_FIRST_PIECE = 4 << 20
+_SMALLEST_PIECE = 1 << 20
+_LARGEST_PIECE = 256 << 20
+_LONG = 10.0
+"""Target seconds for a piece: the next piece doubles after a faster one, and halves after a slower one."""
 
 
 @contextmanager
@@ -69,6 +75,48 @@ def copy_piece(source: int, start: int, length: int, target: int, source_path: s
             write_all(target, block)
 
 
+def free_space(folder: Path) -> int:
+    """Return the bytes that users may still write to the file system of a folder.
+
+    Raises:
+        SourceError: The file system cannot be read.
+    """
+    with read_errors(folder):
+        state = os.statvfs(folder)
+    return state.f_bavail * state.f_frsize
+
+
+class PieceSize:
+    """The size of the next piece: it grows while pieces arrive quickly, and half of the free space is the maximum."""
+
+    def __init__(self) -> None:
+        self._size = _FIRST_PIECE
+
+    def fit(self, remaining: int, room: int, folder: str) -> int:
+        """Return the size of the next piece in bytes.
+
+        Args:
+            remaining: The bytes that the file still lacks.
+            room: The free space in the folder that receives the pieces, which other programs need too.
+            folder: That folder, for messages.
+
+        Raises:
+            DestinationError: The free space is too small.
+        """
+        size = min(self._size, room // 2)
+        if size < min(_SMALLEST_PIECE, remaining):
+            raise DestinationError(
+                f"the folder {folder} on the host, which receives the pieces of the file, has only {room} bytes free",
+                f"Free {2 * _SMALLEST_PIECE} bytes there, or set ansible_remote_tmp to another folder",
+            )
+        return min(size, remaining)
+
+    def sent(self, seconds: float) -> None:
+        """Adapt the size to the seconds that the last piece took."""
+        fast = seconds < _LONG
+        self._size = min(2 * self._size, _LARGEST_PIECE) if fast else max(self._size // 2, _SMALLEST_PIECE)
+
+
 @dataclass(frozen=True)
 class FileTransfer:
     """A file to receive in an existing folder, with its complete size in bytes and its digest."""
@@ -86,7 +134,7 @@ class FileTransfer:
         """
         if self._is_complete():
             return TransferState(whole=True)
-        if not partial_path(self.path).exists():
+        if not exists(partial_path(self.path)):
             return TransferState(whole=False)
         with self._open_partial_file() as partial:
             part_size = os.fstat(partial).st_size
@@ -144,7 +192,7 @@ class FileTransfer:
                     "Run again when it no longer changes",
                 )
             with write_errors(self.path):
-                os.fsync(partial)
+                sync(partial)
             files.atomic_move(str(partial_file), str(self.path))
 
     @contextmanager

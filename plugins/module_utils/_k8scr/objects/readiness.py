@@ -35,13 +35,14 @@ def readiness_of(item: Mapping[str, Any]) -> Readiness:
     return check(item.get("spec") or {}, item.get("status") or {}, item.get("metadata") or {})
 
 
-def _desired_replicas(spec: _Section) -> int:
-    desired = spec.get("replicas")
-    return 1 if desired is None else int(desired)
+def _count(section: _Section, name: str, default: int = 0) -> int:
+    """Return a number in a section; the default if it is missing or not a whole number."""
+    value = section.get(name)
+    return value if isinstance(value, int) else default
 
 
 def _is_observed(status: _Section, metadata: _Section) -> bool:
-    return int(status.get("observedGeneration") or 0) >= int(metadata.get("generation") or 0)
+    return _count(status, "observedGeneration") >= _count(metadata, "generation")
 
 
 def _rollout(desired: int, updated: int, ready: int, total: int, observed: bool) -> Readiness:
@@ -51,29 +52,29 @@ def _rollout(desired: int, updated: int, ready: int, total: int, observed: bool)
 
 
 def _deployment(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
-    desired = _desired_replicas(spec)
-    updated, available = int(status.get("updatedReplicas") or 0), int(status.get("availableReplicas") or 0)
-    return _rollout(desired, updated, available, int(status.get("replicas") or 0), _is_observed(status, metadata))
+    desired = _count(spec, "replicas", default=1)
+    updated, available = _count(status, "updatedReplicas"), _count(status, "availableReplicas")
+    return _rollout(desired, updated, available, _count(status, "replicas"), _is_observed(status, metadata))
 
 
 def _stateful_set(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
-    desired = _desired_replicas(spec)
+    desired = _count(spec, "replicas", default=1)
     strategy = spec.get("updateStrategy") or {}
-    partition = int((strategy.get("rollingUpdate") or {}).get("partition") or 0)
-    updated = int(status.get("updatedReplicas") or 0) + min(partition, desired)
+    partition = _count(strategy.get("rollingUpdate") or {}, "partition")
+    updated = _count(status, "updatedReplicas") + min(partition, desired)
     # When all Pods have the new revision, the controller counts them as current and no longer as updated.
     if strategy.get("type") == "OnDelete" or status.get("currentRevision") == status.get("updateRevision"):
         updated = desired
-    ready = int(status.get("readyReplicas") or 0)
-    return _rollout(desired, updated, ready, int(status.get("replicas") or 0), _is_observed(status, metadata))
+    ready = _count(status, "readyReplicas")
+    return _rollout(desired, updated, ready, _count(status, "replicas"), _is_observed(status, metadata))
 
 
 def _daemon_set(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
-    desired = int(status.get("desiredNumberScheduled") or 0)
-    updated = int(status.get("updatedNumberScheduled") or 0)
+    desired = _count(status, "desiredNumberScheduled")
+    updated = _count(status, "updatedNumberScheduled")
     if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
         updated = desired
-    return _rollout(desired, updated, int(status.get("numberAvailable") or 0), desired, _is_observed(status, metadata))
+    return _rollout(desired, updated, _count(status, "numberAvailable"), desired, _is_observed(status, metadata))
 
 
 def _pod(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
@@ -89,7 +90,8 @@ def _job(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     failed = condition_of(status, "Failed")
     if failed.get("status") == "True":
         return Readiness(False, f"it failed: {failed.get('message') or failed.get('reason')}", terminal=True)
-    return Readiness(False, f"{int(status.get('succeeded') or 0)} of {spec.get('completions') or 1} completions")
+    succeeded, completions = _count(status, "succeeded"), _count(spec, "completions", default=1)
+    return Readiness(False, f"{succeeded} of {completions} completions")
 
 
 def _persistent_volume_claim(spec: _Section, status: _Section, metadata: _Section) -> Readiness:

@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from ..errors import InputError
+from .decimal import parse_decimal
 from .digest import parse_digest
 
 _DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
@@ -18,6 +19,7 @@ _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAXIMUM_NAME = 255
+_LARGEST_PORT = 65535
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
 
@@ -64,8 +66,8 @@ def parse_reference(text: str) -> Reference:
         host = DOCKER_HUB
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
-    if not _HOST.fullmatch(host):
-        raise _invalid(text, f"{host!r} is not a valid registry host")
+    if not _HOST.fullmatch(host) or not has_valid_port(host):
+        raise _invalid(text, f"{host!r:.100} is not a valid registry host")
     if not _PATH.fullmatch(path):
         lower = " (upper case is not allowed)" if path != path.lower() else ""
         raise _invalid(text, f"{path!r} is not a valid repository path{lower}")
@@ -74,6 +76,17 @@ def parse_reference(text: str) -> Reference:
     if at:
         digest = parse_digest(digest)
     return Reference(host, path, tag if tag or at else "latest", digest or None)
+
+
+def is_repository(text: str) -> bool:
+    """Return whether a text is the path of a repository: without host, tag and digest."""
+    return len(text) <= _MAXIMUM_NAME and _PATH.fullmatch(text) is not None
+
+
+def has_valid_port(host: str) -> bool:
+    """Return whether the port of ``HOST:PORT`` is from 1 to 65535; true without a port."""
+    _host, colon, port = host.rpartition("]")[2].rpartition(":")
+    return not colon or 0 < (parse_decimal(port) or 0) <= _LARGEST_PORT
 
 
 def _invalid(text: str, why: str) -> InputError:

@@ -20,12 +20,13 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import InputError, K8scrError, RegistryError
 from ..http.headers import is_header_value, retry_after
+from ..oci.decimal import parse_decimal
 from ..oci.manifest import load_json_object
 from .auth_files import Credentials
 from .response import RegistryResponse
 
 _CLIENT = "k8scr"
-_LIFETIME = 60.0
+_LIFETIME = 60
 """Seconds that a token is valid if the server does not return a lifetime."""
 _RENEWED_BEFORE = 10.0
 """Seconds before its expiry at which a token is renewed, so that it is valid during the request."""
@@ -171,10 +172,10 @@ class RegistryAuth:
         try:
             value = load_json_object(response.content, "its response")
             token = value.get("token") or value.get("access_token")
-            lifetime = float(value.get("expires_in") or _LIFETIME)
-        except (K8scrError, TypeError, ValueError, OverflowError):
-            token = None
-        if not isinstance(token, str) or not is_header_value(token):
+            lifetime = parse_decimal(str(value.get("expires_in") or _LIFETIME).partition(".")[0])
+        except K8scrError:
+            token = lifetime = None
+        if not isinstance(token, str) or not is_header_value(token) or lifetime is None:
             raise RegistryError(f"{server} returned no token: the response is not valid", "Check the token server")
         # A token that has already expired is still used for one request.
         return _Token(f"Bearer {token}", began + max(lifetime, _RENEWED_BEFORE))

@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..files.file_access import exists
 from ..files.vault import reject_vault
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
 
@@ -88,7 +89,7 @@ def find_credentials(host: str, repository: str, environment: Mapping[str, str] 
 def _files(environment: Mapping[str, str]) -> Iterator[Path]:
     named = environment.get("REGISTRY_AUTH_FILE")
     if named:
-        if not Path(named).exists():
+        if not exists(named):
             raise InputError(f"REGISTRY_AUTH_FILE names {named}, which does not exist", "Correct or unset it")
         yield Path(named)
         return

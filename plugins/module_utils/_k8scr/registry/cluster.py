@@ -42,7 +42,7 @@ class RegistrySettings:
     """The registry in a cluster, and how to transfer images to it and from it.
 
     Attributes:
-        connections: Largest number of concurrent requests.
+        connections: Largest number of concurrent requests to the registry, and to each upstream registry.
         bandwidth: Bytes per second; None for no limit.
         chunk_size: Bytes per request; None for no limit.
         timeout: Seconds without data after which a connection counts as lost.
@@ -73,7 +73,7 @@ def connect_registry(
     Raises:
         ClusterError: No cluster is configured, or its configuration is not valid.
     """
-    pod, timeout = settings.pod, float(settings.timeout)
+    pod, timeout = settings.pod, settings.timeout
     cluster = connect(
         settings.cluster, pool_size=settings.connections, idle_timeout=timeout, minimum_rate=settings.minimum_rate
     )
@@ -88,7 +88,7 @@ def connect_registry(
             _URL,
             f"the registry in Pod {pod.namespace}/{pod.name}",
             (_CONNECT_TIMEOUT, timeout),
-            Retries(float(settings.retry_timeout), on_retry=on_retry),
+            Retries(settings.retry_timeout, on_retry=on_retry),
             ChunkSize(settings.chunk_size),
             Bandwidth(settings.bandwidth) if settings.bandwidth else None,
             records,

@@ -16,6 +16,7 @@ from ..errors import InputError, MissingManifestError, RegistryError, SourceErro
 from ..files.compression import CompressedContent
 from ..http.headers import media_type_of
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
+from ..oci.decimal import parse_decimal
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
 from ..oci.interfaces import Capabilities, ImageSource
@@ -196,9 +197,8 @@ class Repository:
 def _described(response: RegistryResponse) -> Descriptor | None:
     """Return the descriptor from the headers of a response to HEAD; ``None`` if a header is missing."""
     try:
-        size = int(response.headers.get("Content-Length", ""))
         digest = parse_digest(response.headers.get("Docker-Content-Digest"))
-    except (InputError, ValueError):
+    except InputError:
         return None
-    media_type = media_type_of(response.headers)
-    return Descriptor(media_type, digest, size) if size > 0 else None
+    size = parse_decimal(response.headers.get("Content-Length", ""))
+    return Descriptor(media_type_of(response.headers), digest, size) if size else None

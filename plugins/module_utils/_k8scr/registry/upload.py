@@ -22,6 +22,7 @@ from ..errors import (
 from ..files.compression import CompressedContent
 from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
+from ..oci.decimal import parse_decimal
 from ..oci.descriptor import Descriptor
 from .client import SMALLEST_CHUNK, Registry
 from .error_responses import error_of
@@ -29,7 +30,7 @@ from .response import RegistryResponse
 from .upload_state import UploadFile
 
 _UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?!\.\.?/?$)[^/]+/?")
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)")
+_RANGE = re.compile(r"(?:bytes=)?0-(.+)")
 _TOO_LARGE = (408, 413, 502, 504, 524)
 """Status codes that may mean that the request is too large, or takes too long."""
 _SESSION_LOST = (404, 416)
@@ -106,8 +107,9 @@ class BlobUpload:
             response = self.registry.exchange("GET", self._location)
             if response.status_code == 204:
                 written = _RANGE.fullmatch(response.headers.get("Range", ""))
+                last = parse_decimal(written[1]) if written else None
                 # An empty upload and an upload of one byte look alike; an interruption never leaves just one byte.
-                self._offset = int(written[1]) + 1 if written and written[1] != "0" else 0
+                self._offset = last + 1 if last else 0
                 self._follow(response)
                 return False
             error = error_of(response, self._failure, self.registry.description)

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
@@ -28,7 +29,7 @@ class Transfer:
     """How to copy the images of a task.
 
     Attributes:
-        connections: The maximum number of concurrent requests; at least 1.
+        connections: The maximum number of concurrent requests to a registry; at least 1.
         check_mode: Whether to stop after planning.
         fail_fast: Whether the first failure ends the task.
     """
@@ -64,6 +65,8 @@ class _Execution:
         self._results = results
         self._transfer = transfer
         self._listener = listener
+        self._slots = threading.Semaphore(transfer.connections)
+        """A copy of a blob and the storing of manifests each use one. Threads that wait for other threads use none."""
         self._futures: dict[StepId, Future[BlobResult]] = {}
         self._done: dict[StepId, BlobResult] = {}
         self._waiting = set(range(len(plans)))
@@ -122,7 +125,8 @@ class _Execution:
         origin = self._wait_for(step.waits_for)
         if origin is None or step.action is not Action.PRESENT:
             self._listener.blob_started(plan, step.at_source)
-            result = self._copy_blob(plan, copy, step, origin)
+            with self._slots:
+                result = self._copy_blob(plan, copy, step, origin)
         else:
             result = BlobResult(origin[0], origin[0].size, Action.PRESENT, step.layer)
         self._done[this] = result
@@ -184,10 +188,11 @@ class _Execution:
             if step in self._futures:
                 self._futures[step].result()
         blobs = tuple(self._done[step] for step in steps)
-        for manifest in plan.manifests[:-1]:
-            copy.destination.put_manifest(manifest)
         root = plan.root_manifest(blobs)
-        copy.destination.publish(root, copy.tag)
+        with self._slots:
+            for manifest in plan.manifests[:-1]:
+                copy.destination.put_manifest(manifest)
+            copy.destination.publish(root, copy.tag)
         self._results[image] = ImageResult(plan, root.descriptor.digest, blobs)
         for step in steps:
             # A future takes more memory than the result.

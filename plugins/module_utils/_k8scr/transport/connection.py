@@ -74,10 +74,10 @@ def base_url(host: str) -> str:
     """
     try:
         parts = urlsplit(host.strip())
-        port = parts.port or _DEFAULT_PORTS.get(parts.scheme)
+        port = _DEFAULT_PORTS.get(parts.scheme) if parts.port is None else parts.port
     except ValueError:
         raise ClusterError("the host of the API server is not a URL", "Write it as https://HOST:PORT") from None
-    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname:
+    if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or not port:
         raise ClusterError("the host of the API server is not a URL", "Write it as https://HOST:PORT")
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ClusterError(
@@ -150,7 +150,12 @@ def open_pool(endpoint: Endpoint, size: int, timeout: float, minimum_rate: int) 
 def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
     if not endpoint.proxy:
         return urllib3.PoolManager(**options)
-    proxy = urllib3.util.parse_url(endpoint.proxy)
+    try:
+        proxy = urllib3.util.parse_url(endpoint.proxy)
+    except urllib3.exceptions.LocationParseError:
+        raise _invalid_proxy() from None
+    if proxy.port == 0:
+        raise _invalid_proxy()
     if proxy.scheme in ("socks4", "socks4a", "socks5", "socks5h"):
         try:
             from urllib3.contrib.socks import SOCKSProxyManager
@@ -158,12 +163,16 @@ def _manager(endpoint: Endpoint, options: dict[str, Any]) -> Any:
             raise ClusterError("a SOCKS proxy requires the Python library PySocks", "Install PySocks") from None
         return SOCKSProxyManager(endpoint.proxy, **options)
     if proxy.scheme not in _DEFAULT_PORTS or not proxy.host:
-        raise ClusterError("the proxy is not the URL of an HTTP or SOCKS proxy", "Write it as http://HOST:PORT")
+        raise _invalid_proxy()
     headers = dict(endpoint.proxy_headers)
     if proxy.auth:
         headers.update(urllib3.util.make_headers(proxy_basic_auth=unquote(proxy.auth)))
     address = proxy._replace(auth=None).url
     return urllib3.ProxyManager(address, proxy_headers=headers, **options)
+
+
+def _invalid_proxy() -> ClusterError:
+    return ClusterError("the proxy is not the URL of an HTTP or SOCKS proxy", "Write it as http://HOST:PORT")
 
 
 def _tls_context(endpoint: Endpoint) -> ssl.SSLContext:

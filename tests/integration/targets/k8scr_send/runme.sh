@@ -19,8 +19,10 @@ clean_up() {
 }
 trap clean_up EXIT
 
-mkdir "$folder/node"
+chmod 755 "$folder"
+mkdir "$folder/node" "$folder/small" "$folder/unprivileged"
 head -c 400M /dev/urandom >"$folder/file"
+head -c 40M /dev/urandom >"$folder/medium"
 play=(ansible-playbook -i "$inventory" -e "folder=$folder" "$@")
 
 partial=$folder/node/.file.partial

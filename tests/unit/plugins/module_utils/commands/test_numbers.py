@@ -6,54 +6,32 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from importlib import import_module
+import ctypes
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
-from unittest.mock import patch
 
 import pytest
-from ansible.module_utils import basic
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import BOUNDS
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.numbers import BOUNDS, read_number
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.registry_settings import (
     REGISTRY_ARGUMENT_SPEC,
     registry_settings,
 )
-from unit.plugins.module_utils.support.arguments import patch_module_args
+from unit.plugins.module_utils.support.images import Image, write_layout
+from unit.plugins.module_utils.support.module_runs import MODULES, run_module, spec_of
 from unit.plugins.module_utils.support.settings import module_options
-
-MODULES = sorted(path.stem for path in (Path(__file__).parents[5] / "plugins/modules").glob("k8scr_*.py"))
-REQUIRED: dict[str, dict[str, Any]] = {
-    "k8scr_apply": {"definition": {}},
-    "k8scr_carry": {"state": "saved"},
-    "k8scr_pull": {"images": ["app:1"]},
-    "k8scr_push": {"images": ["app:1"]},
-    "k8scr_send_part": {"dest": "/missing/file", "size": 1, "digest": "sha256:0"},
-}
-
-
-def main_of(module: str) -> Any:
-    """Return the function that runs a module; ``None`` for a module that is an action plugin."""
-    return getattr(import_module(f"ansible_collections.k8scr.core.plugins.modules.{module}"), "main", None)
 
 
 def numeric_options() -> Iterator[tuple[str, str]]:
     """Yield the numeric options, each with its module."""
     for module in MODULES:
-        main = main_of(module)
-        if main is None:
-            continue
-        with (
-            patch.object(basic.AnsibleModule, "__init__", side_effect=KeyboardInterrupt) as made,
-            pytest.raises(KeyboardInterrupt),
-        ):
-            main()
-        spec = made.call_args.args[0]
-        yield from ((module, name) for name, option in spec.items() if option["type"] in ("int", "float", "bytes"))
+        yield from (
+            (module, name) for name, option in spec_of(module).items() if option["type"] in ("int", "float", "bytes")
+        )
 
 
 NUMERIC = list(numeric_options())
+NUMBERS = {name: BOUNDS[name] for module, name in NUMERIC if module == "k8scr_push"}
 
 
 def test_every_numeric_option_has_bounds() -> None:
@@ -73,14 +51,39 @@ def out_of_bounds() -> Iterator[tuple[str, str, int]]:
 def test_module_error_names_allowed_range_for_number_out_of_bounds(
     module: str, option: str, value: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    with patch_module_args({**REQUIRED.get(module, {}), option: value}), pytest.raises(SystemExit):
-        main_of(module)()
+    result = run_module(module, capsys, **{option: value})
 
     smallest, largest = BOUNDS[option]
-    assert (
-        json.loads(capsys.readouterr().out)["msg"]
-        == f"{option} is {value}. The allowed range is {smallest} to {largest}."
-    )
+    assert result["msg"] == f"{option} is {value}. The allowed range is {smallest} to {largest}."
+
+
+@pytest.mark.parametrize("end", [0, 1], ids=["smallest", "largest"])
+@pytest.mark.parametrize("option", BOUNDS)
+def test_number_at_its_bound_is_accepted(option: str, end: int) -> None:
+    number = BOUNDS[option][end]
+
+    assert read_number({option: number}, option) == number
+
+
+@pytest.mark.parametrize(
+    "options", [{"connections": 1}, {name: largest for name, (_least, largest) in NUMBERS.items()}]
+)
+def test_push_succeeds_with_numbers_at_their_bounds(
+    push: Callable[..., dict[str, Any]], large_image: Image, tmp_path: Path, options: dict[str, int]
+) -> None:
+    layout = write_layout(tmp_path / "layout", {"docker.io/team/app:1": large_image})
+
+    result = push(f"oci:{layout}", **options)
+
+    assert "msg" not in result
+
+
+@pytest.mark.parametrize("option", [name for name in BOUNDS if name.endswith("timeout")])
+def test_longest_timeout_is_one_that_sockets_can_wait(option: str) -> None:
+    # poll(2) takes milliseconds as a C int. With 4294968 seconds, Python's sockets time out after 0.7 seconds.
+    milliseconds = BOUNDS[option][1] * 1000
+
+    assert ctypes.c_int(milliseconds).value == milliseconds
 
 
 @pytest.mark.parametrize("option", ["bandwidth", "chunk_size"])

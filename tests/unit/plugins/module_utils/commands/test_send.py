@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -18,7 +19,14 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest impor
 
 def run(**parameters: Any) -> dict[str, Any]:
     """Run the command with the given parameters, and with valid ones otherwise."""
-    valid = {"dest": "/srv/missing.tar", "size": 10, "digest": digest_of(b""), "piece": None, "offset": 0}
+    valid = {
+        "dest": "/srv/missing.tar",
+        "size": 10,
+        "digest": digest_of(b""),
+        "piece": None,
+        "piece_dir": None,
+        "offset": 0,
+    }
     return run_send_part(Mock(params={**valid, **parameters}, check_mode=False))
 
 
@@ -47,6 +55,29 @@ def test_send_part_deletes_piece_after_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="the source changed during the transfer"):
         run(dest=str(tmp_path / "app.tar"), piece=str(piece))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_send_part_succeeds_if_it_must_not_delete_piece(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # After become to an unprivileged user, the folder belongs to another user, who lets this one only read.
+    piece = tmp_path / "piece"
+    piece.write_bytes(bytes(10))
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=PermissionError(13, "Permission denied")))
+
+    result = run(dest=str(tmp_path / "app.tar"), size=20, piece=str(piece))
+
+    assert result == {"changed": True}
+    assert (tmp_path / ".app.tar.partial").stat().st_size == 10
+
+
+@pytest.mark.parametrize("piece", [None, "piece"])
+def test_send_part_returns_free_space_for_pieces(tmp_path: Path, piece: str | None) -> None:
+    (tmp_path / "piece").write_bytes(bytes(10))
+
+    result = run(
+        dest=str(tmp_path / "app.tar"), size=20, piece=piece and str(tmp_path / piece), piece_dir=str(tmp_path)
+    )
+
+    assert 0 < result["piece_room"] <= shutil.disk_usage(tmp_path).total
 
 
 def test_send_part_deletes_piece_after_invalid_parameter(tmp_path: Path) -> None:

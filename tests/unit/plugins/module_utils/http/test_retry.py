@@ -44,6 +44,16 @@ def test_waits_grow_with_each_attempt_and_are_random() -> None:
     assert len(set(slept)) == len(slept)
 
 
+def test_waits_stay_at_maximum_after_thousands_of_attempts() -> None:
+    slept: list[float] = []
+    attempts = responding(seconds=2_147_483, slept=slept).begin("blob")
+
+    for _number in range(3000):
+        attempts.wait_or_raise(LOST)
+
+    assert max(slept) <= 15 * 1.5
+
+
 def test_wait_has_length_of_retry_after() -> None:
     slept: list[float] = []
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import De
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.partial_file import partial_path
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_transfer import (
     FileTransfer,
+    PieceSize,
     TransferState,
+    free_space,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from unit.plugins.module_utils.support.host import FakeFiles
@@ -158,3 +161,48 @@ def test_transfer_append_names_missing_folder(tmp_path: Path) -> None:
     (tmp_path / "piece").touch()
     with pytest.raises(DestinationError, match=r"missing/.app.tar.partial cannot be written: No such file or dir"):
         FileTransfer(tmp_path / "missing" / "app.tar", SIZE, DIGEST).append(tmp_path / "piece", 0, FakeFiles())
+
+
+MIB = 1 << 20
+
+
+def sizes(remaining: int, room: int, seconds: float) -> list[int]:
+    """Return the sizes of six pieces that each take some seconds."""
+    piece_size, found = PieceSize(), []
+    for _number in range(6):
+        found.append(piece_size.fit(remaining, room, "/small"))
+        piece_size.sent(seconds)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("room", "seconds", "expected"),
+    [
+        (1 << 40, 1, [4, 8, 16, 32, 64, 128]),
+        (1 << 40, 20, [4, 2, 1, 1, 1, 1]),
+        (24 * MIB, 1, [4, 8, 12, 12, 12, 12]),
+        (2 * MIB, 1, [1, 1, 1, 1, 1, 1]),
+    ],
+)
+def test_piece_size_depends_on_seconds_and_free_space(room: int, seconds: float, expected: list[int]) -> None:
+    assert sizes(1 << 40, room, seconds) == [size * MIB for size in expected]
+
+
+@pytest.mark.parametrize(("remaining", "room"), [(0, 0), (1, 2), (4 * MIB, 8 * MIB)])
+def test_piece_size_is_that_of_the_rest_of_the_file(remaining: int, room: int) -> None:
+    assert sizes(remaining, room, 1)[0] == remaining
+
+
+@pytest.mark.parametrize(("remaining", "room"), [(1, 1), (1, 0), (1 << 40, 2 * MIB - 2)])
+def test_piece_size_error_names_folder_and_free_space(remaining: int, room: int) -> None:
+    with pytest.raises(DestinationError, match=f"the folder /small on the host, .* has only {room} bytes free"):
+        PieceSize().fit(remaining, room, "/small")
+
+
+def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
+    assert 0 < free_space(tmp_path) <= shutil.disk_usage(tmp_path).total
+
+
+def test_free_space_error_names_missing_folder(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match="missing cannot be read: No such file"):
+        free_space(tmp_path / "missing")

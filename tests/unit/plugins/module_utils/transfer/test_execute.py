@@ -9,7 +9,7 @@ from __future__ import annotations
 import random
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -70,52 +70,6 @@ def test_push_returns_results_in_order_of_images(push: Push, ten_images: Several
     result = push(source)
 
     assert [each["digest"] for each in result["images"]] == [image.digest for image in images]
-
-
-@pytest.fixture
-def concurrent_requests(server: RegistryServer) -> list[list[str]]:
-    """The paths of all concurrent requests to the registry: one list for each request, at its start."""
-    lock, now, seen = threading.Lock(), list[str](), list[list[str]]()
-
-    def watch(path: str, _headers: Mapping[str, str]) -> None:
-        with lock:
-            now.append(path)
-            seen.append([*now])
-        # Manifests arrive one by one after their blobs: a slow response makes their requests overlap.
-        time.sleep(0.1 if "/manifests/" in path else 0.01)
-        with lock:
-            now.remove(path)
-
-    server.guard = watch
-    return seen
-
-
-def peak(concurrent_requests: list[list[str]], kind: str = "") -> int:
-    """Return the largest number of concurrent requests whose paths contain ``kind``."""
-    return max(sum(kind in path for path in paths) for paths in concurrent_requests)
-
-
-@pytest.mark.parametrize("kind", ["/blobs/", "/manifests/"])
-def test_push_limits_requests_of_each_kind_to_connections(
-    push: Push, ten_images: SeveralImages, concurrent_requests: list[list[str]], kind: str
-) -> None:
-    result = push(ten_images.source, connections=2)
-
-    assert not result.get("failed"), result.get("msg")
-    assert peak(concurrent_requests, kind) == 2
-
-
-def test_pull_limits_all_requests_to_connections(
-    pull: Push, server: RegistryServer, ten_images: SeveralImages, concurrent_requests: list[list[str]], tmp_path: Path
-) -> None:
-    names = [f"docker.io/team/app-{number}:1" for number in range(10)]
-    for number, image in enumerate(ten_images.images):
-        server.fill(f"team/app-{number}", "1", image)
-
-    result = pull(*({"name": name, "dest": f"oci:{tmp_path}/pulled"} for name in names), connections=2)
-
-    assert not result.get("failed"), result.get("msg")
-    assert peak(concurrent_requests) == 2
 
 
 def test_push_looks_up_blobs_of_image_in_parallel(
