@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,6 +37,15 @@ class FileFormat:
 
     parse: Callable[[str], Parsed]
     managed_keys: Callable[[ManagedFile], Iterable[KeyPath]]
+
+
+@contextmanager
+def edit_errors(file: object) -> Iterator[None]:
+    """Name the file, which is not changed, in errors about its content."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{file} is not changed: {error.message}", error.advice) from error
 
 
 def checked_edit(file: object, before: str, after: str, file_format: FileFormat) -> str:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import tempfile
@@ -16,12 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
-from ..files.file_access import write_errors
+from ..files.file_access import read_errors, write_errors
 from .host import HostFiles
 from .managed_block import managed_lines, parse_markers, remove_block
 
 _MAX_LINKS = 40
 """The limit of Linux."""
+_MAX_SIZE = 4 << 20
+"""The size of a configuration file that is read, in bytes; a larger one is something else."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,28 @@ def resolve_symlinks(path: Path) -> Path:
 
 
 def read_text(path: Path) -> str | None:
-    """Return the content of a file, or None if it is missing.
+    """Return the content of a file without its byte order mark, or None if the file is missing.
 
     Raises:
-        SourceError: The file cannot be read, or is a symbolic link that is not followed.
+        SourceError: The file cannot be read, is not a text, or is a symbolic link that is not followed.
     """
     try:
-        descriptor = os.open(resolve_symlinks(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, encoding="utf-8", newline="") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
+        with read_errors(path), suppress(FileNotFoundError):
+            descriptor = os.open(resolve_symlinks(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise SourceError(f"{path} is not a regular file", "Delete it, or set another path")
+                content = file.read(_MAX_SIZE + 1)
+                if len(content) > _MAX_SIZE:
+                    raise SourceError(
+                        f"{path} has more than {_MAX_SIZE >> 20} MiB, so that it is not a configuration file",
+                        "Set another path",
+                    )
+                return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SourceError(f"{path} is not UTF-8 text in line {line}", "Save the file as UTF-8") from error
+    return None
 
 
 def read_managed_file(path: Path) -> str | None:
@@ -147,7 +159,7 @@ def apply_changes(changes: Sequence[FileChange], files: HostFiles, backup: bool)
 
 
 @contextmanager
-def temporary_file(folder: Path, text: str, suffix: str = "") -> Iterator[Path]:
+def temporary_file(folder: Path, text: str, suffix: str = "", encoding: str = "utf-8") -> Iterator[Path]:
     """Write a text to a temporary file, and delete the file afterwards unless it was moved.
 
     Raises:
@@ -155,7 +167,7 @@ def temporary_file(folder: Path, text: str, suffix: str = "") -> Iterator[Path]:
     """
     descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=suffix, dir=folder)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "w", encoding=encoding, newline="") as file:
             file.write(text)
         yield Path(name)
     finally:
@@ -184,8 +196,14 @@ def _back_up(path: Path, files: HostFiles) -> str:
 
 def _write(path: Path, text: str, mode: int, files: HostFiles) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with temporary_file(path.parent, text) as temporary, _created(path, mode):
+    with _created(path, mode), temporary_file(path.parent, text, encoding=_encoding(path)) as temporary:
         files.atomic_move(str(temporary), str(path))
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding of an existing file: UTF-8 with or without a byte order mark."""
+    with path.open("rb") as file:
+        return "utf-8-sig" if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else "utf-8"
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
@@ -177,3 +178,37 @@ def test_read_managed_file_names_file_and_line_of_damaged_block(tmp_path: Path) 
     file.write_text("a: 1\n# BEGIN k8scr.core\nb: 2\n")
     with pytest.raises(InputError, match=f"{file} is damaged: line 2: this BEGIN has no END"):
         read_managed_file(file)
+
+
+def test_apply_changes_keeps_byte_order_mark(tmp_path: Path, module: FakeModule) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_bytes(b"\xef\xbb\xbf# mine\r\n")
+    assert read_text(file) == "# mine\r\n"
+    apply_changes([FileChange(file, "# mine\r\n", "# mine\r\nnew\r\n")], module, backup=False)
+    assert file.read_bytes() == b"\xef\xbb\xbf# mine\r\nnew\r\n"
+
+
+def _create_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _create_large_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate((4 << 20) + 1)
+
+
+UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (_create_pipe, "is not a regular file"),
+    "folder": (Path.mkdir, "cannot be read: Is a directory"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a symbolic link to /dev/zero, which is not a file"),
+    "large": (_create_large_file, "has more than 4 MiB"),
+    "latin-1": (lambda path: path.write_bytes(b"# a\n# \xe9\n"), "is not UTF-8 text in line 2"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_read_text_names_file_that_is_no_text(tmp_path: Path, kind: str) -> None:
+    create, reason = UNREADABLE[kind]
+    create(tmp_path / "file")
+    with pytest.raises(SourceError, match=f"^{tmp_path}/file ({reason})"):
+        read_text(tmp_path / "file")
