@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SourceError
+from ..errors import DestinationError, SourceError
 from ..files.file_access import read_errors, write_errors
 from .host import HostFiles
 from .managed_block import managed_lines, parse_markers, remove_block
@@ -137,24 +137,24 @@ def apply_changes(changes: Sequence[FileChange], files: HostFiles, backup: bool)
         files: The module, which copies and moves the files.
 
     Raises:
-        DestinationError: A file cannot be written; the files before it are changed.
+        DestinationError: A file cannot be written, or was changed after the plan; the files before it are changed.
     """
     backups = []
     for change in changes:
         if not change.changed:
             continue
-        with write_errors(change.path):
+        with write_errors(change.path), _host_errors():
             target = resolve_symlinks(change.path)
+            if read_text(target) != change.before:
+                raise DestinationError(
+                    f"{change.path} is not changed: another process has just changed it", "Run again"
+                )
             if backup and change.before and not change.whole and remove_block(change.before).strip():
-                backups.append(_back_up(target, files))
-            if change.after is None and target == change.path:
-                change.path.unlink()
-                if change.folder:
-                    with suppress(OSError):  # It has other files.
-                        change.path.parent.rmdir()
+                with _backed_up(target, files) as copy:
+                    _apply(change, target, files)
+                backups.append(copy)
             else:
-                # A link is kept, so its target is emptied instead of deleted.
-                _write(target, change.after or "", change.mode, files)
+                _apply(change, target, files)
     return backups
 
 
@@ -185,13 +185,42 @@ def _check_owner(link: Path) -> None:
         )
 
 
-def _back_up(path: Path, files: HostFiles) -> str:
+@contextmanager
+def _host_errors() -> Iterator[None]:
+    """Convert exceptions of AnsibleModule, which have no class of their own, to the error of the operating system."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
+
+
+@contextmanager
+def _backed_up(path: Path, files: HostFiles) -> Iterator[str]:
+    """Back up a file while it is changed; after an error, delete the backup of the unchanged file."""
     # backup_local sets the mode of the backup only after it wrote the content.
     umask = os.umask(0o077)
     try:
-        return files.backup_local(str(path))
+        backup = files.backup_local(str(path))
     finally:
         os.umask(umask)
+    try:
+        yield backup
+    except BaseException:
+        Path(backup).unlink(missing_ok=True)
+        raise
+
+
+def _apply(change: FileChange, target: Path, files: HostFiles) -> None:
+    if change.after is None and target == change.path:
+        target.unlink()
+        if change.folder:
+            with suppress(OSError):  # It has other files.
+                target.parent.rmdir()
+    else:
+        # A link is kept, so its target is emptied instead of deleted.
+        _write(target, change.after or "", change.mode, files)
 
 
 def _write(path: Path, text: str, mode: int, files: HostFiles) -> None:

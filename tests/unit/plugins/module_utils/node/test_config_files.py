@@ -13,7 +13,7 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import (
     FileChange,
     apply_changes,
@@ -104,6 +104,32 @@ def test_apply_changes_deletes_new_file_after_error(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_apply_changes_names_file_and_reason_if_host_cannot_replace_it(
+    tmp_path: Path, module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move(src: str, dest: str) -> None:
+        # AnsibleModule's exception for an immutable file.
+        raise RuntimeError(f"Unable to make {src} into to {dest}") from PermissionError(1, "Operation not permitted")
+
+    file = tmp_path / "file"
+    file.write_text("old")
+    monkeypatch.setattr(module, "atomic_move", move)
+    with pytest.raises(DestinationError, match=f"^{file} cannot be written: Operation not permitted. The previous"):
+        apply_changes([FileChange(file, "old", "new")], module, backup=True)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("old", "new"), ("old", None), (None, "new")])
+def test_apply_changes_rejects_file_that_another_process_changed(
+    tmp_path: Path, module: FakeModule, before: str | None, after: str | None
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("changed by an administrator")
+    with pytest.raises(DestinationError, match=f"^{file} is not changed: another process has just changed it"):
+        apply_changes([FileChange(file, before, after)], module, backup=True)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["changed by an administrator"]
+
+
 def test_apply_changes_backs_up_file_with_lines_of_administrators(tmp_path: Path, module: FakeModule) -> None:
     file = tmp_path / "file"
     before = insert_block(["mine\n"], 1, ["managed"])
@@ -135,6 +161,7 @@ def test_apply_changes_writes_to_target_of_symbolic_link(linked: tuple[Path, Pat
 
 def test_apply_changes_empties_managed_target_of_symbolic_link(linked: tuple[Path, Path], module: FakeModule) -> None:
     link, file = linked
+    file.write_text("managed")
     change = FileChange(link, "managed", None, whole=True, folder=True)
     apply_changes([change], module, backup=True)
     assert link.is_symlink()

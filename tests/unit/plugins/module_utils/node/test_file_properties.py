@@ -96,7 +96,7 @@ def _load_yaml(text: str) -> Parsed:
 def _expect_hosts(parsed: Parsed, wish: Wish) -> None:
     mirror = wish.mirror
     url = f"{mirror.url}/v2/docker.io" if mirror.qualify else mirror.url
-    host = {"capabilities": ["pull", "resolve"], **({"ca": mirror.ca_cert} if mirror.ca_cert else {})}
+    host: Parsed = {"capabilities": ["pull", "resolve"], **({"ca": mirror.ca_cert} if mirror.ca_cert else {})}
     if mirror.qualify:
         host["override_path"] = True
     parsed.setdefault("host", {})[url] = host
