@@ -134,6 +134,20 @@ def config_table(random: Random) -> Table:
     return {"version": version, **_some(random, {**table, "other": random_table(random)})}
 
 
+def registries_table(random: Random) -> Table:
+    """Return the content of a ``registries.conf``."""
+    prefixes = ["docker.io", "quay.io", "docker.io/library", "*.example.com", "registry.example.com:5000", "*.io"]
+    entries = [_registry(random, prefix) for prefix in random.sample(prefixes, random.randrange(4))]
+    table = {"unqualified-search-registries": ["docker.io"], "aliases": {"a": "docker.io/a"}, "registry": entries}
+    return _some(random, table)
+
+
+def _registry(random: Random, prefix: str) -> Table:
+    settings = {"location": "a.example.com/b", "insecure": True, "blocked": False, "mirror-by-digest-only": False}
+    mirrors = [{"location": "b.example.com"}, {"location": "c.example.com:5000/d", "insecure": True}]
+    return {"prefix": prefix, **_some(random, {**settings, "mirror": random.sample(mirrors, random.randrange(3))})}
+
+
 def registry_table(version: int) -> tuple[str, str, str]:
     """Return the keys of the table with ``config_path`` in a version of containerd's configuration."""
     return ("plugins", _CRI_1 if version == 2 else _CRI_2, "registry")
