@@ -143,9 +143,14 @@ def registries_table(random: Random) -> Table:
 
 
 def _registry(random: Random, prefix: str) -> Table:
-    settings = {"location": "a.example.com/b", "insecure": True, "blocked": False, "mirror-by-digest-only": False}
+    location: Table = random.choice(
+        [{"location": "a.example.com/b"}, {"location": "c.example.com:5000", "insecure": True}]
+    )
     mirrors = [{"location": "b.example.com"}, {"location": "c.example.com:5000/d", "insecure": True}]
-    return {"prefix": prefix, **_some(random, {**settings, "mirror": random.sample(mirrors, random.randrange(3))})}
+    settings = {"blocked": False, "mirror-by-digest-only": False, "mirror": random.sample(mirrors, random.randrange(3))}
+    entry = {"prefix": prefix, **_some(random, settings)}
+    # Only wildcards may have no location.
+    return entry if prefix.startswith("*.") and random.random() < 0.5 else {**entry, **location}
 
 
 def registry_table(version: int) -> tuple[str, str, str]:
