@@ -62,7 +62,9 @@ def checked_edit(file: object, before: str, after: str, file_format: FileFormat)
     managed = list(file_format.managed_keys(new))
     comparisons = []
     if after != old.unmanaged:
-        parsed = _parse(old.unmanaged, file_format, f"{file} is not changed: it is not valid", "Correct the file")
+        # Line numbers in the message are those of the text without the block.
+        state = "it is not valid" if before == old.unmanaged else "it is not valid without the managed block"
+        parsed = _parse(old.unmanaged, file_format, f"{file} is not changed: {state}", "Correct the file")
         comparisons.append((parsed, managed))
     if before != old.unmanaged:
         try:

@@ -40,14 +40,14 @@ def add_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
         InputError: The file is not valid, or its entries conflict with the mirror; see
             :func:`.checked_edit.edit_errors`.
     """
-    text = remove_block(text)
-    existing = _read(text)
+    unmanaged = remove_block(text)
+    existing = _read(unmanaged, "" if unmanaged == text else " without the managed block")
     mirrors = _section(existing, "mirrors")
     default = mirrors.get(ALL_REGISTRIES)
     for upstream in upstreams:
         # k3s applies the entry for all registries only to registries without an entry.
         mirrors[upstream] = _add_endpoint(upstream, mirrors.get(upstream, default), mirror)
-    return _with_sections(text, mirrors, _new_configs(_section(existing, "configs"), mirror))
+    return _with_sections(unmanaged, mirrors, _new_configs(_section(existing, "configs"), mirror))
 
 
 def parse(text: str) -> Any:
@@ -229,13 +229,13 @@ def _add_endpoint(upstream: str, existing: Any, mirror: Mirror) -> dict[str, Any
     return entry
 
 
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str, which: str) -> dict[str, Any]:
     if not has_entries(text):
         return {}
     try:
         parsed = parse(text)
     except UnparsableError as error:
-        raise InputError(f"it is {error.message}", "Correct the file") from error
+        raise InputError(f"it is{which} {error.message}", "Correct the file") from error
     if not isinstance(parsed, (dict, type(None))):
         raise InputError("it is not a mapping", "Correct the file")
     return parsed or {}
