@@ -14,7 +14,7 @@ from typing import Any
 from .random_text import YAML_BREAKS, LayoutWriter, odd_text
 
 HOSTS = ["docker.io", "quay.io", "*", "ghcr.io", "registry.example.com:5000", "[fd00::1]:5000"]
-_ENDPOINTS = ["https://a.example.com", "http://10.0.0.2:5001", "http://[fd00:10:96::1]:5001", "https://b/v2/c"]
+_ENDPOINTS = ["https://a.example.com", "http://10.0.0.1:5001", "http://[fd00:10:96::1]:5001", "https://b/v2/c"]
 _ESCAPES = str.maketrans({character: f"\\u{ord(character):04x}" for character in YAML_BREAKS})
 
 
