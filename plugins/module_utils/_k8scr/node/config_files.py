@@ -145,7 +145,10 @@ def apply_changes(changes: Sequence[FileChange], files: HostFiles, backup: bool)
             continue
         with write_errors(change.path), _host_errors():
             target = resolve_symlinks(change.path)
-            if read_text(target) != change.before:
+            current = read_text(target)
+            if current == change.after:
+                continue  # Another run of the same task has just changed it.
+            if current != change.before:
                 raise DestinationError(
                     f"{change.path} is not changed: another process has just changed it", "Run again"
                 )

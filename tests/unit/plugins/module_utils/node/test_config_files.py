@@ -119,6 +119,17 @@ def test_apply_changes_names_file_and_reason_if_host_cannot_replace_it(
     assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
 
 
+@pytest.mark.parametrize("before", ["old", None])
+def test_apply_changes_accepts_file_that_same_task_of_another_process_changed(
+    tmp_path: Path, module: FakeModule, before: str | None
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("new")
+    assert apply_changes([FileChange(file, before, "new")], module, backup=True) == []
+    apply_changes([FileChange(tmp_path / "missing", "old", None)], module, backup=True)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["new"]
+
+
 @pytest.mark.parametrize(("before", "after"), [("old", "new"), ("old", None), (None, "new")])
 def test_apply_changes_rejects_file_that_another_process_changed(
     tmp_path: Path, module: FakeModule, before: str | None, after: str | None
