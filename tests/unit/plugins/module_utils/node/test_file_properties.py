@@ -10,6 +10,7 @@ Each run has the same few hundred files; ``K8SCR_FUZZ_EXAMPLES`` sets the number
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from random import Random
@@ -18,6 +19,7 @@ from typing import Any
 import pytest
 import tomllib
 import yaml
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import (
     config_toml,
     hosts_toml,
@@ -181,6 +183,31 @@ def test_edit_of_random_file_does_not_depend_on_earlier_edits(kind: Kind) -> Non
         text = kind.write(random, kind.content(random))
         earlier, wish = _wish(random, kind), _wish(random, kind)
         assert kind.edit(kind.edit(text, earlier), wish) == kind.edit(text, wish)
+
+    check()
+
+
+@pytest.mark.parametrize(("name", "content"), [("hosts.toml", hosts_table), ("config.toml", config_table)])
+def test_edit_of_random_file_with_inline_tables_succeeds_or_names_line(
+    name: str, content: Callable[[Random], Parsed]
+) -> None:
+    kind = KINDS[name]
+
+    @thorough
+    @given(RANDOM)
+    def check(random: Random) -> None:
+        text, wish = TomlWriter(random, inline=True).text(content(random)), _wish(random, kind)
+        after, message = None, ""
+        try:
+            after = kind.edit(text, wish)
+        except InputError as error:
+            message = str(error)
+        if after is None:
+            assert re.search(r"\bline \d+", message)
+            return
+        expected = kind.parse(text)
+        kind.expected(expected, wish)
+        assert kind.parse(after) == expected
 
     check()
 
