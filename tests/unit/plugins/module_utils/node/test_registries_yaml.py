@@ -195,7 +195,7 @@ def test_add_mirrors_rejects_file_that_k3s_cannot_read(text: str, reason: str) -
 
 def test_checked_edit_names_line_of_alias_for_disabled_anchor() -> None:
     text = "mirrors:\n  docker.io: &all {endpoint: [https://a]}\nx: *all\n"
-    with pytest.raises(InputError, match="it would no longer be valid: not valid YAML in line 7.*undefined alias"):
+    with pytest.raises(InputError, match=r"it would no longer be valid: not valid YAML in line 7.*undefined alias"):
         checked_edit("registries.yaml", text, add_mirrors(text, ["docker.io"], MIRROR), YAML)
 
 
