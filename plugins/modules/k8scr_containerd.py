@@ -16,7 +16,7 @@ description:
   - A configuration with entries of administrators is backed up before each change. The backup is a new file next to it,
     with the same owner and mode.
   - containerd parses a temporary copy of the new configuration before the file is replaced. If settings other than
-    C(config_path) would change, the task fails and changes nothing.
+    C(config_path) would change, or if another process changes the file meanwhile, the task fails and changes nothing.
   - A symbolic link to the configuration is followed under the same conditions as in M(k8scr.core.k8scr_mirror).
   - containerd reads its configuration when it starts. This module does not restart it; restart it after a change.
 author:

@@ -14,7 +14,9 @@ description:
     the mirror first, under their original names.
   - The entries of administrators in these files stay in effect. O(state=absent) leaves only these.
   - Each file with entries of administrators is parsed before and after the change. If entries other than those of this
-    module would change, the task fails and changes nothing.
+    module would change, the task fails and changes nothing. It also fails if another process changes a file between the
+    check and the change.
+  - Files must be UTF-8 text of at most 4 MiB. Line breaks, a byte order mark, the mode and the owner are preserved.
   - Symbolic links to files are followed if they belong to root or to the user of the task, and if their folder is not
     writable by all users. A dangling link is an error.
   - The role P(k8scr.core.node_mirror#role) uses this module. It connects to no cluster.

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -38,6 +39,15 @@ class FileFormat:
     managed_keys: Callable[[ManagedFile], Iterable[KeyPath]]
 
 
+@contextmanager
+def edit_errors(file: object) -> Iterator[None]:
+    """Name the file, which is not changed, in errors about its content."""
+    try:
+        yield
+    except InputError as error:
+        raise InputError(f"{file} is not changed: {error.message}", error.advice) from error
+
+
 def checked_edit(file: object, before: str, after: str, file_format: FileFormat) -> str:
     """Return the new text of a file after checking that it differs from the existing text only in managed entries.
 
@@ -52,7 +62,9 @@ def checked_edit(file: object, before: str, after: str, file_format: FileFormat)
     managed = list(file_format.managed_keys(new))
     comparisons = []
     if after != old.unmanaged:
-        parsed = _parse(old.unmanaged, file_format, f"{file} is not changed: it is not valid", "Correct the file")
+        # Line numbers in the message are those of the text without the block.
+        state = "it is not valid" if before == old.unmanaged else "it is not valid without the managed block"
+        parsed = _parse(old.unmanaged, file_format, f"{file} is not changed: {state}", "Correct the file")
         comparisons.append((parsed, managed))
     if before != old.unmanaged:
         try:

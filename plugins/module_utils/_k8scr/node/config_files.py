@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 import tempfile
@@ -15,13 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import SourceError
-from ..files.file_access import write_errors
+from ..errors import DestinationError, SourceError
+from ..files.file_access import read_errors, write_errors
 from .host import HostFiles
 from .managed_block import managed_lines, parse_markers, remove_block
 
 _MAX_LINKS = 40
 """The limit of Linux."""
+_MAX_SIZE = 4 << 20
+"""The size of a configuration file that is read, in bytes; a larger one is something else."""
 
 
 @dataclass(frozen=True)
@@ -90,19 +93,28 @@ def resolve_symlinks(path: Path) -> Path:
 
 
 def read_text(path: Path) -> str | None:
-    """Return the content of a file, or None if it is missing.
+    """Return the content of a file without its byte order mark, or None if the file is missing.
 
     Raises:
-        SourceError: The file cannot be read, or is a symbolic link that is not followed.
+        SourceError: The file cannot be read, is not a text, or is a symbolic link that is not followed.
     """
     try:
-        descriptor = os.open(resolve_symlinks(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
-        with open(descriptor, encoding="utf-8", newline="") as file:
-            return file.read()
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{path} cannot be read: {error}") from error
+        with read_errors(path), suppress(FileNotFoundError):
+            descriptor = os.open(resolve_symlinks(path), os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+            with open(descriptor, "rb") as file:
+                if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+                    raise SourceError(f"{path} is not a regular file", "Delete it, or set another path")
+                content = file.read(_MAX_SIZE + 1)
+                if len(content) > _MAX_SIZE:
+                    raise SourceError(
+                        f"{path} has more than {_MAX_SIZE >> 20} MiB, so that it is not a configuration file",
+                        "Set another path",
+                    )
+                return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object.count(b"\n", 0, error.start) + 1
+        raise SourceError(f"{path} is not UTF-8 text in line {line}", "Save the file as UTF-8") from error
+    return None
 
 
 def read_managed_file(path: Path) -> str | None:
@@ -125,29 +137,32 @@ def apply_changes(changes: Sequence[FileChange], files: HostFiles, backup: bool)
         files: The module, which copies and moves the files.
 
     Raises:
-        DestinationError: A file cannot be written; the files before it are changed.
+        DestinationError: A file cannot be written, or was changed after the plan; the files before it are changed.
     """
     backups = []
     for change in changes:
         if not change.changed:
             continue
-        with write_errors(change.path):
+        with write_errors(change.path), _host_errors():
             target = resolve_symlinks(change.path)
+            current = read_text(target)
+            if current == change.after:
+                continue  # Another run of the same task has just changed it.
+            if current != change.before:
+                raise DestinationError(
+                    f"{change.path} is not changed: another process has just changed it", "Run again"
+                )
             if backup and change.before and not change.whole and remove_block(change.before).strip():
-                backups.append(_back_up(target, files))
-            if change.after is None and target == change.path:
-                change.path.unlink()
-                if change.folder:
-                    with suppress(OSError):  # It has other files.
-                        change.path.parent.rmdir()
+                with _backed_up(target, files) as copy:
+                    _apply(change, target, files)
+                backups.append(copy)
             else:
-                # A link is kept, so its target is emptied instead of deleted.
-                _write(target, change.after or "", change.mode, files)
+                _apply(change, target, files)
     return backups
 
 
 @contextmanager
-def temporary_file(folder: Path, text: str, suffix: str = "") -> Iterator[Path]:
+def temporary_file(folder: Path, text: str, suffix: str = "", encoding: str = "utf-8") -> Iterator[Path]:
     """Write a text to a temporary file, and delete the file afterwards unless it was moved.
 
     Raises:
@@ -155,7 +170,7 @@ def temporary_file(folder: Path, text: str, suffix: str = "") -> Iterator[Path]:
     """
     descriptor, name = tempfile.mkstemp(prefix=".k8scr-", suffix=suffix, dir=folder)
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with os.fdopen(descriptor, "w", encoding=encoding, newline="") as file:
             file.write(text)
         yield Path(name)
     finally:
@@ -173,19 +188,54 @@ def _check_owner(link: Path) -> None:
         )
 
 
-def _back_up(path: Path, files: HostFiles) -> str:
+@contextmanager
+def _host_errors() -> Iterator[None]:
+    """Convert exceptions of AnsibleModule, which have no class of their own, to the error of the operating system."""
+    try:
+        yield
+    except Exception as error:
+        if isinstance(error.__cause__, OSError):
+            raise error.__cause__ from None
+        raise
+
+
+@contextmanager
+def _backed_up(path: Path, files: HostFiles) -> Iterator[str]:
+    """Back up a file while it is changed; after an error, delete the backup of the unchanged file."""
     # backup_local sets the mode of the backup only after it wrote the content.
     umask = os.umask(0o077)
     try:
-        return files.backup_local(str(path))
+        backup = files.backup_local(str(path))
     finally:
         os.umask(umask)
+    try:
+        yield backup
+    except BaseException:
+        Path(backup).unlink(missing_ok=True)
+        raise
+
+
+def _apply(change: FileChange, target: Path, files: HostFiles) -> None:
+    if change.after is None and target == change.path:
+        target.unlink()
+        if change.folder:
+            with suppress(OSError):  # It has other files.
+                target.parent.rmdir()
+    else:
+        # A link is kept, so its target is emptied instead of deleted.
+        _write(target, change.after or "", change.mode, files)
 
 
 def _write(path: Path, text: str, mode: int, files: HostFiles) -> None:
     path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    with temporary_file(path.parent, text) as temporary, _created(path, mode):
+    with _created(path, mode), temporary_file(path.parent, text, encoding=_encoding(path)) as temporary:
         files.atomic_move(str(temporary), str(path))
+
+
+def _encoding(path: Path) -> str:
+    """Return the encoding of an existing file: UTF-8 with or without a byte order mark."""
+    with path.open("rb") as file:
+        return "utf-8-sig" if file.read(len(codecs.BOM_UTF8)) == codecs.BOM_UTF8 else "utf-8"
 
 
 @contextmanager

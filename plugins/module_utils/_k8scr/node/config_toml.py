@@ -11,7 +11,7 @@ from typing import Any
 from ..errors import InputError
 from ..oci.decimal import parse_decimal
 from .managed_block import ManagedFile, insert_block, remove_block, split_lines
-from .toml_statements import dotted_key, quote, read_statements
+from .toml_statements import dotted_key, inline_table_error, quote, read_statements
 
 _REGISTRY = {
     1: ("plugins", "io.containerd.grpc.v1.cri", "registry"),
@@ -61,7 +61,8 @@ def set_config_path(text: str, folder: str, dump: str) -> str:
     An empty file gets the version in ``dump``, the output of ``containerd config dump``.
 
     Raises:
-        InputError: The version of the file has no such setting, or the table is an inline table.
+        InputError: The version of the file has no such setting, or the table is an inline table; see
+            :func:`.checked_edit.edit_errors`.
     """
     lines = split_lines(remove_block(text))
     statements = read_statements(lines)
@@ -69,7 +70,7 @@ def set_config_path(text: str, folder: str, dump: str) -> str:
     block = [] if statements else [f"version = {version}"]
     if version < 2:
         raise InputError(
-            "containerd's configuration has version 1, which does not support config_path",
+            "it has version 1, which does not support config_path",
             "Migrate it to version 2 with: containerd config migrate",
         )
     table = _REGISTRY[1 if version == 2 else 2]
@@ -85,11 +86,7 @@ def set_config_path(text: str, folder: str, dump: str) -> str:
             key = dotted_key((*table[len(each.table) :], _KEY))
             return insert_block(lines, each.end, [f"  {key} = {setting}"])
         if not each.header and each.path == table[: len(each.path)]:
-            name = dotted_key(each.path)
-            raise InputError(
-                f"containerd's configuration has {name} as an inline table, in line {each.start + 1}",
-                f"Write it as [{name}], with each key on a line below",
-            )
+            raise inline_table_error(each)
     return insert_block(lines, len(lines), [*block, f"[{dotted_key(table)}]", f"  {_KEY} = {setting}"])
 
 

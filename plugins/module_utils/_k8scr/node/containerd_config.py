@@ -11,7 +11,7 @@ from pathlib import Path
 from ..errors import InputError, K8scrError, SourceError
 from ..files.file_access import write_errors
 from . import config_toml, toml_parser
-from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal
+from .checked_edit import FileFormat, Parsed, UnparsableError, checked_edit, checked_removal, edit_errors
 from .config_files import FileChange, read_managed_file, resolve_symlinks, temporary_file
 from .host import HostCommands, MissingProgramError, run_program
 from .managed_block import remove_block
@@ -98,7 +98,8 @@ def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange,
     configured = config_toml.configured_folders(dump)
     if configured:
         return FileChange(config.path, before, before), configured[0]
-    after = config_toml.set_config_path(before or "", folder, dump)
+    with edit_errors(config.path):
+        after = config_toml.set_config_path(before or "", folder, dump)
     after = checked_edit(config.path, before or "", after, config.format)
     if config_toml.configured_folders(config.checked_dump(after)) != [folder]:
         raise InputError(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from .managed_block import insert_block, remove_block, split_lines
 from .mirror import ALL_REGISTRIES, Mirror
-from .toml_statements import quote, read_statements
+from .toml_statements import inline_table_error, quote, read_statements
 
 _SERVER_KEYS = (("server",), ("override_path",), ("capabilities",), ("ca",))
 """The settings of the upstream, which a mirror without fallback replaces."""
@@ -29,7 +29,11 @@ def host_folder(certs_d: Path, upstream: str) -> Path:
 
 
 def add_mirror(text: str, upstream: str, mirror: Mirror) -> str:
-    """Return a ``hosts.toml`` with the mirror as the first host and its other entries unchanged."""
+    """Return a ``hosts.toml`` with the mirror as the first host and its other entries unchanged.
+
+    Raises:
+        InputError: The hosts are an inline table; see :func:`.checked_edit.edit_errors`.
+    """
     lines = split_lines(remove_block(text))
     statements = read_statements(lines)
     prefix = mirror.repository_prefix(upstream)
@@ -49,12 +53,17 @@ def add_mirror(text: str, upstream: str, mirror: Mirror) -> str:
             if statement.table == () and statement.key in _SERVER_KEYS
             for line in range(statement.start, statement.end)
         ]
-    if not any(header.key == ("host", url) for header in headers):
+    if not any(statement.path[:2] == ("host", url) for statement in statements):
+        inline = next((each for each in statements if each.path == ("host",) and not each.header), None)
+        if inline:
+            raise inline_table_error(inline)
         block += [f"[host.{quote(url)}]", '  capabilities = ["pull", "resolve"]']
         block += ["  override_path = true"] if prefix else []
         block += [f"  {line}" for line in trusted]
     # Keys of the server precede all tables. containerd requests the hosts in the order of their tables.
     index = headers[0].start if headers else len(lines)
-    while index and headers and lines[index - 1].lstrip().startswith("#"):
+    # The comment before a table stays with it. A line of the value before it may look like a comment.
+    end_of_keys = max((statement.end for statement in statements if statement.start < index), default=0)
+    while headers and index > end_of_keys and lines[index - 1].lstrip().startswith("#"):
         index -= 1
     return insert_block(lines, index, block, disabled)

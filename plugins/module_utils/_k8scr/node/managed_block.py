@@ -17,8 +17,10 @@ from dataclasses import dataclass
 from ..errors import InputError
 
 BEGIN = "# BEGIN k8scr.core (these lines are written anew)"
-BEGIN_JOINED = "# BEGIN k8scr.core (this line break and these lines are written anew)"
-"""Begins a block within a line, or after a last line without a line break: the break before the marker is managed."""
+BEGIN_WITHIN = "# BEGIN k8scr.core (this line break and these lines are written anew)"
+"""Begins a block within a line: the line break before the marker is managed."""
+BEGIN_LAST = "# BEGIN k8scr.core (the last line had no line break, and these lines are written anew)"
+"""Begins a block after a last line without a line break: the break before the marker is managed if no line follows."""
 END = "# END k8scr.core"
 DISABLED = "# set aside by k8scr.core: "
 """Precedes a line of administrators that the block overrides."""
@@ -63,10 +65,10 @@ def parse_markers(text: str, file: object = "the file") -> ManagedFile:
     """
     lines = split_lines(text)
     block = _find_block(lines, file)
-    if block and lines[block.start].lstrip().startswith(BEGIN_JOINED):
-        before, replaced, after = _around_joined_block(lines, block)
-    else:
-        before, replaced, after = lines[: block.start], "", lines[block.stop :]
+    before, replaced, after = lines[: block.start], "", lines[block.stop :]
+    begin = lines[block.start].lstrip() if block else ""
+    if begin.startswith(BEGIN_WITHIN) or (begin.startswith(BEGIN_LAST) and not after):
+        before, replaced = _before_joined_block(lines, block)
     unmanaged, managed, disabled = "", "", set()
     for line in [*before, None, *after]:
         if line is None:
@@ -105,19 +107,20 @@ def insert_block(lines: Sequence[str], index: int, block: Iterable[str], disable
     before, after, block = "".join(kept[:index]), "".join(kept[index:]), list(block)
     if not block:
         return before + after
-    joined = bool(before) and not before.endswith("\n")
-    return before + _with_markers(block, _line_break(lines), joined) + after
+    line_break = _line_break(lines)
+    begin = f"{line_break}{BEGIN_LAST}" if before and not before.endswith("\n") else BEGIN
+    return before + _with_markers(block, line_break, begin) + after
 
 
 def replace_span(text: str, start: int, end: int, block: Iterable[str]) -> str:
     """Return a file with a managed block in place of ``text[start:end]``, which may begin and end within lines."""
     line_break = _line_break(split_lines(text))
-    return text[:start] + _with_markers(list(block), line_break, True, text[start:end]) + text[end:]
+    begin = f"{line_break}{BEGIN_WITHIN}"
+    return text[:start] + _with_markers(list(block), line_break, begin, text[start:end]) + text[end:]
 
 
-def _with_markers(block: Sequence[str], line_break: str, joined: bool, replaced: str = "") -> str:
+def _with_markers(block: Sequence[str], line_break: str, begin: str, replaced: str = "") -> str:
     disabled = [DISABLED + replaced.replace("\n", f"\n{DISABLED}")] if replaced else []
-    begin = f"{line_break}{BEGIN_JOINED}" if joined else BEGIN
     return "".join(f"{line}{line_break}" for line in (begin, *block, *disabled, END))
 
 
@@ -125,12 +128,12 @@ def _line_break(lines: Sequence[str]) -> str:
     return "\r\n" if lines and lines[0].endswith("\r\n") else "\n"
 
 
-def _around_joined_block(lines: Sequence[str], block: range) -> tuple[list[str], str, list[str]]:
-    """Return the lines before a joined block, the text that the block replaces, and the lines after it."""
+def _before_joined_block(lines: Sequence[str], block: range) -> tuple[list[str], str]:
+    """Return the lines before a block whose preceding line break is managed, and the text that the block replaces."""
     line_break = _line_break(lines[block.start :])
     *before, last = lines[: block.start] or [""]
     replaced = "".join(lines[n][len(DISABLED) :] for n in block if lines[n].startswith(DISABLED))
-    return [*before, last.removesuffix(line_break)], replaced.removesuffix(line_break), list(lines[block.stop :])
+    return [*before, last.removesuffix(line_break)], replaced.removesuffix(line_break)
 
 
 def _find_block(lines: Sequence[str], file: object) -> range:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import SourceError
 from . import hosts_toml, registries_conf, registries_yaml
-from .checked_edit import checked_edit, checked_removal
+from .checked_edit import checked_edit, checked_removal, edit_errors
 from .config_files import FileChange, read_managed_file, read_text
 from .managed_block import has_entries, remove_block
 from .mirror import ALL_REGISTRIES, Mirror
@@ -64,7 +64,8 @@ def _plan_containerd(
         before = read_managed_file(file)
         after = checked_removal(file, before, TOML)
         if mirror is not None and folder in configured:
-            after = hosts_toml.add_mirror(before or "", configured[folder], mirror)
+            with edit_errors(file):
+                after = hosts_toml.add_mirror(before or "", configured[folder], mirror)
             after = checked_edit(file, before or "", after, TOML)
             if before is None and _has_certificates(folder):
                 warnings.append(
@@ -131,6 +132,8 @@ def _plan_k3s(path: Path, upstreams: Sequence[str], mirror: Mirror | None) -> Fi
     if mirror is None:
         after = checked_removal(path, before, YAML)
     else:
-        after = checked_edit(path, before or "", registries_yaml.add_mirrors(before or "", upstreams, mirror), YAML)
+        with edit_errors(path):
+            after = registries_yaml.add_mirrors(before or "", upstreams, mirror)
+        after = checked_edit(path, before or "", after, YAML)
     # The file may have passwords (k3s, "Private Registry Configuration").
     return FileChange(path, before, after, mode=0o600)

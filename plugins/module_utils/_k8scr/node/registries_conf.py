@@ -58,6 +58,7 @@ def drop_in_text(upstreams: Sequence[str], mirror: Mirror, others: Mapping[str, 
     existing = _entries(others)
     entries = {upstream: _effective_entry(upstream, existing) for upstream in upstreams}
     tables = [_table(upstream, mirror, entry) for upstream, entry in entries.items()]
+    _reject_conflicting_locations(tables)
     text = "\n".join(f"{line}\n" for line in (_HEADER, *("\n".join(_table_lines(table)) for table in tables)))
     kept = {upstream: entry for upstream, entry in entries.items() if entry.values}
     if kept:
@@ -99,7 +100,9 @@ def _entries_of(file: str, text: str) -> list[_Entry]:
         raise InputError(f"{file} is {error.message}", "Correct the file") from error
     if not isinstance(tables, list) or not all(isinstance(table, dict) for table in tables):
         raise InputError(f"{file} has {_ENTRY} entries that are not tables", "Write each entry below [[registry]]")
-    return [_Entry(file, str(table.get("prefix") or table.get("location") or ""), table) for table in tables]
+    # An empty list of mirrors is the same as none.
+    settings = [{key: value for key, value in table.items() if value != []} for table in tables]
+    return [_Entry(file, str(each.get("prefix") or each.get("location") or ""), each) for each in settings]
 
 
 def _effective_entry(upstream: str, existing: Mapping[str, _Entry]) -> _Entry:
@@ -132,6 +135,19 @@ def _table(upstream: str, mirror: Mirror, entry: _Entry) -> dict[str, Any]:
         **settings,
         "mirror": [_mirror_location(upstream, mirror), *mirrors],
     }
+
+
+def _reject_conflicting_locations(tables: Sequence[Mapping[str, Any]]) -> None:
+    """Reject what Podman rejects: entries of one file with the same location, of which some are insecure."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for table in tables:
+        other = found.setdefault(table["location"], table)
+        if bool(table.get("insecure")) != bool(other.get("insecure")):
+            raise InputError(
+                f"the entries for {other['prefix']} and {table['prefix']} in registries.conf or its drop-ins have the"
+                f" location {table['location']} with different values of insecure, which one file cannot have",
+                "Set insecure to the same value in both, or remove one of the registries from upstreams",
+            )
 
 
 def _check_settings(text: str, mirror: Mirror, kept: Mapping[str, _Entry]) -> None:

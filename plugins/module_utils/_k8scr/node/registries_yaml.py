@@ -37,16 +37,17 @@ def add_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
     The managed block repeats the mirrors of administrators, and disables the original lines.
 
     Raises:
-        InputError: The file is not valid, or its entries conflict with the mirror.
+        InputError: The file is not valid, or its entries conflict with the mirror; see
+            :func:`.checked_edit.edit_errors`.
     """
-    text = remove_block(text)
-    existing = _read(text)
+    unmanaged = remove_block(text)
+    existing = _read(unmanaged, "" if unmanaged == text else " without the managed block")
     mirrors = _section(existing, "mirrors")
     default = mirrors.get(ALL_REGISTRIES)
     for upstream in upstreams:
         # k3s applies the entry for all registries only to registries without an entry.
         mirrors[upstream] = _add_endpoint(upstream, mirrors.get(upstream, default), mirror)
-    return _with_sections(text, mirrors, _new_configs(_section(existing, "configs"), mirror))
+    return _with_sections(unmanaged, mirrors, _new_configs(_section(existing, "configs"), mirror))
 
 
 def parse(text: str) -> Any:
@@ -87,7 +88,7 @@ def _new_configs(configs: dict[str, Any], mirror: Mirror) -> dict[str, Any]:
     if not _is_trusted(configs.get(mirror.address)):
         # The configs may have passwords, so the managed block does not repeat them.
         raise InputError(
-            f"registries.yaml has configs, but none with a ca_file for {mirror.address}",
+            f"it has configs, but none with a ca_file for {mirror.address}",
             f"Add to configs: {json.dumps(tls)}",
         )
     return {}
@@ -131,7 +132,7 @@ def _in_flow(text: str, root: Any, entries: Sequence[str], configs: dict[str, An
     new_configs = f'"configs": {json.dumps(configs)}' if configs else ""
     if new_configs and _pair(root, "configs"):
         raise InputError(
-            "registries.yaml has empty configs in flow style, which cannot be extended",
+            "it has empty configs in flow style, which cannot be extended",
             f"Replace them with: {new_configs}",
         )
     if mirrors:
@@ -146,8 +147,8 @@ def _root(text: str) -> Any:
     """Return the root node of the document; None if it is empty."""
     if not HAS_YAML:
         raise InputError(
-            "a registries.yaml with entries of administrators is changed only if it can be parsed, but the Python "
-            f"library PyYAML is missing for {sys.executable}",
+            "it has entries of administrators and must be parsed, but the Python library PyYAML is missing for "
+            f"{sys.executable}",
             "Install PyYAML on the node",
         )
     with _yaml_errors():
@@ -209,39 +210,39 @@ def _is_trusted(config: Any) -> bool:
 
 
 def _add_endpoint(upstream: str, existing: Any, mirror: Mirror) -> dict[str, Any]:
-    entry = dict(existing) if isinstance(existing, dict) else {}
-    endpoints = [str(endpoint) for endpoint in entry.get("endpoint") or []]
-    entry["endpoint"] = [mirror.url, *(endpoint for endpoint in endpoints if endpoint != mirror.url)]
+    entry = existing or {}
+    endpoints = entry.get("endpoint") or [] if isinstance(entry, dict) else None
+    if not isinstance(endpoints, list):
+        raise InputError(f"its entry for {upstream} is not a mapping with a list as endpoint", "Correct the file")
+    entry = {**entry, "endpoint": [mirror.url, *(endpoint for endpoint in endpoints if endpoint != mirror.url)]}
     prefix = mirror.repository_prefix(upstream)
     if prefix:
         rewrite = {"^(.*)$": f"{prefix}/$1"}
         if entry.get("rewrite", rewrite) != rewrite or entry["endpoint"] != [mirror.url]:
             raise InputError(
-                f"registries.yaml has endpoints or a rewrite for {upstream}, and a rewrite applies to all endpoints",
+                f"it has endpoints or a rewrite for {upstream}, and a rewrite applies to all endpoints",
                 "Push and mirror without qualify, or delete them",
             )
         entry["rewrite"] = rewrite
     elif entry.get("rewrite"):
-        raise InputError(
-            f"registries.yaml has a rewrite for {upstream}, which would apply to the mirror too", "Delete it"
-        )
+        raise InputError(f"it has a rewrite for {upstream}, which would apply to the mirror too", "Delete it")
     return entry
 
 
-def _read(text: str) -> dict[str, Any]:
+def _read(text: str, which: str) -> dict[str, Any]:
     if not has_entries(text):
         return {}
     try:
         parsed = parse(text)
     except UnparsableError as error:
-        raise InputError(f"registries.yaml is not changed: it is {error.message}", "Correct the file") from error
+        raise InputError(f"it is{which} {error.message}", "Correct the file") from error
     if not isinstance(parsed, (dict, type(None))):
-        raise InputError("registries.yaml is not changed: it is not a mapping", "Correct the file")
+        raise InputError("it is not a mapping", "Correct the file")
     return parsed or {}
 
 
 def _section(parsed: dict[str, Any], key: str) -> dict[str, Any]:
     section = parsed.get(key)
     if not isinstance(section, (dict, type(None))):
-        raise InputError(f"registries.yaml is not changed: its {key} are not a mapping", "Correct the file")
+        raise InputError(f"its {key} are not a mapping", "Correct the file")
     return dict(section or {})

@@ -42,8 +42,8 @@ def parse(text: str) -> dict[str, Any]:
     """
     if _LOADS is None:
         raise InputError(
-            "a TOML file with entries of administrators is changed only if it can be parsed, but the Python library "
-            f"tomli is missing for {sys.executable}",
+            "a TOML file with entries of administrators must be parsed, but the Python library tomli is missing for "
+            f"{sys.executable}",
             "Install tomli on the node, or use Python 3.11 or newer there",
         )
     try:

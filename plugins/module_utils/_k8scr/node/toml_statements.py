@@ -14,6 +14,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from ..errors import InputError
+
 _KEY = re.compile(r"""[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)'|([A-Za-z0-9_-]+))(?:[ \t]*(\.))?""")
 _STRING = re.compile(r"""[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)"|'([^']*)')""")
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
@@ -70,6 +72,15 @@ def read_statements(lines: Sequence[str]) -> list[Statement]:
         string = _unquote(*match.groups()) if match else None
         found.append(Statement(start, number, key, table, 0, string, text[:end]))
     return found
+
+
+def inline_table_error(statement: Statement) -> InputError:
+    """Return the error for an inline table, which cannot have more keys."""
+    name = dotted_key(statement.path)
+    return InputError(
+        f"it has {name} as an inline table, in line {statement.start + 1}",
+        f"Write it as [{name}], with each key on a line below",
+    )
 
 
 def quote(text: str) -> str:

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import (
     FileChange,
     apply_changes,
@@ -103,6 +104,43 @@ def test_apply_changes_deletes_new_file_after_error(tmp_path: Path, monkeypatch:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_apply_changes_names_file_and_reason_if_host_cannot_replace_it(
+    tmp_path: Path, module: FakeModule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def move(src: str, dest: str) -> None:
+        # AnsibleModule's exception for an immutable file.
+        raise RuntimeError(f"Unable to make {src} into to {dest}") from PermissionError(1, "Operation not permitted")
+
+    file = tmp_path / "file"
+    file.write_text("old")
+    monkeypatch.setattr(module, "atomic_move", move)
+    with pytest.raises(DestinationError, match=f"^{file} cannot be written: Operation not permitted. The previous"):
+        apply_changes([FileChange(file, "old", "new")], module, backup=True)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["old"]
+
+
+@pytest.mark.parametrize("before", ["old", None])
+def test_apply_changes_accepts_file_that_same_task_of_another_process_changed(
+    tmp_path: Path, module: FakeModule, before: str | None
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("new")
+    assert apply_changes([FileChange(file, before, "new")], module, backup=True) == []
+    apply_changes([FileChange(tmp_path / "missing", "old", None)], module, backup=True)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["new"]
+
+
+@pytest.mark.parametrize(("before", "after"), [("old", "new"), ("old", None), (None, "new")])
+def test_apply_changes_rejects_file_that_another_process_changed(
+    tmp_path: Path, module: FakeModule, before: str | None, after: str | None
+) -> None:
+    file = tmp_path / "file"
+    file.write_text("changed by an administrator")
+    with pytest.raises(DestinationError, match=f"^{file} is not changed: another process has just changed it"):
+        apply_changes([FileChange(file, before, after)], module, backup=True)
+    assert [each.read_text() for each in tmp_path.iterdir()] == ["changed by an administrator"]
+
+
 def test_apply_changes_backs_up_file_with_lines_of_administrators(tmp_path: Path, module: FakeModule) -> None:
     file = tmp_path / "file"
     before = insert_block(["mine\n"], 1, ["managed"])
@@ -134,6 +172,7 @@ def test_apply_changes_writes_to_target_of_symbolic_link(linked: tuple[Path, Pat
 
 def test_apply_changes_empties_managed_target_of_symbolic_link(linked: tuple[Path, Path], module: FakeModule) -> None:
     link, file = linked
+    file.write_text("managed")
     change = FileChange(link, "managed", None, whole=True, folder=True)
     apply_changes([change], module, backup=True)
     assert link.is_symlink()
@@ -177,3 +216,37 @@ def test_read_managed_file_names_file_and_line_of_damaged_block(tmp_path: Path) 
     file.write_text("a: 1\n# BEGIN k8scr.core\nb: 2\n")
     with pytest.raises(InputError, match=f"{file} is damaged: line 2: this BEGIN has no END"):
         read_managed_file(file)
+
+
+def test_apply_changes_keeps_byte_order_mark(tmp_path: Path, module: FakeModule) -> None:
+    file = tmp_path / "registries.yaml"
+    file.write_bytes(b"\xef\xbb\xbf# mine\r\n")
+    assert read_text(file) == "# mine\r\n"
+    apply_changes([FileChange(file, "# mine\r\n", "# mine\r\nnew\r\n")], module, backup=False)
+    assert file.read_bytes() == b"\xef\xbb\xbf# mine\r\nnew\r\n"
+
+
+def _create_pipe(path: Path) -> None:
+    os.mkfifo(path)
+
+
+def _create_large_file(path: Path) -> None:
+    with path.open("wb") as file:
+        file.truncate((4 << 20) + 1)
+
+
+UNREADABLE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "pipe": (_create_pipe, "is not a regular file"),
+    "folder": (Path.mkdir, "cannot be read: Is a directory"),
+    "device": (lambda path: path.symlink_to("/dev/zero"), "is a symbolic link to /dev/zero, which is not a file"),
+    "large": (_create_large_file, "has more than 4 MiB"),
+    "latin-1": (lambda path: path.write_bytes(b"# a\n# \xe9\n"), "is not UTF-8 text in line 2"),
+}
+
+
+@pytest.mark.parametrize("kind", UNREADABLE)
+def test_read_text_names_file_that_is_no_text(tmp_path: Path, kind: str) -> None:
+    create, reason = UNREADABLE[kind]
+    create(tmp_path / "file")
+    with pytest.raises(SourceError, match=f"^{tmp_path}/file ({reason})"):
+        read_text(tmp_path / "file")

@@ -127,3 +127,33 @@ def test_host_folder_returns_folder_that_containerd_reads(tmp_path: Path) -> Non
     assert host_folder(tmp_path, "example.com:5000") == tmp_path / "example.com:5000"
     (tmp_path / "example.com_5000_").mkdir()
     assert host_folder(tmp_path, "example.com:5000") == tmp_path / "example.com_5000_"
+
+
+def test_add_mirror_keeps_last_line_of_string_that_looks_like_comment() -> None:
+    text = "ca = '''\n/etc/\n# ca.pem'''\n[host.'https://a']\n"
+    after = tomllib.loads(add_mirror(text, "docker.io", MIRROR))
+    assert after["ca"] == "/etc/\n# ca.pem"
+    assert list(after["host"]) == [URL, "https://a"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        f"host.'{URL}'.skip_verify = true\n",
+        f"[host]\n'{URL}' = {{ skip_verify = true }}\n",
+        f"[host]\n'{URL}'.skip_verify = true\n",
+        f"[host.'{URL}'.header]\nx = 'y'\n",
+        f"[host.'{URL}']\n",
+    ],
+)
+def test_add_mirror_keeps_administrators_entry_for_mirror_in_every_form(form: str) -> None:
+    assert add_mirror(form, "docker.io", MIRROR) == form
+    after = tomllib.loads(add_mirror(form, "docker.io", ALONE))
+    assert after.pop("server") == URL
+    assert after["host"] == tomllib.loads(form)["host"]
+
+
+@pytest.mark.parametrize("table", ["", "a = {}"])
+def test_add_mirror_names_line_of_inline_table(table: str) -> None:
+    with pytest.raises(InputError, match="host as an inline table, in line 2"):
+        add_mirror(f"\nhost = {{{table}}}\n", "docker.io", MIRROR)

@@ -10,7 +10,7 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import (
     BEGIN,
-    BEGIN_JOINED,
+    BEGIN_LAST,
     END,
     insert_block,
     managed_lines,
@@ -52,7 +52,14 @@ def test_insert_block_uses_line_breaks_of_file(line_break: str) -> None:
 
 
 def test_insert_block_begins_new_line_after_last_one_without_line_break() -> None:
-    assert insert_block(["a"], 1, ["managed"]) == f"a\n{BEGIN_JOINED}\nmanaged\n{END}\n"
+    assert insert_block(["a"], 1, ["managed"]) == f"a\n{BEGIN_LAST}\nmanaged\n{END}\n"
+
+
+@pytest.mark.parametrize("line_break", ["\n", "\r\n"])
+def test_remove_block_keeps_line_break_before_lines_that_follow_block(line_break: str) -> None:
+    after = insert_block([f"a{line_break}", "b"], 2, ["managed"])
+    assert remove_block(after) == f"a{line_break}b"
+    assert remove_block(f"{after}c{line_break}") == f"a{line_break}b{line_break}c{line_break}"
 
 
 def test_managed_lines_returns_block_and_disabled_lines() -> None:

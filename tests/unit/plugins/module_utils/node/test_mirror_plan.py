@@ -79,9 +79,50 @@ def test_plan_mirror_names_file_with_damaged_block_in_either_state(tmp_path: Pat
 def test_plan_mirror_rejects_invalid_result(tmp_path: Path) -> None:
     file = tmp_path / "docker.io/hosts.toml"
     file.parent.mkdir()
-    file.write_text('host = {"https://a" = {}}\n')
+    # A parser reads this quoted key with an escape as the table of hosts.
+    file.write_text('"ho\\u0073t" = {}\n')
     with pytest.raises(InputError, match=r"hosts\.toml is not changed: it would no longer be valid"):
         plan_mirror("containerd", tmp_path, UPSTREAMS, MIRROR)
+
+
+def test_plan_mirror_names_file_and_line_of_inline_table(tmp_path: Path) -> None:
+    file = tmp_path / "docker.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text('# mine\nhost = {"https://a" = {}}\n')
+    with pytest.raises(InputError, match=f"^{file} is not changed: it has host as an inline table, in line 2"):
+        plan_mirror("containerd", tmp_path, UPSTREAMS, MIRROR)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "name", "damage", "reason"),
+    [
+        ("containerd", "docker.io/hosts.toml", "[", "it is not valid without the managed block: not valid TOML"),
+        ("k3s", "registries.yaml", "- a\n", "it is without the managed block not valid YAML in line 2"),
+    ],
+)
+def test_plan_mirror_names_lines_without_block_if_file_was_damaged_after_it(
+    tmp_path: Path, runtime: str, name: str, damage: str, reason: str
+) -> None:
+    file = tmp_path / name
+    file.parent.mkdir(exist_ok=True)
+    file.write_text("server = 'https://a'\n" if runtime == "containerd" else "a: 1\n")
+    path = tmp_path if runtime == "containerd" else file
+    _apply(runtime, path)
+    damaged = file.read_text() + damage
+    file.write_text(damaged)
+    other = Mirror("http", "10.0.0.2:5001", qualify=False, fallback=True)
+    with pytest.raises(InputError, match=f"^{file} is not changed: {reason}"):
+        plan_mirror(runtime, path, UPSTREAMS, other)
+    assert file.read_text() == damaged
+
+
+@pytest.mark.parametrize("reason", ["its entry for docker.io", "it has a rewrite"])
+def test_plan_mirror_names_file_with_conflicting_entry(tmp_path: Path, reason: str) -> None:
+    entry = "[https://a]" if reason.startswith("its") else "{rewrite: {a: b}}"
+    file = tmp_path / "registries.yaml"
+    file.write_text(f"mirrors: {{docker.io: {entry}}}\n")
+    with pytest.raises(InputError, match=f"^{file} is not changed: {reason}"):
+        plan_mirror("k3s", file, UPSTREAMS, MIRROR)
 
 
 @pytest.mark.parametrize(

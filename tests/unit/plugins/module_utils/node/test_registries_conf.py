@@ -116,6 +116,23 @@ def test_drop_in_rejects_wildcard_that_blocks_registry() -> None:
         drop_in_text(["registry.example.com"], MIRROR, {"a.conf": text})
 
 
+def test_drop_in_rejects_entries_of_two_files_that_one_file_cannot_have() -> None:
+    entry = '[[registry]]\nprefix = "{}"\nlocation = "a.example.com"\n'
+    others = {"a.conf": f"{entry.format('docker.io')}insecure = true\n", "b.conf": entry.format("quay.io")}
+    with pytest.raises(InputError, match=r"docker\.io and quay\.io .* location a\.example\.com .* insecure"):
+        drop_in_text(["docker.io", "quay.io"], MIRROR, others)
+    alone = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=False)
+    assert len(_registries(drop_in_text(["docker.io", "quay.io"], alone, others))) == 2
+
+
+@pytest.mark.parametrize("fallback", [True, False])
+def test_drop_in_accepts_empty_list_of_mirrors(fallback: bool) -> None:
+    mirror = Mirror("http", "10.0.0.1:5001", qualify=False, fallback=fallback)
+    text = "[[registry]]\nlocation = 'docker.io'\n"
+    expected = drop_in_text(["docker.io"], mirror, {"a.conf": text})
+    assert drop_in_text(["docker.io"], mirror, {"a.conf": f"{text}mirror = []\n"}) == expected
+
+
 @pytest.mark.parametrize(
     "form",
     [

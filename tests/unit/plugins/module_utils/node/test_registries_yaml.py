@@ -132,6 +132,9 @@ STYLES = {
     "document-mark-alone": "# Nothing yet.\n---\n",
     "indented": "  mirrors:\n    docker.io:\n      endpoint: [https://mirror.example.com]\n  configs: {a: {}}",
     "other-key-last": "mirrors:\n  docker.io: {}\n\n# Passwords.\nconfigs:\n  a:\n    auth: {password: secret}\n...\n",
+    "alias-in-mirrors": "x: &all [https://mirror.example.com]\nmirrors:\n  docker.io: {endpoint: *all}\n",
+    "merge-key": "x: &all {endpoint: [https://a]}\nmirrors:\n  docker.io:\n    <<: *all\nconfigs: {}\n",
+    "explicit-key": "? mirrors\n: docker.io:\n    endpoint: [https://a]\n",
     "anchors": "configs: &all\n  a: &a {auth: {password: secret}}\n  b: *a\nmirrors:\n",
 }
 
@@ -188,6 +191,12 @@ def test_add_mirrors_keeps_endpoints_for_all_registries_in_new_entries() -> None
 def test_add_mirrors_rejects_file_that_k3s_cannot_read(text: str, reason: str) -> None:
     with pytest.raises(InputError, match=reason):
         add_mirrors(text, ["docker.io"], MIRROR)
+
+
+def test_checked_edit_names_line_of_alias_for_disabled_anchor() -> None:
+    text = "mirrors:\n  docker.io: &all {endpoint: [https://a]}\nx: *all\n"
+    with pytest.raises(InputError, match=r"it would no longer be valid: not valid YAML in line 7.*undefined alias"):
+        checked_edit("registries.yaml", text, add_mirrors(text, ["docker.io"], MIRROR), YAML)
 
 
 def test_add_mirrors_does_not_quote_invalid_file() -> None:

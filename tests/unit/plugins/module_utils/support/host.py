@@ -17,4 +17,6 @@ class FakeFiles:
         return shutil.copy2(fn, f"{fn}.backup")
 
     def atomic_move(self, src: str, dest: str) -> None:
+        if Path(dest).exists():
+            shutil.copymode(dest, src)
         Path(src).replace(dest)
