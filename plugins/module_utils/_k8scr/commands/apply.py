@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
 from ..objects.client import KubernetesClient
 from ..objects.definitions import (
+    Definition,
     display_name,
     read_options,
     redact_definition,
@@ -94,13 +96,15 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _run(Applier(KubernetesClient(cluster), settings, check_mode), definitions)
 
 
-def _run(applier: Applier, definitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _run(applier: Applier, definitions: Sequence[Definition]) -> dict[str, Any]:
     settings = applier.settings
     outcomes: list[Outcome] = []
     failure: dict[str, Any] = {}
     try:
         for definition in definitions if settings.present else reversed(definitions):
-            outcomes.append(applier.apply(definition) if settings.present else applier.delete(definition))
+            with _named(definition):
+                act = applier.apply if settings.present else applier.delete
+                outcomes.append(act(definition.item))
         if settings.wait and not applier.check_mode:
             poll = Poll(settings.wait_timeout)
             for outcome in outcomes:
@@ -113,6 +117,17 @@ def _run(applier: Applier, definitions: Sequence[Mapping[str, Any]]) -> dict[str
         "diff": [outcome.diff for outcome in outcomes if outcome.changed],
         **failure,
     }
+
+
+@contextmanager
+def _named(definition: Definition) -> Iterator[None]:
+    """Add the document of a definition to the messages of errors, if its file has several."""
+    try:
+        yield
+    except K8scrError as error:
+        if not definition.source:
+            raise
+        raise error.replace(f"{error.message} ({definition.source})") from error
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ClusterError
+from ..errors import ClusterError, InputError
 from ..files.vault import reject_vault
+from ..files.yaml_text import read_documents
 from ..redaction import HIDDEN
 from .kubeconfig_secrets import is_content, redacted_kubeconfig, secrets_of
 
@@ -61,7 +62,7 @@ class Kubeconfig:
             InputError: A file is encrypted by Ansible Vault.
         """
         if isinstance(given, str) and is_content(given):
-            content = _parsed(given.encode(), _TEXT)
+            content = _parsed(given, _TEXT)
             if not content:
                 raise ClusterError(f"{_TEXT} is empty")
             return cls(_TEXT, None, (content,))
@@ -141,17 +142,12 @@ def _read(path: str) -> dict[str, Any]:
     return _parsed(content, f"the kubeconfig {path}")
 
 
-def _parsed(content: bytes, name: str) -> dict[str, Any]:
-    import yaml
-
+def _parsed(content: bytes | str, name: str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(content.decode())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise ClusterError(f"{name} is not YAML{where}") from None
-    except UnicodeDecodeError:
-        raise ClusterError(f"{name} cannot be read: it is not text") from None
+        documents = read_documents(content, name)
+    except InputError as error:
+        raise ClusterError(error.message, error.advice) from None
+    value = documents[0].value if documents else None
     if value is not None and not isinstance(value, dict):
         raise ClusterError(f"{name} is not a kubeconfig")
     return value or {}

@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import InputError
+from ..files.yaml_text import read_documents
 from ..redaction import HIDDEN, texts_of
 from .impersonation import USER_FIELDS
 
@@ -33,12 +35,8 @@ def is_content(kubeconfig: str) -> bool:
 
 def _parse(text: str) -> Any:
     try:
-        import yaml
-    except ImportError:  # a dependency of the kubernetes library, whose absence is reported
-        return None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return [document.value for document in read_documents(text, "kubeconfig")]
+    except InputError:
         return None
 
 
