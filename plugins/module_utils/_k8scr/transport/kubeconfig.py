@@ -16,7 +16,7 @@ from ..errors import ClusterError, InputError
 from ..files.vault import reject_vault
 from ..files.yaml_text import read_documents
 from ..redaction import HIDDEN
-from .kubeconfig_secrets import is_content, redacted_kubeconfig, secrets_of
+from .kubeconfig_secrets import is_content, output_secrets_of, redacted_kubeconfig, secrets_of
 
 _TEXT = "the kubeconfig given as text"
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -120,6 +120,12 @@ class Kubeconfig:
             text = text.replace(secret, HIDDEN)
         return text
 
+    def redact_output(self, text: str) -> str:
+        """Return the output of a credential plugin without the secrets of this kubeconfig."""
+        for secret in sorted(output_secrets_of(list(self.documents)), key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text
+
     def _entries(self, section: str) -> list[dict[str, Any]]:
         sections = (item.get(section) for item in self.documents)
         listed = [entry for entries in sections if isinstance(entries, list) for entry in entries]
@@ -161,4 +167,7 @@ def _with_full_paths(content: dict[str, Any], path: str) -> dict[str, Any]:
             found = entry.get(key) if isinstance(entry, dict) else None
             if isinstance(found, dict):
                 found.update({name: str(folder / str(found[name])) for name in _PATHS if found.get(name)})
+                plugin = found.get("exec")
+                if isinstance(plugin, dict) and "/" in str(plugin.get("command")):
+                    plugin["command"] = str(folder / str(plugin["command"]))
     return content

@@ -64,6 +64,12 @@ def masked_secrets_of(kubeconfig: Any) -> set[str]:
     return {text for text in _secrets(kubeconfig, _LOW_ENTROPY) if len(text) >= _SHORTEST_MASKED}
 
 
+def output_secrets_of(kubeconfig: Any) -> set[str]:
+    """Return the secrets to hide in the output of a plugin, but not the addresses where users log in."""
+    secrets = secrets_of(kubeconfig)
+    return {text for text in secrets if len(text) >= _SHORTEST_MASKED and not text.startswith(("http://", "https://"))}
+
+
 def _secrets(kubeconfig: Any, skipped: frozenset[str]) -> Iterator[str]:
     if isinstance(kubeconfig, str) and is_content(kubeconfig):
         kubeconfig = _parse(kubeconfig)

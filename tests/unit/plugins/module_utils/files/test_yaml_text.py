@@ -132,7 +132,7 @@ def test_error_does_not_show_values(text: str) -> None:
 
 
 def test_error_names_vault_for_encrypted_value() -> None:
-    with pytest.raises(InputError, match="file.yaml, line 1 is encrypted by Ansible Vault"):
+    with pytest.raises(InputError, match=r"file\.yaml, line 1 is encrypted by Ansible Vault"):
         read("password: !vault |\n  $ANSIBLE_VAULT;1.1;AES256\n  6162\n")
 
 
