@@ -25,7 +25,8 @@ def object_with(number: int, text: str) -> str:
 def read_by_kubectl(manifest: str) -> list[dict[str, Any]]:
     """Return the objects that kubectl reads from a manifest."""
     text = kubectl("create", "--dry-run=client", "--validate=false", "--output=json", "--filename=-", stdin=manifest)
-    decoder, objects, position = json.JSONDecoder(), [], 0
+    decoder, position = json.JSONDecoder(), 0
+    objects: list[dict[str, Any]] = []
     while text[position:].strip():
         item, end = decoder.raw_decode(text[position:].lstrip())
         position += len(text[position:]) - len(text[position:].lstrip()) + end

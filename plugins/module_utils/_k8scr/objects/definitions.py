@@ -121,8 +121,8 @@ def _require_name(item: Mapping[str, Any], source: str) -> None:
         )
     if namespace is not None and not isinstance(namespace, str):
         raise InputError(f"{source} has {known} with a metadata.namespace that is not text", "Quote it")
-    for segment in (name, namespace or ""):
-        # The names that Kubernetes allows as a segment of a path.
+    for segment in (str(name), namespace or ""):
+        # Kubernetes allows no other names in paths; a dot segment would refer to another object.
         if segment in (".", "..") or "/" in segment or "%" in segment:
             raise InputError(f"{source} has {known} with an invalid name: {segment}")
 
