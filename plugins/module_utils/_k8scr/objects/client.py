@@ -153,8 +153,8 @@ class KubernetesClient:
         return bytes(raw.data).decode("utf-8", "replace").strip()[:300]
 
     def _send_object(self, action: str, request: Callable[[], Any], secrets: set[str] | None = None) -> dict[str, Any]:
-        response = self._send(action, request, secrets)
-        return response.to_dict() if hasattr(response, "to_dict") else {}
+        item: dict[str, Any] = self._send(action, lambda: request().to_dict(), secrets)
+        return item
 
     def _send(self, action: str, request: Callable[[], Any], secrets: set[str] | None = None) -> Any:
         """Send a request; the requests of all methods can be repeated."""
@@ -167,6 +167,12 @@ class KubernetesClient:
                 raise _api_server_error(action, error, secrets or set()) from None
             except HTTPError as error:
                 raise translate(error, self._server) from error
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                # The library takes every successful response for an object.
+                raise ClusterError(
+                    f"the response to the request to {action} is not a Kubernetes object",
+                    f"Check its address: a proxy or a login page may have responded in place of {self._server}",
+                ) from error
 
         return self._retries.run(action, attempt)
 

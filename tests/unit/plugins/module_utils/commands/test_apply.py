@@ -15,9 +15,11 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import CLUSTER_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http import retry
 from unit.plugins.module_utils.support.object_server import Fault, ObjectServer, failure
 from unit.plugins.module_utils.support.settings import module_options
+from unit.plugins.module_utils.transport.servers import response_bytes
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
 SETTINGS = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "settings"}, "data": {"colour": "red"}}
@@ -179,6 +181,28 @@ def test_unavailable_api_is_not_taken_for_missing_kind(run: Apply, server: Objec
     result = run(definition=DEPLOYMENT, state="absent", wait=False)
 
     assert actions(result) == ["deleted"]
+
+
+@pytest.mark.parametrize("body", [b"<html>Log in</html>", b"[]", b"{}"])
+@pytest.mark.parametrize(
+    ("method", "path"), [("GET", "/api/v1"), ("GET", PATH), ("PATCH", PATH)], ids=["kinds", "read", "apply"]
+)
+def test_error_explains_response_of_proxy_in_place_of_object(
+    run: Apply, server: ObjectServer, method: str, path: str, body: bytes
+) -> None:
+    server.faults = [Fault(method, path, response_bytes(200, {"Connection": "close"}, body), times=9)]
+
+    result = run(definition=SETTINGS)
+
+    assert "is not a Kubernetes object" in result["msg"]
+    assert not result["changed"]
+
+
+def test_error_explains_response_of_proxy_in_place_of_discovery(run: Apply, server: ObjectServer) -> None:
+    server.faults = [Fault("GET", "/apis", response_bytes(200, {"Connection": "close"}, b"<html>Log in</html>"))]
+
+    with pytest.raises(ClusterError, match="discover the API is not a Kubernetes object"):
+        run(definition=SETTINGS)
 
 
 @pytest.mark.parametrize("definition", [{**SETTINGS, "kind": "Nonsense"}, {**SETTINGS, "apiVersion": "example.com/v1"}])
