@@ -25,7 +25,9 @@ def object_with(number: int, text: str) -> str:
 def read_by_kubectl(manifest: str) -> list[dict[str, Any]]:
     """Return the objects that kubectl reads from a manifest."""
     text = kubectl("create", "--dry-run=client", "--validate=false", "--output=json", "--filename=-", stdin=manifest)
-    decoder, position = json.JSONDecoder(), 0
+    # Integers that do not fit into 64 bits are fractions in Go.
+    decoder = json.JSONDecoder(parse_int=lambda digits: int(digits) if len(digits) < 20 else float(digits))
+    position = 0
     objects: list[dict[str, Any]] = []
     while text[position:].strip():
         item, end = decoder.raw_decode(text[position:].lstrip())

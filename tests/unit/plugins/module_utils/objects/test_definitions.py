@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,10 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definiti
     secret_values,
     without_server_fields,
 )
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit.plugins.module_utils.support.fuzzing import bounds, fuzzed
+from unit.plugins.module_utils.support.hostile_images import documents
 
 SECRET = {
     "apiVersion": "v1",
@@ -208,3 +213,14 @@ def test_read_options_names_lookup_for_vault_file(tmp_path: Path) -> None:
         read_options(None, str(tmp_path / "secret.yaml"))
 
     assert f"definition: \"{{{{ lookup('ansible.builtin.file', '{tmp_path}/secret.yaml') }}}}\"" in str(caught.value)
+
+
+@fuzzed
+@given(content=st.one_of(documents(SECRET), documents({"kind": "List", "items": [config_map("a"), SECRET]})))
+@example(content=b"{" * 3000)
+def test_random_definition_is_read_or_rejected(content: bytes) -> None:
+    with bounds(valid=False):
+        for item in read_definitions(content):
+            assert display_name(item).endswith(item["metadata"]["name"])
+            redact_secret(item, redact_secret(item), "before")
+            json.dumps([without_server_fields(item), sorted(secret_values(item))], allow_nan=False)
