@@ -203,6 +203,8 @@ def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerEr
     elif error.status == 409 and conflicts:
         message = f"conflict with other field managers: {'; '.join(conflicts)}"
         advice = "Remove these fields from the definition, or take them over with force"
+    elif "expected string, got" in message:
+        advice = "Quote the value, because YAML takes it for a number or a boolean"
     after = retry_after(error.headers or {})
     message = f"the API server rejected the request to {action}: {message}"
     return ApiServerError(message, advice, error.status, after=after)

@@ -212,6 +212,17 @@ def test_error_names_kind_that_is_not_served(run: Apply, definition: dict[str, A
     assert f"does not serve the kind {definition['kind']} of {definition['apiVersion']}" in result["msg"]
 
 
+def test_error_advises_quotes_for_value_that_is_not_text(run: Apply, server: ObjectServer) -> None:
+    reason = (
+        "failed to create typed patch object: .data.time: expected string, got &value.valueUnstructured{Value:1350}"
+    )
+    server.faults = [Fault("PATCH", PATH, failure(500, reason), times=9)]
+
+    result = run(definition=SETTINGS)
+
+    assert "Quote the value" in result["msg"]
+
+
 def test_wait_ends_when_object_is_ready(run: Apply, server: ObjectServer) -> None:
     def make_ready(item: dict[str, Any]) -> None:
         if len(server.requests_for("GET", APPS)) > 3:
