@@ -252,6 +252,14 @@ def test_wait_reports_progress_at_timeout(run: Apply) -> None:
     assert result["changed"]
 
 
+def test_wait_reports_progress_if_reasons_cannot_be_read(run: Apply, server: ObjectServer) -> None:
+    server.faults = [Fault("GET", "/events", LOST, times=9)]
+
+    result = run(definition=DEPLOYMENT, wait_timeout=0)
+
+    assert "Deployment default/app did not become ready within 0 s: 0 of 1 Pods are ready" in result["msg"]
+
+
 def test_wait_does_not_exceed_timeout_by_retries(run: Apply, server: ObjectServer) -> None:
     server.objects[APPS] = dict(DEPLOYMENT)
     server.on_read = lambda item: server.faults.append(Fault("GET", APPS, LOST, times=10_000))

@@ -15,7 +15,12 @@ from urllib.parse import parse_qs, urlsplit
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 _KINDS = {
-    "/api/v1": [("ConfigMap", "configmaps", True), ("Pod", "pods", True), ("Namespace", "namespaces", False)],
+    "/api/v1": [
+        ("ConfigMap", "configmaps", True),
+        ("Event", "events", True),
+        ("Namespace", "namespaces", False),
+        ("Pod", "pods", True),
+    ],
     "/apis/apps/v1": [("Deployment", "deployments", True)],
 }
 _STATUS = {"apiVersion": "v1", "kind": "Status"}
