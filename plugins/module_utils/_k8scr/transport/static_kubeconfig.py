@@ -70,11 +70,11 @@ def read_plugin(context: Context) -> StaticConfiguration | None:
     cluster, plugin = context.cluster, context.user.get("exec")
     if not isinstance(plugin, Mapping):
         return None
-    configuration = _read(cluster, {name: context.user[name] for name in _TOKENS if name in context.user})
-    if configuration.api_key:
-        return configuration
+    static = {name: value for name, value in context.user.items() if name in (*_TOKENS, *_CERTIFICATES) and value}
+    if any(name in static for name in _TOKENS):
+        return _read(cluster, static)
     credential = run_plugin(plugin, cluster)
-    expires_at = credential.expires_at
+    configuration, expires_at = _read(cluster, static), credential.expires_at
 
     def renew(_configuration: Any) -> None:
         nonlocal expires_at
@@ -84,12 +84,10 @@ def read_plugin(context: Context) -> StaticConfiguration | None:
             configuration.api_key.update(_token_of(renewed))
 
     configuration.api_key.update(_token_of(credential))
-    return replace(
-        configuration,
-        cert_file=_written(credential.certificate.encode()) if credential.certificate else None,
-        key_file=_written(credential.key.encode()) if credential.key else None,
-        refresh_api_key_hook=renew,
-    )
+    if credential.certificate and credential.key:
+        certificate, key = _written(credential.certificate.encode()), _written(credential.key.encode())
+        configuration = replace(configuration, cert_file=certificate, key_file=key)
+    return replace(configuration, refresh_api_key_hook=renew)
 
 
 def _token_of(credential: Credential) -> dict[str, str]:

@@ -193,6 +193,27 @@ def test_certificate_of_plugin_authenticates(login: Login, certificates: Certifi
     assert api_server.requests[0].client == "alice"
 
 
+def test_certificate_of_kubeconfig_is_used_with_token_of_plugin(
+    ask: Ask, api_server: Server, kubeconfig: Kubeconfig, certificates: Certificates, home: Path
+) -> None:
+    files = {
+        "client-certificate": str(certificates.client),
+        "client-key": str(certificates.client.with_suffix(".key")),
+    }
+
+    ask({"kubeconfig": kubeconfig({**plugin(home, f"echo '{credential(token='t')}'"), **files})})
+
+    assert (api_server.requests[0].client, api_server.requests[0].credentials) == ("alice", "Bearer t")
+
+
+def test_plugin_does_not_run_for_token_of_kubeconfig(
+    ask: Ask, api_server: Server, kubeconfig: Kubeconfig, home: Path
+) -> None:
+    ask({"kubeconfig": kubeconfig({**plugin(home, "exit 1"), "token": "static"})})
+
+    assert api_server.requests[0].credentials == "Bearer static"
+
+
 def test_relative_command_is_in_folder_of_kubeconfig(
     ask: Ask, api_server: Server, kubeconfig: Kubeconfig, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
