@@ -19,6 +19,9 @@ options:
       - The content of a kubeconfig is accepted as well, as a dictionary or as text, for example from the lookup
         P(ansible.builtin.file#lookup), which decrypts files that are encrypted with Ansible Vault. Its tokens,
         passwords and keys, and the arguments and environment of credential plugins, are redacted in results and logs.
+      - Credential plugins (C(exec)) run without a terminal and without input. They are killed after 60 seconds, for
+        example if they wait for a login; the message shows their last output. Log in on the host that runs the module
+        before the task.
       - If O(kubeconfig), O(context) and O(host) are unset, the module uses the service account if it runs in a Pod, and
         otherwise E(KUBECONFIG) or C(~/.kube/config).
       - Can also be set with E(K8S_AUTH_KUBECONFIG).

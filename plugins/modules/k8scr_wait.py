@@ -12,7 +12,9 @@ version_added: 0.1.0
 description:
   - Sends requests to a registry in the cluster, through the Pod proxy like pushes and pulls, until it responds.
   - If it does not respond, the message includes the reasons that the cluster reports. The module fails immediately if
-    waiting does not help, for example if a permission is missing, and after a few seconds if the Pod is missing.
+    waiting does not help, for example if a permission is missing.
+  - If the Pod does not exist, the module fails after a few seconds, unless a StatefulSet is about to create the Pod. To
+    recognize this, it needs the permission C(get) on C(statefulsets).
   - It changes nothing. In check mode, it does not wait.
 author:
   - k8scr.core contributors (@k8scr)

@@ -7,13 +7,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, ClusterError, InputError, K8scrError
 from ..objects.client import KubernetesClient
 from ..objects.definitions import (
+    Definition,
     display_name,
     read_options,
     redact_definition,
@@ -94,13 +96,15 @@ def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return _run(Applier(KubernetesClient(cluster), settings, check_mode), definitions)
 
 
-def _run(applier: Applier, definitions: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _run(applier: Applier, definitions: Sequence[Definition]) -> dict[str, Any]:
     settings = applier.settings
     outcomes: list[Outcome] = []
     failure: dict[str, Any] = {}
     try:
         for definition in definitions if settings.present else reversed(definitions):
-            outcomes.append(applier.apply(definition) if settings.present else applier.delete(definition))
+            with _named(definition):
+                act = applier.apply if settings.present else applier.delete
+                outcomes.append(act(definition.item))
         if settings.wait and not applier.check_mode:
             poll = Poll(settings.wait_timeout)
             for outcome in outcomes:
@@ -113,6 +117,17 @@ def _run(applier: Applier, definitions: Sequence[Mapping[str, Any]]) -> dict[str
         "diff": [outcome.diff for outcome in outcomes if outcome.changed],
         **failure,
     }
+
+
+@contextmanager
+def _named(definition: Definition) -> Iterator[None]:
+    """Add the document of a definition to the messages of errors, if its file has several."""
+    try:
+        yield
+    except K8scrError as error:
+        if not definition.source:
+            raise
+        raise error.replace(f"{error.message} ({definition.source})") from error
 
 
 @dataclass(frozen=True)
@@ -237,7 +252,7 @@ class Applier:
             return before, definition
         if created is not None:
             return None, created
-        # Another client has created the object in the meantime.
+        # Another client has created the object since it was read.
         existing = self._client.get(kind, name, namespace) or {}
         return existing, existing
 
@@ -279,14 +294,14 @@ class Applier:
     def _wait_ready(self, outcome: Outcome, poll: Poll) -> None:
         name = display_name(outcome.definition, outcome.namespace)
         while True:
-            item = self._read(outcome)
+            item = self._read(outcome, poll)
             if item is None:
                 raise ClusterError(f"{name} was deleted before it was ready")
             state = readiness_of(item)
             if state.ready or self._binds_later(item):
                 return
             if state.terminal or poll.expired:
-                reasons = Diagnostics(self._client.without_retries()).reasons(item)
+                reasons = Diagnostics(self._client.limited_to(0.0)).reasons(item)
                 within = "" if state.terminal else f" within {poll.seconds:g} s"
                 explanation = f". The cluster reports: {reasons}" if reasons else ""
                 raise ClusterError(f"{name} did not become ready{within}: {state.progress}{explanation}")
@@ -294,7 +309,7 @@ class Applier:
 
     def _wait_deleted(self, outcome: Outcome, poll: Poll) -> None:
         while True:
-            item = self._read(outcome)
+            item = self._read(outcome, poll)
             if item is None or item["metadata"].get("uid") != outcome.before["metadata"].get("uid"):
                 return
             if poll.expired:
@@ -304,11 +319,12 @@ class Applier:
                 raise ClusterError(f"{name} still exists after {poll.seconds:g} s{because}")
             poll.pause()
 
-    def _read(self, outcome: Outcome) -> dict[str, Any] | None:
-        kind = self._client.find_kind(outcome.definition["apiVersion"], outcome.definition["kind"])
+    def _read(self, outcome: Outcome, poll: Poll) -> dict[str, Any] | None:
+        client = self._client.limited_to(poll.remaining)
+        kind = client.find_kind(outcome.definition["apiVersion"], outcome.definition["kind"])
         if kind is None:
             return None
-        return self._client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
+        return client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
 
     def _binds_later(self, item: Mapping[str, Any]) -> bool:
         """Whether this is a PersistentVolumeClaim that is bound when the first Pod uses it."""
@@ -340,9 +356,14 @@ class Poll:
         self._begin = time.monotonic()
 
     @property
+    def remaining(self) -> float:
+        """Seconds until the deadline; 0 if it has passed."""
+        return max(self.seconds - (time.monotonic() - self._begin), 0.0)
+
+    @property
     def expired(self) -> bool:
         """Whether the deadline has passed."""
-        return time.monotonic() - self._begin >= self.seconds
+        return not self.remaining
 
     def pause(self) -> None:
         """Wait until the next request."""

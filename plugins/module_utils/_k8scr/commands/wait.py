@@ -6,15 +6,17 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import quote
 
 from ..errors import ClusterError, ErrorResponseError, FrontProxyError, K8scrError, PodUnreachableError, Retry
 from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
-from ..registry.cluster import pod_adapter
+from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.error_responses import error_of
 from ..registry.response import receive
 from ..registry.write_path import WritePath
@@ -37,6 +39,7 @@ _ATTEMPTS_WITHOUT_POD = 8
 The same applies to an ingress in front of the API server that does not know the API server.
 """
 _CONNECT_TIMEOUT = 10.0
+_ORDINAL = re.compile(r"[0-9]{1,9}")
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
@@ -59,29 +62,47 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     seconds = read_number(options, "wait_timeout")
     if check_mode:
         return {"changed": False}
-    namespace, pod = registry.namespace, registry.name
     begin = time.monotonic()
     with connect(settings) as cluster:
-        # The port may be the read-only port or the write port.
-        transport = pod_adapter(cluster, registry, WritePath(cluster.adapter, namespace, pod, ahead=False))
+        _wait(cluster, registry, begin + seconds)
+    return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
+
+
+def _wait(cluster: Cluster, registry: PodSettings, deadline: float) -> None:
+    """Wait until a registry responds, at most until the deadline in seconds of the monotonic clock."""
+    namespace, pod = registry.namespace, registry.name
+    seconds = deadline - time.monotonic()
+
+    def remaining() -> float:
+        return max(deadline - time.monotonic(), 0.0)
+
+    # The port may be the read-only port or the write port.
+    transport = pod_adapter(cluster, registry, WritePath(cluster.adapter, namespace, pod, ahead=False))
+    while True:
         # A wait has no wrong address: the registry and the API server may not be running yet.
-        retries = Retries(seconds, has_response=True, longest_wait=_INTERVAL)
+        retries = Retries(remaining(), has_response=True, longest_wait=_INTERVAL)
         try:
             retries.run(
                 f"wait for the registry in Pod {namespace}/{pod}",
-                lambda: _request_version(transport, max(seconds - (time.monotonic() - begin), _INTERVAL)),
+                lambda: _request_version(transport, max(remaining(), _INTERVAL)),
             )
         except K8scrError as error:
-            if error.retry is None or error.retry.attempts:
+            if error.retry is None:
                 raise
+            if error.retry.attempts:
+                is_missing = isinstance(error, PodUnreachableError)
+                if not is_missing or not _will_exist(cluster, namespace, pod):
+                    raise
+                if remaining():
+                    continue
             reasons = _reasons(cluster, namespace, pod)
             explanation = f". The cluster reports: {reasons}" if reasons else ""
             raise ClusterError(
                 f"the registry in Pod {namespace}/{pod} did not become available through the API server within "
-                f"{seconds} s: {error.message}{explanation}",
+                f"{seconds:.0f} s: {error.message}{explanation}",
                 error.advice,
             ) from error
-    return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
+        return
 
 
 def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
@@ -102,10 +123,28 @@ def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
         raise error.replace(retry=Retry(attempts, error.retry.after)) from error
 
 
+def _will_exist(cluster: Cluster, namespace: str, pod: str) -> bool:
+    """Return whether a StatefulSet is about to create a missing Pod; False if the user may not read StatefulSets."""
+    name, _hyphen, ordinal = pod.rpartition("-")
+    if not name or not _ORDINAL.fullmatch(ordinal):
+        return False
+    path = f"/apis/apps/v1/namespaces/{quote(namespace, safe='')}/statefulsets/{quote(name, safe='')}"
+    try:
+        found = cluster.adapter.read_object(path, f"the StatefulSet {name} in namespace {namespace}")
+    except K8scrError as error:
+        return error.transient
+    spec = (found or {}).get("spec") or {}
+    first = int((spec.get("ordinals") or {}).get("start") or 0)
+    return first <= int(ordinal) < first + int(spec.get("replicas") or 0)
+
+
 def _reasons(cluster: Cluster, namespace: str, pod: str) -> str:
     try:
         client = KubernetesClient(cluster, Retries(0.0))
-        item = client.get(client.find_kind("v1", "Pod"), pod, namespace)
+        for api_version, kind, name in (("v1", "Pod", pod), ("apps/v1", "StatefulSet", pod.rpartition("-")[0])):
+            item = client.get(client.find_kind(api_version, kind), name, namespace) if name else None
+            if item:
+                return Diagnostics(client).reasons({**item, "kind": kind})
     except K8scrError:
         return ""
-    return Diagnostics(client).reasons({**item, "kind": "Pod"}) if item else f"there is no Pod {pod}"
+    return f"there is no Pod {pod}"

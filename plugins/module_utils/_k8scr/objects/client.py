@@ -11,9 +11,10 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError, ConnectionLostError, FrontProxyError, K8scrError
+from ..errors import ApiServerError, ClusterError
 from ..http.headers import retry_after
 from ..http.retry import Retries
 from ..redaction import HIDDEN, SHORTEST
@@ -27,8 +28,6 @@ except ImportError:  # reported by cluster.connect()
     pass
 
 FIELD_MANAGER = "k8scr"
-_NOT_CARRIED_OUT = (421, 425, 429, 503, 504, 521, 523, 525)
-"""Status codes of requests that the API server usually did not carry out, or that a proxy did not pass on to it."""
 
 
 class KubernetesClient:
@@ -44,10 +43,10 @@ class KubernetesClient:
         api_client = cluster.api_client()
         self._dynamic = self._send("discover the API", lambda: DynamicClient(api_client, cache_file=no_cache))
 
-    def without_retries(self) -> KubernetesClient:
-        """Return a client without retries, for requests that only explain another failure."""
+    def limited_to(self, seconds: float) -> KubernetesClient:
+        """Return a client that retries for so many seconds at most; 0 is for requests that explain another failure."""
         client = copy.copy(self)
-        client._retries = Retries(0.0)
+        client._retries = replace(self._retries, seconds=min(seconds, self._retries.seconds))
         return client
 
     def find_kind(self, api_version: str, kind: str) -> Any | None:
@@ -56,15 +55,23 @@ class KubernetesClient:
 
         # Without the prefix, the library reads every API group with a version of this name.
         prefix = "apis" if "/" in api_version else "api"
+
+        def look_up() -> Any:
+            try:
+                return self._dynamic.resources.get(prefix=prefix, api_version=api_version, kind=kind)
+            except ResourceNotFoundError:
+                # The library takes an unavailable API for one without kinds. This request is retried then.
+                self._dynamic.request("get", f"/{prefix}/{api_version}")
+                return self._dynamic.resources.get(prefix=prefix, api_version=api_version, kind=kind)
+
         try:
-            return self._send(
-                f"look up the kind {kind}",
-                lambda: self._dynamic.resources.get(prefix=prefix, api_version=api_version, kind=kind),
-            )
+            with _ignored_status(404):
+                return self._send(f"look up the kind {kind}", look_up)
         except ResourceNotFoundError:
-            return None
+            pass
         except ResourceNotUniqueError as error:
             raise ClusterError(f"{kind} of {api_version} is ambiguous: {error}") from None
+        return None
 
     def get(self, kind: Any, name: str, namespace: str | None) -> dict[str, Any] | None:
         """Return an object, or None if it does not exist."""
@@ -111,16 +118,18 @@ class KubernetesClient:
     def create(self, kind: Any, body: Mapping[str, Any], namespace: str | None, dry_run: bool) -> dict[str, Any] | None:
         """Create an object, see :meth:`apply`; return None if it exists.
 
-        A request that may have been carried out is not retried, because the retry would find the object.
+        If it exists after a retry, an earlier attempt has created it whose response was lost.
         """
+        attempts = 0
+
+        def request() -> Any:
+            nonlocal attempts
+            attempts += 1
+            return self._dynamic.create(kind, body=dict(body), namespace=namespace, **_write_options(dry_run))
+
         with _ignored_status(409):
-            return self._send_object(
-                f"create {display_name(body, namespace)}",
-                lambda: self._dynamic.create(kind, body=dict(body), namespace=namespace, **_write_options(dry_run)),
-                secret_values(body),
-                repeatable=False,
-            )
-        return None
+            return self._send_object(f"create {display_name(body, namespace)}", request, secret_values(body))
+        return self.get(kind, body["metadata"]["name"], namespace) if attempts > 1 else None
 
     def delete(self, kind: Any, name: str, namespace: str | None, dry_run: bool) -> None:
         """Delete an object and, in the background, its dependents; a missing one is not an error."""
@@ -143,37 +152,29 @@ class KubernetesClient:
         )
         return bytes(raw.data).decode("utf-8", "replace").strip()[:300]
 
-    def _send_object(
-        self, action: str, request: Callable[[], Any], secrets: set[str] | None = None, repeatable: bool = True
-    ) -> dict[str, Any]:
-        response = self._send(action, request, secrets, repeatable)
-        return response.to_dict() if hasattr(response, "to_dict") else {}
+    def _send_object(self, action: str, request: Callable[[], Any], secrets: set[str] | None = None) -> dict[str, Any]:
+        item: dict[str, Any] = self._send(action, lambda: request().to_dict(), secrets)
+        return item
 
-    def _send(
-        self, action: str, request: Callable[[], Any], secrets: set[str] | None = None, repeatable: bool = True
-    ) -> Any:
+    def _send(self, action: str, request: Callable[[], Any], secrets: set[str] | None = None) -> Any:
+        """Send a request; the requests of all methods can be repeated."""
         from kubernetes.client.exceptions import ApiException
 
-        attempts = self._retries.begin(action)
-        while True:
-            failure: K8scrError
+        def attempt() -> Any:
             try:
-                response = request()
+                return request()
             except ApiException as error:
-                failure = _api_server_error(action, error, secrets or set())
-                may_be_done = error.status not in _NOT_CARRIED_OUT
+                raise _api_server_error(action, error, secrets or set()) from None
             except HTTPError as error:
-                failure, may_be_done = translate(error, self._server), True
-            except FrontProxyError as error:
-                failure, may_be_done = error, error.status not in _NOT_CARRIED_OUT
-            except K8scrError as error:
-                failure, may_be_done = error, isinstance(error, ConnectionLostError)
-            else:
-                attempts.note_progress()
-                return response
-            if may_be_done and not repeatable:
-                raise failure
-            attempts.wait_or_raise(failure)
+                raise translate(error, self._server) from error
+            except (AttributeError, KeyError, TypeError, ValueError) as error:
+                # The library takes every successful response for an object.
+                raise ClusterError(
+                    f"the response to the request to {action} is not a Kubernetes object",
+                    f"Check its address: a proxy or a login page may have responded in place of {self._server}",
+                ) from error
+
+        return self._retries.run(action, attempt)
 
 
 @contextmanager
@@ -202,6 +203,8 @@ def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerEr
     elif error.status == 409 and conflicts:
         message = f"conflict with other field managers: {'; '.join(conflicts)}"
         advice = "Remove these fields from the definition, or take them over with force"
+    elif "expected string, got" in message:
+        advice = "Quote the value, because YAML takes it for a number or a boolean"
     after = retry_after(error.headers or {})
     message = f"the API server rejected the request to {action}: {message}"
     return ApiServerError(message, advice, error.status, after=after)

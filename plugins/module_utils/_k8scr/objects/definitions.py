@@ -7,20 +7,31 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
 from ..files.vault import reject_vault
+from ..files.yaml_text import json_value, read_documents
 from ..redaction import HIDDEN
-
-try:
-    import yaml
-except ImportError:  # A dependency of the kubernetes library, which the modules check.
-    pass
 
 _SERVER_FIELDS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
+_MAXIMUM_SIZE = 64 << 20
+"""The bytes of a file with definitions; the API server accepts 3 MiB for one object."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """The definition of an object.
+
+    Attributes:
+        source: Its document in messages; empty if the text has no other documents.
+    """
+
+    item: dict[str, Any]
+    source: str = ""
 
 
 def read_definitions(definition: Any, source: str = "definition") -> list[dict[str, Any]]:
@@ -34,52 +45,86 @@ def read_definitions(definition: Any, source: str = "definition") -> list[dict[s
     Raises:
         InputError: The definition is not YAML, or has an item that is not a Kubernetes object with a name.
     """
-    if isinstance(definition, (str, bytes)):
-        return _read_text(definition, source)
-    if isinstance(definition, list):
-        return [item for part in definition for item in read_definitions(part, source)]
-    if definition is None:
-        return []
-    if not isinstance(definition, dict):
-        raise InputError(f"{source} has an item that is not a Kubernetes object", "Write dictionaries or YAML")
-    kind = str(definition.get("kind", ""))
-    if kind.endswith("List") and isinstance(definition.get("items"), list):
-        return read_definitions(definition["items"], source)
-    metadata = definition.get("metadata")
-    name = metadata.get("name") if isinstance(metadata, dict) else None
-    if not definition.get("apiVersion") or not kind or not isinstance(name, str):
-        known = " ".join(str(part) for part in (kind, name) if part) or "an object"
-        raise InputError(f"{source} has {known} without apiVersion, kind or metadata.name", "Set all three")
-    return [definition]
+    return [found.item for found in _read(definition, source)]
 
 
-def read_file(path: str) -> list[dict[str, Any]]:
-    """Return the objects in a YAML or JSON file.
+def read_options(definition: Any, src: str | None) -> list[Definition]:
+    """Return the objects in the options ``definition`` or ``src``, the path of a file.
 
     Raises:
-        InputError: The file cannot be read, or is not valid.
+        InputError: The options have no objects, or cannot be read.
     """
+    found = list(_read(_content_of(src), src) if src else _read(definition, "definition"))
+    if not found:
+        raise InputError(f"{src or 'definition'} has no Kubernetes object")
+    return found
+
+
+def _content_of(path: str) -> bytes:
+    """Return the content of a YAML or JSON file."""
     try:
         with open(path, "rb") as file:
-            content = file.read()
+            content = file.read(_MAXIMUM_SIZE + 1)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror}", "The file is read on the host that runs the module"
         ) from None
+    if len(content) > _MAXIMUM_SIZE:
+        raise InputError(f"{path} has more than {_MAXIMUM_SIZE >> 20} MiB", "Split it into several files")
     reject_vault(content, path, "definition")
-    return read_definitions(content, path)
+    return content
 
 
-def _read_text(text: str | bytes, source: str) -> list[dict[str, Any]]:
-    try:
-        documents = list(yaml.safe_load_all(text))
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise InputError(f"{source} is not YAML{line}") from None
-    if any(isinstance(document, str) for document in documents):
-        raise InputError(f"{source} has text that is not a Kubernetes object", "Set src to use a file")
-    return read_definitions(documents, source)
+def _read(definition: Any, source: str) -> Iterator[Definition]:
+    if isinstance(definition, (str, bytes)):
+        documents = read_documents(definition, source)
+        for number, document in enumerate(documents, 1):
+            if len(documents) == 1:
+                yield from _objects(document.value, source, "")
+            else:
+                name = f"document {number} of {source} (line {document.line})"
+                yield from _objects(document.value, name, name)
+    elif isinstance(definition, list):
+        for number, item in enumerate(definition, 1):
+            yield from _read(item, f"item {number} of {source}")
+    else:
+        yield from _objects(json_value(definition, source), source, "")
+
+
+def _objects(value: Any, name: str, source: str) -> Iterator[Definition]:
+    """Yield the objects in a value of JSON that is called ``name`` in messages."""
+    if isinstance(value, str):
+        raise InputError(f"{name} has text that is not a Kubernetes object", "Set src to use a file")
+    if isinstance(value, list):
+        for number, item in enumerate(value, 1):
+            yield from _objects(item, f"item {number} of {name}", source)
+    elif isinstance(value, dict):
+        if str(value.get("kind", "")).endswith("List") and isinstance(value.get("items"), list):
+            yield from _objects(value["items"], name, source)
+        else:
+            _require_name(value, name)
+            yield Definition(value, source)
+    elif value is not None:
+        raise InputError(f"{name} is not a Kubernetes object", "Write dictionaries or YAML")
+
+
+def _require_name(item: Mapping[str, Any], source: str) -> None:
+    """Require the fields of an object that are part of the paths of requests."""
+    metadata = item.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    kind, name, namespace = item.get("kind"), metadata.get("name"), metadata.get("namespace")
+    known = " ".join(str(part) for part in (kind, name) if part) or "an object"
+    if not all(part and isinstance(part, str) for part in (item.get("apiVersion"), kind, name)):
+        raise InputError(
+            f"{source} has {known} without apiVersion, kind or metadata.name",
+            "Set all three, and quote a name that looks like a number or a boolean",
+        )
+    if namespace is not None and not isinstance(namespace, str):
+        raise InputError(f"{source} has {known} with a metadata.namespace that is not text", "Quote it")
+    for segment in (str(name), namespace or ""):
+        # Kubernetes allows no other names in paths; a dot segment would refer to another object.
+        if segment in (".", "..") or "/" in segment or "%" in segment:
+            raise InputError(f"{source} has {known} with an invalid name: {segment}")
 
 
 def display_name(item: Mapping[str, Any], namespace: str | None = None) -> str:
@@ -146,15 +191,3 @@ def redact_definition(definition: Any) -> Any:
         return [redact_secret(item) for item in read_definitions(definition)]
     except InputError:
         return HIDDEN
-
-
-def read_options(definition: Any, src: str | None) -> list[dict[str, Any]]:
-    """Return the objects in the options ``definition`` or ``src``, the path of a file.
-
-    Raises:
-        InputError: The options have no objects, or cannot be read.
-    """
-    objects = read_file(src) if src else read_definitions(definition)
-    if not objects:
-        raise InputError(f"{src or 'definition'} has no Kubernetes object")
-    return objects

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from ..errors import ApiServerError
+from ..errors import K8scrError
 from ..redaction import HIDDEN
 from .client import KubernetesClient
 from .readiness import condition_of, readiness_of
@@ -20,7 +20,7 @@ _REQUEST_URI = re.compile(r"(\buri=\"?)[^\s\"]+")
 
 
 class Diagnostics:
-    """Collects the reasons why an object is not ready. Objects that the user may not read are skipped."""
+    """Collects the reasons why an object is not ready. Objects that cannot be read are skipped."""
 
     def __init__(self, client: KubernetesClient) -> None:
         self._client = client
@@ -89,7 +89,7 @@ class Diagnostics:
             line = self._client.last_log_line(metadata["namespace"], metadata["name"], container, previous)
             # The path of a request to a registry may contain its secret write path.
             return _REQUEST_URI.sub(rf"\1{HIDDEN}", line)
-        except ApiServerError:
+        except K8scrError:
             return ""
 
     def _volume_reasons(self, namespace: str | None, item: Mapping[str, Any]) -> list[str]:
@@ -124,7 +124,7 @@ class Diagnostics:
         try:
             found = self._client.find_kind(api_version, kind)
             return self._client.list_objects(found, namespace, **selectors) if found is not None else []
-        except ApiServerError:
+        except K8scrError:
             return []
 
 

@@ -20,7 +20,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from ..errors import ClusterError
@@ -32,7 +32,7 @@ from .failures import unsendable
 from .impersonation import impersonation_headers
 from .kubeconfig import Context, Kubeconfig
 from .settings import ClusterSettings
-from .static_kubeconfig import forget_files, read_static
+from .static_kubeconfig import forget_files, read_plugin, read_static
 
 BROKEN_VERSIONS = ("36.0.0", "36.0.1")
 _RENEW_EVERY = 30.0
@@ -97,8 +97,13 @@ def _find(settings: ClusterSettings) -> tuple[Any, Mapping[str, Any]]:
             "Set kubeconfig, or host and api_key",
         )
     context = kubeconfig.choose(settings.context)
+    user = context.user
+    if settings.has_credential:
+        # No plugin runs for a credential that is not used.
+        context = replace(context, user={})
     try:
-        return read_static(context) or _from_library(kubeconfig, context, settings), context.user
+        static = read_static(context) or _from_plugin(kubeconfig, context)
+        return static or _from_library(kubeconfig, context, settings), user
     except ClusterError:
         raise
     except Exception as error:  # noqa: BLE001 - the library raises arbitrary exceptions for malformed files
@@ -119,6 +124,17 @@ def _service_account() -> Any:
     return configuration
 
 
+def _from_plugin(kubeconfig: Kubeconfig, context: Context) -> Any:
+    """Run the credential plugin of a context; None if it has none."""
+    try:
+        return read_plugin(context)
+    except ClusterError as error:
+        command = context.user["exec"].get("command")
+        reason = kubeconfig.redact_output(error.message)
+        message = f"the credential plugin {command} of {kubeconfig.name} failed: {reason}"
+        raise ClusterError(message, error.advice) from None
+
+
 def _from_library(kubeconfig: Kubeconfig, context: Context, settings: ClusterSettings) -> Any:
     import_kubernetes()
     from kubernetes import config
@@ -133,12 +149,11 @@ def _from_library(kubeconfig: Kubeconfig, context: Context, settings: ClusterSet
     # Versions of the library before 30 do not load these two.
     configuration.proxy = configuration.proxy or context.cluster.get("proxy-url")
     configuration.tls_server_name = configuration.tls_server_name or context.cluster.get("tls-server-name")
-    uses_plugin = "exec" in context.user or "auth-provider" in context.user
-    if uses_plugin and not _token(configuration) and not configuration.cert_file and not settings.has_credential:
-        plugin = (context.user.get("exec") or {}).get("command") or "auth-provider"
+    uses_provider = "auth-provider" in context.user
+    if uses_provider and not _token(configuration) and not configuration.cert_file:
         reason = kubeconfig.redact(logged[0]) if logged else "it returned neither a token nor a certificate"
         raise ClusterError(
-            f"the credential plugin {plugin} of {kubeconfig.name} failed: {reason}",
+            f"the credential plugin auth-provider of {kubeconfig.name} failed: {reason}",
             "Run it manually to see what it needs, for example a login",
         )
     return configuration
@@ -233,7 +248,7 @@ def _endpoint(settings: ClusterSettings, loaded: Any, explicit: bool) -> Endpoin
 
 @contextlib.contextmanager
 def _library_log() -> Iterator[list[str]]:
-    """Collect the log of the library, which reports failures of exec plugins only there."""
+    """Collect the log of the library, which reports some failures only there."""
     collected: list[str] = []
 
     class Collector(logging.Handler):

@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ..errors import ClusterError
+from ..errors import ClusterError, InputError
 from ..files.vault import reject_vault
+from ..files.yaml_text import read_documents
 from ..redaction import HIDDEN
-from .kubeconfig_secrets import is_content, redacted_kubeconfig, secrets_of
+from .kubeconfig_secrets import is_content, output_secrets_of, redacted_kubeconfig, secrets_of
 
 _TEXT = "the kubeconfig given as text"
 _PATHS = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
@@ -61,7 +62,7 @@ class Kubeconfig:
             InputError: A file is encrypted by Ansible Vault.
         """
         if isinstance(given, str) and is_content(given):
-            content = _parsed(given.encode(), _TEXT)
+            content = _parsed(given, _TEXT)
             if not content:
                 raise ClusterError(f"{_TEXT} is empty")
             return cls(_TEXT, None, (content,))
@@ -119,6 +120,12 @@ class Kubeconfig:
             text = text.replace(secret, HIDDEN)
         return text
 
+    def redact_output(self, text: str) -> str:
+        """Return the output of a credential plugin without the secrets of this kubeconfig."""
+        for secret in sorted(output_secrets_of(list(self.documents)), key=len, reverse=True):
+            text = text.replace(secret, HIDDEN)
+        return text
+
     def _entries(self, section: str) -> list[dict[str, Any]]:
         sections = (item.get(section) for item in self.documents)
         listed = [entry for entries in sections if isinstance(entries, list) for entry in entries]
@@ -141,17 +148,12 @@ def _read(path: str) -> dict[str, Any]:
     return _parsed(content, f"the kubeconfig {path}")
 
 
-def _parsed(content: bytes, name: str) -> dict[str, Any]:
-    import yaml
-
+def _parsed(content: bytes | str, name: str) -> dict[str, Any]:
     try:
-        value = yaml.safe_load(content.decode())
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1})" if mark else ""
-        raise ClusterError(f"{name} is not YAML{where}") from None
-    except UnicodeDecodeError:
-        raise ClusterError(f"{name} cannot be read: it is not text") from None
+        documents = read_documents(content, name)
+    except InputError as error:
+        raise ClusterError(error.message, error.advice) from None
+    value = documents[0].value if documents else None
     if value is not None and not isinstance(value, dict):
         raise ClusterError(f"{name} is not a kubeconfig")
     return value or {}
@@ -165,4 +167,7 @@ def _with_full_paths(content: dict[str, Any], path: str) -> dict[str, Any]:
             found = entry.get(key) if isinstance(entry, dict) else None
             if isinstance(found, dict):
                 found.update({name: str(folder / str(found[name])) for name in _PATHS if found.get(name)})
+                plugin = found.get("exec")
+                if isinstance(plugin, dict) and "/" in str(plugin.get("command")):
+                    plugin["command"] = str(folder / str(plugin["command"]))
     return content

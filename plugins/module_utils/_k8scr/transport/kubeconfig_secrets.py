@@ -10,6 +10,8 @@ import os
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from ..errors import InputError
+from ..files.yaml_text import read_documents
 from ..redaction import HIDDEN, texts_of
 from .impersonation import USER_FIELDS
 
@@ -33,12 +35,8 @@ def is_content(kubeconfig: str) -> bool:
 
 def _parse(text: str) -> Any:
     try:
-        import yaml
-    except ImportError:  # a dependency of the kubernetes library, whose absence is reported
-        return None
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
+        return [document.value for document in read_documents(text, "kubeconfig")]
+    except InputError:
         return None
 
 
@@ -64,6 +62,12 @@ def secrets_of(kubeconfig: Any) -> set[str]:
 def masked_secrets_of(kubeconfig: Any) -> set[str]:
     """Return the secrets that can be masked in results without changing other values."""
     return {text for text in _secrets(kubeconfig, _LOW_ENTROPY) if len(text) >= _SHORTEST_MASKED}
+
+
+def output_secrets_of(kubeconfig: Any) -> set[str]:
+    """Return the secrets to hide in the output of a plugin, but not the addresses where users log in."""
+    secrets = secrets_of(kubeconfig)
+    return {text for text in secrets if len(text) >= _SHORTEST_MASKED and not text.startswith(("http://", "https://"))}
 
 
 def _secrets(kubeconfig: Any, skipped: frozenset[str]) -> Iterator[str]:

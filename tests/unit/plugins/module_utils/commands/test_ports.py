@@ -28,7 +28,7 @@ INVALID = ("0", "65536", "99999", "1" * 5000, "-1", "http", "\u0663")
 
 def open_proxy(proxy: str) -> None:
     """Open the connections to an API server through a proxy."""
-    open_pool(Endpoint("https://127.0.0.1:6443", proxy=proxy), 1, 1.0)
+    open_pool(Endpoint("https://127.0.0.1:6443", proxy=proxy), 1, 1.0, 0)
 
 
 def open_engine(host: str) -> None:

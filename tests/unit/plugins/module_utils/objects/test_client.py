@@ -15,7 +15,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     ApiServerError,
     ConnectionLostError,
     FrontProxyError,
-    K8scrError,
     UnreachableError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
@@ -100,26 +99,33 @@ def test_error_explains_rejected_credentials(objects: KubernetesClient, dynamic:
 
 @pytest.mark.parametrize(
     "error",
-    [response(421), response(429), response(503), response(521), UNREACHABLE, FrontProxyError("busy", status=503)],
+    [
+        *map(response, (421, 429, 500, 502, 503, 521)),
+        LOST,
+        UNREACHABLE,
+        FrontProxyError("busy", status=502),
+        FrontProxyError("busy", status=503),
+    ],
 )
-def test_create_is_retried_after_request_that_was_not_carried_out(
-    objects: KubernetesClient, dynamic: Dynamic, error: Exception
-) -> None:
+def test_create_is_retried_after_transient_error(objects: KubernetesClient, dynamic: Dynamic, error: Exception) -> None:
     dynamic.errors = [error]
 
     assert objects.create(KIND, POD, "default", dry_run=False) == POD
 
 
 @pytest.mark.parametrize("error", [response(500), response(502), LOST, FrontProxyError("busy", status=502)])
-def test_create_is_not_retried_after_request_that_may_be_carried_out(
+def test_create_returns_object_that_a_lost_request_created(
     objects: KubernetesClient, dynamic: Dynamic, error: Exception
 ) -> None:
-    dynamic.errors = [error]
+    dynamic.errors = [error, response(409)]
 
-    with pytest.raises(K8scrError):
-        objects.create(KIND, POD, "default", dry_run=False)
+    assert objects.create(KIND, POD, "default", dry_run=False) == POD
 
-    assert dynamic.requests == 1
+
+def test_create_returns_none_for_object_of_other_client(objects: KubernetesClient, dynamic: Dynamic) -> None:
+    dynamic.errors = [response(409)]
+
+    assert objects.create(KIND, POD, "default", dry_run=False) is None
 
 
 def test_retry_waits_for_time_in_retry_after(dynamic: Dynamic) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import In
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.definitions import (
     display_name,
     read_definitions,
-    read_file,
     read_options,
     redact_definition,
     redact_secret,
     secret_values,
     without_server_fields,
 )
+from hypothesis import example, given
+from hypothesis import strategies as st
+from unit.plugins.module_utils.support.fuzzing import bounds, fuzzed
+from unit.plugins.module_utils.support.hostile_images import documents
 
 SECRET = {
     "apiVersion": "v1",
@@ -64,11 +68,18 @@ def test_read_definitions_is_empty_without_objects() -> None:
     [
         ("a: b: c", r"^definition is not YAML \(line 1\)"),
         ("/path/to/file.yaml", r"has text that is not a Kubernetes object. Set src to use a file"),
-        ([42], r"has an item that is not a Kubernetes object"),
+        ([42], r"^item 1 of definition is not a Kubernetes object"),
         ({"kind": "Pod", "metadata": {"name": "x"}}, r"has Pod x without apiVersion, kind or metadata.name"),
         ({"apiVersion": "v1", "kind": "Pod"}, r"has Pod without"),
         ({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": 1}}, r"has Pod 1 without"),
+        ({"apiVersion": 1, "kind": "Pod", "metadata": {"name": "x"}}, r"has Pod x without apiVersion"),
         ({}, r"has an object without"),
+        ("kind: Pod", r"^definition has Pod without"),
+        ("- kind: Pod", r"^item 1 of definition has Pod without"),
+        ({**config_map("a"), "kind": ["List"]}, r"without apiVersion, kind or metadata.name"),
+        (config_map("a", namespace=1), r"has ConfigMap a with a metadata.namespace that is not text"),
+        (config_map(".."), r"has ConfigMap .. with an invalid name"),
+        (config_map("a", namespace="../x"), r"has ConfigMap a with an invalid name: ../x"),
     ],
 )
 def test_read_definitions_names_problem_of_invalid_definition(definition: Any, message: str) -> None:
@@ -76,19 +87,51 @@ def test_read_definitions_names_problem_of_invalid_definition(definition: Any, m
         read_definitions(definition)
 
 
-def test_read_file_names_invalid_file(tmp_path: Path) -> None:
+def test_read_definitions_names_document_of_invalid_definition() -> None:
+    text = "kind: ConfigMap\napiVersion: v1\nmetadata: {name: a}\n---\n---\nkind: List\nitems: [{kind: Pod}]\n"
+
+    with pytest.raises(InputError, match=r"^item 1 of document 3 of definition \(line 6\) has Pod without"):
+        read_definitions(text)
+
+
+def test_read_options_names_documents_of_file_with_several(tmp_path: Path) -> None:
+    path = tmp_path / "objects.yaml"
+    path.write_text("\n---\n".join(f"{{apiVersion: v1, kind: Pod, metadata: {{name: {name}}}}}" for name in "ab"))
+
+    found = read_options(None, str(path))
+
+    assert [definition.source for definition in found] == [
+        f"document 1 of {path} (line 1)",
+        f"document 2 of {path} (line 3)",
+    ]
+
+
+def test_read_definitions_keeps_dates_as_text() -> None:
+    text = "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}, data: {day: 2026-11-01, time: 22:30}}"
+
+    (item,) = read_definitions(text)
+
+    assert item["data"] == {"day": "2026-11-01", "time": "22:30"}
+
+
+def test_read_options_rejects_endless_file() -> None:
+    with pytest.raises(InputError, match="/dev/zero has more than 64 MiB"):
+        read_options(None, "/dev/zero")
+
+
+def test_read_options_names_invalid_file(tmp_path: Path) -> None:
     path = tmp_path / "objects.yaml"
     path.write_text("kind: {", encoding="utf-8")
 
     with pytest.raises(InputError, match=f"{path} is not YAML"):
-        read_file(str(path))
+        read_options(None, str(path))
 
 
-def test_read_file_names_host_for_missing_file() -> None:
+def test_read_options_names_host_for_missing_file() -> None:
     with pytest.raises(
         InputError, match=r"/nowhere.yaml cannot be read: No such file.*on the host that runs the module"
     ):
-        read_file("/nowhere.yaml")
+        read_options(None, "/nowhere.yaml")
 
 
 @pytest.mark.parametrize(
@@ -170,3 +213,14 @@ def test_read_options_names_lookup_for_vault_file(tmp_path: Path) -> None:
         read_options(None, str(tmp_path / "secret.yaml"))
 
     assert f"definition: \"{{{{ lookup('ansible.builtin.file', '{tmp_path}/secret.yaml') }}}}\"" in str(caught.value)
+
+
+@fuzzed
+@given(content=st.one_of(documents(SECRET), documents({"kind": "List", "items": [config_map("a"), SECRET]})))
+@example(content=b"{" * 3000)
+def test_random_definition_is_read_or_rejected(content: bytes) -> None:
+    with bounds(valid=False):
+        for item in read_definitions(content):
+            assert display_name(item).endswith(item["metadata"]["name"])
+            redact_secret(item, redact_secret(item), "before")
+            json.dumps([without_server_fields(item), sorted(secret_values(item))], allow_nan=False)

@@ -204,4 +204,38 @@ def test_wait_reports_failure_that_waiting_does_not_resolve(
     with pytest.raises(K8scrError, match=text):
         run_wait(options, 60)
 
-    assert len(api_server.requests) == requests
+    assert len([request for request in api_server.requests if "/proxy" in request.target]) == requests
+
+
+@pytest.mark.parametrize(
+    ("stateful_set", "waits"),
+    [
+        ({"replicas": 1}, True),
+        ({"replicas": 1, "ordinals": {"start": 0}}, True),
+        ({"replicas": 0}, False),
+        ({"replicas": 1, "ordinals": {"start": 1}}, False),
+        (None, False),
+    ],
+)
+def test_wait_for_missing_pod_continues_if_stateful_set_creates_it(
+    options: dict[str, Any],
+    api_server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    stateful_set: dict[str, Any] | None,
+    waits: bool,
+) -> None:
+    monkeypatch.setattr(wait, "_INTERVAL", 0.05)
+    missing = iter([status(404, 'pods "k8scr-0" not found')] * 20)
+
+    def respond(request: Request) -> bytes:
+        if "/statefulsets/k8scr" in request.target and stateful_set:
+            return response_bytes(200, {}, json.dumps({"spec": stateful_set}).encode())
+        return next(missing, response_bytes(200, {}, b"{}")) if "/proxy" in request.target else status(404, "missing")
+
+    api_server.reply(respond)
+
+    if waits:
+        assert run_wait(options, 60)["elapsed"] < 60
+    else:
+        with pytest.raises(K8scrError, match="there is no Pod k8scr-0 in namespace k8scr"):
+            run_wait(options, 60)

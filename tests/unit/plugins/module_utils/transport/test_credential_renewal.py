@@ -7,8 +7,6 @@
 from __future__ import annotations
 
 import base64
-import json
-import stat
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +15,7 @@ import kubernetes
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError, ConnectionLostError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import credentials
+from unit.plugins.module_utils.support.credential_plugins import credential, plugin
 from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
@@ -25,25 +24,6 @@ if TYPE_CHECKING:
 UNAUTHORIZED = response_bytes(
     401, {"Content-Type": "application/json"}, b'{"kind":"Status","apiVersion":"v1","code":401}'
 )
-
-
-def plugin(folder: Path, script: str) -> dict[str, Any]:
-    """Return the user entry of a kubeconfig whose credential plugin is a shell script."""
-    path = folder / "login-tool"
-    path.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")
-    path.chmod(stat.S_IRWXU)
-    return {
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": str(path),
-            "interactiveMode": "Never",
-            "env": [{"name": "LOGIN_SECRET", "value": "canary-env"}],
-        }
-    }
-
-
-def credential(**status: str) -> str:
-    return json.dumps({"apiVersion": "client.authentication.k8s.io/v1", "kind": "ExecCredential", "status": status})
 
 
 def test_credential_plugin_returns_token(ask: Ask, api_server: Server, kubeconfig: Kubeconfig, home: Path) -> None:
@@ -194,9 +174,9 @@ def test_error_of_renewal_quotes_credential_plugin(
 
 @pytest.mark.parametrize("version", ["36.0.0", "36.0.1"])
 def test_version_of_kubernetes_that_cannot_authenticate_is_rejected(
-    ask: Ask, kubeconfig: Kubeconfig, home: Path, monkeypatch: pytest.MonkeyPatch, version: str
+    ask: Ask, service_account: Path, monkeypatch: pytest.MonkeyPatch, version: str
 ) -> None:
     monkeypatch.setattr(kubernetes, "__version__", version)
 
     with pytest.raises(ClusterError, match=f"kubernetes {version} sends requests without tokens"):
-        ask({"kubeconfig": kubeconfig(plugin(home, f"echo '{credential(token='t')}'"))})
+        ask({})

@@ -38,15 +38,28 @@ def test_text_is_used_as_content_of_kubeconfig(
         (f"- token: {TOKEN}\n", "the kubeconfig given as text is not a kubeconfig"),
         (f"token: {TOKEN}", "the kubeconfig given as text sets no current context"),
         ("\n\n", "the kubeconfig given as text is empty"),
+        (f"users: [{{token: {TOKEN}}}, {'[' * 5000}\n", "the kubeconfig given as text has more than 200 nested"),
+        (f"a: &a [{TOKEN * 10}]\n" * 2 + f"b: [{', '.join(['*a'] * 200_000)}]\n", "aliases that repeat more than"),
         (TOKEN * 100, r"the kubeconfig \*{8} does not exist"),
     ],
-    ids=["damaged", "list", "other", "empty", "base64"],
+    ids=["damaged", "list", "other", "empty", "nested", "aliases", "base64"],
 )
 def test_error_does_not_show_text(ask: Ask, text: str, message: str) -> None:
     with pytest.raises(ClusterError, match=message) as caught:
         ask({"kubeconfig": text})
 
     assert TOKEN not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["2026-11-01", "22:30", "2026-13-45", "2026-11-01T10:20:30Z"])
+def test_context_whose_name_resembles_date_or_time_is_chosen(
+    ask: Ask, api_server: Server, kubeconfig: Kubeconfig, name: str
+) -> None:
+    text = yaml.safe_dump({**kubeconfig({"token": TOKEN}, name=name), "extensions": "DATE"})
+
+    ask({"kubeconfig": text.replace(f"'{name}'", name).replace("DATE", "2026-11-01 10:20:30"), "context": name})
+
+    assert api_server.requests[0].credentials == f"Bearer {TOKEN}"
 
 
 def test_error_shows_path_that_does_not_exist(ask: Ask) -> None:
