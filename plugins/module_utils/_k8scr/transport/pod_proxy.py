@@ -150,7 +150,7 @@ class PodProxyAdapter(BaseAdapter):
                 response, has_route = self._error_response(response, request, base, timeout)
             elif response.status_code >= 300:
                 # Clients read the whole body of a redirect, even if they want a stream.
-                response = self._with_short_body(response, base)
+                response = self._with_body(response, self._read_short_body(response, base))
             self._allowed.update(("GET", "HEAD") if request.method in ("GET", "HEAD") else [request.method or ""])
             # The API server does not forward Authorization, so the client cannot authenticate to the Pod.
             response.headers.pop("WWW-Authenticate", None)
@@ -232,19 +232,22 @@ class PodProxyAdapter(BaseAdapter):
         return response, has_route
 
     def _read_error_response(self, response: requests.Response, base: str) -> tuple[requests.Response, bool]:
-        response = self._with_short_body(response, base)
-        status = _status_of(response.content)
+        content = self._read_short_body(response, base)
+        status = _status_of(content)
         if status is not None:
             after = retry_after(response.headers)
             raise self._explain(response.request.method or "", response.status_code, status, after)
-        return response, response.status_code != 404 or response.content != _NO_SUCH_PATH
+        return self._with_body(response, content), response.status_code != 404 or content != _NO_SUCH_PATH
 
-    def _with_short_body(self, response: requests.Response, base: str) -> requests.Response:
-        """Return the response with the beginning of its body in memory, without the base path."""
+    def _read_short_body(self, response: requests.Response, base: str) -> bytes:
+        """Return the beginning of a body, without the base path."""
         with response:
             content = read_text(response.raw).decode("latin-1")
-        raw = in_memory(response.raw, _without(base, content).encode("latin-1"))
-        rebuilt = self._api_server.build_response(response.request, raw)
+        return _without(base, content).encode("latin-1")
+
+    def _with_body(self, response: requests.Response, content: bytes) -> requests.Response:
+        """Return the response with another body, which is unread."""
+        rebuilt = self._api_server.build_response(response.request, in_memory(response.raw, content))
         rebuilt.url = response.url
         return rebuilt
 

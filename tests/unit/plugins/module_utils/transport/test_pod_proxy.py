@@ -46,6 +46,15 @@ def test_error_response_of_registry_is_returned_unchanged(session: requests.Sess
     assert (response.status_code, response.json()) == (403, {"errors": [{"code": "DENIED"}]})
 
 
+@pytest.mark.parametrize("code", [200, 400, 404, 500])
+def test_body_of_any_status_is_unread_for_client_that_streams(
+    session: requests.Session, api_server: Server, code: int
+) -> None:
+    api_server.reply(response_bytes(code, {}, b"the reason"))
+
+    assert session.get(f"{URL}/v2/", stream=True).raw.read() == b"the reason"
+
+
 def test_compressed_error_response_is_not_expanded(session: requests.Session, api_server: Server) -> None:
     api_server.reply(response_bytes(400, {"Content-Encoding": "gzip"}, gzip.compress(b'{"errors": []}')))
 
