@@ -72,6 +72,8 @@ def test_pull_explains_redirect_to_storage(task: Task, tmp_path: Path, implement
     (tmp_path / "s3").mkdir()
     with s3(tmp_path / "s3") as storage:
         variables = {
+            # Debian's build of 2.8 does not start with this variable, and the storage has no TLS.
+            "AWS_CA_BUNDLE": "",
             "REGISTRY_STORAGE": "s3",
             "REGISTRY_STORAGE_S3_REGION": "us-east-1",
             "REGISTRY_STORAGE_S3_REGIONENDPOINT": storage["registry_s3_endpoint"],
