@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,19 +18,21 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
-Play = Callable[..., subprocess.CompletedProcess[str]]
+Plays = Callable[..., subprocess.CompletedProcess[str]]
 Evaluate = Callable[..., Any]
 Render = Callable[..., list[dict[str, Any]]]
 
 
 @pytest.fixture
-def run_play(tmp_path: Path) -> Play:
-    """Runs a play on hosts of the local machine and returns the ended process."""
+def run_plays(tmp_path: Path) -> Plays:
+    """Runs plays on hosts of the local machine and returns the ended process."""
 
     def run(
-        play: Mapping[str, Any], *options: str, hosts: int = 1, **variables: Any
+        *plays: Mapping[str, Any], options: Sequence[str] = (), hosts: int = 1, **variables: Any
     ) -> subprocess.CompletedProcess[str]:
-        (tmp_path / "play.yml").write_text(json.dumps([{"hosts": "all", "gather_facts": False, **play}]))
+        defaults = {"hosts": "all", "gather_facts": False}
+        playbook = [play if "import_playbook" in play else {**defaults, **play} for play in plays]
+        (tmp_path / "play.yml").write_text(json.dumps(playbook))
         connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
         inventory = {"all": {"vars": connection, "hosts": {f"node-{number}": {} for number in range(hosts)}}}
         (tmp_path / "inventory.yml").write_text(json.dumps(inventory))
@@ -51,14 +53,14 @@ def run_play(tmp_path: Path) -> Play:
 
 
 @pytest.fixture
-def evaluate(run_play: Play, tmp_path: Path) -> Evaluate:
+def evaluate(run_plays: Plays, tmp_path: Path) -> Evaluate:
     """Returns the value of an expression with a role's variables and templates."""
 
     def value(role: str, expression: str, **variables: Any) -> Any:
         (tmp_path / "templates").symlink_to(ROLES / role / "templates")
         files = [str(ROLES / role / folder / "main.yml") for folder in ("defaults", "vars")]
         tasks = [{"ansible.builtin.debug": {"msg": f"value: {{{{ {expression} | to_json }}}}"}}]
-        done = run_play({"vars_files": files, "tasks": tasks}, **variables)
+        done = run_plays({"vars_files": files, "tasks": tasks}, **variables)
         assert done.returncode == 0, done.stdout + done.stderr
         result = json.loads(done.stdout[done.stdout.index("{") : done.stdout.rindex("}") + 1])
         return json.loads(result["msg"].removeprefix("value: "))

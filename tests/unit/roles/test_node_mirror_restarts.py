@@ -21,7 +21,7 @@ Restart = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def restart(run_play: Callable[..., subprocess.CompletedProcess[str]]) -> Restart:
+def restart(run_plays: Callable[..., subprocess.CompletedProcess[str]]) -> Restart:
     """Runs the restarts of the role with a command on each node."""
 
     def run(command: str, *options: str, when: str = "true") -> subprocess.CompletedProcess[str]:
@@ -33,7 +33,7 @@ def restart(run_play: Callable[..., subprocess.CompletedProcess[str]]) -> Restar
             "node_mirror_restart_command": ["sh", "-c", command],
         }
         tasks = [{"ansible.builtin.include_role": role, "when": when}]
-        return run_play({"tasks": tasks}, *options, hosts=HOSTS, **variables)
+        return run_plays({"tasks": tasks}, options=options, hosts=HOSTS, **variables)
 
     return run
 

@@ -103,3 +103,34 @@ def test_environment_of_user_replaces_variables_of_role(render: Render) -> None:
         names = [variable["name"] for variable in container["env"]]
         assert len(set(names)) == len(names)
         assert given.items() <= {variable["name"]: variable.get("value") for variable in container["env"]}.items()
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint"),
+    [("10.96.10.20", "10.96.10.20:5001"), ("fd00:10:96::abcd", "[fd00:10:96::abcd]:5001"), (None, ":5001")],
+)
+def test_endpoint_for_nodes_has_ipv6_address_in_brackets(
+    evaluate: Callable[..., Any], address: str | None, endpoint: str
+) -> None:
+    service = {"kind": "Service", "object": {"spec": {"clusterIP": address} if address else {}}}
+
+    found = evaluate("registry", "registry_service_endpoint", registry_deployed={"objects": [service]})
+
+    assert found == endpoint
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_network_policy_has_blocks_of_addresses_of_both_families(render: Render, given: bool) -> None:
+    addresses = ["10.0.0.1", "fd00::1"]
+    options: dict[str, Any] = {"registry_api_server_addresses": [*addresses, "10.1.0.0/16", "fd00:7::/64"]}
+    blocks = ["10.0.0.1/32", "fd00::1/128", "10.1.0.0/16", "fd00:7::/64"]
+    if not given:
+        published = {"kind": "EndpointSlice", "endpoints": [{"addresses": addresses}]}
+        options = {"registry_lookup": {"objects": [{"action": "unchanged", "object": published}]}}
+        blocks = blocks[:2]
+
+    policy = by_kind(render("registry", "optional.yaml.j2", registry_optional_enabled=False, **options))[
+        "NetworkPolicy"
+    ]
+
+    assert [peer["ipBlock"]["cidr"] for peer in policy["spec"]["ingress"][0]["from"]] == blocks
