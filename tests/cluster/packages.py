@@ -39,6 +39,7 @@ TESTS = {
     "containerd": "containerd",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "zstd": "zstd",
 }
 ALL = {**CLUSTER, **IMAGES, **TESTS}
 NEWER = {
