@@ -154,7 +154,7 @@ def test_containerd_that_imports_no_compressed_archive_is_explained(suffix: str)
     commands = Mock(tmpdir="")
     commands.run_command.side_effect = [(0, "REF TYPE DIGEST", ""), (1, "", "ctr: unexpected EOF")]
 
-    with pytest.raises(ClusterError, match="unexpected EOF.* decompress the archive"):
+    with pytest.raises(ClusterError, match=r"unexpected EOF.* decompress the archive"):
         Containerd(commands, ["ctr"]).import_images([image], check_mode=False)
 
 
