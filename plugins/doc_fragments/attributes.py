@@ -28,8 +28,36 @@ requirements:
   - kubernetes >= 24.2.0, without 36.0.0 and 36.0.1
 attributes:
   action_group:
-    description: Use C(group/k8scr.core.k8scr) in C(module_defaults) to set options of all modules at once.
+    description: Use C(group/k8scr.core.k8scr) in C(module_defaults) to set the cluster and the credentials for all
+      modules at once.
     support: full
     membership:
       - k8scr.core.k8scr
+"""
+
+    # The first of several fragments with an attribute sets it.
+    POD = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(module_defaults) to set options of several modules at once. C(group/k8scr.core.k8scr) sets the
+      cluster and the credentials, and C(group/k8scr.core.registry) also the registry's Pod.
+    support: full
+    membership:
+      - k8scr.core.k8scr
+      - k8scr.core.registry
+"""
+
+    IMAGES = r"""
+options: {}
+attributes:
+  action_group:
+    description: Use C(module_defaults) to set options of several modules at once. C(group/k8scr.core.k8scr) sets the
+      cluster and the credentials, C(group/k8scr.core.registry) also the registry's Pod, and C(group/k8scr.core.images)
+      all options that M(k8scr.core.k8scr_push) and M(k8scr.core.k8scr_pull) share.
+    support: full
+    membership:
+      - k8scr.core.k8scr
+      - k8scr.core.registry
+      - k8scr.core.images
 """

@@ -15,7 +15,8 @@ options:
   qualify:
     description: Whether an image's repository in the cluster's registry begins with the host of the image's name, as in
       C(registry.example.com/team/api). By default, the host is omitted, as in C(team/api). Set it to separate equal
-      repositories of different registries. A colon before a port becomes an underscore.
+      repositories of different registries. A colon before a port becomes an underscore. An IPv6 address is written in
+      full, with hyphens in place of colons.
     type: bool
     default: false
   connections:

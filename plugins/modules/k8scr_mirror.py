@@ -42,7 +42,8 @@ options:
       C(/etc/rancher/k3s/registries.yaml). Set it if the runtime uses another path.
     type: path
   endpoint:
-    description: URL of the mirror, as in V(http://10.96.10.20:5001). Required with O(state=present).
+    description: URL of the mirror, as in V(http://10.96.10.20:5001) or V(http://[fd00:10:96::20]:5001). Required with
+      O(state=present).
     type: str
   ca_cert:
     description: Path of a PEM file on the node with the CA certificates to trust for the mirror. Set it if the

@@ -40,6 +40,7 @@ TESTS = {
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
     "setfacl": "acl",
+    "zstd": "zstd",
 }
 ALL = {**CLUSTER, **IMAGES, **TESTS}
 NEWER = {

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from ..errors import InputError
-from ..oci.reference import has_valid_port
+from ..oci.reference import host_component, is_host
 
 ALL_REGISTRIES = "*"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?|\[[0-9A-Fa-f:]+\](?::[0-9]+)?")
@@ -45,10 +45,11 @@ class Mirror:
             InputError: The endpoint is not the URL of a registry, or ``ca_cert`` is set for ``http``.
         """
         match = _ENDPOINT.fullmatch(endpoint.rstrip("/"))
-        if not match or not has_valid_port(match[2]):
+        if not match or not is_host(match[2]):
             raise InputError(
                 f"endpoint {endpoint!r} is not the URL of a registry",
-                "Write http:// or https://, a host and an optional port",
+                "Write http:// or https://, a host and an optional port. An IPv6 address needs brackets, as in"
+                " http://[fd00::1]:5001",
             )
         scheme, address = match.groups()
         if ca_cert and scheme == "http":
@@ -73,7 +74,7 @@ class Mirror:
                 "upstreams cannot be '*' with qualify, because repositories begin with the upstream's host",
                 "List the upstreams instead of '*'",
             )
-        return upstream.lower().replace(":", "_")
+        return host_component(upstream)
 
 
 def validated_upstreams(upstreams: Iterable[str]) -> tuple[str, ...]:
@@ -83,7 +84,7 @@ def validated_upstreams(upstreams: Iterable[str]) -> tuple[str, ...]:
         InputError: An entry is not the name of a registry.
     """
     for upstream in upstreams:
-        if upstream != ALL_REGISTRIES and not (_HOST.fullmatch(upstream) and has_valid_port(upstream)):
+        if upstream != ALL_REGISTRIES and not (_HOST.fullmatch(upstream) and is_host(upstream)):
             raise InputError(
                 f"upstream {upstream!r} is not the name of a registry",
                 "Write a host with an optional port, or '*' for all registries",

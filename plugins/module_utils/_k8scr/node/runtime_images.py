@@ -16,6 +16,8 @@ from .host import HostCommands, run_program
 
 PINNED = "io.cri-containerd.pinned"
 """The label that protects an image from the kubelet's garbage collection (containerd, docs/cri/config.md)."""
+_COMPRESSED_SUFFIXES = (".gz", ".tgz", ".zst")
+_DECOMPRESS = "containerd imports compressed archives since version 2; decompress the archive for older versions"
 RECORD = "k8scr.core/preloaded"
 """The label that records the action of an earlier task."""
 _IMPORTED, _PINNED = "imported", "pinned"
@@ -157,7 +159,12 @@ class Containerd:
     def _import(self, archive: str) -> None:
         options = ["--snapshotter", self.snapshotter] if self.snapshotter else []
         options += ["--label", f"{PINNED}=pinned"] if self.pin else []
-        self._ctr("images", "import", *options, archive)
+        try:
+            self._ctr("images", "import", *options, archive)
+        except ClusterError as error:
+            if archive.endswith(_COMPRESSED_SUFFIXES):
+                raise ClusterError(error.message, _DECOMPRESS) from error
+            raise
 
     def _label(self, name: str, labels: Mapping[str, str]) -> None:
         # An import replaces the labels of an image. An empty value removes a label.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from ipaddress import AddressValueError, IPv6Address
 
 from ..errors import InputError
 from .decimal import parse_decimal
@@ -15,6 +16,7 @@ from .digest import parse_digest
 
 _DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
 _HOST = re.compile(rf"(?:{_DOMAIN_COMPONENT}(?:\.{_DOMAIN_COMPONENT})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+_ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^]%]+)\]|[^][:]+)(?::(?P<port>.+))?")
 _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
@@ -41,9 +43,32 @@ class Reference:
     def repository(self, qualify: bool = False) -> str:
         """Return the image's repository in the cluster's registry, optionally qualified with the host.
 
-        The colon before a port, which is not allowed in a repository's path, becomes an underscore.
+        See :func:`host_component` for the characters of a host that are not allowed in a repository's path.
         """
-        return f"{self.host.lower().replace(':', '_')}/{self.path}" if qualify else self.path
+        return f"{host_component(self.host)}/{self.path}" if qualify else self.path
+
+
+def host_component(host: str) -> str:
+    """Return a registry's host and port as the first component of a repository's path.
+
+    The colon before a port becomes an underscore. An IPv6 address is written in full, with hyphens, because a component
+    cannot begin or end with one.
+    """
+    address, bracket, port = host.lower().lstrip("[").partition("]")
+    if bracket:
+        address = IPv6Address(address).exploded.replace(":", "-")
+    return f"{address}{port}".replace(":", "_")
+
+
+def is_host(text: str) -> bool:
+    """Return whether a text is a host or an address, with an optional port. IPv6 addresses are in brackets."""
+    match = _ADDRESS.fullmatch(text)
+    if not match or not 1 <= (parse_decimal(match["port"] or "1") or 0) <= _LARGEST_PORT:
+        return False
+    try:
+        return not match["ipv6"] or bool(IPv6Address(match["ipv6"]))
+    except AddressValueError:
+        return False
 
 
 def parse_reference(text: str) -> Reference:
@@ -66,7 +91,7 @@ def parse_reference(text: str) -> Reference:
         host = DOCKER_HUB
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
-    if not _HOST.fullmatch(host) or not has_valid_port(host):
+    if not _HOST.fullmatch(host) or not is_host(host):
         raise _invalid(text, f"{host!r:.100} is not a valid registry host")
     if not _PATH.fullmatch(path):
         lower = " (upper case is not allowed)" if path != path.lower() else ""
@@ -81,12 +106,6 @@ def parse_reference(text: str) -> Reference:
 def is_repository(text: str) -> bool:
     """Return whether a text is the path of a repository: without host, tag and digest."""
     return len(text) <= _MAXIMUM_NAME and _PATH.fullmatch(text) is not None
-
-
-def has_valid_port(host: str) -> bool:
-    """Return whether the port of ``HOST:PORT`` is from 1 to 65535; true without a port."""
-    _host, colon, port = host.rpartition("]")[2].rpartition(":")
-    return not colon or 0 < (parse_decimal(port) or 0) <= _LARGEST_PORT
 
 
 def _invalid(text: str, why: str) -> InputError:

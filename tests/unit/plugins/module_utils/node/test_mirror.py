@@ -12,7 +12,13 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror impo
 
 
 @pytest.mark.parametrize(
-    "endpoint", ["", "10.0.0.1:5001", "http://", "http://:5001", "http://a b", 'http://a"b', "http://a/path"]
+    "endpoint",
+    [
+        *("", "10.0.0.1:5001", "http://", "http://:5001", "http://a b", 'http://a"b', "http://a/path"),
+        *("http://a:", "http://a:0", "http://a:99999", "http://a:b", "http://fd00::1", "http://fd00::1:5001"),
+        *("http://[fd00::1", "http://[fd00::1]5001", "http://[fd00::1::2]:5001", "http://[fe80::1%eth0]:5001"),
+        *("http://[registry]:5001", "http://[]:5001"),
+    ],
 )
 def test_mirror_rejects_endpoint_that_is_not_url_of_registry(endpoint: str) -> None:
     with pytest.raises(InputError, match="not the URL of a registry"):
@@ -24,7 +30,17 @@ def test_mirror_rejects_certificate_authority_without_tls() -> None:
         Mirror.from_endpoint("http://10.0.0.1:5001", qualify=False, fallback=True, ca_cert="/etc/ssl/ca.pem")
 
 
-@pytest.mark.parametrize("upstream", ["", "..", "../docker.io", "docker.io/library", "_default", "a:b", "-"])
+@pytest.mark.parametrize("endpoint", ["http://[fd00::1]", "https://[fd00::1]:5001", "http://[::ffff:10.0.0.1]:5001"])
+def test_mirror_has_address_of_ipv6_endpoint(endpoint: str) -> None:
+    mirror = Mirror.from_endpoint(f"{endpoint}/", qualify=False, fallback=True)
+
+    assert mirror.url == endpoint
+
+
+@pytest.mark.parametrize(
+    "upstream",
+    ["", "..", "../docker.io", "docker.io/library", "_default", "a:b", "-", "a:99999", "fd00::1", "[fd00::1::2]:5000"],
+)
 def test_upstreams_that_are_not_hosts_are_rejected(upstream: str) -> None:
     with pytest.raises(InputError, match="not the name of a registry"):
         validated_upstreams([upstream])

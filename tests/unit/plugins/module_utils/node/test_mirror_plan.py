@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+import yaml
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange, apply_changes
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror_plan import plan_mirror
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.toml_parser import TOML
 from unit.plugins.module_utils.support.host import FakeFiles
 
 URL = "http://10.0.0.1:5001"
@@ -215,3 +217,30 @@ def test_plan_mirror_names_missing_certificate_authority(tmp_path: Path) -> None
     private = Mirror("https", "mirror.example.com", False, True, str(tmp_path / "ca.pem"))
     with pytest.raises(SourceError, match="does not exist on the node"):
         plan_mirror("containers", tmp_path / "registries.conf.d", UPSTREAMS, private)
+
+
+@pytest.mark.parametrize(
+    ("runtime", "name", "keys"),
+    [
+        ("containerd", "certs.d", ("host", "https://[fd00:10:96::abcd]:5001", "ca")),
+        ("containers", "conf.d", ("registry", 0, "mirror", 0, "location")),
+        ("k3s", "k3s/registries.yaml", ("configs", "[fd00:10:96::abcd]:5001", "tls", "ca_file")),
+    ],
+)
+def test_plan_mirror_writes_ipv6_address_once_in_brackets(
+    tmp_path: Path, runtime: str, name: str, keys: tuple[str | int, ...]
+) -> None:
+    (tmp_path / "ca.pem").write_text("certificates")
+    address = "[fd00:10:96::abcd]:5001"
+    mirror = Mirror("https", address, qualify=False, fallback=True, ca_cert=str(tmp_path / "ca.pem"))
+
+    changes = _apply(runtime, tmp_path / name, mirror=mirror)
+
+    text = changes[0].path.read_text()
+    value = yaml.safe_load(text) if runtime == "k3s" else TOML.parse(text)
+    for key in keys:
+        value = value[key]
+    assert value in (address, mirror.ca_cert)
+    assert address in text
+    assert set(_actions(_apply(runtime, tmp_path / name, mirror=mirror))) == {"unchanged"}
+    assert set(_actions(_apply(runtime, tmp_path / name, mirror=None))) == {"deleted"}

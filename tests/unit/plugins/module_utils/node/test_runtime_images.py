@@ -148,6 +148,16 @@ def test_import_images_quotes_error_of_runtime() -> None:
         containerd.import_images([A], check_mode=False)
 
 
+@pytest.mark.parametrize("suffix", [".tar.gz", ".tgz", ".tar.zst"])
+def test_containerd_that_imports_no_compressed_archive_is_explained(suffix: str) -> None:
+    image = NodeImage("example.com/a:1", ONE, frozenset(), f"/archives/one{suffix}")
+    commands = Mock(tmpdir="")
+    commands.run_command.side_effect = [(0, "REF TYPE DIGEST", ""), (1, "", "ctr: unexpected EOF")]
+
+    with pytest.raises(ClusterError, match=r"unexpected EOF.* decompress the archive"):
+        Containerd(commands, ["ctr"]).import_images([image], check_mode=False)
+
+
 @pytest.mark.parametrize("runtime", [Containerd, Podman])
 def test_import_images_names_missing_program(runtime: type[Containerd | Podman]) -> None:
     commands = Mock(**{"run_command.side_effect": FileNotFoundError(2, "No such file or directory")})

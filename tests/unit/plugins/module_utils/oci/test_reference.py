@@ -42,6 +42,29 @@ def test_reference_starts_with_host_if_the_first_part_looks_like_one(text: str, 
     assert parse_reference(text).host == host
 
 
+@pytest.mark.parametrize(
+    ("host", "component"),
+    [
+        ("registry.example.com", "registry.example.com"),
+        ("Bastion:5000", "bastion_5000"),
+        ("[fd00::1]", "fd00-0000-0000-0000-0000-0000-0000-0001"),
+        ("[::1]:5000", "0000-0000-0000-0000-0000-0000-0000-0001_5000"),
+        ("[FD00::]:5000", "fd00-0000-0000-0000-0000-0000-0000-0000_5000"),
+    ],
+)
+def test_qualified_repository_starts_with_valid_component_for_host(host: str, component: str) -> None:
+    repository = parse_reference(f"{host}/app:1").repository(qualify=True)
+
+    assert repository == f"{component}/app"
+    assert parse_reference(f"registry.example.com/{repository}").path == repository
+
+
+@pytest.mark.parametrize("host", ["[fd00::1::2]", "[::::]:5000", "[fd00]:5000", "[::1]:0", "bastion:99999"])
+def test_reference_rejects_host_that_is_no_address(host: str) -> None:
+    with pytest.raises(InputError, match="not a valid registry host"):
+        parse_reference(f"{host}/app")
+
+
 def test_reference_has_default_host_if_the_first_part_has_no_dot_or_port() -> None:
     assert parse_reference("team/app") == Reference("docker.io", "team/app", "latest")
 
