@@ -11,7 +11,8 @@ from itertools import islice
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_check import GzipCheck
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.decompression import GZIP, Decompressor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.diff_id_check import DiffIdCheck
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from unit.plugins.module_utils.support.stores import Content
 
@@ -24,8 +25,10 @@ def read_in_blocks(content: bytes) -> Content:
     return Content(content, BLOCK)
 
 
-def check(reader: Content) -> GzipCheck:
-    return GzipCheck(reader, len(reader.content), digest_of(CONTENT), "the layer")
+def check(reader: Content) -> DiffIdCheck:
+    library = GZIP.find_library()
+    assert library
+    return DiffIdCheck(reader, len(reader.content), digest_of(CONTENT), "the layer", Decompressor(GZIP, library))
 
 
 def test_check_continues_after_interrupted_read() -> None:
