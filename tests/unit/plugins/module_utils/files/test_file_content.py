@@ -149,7 +149,7 @@ def test_gzip_file_is_rejected_with_wrong_trailer(
 
 def test_gzip_file_is_rejected_above_the_size_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._ALWAYS_ALLOWED", 16 * MIB
+        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.unpacking._ALWAYS_ALLOWED", 16 * MIB
     )
     header = tarfile.TarInfo("layer")
     header.size = 64 * MIB
