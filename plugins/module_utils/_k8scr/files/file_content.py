@@ -4,13 +4,14 @@
 
 """Random access to the content of a file, plain or compressed.
 
-gzip (RFC 1952) has no random access. The first pass saves checkpoints; later reads resume at the nearest one, so
-nothing is unpacked to disk. Decompressors of zstd, xz and bzip2 cannot be copied, so these files are unpacked.
+gzip (RFC 1952) has no random access. Readers save checkpoints; later reads resume at the nearest one, so nothing is
+unpacked to disk. Decompressors of zstd, xz and bzip2 cannot be copied, so these files are unpacked.
 """
 
 from __future__ import annotations
 
 import os
+import threading
 import zlib
 from collections.abc import Generator
 from dataclasses import dataclass, replace
@@ -30,6 +31,8 @@ _READ_SIZE = 16 << 10
 _MAXIMUM_CHECKPOINTS = 128
 """Each takes about 64 KiB. Half of that is deflate's window (RFC 1951)."""
 _FILES = FilePool(32)
+_GZIP_FILES = FilePool(4)
+"""Each takes memory for checkpoints, which its next reader saves again after the pool closed the file."""
 _UNPACKED_FILES = FilePool(4)
 """Each takes disk space. A file that the pool closed is unpacked again by its next reader."""
 
@@ -44,14 +47,16 @@ def open_content(path: Path, description: str, keep: bool = False) -> FileConten
         SourceError: The file cannot be read or unpacked.
     """
     opened = UnchangedFile(path, description)
-    file = PooledFile(_FILES, opened, keep)
-    with read_errors(path), file.use() as descriptor:
-        compression = find_format(os.pread(descriptor, MAGIC_SIZE, 0))
+    descriptor = opened()
+    try:
+        with read_errors(path):
+            compression = find_format(os.pread(descriptor, MAGIC_SIZE, 0))
+    finally:
+        os.close(descriptor)
     if compression is None:
-        return FileContent(file, description)
+        return FileContent(PooledFile(_FILES, opened, keep), description)
     if compression is GZIP:
-        return _GzipContent(file, description)
-    file.close()
+        return _GzipContent(opened, description)
     unpacked = partial(_unpack, opened, compression, description)
     return FileContent(PooledFile(_UNPACKED_FILES, unpacked), description, compressed=True)
 
@@ -111,41 +116,62 @@ class FileContent:
 class _GzipContent(FileContent):
     """The content of a gzip file with one or more members."""
 
-    def __init__(self, file: PooledFile, description: str) -> None:
-        super().__init__(file, description, compressed=True)
+    def __init__(self, opened: UnchangedFile, description: str) -> None:
+        super().__init__(PooledFile(_GZIP_FILES, opened, on_close=self._forget_checkpoints), description, True)
         limit = content_limit(self.length or 0)
         self.length = None
-        self._interval = BLOCK_SIZE
-        self._reader = _GzipReader(file, description, limit, zlib.decompressobj(GZIP_FORMAT))
-        self._checkpoints = [self._reader.copy()]
+        self._lock = threading.Lock()
+        self._beginning = _GzipReader(self._file, description, limit, zlib.decompressobj(GZIP_FORMAT))
+        self._reader = self._beginning.copy()
+        self._forget_checkpoints()
 
     def read(self, position: int, size: int) -> bytes:
         self._reader.skip_to(position)
-        if self._reader.position - self._checkpoints[-1].position >= self._interval:
-            self._checkpoints.append(self._reader.copy())
-            if len(self._checkpoints) > _MAXIMUM_CHECKPOINTS:
-                del self._checkpoints[1::2]
-                self._interval *= 2
+        self._save_checkpoint(self._reader)
         content = self._reader.read(size)
         if len(content) < size:
             self.length = self._reader.position
         return content
 
     def blocks(self, position: int, length: int, what: str) -> Generator[memoryview, None, None]:
-        # The first checkpoint is at the beginning of the file.
-        reader = [found for found in self._checkpoints if found.position <= position][-1].copy()
-        reader.skip_to(position)
-        while length:
-            block = reader.read(min(length, BLOCK_SIZE))
-            if not block:
-                raise SourceError(f"{what} is truncated: {length} bytes are missing at its end")
-            length -= len(block)
-            yield memoryview(block)
+        with self._file.use():
+            reader = self._nearest(position)
+            while reader.position < position and reader.read(min(position - reader.position, BLOCK_SIZE)):
+                self._save_checkpoint(reader)
+            while length:
+                block = reader.read(min(length, BLOCK_SIZE))
+                if not block:
+                    raise SourceError(f"{what} is truncated: {length} bytes are missing at its end")
+                length -= len(block)
+                self._save_checkpoint(reader)
+                yield memoryview(block)
+
+    def _nearest(self, position: int) -> _GzipReader:
+        """Return a reader at the last checkpoint before a position."""
+        with self._lock:
+            checkpoints = [found for found in self._checkpoints if found.position <= position]
+        return (checkpoints[-1] if checkpoints else self._beginning).copy()
+
+    def _save_checkpoint(self, reader: _GzipReader) -> None:
+        with self._lock:
+            latest = self._checkpoints[-1] if self._checkpoints else self._beginning
+            if reader.position - latest.position < self._interval:
+                return
+            self._checkpoints.append(reader.copy())
+            if len(self._checkpoints) > _MAXIMUM_CHECKPOINTS:
+                del self._checkpoints[::2]
+                self._interval *= 2
+
+    def _forget_checkpoints(self) -> None:
+        self._interval = BLOCK_SIZE
+        self._checkpoints: list[_GzipReader] = []
 
     def check_end(self) -> None:
         # zlib verifies the checksum and the length of each member.
         while self._reader.read(BLOCK_SIZE):
             pass
+        # The reader at the end takes as much memory as a checkpoint.
+        self._reader = self._beginning
 
 
 @dataclass

@@ -60,11 +60,19 @@ class PooledFile:
         pool: Closes the file when it is idle.
         open_file: Opens the file, and returns its descriptor; called again after the pool closed the file.
         keep: Whether the file stays open until :meth:`close`, because it cannot be opened again.
+        on_close: Called when the pool closes the file.
     """
 
-    def __init__(self, pool: FilePool, open_file: Callable[[], int], keep: bool = False) -> None:
+    def __init__(
+        self,
+        pool: FilePool,
+        open_file: Callable[[], int],
+        keep: bool = False,
+        on_close: Callable[[], None] = lambda: None,
+    ) -> None:
         self._pool = pool
         self._open_file = open_file
+        self._on_close = on_close
         self._lock = threading.Lock()
         self._descriptor: int | None = None
         self._kept = ExitStack()
@@ -98,6 +106,7 @@ class PooledFile:
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+            self._on_close()
 
 
 class UnchangedFile:
