@@ -171,8 +171,9 @@ class PushJobs:
 
     def _open_files(self, location: Location) -> FileSource:
         """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""
+        tmp_dest = self.settings.docker.tmp_dest
         if location not in self._sources:
-            self._sources[location] = self.exit_stack.enter_context(closing(open_source(location)))
+            self._sources[location] = self.exit_stack.enter_context(closing(open_source(location, tmp_dest)))
         return self._sources[location]
 
     def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:

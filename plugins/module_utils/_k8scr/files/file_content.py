@@ -37,11 +37,12 @@ _UNPACKED_FILES = FilePool(4)
 """Each takes disk space. A file that the pool closed is unpacked again by its next reader."""
 
 
-def open_content(path: Path, description: str, keep: bool = False) -> FileContent:
+def open_content(path: Path, description: str, keep: bool = False, tmp_dest: str | None = None) -> FileContent:
     """Open the content of a file. Only the first bytes are read, unless it has to be unpacked.
 
     Args:
         keep: Whether the path is valid only now, so that the file stays open.
+        tmp_dest: The folder for the unpacked content; by default TMPDIR or ``/var/tmp``.
 
     Raises:
         SourceError: The file cannot be read or unpacked.
@@ -57,14 +58,14 @@ def open_content(path: Path, description: str, keep: bool = False) -> FileConten
         return FileContent(PooledFile(_FILES, opened, keep), description)
     if compression is GZIP:
         return _GzipContent(opened, description)
-    unpacked = partial(_unpack, opened, compression, description)
+    unpacked = partial(_unpack, opened, compression, temporary_folder(tmp_dest), description)
     return FileContent(PooledFile(_UNPACKED_FILES, unpacked), description, compressed=True)
 
 
-def _unpack(opened: UnchangedFile, compression: Format, description: str) -> int:
+def _unpack(opened: UnchangedFile, compression: Format, folder: Path, description: str) -> int:
     descriptor = opened()
     try:
-        return unpack(descriptor, compression, temporary_folder(), description)
+        return unpack(descriptor, compression, folder, description)
     finally:
         os.close(descriptor)
 

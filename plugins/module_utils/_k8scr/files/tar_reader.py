@@ -43,6 +43,7 @@ class TarFiles:
 
     Args:
         keep_open: Whether the archive's path is valid only now, so that the archive stays open.
+        tmp_dest: The folder for archives that have to be unpacked; by default TMPDIR or ``/var/tmp``.
 
     Attributes:
         description: The name of the archive in messages; by default, its path.
@@ -54,10 +55,12 @@ class TarFiles:
             (a device, a sparse file, a name or a link that points outside the archive).
     """
 
-    def __init__(self, path: Path, description: str | None = None, keep_open: bool = False) -> None:
+    def __init__(
+        self, path: Path, description: str | None = None, keep_open: bool = False, tmp_dest: str | None = None
+    ) -> None:
         self.path = path
         self.description = description or f"the archive {path}"
-        self._content = open_content(path, self.description, keep_open)
+        self._content = open_content(path, self.description, keep_open, tmp_dest)
         self.is_compressed = self._content.compressed
         self.entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}

@@ -61,7 +61,7 @@ def unpack(descriptor: int, compression: Format, folder: Path, description: str)
     except OSError as error:
         raise SourceError(
             f"{description} cannot be decompressed in the folder {folder}: {error.strerror}",
-            "It needs the decompressed size of the archive: set TMPDIR to a folder with enough disk space, or"
+            "It needs the decompressed size of the archive: set tmp_dest or TMPDIR to a folder with enough space, or"
             f" decompress the archive with {compression.command}",
         ) from error
 

@@ -179,7 +179,7 @@ def test_archive_is_rejected_above_the_size_limit(
 def test_full_disk_is_reported_with_the_folder_and_advice(path: Path, full_disk: None, compression: str) -> None:
     path.write_bytes(COMPRESSIONS[compression](tar(("zeros", bytes(1 << 20)))))
 
-    with pytest.raises(SourceError, match=r"cannot be decompressed in the folder .*/temporary: .*set TMPDIR"):
+    with pytest.raises(SourceError, match=r"decompressed in the folder .*/temporary: .*set tmp_dest or TMPDIR"):
         TarFiles(path)
 
 
