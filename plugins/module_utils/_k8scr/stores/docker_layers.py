@@ -11,6 +11,7 @@ and bzip2 (OCI image specification, "Layer Media Types"), so these layers are de
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, split_digest
 from ..oci.manifest import OCI_LAYER
 from .docker_manifest import unreadable, verify_path
+
+_NAMED_BY_DIGEST = re.compile(r"([0-9a-f]{64})\.tar")
 
 
 @dataclass(frozen=True)
@@ -84,9 +87,9 @@ class DockerLayers:
         known = self._known[file]
         if known.stored:
             verify_path(self._files, path, known.stored)
-        if known.diff_id:
-            self._require(known, path, diff_id)
-        elif known.stored and self._diff_ids.setdefault(known.stored, diff_id) != diff_id:
+        if known.diff_id or not known.stored:
+            self._require(known, path, file, diff_id)
+        elif self._diff_ids.setdefault(known.stored, diff_id) != diff_id:
             raise unreadable(self._files, f"the configs have different diff IDs for the layer {path}")
         digest = diff_id if known.diff_id else known.stored or diff_id
         self._paths[digest] = file
@@ -161,19 +164,34 @@ class DockerLayers:
         except DecompressionError as error:
             raise SourceError(f"{self._name(file)} is damaged: {error}", "Save the image again") from error
 
-    def _require(self, known: _LayerFile, path: str, diff_id: str) -> None:
-        if diff_id == known.stored:
+    def _require(self, known: _LayerFile, path: str, file: str, diff_id: str) -> None:
+        """Check the diff ID of a layer that is copied uncompressed, as far as that is possible without reading it."""
+        actual = known.diff_id or self._diff_id_in_name(file, diff_id)
+        if actual in ("", diff_id) or split_digest(diff_id)[0] != "sha256":
+            return
+        if diff_id == known.stored or not known.stored:
             raise SourceError(
-                f"{self._name(path)} is compressed with {known.compression and known.compression.name}, and the diff ID"
-                " in the image's config is the digest of the compressed file, so no runtime can unpack the image",
-                "Decompress the root file system before podman import, and save the image again",
+                f"{self._name(path)} is the layer {actual}, but the image's config has {diff_id}, as after podman import"
+                " of a compressed file. No runtime can unpack the image",
+                "Decompress the file before podman import, and save the image again",
             )
-        if split_digest(diff_id)[0] == "sha256" and diff_id != known.diff_id:
-            raise SourceError(
-                f"{self._name(path)} does not match its diff ID in the image's config: its content has the digest"
-                f" {known.diff_id}",
-                "Save it again",
-            )
+        raise SourceError(
+            f"{self._name(path)} does not match its diff ID in the image's config: its content has the digest {actual}",
+            "Save it again",
+        )
+
+    def _diff_id_in_name(self, file: str, diff_id: str) -> str:
+        """Return the digest of an uncompressed layer that is in its name but not in the config; else, ``""``.
+
+        Podman imports a file that is compressed with xz or bzip2 with the digest of that file as the diff ID. Later it
+        saves the uncompressed layer, which it names by its digest.
+        """
+        name = _NAMED_BY_DIGEST.fullmatch(file)
+        if name is None or diff_id == f"sha256:{name[1]}":
+            return ""
+        with self._files.open(file) as blocks:
+            digest = digest_of_blocks(blocks)
+        return digest if digest == f"sha256:{name[1]}" else ""
 
     def _name(self, file: str) -> str:
         return f"{file} in {self._files.description}"
