@@ -171,8 +171,8 @@ class DockerLayers:
             return
         if diff_id == known.stored or not known.stored:
             raise SourceError(
-                f"{self._name(path)} is the layer {actual}, but the image's config has {diff_id}, as after podman import"
-                " of a compressed file. No runtime can unpack the image",
+                f"{self._name(path)} is the layer {actual}, but the image's config has {diff_id},"
+                " as after podman import of a compressed file. No runtime can unpack the image",
                 "Decompress the file before podman import, and save the image again",
             )
         raise SourceError(
