@@ -143,6 +143,7 @@ class UnchangedFile:
             return open_regular(self._path)
 
 
-def _state_of(descriptor: int) -> tuple[int, ...]:
+def _state_of(descriptor: int) -> tuple[int, int]:
     state = os.fstat(descriptor)
-    return state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns
+    # FUSE and CIFS may give an unchanged file another inode number when it is opened again.
+    return state.st_size, state.st_mtime_ns

@@ -92,10 +92,9 @@ def rewrite(path: Path) -> None:
 
 
 def replace(path: Path) -> None:
-    state = path.stat()
     path.with_name("new").write_bytes(b"FIRST")
+    os.utime(path.with_name("new"), ns=(1, 1))
     path.with_name("new").replace(path)
-    os.utime(path, ns=(state.st_atime_ns, state.st_mtime_ns))
 
 
 @pytest.mark.parametrize("change", [rewrite, replace, lambda path: path.write_bytes(b"")])
@@ -109,6 +108,18 @@ def test_file_that_changed_while_it_was_closed_is_rejected(
 
     with pytest.raises(SourceError, match="the file 0 was changed or replaced while the task used it"):
         read(files[0])
+
+
+def test_file_with_another_inode_number_is_the_same_file(files: list[PooledFile], paths: list[Path]) -> None:
+    for file in files:
+        read(file)
+    state = paths[0].stat()
+
+    paths[0].with_name("new").write_bytes(CONTENTS[0])
+    os.utime(paths[0].with_name("new"), ns=(state.st_atime_ns, state.st_mtime_ns))
+    paths[0].with_name("new").replace(paths[0])
+
+    assert read(files[0]) == CONTENTS[0]
 
 
 def test_file_that_was_deleted_while_it_was_closed_is_rejected(files: list[PooledFile], paths: list[Path]) -> None:
