@@ -76,6 +76,13 @@ def failure_of(path: Path) -> str:
     return str(failure.value)
 
 
+def require_names(error: str, path: Path, member: str) -> None:
+    """Require one line with the names of an archive and of a file in it."""
+    assert str(path) in error
+    assert member in error
+    assert error.isprintable()
+
+
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=list(CONTENTS))
 @pytest.mark.parametrize("kind", LARGEST)
 def test_malformed_member_is_reported_with_archive_and_member(
@@ -90,11 +97,7 @@ def test_malformed_member_is_reported_with_archive_and_member(
         name = "config"
     path.write_bytes(tar(*{**members, name: content}.items()))
 
-    error = failure_of(path)
-
-    assert str(path) in error
-    assert name in error
-    assert error.isprintable()
+    require_names(failure_of(path), path, name)
 
 
 def missing(_name: str, _content: bytes) -> bytes:
@@ -128,11 +131,7 @@ def test_unreadable_member_is_reported_with_archive_and_member(
     parts = [change(name, content) if name == changed else entry(name, content) for name, content in members.items()]
     path.write_bytes(b"".join(parts) + END)
 
-    error = failure_of(path)
-
-    assert str(path) in error
-    assert changed in error
-    assert error.isprintable()
+    require_names(failure_of(path), path, changed)
 
 
 @pytest.mark.parametrize(("kind", "limit"), LARGEST.items())
