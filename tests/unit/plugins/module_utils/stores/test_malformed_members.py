@@ -41,6 +41,8 @@ CONTENTS = {
     "cut": b'[{"manifests": [',
     "a number": b"7",
     "a string": b'"text"',
+    "wrong members of a list": b'[{"Config": 7, "Layers": 7}]',
+    "wrong members of an object": b'{"manifests": 7, "layers": 7, "rootfs": {"diff_ids": 7}}',
     "NaN": b'{"manifests": NaN, "rootfs": NaN}',
     "deep nesting": b"[" * 100_000,
     "wrong UTF-8": b'{"\xff": 1}',
