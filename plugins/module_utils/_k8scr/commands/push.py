@@ -237,10 +237,10 @@ def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
     if not all(image.is_same(images[0]) for image in images):
         names = list(dict.fromkeys(str(image.name) for image in images if image.name))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        known = f": {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
+        known = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
         raise InputError(
             f"{where} has {len(images)} images, which cannot all have the same name",
-            f"Select one by its name or its position, as in {where}:@0 for the first{known:.2000}",
+            f"Select one by its name or its position: {where}:@0 is the first{known:.2000}",
         )
     return images[0]
 

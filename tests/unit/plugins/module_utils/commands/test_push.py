@@ -224,7 +224,7 @@ def test_push_rejects_one_name_for_two_images(push: Push, tmp_path: Path, image:
     result = push({"source": f"oci:{tmp_path}", "name": "app:3"})
 
     assert "has 2 images, which cannot all have the same name" in result["msg"]
-    assert f"oci:{tmp_path}:@0 for the first: docker.io/library/app:1, docker.io/library/app:2." in result["msg"]
+    assert f"oci:{tmp_path}:@0 is the first of docker.io/library/app:1, docker.io/library/app:2." in result["msg"]
 
 
 def test_push_lists_ten_of_many_names_to_choose_from(
