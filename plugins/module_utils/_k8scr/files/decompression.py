@@ -101,6 +101,10 @@ class Decompressor:
         if not self._part.eof:
             raise DecompressionError(f"the {self._format.name} stream is truncated")
 
+    def close(self) -> None:
+        """Free the memory, which is up to 128 MiB. The decompressor cannot be used any more."""
+        self._part = None
+
 
 def decompressed(blocks: Blocks, compression: Format, library: Library) -> Blocks:
     """Yield the decompressed content of a whole stream.

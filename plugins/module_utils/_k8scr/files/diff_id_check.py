@@ -81,6 +81,7 @@ class DiffIdCheck:
             raise self._damaged(str(error)) from error
         if self._hasher.hexdigest() != self._expected:
             raise self._damaged(f"its content has the digest {self._hasher.name}:{self._hasher.hexdigest()}")
+        self._decompressor.close()
 
     def _damaged(self, why: str) -> SourceError:
         return SourceError(f"{self._what} does not match its diff ID in the image's config: {why}", "Save it again")
