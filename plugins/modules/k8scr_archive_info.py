@@ -11,7 +11,10 @@ short_description: List the images in archives
 version_added: 0.1.0
 description:
   - Reads the names and digests of the images in OCI archives and in archives of C(docker save), including archives that
-    are compressed with gzip. Nothing is unpacked.
+    are compressed with gzip, zstd, xz or bzip2.
+  - Archives that are compressed with zstd, xz or bzip2 are decompressed into a temporary file in the folder in
+    E(TMPDIR), or in C(/var/tmp) if it is unset. zstd requires Python 3.14, the Python library C(zstandard) or the
+    program C(zstd) on the host that runs the module. Other archives are not unpacked.
   - The role P(k8scr.core.preload#role) uses this module. It connects to no cluster and requires no library.
 author:
   - k8scr.core contributors (@k8scr)

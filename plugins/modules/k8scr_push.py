@@ -38,7 +38,15 @@ options:
         the first image and V(@1) the second, including images without a name.
       - An archive can be compressed with gzip, as by C(docker save NAME | gzip). It is read in place and needs no disk
         space. Reading takes as long as C(gunzip) if the cluster has the images, and twice as long otherwise.
-        Decompress archives of other compression formats first; their layers stay compressed.
+      - An archive can also be compressed with zstd, as those of k3s and RKE2, with xz or with bzip2. It is decompressed
+        into a temporary file in O(tmp_dest), at most four archives at once, or one for each of O(connections) if that
+        is more. zstd requires Python 3.14, the Python library C(zstandard) or the program C(zstd) on the host that runs
+        the module.
+      - Layers of Docker archives that are compressed with xz or bzip2 are decompressed, because registries and runtimes
+        support only gzip and zstd. O(compression) applies to them.
+      - An image's config can have up to 16 MiB. Manifests, C(index.json) and C(manifest.json) can have up to 4 MiB, the
+        limit of registries.
+      - A task can read more archives than the host's limit of open files. An archive must not change during the task.
       - C(docker-daemon:NAME) or a name alone, as in V(crossplane/crossplane:v1.2.1), is an image of the Docker or
         Podman engine. The module compares its image ID with the cluster's images, without an export. An engine exports
         only the platform that it runs.
@@ -122,9 +130,9 @@ options:
     choices: [auto, none, gzip, zstd]
     default: auto
   tmp_dest:
-    description: Folder for the export of an image from the Docker or Podman engine. The default is E(TMPDIR), or
-      C(/var/tmp) if it is unset. Set it if that folder is too small for the uncompressed image. The export is a
-      temporary file that exists only while the task runs.
+    description: Folder for the export of an image from the Docker or Podman engine, and for archives that are
+      compressed with zstd, xz or bzip2. The default is E(TMPDIR), or C(/var/tmp) if it is unset. Set it if that folder
+      is too small for the uncompressed images. The files are temporary and exist only while the task runs.
     type: path
   upstreams:
     description:

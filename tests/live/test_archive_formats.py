@@ -10,6 +10,7 @@ crane uses the ``tarball`` package of go-containerregistry, as do kaniko and baz
 from __future__ import annotations
 
 import json
+import lzma
 import subprocess
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import images
 import pytest
+import zstandard
 from cluster import layout
 
 from .conftest import Task
@@ -51,6 +53,13 @@ class Writer:
         self.run("skopeo", "copy", "--quiet", f"oci:{self.image.layout}", destination)
         return destination
 
+    def compressed(self, compress: Callable[[bytes], bytes]) -> str:
+        """Write an archive by skopeo and compress it, as the releases of k3s and RKE2 are."""
+        path = self.folder / "images.tar"
+        self.skopeo(f"docker-archive:{path}:{NAME}")
+        path.write_bytes(compress(path.read_bytes()))
+        return str(path)
+
     def crane(self, archive_format: str) -> str:
         """Write the image by crane."""
         reference = f"{self.registry}/team/busybox:1"
@@ -84,6 +93,8 @@ FORMATS: dict[str, Callable[[Writer], str]] = {
     "podman oci-archive": lambda writer: writer.podman("oci-archive"),
     "podman oci-dir": lambda writer: writer.podman("oci-dir"),
     "skopeo docker-archive": lambda writer: writer.skopeo(f"docker-archive:{writer.folder}/skopeo.tar:{NAME}"),
+    "skopeo docker-archive, zstd": lambda writer: writer.compressed(zstandard.ZstdCompressor().compress),
+    "skopeo docker-archive, xz": lambda writer: writer.compressed(lzma.compress),
     "skopeo oci, no name": lambda writer: writer.skopeo(f"oci:{writer.folder}/layout"),
     "crane tarball": lambda writer: writer.crane("tarball"),
     "crane legacy": lambda writer: writer.crane("legacy"),

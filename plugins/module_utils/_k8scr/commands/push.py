@@ -38,6 +38,9 @@ if TYPE_CHECKING:
     from ..transfer.lock import ImageLock
     from ..transfer.platforms import PlatformSource
 
+_MOST_NAMES = 10
+"""Names in one message."""
+
 
 def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """Push images and return the module's result.
@@ -168,8 +171,9 @@ class PushJobs:
 
     def _open_files(self, location: Location) -> FileSource:
         """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""
+        tmp_dest = self.settings.docker.tmp_dest
         if location not in self._sources:
-            self._sources[location] = self.exit_stack.enter_context(closing(open_source(location)))
+            self._sources[location] = self.exit_stack.enter_context(closing(open_source(location, tmp_dest)))
         return self._sources[location]
 
     def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:
@@ -231,9 +235,12 @@ class PushJobs:
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
     """Return the only image, which may have several names."""
     if not all(image.is_same(images[0]) for image in images):
+        names = list(dict.fromkeys(str(image.name) for image in images if image.name))
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        known = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
         raise InputError(
             f"{where} has {len(images)} images, which cannot all have the same name",
-            f"Select one by its name or its position: {where}:@0 is the first",
+            f"Select one by its name or its position: {where}:@0 is the first{known:.2000}",
         )
     return images[0]
 

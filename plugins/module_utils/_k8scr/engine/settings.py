@@ -15,7 +15,7 @@ class DockerSettings:
 
     Attributes:
         cert_path: The folder with the certificates for TLS.
-        tmp_dest: The folder for exported images.
+        tmp_dest: The folder for exported images and unpacked archives.
     """
 
     host: str | None = None

@@ -23,7 +23,7 @@ from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.manifest import OCI_LAYER
-from .file_content import GZIP_FORMAT
+from .decompression import GZIP_FORMAT
 
 _FASTEST = 1
 """The level for zlib and zstd: 3 times as fast as zlib's default, with 8 % larger output."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import posixpath
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from ..errors import SourceError
@@ -39,7 +39,11 @@ _OCTAL = re.compile(rb"[0-7]*")
 
 
 class TarFiles:
-    """The files of a tar archive, plain or compressed with gzip. Nothing is extracted.
+    """The files of a tar archive, plain or compressed. Nothing is extracted.
+
+    Args:
+        keep_open: Whether the archive's path is valid only now, so that the archive stays open.
+        tmp_dest: The folder for archives that have to be unpacked; by default TMPDIR or ``/var/tmp``.
 
     Attributes:
         description: The name of the archive in messages; by default, its path.
@@ -51,10 +55,12 @@ class TarFiles:
             (a device, a sparse file, a name or a link that points outside the archive).
     """
 
-    def __init__(self, path: Path, description: str | None = None) -> None:
+    def __init__(
+        self, path: Path, description: str | None = None, keep_open: bool = False, tmp_dest: str | None = None
+    ) -> None:
         self.path = path
         self.description = description or f"the archive {path}"
-        self._content = open_content(path, self.description)
+        self._content = open_content(path, self.description, keep_open, tmp_dest)
         self.is_compressed = self._content.compressed
         self.entries: dict[str, tuple[int, int]] = {}
         self._links: dict[str, str] = {}
@@ -74,7 +80,10 @@ class TarFiles:
         if target is None:
             raise SourceError(f"{self.description} has no entry {name}")
         start, size = self.entries[target]
-        yield self._content.blocks(start + offset, size - offset, f"{name} in {self.description}")
+        what = f"{name} in {self.description}"
+        # A reader that stops early releases the archive at once.
+        with closing(self._content.blocks(start + offset, size - offset, what)) as blocks:
+            yield blocks
 
     def resolve(self, name: str) -> str | None:
         """Follow links, and return the name of the regular file, or ``None`` if it does not exist.

@@ -18,6 +18,8 @@ from .digest import digest_of
 
 MAXIMUM_SIZE = 4 << 20
 """Bytes of the largest manifest that registries accept (OCI distribution specification, "Pushing Manifests")."""
+MAXIMUM_CONFIG_SIZE = 16 << 20
+"""Bytes of the largest image config. Registries have no limit for blobs, but runtimes read a config into memory."""
 
 OCI_MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 OCI_INDEX = "application/vnd.oci.image.index.v1+json"
@@ -31,6 +33,7 @@ _NONDISTRIBUTABLE_LAYER = re.compile(
     r"application/vnd\.(?:docker\.image\.rootfs\.foreign\.diff|oci\.image\.layer\.nondistributable\.v1)\.tar.*"
 )
 
+_IMAGE_CONFIGS = frozenset((OCI_CONFIG, DOCKER_CONFIG))
 _MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 _INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFEST_MEDIA_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
@@ -98,11 +101,21 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         raise InputError("the manifest's mediaType is not a string")
     if media_type and is_manifest(media_type) and stated != media_type:
         raise InputError(f"the manifest has the mediaType {stated!r:.100} instead of {media_type}")
+    if value.get("manifests") and value.get("layers"):
+        raise InputError(
+            "the document has both layers and manifests, so it could be read as a manifest or as an index",
+            "Create the image again with another tool",
+        )
     descriptor = Descriptor(stated, digest or digest_of(content), len(content))
     if stated in _INDEXES:
         return Manifest(descriptor, content, manifests=_descriptors(value, "manifests"))
     if stated in _MANIFESTS:
         config = Descriptor.from_json(value.get("config"))
+        if config.media_type in _IMAGE_CONFIGS and config.size > MAXIMUM_CONFIG_SIZE:
+            raise InputError(
+                f"the image's config {config.digest} has {config.size} bytes; the limit is {MAXIMUM_CONFIG_SIZE}",
+                "Keep large documents, such as SBOMs, in artifacts that refer to the image",
+            )
         return Manifest(descriptor, content, config=config, layers=_descriptors(value, "layers"))
     if value.get("schemaVersion") == 1:
         raise InputError(
@@ -123,22 +136,26 @@ def with_layers(manifest: Manifest, layers: Mapping[str, Descriptor]) -> Manifes
     return parse_manifest(content, manifest.descriptor.media_type)
 
 
-def load_json_object(content: bytes, what: str) -> dict[str, Any]:
+def load_json_object(content: bytes, what: str, limit: int = MAXIMUM_SIZE) -> dict[str, Any]:
     """Parse a JSON object like :func:`load_json`, and raise InputError if the content is not an object."""
-    value = load_json(content, what)
+    value = load_json(content, what, limit)
     if not isinstance(value, dict):
         raise InputError(f"{what} is not a JSON object")
     return value
 
 
-def load_json(content: bytes, what: str) -> Any:
-    """Parse JSON strictly: no ``NaN``, and only strings that can be encoded again. ``what`` is its name in messages.
+def load_json(content: bytes, what: str, limit: int = MAXIMUM_SIZE) -> Any:
+    """Parse JSON strictly: no ``NaN``, and only strings that can be encoded again.
+
+    Args:
+        what: Its name in messages.
+        limit: The maximum bytes; by default, those of the largest manifest that registries accept.
 
     Raises:
-        InputError: The content exceeds the maximum size of manifests, or is not JSON.
+        InputError: The content exceeds the limit, or is not JSON.
     """
-    if len(content) > MAXIMUM_SIZE:
-        raise InputError(f"{what} has {len(content)} bytes, more than the {MAXIMUM_SIZE} that registries accept")
+    if len(content) > limit:
+        raise InputError(f"{what} has {len(content)} bytes, more than the {limit} that registries accept")
     try:
         value = json.loads(content.decode(), parse_constant=_reject_constant)
         if _SURROGATE.search(content):

@@ -7,24 +7,20 @@
 from __future__ import annotations
 
 import json
-import re
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 from ..errors import DestinationError, InputError, SourceError
 from ..files.file_access import read_file
-from ..files.gzip_check import GzipCheck
 from ..files.tar_reader import TarFiles
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import digest_of, digest_of_blocks, parse_digest, split_digest
+from ..oci.digest import digest_of, parse_digest
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import (
-    MAXIMUM_SIZE,
+    MAXIMUM_CONFIG_SIZE,
     OCI_CONFIG,
     OCI_LAYER,
     OCI_MANIFEST,
@@ -33,6 +29,7 @@ from ..oci.manifest import (
     parse_manifest,
 )
 from ..oci.reference import parse_reference
+from .docker_layers import DockerLayers
 from .docker_manifest import (
     MANIFEST_FILE,
     ArchiveEntry,
@@ -40,22 +37,20 @@ from .docker_manifest import (
     read_archive_entries,
     require_container_image,
     unreadable,
+    verify_path,
 )
 from .oci_archive import OciArchiveDestination
 from .oci_index import INDEX_FILE, blob_path, full_name
 from .oci_layout import OciLayoutSource
 
-_PATH_WITH_DIGEST = re.compile(r"(?:blobs/sha256/|sha256:)([0-9a-f]{64})|([0-9a-f]{64})\.json")
-"""Paths of configs from Docker, Podman and go-containerregistry, and of layers from Docker 25 and later."""
-_COMPRESSIONS = {b"\x1f\x8b": "+gzip", b"\x28\xb5\x2f\xfd": "+zstd"}
-
 
 @dataclass(frozen=True)
 class _Config:
-    """An image's config, with the digests of the uncompressed layers if it has any."""
+    """An image's config, with the digests of the uncompressed layers, or the reason why it has none."""
 
     descriptor: Descriptor
-    diff_ids: tuple[str, ...] | None
+    diff_ids: tuple[str, ...] = ()
+    error: str = ""
 
 
 class DockerArchiveSource:
@@ -74,11 +69,9 @@ class DockerArchiveSource:
         self.files = files
         self.description = files.description
         self._paths: dict[str, str] = {}
-        self._diff_ids: dict[str, str] = {}
-        self._checks: dict[str, GzipCheck] = {}
+        self._layers = DockerLayers(files)
         # By path without links: each file is read once.
         self._configs: dict[str, _Config] = {}
-        self._compressions: dict[str, tuple[str, str]] = {}
         self._manifests: dict[str, Manifest] = {}
         self._originals = self._read_originals()
         self._images = [(self._read_image(entry), entry.tags) for entry in read_archive_entries(files)]
@@ -114,25 +107,12 @@ class DockerArchiveSource:
         return self._manifests[descriptor.digest]
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return descriptor.digest in self._paths
+        return descriptor.digest in self._paths or descriptor.digest in self._layers
 
-    @contextmanager
-    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
-        digest = descriptor.digest
-        read = partial(self.files.open, self._paths[digest])
-        if digest not in self._diff_ids:
-            with read(offset) as blocks:
-                yield blocks
-            return
-        # A parallel reader of the same layer uses a check of its own.
-        check = self._checks.pop(digest, None) or GzipCheck(
-            read, descriptor.size, self._diff_ids[digest], f"{self._paths[digest]} in {self.description}"
-        )
-        try:
-            with check.open(offset) as blocks:
-                yield blocks
-        finally:
-            self._checks[digest] = check
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
+        if descriptor.digest in self._layers:
+            return self._layers.open(descriptor, offset)
+        return self.files.open(self._paths[descriptor.digest], offset)
 
     def close(self) -> None:
         self.files.close()
@@ -187,18 +167,22 @@ class DockerArchiveSource:
         if file is None:
             raise SourceError(f"{self.description} has no {path}")
         if file not in self._configs:
-            content = read_file(self.files, file, MAXIMUM_SIZE)
+            content = read_file(self.files, file, MAXIMUM_CONFIG_SIZE)
             descriptor = Descriptor(OCI_CONFIG, digest_of(content), len(content))
-            self._verify_path(path, descriptor.digest)
-            self._configs[file] = _Config(descriptor, _diff_ids(content))
+            verify_path(self.files, path, descriptor.digest)
+            try:
+                self._configs[file] = _Config(descriptor, _diff_ids(content))
+            except InputError as error:
+                self._configs[file] = _Config(descriptor, error=error.message)
         return self._configs[file]
 
     def _generate_manifest(self, config: _Config, entry: ArchiveEntry) -> Manifest:
-        if config.diff_ids is None:
-            raise unreadable(self.files, f"{entry.config} is not the config of an image")
+        if config.error:
+            raise unreadable(self.files, f"{entry.config} is not the config of an image: {config.error}")
         if len(config.diff_ids) != len(entry.layers):
             raise unreadable(
-                self.files, f"an image has {len(entry.layers)} layers, but its config has {len(config.diff_ids)}"
+                self.files,
+                f"an image has {len(entry.layers)} layers, but its config {entry.config} has {len(config.diff_ids)}",
             )
         layers = list(map(self._layer, entry.layers, config.diff_ids))
         self._paths[config.descriptor.digest] = entry.config
@@ -222,32 +206,7 @@ class DockerArchiveSource:
             raise SourceError(
                 f"{self.description} does not have the layer {path}", "The image was saved incompletely; save it again"
             )
-        if file not in self._compressions:
-            self._compressions[file] = self._compression(file)
-        suffix, digest = self._compressions[file]
-        if digest:
-            self._verify_path(path, digest)
-        if suffix == "+gzip" and self._diff_ids.setdefault(digest, diff_id) != diff_id:
-            raise unreadable(self.files, f"the configs have different diff IDs for the layer {path}")
-        digest = digest or diff_id
-        self._paths[digest] = file
-        return Descriptor(OCI_LAYER + suffix, digest, self.files.size(file) or 0)
-
-    def _compression(self, file: str) -> tuple[str, str]:
-        """Return the media type suffix and the digest of a compressed layer; both are empty for an uncompressed one."""
-        with self.files.open(file) as blocks:
-            beginning = bytes(next(blocks, memoryview(b""))[:4])
-        suffix = next((s for magic, s in _COMPRESSIONS.items() if beginning.startswith(magic)), "")
-        if not suffix:
-            return "", ""
-        with self.files.open(file) as blocks:
-            return suffix, digest_of_blocks(blocks)
-
-    def _verify_path(self, path: str, digest: str) -> None:
-        """Raise an error if the path contains another digest."""
-        match = _PATH_WITH_DIGEST.fullmatch(path)
-        if match and (match[1] or match[2]) != split_digest(digest)[1]:
-            raise unreadable(self.files, f"the content of {path} has the digest {digest}")
+        return self._layers.add(path, file, diff_id)
 
 
 class DockerArchiveDestination(OciArchiveDestination):
@@ -290,9 +249,14 @@ class DockerArchiveDestination(OciArchiveDestination):
         return {**super().index_files(), MANIFEST_FILE: json.dumps(list(images.values())).encode()}
 
 
-def _diff_ids(config: bytes) -> tuple[str, ...] | None:
-    """Return the diff IDs in an image's config; ``None`` if the content is not the config of an image."""
-    try:
-        return tuple(map(parse_digest, load_json_object(config, "the config")["rootfs"]["diff_ids"]))
-    except (InputError, KeyError, TypeError):
-        return None
+def _diff_ids(config: bytes) -> tuple[str, ...]:
+    """Return the diff IDs in an image's config.
+
+    Raises:
+        InputError: The content is not the config of an image.
+    """
+    value = load_json_object(config, "it", MAXIMUM_CONFIG_SIZE)
+    root = value.get("rootfs")
+    if not isinstance(root, dict) or not isinstance(root.get("diff_ids"), list):
+        raise InputError("it has no list of diff IDs")
+    return tuple(map(parse_digest, root["diff_ids"]))

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from contextlib import ExitStack, closing
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..engine.settings import DockerSettings
+from ..files.unpacking import temporary_folder
 from ..oci.interfaces import SourceImage
 
 if TYPE_CHECKING:
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
     from .docker_daemon_image import DockerDaemonDestination, DockerDaemonSource
 
 TRANSPORT = "docker-daemon"
-
-_LARGE_FILES = "/var/tmp"  # noqa: S108 - the files have no names there
 
 
 class DockerDaemon:
@@ -42,8 +40,8 @@ class DockerDaemon:
         """
         from .docker_daemon_image import DockerDaemonSource
 
-        folder = self._settings.tmp_dest or os.environ.get("TMPDIR") or _LARGE_FILES
-        source = self._opened.enter_context(closing(DockerDaemonSource(self._engine, Path(folder), name)))
+        folder = temporary_folder(self._settings.tmp_dest)
+        source = self._opened.enter_context(closing(DockerDaemonSource(self._engine, folder, name)))
         return source, [source.image]
 
     def destination(self) -> DockerDaemonDestination:

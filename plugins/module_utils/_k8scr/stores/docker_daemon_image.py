@@ -240,7 +240,7 @@ def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiv
             end = file.tell()
             file.flush()
             try:
-                files = TarFiles(Path(f"/dev/fd/{file.fileno()}"), what)
+                files = TarFiles(Path(f"/dev/fd/{file.fileno()}"), what, keep_open=True)
                 with closed_on_failure(files):
                     return DockerArchiveSource(files)
             except SourceError as error:

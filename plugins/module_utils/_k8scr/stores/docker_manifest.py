@@ -10,17 +10,21 @@ Docker image specification v1.2, "Combined Image JSON + Filesystem Changeset For
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import DestinationError, InputError, SourceError
 from ..files.file_access import Files, read_file
 from ..oci.descriptor import Descriptor
+from ..oci.digest import split_digest
 from ..oci.manifest import DOCKER_CONFIG, MAXIMUM_SIZE, OCI_CONFIG, Manifest, load_json
 from ..oci.reference import parse_reference
 from .oci_index import blob_path, layout_files, with_entry
 
 MANIFEST_FILE = "manifest.json"
+_PATH_WITH_DIGEST = re.compile(r"(?:blobs/sha256/|sha256:)([0-9a-f]{64})|([0-9a-f]{64})\.json")
+"""Paths of configs from Docker, Podman and go-containerregistry, and of layers from Docker 25 and later."""
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
 _MAXIMUM_PARTS = 60_000
 """Total configs and layers of all images, which stay in memory. With real names, the size limit allows fewer."""
@@ -51,15 +55,22 @@ def read_archive_entries(files: Files) -> list[ArchiveEntry]:
     try:
         entries = list(map(_parse_entry, values))
     except InputError as error:
-        raise unreadable(files, error.message) from error
+        raise unreadable(files, f"{MANIFEST_FILE}: {error.message}") from error
     if sum(1 + len(entry.layers) for entry in entries) > _MAXIMUM_PARTS:
-        raise unreadable(files, f"its images have more than {_MAXIMUM_PARTS} configs and layers")
+        raise unreadable(files, f"{MANIFEST_FILE}: its images have more than {_MAXIMUM_PARTS} configs and layers")
     return entries
 
 
 def unreadable(files: Files, reason: str) -> SourceError:
     """Return the error for a damaged Docker archive."""
     return SourceError(f"{files.description} is not a readable Docker archive: {reason}")
+
+
+def verify_path(files: Files, path: str, digest: str) -> None:
+    """Raise an error if the path of a config or a layer contains another digest than that of its content."""
+    match = _PATH_WITH_DIGEST.fullmatch(path)
+    if match and (match[1] or match[2]) != split_digest(digest)[1]:
+        raise unreadable(files, f"the content of {path} has the digest {digest}")
 
 
 def _parse_entry(value: Any) -> ArchiveEntry:

@@ -85,8 +85,11 @@ def parse_location(text: str) -> Location:
     return Location(transport, Path(os.path.expanduser(path)), name or None)
 
 
-def open_source(location: Location) -> FileSource:
+def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
     """Open a layout or an archive as a source of images.
+
+    Args:
+        tmp_dest: The folder for an archive that has to be unpacked; by default TMPDIR or ``/var/tmp``.
 
     Raises:
         SourceError: The path does not exist, cannot be read, or has another format.
@@ -110,7 +113,7 @@ def open_source(location: Location) -> FileSource:
         return OciLayoutSource(FolderFiles(path))
     from ..files.tar_reader import TarFiles
 
-    files = TarFiles(path)
+    files = TarFiles(path, tmp_dest=tmp_dest)
     with closed_on_failure(files):
         if (location.transport or _detect(files)) == "oci-archive":
             return OciLayoutSource(files)

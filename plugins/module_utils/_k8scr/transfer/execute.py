@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from ..errors import DestinationError, DigestMismatchError, ErrorResponseError, K8scrError, RegistryError, SourceError
 from ..oci.content import Blocks
@@ -54,6 +54,25 @@ class Transfer:
         return results
 
 
+@dataclass
+class _Store:
+    """A store of the task, with its images that the task copies.
+
+    Attributes:
+        unfinished: The images that are not copied yet.
+        ended: Whether the store was committed or abandoned.
+    """
+
+    store: DestinationStore
+    images: list[int] = field(default_factory=list)
+    unfinished: set[int] = field(default_factory=set)
+    ended: bool = False
+
+    def add(self, image: int) -> None:
+        self.images.append(image)
+        self.unfinished.add(image)
+
+
 class _Execution:
     """The execution of the plans of a task. It replaces the planned results with the final results."""
 
@@ -71,45 +90,70 @@ class _Execution:
         self._done: dict[StepId, BlobResult] = {}
         self._waiting = set(range(len(plans)))
         """The images whose results the listener has not received."""
+        self._stores: dict[int, _Store] = {}
+        self._lock = threading.Lock()
 
     def run(self, numbers: Sequence[int]) -> None:
         """Execute the plans with these numbers, commit the stores, and report the results to the listener."""
-        stores: dict[int, tuple[DestinationStore, list[int]]] = {}
         for number in numbers:
             store = self._copies[number].destination.store
-            stores.setdefault(id(store), (store, []))[1].append(number)
+            self._stores.setdefault(id(store), _Store(store)).add(number)
         try:
             self._copy_images(numbers)
         except BaseException:
-            for store, _images in stores.values():
-                store.abandon(resumable=True)
+            for each in self._stores.values():
+                if not each.ended:
+                    each.store.abandon(resumable=True)
             raise
-        for store, images in stores.values():
-            self._commit(store, images)
+        for each in self._stores.values():
+            if not each.ended:
+                self._commit(each)
         for number in sorted(self._waiting):
             self._report(number)
 
     def _copy_images(self, numbers: Sequence[int]) -> None:
-        waiting, running = deque(numbers), dict[Future[bool], int]()
+        waiting, running, ending = deque(numbers), dict[Future[bool], int](), set[Future[bool]]()
         connections = self._transfer.connections
         with ThreadPoolExecutor(connections) as blobs, ThreadPoolExecutor(connections) as images:
-            while waiting or running:
+            while waiting or running or ending:
                 # Start an image when another image ends.
-                while waiting and len(running) < connections * IMAGES_PER_CONNECTION:
+                while waiting and len(running) + len(ending) < connections * IMAGES_PER_CONNECTION:
                     number = waiting.popleft()
                     self._start_steps(number, blobs)
                     running[images.submit(self._finish, number)] = number
-                finished = wait(running, return_when=FIRST_COMPLETED).done
+                finished = wait({*running, *ending}, return_when=FIRST_COMPLETED).done
                 succeeded = [finish.result() for finish in finished]
                 if self._transfer.fail_fast and not all(succeeded):
                     blobs.shutdown(wait=False, cancel_futures=True)
                     images.shutdown(wait=False, cancel_futures=True)
                     break
                 for finish in finished:
-                    del running[finish]
+                    if finish in ending:
+                        ending.remove(finish)
+                    else:
+                        ending.add(images.submit(self._end, running.pop(finish)))
         left = [number for finish, number in running.items() if finish.cancelled() or not finish.result()]
         if left or waiting:
             _fail(self._results, [*left, *waiting], _because_of(self._results))
+
+    def _end(self, image: int) -> bool:
+        """Commit the store of an image if it was the last one for it; return whether that succeeded.
+
+        A store that is committed early closes its files: a task may write more archives than it may have open files.
+        """
+        each = self._stores[id(self._copies[image].destination.store)]
+        # After a failure, other blobs of the image may still be written.
+        wait(filter(None, map(self._futures.get, self._steps_of(image))))
+        with self._lock:
+            each.unfinished.discard(image)
+            if each.unfinished:
+                return True
+            each.ended = True
+        committed = self._commit(each)
+        for number in each.images:
+            if number in self._waiting:
+                self._report(number)
+        return committed
 
     def _start_steps(self, image: int, workers: ThreadPoolExecutor) -> None:
         """Start the steps of an image; the steps that these wait for have been started before."""
@@ -183,7 +227,7 @@ class _Execution:
 
     def _store_manifests(self, image: int) -> None:
         plan, copy = self._plans[image], self._copies[image]
-        steps = [StepId(image, number) for number in range(len(plan.steps))]
+        steps = self._steps_of(image)
         for step in steps:
             if step in self._futures:
                 self._futures[step].result()
@@ -198,20 +242,27 @@ class _Execution:
             # A future takes more memory than the result.
             self._futures.pop(step, None)
 
-    def _commit(self, store: DestinationStore, images: Sequence[int]) -> None:
+    def _steps_of(self, image: int) -> list[StepId]:
+        return [StepId(image, number) for number in range(len(self._plans[image].steps))]
+
+    def _commit(self, each: _Store) -> bool:
+        """Commit a store, unless one of its images failed; return whether its images are in it."""
+        store, images = each.store, each.images
         errors = [error for error in (self._results[number].error for number in images) if error]
         # A server that rejects a request may accept it in the next run, for example with other credentials.
         resumable = all(error.transient or isinstance(error, ErrorResponseError) for error in errors)
         if errors and store.abandon(resumable):
             _fail(self._results, images, _because_of(self._results[number] for number in images))
-            return
+            return False
         try:
             store.commit()
+            return True
         except K8scrError as error:
             # After a failure of the operating system, such as a full disk, free the space. After another failure, keep
             # the data, so that the next run does not fetch the blobs again.
             store.abandon(resumable=not isinstance(error.__cause__, OSError))
             _fail(self._results, images, error)
+            return False
 
 
 class _Content:

@@ -9,20 +9,12 @@ from __future__ import annotations
 import hashlib
 import resource
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from functools import partial
 from typing import Any
 
 import pytest
 from ansible.module_utils.common import warnings
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import pull_images
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.session import open_session
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
 from unit.plugins.module_utils.support.images import (
     Image,
     layer,
@@ -30,7 +22,7 @@ from unit.plugins.module_utils.support.images import (
     make_index,
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
-from unit.plugins.module_utils.support.settings import pull_settings, push_settings
+from unit.plugins.module_utils.support.tasks import connected, pull_from, push_to
 
 
 @pytest.fixture(autouse=True)
@@ -88,9 +80,8 @@ def upstream() -> Iterator[RegistryServer]:
 @pytest.fixture
 def registry(server: RegistryServer) -> Iterator[Registry]:
     """A client of ``server`` with the connections of the transport to an API server."""
-    adapter = ApiServerAdapter(lambda: Access(Endpoint(server.url), lambda: None))
-    with open_session(server.url, adapter) as session:
-        yield Registry(session, server.url, "the registry", (10.0, 10.0), Retries(8.0, sleep=lambda _seconds: None))
+    with connected(server.url) as client:
+        yield client
 
 
 @pytest.fixture
@@ -105,25 +96,10 @@ def full_disk() -> Iterator[None]:
 @pytest.fixture
 def push(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., dict[str, Any]]:
     """Pushes images as k8scr_push does. Returns the result."""
-    cache = tmp_path_factory.mktemp("cache")
-
-    def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
-        settings = push_settings(*images, **options)
-        connections = settings.registry.connections
-        log = RetryLog()
-        upstreams = Upstreams(settings.upstreams, connections, timeout=10.0, retry_timeout=8.0, on_retry=log.retried)
-        with closing(upstreams):
-            result = push_images(settings, check_mode, registry, cache, upstreams, log)
-        return {**result, "retries": log.entries}
-
-    return run
+    return partial(push_to, registry, tmp_path_factory.mktemp("cache"))
 
 
 @pytest.fixture
 def pull(registry: Registry) -> Callable[..., dict[str, Any]]:
     """Pulls images as k8scr_pull does. Returns the result."""
-
-    def run(*images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
-        return pull_images(pull_settings(*images, **options), check_mode, registry, Listener())
-
-    return run
+    return partial(pull_from, registry)

@@ -10,6 +10,7 @@ Each run has the same few examples; ``K8SCR_FUZZ_EXAMPLES`` sets the number of r
 from __future__ import annotations
 
 import gzip
+import lzma
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -168,6 +169,7 @@ def require_lines(result: dict[str, Any], valid: bool) -> None:
 @example(transport="oci-archive", archive=VALID_ARCHIVE)
 @example(transport="docker-archive", archive=VALID_ARCHIVE)
 @example(transport="", archive=HostileArchive(gzip.compress(VALID_ARCHIVE.content)))
+@example(transport="", archive=HostileArchive(lzma.compress(VALID_ARCHIVE.content)))
 def test_random_archive_is_read_or_rejected(path: Path, transport: str, archive: HostileArchive) -> None:
     path.write_bytes(archive.content)
 

@@ -224,6 +224,19 @@ def test_push_rejects_one_name_for_two_images(push: Push, tmp_path: Path, image:
     result = push({"source": f"oci:{tmp_path}", "name": "app:3"})
 
     assert "has 2 images, which cannot all have the same name" in result["msg"]
+    assert f"oci:{tmp_path}:@0 is the first of docker.io/library/app:1, docker.io/library/app:2." in result["msg"]
+
+
+def test_push_lists_ten_of_many_names_to_choose_from(
+    push: Push, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    images = {f"app:{number}": image if number else other_image for number in range(13)}
+    write_layout(tmp_path, images)
+
+    result = push({"source": f"oci:{tmp_path}", "name": "app:latest"})
+
+    assert "library/app:9 and 3 more." in result["msg"]
+    assert "library/app:10" not in result["msg"]
 
 
 def test_push_rejects_different_images_with_same_target(

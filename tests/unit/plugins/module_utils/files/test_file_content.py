@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import os
 import tarfile
 import tracemalloc
 import zlib
@@ -100,6 +101,46 @@ def test_compressed_archive_is_read_with_little_memory(path: Path) -> None:
     tracemalloc.stop()
 
 
+def test_many_compressed_archives_are_open_with_little_memory(tmp_path: Path) -> None:
+    packed = gzip.compress(CONTENT, 1)
+    paths = [tmp_path / str(number) for number in range(20)]
+    for path in paths:
+        path.write_bytes(packed)
+    tracemalloc.start()
+
+    archives = [TarFiles(path) for path in paths]
+    contents = {read(files, "layer-1") for files in archives}
+
+    size = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert contents == {FILES["layer-1"]}
+    assert size < 2 * MIB
+
+
+def test_reader_saves_checkpoints_again_after_other_archives_were_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    archives = []
+    for number in range(6):
+        (tmp_path / str(number)).write_bytes(gzip.compress(CONTENT, 1))
+        archives.append(TarFiles(tmp_path / str(number)))
+    offsets: list[int] = []
+    pread = os.pread
+
+    def noted(descriptor: int, size: int, offset: int) -> bytes:
+        offsets.append(offset)
+        return pread(descriptor, size, offset)
+
+    monkeypatch.setattr(os, "pread", noted)
+    starts = []
+    for _time in range(2):
+        offsets.clear()
+        assert read(archives[0], "layer-5") == FILES["layer-5"]
+        starts.append(offsets[0])
+
+    assert starts[0] == 0 < starts[1]
+
+
 def test_checkpoints_get_sparser_in_a_long_archive(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._MAXIMUM_CHECKPOINTS", 3
@@ -149,7 +190,7 @@ def test_gzip_file_is_rejected_with_wrong_trailer(
 
 def test_gzip_file_is_rejected_above_the_size_limit(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_content._ALWAYS_ALLOWED", 16 * MIB
+        "ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.unpacking._ALWAYS_ALLOWED", 16 * MIB
     )
     header = tarfile.TarInfo("layer")
     header.size = 64 * MIB

@@ -6,9 +6,7 @@
 
 from __future__ import annotations
 
-import bz2
 import io
-import lzma
 import os
 import tarfile
 from pathlib import Path
@@ -235,21 +233,6 @@ def test_damaged_header_in_the_middle_is_rejected(path: Path) -> None:
 
     with pytest.raises(SourceError, match="the header at byte 1024 is invalid"):
         archive(path, bytes(whole))
-
-
-@pytest.mark.parametrize(
-    ("compression", "command", "compressed"),
-    [
-        ("bzip2", "bunzip2", bz2.compress(tar(("index.json", os.urandom(999))))),
-        ("xz", "unxz", lzma.compress(tar(("index.json", os.urandom(999))))),
-        ("zstd", "zstd -d", b"\x28\xb5\x2f\xfd" + bytes(999)),
-    ],
-)
-def test_unsupported_compression_is_rejected_with_advice(
-    path: Path, compression: str, command: str, compressed: bytes
-) -> None:
-    with pytest.raises(SourceError, match=f"is compressed with {compression}. Decompress it first with {command}"):
-        archive(path, compressed)
 
 
 def test_archive_with_too_many_entries_is_rejected(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -174,5 +174,5 @@ def test_archive_without_manifest_json_is_rejected(path: Path) -> None:
 def test_error_of_docker_archive_is_a_k8scr_error(open_archive: OpenArchive) -> None:
     manifest: list[dict[str, Any]] = [{"Config": "config", "Layers": ["layer"], "RepoTags": ["A B"]}]
 
-    with pytest.raises(K8scrError, match=r"app.tar is not a readable Docker archive: 'A B' is not a valid image name"):
+    with pytest.raises(K8scrError, match=r"app.tar is not a readable Docker archive: manifest.json: 'A B' is not a"):
         open_archive(manifest, config=CONFIG, layer=b"layer")

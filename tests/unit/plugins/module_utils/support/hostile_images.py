@@ -9,12 +9,15 @@ The digests that refer to invalid content are correct, so that it is read.
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import json
+import lzma
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+import zstandard
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph import MAXIMUM_DEPTH
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
@@ -228,7 +231,7 @@ class HostileArchive:
     Attributes:
         content: The bytes.
         valid: Whether the archive is valid.
-        compressed: Whether it is compressed with gzip.
+        compressed: Whether it is compressed.
     """
 
     content: bytes
@@ -265,9 +268,10 @@ def hostile_archives(draw: st.DrawFn) -> HostileArchive:
 
 @st.composite
 def _compressed(draw: st.DrawFn, archive: bytes, valid: bool) -> HostileArchive:
-    """A gzip file with two members, possibly damaged."""
+    """A compressed file with two members or frames, possibly damaged."""
     middle = draw(st.integers(0, len(archive)))
-    compressed = bytearray(gzip.compress(archive[:middle]) + gzip.compress(archive[middle:]))
+    compress = draw(st.sampled_from(_COMPRESSIONS))
+    compressed = bytearray(compress(archive[:middle]) + compress(archive[middle:]))
     unchanged = bytes(compressed)
     for _change in range(draw(st.sampled_from([0, 0, 1]))):
         if draw(st.booleans()):
@@ -275,7 +279,16 @@ def _compressed(draw: st.DrawFn, archive: bytes, valid: bool) -> HostileArchive:
         else:
             del compressed[draw(st.integers(0, len(compressed))) :]
     rest = draw(st.sampled_from([b"", b"", b"\x1f\x8b", bytes(1000)]))
-    return HostileArchive(bytes(compressed) + rest, valid and compressed == unchanged and not rest.strip(b"\0"), True)
+    # Padding is usual after gzip only.
+    padded = not rest.strip(b"\0") if compress is gzip.compress else not rest
+    return HostileArchive(bytes(compressed) + rest, valid and compressed == unchanged and padded, True)
+
+
+def _zstd(content: bytes) -> bytes:
+    return zstandard.ZstdCompressor().compress(content)
+
+
+_COMPRESSIONS: list[Callable[[bytes], bytes]] = [gzip.compress, gzip.compress, _zstd, lzma.compress, bz2.compress]
 
 
 _NUMBERS = [b"", b"0", b"-1", b"77777777777", b"1_0", b"\x80" + b"\xff" * 11, b"\xff" * 12, b"\x80" + bytes(11), b"9"]

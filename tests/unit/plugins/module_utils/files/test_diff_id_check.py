@@ -7,11 +7,13 @@
 from __future__ import annotations
 
 import gzip
+import weakref
 from itertools import islice
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.gzip_check import GzipCheck
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.decompression import GZIP, Decompressor, Library
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.diff_id_check import DiffIdCheck
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from unit.plugins.module_utils.support.stores import Content
 
@@ -20,12 +22,29 @@ PACKED = gzip.compress(CONTENT)
 BLOCK = 10
 
 
+class Part:
+    """A decompressor that changes nothing."""
+
+    created: list[Part] = []  # noqa: RUF012 - the decompressors of a test
+
+    def __init__(self) -> None:
+        self.eof = False
+        self.unused_data = b""
+        self.created.append(self)
+
+    def decompress(self, content: bytes, _limit: int) -> bytes:
+        self.eof = bytes(content) == CONTENT[-3:]
+        return bytes(content)
+
+
 def read_in_blocks(content: bytes) -> Content:
     return Content(content, BLOCK)
 
 
-def check(reader: Content) -> GzipCheck:
-    return GzipCheck(reader, len(reader.content), digest_of(CONTENT), "the layer")
+def check(reader: Content) -> DiffIdCheck:
+    library = GZIP.find_library()
+    assert library
+    return DiffIdCheck(reader, len(reader.content), digest_of(CONTENT), "the layer", Decompressor(GZIP, library))
 
 
 def test_check_continues_after_interrupted_read() -> None:
@@ -50,6 +69,19 @@ def test_check_reads_earlier_bytes_only_once() -> None:
             assert b"".join(blocks) == PACKED[3 * BLOCK :]
 
     assert reader.offsets == [0, 3 * BLOCK]
+
+
+def test_finished_check_frees_the_decompressor() -> None:
+    decompressor = Decompressor(GZIP, Library(Part, OSError))
+    checked = DiffIdCheck(read_in_blocks(CONTENT), len(CONTENT), digest_of(CONTENT), "the layer", decompressor)
+    parts = weakref.WeakSet(Part.created)
+    Part.created.clear()
+
+    with checked.open() as blocks:
+        assert len(parts) == 1
+        assert b"".join(blocks) == CONTENT
+
+    assert len(parts) == 0
 
 
 def test_check_withholds_last_block_of_content_with_wrong_diff_id() -> None:

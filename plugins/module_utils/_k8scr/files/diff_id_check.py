@@ -11,18 +11,17 @@ earlier damage: nodes would find it when they unpack the layer (RFC 1952; OCI im
 from __future__ import annotations
 
 import hashlib
-import zlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 
 from ..errors import SourceError
-from ..oci.content import BLOCK_SIZE, Blocks
+from ..oci.content import Blocks
 from ..oci.digest import split_digest
-from .file_content import GZIP_FORMAT
+from .decompression import DecompressionError, Decompressor
 
 
-class GzipCheck:
-    """Verifies the digest of a gzip stream's uncompressed content. Later reads continue the verification.
+class DiffIdCheck:
+    """Verifies the digest of a compressed layer's uncompressed content. Later reads continue the verification.
 
     Offsets and the size are in compressed bytes.
 
@@ -31,17 +30,23 @@ class GzipCheck:
         size: The size of the compressed content.
         digest: The digest of the uncompressed content.
         what: The name and source of the content, for messages.
+        decompressor: Decompresses the content from its beginning.
     """
 
     def __init__(
-        self, read: Callable[[int], AbstractContextManager[Blocks]], size: int, digest: str, what: str
+        self,
+        read: Callable[[int], AbstractContextManager[Blocks]],
+        size: int,
+        digest: str,
+        what: str,
+        decompressor: Decompressor,
     ) -> None:
         algorithm, self._expected = split_digest(digest)
         self._read = read
         self._size = size
         self._what = what
         self._hasher = hashlib.new(algorithm)
-        self._decompressor = zlib.decompressobj(GZIP_FORMAT)
+        self._decompressor = decompressor
         self._checked = 0
 
     @contextmanager
@@ -66,25 +71,17 @@ class GzipCheck:
             position = end
 
     def _check(self, block: memoryview) -> None:
-        rest: bytes | memoryview = block
-        unpacked = b""
         try:
-            # The output of each call is limited to one block.
-            while rest or (len(unpacked) == BLOCK_SIZE and not self._decompressor.eof):
-                if self._decompressor.eof:
-                    # The next member of the stream.
-                    self._decompressor = zlib.decompressobj(GZIP_FORMAT)
-                unpacked = self._decompressor.decompress(rest, BLOCK_SIZE)
+            for unpacked in self._decompressor.feed(block):
                 self._hasher.update(unpacked)
-                rest = self._decompressor.unused_data or self._decompressor.unconsumed_tail
-        except zlib.error as error:
+            if self._checked + len(block) < self._size:
+                return
+            self._decompressor.finish()
+        except DecompressionError as error:
             raise self._damaged(str(error)) from error
-        if self._checked + len(block) < self._size:
-            return
-        if not self._decompressor.eof:
-            raise self._damaged("the gzip stream is truncated")
         if self._hasher.hexdigest() != self._expected:
             raise self._damaged(f"its content has the digest {self._hasher.name}:{self._hasher.hexdigest()}")
+        self._decompressor.close()
 
     def _damaged(self, why: str) -> SourceError:
         return SourceError(f"{self._what} does not match its diff ID in the image's config: {why}", "Save it again")
