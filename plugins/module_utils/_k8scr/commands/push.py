@@ -210,7 +210,8 @@ class PushJobs:
     def _named_job(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> ImageJob:
         digest = image.root.digest
         if name is None:
-            raise SourceError(f"image {digest} in {text} has no name", "Set its name with the option name")
+            missing = SourceError(f"image {digest} in {text} has no name", "Set its name with the option name")
+            raise image.name_error or missing
         pinned = PinnedDigest(name, text) if name.digest else None
         if pinned:
             pinned.require(image)

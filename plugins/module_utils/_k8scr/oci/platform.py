@@ -33,6 +33,11 @@ class Platform:
         words = (value.get(key) for key in ("os", "architecture", "variant"))
         return cls(*(word if isinstance(word, str) else "" for word in words))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether both are stated. Some tools write a platform with empty words."""
+        return bool(self.os and self.architecture)
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 

@@ -81,7 +81,8 @@ class DockerArchiveSource:
         self._compressions: dict[str, tuple[str, str]] = {}
         self._manifests: dict[str, Manifest] = {}
         self._originals = self._read_originals()
-        self._images = [(self._read_image(entry), entry.tags) for entry in read_archive_entries(files)]
+        entries = read_archive_entries(files)
+        self._images = [(replace(self._read_image(each), name_error=each.name_error), each.tags) for each in entries]
 
     def images(self, name: str | None = None) -> list[SourceImage]:
         """Return the image with a name, or all images, once for each of their names.
@@ -103,7 +104,7 @@ class DockerArchiveSource:
                 if reference in (None, parse_reference(tag))
             ]
         if name is None:
-            found += [image for image, tags in self._images if not tags]
+            found += [image for image, tags in self._images if image.name_error or not tags]
         if not found:
             known = ", ".join(tag for _image, tags in self._images for tag in tags) or "all without names"
             wanted = f"image {name!r}" if name else "image"
@@ -293,6 +294,7 @@ class DockerArchiveDestination(OciArchiveDestination):
 def _diff_ids(config: bytes) -> tuple[str, ...] | None:
     """Return the diff IDs in an image's config; ``None`` if the content is not the config of an image."""
     try:
-        return tuple(map(parse_digest, load_json_object(config, "the config")["rootfs"]["diff_ids"]))
-    except (InputError, KeyError, TypeError):
+        # The list is null or missing in the config of an image without layers.
+        return tuple(map(parse_digest, load_json_object(config, "the config")["rootfs"].get("diff_ids") or ()))
+    except (AttributeError, InputError, KeyError, TypeError):
         return None

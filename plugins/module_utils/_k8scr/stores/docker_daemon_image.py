@@ -11,6 +11,7 @@ import tempfile
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 from ..engine.client import Engine, EngineImage, error_message
@@ -21,6 +22,7 @@ from ..files.tar_writer import tar_header
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verified
+from ..oci.graph import BoundedSource, platform_in_config
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import OCI_CONFIG, Manifest
 from ..oci.reference import DOCKER_HUB, Reference, parse_reference
@@ -129,18 +131,21 @@ class DockerDaemonDestination:
         manifest = source.fetch_manifest(image.root)
         if manifest.config is None:
             platform = self._engine.platform()
-            matching = [child for child in manifest.manifests if child.platform and platform.includes(child.platform)]
+            bounded = BoundedSource(source)
+            children = [
+                (child.platform or platform_in_config(source, bounded.fetch_manifest(child)), child)
+                for child in manifest.manifests
+            ]
+            matching = [(each.variant, child) for each, child in children if each and platform.includes(each)]
             if not matching:
-                known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
+                known = ", ".join(str(each) for each, _child in children if each)
                 raise DestinationError(
                     f"{image.name or image.root.digest} has no image for {platform},"
                     f" the platform of {self.description}",
                     f"Select one with platforms ({known:.300})",
                 )
             # The lowest variant runs on all CPUs of the architecture.
-            manifest = source.fetch_manifest(
-                min(matching, key=lambda child: child.platform.variant if child.platform else "")
-            )
+            manifest = source.fetch_manifest(min(matching, key=itemgetter(0))[1])
         config = manifest.config.digest if manifest.config else None
         self._existing = self._engine.find(config) if config else None
         return SourceImage(manifest.descriptor, image.name, config)

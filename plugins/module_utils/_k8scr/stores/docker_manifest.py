@@ -13,12 +13,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DestinationError, InputError, SourceError
+from ..errors import DestinationError, InputError, K8scrError, SourceError
 from ..files.file_access import Files, read_file
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import DOCKER_CONFIG, MAXIMUM_SIZE, OCI_CONFIG, Manifest, load_json
 from ..oci.reference import parse_reference
-from .oci_index import blob_path, layout_files, with_entry
+from .oci_index import blob_path, layout_files, unusable_name, with_entry
 
 MANIFEST_FILE = "manifest.json"
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
@@ -28,11 +28,16 @@ _MAXIMUM_PARTS = 60_000
 
 @dataclass(frozen=True)
 class ArchiveEntry:
-    """An image in ``manifest.json``: the paths of its config and layers, and its names."""
+    """An image in ``manifest.json``: the paths of its config and layers, and its names.
+
+    Attributes:
+        name_error: The error of a name that is not a valid reference and is not in ``tags``.
+    """
 
     config: str
     layers: list[str]
     tags: list[str]
+    name_error: K8scrError | None = None
 
 
 def read_archive_entries(files: Files) -> list[ArchiveEntry]:
@@ -49,7 +54,7 @@ def read_archive_entries(files: Files) -> list[ArchiveEntry]:
     if not isinstance(values, list):
         raise SourceError(f"{MANIFEST_FILE} in {files.description} is not a list of images")
     try:
-        entries = list(map(_parse_entry, values))
+        entries = [_parse_entry(value, position) for position, value in enumerate(values)]
     except InputError as error:
         raise unreadable(files, error.message) from error
     if sum(1 + len(entry.layers) for entry in entries) > _MAXIMUM_PARTS:
@@ -62,18 +67,24 @@ def unreadable(files: Files, reason: str) -> SourceError:
     return SourceError(f"{files.description} is not a readable Docker archive: {reason}")
 
 
-def _parse_entry(value: Any) -> ArchiveEntry:
+def _parse_entry(value: Any, position: int) -> ArchiveEntry:
     try:
-        config, layers, tags = value["Config"], value["Layers"] or [], value.get("RepoTags") or []
+        # Images without layers have null or no list of them.
+        config, layers, tags = value["Config"], value.get("Layers") or [], value.get("RepoTags") or []
     except (TypeError, KeyError, AttributeError) as error:
-        raise InputError("an image has no config or no layers") from error
+        raise InputError("an image has no config") from error
     if not isinstance(layers, list) or not isinstance(tags, list):
         raise InputError("the layers or the names of an image are not a list")
     if not all(isinstance(text, str) for text in (config, *layers, *tags)):
         raise InputError("a path or a name of an image is not a string")
+    valid, name_error = [], None
     for tag in tags:
-        parse_reference(tag)
-    return ArchiveEntry(config, layers, tags)
+        try:
+            parse_reference(tag)
+            valid.append(tag)
+        except InputError as error:
+            name_error = unusable_name(error, position)
+    return ArchiveEntry(config, layers, valid, name_error)
 
 
 def archive_files(root: Manifest, name: str) -> dict[str, bytes]:

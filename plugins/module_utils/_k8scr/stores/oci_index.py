@@ -7,7 +7,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from typing import Any
 
 from ..errors import InputError, SourceError
 from ..files.file_access import Files, read_file
@@ -21,6 +24,9 @@ LAYOUT_FILE = "oci-layout"
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
+_ATTACHED = re.compile(r"(?:dev\.cosignproject\.cosign|dev\.hauler)/(sigs|atts|sboms|referrers)(?:/.*)?")
+"""Values of the annotation ``kind`` for artifacts that cosign and hauler store next to an image, under its name."""
+_MEDIA_TYPE_UNKNOWN = "application/octet-stream"
 
 
 def blob_path(digest: str) -> str:
@@ -39,9 +45,19 @@ def read_index(files: Files) -> list[Descriptor]:
         entries = load_json_object(content, INDEX_FILE).get("manifests") or []
         if not isinstance(entries, list):
             raise InputError("its manifests are not a list")
-        return [Descriptor.from_json(entry) for entry in entries]
+        return [_read_entry(position, entry) for position, entry in enumerate(entries)]
     except InputError as error:
         raise SourceError(f"{INDEX_FILE} in {files.description} is damaged: {error.message}") from error
+
+
+def _read_entry(position: int, entry: Any) -> Descriptor:
+    if isinstance(entry, Mapping) and entry.get("mediaType") is None:
+        # The manifest itself shows its media type.
+        entry = {**entry, "mediaType": _MEDIA_TYPE_UNKNOWN}
+    try:
+        return Descriptor.from_json(entry)
+    except InputError as error:
+        raise InputError(f"entry {position} of its manifests cannot be used: {error.message}") from error
 
 
 def layout_files(entries: Iterable[Descriptor]) -> dict[str, bytes]:
@@ -64,20 +80,42 @@ def entry_names(entry: Descriptor) -> tuple[str, ...]:
 
 
 def full_name(entry: Descriptor) -> Reference | None:
-    """Return the reference among an entry's names, if any."""
-    for name in entry_names(entry):
+    """Return the reference among an entry's names, if any. Artifacts that are stored under an image's name have none."""
+    for name in entry_names(entry) if attached_kind(entry) is None else ():
         # A single word can be a tag or a name; a name with a path or a tag is unambiguous.
         if "/" in name or ":" in name:
-            try:
+            with suppress(InputError):
                 return parse_reference(name)
-            except InputError:
-                continue
     return None
 
 
+def invalid_name(entry: Descriptor) -> InputError | None:
+    """Return the error in the first full name of an entry, if it is not a valid reference."""
+    name = next((name for name in entry_names(entry) if "/" in name or ":" in name), None)
+    try:
+        return None if name is None or parse_reference(name) else None
+    except InputError as error:
+        return error
+
+
+def unusable_name(error: InputError, position: int) -> SourceError:
+    """Return the error for the image at this position of a source, whose name is not a valid reference."""
+    helm = ". Helm writes _ in place of +" if "+" in error.message else ""
+    return SourceError(
+        error.message, f"Select it with @{position} in place of a name, and set its name with the option name{helm}"
+    )
+
+
+def attached_kind(entry: Descriptor) -> str | None:
+    """Return the kind of an artifact that is stored under an image's name, such as ``sigs``; ``None`` for an image."""
+    match = _ATTACHED.fullmatch(entry.annotations.get("kind", ""))
+    return match[1] if match else None
+
+
 def find_entry(entries: Iterable[Descriptor], name: str) -> Descriptor | None:
-    """Return the entry with this name or digest."""
-    return next((entry for entry in entries if name in entry_names(entry) or name == entry.digest), None)
+    """Return the entry with this name or digest; an image before the artifacts that are stored under its name."""
+    found = [entry for entry in entries if name in entry_names(entry) or name == entry.digest]
+    return min(found, key=lambda entry: attached_kind(entry) is not None, default=None)
 
 
 def with_entry(entries: Iterable[Descriptor], root: Descriptor, name: str | None) -> list[Descriptor]:
