@@ -75,7 +75,7 @@ def push_images(
 
         lock = ImageLock(settings.lock, settings.locked)
     with ExitStack() as exit_stack:
-        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.registry.connections)))
         reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
         jobs = reader.read(settings.images)
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs, listener)

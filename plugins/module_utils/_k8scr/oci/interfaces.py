@@ -60,6 +60,9 @@ class DeferredImage(Protocol):
             K8scrError: The source cannot be read.
         """
 
+    def unload(self) -> None:
+        """Free the disk space of the image, which is not read any more."""
+
 
 class ManifestSource(Protocol):
     """A source of manifests. In messages, the description is its name."""

@@ -80,22 +80,27 @@ def entry_names(entry: Descriptor) -> tuple[str, ...]:
 
 
 def full_name(entry: Descriptor) -> Reference | None:
-    """Return the reference among an entry's names, if any. Artifacts that are stored under an image's name have none."""
+    """Return the reference among an entry's names, if any. Artifacts that share the name of their image have none."""
     for name in entry_names(entry) if attached_kind(entry) is None else ():
-        # A single word can be a tag or a name; a name with a path or a tag is unambiguous.
-        if "/" in name or ":" in name:
+        if _is_full(name):
             with suppress(InputError):
                 return parse_reference(name)
     return None
 
 
+def _is_full(name: str) -> bool:
+    # A single word can be a tag or a name; a name with a path or a tag is unambiguous.
+    return "/" in name or ":" in name
+
+
 def invalid_name(entry: Descriptor) -> InputError | None:
     """Return the error in the first full name of an entry, if it is not a valid reference."""
-    name = next((name for name in entry_names(entry) if "/" in name or ":" in name), None)
-    try:
-        return None if name is None or parse_reference(name) else None
-    except InputError as error:
-        return error
+    for name in filter(_is_full, entry_names(entry)):
+        try:
+            parse_reference(name)
+        except InputError as error:
+            return error
+    return None
 
 
 def unusable_name(error: InputError, position: int) -> SourceError:

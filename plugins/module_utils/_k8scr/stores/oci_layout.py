@@ -66,9 +66,9 @@ class OciLayoutSource:
             images = [self._image(position, entry) for position, entry in enumerate(self.entries)]
             found = [image for image in images if image]
         else:
-            named = find_entry(self.entries, name)
             at = [entry for position, entry in enumerate(self.entries) if name == f"@{position}"]
-            found = [SourceImage(entry, full_name(entry)) for entry in at or [named] if entry]
+            entry = at[0] if at else find_entry(self.entries, name)
+            found = [SourceImage(entry, full_name(entry))] if entry else []
         if not found:
             known = ", ".join(found for each in self.entries for found in entry_names(each)[:1]) or "all without names"
             wanted = f"image {name!r}" if name else "image"

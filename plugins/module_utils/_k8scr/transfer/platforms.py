@@ -45,6 +45,9 @@ class _DeferredSelection:
     def load(self, image: SourceImage) -> SourceImage:
         return self.platforms.select(self.deferred.load(image))
 
+    def unload(self) -> None:
+        self.deferred.unload()
+
 
 class PlatformSource(OverlaySource):
     """A source with images that are reduced to selected platforms."""
