@@ -61,14 +61,15 @@ class LayoutReferrers:
         manifest = self._read(entry)
         return (_subject_of(manifest) if manifest else None) or ("" if kind else None)
 
-    def has_subject(self, subject: str) -> bool:
-        """Whether the layout has the manifest to which an entry refers."""
+    def belongs(self, entry: Descriptor) -> bool:
+        """Whether an entry refers to a manifest of the layout, so that it is copied with that image."""
+        subject = self.subject(entry)
         try:
-            return self._layout.files.size(blob_path(parse_digest(subject))) is not None
+            return bool(subject) and self._layout.files.size(blob_path(parse_digest(subject))) is not None
         except InputError:
-            # A fallback tag has only a part of longer digests.
-            tags = (fallback_tag(entry.digest) for entry in self._layout.entries)
-            return subject.replace(":", "-") in tags
+            # A fallback tag has only the beginning of a sha512 digest.
+            tags = (fallback_tag(each.digest) for each in self._layout.entries)
+            return str(subject).replace(":", "-") in tags
 
     def _named(self, tag: str) -> Descriptor | None:
         return find_entry(self._layout.entries, tag)

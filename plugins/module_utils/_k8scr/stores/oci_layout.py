@@ -62,40 +62,37 @@ class OciLayoutSource:
         Raises:
             SourceError: The layout has no such image, or no image at all.
         """
+        entries = list(enumerate(self.entries))
         if name is None:
-            images = [self._image(position, entry) for position, entry in enumerate(self.entries)]
-            found = [image for image in images if image]
+            entries = [(position, entry) for position, entry in entries if not self.referrers.belongs(entry)]
         else:
-            at = [entry for position, entry in enumerate(self.entries) if name == f"@{position}"]
-            entry = at[0] if at else find_entry(self.entries, name)
-            found = [SourceImage(entry, full_name(entry))] if entry else []
+            at = [(position, entry) for position, entry in entries if name == f"@{position}"]
+            named = find_entry(self.entries, name)
+            entries = at or ([(self.entries.index(named), named)] if named else [])
+        found = [self._image(position, entry) for position, entry in entries]
         if not found:
             known = ", ".join(found for each in self.entries for found in entry_names(each)[:1]) or "all without names"
             wanted = f"image {name!r}" if name else "image"
             raise SourceError(f"{self.description} has no {wanted}", f"It has {len(self.entries)} images: {known:.500}")
         return found
 
-    def _image(self, position: int, entry: Descriptor) -> SourceImage | None:
-        """Return the image of an entry; ``None`` if the entry belongs to an image of this layout."""
-        subject = self.referrers.subject(entry)
-        if subject and self.referrers.has_subject(subject):
-            return None
+    def _image(self, position: int, entry: Descriptor) -> SourceImage:
         name = full_name(entry)
-        error = None if name else self._name_error(position, entry, subject)
-        return SourceImage(entry, name, name_error=error)
+        return SourceImage(entry, name, name_error=None if name else self._name_error(position, entry))
 
-    def _name_error(self, position: int, entry: Descriptor, subject: str | None) -> K8scrError | None:
-        """Return the reason why an entry without a full name is not an image with a name, if there is one."""
-        if subject is not None:
-            image = f"the image {subject}" if subject else "an unknown image"
-            return SourceError(
-                f"{entry.digest} in {self.description} is a referrer, such as a signature, of {image}, which"
-                f" {self.description} does not have",
-                f"Save them together, or select it with @{position} in place of a name, and set its name with the"
-                " option name",
-            )
-        invalid = invalid_name(entry)
-        return unusable_name(invalid, position) if invalid else None
+    def _name_error(self, position: int, entry: Descriptor) -> K8scrError | None:
+        """Return the reason why an entry has no name, other than that none is stated."""
+        invalid, subject = invalid_name(entry), self.referrers.subject(entry)
+        if invalid and subject is None:
+            return unusable_name(invalid, position)
+        if subject is None or self.referrers.belongs(entry):
+            return None
+        image = f"{subject}, which {self.description} does not have" if subject else "an image that it does not state"
+        return SourceError(
+            f"{entry.digest} in {self.description} is a referrer, such as a signature, of {image}",
+            f"Save it together with its image, or select it with @{position} in place of a name, and set its name with"
+            " the option name",
+        )
 
     @cached_property
     def referrers(self) -> LayoutReferrers:
