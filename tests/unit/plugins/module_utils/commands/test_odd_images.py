@@ -21,13 +21,14 @@ from unit.plugins.module_utils.support.images import (
     Image,
     describe,
     encode,
+    index_of,
     make_image,
     make_index,
     tar,
     write_docker_archive,
 )
 from unit.plugins.module_utils.support.registry_server import RegistryServer
-from unit.plugins.module_utils.support.tool_layouts import CONTAINERD_NAME, Entry, index_of, named, write_entries
+from unit.plugins.module_utils.support.tool_layouts import CONTAINERD_NAME, Entry, named, write_entries
 
 Run = Callable[..., dict[str, Any]]
 SBOM = "application/vnd.example.sbom"
@@ -109,7 +110,7 @@ def embedded(image: Image) -> Entry:
     made = document(OCI_MANIFEST, value)
     manifest = {**made.root.to_json(), "data": encoded(made.contents[made.digest])}
     contents = {digest: content for digest, content in image.contents.items() if digest != config["digest"]}
-    return named(index_of([manifest], contents), "example.com/odd:1")
+    return named(index_of([manifest], Image(image.root, contents)), "example.com/odd:1")
 
 
 def encoded(content: bytes) -> str:
@@ -123,7 +124,7 @@ def with_nulls(image: Image) -> Entry:
     value = {**image.manifest, "layers": layers, "annotations": None, "subject": None, "artifactType": None}
     made = document(OCI_MANIFEST, value)
     listed = {**made.root.to_json(), "platform": None, "annotations": {"a": None}, "urls": None}
-    odd = index_of([listed], {**image.contents, **made.contents}, annotations=None, subject=None)
+    odd = index_of([listed], image, made, annotations=None, subject=None)
     return odd, {"annotations": {CONTAINERD_NAME: None, **named(odd, "example.com/odd:1")[1]["annotations"]}}
 
 
@@ -141,9 +142,9 @@ ODD: dict[str, Callable[[Image], Entry]] = {
     "embedded content": embedded,
     "null members": with_nulls,
     "no layers": lambda _image: named(config_of({"os": "linux", "architecture": "amd64"}), "example.com/odd:1"),
-    "an index of nothing": lambda _image: named(index_of(None, {}), "example.com/odd:1"),
+    "an index of nothing": lambda _image: named(index_of(None), "example.com/odd:1"),
     "an empty platform": lambda image: named(
-        index_of([{**image.root.to_json(), "platform": {"os": "", "architecture": ""}}], image.contents),
+        index_of([{**image.root.to_json(), "platform": {"os": "", "architecture": ""}}], image),
         "example.com/odd:1",
     ),
 }
@@ -190,7 +191,7 @@ def test_rejected_manifest_fails_alone_with_its_kind(
     push: Run, server: RegistryServer, tmp_path: Path, form: str, in_index: bool
 ) -> None:
     odd, reason = REJECTED[form]
-    root = index_of([odd.root.to_json()], odd.contents) if in_index else odd
+    root = index_of([odd.root.to_json()], odd) if in_index else odd
     entries = [named(root, "example.com/odd:1"), named(NEIGHBOR, "example.com/team/neighbor:1")]
 
     result = push(f"oci:{write_entries(tmp_path, entries)}")

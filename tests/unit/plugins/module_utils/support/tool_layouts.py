@@ -10,11 +10,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX
 
-from .images import OCI_LAYER_GZIP, REFERENCE_NAME, Image, describe, encode, layer, make_image
+from .images import OCI_LAYER_GZIP, REFERENCE_NAME, Image, describe, encode, index_of, layer, make_image
 
 CONTAINERD_NAME = "io.containerd.image.name"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
@@ -78,12 +77,5 @@ def build_cache() -> Image:
         (layer("cached", b"result"), OCI_LAYER_GZIP),
         (b'{"layers": [], "records": []}', "application/vnd.buildkit.cacheconfig.v0"),
     ]
-    entries = [describe(content, media_type) for content, media_type in parts]
-    return index_of(entries, {digest_of(content): content for content, _media_type in parts})
-
-
-def index_of(entries: list[dict[str, Any]] | None, contents: Mapping[str, bytes], **members: Any) -> Image:
-    """Return an index with these JSON objects of descriptors."""
-    content = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, **members})
-    root = Descriptor(OCI_INDEX, digest_of(content), len(content))
-    return Image(root, {**contents, root.digest: content})
+    index = index_of([describe(content, media_type) for content, media_type in parts])
+    return Image(index.root, {**{digest_of(content): content for content, _media_type in parts}, **index.contents})
