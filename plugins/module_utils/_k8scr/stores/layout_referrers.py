@@ -102,7 +102,8 @@ class LayoutReferrers:
     def _by_subject(self) -> dict[str, list[Manifest]]:
         """The manifests that refer to another manifest, by the digest of that manifest."""
         found: dict[str, list[Manifest]] = {}
-        for entry in dict.fromkeys(self._layout.entries):
+        # Pulls of several images at once write the entries in any order; lists of referrers have one order.
+        for entry in sorted(set(self._layout.entries), key=lambda each: each.digest):
             manifest = self._read(entry)
             subject = _subject_of(manifest) if manifest else None
             if manifest and subject:
