@@ -26,7 +26,9 @@ Run = Callable[..., dict[str, Any]]
 Repositories = dict[str, dict[str, tuple[str, bytes]]]
 
 EMPTY = describe(b"{}", "application/vnd.oci.empty.v1+json", data="e30=")
-PLATFORM = {"os": "linux", "architecture": "amd64"}
+platforms: st.SearchStrategy[dict[str, Any]] = st.sampled_from(
+    [{}, {"platform": None}, {"platform": {"os": "linux", "architecture": "amd64"}}, {"platform": {"os": ""}}]
+)
 nulls = st.dictionaries(st.sampled_from(["annotations", "urls", "platform", "data"]), st.none())
 """Members of a descriptor without a value, as some tools write them."""
 
@@ -66,7 +68,6 @@ def manifests(draw: st.DrawFn) -> Image:
 def indexes(draw: st.DrawFn, children: st.SearchStrategy[Image]) -> Image:
     """Generate an index of images; with or without platforms, and with null members."""
     images = draw(st.lists(children, max_size=3, unique_by=lambda each: each.digest))
-    platforms = st.sampled_from([{}, {"platform": None}, {"platform": PLATFORM}, {"platform": {"os": ""}}])
     entries = [{**draw(nulls), **image.root.to_json(), **draw(platforms)} for image in images]
     return index_of(entries if images or draw(st.booleans()) else None, *images)
 
@@ -75,7 +76,7 @@ def indexes(draw: st.DrawFn, children: st.SearchStrategy[Image]) -> Image:
 def graphs(draw: st.DrawFn, name: str) -> Graph:
     """Generate an image with this name, and referrers without names."""
     image = draw(st.one_of(manifests(), indexes(st.one_of(manifests(), indexes(manifests()))), st.just(build_cache())))
-    subjects, entries = [image], [named(image, name, **draw(st.sampled_from([{}, {"platform": None, "urls": None}])))]
+    subjects, entries = [image], [named(image, name, urls=None, platform=None)]
     for number in range(draw(st.integers(0, 2))):
         subject = draw(st.sampled_from(subjects))
         referrer = make_image(b"%d" % number, subject=subject.root.to_json(), annotations={"of": subject.digest})
