@@ -23,7 +23,7 @@ from .upstream_registries import upstream_registry
 CRANE = str(layout.BIN / "crane")
 
 
-def run(*command: str | Path) -> bytes:
+def run(*command: object) -> bytes:
     """Run a tool and return its output."""
     return subprocess.run([*map(str, command)], check=True, capture_output=True).stdout
 
