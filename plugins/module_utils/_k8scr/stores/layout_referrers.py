@@ -20,7 +20,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest
 from ..oci.manifest import Manifest, load_json_object
 from ..oci.referrers import describe_referrer, entries_of, fallback_tag, with_entries
-from .oci_index import attached_kind, blob_path, entry_names, find_entry, full_name
+from .oci_index import attached_kind, blob_path, entry_names, find_entry, full_name, has_image_kind
 
 if TYPE_CHECKING:
     from .oci_layout import OciLayoutSource
@@ -82,12 +82,17 @@ class LayoutReferrers:
             yield parse_digest(stated)
         except InputError:
             # cosign and earlier versions of hauler store it under the name of its image, or both without a name.
-            names = entry_names(entry)
-            images = {
-                each.digest for each in self._layout.entries if not attached_kind(each) and entry_names(each) == names
-            }
+            images = self._images_by_names.get(entry_names(entry), ())
             if len(images) == 1:
-                yield images.pop()
+                yield from images
+
+    @cached_property
+    def _images_by_names(self) -> dict[tuple[str, ...], set[str]]:
+        """The digests of the images that cosign or hauler stored, by their names."""
+        found: dict[tuple[str, ...], set[str]] = {}
+        for entry in filter(has_image_kind, self._layout.entries):
+            found.setdefault(entry_names(entry), set()).add(entry.digest)
+        return found
 
     @cached_property
     def _by_cosign_tag(self) -> dict[str, Descriptor]:

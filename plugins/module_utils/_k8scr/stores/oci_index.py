@@ -24,8 +24,9 @@ LAYOUT_FILE = "oci-layout"
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
-_ATTACHED = re.compile(r"(?:dev\.cosignproject\.cosign|dev\.hauler)/(sigs|atts|sboms|referrers)(?:/.*)?")
-"""Values of the annotation ``kind`` for artifacts that cosign and hauler store next to an image, under its name."""
+_KIND = re.compile(r"(?:dev\.cosignproject\.cosign|dev\.hauler)/(\w+)(?:/.*)?")
+"""Values of the annotation ``kind``, by which cosign and hauler tell an image from the artifacts under its name."""
+_ATTACHED = ("sigs", "atts", "sboms", "referrers")
 _MEDIA_TYPE_UNKNOWN = "application/octet-stream"
 
 
@@ -113,8 +114,14 @@ def unusable_name(error: InputError, position: int) -> SourceError:
 
 def attached_kind(entry: Descriptor) -> str | None:
     """Return the kind of an artifact that is stored under an image's name, such as ``sigs``; ``None`` for an image."""
-    match = _ATTACHED.fullmatch(entry.annotations.get("kind", ""))
-    return match[1] if match else None
+    match = _KIND.fullmatch(entry.annotations.get("kind", ""))
+    return match[1] if match and match[1] in _ATTACHED else None
+
+
+def has_image_kind(entry: Descriptor) -> bool:
+    """Whether cosign or hauler stored an entry as an image."""
+    match = _KIND.fullmatch(entry.annotations.get("kind", ""))
+    return match is not None and match[1] not in _ATTACHED
 
 
 def find_entry(entries: Iterable[Descriptor], name: str) -> Descriptor | None:

@@ -108,7 +108,7 @@ BAD: dict[str, list[Entry]] = {
     ],
 }
 
-few = settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+few = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 def take(server: RegistryServer) -> Repositories:

@@ -103,17 +103,19 @@ def test_push_of_cosign_save_copies_signatures_under_tags_of_cosign(
     assert server.digest_of("team/app", cosign_tag(image, ".att")) == attestation.digest
 
 
+@pytest.mark.parametrize("name", ["example.com/team/app:1", None])
 def test_push_fails_only_signature_of_unknown_image(
-    push: Run, server: RegistryServer, tmp_path: Path, image: Image
+    push: Run, server: RegistryServer, tmp_path: Path, image: Image, name: str | None
 ) -> None:
     signature = signature_of(image)
-    lone = {"annotations": {"kind": "dev.hauler/sigs", CONTAINERD_NAME: "example.com/team/app:1"}}
-    source = write_entries(tmp_path, [named(NEIGHBOR, "example.com/team/neighbor:1"), (signature, lone)])
+    lone = {"annotations": {"kind": "dev.hauler/sigs", CONTAINERD_NAME: name}}
+    neighbors = [named(NEIGHBOR, "example.com/team/neighbor:1"), (sbom_of(NEIGHBOR), {})]
+    source = write_entries(tmp_path, [*neighbors, (signature, lone)])
 
     result = push(f"oci:{source}")
 
     assert f"{signature.digest} in the folder {source} is a referrer, such as a signature" in result["msg"]
-    assert "select it with @1 in place of a name" in result["msg"]
+    assert "select it with @2 in place of a name" in result["msg"]
     assert set(server.manifests) == {"team/neighbor"}
 
 
