@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from ..errors import InputError, K8scrError, MissingManifestError, SourceError
+from ..errors import K8scrError, MissingManifestError, SourceError
 from .descriptor import Descriptor
-from .digest import read_verified
-from .interfaces import ImageSource, ManifestSource
-from .manifest import MAXIMUM_SIZE, Manifest, load_json_object
-from .platform import Platform
+from .interfaces import ManifestSource
+from .manifest import Manifest
 
 MAXIMUM_DEPTH = 8
 """Levels of nested indexes. No tool creates more than two."""
@@ -32,18 +30,14 @@ class BoundedSource:
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         manifest = self._source.fetch_manifest(descriptor)
-        self.count(len(manifest.content))
-        return manifest
-
-    def count(self, size: int) -> None:
-        """Add a document of the image, with its size in bytes."""
         self._manifests += 1
-        self._bytes += size
+        self._bytes += len(manifest.content)
         if self._manifests > _MAXIMUM_MANIFESTS or self._bytes > _MAXIMUM_BYTES:
             raise SourceError(
                 f"an image in {self.description} has more than {_MAXIMUM_MANIFESTS} manifests,"
                 f" or more than {_MAXIMUM_BYTES} bytes of them"
             )
+        return manifest
 
 
 def walk_manifests(source: ManifestSource, root: Descriptor, partial: bool = False) -> Iterator[Manifest]:
@@ -57,25 +51,6 @@ def walk_manifests(source: ManifestSource, root: Descriptor, partial: bool = Fal
         SourceError: The image exceeds a limit.
     """
     yield from _walk(BoundedSource(source), root, partial, 0, set())
-
-
-def platform_in_config(source: ImageSource, manifest: Manifest) -> Platform | None:
-    """Return the platform in an image's config, or ``None`` if the artifact has none.
-
-    Raises:
-        K8scrError: The source does not have the config, or has it damaged.
-    """
-    config = manifest.config
-    if config is None or config.size > MAXIMUM_SIZE:
-        return None
-    what = f"config {config.digest} in {source.description}"
-    with source.open_blob(config) as blocks:
-        content = read_verified(blocks, config.digest, config.size, what)
-    try:
-        platform = Platform.from_json(load_json_object(content, what))
-    except InputError:
-        return None
-    return platform if platform.is_complete else None
 
 
 def _walk(

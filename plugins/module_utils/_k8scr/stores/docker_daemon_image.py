@@ -22,7 +22,8 @@ from ..files.tar_writer import tar_header
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verified
-from ..oci.graph import BoundedSource, platform_in_config
+from ..oci.graph import BoundedSource
+from ..oci.image_config import ConfigPlatforms
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import OCI_CONFIG, Manifest
 from ..oci.reference import DOCKER_HUB, Reference, parse_reference
@@ -148,10 +149,9 @@ class DockerDaemonDestination:
         manifest = source.fetch_manifest(image.root)
         if manifest.config is None:
             platform = self._engine.platform()
-            bounded = BoundedSource(source)
+            bounded, configs = BoundedSource(source), ConfigPlatforms(source)
             children = [
-                (child.platform or platform_in_config(source, bounded.fetch_manifest(child)), child)
-                for child in manifest.manifests
+                (child.platform or configs.find(bounded.fetch_manifest(child)), child) for child in manifest.manifests
             ]
             matching = [(each.variant, child) for each, child in children if each and platform.includes(each)]
             if not matching:

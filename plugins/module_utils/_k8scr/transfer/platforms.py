@@ -16,8 +16,9 @@ from typing import Any
 
 from ..errors import SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.graph import MAXIMUM_DEPTH, BoundedSource, platform_in_config
-from ..oci.interfaces import DeferredImage, ImageSource, SourceImage
+from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
+from ..oci.image_config import ConfigPlatforms
+from ..oci.interfaces import DeferredImage, ImageSource, ManifestSource, SourceImage
 from ..oci.manifest import Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
 from .overlay import OverlaySource
@@ -71,11 +72,11 @@ class PlatformSource(OverlaySource):
             return replace(image, deferred=_DeferredSelection(self, image.deferred))
         root = self._source.fetch_manifest(image.root)
         if root.config:
-            platform = platform_in_config(self._source, root)
+            platform = ConfigPlatforms(self._source).find(root)
             if platform:
                 self._require_platforms(image.root, [platform])
             return image
-        entries = list(self._entries(BoundedSource(self._source), root, 0, set()))
+        entries = list(self._entries(BoundedSource(self._source), ConfigPlatforms(self._source), root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
         self._require_platforms(image.root, [entry.platform for entry in entries])
         # A digest in the name is the digest of the whole index.
@@ -92,7 +93,9 @@ class PlatformSource(OverlaySource):
         self.add(made)
         return replace(image, root=made.descriptor, name=name)
 
-    def _entries(self, source: BoundedSource, index: Manifest, depth: int, seen: set[str]) -> Iterator[_Entry]:
+    def _entries(
+        self, source: ManifestSource, configs: ConfigPlatforms, index: Manifest, depth: int, seen: set[str]
+    ) -> Iterator[_Entry]:
         """Yield the manifests of an index and its nested indexes, each nested index once."""
         if depth > MAXIMUM_DEPTH:
             raise SourceError(f"an image in {self.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
@@ -104,16 +107,12 @@ class PlatformSource(OverlaySource):
             if is_index(descriptor.media_type):
                 if descriptor.digest not in seen:
                     seen.add(descriptor.digest)
-                    yield from self._entries(source, source.fetch_manifest(descriptor), depth + 1, seen)
+                    nested = source.fetch_manifest(descriptor)
+                    yield from self._entries(source, configs, nested, depth + 1, seen)
             else:
-                platform = descriptor.platform or self._platform_in_config(source, descriptor)
+                platform = descriptor.platform or configs.find(source.fetch_manifest(descriptor))
                 if platform and platform.os != _UNKNOWN:
                     yield _Entry(descriptor, platform, value)
-
-    def _platform_in_config(self, source: BoundedSource, descriptor: Descriptor) -> Platform | None:
-        manifest = source.fetch_manifest(descriptor)
-        source.count(manifest.config.size if manifest.config else 0)
-        return platform_in_config(self._source, manifest)
 
     def _require_platforms(self, root: Descriptor, existing: Sequence[Platform]) -> None:
         missing = [wanted for wanted in self._platforms if not any(wanted.includes(platform) for platform in existing)]

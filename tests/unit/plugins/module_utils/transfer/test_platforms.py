@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph import BoundedSource
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.image_config import ConfigPlatforms
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -181,10 +181,11 @@ def test_configs_with_platforms_are_read_up_to_a_total_size(
 ) -> None:
     images = list(platform_images.values())
     write_layout(tmp_path, {"app:1": index_of([image.root.to_json() for image in images], *images)})
-    size = sum(len(image.contents[image.digest]) for image in images)
-    monkeypatch.setattr(f"{BoundedSource.__module__}._MAXIMUM_BYTES", size + 100)
+    monkeypatch.setattr(f"{ConfigPlatforms.__module__}._MAXIMUM_BYTES", len(images[0].config) + 1)
 
-    assert f"more than {size + 100} bytes of them" in push(layout_entry(tmp_path, "linux/arm64"))["msg"]
+    message = push(layout_entry(tmp_path, "linux/arm64"))["msg"]
+
+    assert f"the configs of its images have more than {len(images[0].config) + 1} bytes" in message
 
 
 def test_reduced_index_has_no_attestations(push: Push, tmp_path: Path, platform_images: dict[str, Image]) -> None:
