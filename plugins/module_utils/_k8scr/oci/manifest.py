@@ -108,12 +108,13 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         InputError: The content is invalid, too large, or has an unsupported media type.
     """
     value = load_json_object(content, "the manifest")
-    known = media_type if media_type and is_manifest(media_type) else None
-    stated = value.get("mediaType") or known or _guess_media_type(value) or media_type or ""
+    stated = value.get("mediaType") or _guess_media_type(value, media_type) or ""
     if not isinstance(stated, str):
         raise InputError("the manifest's mediaType is not a string")
-    if known and stated != known:
-        raise InputError(f"the manifest has the mediaType {stated!r:.100} instead of {known}")
+    if stated in _MANIFESTS and value.get("config") is None:
+        raise InputError("the manifest has no config")
+    if media_type and is_manifest(media_type) and stated != media_type:
+        raise InputError(f"the manifest has the mediaType {stated!r:.100} instead of {media_type}")
     descriptor = Descriptor(stated, digest or digest_of(content), len(content))
     if stated in _INDEXES:
         entries = _descriptors(value, "manifests")
@@ -121,9 +122,7 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         manifests, blobs = (tuple(entry for entry in entries if kinds[entry] is kind) for kind in (True, False))
         return Manifest(descriptor, content, manifests, layers=blobs)
     if stated in _MANIFESTS:
-        if value.get("config") is None:
-            raise InputError("the manifest has no config")
-        config = Descriptor.from_json(value["config"])
+        config = Descriptor.from_json(value.get("config"))
         return Manifest(descriptor, content, config=config, layers=_descriptors(value, "layers"))
     rejected = _SCHEMA_1 if value.get("schemaVersion") == 1 else _REJECTED.get(stated)
     if rejected:
@@ -171,11 +170,13 @@ def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _guess_media_type(value: Mapping[str, Any]) -> str | None:
+def _guess_media_type(value: Mapping[str, Any], described: str | None) -> str | None:
     # OCI does not require mediaType; the other properties differ between manifests and indexes.
+    if described and is_manifest(described):
+        return described
     if "manifests" in value:
         return OCI_INDEX
-    return OCI_MANIFEST if "config" in value and "layers" in value else None
+    return OCI_MANIFEST if "config" in value and "layers" in value else described
 
 
 def _descriptors(value: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:

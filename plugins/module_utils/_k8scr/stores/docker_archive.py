@@ -42,7 +42,7 @@ from .docker_manifest import (
     unreadable,
 )
 from .oci_archive import OciArchiveDestination
-from .oci_index import INDEX_FILE, blob_path, full_name
+from .oci_index import INDEX_FILE, blob_path, full_name, unusable_name
 from .oci_layout import OciLayoutSource
 
 _PATH_WITH_DIGEST = re.compile(r"(?:blobs/sha256/|sha256:)([0-9a-f]{64})|([0-9a-f]{64})\.json")
@@ -81,8 +81,10 @@ class DockerArchiveSource:
         self._compressions: dict[str, tuple[str, str]] = {}
         self._manifests: dict[str, Manifest] = {}
         self._originals = self._read_originals()
-        entries = read_archive_entries(files)
-        self._images = [(replace(self._read_image(each), name_error=each.name_error), each.tags) for each in entries]
+        self._images = [
+            (replace(self._read_image(entry), name_error=unusable_name(entry.name_error, position)), entry.tags)
+            for position, entry in enumerate(read_archive_entries(files))
+        ]
 
     def images(self, name: str | None = None) -> list[SourceImage]:
         """Return the image with a name, or all images, once for each of their names.

@@ -13,12 +13,12 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from ..errors import DestinationError, InputError, K8scrError, SourceError
+from ..errors import DestinationError, InputError, SourceError
 from ..files.file_access import Files, read_file
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import DOCKER_CONFIG, MAXIMUM_SIZE, OCI_CONFIG, Manifest, load_json
 from ..oci.reference import parse_reference
-from .oci_index import blob_path, layout_files, unusable_name, with_entry
+from .oci_index import blob_path, layout_files, with_entry
 
 MANIFEST_FILE = "manifest.json"
 _CONFIGS = (OCI_CONFIG, DOCKER_CONFIG)
@@ -37,7 +37,7 @@ class ArchiveEntry:
     config: str
     layers: list[str]
     tags: list[str]
-    name_error: K8scrError | None = None
+    name_error: InputError | None = None
 
 
 def read_archive_entries(files: Files) -> list[ArchiveEntry]:
@@ -54,7 +54,7 @@ def read_archive_entries(files: Files) -> list[ArchiveEntry]:
     if not isinstance(values, list):
         raise SourceError(f"{MANIFEST_FILE} in {files.description} is not a list of images")
     try:
-        entries = [_parse_entry(value, position) for position, value in enumerate(values)]
+        entries = list(map(_parse_entry, values))
     except InputError as error:
         raise unreadable(files, error.message) from error
     if sum(1 + len(entry.layers) for entry in entries) > _MAXIMUM_PARTS:
@@ -67,7 +67,7 @@ def unreadable(files: Files, reason: str) -> SourceError:
     return SourceError(f"{files.description} is not a readable Docker archive: {reason}")
 
 
-def _parse_entry(value: Any, position: int) -> ArchiveEntry:
+def _parse_entry(value: Any) -> ArchiveEntry:
     try:
         # Images without layers have null or no list of them.
         config, layers, tags = value["Config"], value.get("Layers") or [], value.get("RepoTags") or []
@@ -83,7 +83,7 @@ def _parse_entry(value: Any, position: int) -> ArchiveEntry:
             parse_reference(tag)
             valid.append(tag)
         except InputError as error:
-            name_error = unusable_name(error, position)
+            name_error = error
     return ArchiveEntry(config, layers, valid, name_error)
 
 

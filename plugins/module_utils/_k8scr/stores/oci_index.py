@@ -104,8 +104,10 @@ def invalid_name(entry: Descriptor) -> InputError | None:
     return None
 
 
-def unusable_name(error: InputError, position: int) -> SourceError:
-    """Return the error for the image at this position of a source, whose name is not a valid reference."""
+def unusable_name(error: InputError | None, position: int) -> SourceError | None:
+    """Return the error for the image at this position of a source, if its name is not a valid reference."""
+    if error is None:
+        return None
     helm = ". Helm writes _ in place of +" if "+" in error.message else ""
     return SourceError(
         error.message, f"Select it with @{position} in place of a name, and set its name with the option name{helm}"

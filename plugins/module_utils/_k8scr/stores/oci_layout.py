@@ -82,10 +82,10 @@ class OciLayoutSource:
 
     def _name_error(self, position: int, entry: Descriptor) -> K8scrError | None:
         """Return the reason why an entry has no name, other than that none is stated."""
-        invalid, subject = invalid_name(entry), self.referrers.subject(entry)
-        if invalid and subject is None:
-            return unusable_name(invalid, position)
-        if subject is None or self.referrers.belongs(entry):
+        subject = self.referrers.subject(entry)
+        if subject is None:
+            return unusable_name(invalid_name(entry), position)
+        if self.referrers.belongs(entry):
             return None
         image = f"{subject}, which {self.description} does not have" if subject else "an image that it does not state"
         return SourceError(
