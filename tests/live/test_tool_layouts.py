@@ -2,7 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Layouts with artifacts of oras, and folders of skopeo sync. ``test_signatures.py`` has those of cosign."""
+"""Layouts with artifacts of oras and build caches, and folders of skopeo sync.
+
+``test_signatures.py`` has layouts of cosign.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,8 @@ from pathlib import Path
 import images
 import pytest
 from cluster import layout, programs
+from cluster.media_types import INDEX
+from images.layout import Layout
 
 from .conftest import Task
 from .host_registries import HostRegistry
@@ -69,3 +74,21 @@ def test_folder_of_skopeo_sync_is_pushed_after_conversion(
 
     pushed = push(task, f"oci:{tmp_path}/layout:app", repository)
     assert pushed["images"][0]["digest"] == images.ensure("busybox").digest, pushed.get("msg")
+
+
+def test_registry_stores_build_cache_of_buildkit(task: Task, repository: str, address: str, tmp_path: Path) -> None:
+    cache = Layout(tmp_path / "cache")
+    cache.create()
+    parts = [
+        cache.stream([b"result"], "application/vnd.oci.image.layer.v1.tar+gzip"),
+        cache.document({"layers": [], "records": []}, "application/vnd.buildkit.cacheconfig.v0"),
+    ]
+    index = cache.document({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}, INDEX)
+    cache.tag(index, "latest")
+
+    pushed = push(task, f"oci:{cache.folder}:latest", repository)
+    again = push(task, f"oci:{cache.folder}:latest", repository)
+
+    assert pushed["changed"], pushed.get("msg")
+    assert not again["changed"]
+    assert run(CRANE, "digest", "--insecure", f"{address}/{repository}:1").decode().strip() == index["digest"]

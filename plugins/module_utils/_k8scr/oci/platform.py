@@ -35,7 +35,7 @@ class Platform:
 
     @property
     def is_complete(self) -> bool:
-        """Whether both are stated. Some tools write a platform with empty words."""
+        """Whether it has an operating system and an architecture, which some tools leave empty."""
         return bool(self.os and self.architecture)
 
     def __str__(self) -> str:

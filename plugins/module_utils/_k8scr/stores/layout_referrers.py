@@ -58,7 +58,11 @@ class LayoutReferrers:
         for match in map(_REFERRERS_TAG.fullmatch, entry_names(entry)):
             if match:
                 return f"{match[1]}:{match[2]}"
-        manifest = self._read(entry)
+        try:
+            manifest = self._read(entry)
+        except DigestMismatchError:
+            # The copy of the entry reports that it is damaged.
+            return None
         return (_subject_of(manifest) if manifest else None) or ("" if kind else None)
 
     def belongs(self, entry: Descriptor) -> bool:
@@ -109,17 +113,27 @@ class LayoutReferrers:
         found: dict[str, list[Manifest]] = {}
         # Pulls of several images at once write the entries in any order; lists of referrers have one order.
         for entry in sorted(set(self._layout.entries), key=lambda each: each.digest):
-            manifest = self._read(entry)
+            try:
+                manifest = self._read(entry)
+            except DigestMismatchError:
+                if full_name(entry):
+                    # A damaged image does not affect the referrers of the others.
+                    continue
+                raise
             subject = _subject_of(manifest) if manifest else None
             if manifest and subject:
                 found.setdefault(subject, []).append(manifest)
         return found
 
     def _read(self, entry: Descriptor) -> Manifest | None:
-        """Return the manifest of an entry; ``None`` if it is missing, as in sparse layouts, or damaged."""
+        """Return the manifest of an entry; ``None`` if it is missing, as in sparse layouts, or is not a manifest.
+
+        Raises:
+            DigestMismatchError: It is damaged.
+        """
         try:
             return self._layout.fetch_manifest(entry)
-        except (SourceError, DigestMismatchError):
+        except SourceError:
             return None
 
 

@@ -95,6 +95,7 @@ BAD: dict[str, list[Entry]] = {
     "no name": [(make_image(b"bad"), {})],
     "a missing layer": [named(lacking(made := make_image(b"bad"), made.layers[0]), "example.com/bad:1")],
     "a missing manifest": [named(lacking(made, made.digest), "example.com/bad:1")],
+    "a damaged manifest": [named(Image(made.root, {**made.contents, made.digest: b"{}"}), "example.com/bad:1")],
     "a referrer of a missing image": [(make_image(b"bad", subject=make_image(b"missing").root.to_json()), {})],
     "a signature of an unknown image": cosign_entries(made, sigs=make_image(b"bad signature"))[1:],
     "no config": [named(make_image(b"bad", config=None), "example.com/bad:1")],

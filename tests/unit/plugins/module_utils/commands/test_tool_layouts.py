@@ -155,6 +155,20 @@ def test_push_fails_referrer_without_name_whose_image_is_missing(
     assert set(server.manifests) == {"team/neighbor", "team/sbom"}
 
 
+@pytest.mark.parametrize("name", ["example.com/damaged:1", None])
+def test_damaged_manifest_fails_referrers_of_other_images_only_if_it_may_be_one(
+    push: Run, tmp_path: Path, image: Image, name: str | None
+) -> None:
+    damaged = Image(image.root, {**image.contents, image.digest: b"{}"})
+    neighbors = [named(NEIGHBOR, "example.com/team/neighbor:1"), (sbom_of(NEIGHBOR), {})]
+    source = write_entries(tmp_path, [*neighbors, (damaged, {"annotations": {CONTAINERD_NAME: name}})])
+
+    result = push({"source": f"oci:{source}:example.com/team/neighbor:1", "referrers": True})
+
+    assert result["images"][0]["digest"] == NEIGHBOR.digest
+    assert ("is damaged" in result.get("msg", "")) is (name is None)
+
+
 @pytest.mark.parametrize("platforms", [None, ["linux/amd64"]])
 def test_push_copies_build_cache_of_buildkit(
     push: Run, server: RegistryServer, tmp_path: Path, platforms: list[str] | None
