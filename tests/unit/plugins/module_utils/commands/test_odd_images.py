@@ -246,3 +246,17 @@ def test_docker_archive_of_image_without_layers_is_pushed(
 
     assert result.get("msg") is None
     assert server.blobs["library/app"] == {digest_of(config): config}
+
+
+@pytest.mark.parametrize("kind", ["docker-archive", "oci-archive", "oci"])
+def test_image_without_layers_is_pulled_to_each_kind_of_file(
+    push: Run, pull: Run, server: RegistryServer, tmp_path: Path, kind: str
+) -> None:
+    image = config_of({"os": "linux", "architecture": "amd64", "rootfs": {"type": "layers"}})
+    server.fill("library/app", "1", image)
+
+    pulled = pull({"name": "app:1", "dest": f"{kind}:{tmp_path}/app:app:1"})
+    again = push({"source": f"{kind}:{tmp_path}/app", "name": "again:1"})
+
+    for result in (pulled, again):
+        assert (result.get("msg"), result["images"][0]["digest"]) == (None, image.digest)
