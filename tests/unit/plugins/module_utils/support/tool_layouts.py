@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""OCI layouts in the forms of hauler, cosign and BuildKit, which are not programs of the test machine."""
+"""OCI layouts as hauler, cosign and BuildKit write them."""
 
 from __future__ import annotations
 
