@@ -35,7 +35,11 @@ options:
       - A source is C(oci:FOLDER[:NAME]), C(oci-archive:FILE[:NAME]) or C(docker-archive:FILE[:NAME]) as in
         containers-transports(5), or a path that begins with V(/), V(./), V(../) or V(~), whose format is detected.
         Without C(NAME), all images of the source are pushed under their own names. V(@0) in place of C(NAME) selects
-        the first image and V(@1) the second, including images without a name.
+        the first image and V(@1) the second, including images without a name or with an invalid name. Set
+        O(images[].name) for those.
+      - OCI layouts of hauler and C(cosign save) are supported, and so are build caches of BuildKit. Signatures and
+        other referrers in a layout are not images of their own; O(images[].referrers) pushes them. Convert folders of
+        C(skopeo sync --dest dir) with C(skopeo copy --all dir:FOLDER oci:LAYOUT:NAME).
       - An archive can be compressed with gzip, as by C(docker save NAME | gzip). It is read in place and needs no disk
         space. Reading takes as long as C(gunzip) if the cluster has the images, and twice as long otherwise.
       - An archive can also be compressed with zstd, as those of k3s and RKE2, with xz or with bzip2. It is decompressed
@@ -82,7 +86,8 @@ options:
             referrers. By default, they are not pushed.
           - Each referrer has its own entry in the result, after the image's. If the cluster's registry does not support
             the referrers API, the module sets the tag C(sha256-DIGEST), which clients read instead.
-          - Supported sources are C(docker://), C(oci:) and C(oci-archive:). Other sources cannot store referrers.
+          - Supported sources are C(docker://), C(oci:) and C(oci-archive:). Other sources cannot store referrers. In
+            layouts, the artifacts that C(cosign save) and hauler store next to an image are referrers too.
           - It costs some requests for each platform, even if nothing changes.
         type: bool
         default: false
@@ -130,9 +135,14 @@ options:
     choices: [auto, none, gzip, zstd]
     default: auto
   tmp_dest:
-    description: Folder for the export of an image from the Docker or Podman engine, and for archives that are
-      compressed with zstd, xz or bzip2. The default is E(TMPDIR), or C(/var/tmp) if it is unset. Set it if that folder
-      is too small for the uncompressed images. The files are temporary and exist only while the task runs.
+    description:
+      - Folder for the exports of images from the Docker or Podman engine, and for archives that are compressed with
+        zstd, xz or bzip2. The default is E(TMPDIR), or C(/var/tmp) if it is unset. Set it if that folder is too small
+        for the uncompressed images. The files are temporary. An export is deleted when its image is done, an archive at
+        the end of the task.
+      - Up to O(connections) images are exported at once, and each takes its uncompressed size. If a task has more
+        missing images, most of them are exported twice, for the plan and for the upload. Check mode exports missing
+        images too, to show the same blobs as the push. Existing images are not exported.
     type: path
   upstreams:
     description:

@@ -167,6 +167,25 @@ def test_push_result_equals_check_mode_result(engine: Engine, push: Transfer, na
     assert planned == pushed
 
 
+def test_push_of_several_images_needs_space_for_as_many_exports_as_connections(
+    task: Task, engine: Engine, repository: str, tmp_path: Path
+) -> None:
+    names = [f"docker.io/{repository}:{number}" for number in range(5)]
+    for each in names:
+        load(engine, each)
+    size = images.ensure("busybox").docker_archive.stat().st_size * 2
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(tmp_path)], check=True)
+    options = {"docker_host": engine.host, "tmp_dest": str(tmp_path), "connections": 1, "compression": "none"}
+    try:
+        planned = task("k8scr_push", check_mode=True, images=names, **options)
+        pushed = task("k8scr_push", images=names, **options)
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)
+
+    assert pushed["changed"], pushed.get("msg")
+    assert planned["images"] == pushed["images"]
+
+
 def test_push_does_not_export_existing_image(engine: Engine, push: Transfer, name: str) -> None:
     load(engine, name)
     first = push(name, compression="gzip")

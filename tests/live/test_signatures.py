@@ -88,6 +88,10 @@ class Cosign:
         options = ["--type=custom", "--predicate=predicate.json", "--new-bundle-format"]
         self._run("attest", "--yes", "--key=cosign.key", "--tlog-upload=false", *options, image)
 
+    def save(self, image: str, folder: Path) -> None:
+        """Save an image and its signatures in an OCI layout."""
+        self._run("save", f"--dir={folder}", image)
+
     def verify(self, image: str) -> str:
         """Return the digest of an image whose signature matches the key.
 
@@ -160,6 +164,27 @@ def test_cosign_verifies_signatures_after_push_pull_and_push(
         with pytest.raises(subprocess.CalledProcessError) as caught:
             other.verify(target)
         assert "no matching signatures" in caught.value.stderr
+
+
+@pytest.mark.parametrize("image", ["busybox", "multi"])
+def test_cosign_verifies_signature_that_cosign_saved(
+    task: Task, repository: str, address: str, upstream: HostRegistry, tmp_path: Path, image: str
+) -> None:
+    signer = Cosign(tmp_path / "signer")
+    original = images.ensure(image)
+    signed = f"{upstream.address}/{repository}"
+    copy = ["skopeo", "copy", "--quiet", "--all", "--dest-tls-verify=false", f"oci:{original.layout}"]
+    subprocess.run([*copy, f"docker://{signed}:1"], check=True)
+    signer.sign(f"{signed}@{original.digest}")
+    signer.save(f"{signed}:1", tmp_path / "saved")
+    entry = push_entry(f"oci:{tmp_path}/saved", repository)
+
+    alone = task("k8scr_push", images=[entry])
+    result = task("k8scr_push", images=[{**entry, "referrers": True}])
+
+    assert [each["digest"] for each in alone["images"]] == [original.digest], alone.get("msg")
+    assert result["changed"], result.get("msg")
+    assert signer.verify(f"{address}/{repository}:1") == original.digest
 
 
 @pytest.fixture

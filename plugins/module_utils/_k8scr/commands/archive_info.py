@@ -46,7 +46,7 @@ def image_entries(path: Path) -> list[dict[str, Any]]:
     with closing(open_source(Location("", path))) as source:
         for image in source.images():
             if image.name is None or image.name.tag is None:
-                raise InputError(
+                raise image.name_error or InputError(
                     f"{path} has an image without a full name, {image.root.digest}",
                     "Save it under its name, as docker save NAME and skopeo copy … oci-archive:PATH:NAME do",
                 )

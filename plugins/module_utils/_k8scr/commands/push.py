@@ -78,7 +78,7 @@ def push_images(
 
         lock = ImageLock(settings.lock, settings.locked)
     with ExitStack() as exit_stack:
-        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.registry.connections)))
         reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
         jobs = reader.read(settings.images)
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs, listener)
@@ -214,7 +214,8 @@ class PushJobs:
     def _named_job(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> ImageJob:
         digest = image.root.digest
         if name is None:
-            raise SourceError(f"image {digest} in {text} has no name", "Set its name with the option name")
+            missing = SourceError(f"image {digest} in {text} has no name", "Set its name with the option name")
+            raise image.name_error or missing
         pinned = PinnedDigest(name, text) if name.digest else None
         if pinned:
             pinned.require(image)

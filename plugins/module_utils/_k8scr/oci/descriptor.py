@@ -6,13 +6,14 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from ..errors import InputError
-from .digest import parse_digest
+from ..errors import DigestMismatchError, InputError
+from .digest import parse_digest, verify_content
 from .platform import Platform
 
 _MEDIA_TYPE = re.compile(r"[!-~][ -~]{0,254}")
@@ -46,23 +47,39 @@ class Descriptor:
         """
         if not isinstance(value, Mapping):
             raise InputError(f"a descriptor is not a JSON object ({type(value).__name__})")
-        media_type, size, platform = value.get("mediaType"), value.get("size"), value.get("platform")
+        media_type, size, target = value.get("mediaType"), value.get("size"), value.get("platform")
         if not isinstance(media_type, str) or not _MEDIA_TYPE.fullmatch(media_type):
             what = repr(media_type) if isinstance(media_type, str) else "none"
             raise InputError(f"a descriptor's mediaType is invalid: {what:.100}")
         if not isinstance(size, int) or isinstance(size, bool) or not 0 <= size < _MAXIMUM_SIZE:
             raise InputError("a descriptor's size is not a valid number of bytes")
         annotations = value.get("annotations") or {}
-        if not isinstance(annotations, Mapping) or not all(isinstance(text, str) for text in annotations.values()):
+        if not isinstance(annotations, Mapping) or not all(
+            isinstance(a, (str, type(None))) for a in annotations.values()
+        ):
             raise InputError("a descriptor's annotations are not a JSON object of strings")
+        platform = Platform.from_json(target) if isinstance(target, Mapping) else None
         return cls(
             media_type,
             parse_digest(value.get("digest")),
             size,
-            dict(annotations),
-            Platform.from_json(platform) if isinstance(platform, Mapping) else None,
+            {key: text for key, text in annotations.items() if text is not None},
+            platform if platform and platform.is_complete else None,
             {key: text for key, text in value.items() if key not in _PARSED},
         )
+
+    @property
+    def embedded(self) -> bytes | None:
+        """The content in the property ``data``; ``None`` without it, or if its content has another digest or size.
+
+        OCI image specification, "Embedded Content".
+        """
+        data = self.more.get("data")
+        try:
+            content = base64.b64decode(data, validate=True) if isinstance(data, str) else None
+            return content and verify_content(content, self.digest, "the embedded content", self.size)
+        except (ValueError, DigestMismatchError):
+            return None
 
     def to_json(self) -> dict[str, Any]:
         """Return the JSON object of the descriptor, including all properties as read."""

@@ -10,6 +10,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from ..errors import K8scrError
 from .content import BlobContent, Blocks
 from .descriptor import Descriptor
 from .manifest import Manifest
@@ -27,6 +28,7 @@ class SourceImage:
             manifest, so the collection makes one.
         compressible: Whether the manifest was made by the collection, so that compressed layers do not make it another
             image.
+        name_error: The reason why the image has no name, if the source has a name that cannot be used.
         deferred: Loads the image, if its manifest is not known before that; the digest of ``root`` then only tells
             whether the destination has the image. ``None`` if ``root`` is the image's manifest or index.
     """
@@ -35,6 +37,7 @@ class SourceImage:
     name: Reference | None = None
     config_digest: str | None = None
     compressible: bool = False
+    name_error: K8scrError | None = field(default=None, compare=False)
     deferred: DeferredImage | None = field(default=None, compare=False)
 
     @property
@@ -56,6 +59,9 @@ class DeferredImage(Protocol):
         Raises:
             K8scrError: The source cannot be read.
         """
+
+    def unload(self) -> None:
+        """Free the disk space of the image, which is not read any more."""
 
 
 class ManifestSource(Protocol):

@@ -38,6 +38,20 @@ _MANIFESTS = frozenset((OCI_MANIFEST, DOCKER_MANIFEST))
 _INDEXES = frozenset((OCI_INDEX, DOCKER_INDEX))
 MANIFEST_MEDIA_TYPES = (OCI_INDEX, OCI_MANIFEST, DOCKER_INDEX, DOCKER_MANIFEST)
 
+_SCHEMA_1 = (
+    "the manifest has Docker's schema 1, which registries no longer accept",
+    "Pull and push the image once with a current Docker, which converts it",
+)
+_REJECTED = {
+    "application/vnd.docker.distribution.manifest.v1+json": _SCHEMA_1,
+    "application/vnd.docker.distribution.manifest.v1+prettyjws": _SCHEMA_1,
+    "application/vnd.oci.artifact.manifest.v1+json": (
+        "it is an artifact manifest of a draft of OCI 1.1, which registries do not accept",
+        "Create the artifact again with a current version of its tool, which writes an image manifest",
+    ),
+}
+"""The reason and the advice for manifests that are rejected, by media type."""
+
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 """Half of a character. A surrogate without its other half cannot be encoded (RFC 8259, section 8.2)."""
 
@@ -51,7 +65,8 @@ class Manifest:
         content: The bytes. They are never serialized again, so the digest stays.
         manifests: The manifests in an index; empty for a manifest.
         config: The config of a manifest; ``None`` for an index.
-        layers: The layers of a manifest, in order.
+        layers: The layers of a manifest, in order; for an index, its entries that are not manifests. The build caches
+            of BuildKit are indexes of layers.
     """
 
     descriptor: Descriptor
@@ -96,9 +111,11 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         InputError: The content is invalid, too large, or has an unsupported media type.
     """
     value = load_json_object(content, "the manifest")
-    stated = value.get("mediaType") or media_type or _guess_media_type(value) or ""
+    stated = value.get("mediaType") or _guess_media_type(value, media_type) or ""
     if not isinstance(stated, str):
         raise InputError("the manifest's mediaType is not a string")
+    if stated in _MANIFESTS and value.get("config") is None:
+        raise InputError("the manifest has no config")
     if media_type and is_manifest(media_type) and stated != media_type:
         raise InputError(f"the manifest has the mediaType {stated!r:.100} instead of {media_type}")
     if value.get("manifests") and value.get("layers"):
@@ -108,7 +125,10 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         )
     descriptor = Descriptor(stated, digest or digest_of(content), len(content))
     if stated in _INDEXES:
-        return Manifest(descriptor, content, manifests=_descriptors(value, "manifests"))
+        entries = _descriptors(value, "manifests")
+        kinds = {entry: is_manifest(entry.media_type) or entry.media_type in _REJECTED for entry in entries}
+        manifests, blobs = (tuple(entry for entry in entries if kinds[entry] is kind) for kind in (True, False))
+        return Manifest(descriptor, content, manifests, layers=blobs)
     if stated in _MANIFESTS:
         config = Descriptor.from_json(value.get("config"))
         if config.media_type in _IMAGE_CONFIGS and config.size > MAXIMUM_CONFIG_SIZE:
@@ -117,11 +137,9 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
                 "Keep large documents, such as SBOMs, in artifacts that refer to the image",
             )
         return Manifest(descriptor, content, config=config, layers=_descriptors(value, "layers"))
-    if value.get("schemaVersion") == 1:
-        raise InputError(
-            "the manifest has Docker's schema 1, which registries no longer accept",
-            "Pull and push the image once with a current Docker, which converts it",
-        )
+    rejected = _SCHEMA_1 if value.get("schemaVersion") == 1 else _REJECTED.get(stated)
+    if rejected:
+        raise InputError(*rejected)
     raise InputError(f"{stated!r:.100} is not the media type of an image manifest or index")
 
 
@@ -169,11 +187,13 @@ def _reject_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _guess_media_type(value: Mapping[str, Any]) -> str | None:
+def _guess_media_type(value: Mapping[str, Any], described: str | None) -> str | None:
     # OCI does not require mediaType; the other properties differ between manifests and indexes.
+    if described and is_manifest(described):
+        return described
     if "manifests" in value:
         return OCI_INDEX
-    return OCI_MANIFEST if "config" in value and "layers" in value else None
+    return OCI_MANIFEST if "config" in value and "layers" in value else described
 
 
 def _descriptors(value: Mapping[str, Any], key: str) -> tuple[Descriptor, ...]:

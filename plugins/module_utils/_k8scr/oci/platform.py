@@ -33,6 +33,11 @@ class Platform:
         words = (value.get(key) for key in ("os", "architecture", "variant"))
         return cls(*(word if isinstance(word, str) else "" for word in words))
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether it has an operating system and an architecture, which some tools leave empty."""
+        return bool(self.os and self.architecture)
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 

@@ -40,7 +40,7 @@ from .docker_manifest import (
     verify_path,
 )
 from .oci_archive import OciArchiveDestination
-from .oci_index import INDEX_FILE, blob_path, full_name
+from .oci_index import INDEX_FILE, blob_path, full_name, unusable_name
 from .oci_layout import OciLayoutSource
 
 
@@ -74,7 +74,10 @@ class DockerArchiveSource:
         self._configs: dict[str, _Config] = {}
         self._manifests: dict[str, Manifest] = {}
         self._originals = self._read_originals()
-        self._images = [(self._read_image(entry), entry.tags) for entry in read_archive_entries(files)]
+        self._images = [
+            (replace(self._read_image(entry), name_error=unusable_name(entry.name_error, position)), entry.tags)
+            for position, entry in enumerate(read_archive_entries(files))
+        ]
 
     def images(self, name: str | None = None) -> list[SourceImage]:
         """Return the image with a name, or all images, once for each of their names.
@@ -96,7 +99,7 @@ class DockerArchiveSource:
                 if reference in (None, parse_reference(tag))
             ]
         if name is None:
-            found += [image for image, tags in self._images if not tags]
+            found += [image for image, tags in self._images if image.name_error or not tags]
         if not found:
             known = ", ".join(tag for _image, tags in self._images for tag in tags) or "all without names"
             wanted = f"image {name!r}" if name else "image"
@@ -255,8 +258,8 @@ def _diff_ids(config: bytes) -> tuple[str, ...]:
     Raises:
         InputError: The content is not the config of an image.
     """
-    value = load_json_object(config, "it", MAXIMUM_CONFIG_SIZE)
-    root = value.get("rootfs")
-    if not isinstance(root, dict) or not isinstance(root.get("diff_ids"), list):
+    root = load_json_object(config, "it", MAXIMUM_CONFIG_SIZE).get("rootfs")
+    # The list is null or missing in the config of an image without layers.
+    if not isinstance(root, dict) or not isinstance(root.get("diff_ids"), (list, type(None))):
         raise InputError("it has no list of diff IDs")
-    return tuple(map(parse_digest, root["diff_ids"]))
+    return tuple(map(parse_digest, root.get("diff_ids") or ()))

@@ -18,6 +18,7 @@ from ..oci.interfaces import SourceImage
 if TYPE_CHECKING:
     from ..engine.client import Engine
     from .docker_daemon_image import DockerDaemonDestination, DockerDaemonSource
+    from .docker_exports import Exports
 
 TRANSPORT = "docker-daemon"
 
@@ -26,10 +27,14 @@ class DockerDaemon:
     """The engine of Docker or Podman. Its client is imported and connects when the first image needs it.
 
     The default folder for exports is TMPDIR or ``/var/tmp``, as in Docker and Podman.
+
+    Args:
+        exports: The maximum number of exports at once.
     """
 
-    def __init__(self, settings: DockerSettings) -> None:
+    def __init__(self, settings: DockerSettings, exports: int = 1) -> None:
         self._settings = settings
+        self._limit = exports
         self._opened = ExitStack()
 
     def open(self, name: str | None) -> tuple[DockerDaemonSource, list[SourceImage]]:
@@ -41,7 +46,7 @@ class DockerDaemon:
         from .docker_daemon_image import DockerDaemonSource
 
         folder = temporary_folder(self._settings.tmp_dest)
-        source = self._opened.enter_context(closing(DockerDaemonSource(self._engine, folder, name)))
+        source = DockerDaemonSource(self._engine, folder, self._exports, name)
         return source, [source.image]
 
     def destination(self) -> DockerDaemonDestination:
@@ -57,6 +62,12 @@ class DockerDaemon:
     def close(self) -> None:
         """Delete exports and close connections."""
         self._opened.close()
+
+    @cached_property
+    def _exports(self) -> Exports:
+        from .docker_exports import Exports
+
+        return self._opened.enter_context(closing(Exports(self._limit)))
 
     @cached_property
     def _engine(self) -> Engine:

@@ -9,8 +9,9 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import contextmanager
 from dataclasses import replace
+from operator import itemgetter
 from pathlib import Path
 
 from ..engine.client import Engine, EngineImage, error_message
@@ -21,10 +22,13 @@ from ..files.tar_writer import tar_header
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest, verified
+from ..oci.graph import BoundedSource
+from ..oci.image_config import ConfigPlatforms
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
 from ..oci.manifest import OCI_CONFIG, Manifest
 from ..oci.reference import DOCKER_HUB, Reference, parse_reference
 from .docker_archive import DockerArchiveSource
+from .docker_exports import Exports
 from .docker_manifest import archive_files, require_container_image
 from .oci_index import blob_path
 
@@ -36,10 +40,12 @@ class DockerDaemonSource:
 
     The engine returns an image's ID without an export, so only images that are missing at the destination are
     exported. Engines write ``manifest.json``, which identifies config and layers, at the end of an archive; therefore
-    the archive is stored in a file in ``folder``. The engine stays open.
+    the archive is stored in a file in ``folder``. A file that was deleted to make room for another export is exported
+    again when its content is read. The engine stays open.
 
     Args:
         folder: The folder for the exported archive.
+        exports: The exports of the task.
         name: The name or the ID of the image.
 
     Attributes:
@@ -53,11 +59,12 @@ class DockerDaemonSource:
 
     referrers = None
 
-    def __init__(self, engine: Engine, folder: Path, name: str | None) -> None:
+    def __init__(self, engine: Engine, folder: Path, exports: Exports, name: str | None) -> None:
         self.description = engine.description
         self._engine = engine
         self._folder = folder
-        self._archive: DockerArchiveSource | None = None
+        self._exports = exports
+        self._loaded: DockerArchiveSource | None = None
         if not name:
             raise InputError("docker-daemon: needs the name of an image", "Write docker-daemon:NAME[:TAG]")
         reference = None if _is_digest(name) else parse_reference(name)
@@ -72,34 +79,47 @@ class DockerDaemonSource:
         self.image = SourceImage(Descriptor(OCI_CONFIG, known, 0), reference, found.id, deferred=self)
 
     def load(self, image: SourceImage) -> SourceImage:
-        self.close()
-        with self._engine.export(self._found.id) as blocks:
-            what = f"the export of {image.name or self._found.id} by {self.description}"
-            self._archive = _keep(blocks, self._folder, what)
-        exported = self._archive.images()[0]
+        with self._exports.open(self, self._export) as archive:
+            self._loaded = archive
+        exported = archive.images()[0]
         # An engine that stores manifests identifies the image by its manifest.
         return replace(exported, name=image.name, compressible=exported.compressible and not self._found.manifests)
 
+    def unload(self) -> None:
+        self._exports.delete(self)
+
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        return self._exported.fetch_manifest(descriptor)
+        return self._content.fetch_manifest(descriptor)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return self._exported.has_blob(descriptor)
+        return self._content.has_blob(descriptor)
 
-    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> AbstractContextManager[Blocks]:
-        return self._exported.open_blob(descriptor, offset)
+    @contextmanager
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
+        with self._exports.open(self, self._export) as archive:
+            if not archive.has_blob(descriptor):
+                raise SourceError(f"{self._what} has other content than before", "Run again")
+            with archive.open_blob(descriptor, offset) as blocks:
+                yield blocks
 
     def close(self) -> None:
-        """Close the archive, which frees its disk space."""
-        if self._archive:
-            self._archive.close()
-            self._archive = None
+        """Delete the export."""
+        self.unload()
 
     @property
-    def _exported(self) -> DockerArchiveSource:
-        if self._archive is None:
+    def _content(self) -> DockerArchiveSource:
+        """The list of the export's content, which stays in memory after the file is deleted."""
+        if self._loaded is None:
             raise SourceError(f"{self.description} did not export the image yet")
-        return self._archive
+        return self._loaded
+
+    @property
+    def _what(self) -> str:
+        return f"the export of {self.image.name or self._found.id} by {self.description}"
+
+    def _export(self) -> DockerArchiveSource:
+        with self._engine.export(self._found.id) as blocks:
+            return _keep(blocks, self._folder, self._what, self._exports.limit)
 
 
 class DockerDaemonDestination:
@@ -129,18 +149,20 @@ class DockerDaemonDestination:
         manifest = source.fetch_manifest(image.root)
         if manifest.config is None:
             platform = self._engine.platform()
-            matching = [child for child in manifest.manifests if child.platform and platform.includes(child.platform)]
+            bounded, configs = BoundedSource(source), ConfigPlatforms(source)
+            children = [
+                (child.platform or configs.find(bounded.fetch_manifest(child)), child) for child in manifest.manifests
+            ]
+            matching = [(each.variant, child) for each, child in children if each and platform.includes(each)]
             if not matching:
-                known = ", ".join(str(child.platform) for child in manifest.manifests if child.platform)
+                known = ", ".join(str(each) for each, _child in children if each)
                 raise DestinationError(
                     f"{image.name or image.root.digest} has no image for {platform},"
                     f" the platform of {self.description}",
                     f"Select one with platforms ({known:.300})",
                 )
             # The lowest variant runs on all CPUs of the architecture.
-            manifest = source.fetch_manifest(
-                min(matching, key=lambda child: child.platform.variant if child.platform else "")
-            )
+            manifest = source.fetch_manifest(min(matching, key=itemgetter(0))[1])
         config = manifest.config.digest if manifest.config else None
         self._existing = self._engine.find(config) if config else None
         return SourceImage(manifest.descriptor, image.name, config)
@@ -231,7 +253,7 @@ def _find(engine: Engine, name: str, reference: Reference | None) -> EngineImage
     return image
 
 
-def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiveSource:
+def _keep(blocks: Iterable[memoryview], folder: Path, what: str, limit: int) -> DockerArchiveSource:
     """Write an export to an unnamed file. The operating system deletes the file when it is closed."""
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
@@ -249,7 +271,8 @@ def _keep(blocks: Iterable[memoryview], folder: Path, what: str) -> DockerArchiv
     except OSError as error:
         raise DestinationError(
             f"{what} cannot be stored in {folder}: {error.strerror}",
-            "It needs the uncompressed size of the image; set tmp_dest to a folder with enough disk space",
+            "It needs the uncompressed size of the image; set tmp_dest to a folder with enough disk space"
+            + (f", or lower connections: up to {limit} images are exported at once" if limit > 1 else ""),
         ) from error
 
 

@@ -32,11 +32,16 @@ _MAXIMUM_PARTS = 60_000
 
 @dataclass(frozen=True)
 class ArchiveEntry:
-    """An image in ``manifest.json``: the paths of its config and layers, and its names."""
+    """An image in ``manifest.json``: the paths of its config and layers, and its names.
+
+    Attributes:
+        name_error: The error of a name that is not a valid reference and is not in ``tags``.
+    """
 
     config: str
     layers: list[str]
     tags: list[str]
+    name_error: InputError | None = None
 
 
 def read_archive_entries(files: Files) -> list[ArchiveEntry]:
@@ -75,16 +80,22 @@ def verify_path(files: Files, path: str, digest: str) -> None:
 
 def _parse_entry(value: Any) -> ArchiveEntry:
     try:
-        config, layers, tags = value["Config"], value["Layers"] or [], value.get("RepoTags") or []
+        # Images without layers have null or no list of them.
+        config, layers, tags = value["Config"], value.get("Layers") or [], value.get("RepoTags") or []
     except (TypeError, KeyError, AttributeError) as error:
-        raise InputError("an image has no config or no layers") from error
+        raise InputError("an image has no config") from error
     if not isinstance(layers, list) or not isinstance(tags, list):
         raise InputError("the layers or the names of an image are not a list")
     if not all(isinstance(text, str) for text in (config, *layers, *tags)):
         raise InputError("a path or a name of an image is not a string")
+    valid, name_error = [], None
     for tag in tags:
-        parse_reference(tag)
-    return ArchiveEntry(config, layers, tags)
+        try:
+            parse_reference(tag)
+            valid.append(tag)
+        except InputError as error:
+            name_error = error
+    return ArchiveEntry(config, layers, valid, name_error)
 
 
 def archive_files(root: Manifest, name: str) -> dict[str, bytes]:

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     FileSource = Union[OciLayoutSource, DockerArchiveSource]
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
+_DIR_FILES = ("version", "manifest.json")
 _TRANSPORTS = ("oci", "oci-archive", "docker-archive")
 _KNOWN = (
     "Write "
@@ -110,6 +111,7 @@ def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout, write oci: before its path")
     if path.is_dir():
+        _reject_dir_folder(path)
         return OciLayoutSource(FolderFiles(path))
     from ..files.tar_reader import TarFiles
 
@@ -142,6 +144,18 @@ def open_destination(location: Location) -> FileDestination:
     from .docker_archive import DockerArchiveDestination
 
     return DockerArchiveDestination(location.path)
+
+
+def _reject_dir_folder(path: Path) -> None:
+    """Raise an error if a folder has the format ``dir:`` of skopeo, or contains such folders, as skopeo sync writes."""
+    with read_errors(path):
+        folders = [] if (path / INDEX_FILE).exists() else [path, *sorted(path.iterdir())]
+        found = next((each for each in folders if all((each / name).is_file() for name in _DIR_FILES)), None)
+    if found:
+        raise SourceError(
+            f"{found} has skopeo's format dir:, which is not an OCI layout",
+            f"Convert it: skopeo copy --all dir:{found} oci:LAYOUT:NAME",
+        )
 
 
 def _detect(files: TarFiles) -> str:

@@ -11,19 +11,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
-from ..errors import DestinationError, DigestMismatchError, InputError, MissingManifestError, SourceError
+from ..errors import DestinationError, DigestMismatchError, InputError, K8scrError, MissingManifestError, SourceError
 from ..files.file_access import Files, FolderFiles, read_file, replace_file, write_errors
 from ..files.locked_file import folder_lock
 from ..files.partial_file import delete_expired_partials, write_blob
-from ..oci.content import BlobContent, Blocks
+from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import is_undamaged, verify_content
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import Capabilities, ImageSource, SourceImage
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, load_json_object, parse_manifest
-from ..oci.referrers import describe_referrer, entries_of, fallback_tag, with_entries
+from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_nondistributable, parse_manifest
+from .layout_referrers import LayoutReferrers
 from .oci_index import (
     INDEX_FILE,
     LAYOUT_CONTENT,
@@ -32,7 +31,9 @@ from .oci_index import (
     entry_names,
     find_entry,
     full_name,
+    invalid_name,
     read_index,
+    unusable_name,
     with_entry,
     write_index,
 )
@@ -53,7 +54,7 @@ class OciLayoutSource:
         self.entries = read_index(files)
 
     def images(self, name: str | None = None) -> list[SourceImage]:
-        """Return the image with a name, or all images.
+        """Return the image with a name, or all images. Without a name, artifacts that belong to images are left out.
 
         Args:
             name: The name or the digest of an entry of ``index.json``, or ``@`` and its position, counted from 0.
@@ -61,16 +62,37 @@ class OciLayoutSource:
         Raises:
             SourceError: The layout has no such image, or no image at all.
         """
-        if name and name.startswith("@"):
-            entries = [entry for position, entry in enumerate(self.entries) if name == f"@{position}"]
+        entries = list(enumerate(self.entries))
+        if name is None:
+            entries = [(position, entry) for position, entry in entries if not self.referrers.belongs(entry)]
         else:
-            entry = find_entry(self.entries, name) if name else None
-            entries = [entry] if entry else [] if name else self.entries
-        if not entries:
+            at = [(position, entry) for position, entry in entries if name == f"@{position}"]
+            named = find_entry(self.entries, name)
+            entries = at or ([(self.entries.index(named), named)] if named else [])
+        found = [self._image(position, entry) for position, entry in entries]
+        if not found:
             known = ", ".join(found for each in self.entries for found in entry_names(each)[:1]) or "all without names"
             wanted = f"image {name!r}" if name else "image"
             raise SourceError(f"{self.description} has no {wanted}", f"It has {len(self.entries)} images: {known:.500}")
-        return [SourceImage(each, full_name(each)) for each in entries]
+        return found
+
+    def _image(self, position: int, entry: Descriptor) -> SourceImage:
+        name = full_name(entry)
+        return SourceImage(entry, name, name_error=None if name else self._name_error(position, entry))
+
+    def _name_error(self, position: int, entry: Descriptor) -> K8scrError | None:
+        """Return the reason why an entry has no name, other than that none is stated."""
+        subject = self.referrers.subject(entry)
+        if subject is None:
+            return unusable_name(invalid_name(entry), position)
+        if self.referrers.belongs(entry):
+            return None
+        image = f"{subject}, which {self.description} does not have" if subject else "an image that it does not state"
+        return SourceError(
+            f"{entry.digest} in {self.description} is a referrer, such as a signature, of {image}",
+            f"Save it together with its image, or select it with @{position} in place of a name, and set its name with"
+            " the option name",
+        )
 
     @cached_property
     def referrers(self) -> LayoutReferrers:
@@ -78,9 +100,10 @@ class OciLayoutSource:
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         path = blob_path(descriptor.digest)
-        if self.files.size(path) is None:
+        exists = self.files.size(path) is not None
+        content = read_file(self.files, path, MAXIMUM_SIZE) if exists else descriptor.embedded
+        if content is None:
             raise MissingManifestError(*self._missing("manifest", descriptor))
-        content = read_file(self.files, path, MAXIMUM_SIZE)
         what = f"manifest {descriptor.digest} in {self.description}"
         verify_content(content, descriptor.digest, what, descriptor.size)
         try:
@@ -104,14 +127,19 @@ class OciLayoutSource:
             return False
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return self.files.size(blob_path(descriptor.digest)) == descriptor.size
+        size = self.files.size(blob_path(descriptor.digest))
+        return size == descriptor.size if size is not None else descriptor.embedded is not None
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
         path = blob_path(descriptor.digest)
         size = self.files.size(path)
         if size is None:
-            raise SourceError(*self._missing("blob", descriptor))
+            content = descriptor.embedded
+            if content is None:
+                raise SourceError(*self._missing("blob", descriptor))
+            yield (memoryview(content)[start : start + BLOCK_SIZE] for start in range(offset, len(content), BLOCK_SIZE))
+            return
         if size != descriptor.size:
             raise SourceError(
                 f"blob {descriptor.digest} in {self.description} has {size} bytes, but should have {descriptor.size}",
@@ -129,37 +157,6 @@ class OciLayoutSource:
             f"{self.description} does not have the {kind} {descriptor.digest}{platform}",
             "The image was saved incompletely; save it again with all its platforms",
         )
-
-
-class LayoutReferrers:
-    """Referrers in ``index.json``: entries with a subject, and the index with the fallback tag."""
-
-    def __init__(self, layout: OciLayoutSource) -> None:
-        self._layout = layout
-
-    def of(self, digest: str) -> list[dict[str, Any]]:
-        root = self.tagged(fallback_tag(digest))
-        listed = entries_of(self._layout.fetch_manifest(root)) if root else []
-        return with_entries(listed, list(map(describe_referrer, self._by_subject.get(digest, []))))
-
-    def tagged(self, tag: str) -> Descriptor | None:
-        return find_entry(self._layout.entries, tag)
-
-    @cached_property
-    def _by_subject(self) -> dict[str, list[Manifest]]:
-        """The manifests that refer to another manifest, by the digest of that manifest."""
-        found: dict[str, list[Manifest]] = {}
-        for entry in dict.fromkeys(self._layout.entries):
-            try:
-                manifest = self._layout.fetch_manifest(entry)
-            except SourceError:
-                # The manifest is missing (layouts can be sparse), or the entry is not a manifest.
-                continue
-            subject = load_json_object(manifest.content, "the manifest").get("subject")
-            digest = subject.get("digest") if isinstance(subject, dict) else None
-            if isinstance(digest, str):
-                found.setdefault(digest, []).append(manifest)
-        return found
 
 
 class LayoutDestination:

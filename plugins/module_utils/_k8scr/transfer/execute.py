@@ -217,6 +217,7 @@ class _Execution:
         except CancelledError:
             # With fail_fast, the failure of another image cancels this one.
             return False
+        self._plans[image].job.unload()
         if not self._copies[image].destination.capabilities.commits:
             self._report(image)
         return succeeded

@@ -83,6 +83,11 @@ class ImageJob:
     subject: str | None = None
     error: K8scrError | None = None
 
+    def unload(self) -> None:
+        """Free the disk space of an image that its source exported for the copy."""
+        if self.copy and self.copy.image.deferred:
+            self.copy.image.deferred.unload()
+
 
 def unique_jobs(jobs: Iterable[ImageJob]) -> list[ImageJob]:
     """Remove duplicate referrers: one that belongs to several images is copied once.

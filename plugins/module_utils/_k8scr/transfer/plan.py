@@ -143,7 +143,11 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) ->
             blobs = [(number, blob) for number, draft in enumerate(drafts) for blob in draft.blobs]
             steps = workers.map(partial(_plan_or_fail, drafts, errors, check_mode), blobs)
             done = [[step for step in islice(steps, len(draft.blobs)) if step] for draft in drafts]
-            plans += [_complete(draft, done[number], errors.get(number)) for number, draft in enumerate(drafts)]
+            batch = [_complete(draft, done[number], errors.get(number)) for number, draft in enumerate(drafts)]
+            for plan in batch:
+                if check_mode or not plan.changes:
+                    plan.job.unload()
+            plans += batch
     return share_blobs(plans)
 
 

@@ -14,12 +14,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import InputError, SourceError
+from ..errors import SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import read_verified
 from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
+from ..oci.image_config import ConfigPlatforms
 from ..oci.interfaces import DeferredImage, ImageSource, ManifestSource, SourceImage
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_index, load_json_object, parse_manifest
+from ..oci.manifest import Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
 from .overlay import OverlaySource
 
@@ -46,6 +46,9 @@ class _DeferredSelection:
     def load(self, image: SourceImage) -> SourceImage:
         return self.platforms.select(self.deferred.load(image))
 
+    def unload(self) -> None:
+        self.deferred.unload()
+
 
 class PlatformSource(OverlaySource):
     """A source with images that are reduced to selected platforms."""
@@ -70,11 +73,11 @@ class PlatformSource(OverlaySource):
         bounded = BoundedSource(self._source)
         root = bounded.fetch_manifest(image.root)
         if root.config:
-            platform = self._platform_of(root)
+            platform = ConfigPlatforms(self._source).find(root)
             if platform:
                 self._require_platforms(image.root, [platform])
             return image
-        entries = list(self._entries(bounded, root, 0, set()))
+        entries = list(self._entries(bounded, ConfigPlatforms(self._source), root, 0, set()))
         chosen = [entry for entry in entries if any(wanted.includes(entry.platform) for wanted in self._platforms)]
         self._require_platforms(image.root, [entry.platform for entry in entries])
         # A digest in the name is the digest of the whole index.
@@ -91,34 +94,26 @@ class PlatformSource(OverlaySource):
         self.add(made)
         return replace(image, root=made.descriptor, name=name)
 
-    def _entries(self, source: ManifestSource, index: Manifest, depth: int, seen: set[str]) -> Iterator[_Entry]:
+    def _entries(
+        self, source: ManifestSource, configs: ConfigPlatforms, index: Manifest, depth: int, seen: set[str]
+    ) -> Iterator[_Entry]:
         """Yield the manifests of an index and its nested indexes, each nested index once."""
         if depth > MAXIMUM_DEPTH:
             raise SourceError(f"an image in {self.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
-        values = load_json_object(index.content, "the index")["manifests"] if index.manifests else []
-        for descriptor, value in zip(index.manifests, values):
+        manifests = set(index.manifests)
+        for value in load_json_object(index.content, "the index").get("manifests") or []:
+            descriptor = Descriptor.from_json(value)
+            if descriptor not in manifests:
+                continue
             if is_index(descriptor.media_type):
                 if descriptor.digest not in seen:
                     seen.add(descriptor.digest)
-                    yield from self._entries(source, source.fetch_manifest(descriptor), depth + 1, seen)
+                    nested = source.fetch_manifest(descriptor)
+                    yield from self._entries(source, configs, nested, depth + 1, seen)
             else:
-                platform = descriptor.platform or self._platform_of(source.fetch_manifest(descriptor))
+                platform = descriptor.platform or configs.find(source.fetch_manifest(descriptor))
                 if platform and platform.os != _UNKNOWN:
                     yield _Entry(descriptor, platform, value)
-
-    def _platform_of(self, manifest: Manifest) -> Platform | None:
-        """Return the platform in an image's config, or ``None`` if the artifact has none."""
-        config = manifest.config
-        if config is None or config.size > MAXIMUM_SIZE:
-            return None
-        what = f"config {config.digest} in {self.description}"
-        with self._source.open_blob(config) as blocks:
-            content = read_verified(blocks, config.digest, config.size, what)
-        try:
-            platform = Platform.from_json(load_json_object(content, what))
-        except InputError:
-            return None
-        return platform if platform.os and platform.architecture else None
 
     def _require_platforms(self, root: Descriptor, existing: Sequence[Platform]) -> None:
         missing = [wanted for wanted in self._platforms if not any(wanted.includes(platform) for platform in existing)]

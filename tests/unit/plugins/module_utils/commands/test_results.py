@@ -157,6 +157,7 @@ def test_apply_returns_documented_values(
 @MODES
 def test_wait_returns_documented_values(monkeypatch: pytest.MonkeyPatch, check_mode: bool) -> None:
     monkeypatch.setattr(wait, "connect", Mock(return_value=Mock(__enter__=Mock(), __exit__=Mock(return_value=False))))
+    monkeypatch.setattr(wait, "pod_adapter", Mock())
     monkeypatch.setattr(wait, "_request_version", Mock())
     options = module_options(wait.WAIT_ARGUMENT_SPEC)
 

@@ -20,7 +20,7 @@ from unit.plugins.module_utils.support.engine_server import (
     Fault,
     classic,
 )
-from unit.plugins.module_utils.support.images import Image, encode, make_image, make_index, read_tar
+from unit.plugins.module_utils.support.images import Image, encode, index_of, make_image, make_index, read_tar
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 
 NAME = "docker.io/library/app:1"
@@ -150,6 +150,17 @@ def test_pull_of_index_loads_the_engines_platform(
 
     assert (result.get("error"), result["digest"]) == (None, amd64.digest)
     assert not pull_into()["changed"]
+
+
+def test_pull_finds_the_engines_platform_in_configs(
+    pull_into: Run, engine: EngineServer, server: RegistryServer, image: Image
+) -> None:
+    other = make_image(architecture="arm64")
+    server.fill("library/app", "1", index_of([other.root.to_json(), image.root.to_json()], other, image))
+
+    result = pull_into()
+
+    assert (result.get("error"), result["digest"]) == (None, image.digest)
 
 
 def test_pull_rejects_index_without_the_engines_platform(

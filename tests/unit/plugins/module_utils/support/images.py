@@ -143,9 +143,16 @@ def make_index(images: Mapping[str, Image], docker: bool = False) -> Image:
     for platform, image in images.items():
         system, _slash, architecture = platform.partition("/")
         entries.append({**image.root.to_json(), "platform": {"os": system, "architecture": architecture}})
-    content = encode({"schemaVersion": 2, "mediaType": media_type, "manifests": entries})
-    contents = {digest: part for image in images.values() for digest, part in image.contents.items()}
-    return Image(Descriptor(media_type, digest_of(content), len(content)), {**contents, digest_of(content): content})
+    return index_of(entries, *images.values(), mediaType=media_type)
+
+
+def index_of(entries: Sequence[object] | None, *images: Image, **members: Any) -> Image:
+    """Return an index with these JSON objects as its entries, the contents of these images, and further members."""
+    value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries, **members}
+    content = encode(value)
+    contents = {digest: part for image in images for digest, part in image.contents.items()}
+    root = Descriptor(str(value["mediaType"]), digest_of(content), len(content))
+    return Image(root, {**contents, root.digest: content})
 
 
 def layout_files(images: Mapping[str, Image], leave_out: Sequence[str] = ()) -> dict[str, bytes]:

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.image_config import ConfigPlatforms
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX
 from unit.plugins.module_utils.support.images import (
     Image,
     describe,
-    encode,
+    index_of,
     layer,
     make_image,
     make_index,
@@ -50,13 +50,6 @@ def full_index(platform_images: dict[str, Image]) -> Image:
 def layout_entry(folder: Path, *platforms: str) -> dict[str, Any]:
     """Return the entry of ``images`` for these platforms of the image app:1 in a layout."""
     return {"source": f"oci:{folder}:app:1", "platforms": list(platforms)}
-
-
-def index_of(entries: list[dict[str, Any]], *images: Image) -> Image:
-    """Return an index whose entries are these JSON objects."""
-    content = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
-    contents = {digest: part for image in images for digest, part in image.contents.items()}
-    return Image(Descriptor(OCI_INDEX, digest_of(content), len(content)), {**contents, digest_of(content): content})
 
 
 def test_push_reduces_index_to_selected_platforms(
@@ -170,6 +163,29 @@ def test_platform_is_read_from_config_for_entry_without_platform(
     write_layout(tmp_path, {"app:1": index_of([amd64.root.to_json(), arm64.root.to_json()], amd64, arm64)})
 
     assert push(layout_entry(tmp_path, "linux/arm64"))["images"][0]["digest"] == arm64.digest
+
+
+@pytest.mark.parametrize("platform", [None, {}, {"os": "", "architecture": ""}, {"os": "linux"}])
+def test_platform_is_read_from_config_for_entry_without_complete_platform(
+    push: Push, tmp_path: Path, platform_images: dict[str, Image], platform: object
+) -> None:
+    amd64, arm64 = platform_images["linux/amd64"], platform_images["linux/arm64"]
+    entries = [{**each.root.to_json(), "platform": platform} for each in (amd64, arm64)]
+    write_layout(tmp_path, {"app:1": index_of(entries, amd64, arm64)})
+
+    assert push(layout_entry(tmp_path, "linux/arm64"))["images"][0]["digest"] == arm64.digest
+
+
+def test_configs_with_platforms_are_read_up_to_a_total_size(
+    push: Push, tmp_path: Path, platform_images: dict[str, Image], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    images = list(platform_images.values())
+    write_layout(tmp_path, {"app:1": index_of([image.root.to_json() for image in images], *images)})
+    monkeypatch.setattr(f"{ConfigPlatforms.__module__}._MAXIMUM_BYTES", len(images[0].config) + 1)
+
+    message = push(layout_entry(tmp_path, "linux/arm64"))["msg"]
+
+    assert f"the configs of its images have more than {len(images[0].config) + 1} bytes" in message
 
 
 def test_reduced_index_has_no_attestations(push: Push, tmp_path: Path, platform_images: dict[str, Image]) -> None:
