@@ -36,7 +36,8 @@ def containing(option: dict[str, Any], text: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """A host without a cluster."""
+    """A host without a cluster. Relative paths are below a folder of the test."""
+    monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
 
