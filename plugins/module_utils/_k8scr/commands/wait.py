@@ -64,14 +64,14 @@ def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         return {"changed": False}
     begin = time.monotonic()
     with connect(settings) as cluster:
-        _wait(cluster, registry, begin + seconds)
+        _wait(cluster, registry, seconds)
     return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
 
 
-def _wait(cluster: Cluster, registry: PodSettings, deadline: float) -> None:
-    """Wait until a registry responds, at most until the deadline in seconds of the monotonic clock."""
+def _wait(cluster: Cluster, registry: PodSettings, seconds: int) -> None:
+    """Wait until a registry responds."""
     namespace, pod = registry.namespace, registry.name
-    seconds = deadline - time.monotonic()
+    deadline = time.monotonic() + seconds
 
     def remaining() -> float:
         return max(deadline - time.monotonic(), 0.0)
@@ -99,7 +99,7 @@ def _wait(cluster: Cluster, registry: PodSettings, deadline: float) -> None:
             explanation = f". The cluster reports: {reasons}" if reasons else ""
             raise ClusterError(
                 f"the registry in Pod {namespace}/{pod} did not become available through the API server within "
-                f"{seconds:.0f} s: {error.message}{explanation}",
+                f"{seconds} s: {error.message}{explanation}",
                 error.advice,
             ) from error
         return

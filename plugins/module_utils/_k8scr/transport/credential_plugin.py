@@ -132,9 +132,9 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> tuple[bytes, b
     output, messages = bytearray(), bytearray()
     with _started(arguments, environment) as process, selectors.DefaultSelector() as selector:
         for stream, content in ((process.stdout, output), (process.stderr, messages)):
-            assert stream is not None  # noqa: S101 - pipes, for the type checker
-            os.set_blocking(stream.fileno(), False)
-            selector.register(stream, selectors.EVENT_READ, content)
+            if stream is not None:  # always, but the type does not say so
+                os.set_blocking(stream.fileno(), False)
+                selector.register(stream, selectors.EVENT_READ, content)
         exited = False
         while not exited:
             # What a process wrote before its exit is in the pipe then.
@@ -157,7 +157,7 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> tuple[bytes, b
 @contextlib.contextmanager
 def _started(arguments: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Start a command in a process group of its own, and kill the group if the block ends before the command."""
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # pylint: disable=ansible-bad-function
         arguments,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,

@@ -49,7 +49,7 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
 def has_ended(pid: Path) -> bool:
     """Return whether the process with the ID in a file ended, or is a zombie that its parent has not waited for."""
     status = Path(f"/proc/{int(pid.read_text())}/stat")
-    for _ in range(100):
+    for _attempt in range(100):
         try:
             if status.read_text().rpartition(")")[2].split()[0] == "Z":
                 return True
