@@ -34,6 +34,10 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.slow_peer i
 from hypothesis import given
 from hypothesis import strategies as st
 
+LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
+CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+TRAILER = CHUNK + b"0\r\n"
+
 
 class Pieces:
     """A socket that receives prepared pieces, and then the end of the stream."""
@@ -103,6 +107,12 @@ def test_body_is_complete_or_an_error_for_any_pieces_and_any_end(data: st.DataOb
     assert end >= len(sent) - 2 * (chunk is not None) or len(content) == limit + 1
 
 
+@pytest.mark.parametrize("cut", [b"0", b"00", b"00a"])
+def test_chunk_whose_size_is_cut_is_not_the_last(cut: bytes) -> None:
+    with pytest.raises(NETWORK_ERRORS):
+        read_body(response_from(Pieces([CHUNK, b"3\r\nabc\r\n", cut])), 100, "the registry")
+
+
 def compressed(content: bytes = b"{}", status: int = 200) -> Any:
     """Return a response whose body is compressed."""
     headers = {"Content-Encoding": "gzip"}
@@ -170,11 +180,6 @@ def dripping() -> Iterator[Any]:
     thread.join()
     client.close()
     server.close()
-
-
-LENGTH = b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"
-CHUNK = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
-TRAILER = CHUNK + b"0\r\n"
 
 
 @pytest.mark.parametrize("part", [LENGTH, CHUNK, TRAILER], ids=["body", "size of chunk", "trailer"])
