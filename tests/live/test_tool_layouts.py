@@ -76,19 +76,17 @@ def test_folder_of_skopeo_sync_is_pushed_after_conversion(
     assert pushed["images"][0]["digest"] == images.ensure("busybox").digest, pushed.get("msg")
 
 
-def test_registry_stores_build_cache_of_buildkit(task: Task, repository: str, address: str, tmp_path: Path) -> None:
+def test_push_explains_that_registry_rejects_build_cache_of_buildkit(
+    task: Task, repository: str, tmp_path: Path
+) -> None:
     cache = Layout(tmp_path / "cache")
     cache.create()
     parts = [
         cache.stream([b"result"], "application/vnd.oci.image.layer.v1.tar+gzip"),
         cache.document({"layers": [], "records": []}, "application/vnd.buildkit.cacheconfig.v0"),
     ]
-    index = cache.document({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}, INDEX)
-    cache.tag(index, "latest")
+    cache.tag(cache.document({"schemaVersion": 2, "mediaType": INDEX, "manifests": parts}, INDEX), "latest")
 
-    pushed = push(task, f"oci:{cache.folder}:latest", repository)
-    again = push(task, f"oci:{cache.folder}:latest", repository)
+    result = push(task, f"oci:{cache.folder}:latest", repository)
 
-    assert pushed["changed"], pushed.get("msg")
-    assert not again["changed"]
-    assert run(CRANE, "digest", "--insecure", f"{address}/{repository}:1").decode().strip() == index["digest"]
+    assert "export the cache with image-manifest=true" in result["msg"]

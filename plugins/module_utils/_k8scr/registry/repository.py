@@ -157,6 +157,11 @@ class Repository:
                     advice="The registry may support only sha256 digests for manifests; it then stores an image by its"
                     " tag, but no index of such images"
                 ) from error
+            if manifest.config is None and manifest.layers and not error.transient:
+                raise error.replace(
+                    advice="It is an index of layers, such as a build cache of BuildKit, and the registry may store"
+                    " only indexes of manifests: export the cache with image-manifest=true"
+                ) from error
             raise
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored not in (digest, digest_of(manifest.content)):

@@ -126,6 +126,7 @@ def test_image_and_its_referrers_keep_their_digests(
     push: Run, pull: Run, server: RegistryServer, data: st.DataObject
 ) -> None:
     take(server)
+    server.indexes_of_blobs = True
     graph = data.draw(graphs("example.com/team/app:1"))
     kind = data.draw(st.sampled_from(["oci", "oci-archive"]))
     with tempfile.TemporaryDirectory() as folder:
@@ -148,6 +149,7 @@ def test_image_that_cannot_be_pushed_fails_alone(
     push: Run, server: RegistryServer, data: st.DataObject, bad: str
 ) -> None:
     take(server)
+    server.indexes_of_blobs = True
     good = [data.draw(graphs(f"example.com/good/{number}:1")) for number in range(data.draw(st.integers(1, 2)))]
     entries = [entry for graph in good for entry in graph.entries]
     position = data.draw(st.integers(0, len(entries)))

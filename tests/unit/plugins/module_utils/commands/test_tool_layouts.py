@@ -174,6 +174,7 @@ def test_push_copies_build_cache_of_buildkit(
     push: Run, server: RegistryServer, tmp_path: Path, platforms: list[str] | None
 ) -> None:
     cache = build_cache()
+    server.indexes_of_blobs = True
     source = write_entries(tmp_path, [named(cache, "latest")])
 
     result = push({"source": f"oci:{source}", "name": "example.com/cache:1", "platforms": platforms})
@@ -184,10 +185,21 @@ def test_push_copies_build_cache_of_buildkit(
         assert server.digest_of("cache", "1") == cache.digest
 
 
+def test_push_explains_registry_that_rejects_build_cache(push: Run, server: RegistryServer, tmp_path: Path) -> None:
+    entries = [named(build_cache(), "example.com/cache:1"), named(NEIGHBOR, "example.com/team/neighbor:1")]
+
+    result = push(f"oci:{write_entries(tmp_path, entries)}")
+
+    assert "an index of layers, such as a build cache of BuildKit, and the registry may store only" in result["msg"]
+    assert "export the cache with image-manifest=true" in result["msg"]
+    assert server.digest_of("team/neighbor", "1") == NEIGHBOR.digest
+
+
 def test_pull_and_push_keep_build_cache_of_buildkit(
     push: Run, pull: Run, server: RegistryServer, tmp_path: Path
 ) -> None:
     cache = build_cache()
+    server.indexes_of_blobs = True
     push({"source": f"oci:{write_entries(tmp_path / 'source', [named(cache, 'latest')])}", "name": "cache:1"})
 
     for kind in ("oci", "oci-archive"):

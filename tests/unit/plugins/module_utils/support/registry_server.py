@@ -105,6 +105,7 @@ class RegistryServer:
         connections: The number of connections that were opened.
         page: The maximum number of names in one response with a list.
         mounts: Whether it mounts blobs; registries may require an upload instead.
+        indexes_of_blobs: Whether it accepts indexes of blobs, as distribution 2 does, and distribution 3 does not.
         guard: Checks the path and the headers of each request. A response that it returns replaces the correct one.
     """
 
@@ -113,6 +114,7 @@ class RegistryServer:
         self.manifests: dict[str, dict[str, tuple[str, bytes]]] = {}
         self.requests: list[Request] = []
         self.mounts = True
+        self.indexes_of_blobs = False
         self.page = 1000
         self.guard: Callable[[str, Mapping[str, str]], Response | None] = lambda _path, _headers: None
         self.connections = 0
@@ -311,6 +313,8 @@ class _Handler(BaseHTTPRequestHandler):
             return error_response(400, "MANIFEST_INVALID")
         needed = [blob.digest for blob in manifest.blobs if not is_nondistributable(blob)]
         if any(digest not in self.registry.blobs.get(repository, {}) for digest in needed):
+            return error_response(400, "MANIFEST_BLOB_UNKNOWN")
+        if manifest.config is None and manifest.layers and not self.registry.indexes_of_blobs:
             return error_response(400, "MANIFEST_BLOB_UNKNOWN")
         if any(child.digest not in manifests for child in manifest.manifests):
             return error_response(400, "MANIFEST_UNKNOWN")
