@@ -83,7 +83,9 @@ def _decompressed(descriptor: int, size: int, compression: Format, description: 
 def _output_of(program: str, descriptor: int) -> Blocks:
     os.lseek(descriptor, 0, os.SEEK_SET)
     command = [program, "-d", "-c", "-q"]
-    with subprocess.Popen(command, stdin=descriptor, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+    with subprocess.Popen(  # pylint: disable=ansible-bad-function
+        command, stdin=descriptor, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as process:
         if process.stdout is None or process.stderr is None:
             return
         try:
