@@ -9,7 +9,7 @@ from __future__ import annotations
 from ..errors import InputError, SourceError
 from .digest import read_verified
 from .interfaces import ImageSource
-from .manifest import MAXIMUM_SIZE, Manifest, load_json_object
+from .manifest import MAXIMUM_CONFIG_SIZE, Manifest, load_json_object
 from .platform import Platform
 
 _MAXIMUM_BYTES = 32 << 20
@@ -35,7 +35,7 @@ class ConfigPlatforms:
             K8scrError: The source does not have the config, or has it damaged.
         """
         config = manifest.config
-        if config is None or config.size > MAXIMUM_SIZE:
+        if config is None or config.size > MAXIMUM_CONFIG_SIZE:
             return None
         self._bytes += config.size
         if self._bytes > _MAXIMUM_BYTES:
@@ -47,7 +47,7 @@ class ConfigPlatforms:
         with self._source.open_blob(config) as blocks:
             content = read_verified(blocks, config.digest, config.size, what)
         try:
-            platform = Platform.from_json(load_json_object(content, what))
+            platform = Platform.from_json(load_json_object(content, what, MAXIMUM_CONFIG_SIZE))
         except InputError:
             return None
         return platform if platform.is_complete else None
