@@ -67,7 +67,8 @@ def parse_markers(text: str, file: object = "the file") -> ManagedFile:
     block = _find_block(lines, file)
     before, replaced, after = lines[: block.start], "", lines[block.stop :]
     begin = lines[block.start].lstrip() if block else ""
-    if begin.startswith(BEGIN_WITHIN) or (begin.startswith(BEGIN_LAST) and not after):
+    # A blank line after the block ends the last line before it.
+    if begin.startswith(BEGIN_WITHIN) or (begin.startswith(BEGIN_LAST) and not "".join(after[:1]).strip("\r\n")):
         before, replaced = _before_joined_block(lines, block)
     unmanaged, managed, disabled = "", "", set()
     for line in [*before, None, *after]:
