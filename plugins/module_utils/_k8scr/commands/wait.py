@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -16,6 +15,8 @@ from ..errors import ClusterError, ErrorResponseError, FrontProxyError, K8scrErr
 from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
+from ..objects.readiness import count_of
+from ..oci.decimal import parse_decimal
 from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.error_responses import error_of
 from ..registry.response import receive
@@ -39,7 +40,6 @@ _ATTEMPTS_WITHOUT_POD = 8
 The same applies to an ingress in front of the API server that does not know the API server.
 """
 _CONNECT_TIMEOUT = 10.0
-_ORDINAL = re.compile(r"[0-9]{1,9}")
 
 WAIT_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
@@ -126,7 +126,8 @@ def _request_version(transport: PodProxyAdapter, timeout: float) -> None:
 def _will_exist(cluster: Cluster, namespace: str, pod: str) -> bool:
     """Return whether a StatefulSet is about to create a missing Pod; False if the user may not read StatefulSets."""
     name, _hyphen, ordinal = pod.rpartition("-")
-    if not name or not _ORDINAL.fullmatch(ordinal):
+    number = parse_decimal(ordinal)
+    if not name or number is None:
         return False
     path = f"/apis/apps/v1/namespaces/{quote(namespace, safe='')}/statefulsets/{quote(name, safe='')}"
     try:
@@ -134,8 +135,8 @@ def _will_exist(cluster: Cluster, namespace: str, pod: str) -> bool:
     except K8scrError as error:
         return error.transient
     spec = (found or {}).get("spec") or {}
-    first = int((spec.get("ordinals") or {}).get("start") or 0)
-    return first <= int(ordinal) < first + int(spec.get("replicas") or 0)
+    first = count_of(spec.get("ordinals") or {}, "start")
+    return first <= number < first + count_of(spec, "replicas")
 
 
 def _reasons(cluster: Cluster, namespace: str, pod: str) -> str:

@@ -10,6 +10,8 @@ import ipaddress
 import re
 from urllib.parse import urlsplit
 
+from ..oci.decimal import parse_decimal
+
 _PORTS = {"http": 80, "https": 443}
 _UNBRACKETED = re.compile(r"^\[([^\]]*)\](?=/|$)")
 _SEPARATORS = re.compile(r"[\s,]+")
@@ -42,7 +44,7 @@ def _matches(entry: str, host: str, port: int | None) -> bool:
     if network is not None:
         return address is not None and address in network
     found = _ENTRY.fullmatch(entry)
-    if found is None or (found["port"] and int(found["port"]) != port):
+    if found is None or (found["port"] and parse_decimal(found["port"]) != port):
         return False
     name = found["host"].rstrip(".")
     if address is not None and "*" not in name:

@@ -35,14 +35,14 @@ def readiness_of(item: Mapping[str, Any]) -> Readiness:
     return check(item.get("spec") or {}, item.get("status") or {}, item.get("metadata") or {})
 
 
-def _count(section: _Section, name: str, default: int = 0) -> int:
+def count_of(section: _Section, name: str, default: int = 0) -> int:
     """Return a number in a section; the default if it is missing or not a whole number."""
     value = section.get(name)
     return value if isinstance(value, int) else default
 
 
 def _is_observed(status: _Section, metadata: _Section) -> bool:
-    return _count(status, "observedGeneration") >= _count(metadata, "generation")
+    return count_of(status, "observedGeneration") >= count_of(metadata, "generation")
 
 
 def _rollout(desired: int, updated: int, ready: int, total: int, observed: bool) -> Readiness:
@@ -52,29 +52,29 @@ def _rollout(desired: int, updated: int, ready: int, total: int, observed: bool)
 
 
 def _deployment(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
-    desired = _count(spec, "replicas", default=1)
-    updated, available = _count(status, "updatedReplicas"), _count(status, "availableReplicas")
-    return _rollout(desired, updated, available, _count(status, "replicas"), _is_observed(status, metadata))
+    desired = count_of(spec, "replicas", default=1)
+    updated, available = count_of(status, "updatedReplicas"), count_of(status, "availableReplicas")
+    return _rollout(desired, updated, available, count_of(status, "replicas"), _is_observed(status, metadata))
 
 
 def _stateful_set(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
-    desired = _count(spec, "replicas", default=1)
+    desired = count_of(spec, "replicas", default=1)
     strategy = spec.get("updateStrategy") or {}
-    partition = _count(strategy.get("rollingUpdate") or {}, "partition")
-    updated = _count(status, "updatedReplicas") + min(partition, desired)
+    partition = count_of(strategy.get("rollingUpdate") or {}, "partition")
+    updated = count_of(status, "updatedReplicas") + min(partition, desired)
     # When all Pods have the new revision, the controller counts them as current and no longer as updated.
     if strategy.get("type") == "OnDelete" or status.get("currentRevision") == status.get("updateRevision"):
         updated = desired
-    ready = _count(status, "readyReplicas")
-    return _rollout(desired, updated, ready, _count(status, "replicas"), _is_observed(status, metadata))
+    ready = count_of(status, "readyReplicas")
+    return _rollout(desired, updated, ready, count_of(status, "replicas"), _is_observed(status, metadata))
 
 
 def _daemon_set(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
-    desired = _count(status, "desiredNumberScheduled")
-    updated = _count(status, "updatedNumberScheduled")
+    desired = count_of(status, "desiredNumberScheduled")
+    updated = count_of(status, "updatedNumberScheduled")
     if (spec.get("updateStrategy") or {}).get("type") == "OnDelete":
         updated = desired
-    return _rollout(desired, updated, _count(status, "numberAvailable"), desired, _is_observed(status, metadata))
+    return _rollout(desired, updated, count_of(status, "numberAvailable"), desired, _is_observed(status, metadata))
 
 
 def _pod(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
@@ -90,7 +90,7 @@ def _job(spec: _Section, status: _Section, metadata: _Section) -> Readiness:
     failed = condition_of(status, "Failed")
     if failed.get("status") == "True":
         return Readiness(False, f"it failed: {failed.get('message') or failed.get('reason')}", terminal=True)
-    succeeded, completions = _count(status, "succeeded"), _count(spec, "completions", default=1)
+    succeeded, completions = count_of(status, "succeeded"), count_of(spec, "completions", default=1)
     return Readiness(False, f"{succeeded} of {completions} completions")
 
 

@@ -127,11 +127,9 @@ class _Execution:
                     blobs.shutdown(wait=False, cancel_futures=True)
                     images.shutdown(wait=False, cancel_futures=True)
                     break
-                for finish in finished:
-                    if finish in ending:
-                        ending.remove(finish)
-                    else:
-                        ending.add(images.submit(self._end, running.pop(finish)))
+                ending -= finished
+                for number in sorted(running.pop(finish) for finish in finished if finish in running):
+                    ending.add(images.submit(self._end, number))
         left = [number for finish, number in running.items() if finish.cancelled() or not finish.result()]
         if left or waiting:
             _fail(self._results, [*left, *waiting], _because_of(self._results))

@@ -46,7 +46,8 @@ def test_other_text_is_no_decimal_number(text: str) -> None:
 
 def conversions() -> Iterator[str]:
     """Yield the calls of ``int`` and ``float`` for decimal numbers. ``int`` with base 8 or 16 accepts any length."""
-    for path in PLUGINS.rglob("*.py"):
+    # YAML has a grammar of its own for numbers.
+    for path in set(PLUGINS.rglob("*.py")) - {PLUGINS / "module_utils/_k8scr/files/yaml_text.py"}:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and ast.unparse(node.func) in ("int", "float") and len(node.args) == 1:
                 yield f"{path.stem}: {ast.unparse(node)}"
