@@ -11,19 +11,18 @@ an index with the fallback tag, cosign's tags, and the annotation ``kind`` of ``
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..errors import DigestMismatchError, InputError, SourceError
+from ..files.file_access import Files
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest
+from ..oci.interfaces import ManifestSource
 from ..oci.manifest import Manifest, load_json_object
 from ..oci.referrers import describe_referrer, entries_of, fallback_tag, with_entries
 from .oci_index import attached_kind, blob_path, entry_names, find_entry, full_name, has_image_kind
-
-if TYPE_CHECKING:
-    from .oci_layout import OciLayoutSource
 
 _COSIGN_SUFFIXES = {"sigs": ".sig", "atts": ".att", "sboms": ".sbom"}
 """The suffixes of cosign's tags, by the kind of artifact."""
@@ -32,14 +31,22 @@ _HAULER_SUBJECT = "hauler.dev/subject-digest"
 
 
 class LayoutReferrers:
-    """The referrers in a layout; see :class:`Referrers`."""
+    """The referrers in a layout; see :class:`Referrers`.
 
-    def __init__(self, layout: OciLayoutSource) -> None:
-        self._layout = layout
+    Args:
+        entries: The entries of ``index.json``.
+        files: The files of the layout.
+        source: Reads the manifests of the layout.
+    """
+
+    def __init__(self, entries: Sequence[Descriptor], files: Files, source: ManifestSource) -> None:
+        self._entries = entries
+        self._files = files
+        self._source = source
 
     def of(self, digest: str) -> list[dict[str, Any]]:
         root = self._named(fallback_tag(digest))
-        listed = entries_of(self._layout.fetch_manifest(root)) if root else []
+        listed = entries_of(self._source.fetch_manifest(root)) if root else []
         return with_entries(listed, list(map(describe_referrer, self._by_subject.get(digest, []))))
 
     def tagged(self, tag: str) -> Descriptor | None:
@@ -69,14 +76,14 @@ class LayoutReferrers:
         """Whether an entry refers to a manifest of the layout, so that it is copied with that image."""
         subject = self.subject(entry)
         try:
-            return bool(subject) and self._layout.files.size(blob_path(parse_digest(subject))) is not None
+            return bool(subject) and self._files.size(blob_path(parse_digest(subject))) is not None
         except InputError:
             # A fallback tag has only the beginning of a sha512 digest.
-            tags = (fallback_tag(each.digest) for each in self._layout.entries)
+            tags = (fallback_tag(each.digest) for each in self._entries)
             return str(subject).replace(":", "-") in tags
 
     def _named(self, tag: str) -> Descriptor | None:
-        return find_entry(self._layout.entries, tag)
+        return find_entry(self._entries, tag)
 
     def _cosign_subjects(self, entry: Descriptor) -> Iterator[str]:
         """Yield the digest of the image to which a signature, attestation or SBOM of cosign belongs, if it is known."""
@@ -94,14 +101,14 @@ class LayoutReferrers:
     def _images_by_names(self) -> dict[tuple[str, ...], set[str]]:
         """The digests of the images that cosign or hauler stored, by their names."""
         found: dict[tuple[str, ...], set[str]] = {}
-        for entry in filter(has_image_kind, self._layout.entries):
+        for entry in filter(has_image_kind, self._entries):
             found.setdefault(entry_names(entry), set()).add(entry.digest)
         return found
 
     @cached_property
     def _by_cosign_tag(self) -> dict[str, Descriptor]:
         found = {}
-        for entry in self._layout.entries:
+        for entry in self._entries:
             suffix = _COSIGN_SUFFIXES.get(attached_kind(entry) or "")
             for subject in self._cosign_subjects(entry) if suffix else ():
                 found[f"{subject.replace(':', '-')}{suffix}"] = entry
@@ -112,7 +119,7 @@ class LayoutReferrers:
         """The manifests that refer to another manifest, by the digest of that manifest."""
         found: dict[str, list[Manifest]] = {}
         # Pulls of several images at once write the entries in any order; lists of referrers have one order.
-        for entry in sorted(set(self._layout.entries), key=lambda each: each.digest):
+        for entry in sorted(set(self._entries), key=lambda each: each.digest):
             try:
                 manifest = self._read(entry)
             except DigestMismatchError:
@@ -132,7 +139,7 @@ class LayoutReferrers:
             DigestMismatchError: It is damaged.
         """
         try:
-            return self._layout.fetch_manifest(entry)
+            return self._source.fetch_manifest(entry)
         except SourceError:
             return None
 

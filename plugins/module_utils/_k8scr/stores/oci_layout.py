@@ -96,7 +96,7 @@ class OciLayoutSource:
 
     @cached_property
     def referrers(self) -> LayoutReferrers:
-        return LayoutReferrers(self)
+        return LayoutReferrers(self.entries, self.files, self)
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         path = blob_path(descriptor.digest)
