@@ -130,7 +130,7 @@ def _key(key: Any, name: str) -> str:
     if isinstance(key, int) and -(1 << 63) <= key < 1 << 63:
         return str(key)
     if not isinstance(key, str):
-        raise InputError(f"{name} has a key that is no text and no short number", "Quote the key")
+        raise InputError(f"{name} has a key that is neither text nor a short number", "Quote the key")
     return str(_encodable(key, name))
 
 
