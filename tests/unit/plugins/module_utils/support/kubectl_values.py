@@ -95,9 +95,9 @@ VALUES: dict[str, Any] = {
 """YAML of a value, and the value that kubectl reads."""
 
 REJECTED = {
-    ".inf": "which JSON does not know",
-    "-.INF": "which JSON does not know",
-    ".nan": "which JSON does not know",
+    ".inf": "which JSON does not support",
+    "-.INF": "which JSON does not support",
+    ".nan": "which JSON does not support",
     "!!int 1.5": "is not of its type !!int",
     "!!bool 1": "is not of its type !!bool",
     "{[a]: b}": "a key that is neither text",
