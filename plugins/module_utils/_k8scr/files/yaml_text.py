@@ -117,7 +117,7 @@ def _number(number: float, name: str) -> int | float:
     except OverflowError:
         rounded = math.inf
     if not math.isfinite(rounded):
-        raise InputError(f"{name} has a number that is infinite or not a number, which JSON does not support", "Quote it")
+        raise InputError(f"{name} has an infinite number or NaN, which JSON does not support", "Quote it")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e21 else rounded
 
 
