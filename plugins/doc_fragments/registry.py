@@ -49,7 +49,7 @@ options:
         O(timeout) if that is longer, as in V(10K), from V(0) to V(1073741824). The default is V(1024). A slower
         connection is interrupted and its transfer is resumed, at most four times for each request. Only the time that
         a connection waits for the network counts, so O(bandwidth) may be lower. Set it to V(0) for no minimum, or
-        increase it to leave connections that hang in a proxy earlier.
+        increase it to interrupt unresponsive connections earlier.
       - It applies to the API server, and to upstream registries and their mirrors. Independent of it, the header of a
         response, and each body other than a blob, must arrive within five minutes from their first byte.
     type: bytes

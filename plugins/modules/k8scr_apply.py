@@ -26,9 +26,8 @@ options:
       - The objects, as YAML text with one or more documents, as a dictionary, or as a list of these. The values of
         Secrets are redacted in results, diffs and logs.
       - Text is read as kubectl reads it, for example V(22:30) and V(2026-11-01) as text, and V(0o644) as a number. The
-        values of a dictionary in a playbook are read by Ansible, which takes V(22:30) for the number 1350 and V(0o644)
-        for text, and writes times in another format. Quote such values, or write the objects as a block of
-        text.
+        values of a dictionary in a playbook are read by Ansible, which reads V(22:30) as the number 1350 and V(0o644)
+        as text, and writes times in another format. Quote such values, or write the objects as a block of text.
     type: raw
   src:
     description: Path of a YAML or JSON file with the objects, on the host that runs the module. It is read as kubectl

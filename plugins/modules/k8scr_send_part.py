@@ -83,7 +83,7 @@ part_digest:
   type: str
   sample: sha256:1f42287a87e263b0472fee7e4619e980b52b3a87516d9a3b91ebde45f9522982
 piece_room:
-  description: Free space in bytes in the folder O(piece_dir).
+  description: Free space in bytes for the next piece in the folder O(piece_dir).
   returned: with O(piece_dir)
   type: int
   sample: 51539607552

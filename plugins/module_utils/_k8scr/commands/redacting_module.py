@@ -91,13 +91,14 @@ def _fault(value: Any, option: Mapping[str, Any]) -> str | None:
         if any("\ud800" <= character <= "\udfff" for character in value):
             return "contains bytes that are not UTF-8"
     elif isinstance(value, int) and abs(value) >= _NUMBERS_END:
-        return "is a number of more than 64 bits"
+        return "has a number of more than 64 bits"
     elif isinstance(value, Mapping):
         return next(filter(None, (_fault(part, {}) for item in value.items() for part in item)), None)
     elif isinstance(value, (list, tuple)):
         # An empty path would be the current folder.
-        items = {"required": option.get("elements") == "path"}
-        return next(filter(None, (_fault(item, items) for item in value)), None)
+        if option.get("elements") == "path" and "" in value:
+            return "has an empty entry"
+        return next(filter(None, (_fault(item, {}) for item in value)), None)
     return None
 
 

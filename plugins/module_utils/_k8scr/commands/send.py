@@ -13,6 +13,7 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..files.file_access import exists
 from ..node.partial_transfer import FileTransfer, free_space
 from ..oci.digest import parse_digest
 from .numbers import read_number
@@ -54,4 +55,7 @@ def run_send_part(module: AnsibleModule) -> dict[str, Any]:
             # piece replaces this one, and Ansible deletes the folder at the end of the task.
             with suppress(OSError):
                 piece.unlink()
-    return {**result, "piece_room": free_space(Path(options["piece_dir"]))} if options["piece_dir"] else result
+    if options["piece_dir"]:
+        remaining = piece.stat().st_size if piece and exists(piece) else 0
+        result["piece_room"] = free_space(Path(options["piece_dir"])) + remaining
+    return result

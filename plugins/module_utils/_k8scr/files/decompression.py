@@ -143,7 +143,7 @@ def _zstd() -> Library | None:
         options = {zstd.DecompressionParameter.window_log_max: _MAXIMUM_MEMORY.bit_length() - 1}
         return Library(lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError)
     zstandard = _import("zstandard")
-    # Versions before 0.19 do not tell where a frame ends.
+    # Versions before 0.19 do not report where a frame ends.
     if zstandard is None or not hasattr(zstandard.ZstdDecompressor().decompressobj(), "unused_data"):
         return None
     return Library(lambda: _ZstandardPart(zstandard), zstandard.ZstdError, _ZstandardPart.INPUT_SIZE)

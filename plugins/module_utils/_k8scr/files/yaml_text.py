@@ -105,7 +105,7 @@ def _scalar(value: Any, name: str) -> Any:
         return str(_encodable(value, name))
     if isinstance(value, (int, float)):
         return _number(value, name)
-    raise InputError(f"{name} has a value of the type {type(value).__name__}, which JSON does not know", "Quote it")
+    raise InputError(f"{name} has a value of the type {type(value).__name__}, which JSON does not support", "Quote it")
 
 
 def _number(number: float, name: str) -> int | float:
@@ -117,7 +117,7 @@ def _number(number: float, name: str) -> int | float:
     except OverflowError:
         rounded = math.inf
     if not math.isfinite(rounded):
-        raise InputError(f"{name} has a number that is infinite or not a number, which JSON does not know", "Quote it")
+        raise InputError(f"{name} has an infinite number or NaN, which JSON does not support", "Quote it")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e21 else rounded
 
 
@@ -130,7 +130,7 @@ def _key(key: Any, name: str) -> str:
     if isinstance(key, int) and -(1 << 63) <= key < 1 << 63:
         return str(key)
     if not isinstance(key, str):
-        raise InputError(f"{name} has a key that is no text and no short number", "Quote the key")
+        raise InputError(f"{name} has a key that is neither text nor a short number", "Quote the key")
     return str(_encodable(key, name))
 
 
@@ -326,7 +326,7 @@ def _plain(text: str, where: str) -> Any:
     if text in _WORDS:
         return _WORDS[text]
     if _NOT_FINITE.fullmatch(text):
-        raise InputError(f"{where} has the number {text}, which JSON does not know", "Quote it")
+        raise InputError(f"{where} has the number {text}, which JSON does not support", "Quote it")
     if text[0] not in "+-.0123456789":
         return text
     digits = text if text[0] == "." else text.replace("_", "")

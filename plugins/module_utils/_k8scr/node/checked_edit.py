@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
-from .managed_block import ManagedFile, has_entries, managed_lines, parse_markers, remove_block
+from .managed_block import ManagedFile, has_entries, managed_lines, parse_markers, remove_block, split_lines
 
 KeyPath = tuple[str, ...]
 """The keys of an entry; for an item of a list, the last key is the item."""
@@ -57,7 +57,9 @@ def checked_edit(file: object, before: str, after: str, file_format: FileFormat)
         InputError: Entries of administrators would change, or one of the texts is not valid or cannot be parsed.
     """
     old, new = parse_markers(before, file), parse_markers(after, file)
-    if before == after or not has_entries(old.unmanaged):
+    # Without the block, a last comment may join the line after it: earlier versions marked no last line as such.
+    outside = "".join(line for number, line in enumerate(split_lines(before)) if number not in old.block)
+    if before == after or not (has_entries(old.unmanaged) or has_entries(outside)):
         return after
     managed = list(file_format.managed_keys(new))
     comparisons = []

@@ -78,12 +78,14 @@ def copy_piece(source: int, start: int, length: int, target: int, source_path: s
 def free_space(folder: Path) -> int:
     """Return the bytes that users may still write to the file system of a folder.
 
+    A file system without a size, such as ramfs, has no limit. The largest piece always fits in it.
+
     Raises:
         SourceError: The file system cannot be read.
     """
     with read_errors(folder):
         state = os.statvfs(folder)
-    return state.f_bavail * state.f_frsize
+    return state.f_bavail * state.f_frsize if state.f_blocks else 2 * _LARGEST_PIECE
 
 
 class PieceSize:
@@ -96,7 +98,7 @@ class PieceSize:
         """Return the size of the next piece in bytes.
 
         Args:
-            remaining: The bytes that the file still lacks.
+            remaining: The bytes of the file that are still missing.
             room: The free space in the folder that receives the pieces, which other programs need too.
             folder: That folder, for messages.
 

@@ -60,7 +60,7 @@ class KubernetesClient:
             try:
                 return self._dynamic.resources.get(prefix=prefix, api_version=api_version, kind=kind)
             except ResourceNotFoundError:
-                # The library takes an unavailable API for one without kinds. This request is retried then.
+                # The library reports an unavailable API as one without kinds. This request is retried then.
                 self._dynamic.request("get", f"/{prefix}/{api_version}")
                 return self._dynamic.resources.get(prefix=prefix, api_version=api_version, kind=kind)
 
@@ -168,7 +168,7 @@ class KubernetesClient:
             except HTTPError as error:
                 raise translate(error, self._server) from error
             except (AttributeError, KeyError, TypeError, ValueError) as error:
-                # The library takes every successful response for an object.
+                # The library reads every successful response as an object.
                 raise ClusterError(
                     f"the response to the request to {action} is not a Kubernetes object",
                     f"Check its address: a proxy or a login page may have responded in place of {self._server}",
@@ -204,7 +204,7 @@ def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerEr
         message = f"conflict with other field managers: {'; '.join(conflicts)}"
         advice = "Remove these fields from the definition, or take them over with force"
     elif "expected string, got" in message:
-        advice = "Quote the value, because YAML takes it for a number or a boolean"
+        advice = "Quote the value, because YAML reads it as a number or a boolean"
     after = retry_after(error.headers or {})
     message = f"the API server rejected the request to {action}: {message}"
     return ApiServerError(message, advice, error.status, after=after)

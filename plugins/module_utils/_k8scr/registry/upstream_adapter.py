@@ -76,7 +76,7 @@ class _TlsAdapter(HTTPAdapter):
 class UpstreamAdapter(_TlsAdapter):
     """Sends authenticated requests to one upstream registry.
 
-    Mount it on a session for the registry's URL. If the registry refuses HEAD, GET replaces it. Redirects of GET and
+    Mount it on a session for the registry's URL. If the registry rejects HEAD, GET replaces it. Redirects of GET and
     HEAD are followed, to other hosts without ``Authorization``. The environment sets the proxies (``HTTPS_PROXY``,
     ``NO_PROXY``), as for other tools that pull images.
 
@@ -153,7 +153,7 @@ class UpstreamAdapter(_TlsAdapter):
     def _look_up(
         self, request: requests.PreparedRequest, repository: str, kind: str, timeout: Any
     ) -> requests.Response:
-        """Send a HEAD request, or GET in its place if the registry may refuse HEAD; the caller closes the response.
+        """Send a HEAD request, or GET if the registry may reject HEAD; the caller closes the response.
 
         An error is confirmed by GET until HEAD works for this kind of content in this repository. If only GET works,
         all further requests of the task are GET.

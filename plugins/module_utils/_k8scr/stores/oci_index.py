@@ -25,7 +25,7 @@ LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"
 _KIND = re.compile(r"(?:dev\.cosignproject\.cosign|dev\.hauler)/(\w+)(?:/.*)?")
-"""Values of the annotation ``kind``, by which cosign and hauler tell an image from the artifacts under its name."""
+"""Values of the annotation ``kind``, which distinguishes an image of cosign or hauler from artifacts of its name."""
 _ATTACHED = ("sigs", "atts", "sboms", "referrers")
 _MEDIA_TYPE_UNKNOWN = "application/octet-stream"
 

@@ -155,7 +155,7 @@ def test_keep_existing_reports_creation_whose_response_was_lost(
     assert result["objects"][0]["object"]["data"] == {"colour": "red"}
 
 
-def test_keep_existing_keeps_object_that_other_client_creates_in_the_meantime(run: Apply, server: ObjectServer) -> None:
+def test_keep_existing_keeps_object_that_other_client_creates_first(run: Apply, server: ObjectServer) -> None:
     server.objects[PATH] = {**SETTINGS, "data": {"colour": "green"}}
     server.faults = [Fault("GET", PATH, failure(404))]
 
@@ -174,7 +174,7 @@ def test_conflict_is_not_retried(run: Apply, server: ObjectServer) -> None:
     assert len(server.requests_for("PATCH", PATH)) == 1
 
 
-def test_unavailable_api_is_not_taken_for_missing_kind(run: Apply, server: ObjectServer) -> None:
+def test_unavailable_api_is_not_reported_as_missing_kind(run: Apply, server: ObjectServer) -> None:
     server.objects[APPS] = dict(DEPLOYMENT)
     server.faults = [Fault("GET", "/apis/apps/v1", failure(503), times=2)]
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Tasks whose requests are answered by a proxy, single sign-on or ingress in place of the API server."""
+"""Tasks with a proxy, single sign-on or ingress that responds in place of the API server."""
 
 from __future__ import annotations
 

@@ -129,6 +129,19 @@ def test_error_names_list_with_unusable_entry(capsys: Capture, module: str, name
     assert "Traceback" not in result["msg"]
 
 
+@pytest.mark.parametrize(
+    ("module", "options", "message"),
+    [
+        ("k8scr_archive_info", {"archives": ["/a.tar", ""]}, "archives has an empty entry"),
+        ("k8scr_apply", {"definition": {"spec": [1 << 70]}}, "definition has a number of more than 64 bits"),
+    ],
+)
+def test_error_names_unusable_part_of_option(
+    capsys: Capture, module: str, options: dict[str, Any], message: str
+) -> None:
+    assert run_module(module, capsys, **options)["msg"] == message
+
+
 def test_list_of_many_equal_entries_has_one_result(capsys: Capture, tmp_path: Path, image: Image) -> None:
     archive = write_oci_archive(tmp_path / "app.tar", {"docker.io/team/app:1": image})
 

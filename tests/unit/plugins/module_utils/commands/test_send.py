@@ -12,6 +12,7 @@ from typing import Any
 from unittest.mock import Mock
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import send
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send import run_send_part
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
@@ -78,6 +79,21 @@ def test_send_part_returns_free_space_for_pieces(tmp_path: Path, piece: str | No
     )
 
     assert 0 < result["piece_room"] <= shutil.disk_usage(tmp_path).total
+
+
+@pytest.mark.parametrize(("may_delete", "room"), [(True, 100), (False, 110)])
+def test_send_part_counts_space_of_piece_that_next_one_replaces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, may_delete: bool, room: int
+) -> None:
+    piece = tmp_path / "piece"
+    piece.write_bytes(bytes(10))
+    monkeypatch.setattr(send, "free_space", lambda _folder: 100)
+    if not may_delete:
+        monkeypatch.setattr(Path, "unlink", Mock(side_effect=PermissionError(13, "Permission denied")))
+
+    result = run(dest=str(tmp_path / "app.tar"), size=20, piece=str(piece), piece_dir=str(tmp_path))
+
+    assert result["piece_room"] == room
 
 
 def test_send_part_deletes_piece_after_invalid_parameter(tmp_path: Path) -> None:

@@ -23,7 +23,11 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.checked_edi
     checked_edit,
     checked_removal,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import remove_block
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.managed_block import (
+    BEGIN_LAST,
+    BEGIN_WITHIN,
+    remove_block,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
@@ -229,6 +233,13 @@ def test_checked_removal_rejects_removal_that_moves_following_entries_to_another
     before = hosts_toml.add_mirror("", "docker.io", MIRROR) + "  skip_verify = true\n"
     with pytest.raises(InputError, match=r"host\.http://10\.0\.0\.1:5001\.skip_verify"):
         checked_removal("hosts", before, toml_parser.TOML)
+
+
+def test_checked_removal_keeps_entry_that_would_join_comment_before_block_of_earlier_version() -> None:
+    earlier = hosts_toml.add_mirror("# mine", "docker.io", MIRROR).replace(BEGIN_LAST, BEGIN_WITHIN)
+    with pytest.raises(InputError, match=r"hosts is not changed: .*host\.https://b\.skip_verify"):
+        checked_removal("hosts", f'{earlier}[host."https://b"]\n  skip_verify = true\n', toml_parser.TOML)
+    assert checked_removal("hosts", earlier, toml_parser.TOML) == "# mine"
 
 
 @pytest.fixture

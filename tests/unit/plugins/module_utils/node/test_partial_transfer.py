@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -201,6 +202,15 @@ def test_piece_size_error_names_folder_and_free_space(remaining: int, room: int)
 
 def test_free_space_is_that_of_the_file_system(tmp_path: Path) -> None:
     assert 0 < free_space(tmp_path) <= shutil.disk_usage(tmp_path).total
+
+
+def test_free_space_is_enough_for_largest_piece_on_file_system_without_a_size() -> None:
+    assert os.statvfs("/proc").f_blocks == 0
+
+    room = free_space(Path("/proc"))
+
+    assert sizes(1 << 40, room, 0)[-1] == 128 * MIB
+    assert room // 2 == 256 * MIB
 
 
 def test_free_space_error_names_missing_folder(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Upstream registries that refuse HEAD, and that return 403 for content that does not exist."""
+"""Upstream registries that reject HEAD, and that return 403 for content that does not exist."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from unit.plugins.module_utils.support.upstream_servers import (
 
 pytestmark = pytest.mark.usefixtures("no_credentials")
 
-REFUSALS = [400, 403, 404, 405, 501]
+REJECTIONS = [400, 403, 404, 405, 501]
 
 
 def hides_missing(server: RegistryServer, status: int = 403) -> Callable[[str, Mapping[str, str]], Response | None]:
@@ -43,7 +43,7 @@ def hides_missing(server: RegistryServer, status: int = 403) -> Callable[[str, M
     return guard
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("status", REJECTIONS)
 @pytest.mark.parametrize("name", ["team/app:1", "digest"])
 def test_manifest_is_found_without_head(upstream: RegistryServer, image: Image, status: int, name: str) -> None:
     upstream.fail("HEAD", "/manifests/", error_response(status, "UNSUPPORTED"))
@@ -52,7 +52,7 @@ def test_manifest_is_found_without_head(upstream: RegistryServer, image: Image, 
     assert find_upstream(upstream, *settings(upstream), name=name) == image.contents
 
 
-def test_refused_head_is_remembered_for_all_images_of_task(
+def test_rejected_head_is_remembered_for_all_images_of_task(
     push: Push, upstream: RegistryServer, image: Image, other_image: Image
 ) -> None:
     upstream.fill("team/other", "2", other_image)
@@ -88,7 +88,7 @@ def test_missing_tag_costs_one_request_after_successful_head(upstream: RegistryS
     assert upstream.received("HEAD", "GET") == ["HEAD /v2/team/app/manifests/sha256-ab.sig"]
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("status", REJECTIONS)
 def test_blob_is_found_without_head(upstream: RegistryServer, image: Image, status: int) -> None:
     upstream.fail("HEAD", "/blobs/", error_response(status, "UNSUPPORTED"))
     digest, content = next(iter(image.blobs.items()))
@@ -101,7 +101,7 @@ def test_blob_is_found_without_head(upstream: RegistryServer, image: Image, stat
     assert found == [True, False]
 
 
-@pytest.mark.parametrize("status", REFUSALS)
+@pytest.mark.parametrize("status", REJECTIONS)
 def test_manifest_is_found_without_head_and_with_token(
     upstream: RegistryServer, tokens: TokenServer, image: Image, status: int
 ) -> None:
@@ -111,12 +111,12 @@ def test_manifest_is_found_without_head_and_with_token(
     assert tokens.seen[-1]
 
 
-@pytest.mark.parametrize("refuses_head", [False, True])
+@pytest.mark.parametrize("rejects_head", [False, True])
 def test_image_without_referrers_is_pushed_from_registry_that_hides_missing_content(
-    push: Push, server: RegistryServer, upstream: RegistryServer, image: Image, refuses_head: bool
+    push: Push, server: RegistryServer, upstream: RegistryServer, image: Image, rejects_head: bool
 ) -> None:
     upstream.guard = hides_missing(upstream)
-    if refuses_head:
+    if rejects_head:
         upstream.fail("HEAD", "/manifests/", error_response(403, "DENIED"))
 
     result = push({"source": source(upstream), "referrers": True}, upstreams=settings(upstream))

@@ -95,14 +95,14 @@ VALUES: dict[str, Any] = {
 """YAML of a value, and the value that kubectl reads."""
 
 REJECTED = {
-    ".inf": "which JSON does not know",
-    "-.INF": "which JSON does not know",
-    ".nan": "which JSON does not know",
+    ".inf": "which JSON does not support",
+    "-.INF": "which JSON does not support",
+    ".nan": "which JSON does not support",
     "!!int 1.5": "is not of its type !!int",
     "!!bool 1": "is not of its type !!bool",
-    "{[a]: b}": "a key that is no text",
-    "{null: b}": "a key that is no text",
-    "{9223372036854775808: b}": "a key that is no text",
+    "{[a]: b}": "a key that is neither text",
+    "{null: b}": "a key that is neither text",
+    "{9223372036854775808: b}": "a key that is neither text",
     "*nope": "an alias without an anchor",
     "&x [*x]": "an alias without an anchor",
     "{<<: 5}": "merges a value that is not a dictionary",
