@@ -238,7 +238,7 @@ def test_checked_removal_rejects_removal_that_moves_following_entries_to_another
 def test_checked_removal_keeps_entry_that_would_join_comment_before_block_of_earlier_version() -> None:
     earlier = hosts_toml.add_mirror("# mine", "docker.io", MIRROR).replace(BEGIN_LAST, BEGIN_WITHIN)
 
-    with pytest.raises(InputError, match="hosts is not changed: .*skip_verify"):
+    with pytest.raises(InputError, match=r"hosts is not changed: .*skip_verify"):
         checked_removal("hosts", f"{earlier}skip_verify = true\n", toml_parser.TOML)
 
 
