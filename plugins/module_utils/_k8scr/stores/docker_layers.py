@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -107,7 +107,9 @@ class DockerLayers:
         file = self._paths[digest]
         known = self._known[file]
         if known.diff_id and known.compression:
-            yield _skip(self._decompressed(file, known.compression), offset)
+            # A reader that stops early releases the archive at once.
+            with closing(self._decompressed(file, known.compression)) as blocks:
+                yield _skip(blocks, offset)
         elif digest in self._diff_ids and known.compression:
             with self._checked(descriptor, file, known.compression, offset) as blocks:
                 yield blocks
@@ -151,7 +153,7 @@ class DockerLayers:
                 raise too_large(self._name(file), limit)
         return _LayerFile(stored, length, compression, f"sha256:{hasher.hexdigest()}")
 
-    def _decompressed(self, file: str, compression: Format) -> Blocks:
+    def _decompressed(self, file: str, compression: Format) -> Generator[memoryview, None, None]:
         library = compression.find_library()
         if library is None:
             raise SourceError(

@@ -24,6 +24,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_ar
 from unit.plugins.module_utils.support.images import encode, layer, tar
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.stores import read_blob
+from unit.plugins.module_utils.support.tar_entries import open_files
 
 OpenArchive = Callable[..., DockerArchiveSource]
 Compress = Callable[[bytes], bytes]
@@ -62,6 +63,21 @@ def test_layer_without_media_type_is_decompressed_from_any_offset(
     assert (found.media_type, found.digest, found.size) == (OCI_LAYER, digest_of(LAYER), len(LAYER))
     assert source.has_blob(found)
     assert content == LAYER[offset:]
+
+
+@without_media_type
+def test_layer_without_media_type_is_not_open_after_a_reader_stopped_early(
+    open_archive: OpenArchive, path: Path, name: str, compress: Compress
+) -> None:
+    source = open_archive(LISTED, config=CONFIG, layer=compress(LAYER))
+    (found,) = source.fetch_manifest(source.images()[0].root).layers
+
+    with source.open_blob(found) as blocks:
+        next(blocks)
+    source.close()
+
+    assert path.stat().st_ino not in [each.st_ino for each in open_files()]
+    assert list(blocks) == []
 
 
 @without_media_type
