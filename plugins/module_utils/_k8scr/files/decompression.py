@@ -103,7 +103,7 @@ class Decompressor:
 
     def close(self) -> None:
         """Free the memory, which is up to 128 MiB. The decompressor cannot be used any more."""
-        self._part = None
+        del self._part, self._library
 
 
 def decompressed(blocks: Blocks, compression: Format, library: Library) -> Blocks:

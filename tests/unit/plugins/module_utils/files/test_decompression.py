@@ -9,22 +9,26 @@ from __future__ import annotations
 import bz2
 import gzip
 import lzma
+import weakref
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 import zstandard
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files import decompression
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.decompression import (
     BZIP2,
     GZIP,
     XZ,
     ZSTD,
+    Decompressor,
     Format,
     decompressed,
 )
 
 SIZE = 256 << 10
+CREATE = zstandard.ZstdDecompressor
 
 
 class Counted:
@@ -61,15 +65,26 @@ def test_decompression_of_many_parts_copies_a_small_rest_after_each(
     assert sum(inputs) < 1000 * SIZE
 
 
-def test_decompression_of_many_zstd_frames_uses_one_context(monkeypatch: pytest.MonkeyPatch) -> None:
-    created: list[zstandard.ZstdDecompressor] = []
-    create = zstandard.ZstdDecompressor
+class Context:
+    """A context of the library zstandard, which has the memory for a stream."""
 
-    def noted(**options: Any) -> zstandard.ZstdDecompressor:
-        created.append(create(**options))
-        return created[-1]
+    created: ClassVar[list[weakref.ref[Context]]] = []
 
-    monkeypatch.setattr(zstandard, "ZstdDecompressor", noted)
+    def __init__(self, **options: Any) -> None:
+        self.decompressobj = CREATE(**options).decompressobj
+        self.created.append(weakref.ref(self))
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Context]]:
+    """The contexts of the library zstandard, in place of the module of later versions of Python."""
+    monkeypatch.setattr(decompression, "_import", {"zstandard": zstandard}.get)
+    monkeypatch.setattr(zstandard, "ZstdDecompressor", Context)
+    monkeypatch.setattr(Context, "created", [])
+    return Context.created
+
+
+def test_decompression_of_many_zstd_frames_uses_one_context(contexts: list[weakref.ref[Context]]) -> None:
     content = b"".join(zstandard.compress(b"%d " % number) for number in range(1000))
     library = ZSTD.find_library()
     assert library
@@ -77,4 +92,16 @@ def test_decompression_of_many_zstd_frames_uses_one_context(monkeypatch: pytest.
     outputs = [bytes(block) for block in decompressed(iter([memoryview(content)]), ZSTD, library)]
 
     assert b"".join(outputs) == b"".join(b"%d " % number for number in range(1000))
-    assert len(created) <= 1
+    assert len(contexts) == 1
+
+
+def test_closed_decompressor_frees_its_context(contexts: list[weakref.ref[Context]]) -> None:
+    library = ZSTD.find_library()
+    assert library
+    decompressor = Decompressor(ZSTD, library)
+    del library
+    list(decompressor.feed(zstandard.compress(b"content")))
+
+    decompressor.close()
+
+    assert [context() for context in contexts] == [None]

@@ -25,6 +25,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
     OCI_MANIFEST,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import fallback_tag
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores import layout_referrers
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_index import REFERENCE_NAME
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import (
@@ -313,12 +314,8 @@ def test_layout_of_many_indexes_of_referrers_is_listed_in_linear_time(
     write: Write, image: Image, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     digests = [digest_of(b"%d" % number, "sha512") for number in range(100)]
-    entries = [
-        {**image.root.to_json(), "annotations": {REFERENCE_NAME: layout_referrers.fallback_tag(digest)}}
-        for digest in digests
-    ]
+    entries = [{**image.root.to_json(), "annotations": {REFERENCE_NAME: fallback_tag(digest)}} for digest in digests]
     calls: list[str] = []
-    fallback_tag = layout_referrers.fallback_tag
 
     def noted(digest: str) -> str:
         calls.append(digest)
