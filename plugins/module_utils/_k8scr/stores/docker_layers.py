@@ -64,6 +64,8 @@ class DockerLayers:
         self._files = files
         # By path without links: each file is read once.
         self._known: dict[str, _LayerFile] = {}
+        self._contents: dict[str, str] = {}
+        """The digests of uncompressed layers, if they were read."""
         self._paths: dict[str, str] = {}
         self._diff_ids: dict[str, str] = {}
         self._checks: dict[str, DiffIdCheck] = {}
@@ -191,9 +193,10 @@ class DockerLayers:
         name = _NAMED_BY_DIGEST.fullmatch(file)
         if name is None or diff_id == f"sha256:{name[1]}":
             return ""
-        with self._files.open(file) as blocks:
-            digest = digest_of_blocks(blocks)
-        return digest if digest == f"sha256:{name[1]}" else ""
+        if file not in self._contents:
+            with self._files.open(file) as blocks:
+                self._contents[file] = digest_of_blocks(blocks)
+        return self._contents[file] if self._contents[file] == f"sha256:{name[1]}" else ""
 
     def _name(self, file: str) -> str:
         return f"{file} in {self._files.description}"

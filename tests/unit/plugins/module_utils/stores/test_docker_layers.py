@@ -11,6 +11,7 @@ import json
 import lzma
 import tracemalloc
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ import pytest
 import zstandard
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files import decompression, unpacking
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_LAYER
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_archive import DockerArchiveSource
@@ -40,8 +43,8 @@ def zstd(content: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(content)
 
 
-def config_of(diff_id: str) -> bytes:
-    return encode({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}})
+def config_of(*diff_ids: str) -> bytes:
+    return encode({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
 
 
 CONFIG = config_of(digest_of(LAYER))
@@ -130,6 +133,26 @@ def test_uncompressed_layer_with_another_name_is_accepted(open_archive: OpenArch
     (found,) = source.fetch_manifest(source.images()[0].root).layers
 
     assert read_blob(source, found) == LAYER
+
+
+def test_uncompressed_layer_with_several_diff_ids_is_read_once(
+    open_archive: OpenArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{'a' * 64}.tar"
+    opened: list[str] = []
+    open_file = TarFiles.open
+
+    def noted(files: TarFiles, file: str, offset: int = 0) -> AbstractContextManager[Blocks]:
+        opened.append(file)
+        return open_file(files, file, offset)
+
+    monkeypatch.setattr(TarFiles, "open", noted)
+    diff_ids = [digest_of(b"%d" % number) for number in range(9)]
+
+    open_archive([{**LISTED[0], "Layers": [name] * 9}], config=config_of(*diff_ids), **{name: LAYER})
+
+    # The first bytes show that it is not compressed.
+    assert opened.count(name) == 2
 
 
 @without_media_type
