@@ -73,6 +73,34 @@ class _Store:
         self.unfinished.add(image)
 
 
+class _Slots:
+    """A semaphore that serves threads in the order of their arrival, unlike ``threading.Semaphore``.
+
+    Otherwise, the manifests of an image would wait for the blobs of all other images in progress.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting = deque[threading.Event]()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Event()
+            self._waiting.append(turn)
+        turn.wait()
+
+    def __exit__(self, *_exception: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+
 class _Execution:
     """The execution of the plans of a task. It replaces the planned results with the final results."""
 
@@ -84,7 +112,7 @@ class _Execution:
         self._results = results
         self._transfer = transfer
         self._listener = listener
-        self._slots = threading.Semaphore(transfer.connections)
+        self._slots = _Slots(transfer.connections)
         """A copy of a blob and the storing of manifests each use one. Threads that wait for other threads use none."""
         self._futures: dict[StepId, Future[BlobResult]] = {}
         self._done: dict[StepId, BlobResult] = {}
