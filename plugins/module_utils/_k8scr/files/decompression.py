@@ -27,17 +27,17 @@ _MAXIMUM_MEMORY = 128 << 20
 
 @dataclass(frozen=True)
 class Library:
-    """A library for one format.
+    """A library for one stream.
 
     Attributes:
-        create: Creates decompressors with the interface of ``bz2.BZ2Decompressor``.
+        create: Creates a decompressor with the interface of ``bz2.BZ2Decompressor`` for the next part of the stream.
         error: The exception for damaged content.
-        input_size: The maximum bytes of one input.
+        input_size: The maximum bytes of one input. At the end of each part, the library copies the rest of the input.
     """
 
     create: Callable[[], Any]
     error: type[Exception]
-    input_size: int = BLOCK_SIZE
+    input_size: int = 16 << 10
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Format:
         command: The command that decompresses a file.
         magic: Matches the beginning of a file.
         needs: What can decompress it, for messages.
-        find_library: Returns the library for the format; ``None`` if this Python has none.
+        find_library: Returns the library for a stream of the format; ``None`` if this Python has none.
     """
 
     name: str
@@ -103,7 +103,7 @@ class Decompressor:
 
     def close(self) -> None:
         """Free the memory, which is up to 128 MiB. The decompressor cannot be used any more."""
-        self._part = None
+        del self._part, self._library
 
 
 def decompressed(blocks: Blocks, compression: Format, library: Library) -> Blocks:
@@ -143,10 +143,14 @@ def _zstd() -> Library | None:
         options = {zstd.DecompressionParameter.window_log_max: _MAXIMUM_MEMORY.bit_length() - 1}
         return Library(lambda: zstd.ZstdDecompressor(options=options), zstd.ZstdError)
     zstandard = _import("zstandard")
-    # Versions before 0.19 do not report where a frame ends.
-    if zstandard is None or not hasattr(zstandard.ZstdDecompressor().decompressobj(), "unused_data"):
+    if zstandard is None:
         return None
-    return Library(lambda: _ZstandardPart(zstandard), zstandard.ZstdError, _ZstandardPart.INPUT_SIZE)
+    # Its creation takes much longer than a small frame.
+    decompressor = zstandard.ZstdDecompressor(max_window_size=_MAXIMUM_MEMORY)
+    # Versions before 0.19 do not report where a frame ends.
+    if not hasattr(decompressor.decompressobj(), "unused_data"):
+        return None
+    return Library(lambda: _ZstandardPart(decompressor.decompressobj()), zstandard.ZstdError, _ZstandardPart.INPUT_SIZE)
 
 
 class _ZstandardPart:
@@ -155,8 +159,8 @@ class _ZstandardPart:
     INPUT_SIZE = 1 << 10
     """Bytes of one input. The library has no limit for the output, which is at most 32 MiB for this input."""
 
-    def __init__(self, zstandard: ModuleType) -> None:
-        self._part = zstandard.ZstdDecompressor(max_window_size=_MAXIMUM_MEMORY).decompressobj()
+    def __init__(self, part: Any) -> None:
+        self._part = part
 
     @property
     def eof(self) -> bool:

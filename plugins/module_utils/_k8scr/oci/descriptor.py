@@ -77,7 +77,7 @@ class Descriptor:
         data = self.more.get("data")
         try:
             content = base64.b64decode(data, validate=True) if isinstance(data, str) else None
-            return content and verify_content(content, self.digest, "the embedded content", self.size)
+            return None if content is None else verify_content(content, self.digest, "the embedded content", self.size)
         except (ValueError, DigestMismatchError):
             return None
 

@@ -12,8 +12,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Generator, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -64,6 +64,8 @@ class DockerLayers:
         self._files = files
         # By path without links: each file is read once.
         self._known: dict[str, _LayerFile] = {}
+        self._contents: dict[str, str] = {}
+        """The digests of uncompressed layers, if they were read."""
         self._paths: dict[str, str] = {}
         self._diff_ids: dict[str, str] = {}
         self._checks: dict[str, DiffIdCheck] = {}
@@ -107,7 +109,9 @@ class DockerLayers:
         file = self._paths[digest]
         known = self._known[file]
         if known.diff_id and known.compression:
-            yield _skip(self._decompressed(file, known.compression), offset)
+            # A reader that stops early releases the archive at once.
+            with closing(self._decompressed(file, known.compression)) as blocks:
+                yield _skip(blocks, offset)
         elif digest in self._diff_ids and known.compression:
             with self._checked(descriptor, file, known.compression, offset) as blocks:
                 yield blocks
@@ -151,7 +155,7 @@ class DockerLayers:
                 raise too_large(self._name(file), limit)
         return _LayerFile(stored, length, compression, f"sha256:{hasher.hexdigest()}")
 
-    def _decompressed(self, file: str, compression: Format) -> Blocks:
+    def _decompressed(self, file: str, compression: Format) -> Generator[memoryview, None, None]:
         library = compression.find_library()
         if library is None:
             raise SourceError(
@@ -189,9 +193,10 @@ class DockerLayers:
         name = _NAMED_BY_DIGEST.fullmatch(file)
         if name is None or diff_id == f"sha256:{name[1]}":
             return ""
-        with self._files.open(file) as blocks:
-            digest = digest_of_blocks(blocks)
-        return digest if digest == f"sha256:{name[1]}" else ""
+        if file not in self._contents:
+            with self._files.open(file) as blocks:
+                self._contents[file] = digest_of_blocks(blocks)
+        return self._contents[file] if self._contents[file] == f"sha256:{name[1]}" else ""
 
     def _name(self, file: str) -> str:
         return f"{file} in {self._files.description}"

@@ -79,8 +79,7 @@ class LayoutReferrers:
             return bool(subject) and self._files.size(blob_path(parse_digest(subject))) is not None
         except InputError:
             # A fallback tag has only the beginning of a sha512 digest.
-            tags = (fallback_tag(each.digest) for each in self._entries)
-            return str(subject).replace(":", "-") in tags
+            return str(subject).replace(":", "-") in self._fallback_tags
 
     def _named(self, tag: str) -> Descriptor | None:
         return find_entry(self._entries, tag)
@@ -96,6 +95,10 @@ class LayoutReferrers:
             images = self._images_by_names.get(entry_names(entry), ())
             if len(images) == 1:
                 yield from images
+
+    @cached_property
+    def _fallback_tags(self) -> set[str]:
+        return {fallback_tag(entry.digest) for entry in self._entries}
 
     @cached_property
     def _images_by_names(self) -> dict[tuple[str, ...], set[str]]:

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 
 from ..errors import DestinationError, DigestMismatchError, ErrorResponseError, K8scrError, RegistryError, SourceError
@@ -73,6 +73,34 @@ class _Store:
         self.unfinished.add(image)
 
 
+class _Slots:
+    """A semaphore that serves threads in the order of their arrival, unlike ``threading.Semaphore``.
+
+    Otherwise, the manifests of an image would wait for the blobs of all other images in progress.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._lock = threading.Lock()
+        self._free = count
+        self._waiting = deque[threading.Event]()
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._free:
+                self._free -= 1
+                return
+            turn = threading.Event()
+            self._waiting.append(turn)
+        turn.wait()
+
+    def __exit__(self, *_exception: object) -> None:
+        with self._lock:
+            if self._waiting:
+                self._waiting.popleft().set()
+            else:
+                self._free += 1
+
+
 class _Execution:
     """The execution of the plans of a task. It replaces the planned results with the final results."""
 
@@ -84,7 +112,7 @@ class _Execution:
         self._results = results
         self._transfer = transfer
         self._listener = listener
-        self._slots = threading.Semaphore(transfer.connections)
+        self._slots = _Slots(transfer.connections)
         """A copy of a blob and the storing of manifests each use one. Threads that wait for other threads use none."""
         self._futures: dict[StepId, Future[BlobResult]] = {}
         self._done: dict[StepId, BlobResult] = {}
@@ -115,21 +143,24 @@ class _Execution:
         waiting, running, ending = deque(numbers), dict[Future[bool], int](), set[Future[bool]]()
         connections = self._transfer.connections
         with ThreadPoolExecutor(connections) as blobs, ThreadPoolExecutor(connections) as images:
-            while waiting or running or ending:
-                # Start an image when another image ends.
-                while waiting and len(running) + len(ending) < connections * IMAGES_PER_CONNECTION:
-                    number = waiting.popleft()
-                    self._start_steps(number, blobs)
-                    running[images.submit(self._finish, number)] = number
-                finished = wait({*running, *ending}, return_when=FIRST_COMPLETED).done
-                succeeded = [finish.result() for finish in finished]
-                if self._transfer.fail_fast and not all(succeeded):
-                    blobs.shutdown(wait=False, cancel_futures=True)
-                    images.shutdown(wait=False, cancel_futures=True)
-                    break
-                ending -= finished
-                for number in sorted(running.pop(finish) for finish in finished if finish in running):
-                    ending.add(images.submit(self._end, number))
+            try:
+                while waiting or running or ending:
+                    # Start an image when another image ends.
+                    while waiting and len(running) + len(ending) < connections * IMAGES_PER_CONNECTION:
+                        number = waiting.popleft()
+                        self._start_steps(number, blobs)
+                        running[images.submit(self._finish, number)] = number
+                    finished = wait({*running, *ending}, return_when=FIRST_COMPLETED).done
+                    succeeded = [finish.result() for finish in finished]
+                    if self._transfer.fail_fast and not all(succeeded):
+                        break
+                    ending -= finished
+                    for number in sorted(running.pop(finish) for finish in finished if finish in running):
+                        ending.add(images.submit(self._end, number))
+            finally:
+                # After a failure or an interrupt, start nothing more.
+                blobs.shutdown(wait=False, cancel_futures=True)
+                images.shutdown(wait=False, cancel_futures=True)
         left = [number for finish, number in running.items() if finish.cancelled() or not finish.result()]
         if left or waiting:
             _fail(self._results, [*left, *waiting], _because_of(self._results))
@@ -141,7 +172,9 @@ class _Execution:
         """
         each = self._stores[id(self._copies[image].destination.store)]
         # After a failure, other blobs of the image may still be written.
-        wait(filter(None, map(self._futures.get, self._steps_of(image))))
+        for future in filter(None, map(self._futures.get, self._steps_of(image))):
+            with suppress(CancelledError):
+                future.exception()
         with self._lock:
             each.unfinished.discard(image)
             if each.unfinished:

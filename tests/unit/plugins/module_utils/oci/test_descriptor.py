@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform import Platform
 
 DIGEST = "sha256:" + "a" * 64
@@ -73,6 +74,18 @@ def test_descriptors_are_equal_despite_other_annotations() -> None:
 def test_descriptor_is_rejected_with_invalid_property(wrong: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         Descriptor.from_json({**PLAIN, **wrong})
+
+
+@pytest.mark.parametrize("data", ["", "eA==", "%%%", 7, None])
+def test_embedded_content_is_left_out_unless_it_matches_the_descriptor(data: object) -> None:
+    assert Descriptor.from_json({**PLAIN, "data": data}).embedded is None
+
+
+@pytest.mark.parametrize(("content", "data"), [(b"", ""), (b"content", "Y29udGVudA==")])
+def test_embedded_content_is_decoded(content: bytes, data: str) -> None:
+    descriptor = {**PLAIN, "digest": digest_of(content), "size": len(content), "data": data}
+
+    assert Descriptor.from_json(descriptor).embedded == content
 
 
 @pytest.mark.parametrize("value", [None, "text", 7, [PLAIN]])

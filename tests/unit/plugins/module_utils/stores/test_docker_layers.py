@@ -11,6 +11,7 @@ import json
 import lzma
 import tracemalloc
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +19,15 @@ import pytest
 import zstandard
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files import decompression, unpacking
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_LAYER
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_archive import DockerArchiveSource
 from unit.plugins.module_utils.support.images import encode, layer, tar
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.stores import read_blob
+from unit.plugins.module_utils.support.tar_entries import open_files
 
 OpenArchive = Callable[..., DockerArchiveSource]
 Compress = Callable[[bytes], bytes]
@@ -39,8 +43,8 @@ def zstd(content: bytes) -> bytes:
     return zstandard.ZstdCompressor().compress(content)
 
 
-def config_of(diff_id: str) -> bytes:
-    return encode({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": [diff_id]}})
+def config_of(*diff_ids: str) -> bytes:
+    return encode({"architecture": "amd64", "os": "linux", "rootfs": {"type": "layers", "diff_ids": diff_ids}})
 
 
 CONFIG = config_of(digest_of(LAYER))
@@ -62,6 +66,21 @@ def test_layer_without_media_type_is_decompressed_from_any_offset(
     assert (found.media_type, found.digest, found.size) == (OCI_LAYER, digest_of(LAYER), len(LAYER))
     assert source.has_blob(found)
     assert content == LAYER[offset:]
+
+
+@without_media_type
+def test_layer_without_media_type_is_not_open_after_a_reader_stopped_early(
+    open_archive: OpenArchive, path: Path, name: str, compress: Compress
+) -> None:
+    source = open_archive(LISTED, config=CONFIG, layer=compress(LAYER))
+    (found,) = source.fetch_manifest(source.images()[0].root).layers
+
+    with source.open_blob(found) as blocks:
+        next(blocks)
+    source.close()
+
+    assert path.stat().st_ino not in [each.st_ino for each in open_files()]
+    assert list(blocks) == []
 
 
 @without_media_type
@@ -114,6 +133,26 @@ def test_uncompressed_layer_with_another_name_is_accepted(open_archive: OpenArch
     (found,) = source.fetch_manifest(source.images()[0].root).layers
 
     assert read_blob(source, found) == LAYER
+
+
+def test_uncompressed_layer_with_several_diff_ids_is_read_once(
+    open_archive: OpenArchive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = f"{'a' * 64}.tar"
+    opened: list[str] = []
+    open_file = TarFiles.open
+
+    def noted(files: TarFiles, file: str, offset: int = 0) -> AbstractContextManager[Blocks]:
+        opened.append(file)
+        return open_file(files, file, offset)
+
+    monkeypatch.setattr(TarFiles, "open", noted)
+    diff_ids = [digest_of(b"%d" % number) for number in range(9)]
+
+    open_archive([{**LISTED[0], "Layers": [name] * 9}], config=config_of(*diff_ids), **{name: LAYER})
+
+    # The first bytes show that it is not compressed.
+    assert opened.count(name) == 2
 
 
 @without_media_type

@@ -25,6 +25,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
     OCI_MANIFEST,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import fallback_tag
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores import layout_referrers
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_index import REFERENCE_NAME
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import (
     OciLayoutSource,
 )
@@ -305,3 +308,23 @@ def test_blob_is_read_on_systems_without_preadv(write: Write, image: Image, monk
     source = OciLayoutSource(write(layout_files({"app": image})))
 
     assert read_image(source, image.root) == image.contents
+
+
+def test_layout_of_many_indexes_of_referrers_is_listed_in_linear_time(
+    write: Write, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    digests = [digest_of(b"%d" % number, "sha512") for number in range(100)]
+    entries = [{**image.root.to_json(), "annotations": {REFERENCE_NAME: fallback_tag(digest)}} for digest in digests]
+    calls: list[str] = []
+
+    def noted(digest: str) -> str:
+        calls.append(digest)
+        return fallback_tag(digest)
+
+    monkeypatch.setattr(layout_referrers, "fallback_tag", noted)
+    source = OciLayoutSource(write({"oci-layout": b"{}", "index.json": encode({"manifests": entries})}))
+
+    found = source.images()
+
+    assert len(found) == len(entries)
+    assert len(calls) <= len(entries)

@@ -132,3 +132,15 @@ def test_push_from_upstream_sends_requests_on_all_connections_to_each_registry_a
 
     assert not result.get("failed"), result.get("msg")
     assert (watch.peaks, of_upstream.peaks) == (EXPECTED, EXPECTED)
+
+
+def test_push_stores_manifests_before_the_blobs_of_later_images(
+    push: Task, server: RegistryServer, layout: str
+) -> None:
+    server.guard = lambda _path, _headers: time.sleep(0.01)
+
+    push(layout, connections=1)
+
+    stored = [str(request).split()[1] for request in server.requests if request.method == "PUT"]
+    first_manifest = next(number for number, path in enumerate(stored) if "/manifests/" in path)
+    assert "app-3" not in "".join(stored[:first_manifest])

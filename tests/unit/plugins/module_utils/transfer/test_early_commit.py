@@ -75,6 +75,22 @@ def test_complete_archive_stays_after_unexpected_exception(tmp_path: Path, image
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "first.tar", "second"]
 
 
+def test_transfer_starts_no_other_blob_after_unexpected_exception(tmp_path: Path, image: Image) -> None:
+    started: list[str] = []
+
+    class Failing(Listener):
+        def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
+            started.append(plan.job.name)
+            if len(started) == 1:
+                raise ZeroDivisionError
+            time.sleep(0.2)
+
+    with pytest.raises(ZeroDivisionError):
+        Transfer(1).run([job(tmp_path, image, name) for name in ("first", "second", "third")], Failing())
+
+    assert "third" not in started
+
+
 def test_archive_is_committed_after_the_last_of_its_images(tmp_path: Path, image: Image, other_image: Image) -> None:
     archive = OciArchiveDestination(tmp_path / "both.tar")
     jobs = [job(tmp_path, image, "first", archive), job(tmp_path, other_image, "second", archive)]
