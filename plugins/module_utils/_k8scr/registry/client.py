@@ -145,7 +145,10 @@ class Registry:
             if not response.next_page:
                 return
             # The host does not matter: all requests go to this registry.
-            address = urlsplit(urljoin(page, response.next_page))
+            try:
+                address = urlsplit(urljoin(page, response.next_page))
+            except ValueError:
+                address = urlsplit("")
             if address.path != path:
                 raise RegistryError(f"{failure}: the next page of {self.description} is not part of the list")
             page = f"{path}?{address.query}"
