@@ -35,6 +35,7 @@ FRONT_PROXIES: dict[str, tuple[int, dict[str, str], bytes]] = {
     "403 text": (403, TEXT, b"Unauthorized"),
     "403 of a firewall": (403, HTML, b"<html><style>h1 {}</style><h1>Forbidden</h1>Support ID 123</html>"),
     "login elsewhere": (302, {"Location": "https://sso.example.com/login?next=secret"}, b""),
+    "login at an invalid address": (302, {"Location": "https://a]b/login"}, b""),
     "login here": (302, {"Location": "/cdn-cgi/access/login/k8s.example.com"}, b""),
     "200 with HTML": (200, HTML, b"<html>Please log in</html>"),
     "404 with HTML": (404, HTML, b"<html>default backend - 404</html>"),
