@@ -32,7 +32,7 @@ from ..errors import (
 )
 from ..http.body import in_memory, read_text
 from ..http.headers import REGISTRY_HEADER, retry_after
-from .failures import unauthorized
+from .failures import peers_of, unauthorized
 from .pod_addresses import PodAddresses, is_safe_path
 
 if TYPE_CHECKING:
@@ -82,6 +82,9 @@ class BasePath(Protocol):
 class PodProxyAdapter(BaseAdapter):
     """Sends each request to one port of one Pod. Requests and redirects to addresses outside of the Pod are rejected.
 
+    Attributes:
+        peers: The names of the servers that can interrupt a response, for messages.
+
     Args:
         api_server: The adapter of the API server, with its credentials: ``connect(options).adapter``.
         namespace: The Pod's namespace.
@@ -107,6 +110,7 @@ class PodProxyAdapter(BaseAdapter):
         self.namespace = namespace
         self.pod = pod
         self._description = f"the registry in Pod {namespace}/{pod}"
+        self.peers = peers_of(api_server.server_name, self._description)
         self._api_server = api_server
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"

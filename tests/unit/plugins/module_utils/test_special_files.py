@@ -11,6 +11,7 @@ import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.engine.connection import EngineAdapter
@@ -50,7 +51,7 @@ def connect_with(section: str, **fields: str) -> None:
     connect(ClusterSettings(kubeconfig=content))
 
 
-def cluster_with(**options: str) -> None:
+def cluster_with(**options: Any) -> None:
     connect(ClusterSettings(host="https://localhost:6443", api_key="token", **options))
 
 
