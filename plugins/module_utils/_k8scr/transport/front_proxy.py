@@ -7,7 +7,7 @@
 Since Kubernetes 1.22, the outermost handler of the API server sets the header ``Audit-Id`` of every response, with and
 without an audit policy, also of error responses and of responses that it passes on from a Pod (k8s.io/apiserver,
 ``WithAuditInit``). Older API servers do not, and a proxy may remove the header. A response without the header is
-therefore rejected only if this API server is known to set it, or if nothing at its address speaks its API.
+therefore rejected only if this API server is known to set it, or if no server at its address provides its API.
 """
 
 from __future__ import annotations
@@ -75,12 +75,12 @@ class FrontProxyCheck:
             return response
         content = read_text(response)
         if _is_of_api(content):
-            # Proxies that speak for the API server, for example about missing permissions, use its format.
+            # Proxies that respond for the API server, for example about missing permissions, use its format.
             return in_memory(response, content)
         raise self._error(response, content)
 
     def _is_marked(self) -> bool:
-        """Return whether responses of the API server have the mark, or nothing at its address speaks its API."""
+        """Return whether responses of the API server have the mark, or no server at its address has its API."""
         with self._lock:
             if self._sets_mark is None:
                 try:
