@@ -82,9 +82,6 @@ class BasePath(Protocol):
 class PodProxyAdapter(BaseAdapter):
     """Sends each request to one port of one Pod. Requests and redirects to addresses outside of the Pod are rejected.
 
-    Attributes:
-        peers: The names of the servers that can interrupt a response, for messages.
-
     Args:
         api_server: The adapter of the API server, with its credentials: ``connect(options).adapter``.
         namespace: The Pod's namespace.
@@ -110,7 +107,6 @@ class PodProxyAdapter(BaseAdapter):
         self.namespace = namespace
         self.pod = pod
         self._description = f"the registry in Pod {namespace}/{pod}"
-        self.peers = peers_of(api_server.server_name, self._description)
         self._api_server = api_server
         self._pod_path = f"/api/v1/namespaces/{namespace}/pods"
         self._prefix = f"{self._pod_path}/{self.target}/proxy"
@@ -118,6 +114,11 @@ class PodProxyAdapter(BaseAdapter):
         self._base_path = base_path
         self._served: set[str] = set()
         self._allowed: set[str] = set()
+
+    @property
+    def peers(self) -> str:
+        """The names of the servers that can interrupt a response, in messages."""
+        return peers_of(self._api_server.server_name, self._description)
 
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any
