@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files.file_access import exists, is_file, is_folder
+from ..files.file_access import exists, is_file, is_folder, read_small
 from .settings import DockerSettings
 
 DEFAULT_HOST = "unix:///var/run/docker.sock"
@@ -115,8 +115,7 @@ def _tls_files(folder: Path, verify: bool = True) -> EngineTls:
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
-        with path.open("rb") as file:
-            value = json.loads(file.read(_MAXIMUM_SIZE))
+        value = json.loads(read_small(path, _MAXIMUM_SIZE))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}") from error
     except (ValueError, RecursionError) as error:

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import errno
 import os
+import select
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
+from io import FileIO
 from pathlib import Path, PurePosixPath
 from typing import Protocol
 
@@ -24,6 +27,10 @@ os.umask(_UMASK)
 
 UNSUPPORTED = frozenset((errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EOPNOTSUPP))
 """Errors of system calls that a file system does not support."""
+SMALL = 16 << 20
+"""Bytes of a file that is read into memory at once, unless its reader has another limit."""
+_PIPE_SECONDS = 10.0
+"""Seconds for the content of a pipe. Without a limit, a pipe without a writer would block a task forever."""
 _FOLDER = os.O_RDONLY | os.O_CLOEXEC | os.O_DIRECTORY
 
 
@@ -65,6 +72,44 @@ def open_regular(path: Path | str, folder: int | None = None, what: object = Non
         os.close(descriptor)
         raise SourceError(f"{what or path} is not a regular file")
     return descriptor
+
+
+def read_small(path: Path | str, limit: int = SMALL) -> bytes:
+    """Return the content of a file that the user names, at most ``limit + 1`` bytes.
+
+    A pipe, such as a process substitution, is read until its writer closes it.
+
+    Raises:
+        OSError: The file cannot be read, or is a pipe whose writer takes too long.
+    """
+    content = bytearray()
+    with open(path, "rb", buffering=0, opener=_open_at_once) as file:
+        deadline = time.monotonic() + _PIPE_SECONDS
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            # Before a writer opens a pipe, its reader is at its end.
+            _wait_for(file, deadline)
+        while len(content) <= limit:
+            block = file.read(min(BLOCK_SIZE, limit + 1 - len(content)))
+            if block is None:
+                _wait_for(file, deadline)
+            elif block:
+                content += block
+            else:
+                break
+    return bytes(content)
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open a file without waiting for the writer of a pipe."""
+    return os.open(path, flags | os.O_NONBLOCK)
+
+
+def _wait_for(file: FileIO, deadline: float) -> None:
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    if not poll.poll(max(deadline - time.monotonic(), 0) * 1000):
+        reason = f"not a regular file, and not complete within {_PIPE_SECONDS:g} s"
+        raise TimeoutError(errno.ETIMEDOUT, reason, file.name)
 
 
 def exists(path: Path | str) -> bool:

@@ -88,6 +88,10 @@ class PacedReader(io.RawIOBase):
         # SocketIO.readinto checks more states, which takes longer than the rate.
         self._receive_into = sock.recv_into
         self._pace = pace
+        self.restart()
+
+    def restart(self) -> None:
+        """Count from the next byte."""
         self._has_begun = False
         self._seconds = HEADER_SECONDS
         self._deadline = math.inf

@@ -193,6 +193,9 @@ class _Streaming(_Limited):
     ) -> CompleteResponse:
         reader, is_incomplete = self._early_response, self._is_incomplete
         self._early_response, self._is_incomplete = None, False
+        if reader is not None:
+            # The rest of the upload, and the wait for the response to it, must not count for an interim response.
+            reader.raw.restart()
         return CompleteResponse(reader or self._open_reader(sock), is_incomplete, *args, **kwargs)
 
     def close(self) -> None:

@@ -6,8 +6,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import ssl
+import stat
+from pathlib import Path
 
 try:
     import urllib3
@@ -25,6 +28,7 @@ def client_context(ca_file: str | os.PathLike[str] | None, verify: bool) -> ssl.
     Raises:
         OSError: The file does not exist, or is not a PEM file of certificates.
     """
+    require_regular(ca_file)
     context = ssl.create_default_context(cafile=ca_file)
     # Accept CAs without the extensions that a strict verifier requires, as kubectl and container tools do. The chain,
     # names and dates are still checked.
@@ -49,5 +53,17 @@ def load_client_certificate(
     Raises:
         OSError: A file does not exist or is not PEM, the key is encrypted, or they are not a pair.
     """
+    require_regular(certificate, key)
     # With an empty password an encrypted key fails; without one OpenSSL would prompt at the terminal.
     context.load_cert_chain(certificate, key, password="")
+
+
+def require_regular(*paths: str | os.PathLike[str] | None) -> None:
+    """Raise an error for a pipe or a device: OpenSSL could wait for its content forever.
+
+    Raises:
+        OSError: A file does not exist, or is not a regular file.
+    """
+    for path in paths:
+        if path and not stat.S_ISREG(Path(path).stat().st_mode):
+            raise OSError(errno.EINVAL, "not a regular file")

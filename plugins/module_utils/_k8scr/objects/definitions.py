@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import InputError
+from ..files.file_access import read_small
 from ..files.vault import reject_vault
 from ..files.yaml_text import json_value, read_documents
 from ..redaction import HIDDEN
@@ -63,8 +64,7 @@ def read_options(definition: Any, src: str | None) -> list[Definition]:
 def _content_of(path: str) -> bytes:
     """Return the content of a YAML or JSON file."""
     try:
-        with open(path, "rb") as file:
-            content = file.read(_MAXIMUM_SIZE + 1)
+        content = read_small(path, _MAXIMUM_SIZE)
     except OSError as error:
         raise InputError(
             f"{path} cannot be read: {error.strerror}", "The file is read on the host that runs the module"

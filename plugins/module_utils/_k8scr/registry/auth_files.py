@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..files.file_access import exists
+from ..files.file_access import exists, read_small
 from ..files.vault import reject_vault
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
 
@@ -102,7 +102,7 @@ def _files(environment: Mapping[str, str]) -> Iterator[Path]:
 
 def _read(path: Path) -> dict[str, Any]:
     try:
-        content = path.read_bytes()
+        content = read_small(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except OSError as error:

@@ -59,6 +59,7 @@ class Registry:
         bandwidth: The limit for bodies; None for no limit.
         records: Saved states of uploads, which later runs resume.
         identity: Distinguishes this registry from others; by default the URL.
+        peers: The names of the servers that can interrupt a response, in messages; by default the description.
     """
 
     session: requests.Session
@@ -70,8 +71,10 @@ class Registry:
     bandwidth: Bandwidth | None = None
     records: UploadRecords = NO_RECORDS
     identity: str = ""
+    peers: str = ""
 
     def __post_init__(self) -> None:
+        self.peers = self.peers or self.description
         self.identity = self.identity or self.url
 
     def commit(self) -> None:
@@ -101,7 +104,7 @@ class Registry:
         Raises:
             K8scrError: The request failed; an error response is no failure.
         """
-        return receive(self.request(method, path, **options), self.description)
+        return receive(self.request(method, path, **options), self.peers)
 
     def limit(self, blocks: Blocks) -> Blocks:
         """Yield a body's blocks, no faster than the bandwidth."""
@@ -145,7 +148,10 @@ class Registry:
             if not response.next_page:
                 return
             # The host does not matter: all requests go to this registry.
-            address = urlsplit(urljoin(page, response.next_page))
+            try:
+                address = urlsplit(urljoin(page, response.next_page))
+            except ValueError:
+                address = urlsplit("")
             if address.path != path:
                 raise RegistryError(f"{failure}: the next page of {self.description} is not part of the list")
             page = f"{path}?{address.query}"

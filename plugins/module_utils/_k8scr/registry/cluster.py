@@ -93,6 +93,7 @@ def connect_registry(
             Bandwidth(settings.bandwidth) if settings.bandwidth else None,
             records,
             identity,
+            transport.peers,
         )
 
 

@@ -58,7 +58,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
                 "Push the image again",
             )
         if response.status_code not in (200, 206):
-            raise error_of(receive(response, registry.description), failure, registry.description)
+            raise error_of(receive(response, registry.peers), failure, registry.description)
         content_range = response.headers.get("Content-Range", "")
         if response.status_code == 206 and not content_range.startswith(f"bytes {position}-"):
             raise RegistryError(f"{failure}: {registry.description} returned another range than requested")
@@ -73,7 +73,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
                 if block[skipped:]:
                     yield block[skipped:]
         except NETWORK_ERRORS as error:
-            raise interrupted(error, f"blob {descriptor.digest}", registry.description) from error
+            raise interrupted(error, f"blob {descriptor.digest}", registry.peers) from error
 
 
 def _body(response: requests.Response) -> Blocks:

@@ -36,12 +36,12 @@ class RegistryResponse:
     next_page: str = ""
 
 
-def receive(response: requests.Response, registry: str) -> RegistryResponse:
+def receive(response: requests.Response, peer: str) -> RegistryResponse:
     """Read the body of a response, within limits for its size and its time, and close the response.
 
     Args:
         response: The response, with its body unread.
-        registry: The registry's name in messages.
+        peer: The peer's name in messages.
 
     Raises:
         ConnectionLostError: The body of a success response is incomplete or too slow.
@@ -50,15 +50,15 @@ def receive(response: requests.Response, registry: str) -> RegistryResponse:
     with response:
         try:
             is_success = response.status_code < 300
-            content = read_body(response.raw, MAXIMUM_SIZE, registry) if is_success else read_text(response.raw)
+            content = read_body(response.raw, MAXIMUM_SIZE, peer) if is_success else read_text(response.raw)
         except NETWORK_ERRORS as error:
-            raise interrupted(error, "a response", registry) from error
+            raise interrupted(error, "a response", peer) from error
     next_page = response.links.get("next", {}).get("url", "")
     return RegistryResponse(response.status_code, response.reason or "", response.headers, content, next_page)
 
 
-def interrupted(error: BaseException, content: str, registry: str) -> ConnectionLostError:
-    """Return the error for an exception while reading from a registry; ``content`` is the content in messages."""
-    return NetworkError(error).slow_peer(registry) or ConnectionLostError(
-        f"the connection was interrupted while reading {content} from {registry}", "Run again"
+def interrupted(error: BaseException, content: str, peer: str) -> ConnectionLostError:
+    """Return the error for an exception while reading ``content`` from ``peer``."""
+    return NetworkError(error).slow_peer(peer) or ConnectionLostError(
+        f"the connection was interrupted while reading {content} from {peer}", "Run again"
     )

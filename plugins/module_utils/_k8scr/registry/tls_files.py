@@ -14,7 +14,7 @@ from pathlib import Path
 
 from ..errors import InputError
 from ..files.vault import reject_vaulted_files
-from ..http.tls import client_context, load_client_certificate
+from ..http.tls import client_context, load_client_certificate, require_regular
 
 _FOLDERS = ("/etc/containers/certs.d", "/etc/docker/certs.d")
 _USERS_FOLDER = ".config/containers/certs.d"
@@ -38,6 +38,7 @@ class TlsFiles:
         context = client_context(None, verify)
         for path in self.authorities:
             try:
+                require_regular(path)
                 context.load_verify_locations(path)
             except FileNotFoundError:
                 raise InputError(f"the CA file {path} does not exist", "Check ca_cert in upstreams") from None

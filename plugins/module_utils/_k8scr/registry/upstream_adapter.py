@@ -19,7 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 from ..errors import ConnectionLostError, InputError, K8scrError, RegistryError, SourceError, UnreachableError
-from ..http.body import read_text
+from ..http.body import in_memory, read_text
 from ..http.network_errors import NetworkError
 from ..http.no_proxy import bypasses_proxy
 from ..http.slow_peer import MINIMUM_RATE
@@ -164,12 +164,16 @@ class UpstreamAdapter(_TlsAdapter):
                 self._with_head.add((repository, kind))
             if response.status_code not in _MAY_REFUSE_HEAD or (repository, kind) in self._with_head:
                 return response
-            response.close()
+            # Reading the empty body keeps the connection for GET.
+            read_text(response.raw)
         get = request.copy()
         get.method = "GET"
         response = self._authenticate(get, repository, timeout)
         if response.status_code == 200:
             self._without_head.add(kind)
+            # A blob has gigabytes. Only the headers are the response to HEAD.
+            read_text(response.raw)
+            response.raw = in_memory(response.raw, b"")
         return response
 
     def _authenticate(self, request: requests.PreparedRequest, repository: str, timeout: Any) -> requests.Response:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, SourceError
-from ..files.file_access import replace_file, write_errors
+from ..files.file_access import read_small, replace_file, write_errors
 from ..files.locked_file import folder_lock
 from ..files.vault import reject_vault
 from ..oci.digest import parse_digest
@@ -109,8 +109,7 @@ class ImageLock:
 
     def _read(self) -> dict[str, str]:
         try:
-            with self._path.open("rb") as file:
-                content = file.read(MAXIMUM_SIZE + 1)
+            content = read_small(self._path, MAXIMUM_SIZE)
         except FileNotFoundError:
             if self.enforced:
                 raise InputError(

@@ -38,6 +38,8 @@ CONNECT_TIMEOUT = 15.0
 """Seconds to open a connection."""
 OBJECT_TIMEOUT = 60.0
 """Seconds that the API server may take to return an object."""
+_VERSION_TIMEOUT = 10.0
+"""Seconds that the API server may take to return its version, for which other requests wait."""
 IDLE_TIMEOUT = 120.0
 """Seconds without data in either direction after which a request fails. A transfer has no time limit."""
 POOL_SIZE = 8
@@ -295,7 +297,7 @@ class ApiServerAdapter(HTTPAdapter):
         return access, authorization, raw
 
     def _ask_version(self) -> urllib3.BaseHTTPResponse:
-        return self._send_once("GET", f"{self.base_url}/version", {}, None, OBJECT_TIMEOUT, None)[2]
+        return self._send_once("GET", f"{self.base_url}/version", {}, None, _VERSION_TIMEOUT, None)[2]
 
     def _renew(self, access: Access, used: str | None) -> bool:
         """Read the credentials again after a 401; return whether they changed, so that a request can be repeated."""

@@ -10,11 +10,11 @@ import contextlib
 import hashlib
 import ssl
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote, urlsplit
 
 from ..errors import ClusterError
+from ..files.file_access import is_file, read_small
 from ..files.vault import reject_vaulted_files
 from ..http.streaming_connection import socket_options, streaming
 from ..http.tls import client_context, load_client_certificate
@@ -92,9 +92,9 @@ def _fingerprint(*files: str | None) -> str:
     digests = []
     for file in files:
         content = b""
-        # Opening the connection pool reports unreadable files.
+        # Opening the connection pool reports unreadable and special files.
         with contextlib.suppress(OSError):
-            content = Path(file).read_bytes() if file else b""
+            content = read_small(file) if file and is_file(file) else b""
         digests.append(hashlib.sha256(content).hexdigest())
     return " ".join(digests)
 

@@ -22,10 +22,10 @@ import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from pathlib import Path
 from typing import Any, NoReturn
 
 from ..errors import ClusterError
+from ..files.file_access import read_small
 from ..redaction import HIDDEN, without_passwords
 
 TIMEOUT = 60.0
@@ -86,8 +86,9 @@ def run_plugin(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> Credent
     if plugin.get("interactiveMode") == "Always":
         raise ClusterError("it needs a terminal (interactiveMode: Always), and modules have none", _LOG_IN)
     arguments = [command, *(str(argument) for argument in plugin.get("args") or [])]
+    environment = _environment(plugin, cluster)
     try:
-        output, messages = _run(arguments, _environment(plugin, cluster))
+        output, messages = _run(arguments, environment)
     except FileNotFoundError as error:
         hint = f". {plugin['installHint']}" if plugin.get("installHint") else ""
         raise ClusterError(f"{error.strerror}", f"Install it on the host that runs the module{hint}") from None
@@ -115,7 +116,7 @@ def _environment(plugin: Mapping[str, Any], cluster: Mapping[str, Any]) -> dict[
 def _cluster_info(cluster: Mapping[str, Any]) -> dict[str, Any]:
     info = {name: cluster[name] for name in _CLUSTER_FIELDS if cluster.get(name)}
     if cluster.get("certificate-authority") and "certificate-authority-data" not in info:
-        content = Path(cluster["certificate-authority"]).read_bytes()
+        content = read_small(cluster["certificate-authority"])
         info["certificate-authority-data"] = base64.b64encode(content).decode("ascii")
     for extension in cluster.get("extensions") or []:
         if isinstance(extension, Mapping) and extension.get("name") == _EXTENSION:

@@ -42,7 +42,7 @@ def translate(error: BaseException, server: str = "the API server", behind: str 
     failure = NetworkError(error)
     return (
         failure.find(ClusterError)
-        or failure.slow_peer(_peers(server, behind))
+        or failure.slow_peer(peers_of(server, behind))
         or _proxy(failure, server)
         or _tls(failure, server)
         or _connecting(failure, server)
@@ -111,7 +111,7 @@ def _invalid(failure: NetworkError, server: str) -> ClusterError | None:
 
 
 def _interrupted(failure: NetworkError, server: str, behind: str | None) -> ConnectionLostError:
-    peers = _peers(server, behind)
+    peers = peers_of(server, behind)
     first = f"Check {behind} and its log, the network" if behind else "Check the network"
     if failure.is_timeout:
         return ConnectionLostError(
@@ -124,6 +124,6 @@ def _interrupted(failure: NetworkError, server: str, behind: str | None) -> Conn
     )
 
 
-def _peers(server: str, behind: str | None) -> str:
+def peers_of(server: str, behind: str | None) -> str:
     """Name both peers: the API server sends nothing while it waits for the Pod, so either can be the cause."""
     return f"{server} or {behind} behind it" if behind else server

@@ -7,7 +7,7 @@
 Since Kubernetes 1.22, the outermost handler of the API server sets the header ``Audit-Id`` of every response, with and
 without an audit policy, also of error responses and of responses that it passes on from a Pod (k8s.io/apiserver,
 ``WithAuditInit``). Older API servers do not, and a proxy may remove the header. A response without the header is
-therefore rejected only if this API server is known to set it, or if nothing at its address speaks its API.
+therefore rejected only if this API server is known to set it, or if no server at its address provides its API.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ _MARK = "Audit-Id"
 _MARKUP = re.compile(r"(?is)<(script|style)\b.*?</\1>|<[^>]*>")
 _ATTEMPTS_AFTER_404 = 3
 """An ingress controller that starts does not know its API servers yet."""
+_SHOWN = 300
+"""Characters of a body in messages."""
 _LOG_IN = "Log in again or renew the token"
 _ADVICE = {
     400: "Check the scheme, the host and the port of the API server",
@@ -73,12 +75,12 @@ class FrontProxyCheck:
             return response
         content = read_text(response)
         if _is_of_api(content):
-            # Proxies that speak for the API server, for example about missing permissions, use its format.
+            # Proxies that respond for the API server, for example about missing permissions, use its format.
             return in_memory(response, content)
         raise self._error(response, content)
 
     def _is_marked(self) -> bool:
-        """Return whether responses of the API server have the mark, or nothing at its address speaks its API."""
+        """Return whether responses of the API server have the mark, or no server at its address has its API."""
         with self._lock:
             if self._sets_mark is None:
                 try:
@@ -95,12 +97,11 @@ class FrontProxyCheck:
     def _error(self, response: urllib3.BaseHTTPResponse, content: bytes) -> FrontProxyError:
         status = response.status
         reason = f"{status} {response.reason or ''}".strip()
-        # Only the host: the rest of the address may contain secrets.
-        target = urlsplit(_address(response.headers)).hostname or "itself"
-        details = f"a redirect to {target}" if 300 <= status < 400 else _text(response.headers, content)
+        is_redirect = 300 <= status < 400
+        details = f"a redirect to {_target(response.headers)}" if is_redirect else _text(response.headers, content)
         return FrontProxyError(
             f"a proxy, single sign-on or other server in place of {self._server} responded with {reason}"
-            + (f": {details:.300}" if details else ""),
+            + (f": {details}" if details else ""),
             _ADVICE.get(status, _OTHER_ADVICE),
             status,
             Retry(_ATTEMPTS_AFTER_404) if status == 404 else None,
@@ -117,14 +118,23 @@ def _is_of_api(content: bytes) -> bool:
     return isinstance(value, dict) and (value.get("kind") == "Status" or "gitVersion" in value)
 
 
-def _address(headers: Mapping[str, str]) -> str:
+def _target(headers: Mapping[str, str]) -> str:
+    """Return the host of a redirect, without the rest of the address, which may contain secrets."""
     location = headers.get("Location", "")
-    return location if is_header_value(location) and "[" not in location else ""
+    try:
+        host = urlsplit(location).hostname if is_header_value(location) else None
+    except ValueError:
+        host = None
+    return host or "itself"
 
 
 def _text(headers: Mapping[str, str], content: bytes) -> str:
-    """Return the text of a body, without markup."""
+    """Return the beginning of a body's text, without markup.
+
+    It ends with a whole word: the caller removes the secret path of a request, but would not recognize a part of it.
+    """
     text = content.decode("utf-8", "replace")
     if "html" in media_type_of(headers) or text.lstrip().startswith("<"):
         text = html.unescape(_MARKUP.sub(" ", text))
-    return " ".join(text.split())
+    text = " ".join(text.split())
+    return text if len(text) <= _SHOWN else text[:_SHOWN].rpartition(" ")[0]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import ClusterError, InputError
+from ..files.file_access import is_file, read_small
 from ..files.vault import reject_vault
 from ..files.yaml_text import read_documents
 from ..redaction import HIDDEN
@@ -38,7 +39,7 @@ class Kubeconfig:
 
     Attributes:
         name: Its name in messages.
-        path: The existing files, joined as in ``KUBECONFIG``; None for a dictionary or text.
+        path: The existing files, joined as in ``KUBECONFIG``; None for a dictionary, text or a pipe.
         documents: Their contents, in order of precedence.
     """
 
@@ -87,7 +88,9 @@ class Kubeconfig:
         if not filled:
             raise ClusterError(f"the kubeconfig {named} is empty")
         joined = os.pathsep.join(path for path, _content in filled)
-        return cls(f"the kubeconfig {joined}", joined, tuple(content for _path, content in filled))
+        # A pipe cannot be read again.
+        path = joined if all(is_file(path) for path, _content in filled) else None
+        return cls(f"the kubeconfig {joined}", path, tuple(content for _path, content in filled))
 
     def choose(self, name: str | None) -> Context:
         """Return a context; without a name the current one of the first file that sets it, as in kubectl.
@@ -141,7 +144,7 @@ class Kubeconfig:
 
 def _read(path: str) -> dict[str, Any]:
     try:
-        content = Path(path).read_bytes()
+        content = read_small(path)
     except OSError as error:
         raise ClusterError(f"the kubeconfig {path} cannot be read: {error.strerror}") from None
     reject_vault(content, path, "kubeconfig")

@@ -32,7 +32,7 @@ from ..errors import (
 )
 from ..http.body import in_memory, read_text
 from ..http.headers import REGISTRY_HEADER, retry_after
-from .failures import unauthorized
+from .failures import peers_of, unauthorized
 from .pod_addresses import PodAddresses, is_safe_path
 
 if TYPE_CHECKING:
@@ -114,6 +114,11 @@ class PodProxyAdapter(BaseAdapter):
         self._base_path = base_path
         self._served: set[str] = set()
         self._allowed: set[str] = set()
+
+    @property
+    def peers(self) -> str:
+        """The names of the servers that can interrupt a response, in messages."""
+        return peers_of(self._api_server.server_name, self._description)
 
     def send(
         self, request: requests.PreparedRequest, stream: bool = False, timeout: Any = None, *_args: Any, **_kwargs: Any

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from ..files.file_access import read_small
 from .credential_plugin import Credential, run_plugin
 from .impersonation import USER_FIELDS
 from .kubeconfig import Context
@@ -112,8 +113,7 @@ def _read(cluster: Mapping[str, Any], user: Mapping[str, Any]) -> StaticConfigur
 def _authorization(user: Mapping[str, Any]) -> str | None:
     token = user.get("token")
     if not token and "tokenFile" in user:
-        with open(user["tokenFile"], encoding="utf-8") as file:
-            token = file.read()
+        token = read_small(user["tokenFile"]).decode("utf-8")
     if token:
         return f"Bearer {token}"
     if "username" in user and "password" in user:

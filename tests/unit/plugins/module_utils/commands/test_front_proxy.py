@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import run_push
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.wait import WAIT_ARGUMENT_SPEC, run_wait
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import api_server
 from unit.plugins.module_utils.support.images import Image, write_layout
 from unit.plugins.module_utils.support.settings import module_options
 from unit.plugins.module_utils.transport.servers import Registry, Request, Server, response_bytes
@@ -35,6 +37,7 @@ FRONT_PROXIES: dict[str, tuple[int, dict[str, str], bytes]] = {
     "403 text": (403, TEXT, b"Unauthorized"),
     "403 of a firewall": (403, HTML, b"<html><style>h1 {}</style><h1>Forbidden</h1>Support ID 123</html>"),
     "login elsewhere": (302, {"Location": "https://sso.example.com/login?next=secret"}, b""),
+    "login at an invalid address": (302, {"Location": "https://a]b/login"}, b""),
     "login here": (302, {"Location": "/cdn-cgi/access/login/k8s.example.com"}, b""),
     "200 with HTML": (200, HTML, b"<html>Please log in</html>"),
     "404 with HTML": (404, HTML, b"<html>default backend - 404</html>"),
@@ -163,7 +166,24 @@ def test_registry_without_own_header_is_accepted_behind_api_server_without_mark(
     assert [request.target for request in front.requests].count("/version") == 1
 
 
-def test_error_of_proxy_that_speaks_for_api_server_is_shown(front: Server, run: Run) -> None:
+def test_unresponsive_version_delays_error_for_short_time(
+    front: Server, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(api_server, "_VERSION_TIMEOUT", 0.1)
+
+    def respond(request: Request) -> bytes:
+        if request.target == "/version":
+            front.stopping.wait(20)
+        return without_mark(request, *FRONT_PROXIES["403 text"])
+
+    front.reply(respond)
+    begin = time.monotonic()
+
+    assert "responded with 403" in run("push")
+    assert time.monotonic() - begin < 10
+
+
+def test_error_of_proxy_in_format_of_api_server_is_shown(front: Server, run: Run) -> None:
     status = {"kind": "Status", "apiVersion": "v1", "message": "session of bob expired", "code": 403}
     front.reply(lambda request: without_mark(request, 403, JSON, json.dumps(status).encode()))
 

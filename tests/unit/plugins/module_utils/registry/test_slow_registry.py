@@ -144,6 +144,19 @@ def test_slow_upstream_ends_with_rate_in_message(upstream: RegistryServer, image
 
 
 @pytest.mark.usefixtures("no_credentials")
+def test_blob_is_not_read_for_lookup_without_head(upstream: RegistryServer) -> None:
+    upstream.blobs["team/app"][digest_of(BLOB)] = BLOB
+    upstream.fail("HEAD", "/blobs/", error_response(405, "UNSUPPORTED"))
+    upstream.fail("GET", "/blobs/", lambda response: replace(response, slow_from=1 << 20))
+    reference = parse_reference(f"{host(upstream)}/team/app:1")
+
+    with closing(Upstreams(upstreams_of(*settings(upstream)), 1, SECONDS, RATE, 0.0)) as upstreams:
+        repository, _image = upstreams.open(reference)
+
+        assert repository.has_blob(blob(digest_of(BLOB), BLOB))
+
+
+@pytest.mark.usefixtures("no_credentials")
 def test_slow_token_server_ends_with_rate_in_message(upstream: RegistryServer) -> None:
     token = Response(200, {}, b'{"token": "' + b"x" * 500 + b'"}', slow_from=0)
     with listening(lambda _request: token) as url:

@@ -75,6 +75,7 @@ def test_unknown_tag_costs_two_requests(push: Push, upstream: RegistryServer) ->
     error = error_of(push(source(upstream, "team/app:none"), upstreams=settings(upstream)))
 
     assert "there is no image none in repository team/app" in error
+    assert upstream.connections == 1
     assert upstream.received("HEAD", "GET") == ["HEAD /v2/team/app/manifests/none", "GET /v2/team/app/manifests/none"]
 
 

@@ -218,6 +218,7 @@ def test_push_reads_all_pages_of_referrers(
     [
         ("/v2/secrets", "is not part of the list"),
         ("https://elsewhere.example.com/v2/x", "is not part of the list"),
+        ("https://a]b/v2/x", "is not part of the list"),
         ("?again", "returned too many pages or entries"),
     ],
 )

@@ -182,6 +182,15 @@ def test_plugin_receives_cluster(login: Login, certificates: Certificates, api_s
     assert base64.b64decode(info["spec"]["cluster"]["certificate-authority-data"]) == certificates.ca.read_bytes()
 
 
+def test_missing_ca_file_is_not_reported_as_missing_plugin(ask: Ask, kubeconfig: Kubeconfig, home: Path) -> None:
+    user = plugin(home, "exit 1", provideClusterInfo=True)
+
+    with pytest.raises(ClusterError, match=r"the kubeconfig .* cannot be used: .*'/missing/ca.crt'") as caught:
+        ask({"kubeconfig": kubeconfig(user, **{"certificate-authority": "/missing/ca.crt"})})
+
+    assert "Install" not in str(caught.value)
+
+
 def test_certificate_of_plugin_authenticates(login: Login, certificates: Certificates, api_server: Server) -> None:
     status = {
         "clientCertificateData": certificates.client.read_text(),

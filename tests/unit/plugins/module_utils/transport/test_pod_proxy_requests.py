@@ -6,11 +6,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import requests
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ConnectionLostError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import (
+    PodSettings,
+    RegistrySettings,
+    connect_registry,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.settings import ClusterSettings
+from unit.plugins.module_utils.support.stores import read_blob
 from unit.plugins.module_utils.transport.servers import Server, response_bytes
 
 if TYPE_CHECKING:
@@ -116,3 +127,21 @@ def test_connection_is_reused_after_response_without_body(session: requests.Sess
     session.get(f"{URL}/v2/")
 
     assert api_server.connections == 1
+
+
+@pytest.mark.parametrize("read", [Repository.fetch_manifest, read_blob])
+def test_error_names_both_peers_of_interrupted_body(
+    api_server: Server, options: dict[str, Any], read: Callable[[Repository, Descriptor], object]
+) -> None:
+    api_server.closes_after_response = True
+    api_server.reply(b"HTTP/1.1 200 OK\r\nAudit-Id: 5a\r\nContent-Length: 9\r\n\r\n{")
+    descriptor = Descriptor("application/octet-stream", f"sha256:{'0' * 64}", 9)
+    settings = RegistrySettings(ClusterSettings(**options), PodSettings(), retry_timeout=0)
+
+    with connect_registry(settings, writes=False) as registry:
+        repository = Repository(registry, "team/app")
+        with pytest.raises(ConnectionLostError) as caught:
+            read(repository, descriptor)
+
+    peers = f"the API server {api_server.address} or the registry in Pod k8scr/k8scr-0 behind it"
+    assert caught.value.message.endswith(f"from {peers}")

@@ -219,6 +219,23 @@ def test_upload_continues_after_interim_response_and_its_parts(
     assert (response.status, body.sent) == (202, 8)
 
 
+def test_time_of_upload_and_response_does_not_count_for_interim_response(
+    cluster_of: Connect, serve: Serve, options: dict[str, Any], body: WaitingBody, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slow_peer, "HEADER_SECONDS", 0.1)
+    monkeypatch.setattr(slow_peer, "WINDOW", 0.1)
+    begin = responds(b"HTTP/1.1 100 Continue\r\n\r\n", body)
+
+    def handle(client: socket.socket, reader: io.BufferedReader) -> None:
+        begin(client, reader)
+        time.sleep(0.3)
+        client.sendall(response_bytes(202))
+
+    cluster = cluster_of({**options, "host": serve(handle)}, idle_timeout=5, minimum_rate=1024)
+
+    assert patch(cluster, body).status == 202
+
+
 @pytest.mark.parametrize("tls", [True, False])
 def test_success_response_within_interrupted_block_raises_connection_lost_error(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], body: WaitingBody, tls: bool
