@@ -106,7 +106,8 @@ def test_push_fails_without_password(task: Task, with_password: HostRegistry, re
 
     result = push_from(task, with_password, repository)
 
-    assert "status 401. Check the image's name. If it is correct, set credentials in upstreams" in result["msg"]
+    advice = "Check the image's name and tag: registries also return 401 for images that do not exist. If they are"
+    assert f"status 401. {advice} correct, set credentials in upstreams" in result["msg"]
 
 
 def test_push_uses_credentials_of_skopeo_login(
