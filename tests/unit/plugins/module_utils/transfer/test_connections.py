@@ -40,7 +40,7 @@ class Watch:
             for name, count in ((kind, self._now.count(kind)), ("all", len(self._now))):
                 self.peaks[name] = max(self.peaks.get(name, 0), count)
         # Manifests arrive one by one after their blobs.
-        time.sleep(0.05 if kind == "manifests" else 0.01)
+        time.sleep(0.03 if kind == "manifests" else 0.005)
         with self._lock:
             self._now.remove(kind)
 

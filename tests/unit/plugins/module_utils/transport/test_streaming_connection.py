@@ -339,7 +339,9 @@ def test_upload_continues_when_block_takes_longer_than_timeout(
     assert patch(cluster, body).status == 202
 
 
-@pytest.mark.parametrize("part", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n"])
+@pytest.mark.parametrize(
+    "part", [b"HTTP/1.1 200 OK\r\nX: ", b"HTTP/1.1 200 OK\r\nAudit-Id: 5a\r\nContent-Length: 1000000\r\n\r\n"]
+)
 def test_slow_response_ends_with_rate_in_message(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], part: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
