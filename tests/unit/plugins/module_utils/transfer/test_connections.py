@@ -23,7 +23,7 @@ CONNECTIONS = 2
 
 @dataclass
 class Watch:
-    """Counts the concurrent requests to a registry. Slow responses make them overlap.
+    """Counts the concurrent requests to a registry. Responses wait for other requests, so that they overlap.
 
     Attributes:
         peaks: The largest number of concurrent requests for manifests, for others, and in total.
@@ -31,17 +31,20 @@ class Watch:
 
     peaks: dict[str, int] = field(default_factory=dict)
     _now: list[str] = field(default_factory=list)
-    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _changed: threading.Condition = field(default_factory=threading.Condition)
 
     def __call__(self, path: str, _headers: Mapping[str, str]) -> None:
         kind = "manifests" if "/manifests/" in path else "other"
-        with self._lock:
+        with self._changed:
             self._now.append(kind)
             for name, count in ((kind, self._now.count(kind)), ("all", len(self._now))):
                 self.peaks[name] = max(self.peaks.get(name, 0), count)
-        # Manifests arrive one by one after their blobs.
-        time.sleep(0.03 if kind == "manifests" else 0.005)
-        with self._lock:
+            self._changed.notify_all()
+            # Some requests have no others beside them, for example that of the last manifest.
+            self._changed.wait_for(lambda: self.peaks[kind] >= CONNECTIONS, timeout=0.1)
+        # More requests than allowed would arrive now.
+        time.sleep(0.01)
+        with self._changed:
             self._now.remove(kind)
 
 
