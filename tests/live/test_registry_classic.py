@@ -149,7 +149,9 @@ def test_deliver_lets_nodes_pull_from_classic_pod_in_network_of_node(variables: 
     environment = {**os.environ, "KUBECONFIG": str(layout.KUBECONFIG)}
 
     try:
-        runs = [subprocess.run(command, env=environment, capture_output=True, text=True, check=False) for _ in range(2)]
+        runs = [
+            subprocess.run(command, env=environment, capture_output=True, text=True, check=False) for _run in range(2)
+        ]
     finally:
         run_role(**role_variables, registry_state="absent")
         for node in layout.NODES:

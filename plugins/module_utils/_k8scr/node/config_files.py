@@ -194,8 +194,9 @@ def _host_errors() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if isinstance(error.__cause__, OSError):
-            raise error.__cause__ from None
+        cause = error.__cause__
+        if isinstance(cause, OSError):
+            raise cause from None  # pylint: disable=raising-non-exception
         raise
 
 

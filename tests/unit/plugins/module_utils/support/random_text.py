@@ -44,7 +44,7 @@ class LayoutWriter:
     def gap(self) -> str:
         """Return blank lines and comments, or nothing."""
         lines = ["\n", "  \n", f"{self.random.choice(['', '      '])}{self.comment()}\n"]
-        return "".join(self.random.choice(lines) for _ in range(self.random.choice([0, 0, 0, 1, 2])))
+        return "".join(self.random.choice(lines) for _line in range(self.random.choice([0, 0, 0, 1, 2])))
 
     def with_line_breaks(self, text: str) -> str:
         """Return a text with LF, CRLF or both, and with or without one at the end."""

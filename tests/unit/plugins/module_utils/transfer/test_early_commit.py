@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layou
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import ImagePlan
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import BlobResult, ImagePlan
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from unit.plugins.module_utils.support.copies import layout_copy, read_location
 from unit.plugins.module_utils.support.images import Image
@@ -126,18 +125,19 @@ def test_archive_is_abandoned_after_all_its_blobs_were_written(
     open_blob = OciLayoutSource.open_blob
     abandon = OciArchiveDestination.abandon
 
-    @contextmanager
-    def open_slowly(source: OciLayoutSource, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
+    class Written(Listener):
+        def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
+            events.append("written")
+
+    def open_slowly(source: OciLayoutSource, descriptor: Descriptor, offset: int) -> AbstractContextManager[Blocks]:
         if descriptor.digest == image.layers[0]:
             failed.set()
             raise SourceError("the layer cannot be read")
-        with open_blob(source, descriptor, offset) as blocks:
-            if descriptor.digest == image.layers[1]:
-                failed.wait(SECONDS)
-                # Meanwhile, the transfer sees the failure.
-                time.sleep(0.3)
-            yield blocks
-        events.append("written")
+        if descriptor.digest == image.layers[1]:
+            failed.wait(SECONDS)
+            # Meanwhile, the transfer sees the failure.
+            time.sleep(0.3)
+        return open_blob(source, descriptor, offset)
 
     def noted(archive: OciArchiveDestination, resumable: bool = False) -> bool:
         events.append("abandoned")
@@ -146,7 +146,7 @@ def test_archive_is_abandoned_after_all_its_blobs_were_written(
     monkeypatch.setattr(OciLayoutSource, "open_blob", open_slowly)
     monkeypatch.setattr(OciArchiveDestination, "abandon", noted)
 
-    (result,) = Transfer(4).run([job(tmp_path, image, "first")])
+    (result,) = Transfer(4).run([job(tmp_path, image, "first")], Written())
 
     assert str(result.error) == "the layer cannot be read"
     assert events == ["written", "written", "abandoned"]
