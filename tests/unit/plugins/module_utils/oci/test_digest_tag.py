@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import pytest
-
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest_tag import digest_tag, is_digest_tag
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
