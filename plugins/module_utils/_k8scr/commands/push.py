@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
+from ..oci.digest_tag import digest_tag
 from ..oci.interfaces import ImageSource, SourceImage
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
@@ -228,7 +229,9 @@ class PushJobs:
         # A compressed image has another digest, so an image that is requested by digest is copied unchanged.
         compressed = None if name.digest else self.compressed
         compressor = CompressingRepository(destination, compressed) if compressed else None
-        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned)
+        # A registry names the manifests with tags by sha256, so this tag would not protect another digest.
+        protection = digest_tag(digest) if name.tag is None and digest.startswith("sha256:") else None
+        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned, protection)
         facts = {"repository": repository, "tag": name.tag}
         return ImageJob(str(name), copy, _target(repository, name.tag or digest), text, facts)
 
