@@ -138,6 +138,23 @@ def require_deletion(repository: Repository, failure: str = "") -> None:
     _delete(repository, unknown, failure or f"images of {repository.description} cannot be deleted")
 
 
+def deletes_by_tag(repository: Repository) -> bool:
+    """Return whether the registry deletes tags by their name: request that it deletes a tag that does not exist.
+
+    Raises:
+        ApiServerError: The user may not delete.
+        RegistryError: The registry returned another error response.
+    """
+    unknown = secrets.token_hex(16)
+    try:
+        _delete(repository, unknown, f"tags of {repository.description} cannot be deleted")
+    except RegistryError as error:
+        if error.status not in _UNSUPPORTED:
+            raise
+        return False
+    return True
+
+
 def _delete(repository: Repository, reference: str, failure: str) -> bool:
     """Delete a tag or a digest; return whether it existed."""
     path = f"/v2/{repository.repository}/manifests/{reference}"

@@ -13,8 +13,8 @@ referrers, whose tags and times do not show their use: a referrer stays with its
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
@@ -23,7 +23,7 @@ from ..oci.reference import parse_reference
 from ..oci.timestamp import parse_timestamp
 from ..oci.version_tag import parse_version
 from ..registry.inventory import Inventory, StoredImage
-from .retention_marks import Marks, Verdict
+from .retention_marks import Marks, Verdict, key_of
 
 if TYPE_CHECKING:
     from ..objects.workloads import ImageUse
@@ -32,11 +32,17 @@ if TYPE_CHECKING:
 _MOST_USES = 3
 """Workloads in one reason."""
 _EVERYTHING = "*"
+_NOT_REACHED = "not deleted, because the task failed before"
 
 
 @dataclass(frozen=True)
 class LockedImage:
-    """An entry of a lock file. Both its name and its content are locked; ``tag`` is None for a name with a digest."""
+    """An entry of a lock file, which locks both the name and the content.
+
+    Attributes:
+        tag: None for a name with a digest.
+        digest: The digest of the manifest, of the index or of the config.
+    """
 
     file: str
     repository: str
@@ -97,13 +103,32 @@ class Decision:
         return Inventory(images=images).bytes - Inventory(images=kept).bytes
 
     @property
-    def deletes(self) -> bool:
-        """Whether any tag goes."""
-        return any(verdict.deleted for verdict in self.verdicts)
+    def deleted(self) -> tuple[tuple[Key, str], ...]:
+        """The tags to delete, each with its image; those of referrers follow those of their subjects."""
+        found = [(verdict, tag) for verdict in self.verdicts for tag in verdict.deleted]
+        found.sort(key=lambda item: item[1] in item[0].referrers)
+        return tuple((key_of(verdict.image), tag) for verdict, tag in found)
+
+    def limited(self, deleted: Collection[tuple[Key, str]], reasons: Mapping[tuple[Key, str], str]) -> Decision:
+        """Return the decisions with only the tags that were deleted; the other tags to delete stay.
+
+        Args:
+            deleted: The deleted tags.
+            reasons: Why the others were not deleted.
+        """
+        return replace(self, verdicts=tuple(self._limited(verdict, deleted, reasons) for verdict in self.verdicts))
+
+    def _limited(
+        self, verdict: Verdict, deleted: Collection[tuple[Key, str]], reasons: Mapping[tuple[Key, str], str]
+    ) -> Verdict:
+        key = key_of(verdict.image)
+        stay = {tag: (reasons.get((key, tag), _NOT_REACHED),) for tag in verdict.deleted if (key, tag) not in deleted}
+        gone = tuple(tag for tag in verdict.deleted if tag not in stay)
+        return replace(verdict, kept={**verdict.kept, **stay}, deleted=gone)
 
     def leaves_nothing(self, rules: Rules) -> bool:
         """Return whether tags go, and no image of the selected repositories stays by a rule."""
-        return self.deletes and not any(
+        return bool(self.deleted) and not any(
             (verdict.kept or verdict.reasons) and rules.selects(verdict.image.repository) for verdict in self.verdicts
         )
 
@@ -147,8 +172,9 @@ def _keep_locked(marks: Marks, locked: Iterable[LockedImage]) -> None:
         named = marks.tagged.get((entry.repository, entry.tag)) if entry.tag else None
         if named and entry.tag:
             marks.keep(named, entry.tag, f"in the lock file {entry.file}")
-        if named is None or named.root.digest != entry.digest:
-            for image in marks.holding(entry.repository, entry.digest):
+        holding = marks.holding(entry.repository, entry.digest)
+        if named not in holding:
+            for image in holding:
                 marks.keep_all(image, f"its digest is in the lock file {entry.file}")
 
 
@@ -236,5 +262,3 @@ def _keep_last_of_repository(marks: Marks, images: Iterable[StoredImage], last: 
 
 def _created(image: StoredImage) -> float | None:
     return parse_timestamp(image.created) if image.created else None
-
-

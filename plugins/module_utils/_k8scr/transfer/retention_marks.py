@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from ..oci.descriptor import Descriptor
 from ..oci.digest_tag import is_digest_tag
+from ..oci.reference import target_name
 from ..oci.referrers import fallback_tag
 from ..registry.inventory import Inventory, StoredImage, subject_of
 
@@ -28,7 +29,8 @@ class Verdict:
         kept: The tags that stay, each with the reasons.
         reasons: The reasons why an image without tags stays.
         deleted: The tags to delete.
-        orphans: Those of ``deleted`` that refer to a manifest that the registry does not have.
+        referrers: Those of ``deleted`` that are tags of referrers.
+        orphans: Those of ``referrers`` whose subject the registry does not have.
         is_listed: Whether an index that stays lists the image, so that its content stays even without a tag.
     """
 
@@ -36,6 +38,7 @@ class Verdict:
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     reasons: tuple[str, ...] = ()
     deleted: tuple[str, ...] = ()
+    referrers: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     is_listed: bool = False
 
@@ -58,6 +61,11 @@ class Verdict:
 def key_of(image: StoredImage) -> Key:
     """Return what identifies an image."""
     return image.repository, image.root.digest or image.tags[0]
+
+
+def name_of(image: StoredImage, tag: str = "") -> str:
+    """Return the name of an image with one of its tags; by default its first, or its digest without tags."""
+    return target_name(image.repository, tag or next(iter(image.tags), image.root.digest))
 
 
 def digests_of(image: StoredImage) -> set[str]:
@@ -86,9 +94,14 @@ class Marks:
         self._reasons: dict[tuple[Key, str], list[str]] = defaultdict(list)
         self._holders: dict[str, dict[str, list[StoredImage]]] = defaultdict(dict)
         """The images with each manifest, by digest and repository."""
+        self._configs: dict[Key, list[StoredImage]] = defaultdict(list)
+        """The images with each config, by repository and digest."""
         for image in self.images.values():
             for digest in digests_of(image):
                 self._holders[digest].setdefault(image.repository, []).append(image)
+            for manifest in image.manifests:
+                for config in manifest.blobs[:1]:
+                    self._configs[image.repository, config.digest].append(image)
         self._subjects = dict(self._find_subjects())
         """The digests to which the tags of referrers refer, by repository and tag."""
         self._remaining: dict[str, set[str]] = defaultdict(set)
@@ -108,8 +121,8 @@ class Marks:
             self.keep(image, tag, reason)
 
     def holding(self, repository: str, digest: str) -> list[StoredImage]:
-        """Return the images of a repository that are, or contain, the manifest with a digest."""
-        return self._holders.get(digest, {}).get(repository, [])
+        """Return the images of a repository with a digest: of a manifest, or of a config."""
+        return [*self._holders.get(digest, {}).get(repository, ()), *self._configs.get((repository, digest), ())]
 
     def is_referrer(self, image: StoredImage) -> bool:
         """Return whether all tags of an image are those of referrers."""
@@ -140,16 +153,14 @@ class Marks:
         found = {tag: tuple(self._reasons.get((key_of(image), tag), ())) for tag in image.tags or ("",)}
         kept = {tag: reasons for tag, reasons in found.items() if tag and reasons}
         deleted = tuple(tag for tag in image.tags if tag not in kept)
-        orphans = tuple(tag for tag in deleted if self._is_orphan(image, tag))
+        subjects = {tag: self._subjects.get((image.repository, tag)) for tag in deleted}
+        referrers = tuple(tag for tag, subject in subjects.items() if subject)
+        orphans = tuple(tag for tag in referrers if subjects[tag] not in self._holders)
         is_listed = image.root.digest in self._listed[image.repository]
-        return Verdict(image, kept, found.get("", ()), deleted, orphans, is_listed)
+        return Verdict(image, kept, found.get("", ()), deleted, referrers, orphans, is_listed)
 
     def _stays(self, image: StoredImage) -> bool:
         return any((key_of(image), tag) in self._reasons for tag in image.tags or ("",))
-
-    def _is_orphan(self, image: StoredImage, tag: str) -> bool:
-        subject = self._subjects.get((image.repository, tag))
-        return subject is not None and subject not in self._holders
 
     def _find_subjects(self) -> Iterator[tuple[tuple[str, str], str]]:
         fallbacks = {fallback_tag(digest): digest for digest in self._holders}
