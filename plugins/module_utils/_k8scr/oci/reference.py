@@ -108,5 +108,10 @@ def is_repository(text: str) -> bool:
     return len(text) <= _MAXIMUM_NAME and _PATH.fullmatch(text) is not None
 
 
+def target_name(repository: str, reference: str) -> str:
+    """Return the name of an image in a registry: ``repository:tag`` or ``repository@digest``."""
+    return f"{repository}@{reference}" if ":" in reference else f"{repository}:{reference}"
+
+
 def _invalid(text: str, why: str) -> InputError:
     return InputError(f"{text!r:.300} is not a valid image name: {why}")
