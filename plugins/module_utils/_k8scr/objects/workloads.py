@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -120,10 +121,8 @@ def _pages(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
         query = urlencode({"limit": limit, **({"continue": position} if position else {})})
         path = f"{WORKLOAD_KINDS[kind]}?{query}"
         try:
-            found = retries.run(
-                f"list {name}",
-                lambda path=path: adapter.read_object(path, name, limit=_MAXIMUM_PAGE, verb="list"),  # type: ignore[misc]
-            )
+            request = partial(adapter.read_object, path, name, limit=_MAXIMUM_PAGE, verb="list")
+            found = retries.run(f"list {name}", request)
         except OversizedResponseError:
             if limit == 1:
                 raise
