@@ -110,7 +110,8 @@ def _items(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
         except ApiServerError as error:
             if error.status != _EXPIRED:
                 raise
-            attempts.wait_or_raise(error.replace(retry=Retry(_ATTEMPTS)))
+            attempts.note_progress()
+            attempts.wait_or_raise(error.replace(retry=Retry(_ATTEMPTS, despite_progress=True)))
         else:
             return
 
