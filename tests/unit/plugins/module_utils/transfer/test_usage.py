@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
@@ -23,7 +24,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.invento
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import (
     Usage,
     match_usage,
-    references_of,
+    with_used_images,
 )
 from hypothesis import given
 from hypothesis import strategies as st
@@ -253,27 +254,69 @@ def test_selection_limits_missing_images_to_its_repositories() -> None:
     assert [missing.image for missing in usage.missing] == ["team/api:1"]
 
 
-def test_references_are_names_and_running_digests_in_both_repositories() -> None:
-    running = digest("running")
-    users = [use("quay.io/team/api:1", running=running), use(f"db@{digest('db')}"), use("Not a name")]
+def looked_up(
+    inventory: Inventory, users: list[ImageUse], select: Callable[[str], bool] | None = None
+) -> set[tuple[str, str]]:
+    """Return the repositories and the tags or digests that are looked up, of which the registry has none."""
+    references: list[tuple[str, str]] = []
 
-    assert set(references_of(users)) == {
-        ("team/api", "1"),
-        ("team/api", running),
+    def read(more: Sequence[tuple[str, str]]) -> Inventory:
+        references.extend(more)
+        return Inventory()
+
+    assert with_used_images(inventory, users, read, select) == inventory
+    return set(references)
+
+
+def test_digests_and_tags_of_other_repositories_are_looked_up() -> None:
+    inventory = Inventory(repositories=("team/api",), images=(stored("team/api", "2"),))
+    users = [use("quay.io/team/api:1", running=digest("running")), use(f"db:1@{digest('db')}"), use("Not a name")]
+
+    assert looked_up(inventory, users) == {
+        ("team/api", digest("running")),
         ("quay.io/team/api", "1"),
-        ("quay.io/team/api", running),
+        ("quay.io/team/api", digest("running")),
         ("library/db", digest("db")),
         ("docker.io/library/db", digest("db")),
     }
 
 
-def test_references_of_selection_have_all_repositories_of_a_name() -> None:
+@pytest.mark.parametrize("running", ["index", "amd64", "config of amd64"])
+def test_digests_of_inventory_are_not_looked_up(running: str) -> None:
+    images = [stored(path, "1", root="index", children=("amd64",)) for path in ("team/api", "quay.io/team/api")]
+
+    assert looked_up(Inventory(images=tuple(images)), [use("quay.io/team/api:1", running=digest(running))]) == set()
+
+
+def test_selected_name_is_looked_up_in_both_repositories() -> None:
     users = [use("quay.io/team/api:1"), use("other/api:1")]
 
-    assert set(references_of(users, lambda repository: repository == "team/api")) == {
+    assert looked_up(Inventory(), users, lambda repository: repository == "team/api") == {
         ("team/api", "1"),
         ("quay.io/team/api", "1"),
     }
+
+
+def test_image_without_tag_is_added_to_inventory_and_used() -> None:
+    untagged, other = stored("team/api", root="untagged"), stored("team/api", "1")
+    users = [use(f"team/api@{digest('untagged')}")]
+
+    inventory = with_used_images(Inventory(images=(other,)), users, lambda _references: Inventory(images=(untagged,)))
+
+    assert inventory.images == (other, untagged)
+    assert match_usage(users, inventory).unused(inventory.images) == (other,)
+
+
+def test_image_with_further_tag_is_once_in_inventory() -> None:
+    first, second = stored("team/api", "1", root="root"), stored("team/api", "2", root="root")
+    error = RegistryError("the registry is damaged")
+    unreadable = Unreadable("docker.io/team/api", "2", error)
+    more = Inventory(images=(second,), unreadable=(unreadable,))
+
+    inventory = with_used_images(Inventory(images=(first,)), [use("team/api:2")], lambda _references: more)
+
+    assert [image.tags for image in inventory.images] == [("1", "2")]
+    assert inventory.unreadable == (unreadable,)
 
 
 REPOSITORIES = st.sampled_from(["team/api", "library/db", "quay.io/team/api"])
