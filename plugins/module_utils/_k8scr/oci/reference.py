@@ -108,5 +108,10 @@ def is_repository(text: str) -> bool:
     return len(text) <= _MAXIMUM_NAME and _PATH.fullmatch(text) is not None
 
 
+def is_tag(text: str) -> bool:
+    """Return whether a text is a valid tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 def _invalid(text: str, why: str) -> InputError:
     return InputError(f"{text!r:.300} is not a valid image name: {why}")

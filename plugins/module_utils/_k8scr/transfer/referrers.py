@@ -125,8 +125,7 @@ def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> 
         subjects += [entry["digest"] for entry in entries if entry["digest"] not in subjects]
         if listed > _MOST_REFERRERS:
             raise SourceError(f"more than {_MOST_REFERRERS} manifests in {source.description} refer to one image")
-        found = sorted(cosign_tags(subject))
-        tags = {tag: descriptor for tag in found if (descriptor := referrers.tagged(tag))}
+        tags = {tag: descriptor for tag in cosign_tags(subject) if (descriptor := referrers.tagged(tag))}
         if entries or tags:
             yield Attached(subject, entries, tags)
 
