@@ -32,7 +32,7 @@ WORKLOAD_KINDS: Mapping[str, str] = {
 workload that starts meanwhile is in the list of the kind that it creates."""
 _PAGE = 500
 """Objects in one response, as in kubectl."""
-_MAXIMUM_PAGE = 16 << 20
+_MAXIMUM_PAGE = 8 << 20
 """Bytes of one response; 500 Pods of 10 KiB have 5 MiB. If a response is larger, fewer objects are requested."""
 _SMALLER_PAGE = 4
 """Divides the number of objects of a response that was too large."""

@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, is_repository, parse_reference
 from ..oci.referrers import cosign_tags, fallback_tag
 
 if TYPE_CHECKING:
@@ -255,7 +255,8 @@ def _parsed(image: str) -> Reference | InputError:
 
 
 def _repositories(name: Reference) -> tuple[str, ...]:
-    return name.repository(), name.repository(qualify=True)
+    """Return the repositories of a name without and with its host, which may be too long."""
+    return tuple(path for path in (name.repository(), name.repository(qualify=True)) if is_repository(path))
 
 
 def _tag_or_digest(name: Reference) -> str:
