@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
@@ -31,7 +32,7 @@ WORKLOAD_KINDS: Mapping[str, str] = {
 workload that starts meanwhile is in the list of the kind that it creates."""
 _PAGE = 500
 """Objects in one response, as in kubectl."""
-_MAXIMUM_PAGE = 16 << 20
+_MAXIMUM_PAGE = 8 << 20
 """Bytes of one response; 500 Pods of 10 KiB have 5 MiB. If a response is larger, fewer objects are requested."""
 _SMALLER_PAGE = 4
 """Divides the number of objects of a response that was too large."""
@@ -109,7 +110,8 @@ def _items(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
         except ApiServerError as error:
             if error.status != _EXPIRED:
                 raise
-            attempts.wait_or_raise(error.replace(retry=Retry(_ATTEMPTS)))
+            attempts.note_progress()
+            attempts.wait_or_raise(error.replace(retry=Retry(_ATTEMPTS, despite_progress=True)))
         else:
             return
 
@@ -120,10 +122,8 @@ def _pages(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
         query = urlencode({"limit": limit, **({"continue": position} if position else {})})
         path = f"{WORKLOAD_KINDS[kind]}?{query}"
         try:
-            found = retries.run(
-                f"list {name}",
-                lambda path=path: adapter.read_object(path, name, limit=_MAXIMUM_PAGE, verb="list"),  # type: ignore[misc]
-            )
+            request = partial(adapter.read_object, path, name, limit=_MAXIMUM_PAGE, verb="list")
+            found = retries.run(f"list {name}", request)
         except OversizedResponseError:
             if limit == 1:
                 raise

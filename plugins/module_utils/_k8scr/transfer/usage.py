@@ -11,13 +11,13 @@ image is looked up in two repositories: without the host, and with the host as i
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, is_repository, parse_reference
 from ..oci.referrers import cosign_tags, fallback_tag
 
 if TYPE_CHECKING:
@@ -66,21 +66,53 @@ class Usage:
         return () if self.unseen else tuple(image for image in images if not self.users_of(image))
 
 
-def references_of(uses: Iterable[ImageUse], select: Callable[[str], bool] | None = None) -> tuple[tuple[str, str], ...]:
-    """Return the repositories and the tags or digests under which a registry may have the used images.
+def with_used_images(
+    inventory: Inventory,
+    uses: Iterable[ImageUse],
+    read: Callable[[Sequence[tuple[str, str]]], Inventory],
+    select: Callable[[str], bool] | None = None,
+) -> Inventory:
+    """Return an inventory with the used images that it lacks, if the registry has them.
 
-    No registry lists the images without a tag, so an inventory finds them only with these references.
+    No registry lists images without a tag, so these are looked up by the digests that workloads use. In repositories
+    that are not in the inventory, the tags are looked up too.
 
     Args:
+        uses: The uses of all workloads.
+        read: Returns the inventory of some images, each with its repository and its tag or digest.
         select: Whether a repository is of interest; names without such a repository are skipped.
     """
+    references = _unlisted(inventory, uses, select)
+    if not references:
+        return inventory
+    more = read(references)
+    images = {_key(image): image for image in inventory.images}
+    for image in more.images:
+        known = images.get(_key(image))
+        images[_key(image)] = replace(known, tags=tuple(sorted({*known.tags, *image.tags}))) if known else image
+    return replace(
+        inventory,
+        images=tuple(sorted(images.values(), key=lambda image: image.repository)),
+        unreadable=(*inventory.unreadable, *more.unreadable),
+    )
+
+
+def _unlisted(
+    inventory: Inventory, uses: Iterable[ImageUse], select: Callable[[str], bool] | None
+) -> list[tuple[str, str]]:
+    """Return the repositories and the tags or digests of the used images that an inventory lacks."""
+    lookup, listed = _Lookup(inventory), set(inventory.repositories)
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
         name = _parsed(image)
-        if isinstance(name, Reference) and _is_selected(name, select):
-            references = {_tag_or_digest(name), *(use.digest for use in group if use.digest)}
-            found.update((path, reference) for path in _repositories(name) for reference in references)
-    return tuple(sorted(found))
+        if isinstance(name, InputError) or not _is_selected(name, select):
+            continue
+        digests = {name.digest, *(use.digest for use in group)} - {None}
+        for path in _repositories(name):
+            found.update((path, digest) for digest in digests if digest and not lookup.has(path, digest))
+            if name.tag and not name.digest and path not in listed and not lookup.has_tag(path, name.tag):
+                found.add((path, name.tag))
+    return sorted(found)
 
 
 def match_usage(
@@ -93,9 +125,9 @@ def match_usage(
 
     Args:
         uses: The uses of all workloads.
-        inventory: The images of the registry, including those of :func:`references_of`.
+        inventory: The images of the registry, including those of :func:`with_used_images`.
         unseen: The kinds of workloads that the user may not list.
-        select: As for :func:`references_of`; only these repositories are complete in the inventory.
+        select: As for :func:`with_used_images`.
     """
     lookup = _Lookup(inventory)
     used: dict[Key, set[ImageUse]] = defaultdict(set)
@@ -138,6 +170,14 @@ class _Lookup:
                     self._by_config[manifest.blobs[0].digest].append(key)
         self._unreadable = {(item.repository, item.tag): item.error.message for item in inventory.unreadable}
 
+    def has(self, repository: str, digest: str) -> bool:
+        """Return whether a repository has a manifest or a config with this digest."""
+        return any(key[0] == repository for key in self._with_digest(digest))
+
+    def has_tag(self, repository: str, tag: str) -> bool:
+        """Return whether a repository has a tag."""
+        return (repository, tag) in self._tagged
+
     def named(self, name: Reference) -> list[Key]:
         """Return the images that a node pulls by this name."""
         paths = _repositories(name)
@@ -152,8 +192,7 @@ class _Lookup:
         A runtime may report the name of any image with the same content. So if none of the name's repositories has the
         digest, it is that of an image in another repository.
         """
-        paths = _repositories(name)
-        keys = [*self._by_manifest.get(digest, ()), *self._by_config.get(digest, ())]
+        paths, keys = _repositories(name), self._with_digest(digest)
         return [key for key in keys if key[0] in paths] or keys
 
     def reason(self, name: Reference) -> str:
@@ -175,6 +214,9 @@ class _Lookup:
                 if not used[key] <= used[referrer]:
                     used[referrer] |= used[key]
                     changed.append(referrer)
+
+    def _with_digest(self, digest: str) -> list[Key]:
+        return [*self._by_manifest.get(digest, ()), *self._by_config.get(digest, ())]
 
     def _referrers(self, key: Key) -> Iterator[Key]:
         image = self._images[key]
@@ -213,7 +255,8 @@ def _parsed(image: str) -> Reference | InputError:
 
 
 def _repositories(name: Reference) -> tuple[str, ...]:
-    return name.repository(), name.repository(qualify=True)
+    """Return the repositories of a name without and with its host, which may be too long."""
+    return tuple(path for path in (name.repository(), name.repository(qualify=True)) if is_repository(path))
 
 
 def _tag_or_digest(name: Reference) -> str:
