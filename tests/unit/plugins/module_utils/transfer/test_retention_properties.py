@@ -181,7 +181,7 @@ def test_second_prune_deletes_nothing(inventory: Inventory, options: dict[str, A
 
     second = decided(replace(inventory, images=tuple(rest)), options)
 
-    assert {name for name in names_kept(first)} == names_kept(second)
+    assert names_kept(first) == names_kept(second)
     assert not second.deleted
     assert second.reclaimed == 0
 

@@ -58,7 +58,9 @@ def test_referrer_without_subject_goes() -> None:
 
 @pytest.mark.parametrize("rule", [{"younger": 1e9, "age": "30y"}, {"last": 5}])
 def test_rules_by_age_and_number_do_not_keep_referrers(rule: dict[str, object]) -> None:
-    found = decision(stored("api", "b", "kept"), stored("api", "signature", SIG, created="2026-06-01T00:00:00Z"), **rule)
+    found = decision(
+        stored("api", "b", "kept"), stored("api", "signature", SIG, created="2026-06-01T00:00:00Z"), **rule
+    )
 
     assert remaining(found) == {"api:kept"}
 
