@@ -25,6 +25,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
     push,
     wait,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import (
+    image as image_command,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import (
     ARCHIVE_INFO_ARGUMENT_SPEC,
     run_archive_info,
@@ -48,6 +51,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client 
 from unit.plugins.module_utils.support.documented_results import differences
 from unit.plugins.module_utils.support.host import FakeFiles
 from unit.plugins.module_utils.support.images import Image, write_layout, write_oci_archive
+from unit.plugins.module_utils.support.registry_deletion import by_tag
 from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 from unit.plugins.module_utils.support.settings import module_options
 
@@ -66,7 +70,7 @@ def connected(registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         registry.retries.on_retry = on_retry
         yield registry
 
-    for command in (carry, pull, push):
+    for command in (carry, image_command, pull, push):
         monkeypatch.setattr(command, "connect_registry", connect)
     monkeypatch.setattr(carry, "connect", lambda _settings: connect())
     monkeypatch.setattr(carry, "_uid_of_stateful_set", lambda *_arguments: "uid")
@@ -117,6 +121,30 @@ def test_pull_returns_documented_values(
     options = module_options(PULL_ARGUMENT_SPEC, images=images)
 
     assert differences("k8scr_pull", pull.run_pull(options, check_mode)) == []
+
+
+@MODES
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "team/copy:1", "from": "team/app:1"},
+        {"name": "team/app:1", "from": "team/app:1"},
+        {"name": "team/copy:1", "from": "team/missing:1", "referrers": True},
+        {"name": "team/app:1", "state": "absent"},
+        {"name": "team/app@{digest}", "state": "absent"},
+        {"name": "team/missing:1", "state": "absent"},
+        {"name": f"team/app:1@sha256:{'0' * 64}", "state": "absent"},
+    ],
+)
+def test_image_returns_documented_values(
+    server: RegistryServer, image: Image, check_mode: bool, task: dict[str, Any]
+) -> None:
+    server.delete = by_tag
+    server.fill("team/app", "1", image)
+    name = task["name"].format(digest=image.digest)
+    options = module_options(image_command.IMAGE_ARGUMENT_SPEC, **{**task, "name": name})
+
+    assert differences("k8scr_image", image_command.run_image(options, check_mode)) == []
 
 
 @MODES
