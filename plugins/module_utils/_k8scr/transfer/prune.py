@@ -10,7 +10,7 @@ afterwards, while the manifests still exist. Tags that are in use by then are re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -21,7 +21,7 @@ from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage, take_inventory
 from ..registry.repository import Repository
 from .retention import Decision, decide, tag_of
-from .retention_marks import broken_images, key_of, name_of
+from .retention_marks import broken_images, digests_of, key_of, name_of
 from .tag_deletion import TagDeletion
 from .usage import match_usage, with_used_images
 
@@ -153,7 +153,7 @@ class Prune:
         plan = self._look_again(inventory, ())
         self._require_rest(plan.decision)
         if self.collector:
-            _require_readable(plan)
+            _require_collectable(plan)
         return plan
 
     def _inventory(self, references: Sequence[tuple[str, str]], repositories: Sequence[str] | None = None) -> Inventory:
@@ -245,32 +245,39 @@ class Prune:
             ) from error
 
 
-def _require_readable(plan: PrunePlan) -> None:
-    """Check that all manifests that stay can be read.
+def _require_collectable(plan: PrunePlan) -> None:
+    """Check that a garbage collection keeps the content of all images that stay.
 
-    The collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
+    distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
+    It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest.
 
     Raises:
-        SourceError: A manifest cannot be read.
+        SourceError: A collection would fail or delete content.
     """
-    faults = [
-        f"{name_of(verdict.image)} ({fault})"
-        for verdict in plan.decision.verdicts
-        if verdict.stays and (fault := _fault(verdict.image))
-    ]
-    faults += [
-        f"{target_name(item.repository, item.tag)} ({item.error.message})"
-        for item in plan.inventory.unreadable
-        if item.tag and ":" in item.tag
-    ]
-    if not faults:
-        return
+    staying = [verdict.image for verdict in plan.decision.verdicts if verdict.stays]
+    unreadable = {name_of(image): fault for image in staying if (fault := _fault(image))}
+    for item in plan.inventory.unreadable:
+        if item.tag and ":" in item.tag:
+            unreadable[target_name(item.repository, item.tag)] = item.error.message
+    if unreadable:
+        raise SourceError(
+            "images that stay cannot be read, and a garbage collection would fail or delete their content:"
+            f" {_listed(unreadable)}",
+            "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
+        )
+    unsupported = {name_of(image): found for image in staying if (found := _unsupported_digest(image))}
+    if unsupported:
+        raise SourceError(
+            "images that stay have content with digests that the garbage collector of the registry does not support,"
+            f" so it would delete it: {_listed(unsupported)}",
+            "Nothing was deleted. Push these images with sha256 digests, or set collect to false",
+        )
+
+
+def _listed(faults: Mapping[str, str]) -> str:
+    """Return the names of images, each with what is wrong with it."""
     more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
-    raise SourceError(
-        f"images that stay cannot be read, and a garbage collection would fail or delete their content:"
-        f" {', '.join(faults[:_MOST_NAMES])}{more}",
-        "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
-    )
+    return ", ".join(f"{name} ({fault})" for name, fault in list(faults.items())[:_MOST_NAMES]) + more
 
 
 def _fault(image: StoredImage) -> str | None:
@@ -280,3 +287,9 @@ def _fault(image: StoredImage) -> str | None:
     blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}
     damaged = [digest for digest in image.damaged if digest not in blobs]
     return f"manifest {damaged[0]} is damaged" if damaged else None
+
+
+def _unsupported_digest(image: StoredImage) -> str | None:
+    """Return a digest of an image's content with another algorithm than sha256."""
+    digests = (blob.digest for manifest in image.manifests for blob in manifest.stored_blobs)
+    return next((digest for digest in (*digests_of(image), *digests) if not digest.startswith("sha256:")), None)

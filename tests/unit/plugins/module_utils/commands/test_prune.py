@@ -331,6 +331,18 @@ def test_damaged_manifest_of_kept_image_prevents_deletion(
     assert tags_in(server) == {"new", "old"}
 
 
+@BOTH
+def test_digest_that_collector_does_not_support_prevents_deletion(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, check_mode: bool
+) -> None:
+    fill(server, new=make_image(algorithm="sha512"), old=image)
+
+    with pytest.raises(K8scrError, match=r"team/api:new \(sha512:.*does not support|does not support.*sha512:"):
+        prune_registry(registry, collector, check_mode=check_mode, keep=["*:new"])
+
+    assert tags_in(server) == {"new", "old"}
+
+
 def test_unreadable_manifest_does_not_matter_without_collection(
     server: RegistryServer, registry: Registry, image: Image, other_image: Image
 ) -> None:
