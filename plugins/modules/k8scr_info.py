@@ -13,11 +13,11 @@ description:
   - Lists the repositories, tags, images and sizes of a registry in a Pod, and verifies whether the images are complete.
     All requests go through the Pod proxy of the Kubernetes API server. Users need the permission C(get) on
     C(pods/proxy) for the registry's read-only port. Nothing is written.
-  - Each manifest and blob is counted once, also if several images or repositories contain it. The sum is the size of the
-    registry's storage, without the data that a garbage collection would delete.
+  - Each manifest and blob is counted once, also if several images or repositories contain it. The sum is the size of
+    the registry's storage, without the data that a garbage collection would delete.
   - Images without a tag are found only if they are named, in O(images) or O(lock), or if an index or the registry's
     referrers API lists them. No API of registries lists the others.
-  - A tag or image that cannot be read does not end the task. It is returned in RV(ignore:incomplete).
+  - A tag or image that cannot be read does not end the task. It is returned in RV(incomplete).
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -27,6 +27,9 @@ extends_documentation_fragment:
   - k8scr.core.attributes
   - k8scr.core.attributes.pod
   - k8scr.core.attributes.cluster
+attributes:
+  diff_mode:
+    support: none
 options:
   registry_port:
     description: Port on which the registry serves pulls, from V(1) to V(65535). The default is the read-only port of
@@ -43,17 +46,17 @@ options:
     elements: str
   images:
     description: Images to list, with a tag or a digest, as in C(registry.example.com/team/api:1.2). Each one that does
-      not exist is returned in RV(ignore:missing).
+      not exist is returned in RV(missing).
     type: list
     elements: str
   lock:
-    description: Path of a lock file, as M(k8scr.core.k8scr_push) writes it, on the host that runs the module. Its images
-      are listed too, and each one that is missing or has another digest is returned in RV(ignore:missing). An image that
-      was pushed with C(platforms) can have another digest than the complete one in the lock file.
+    description: Path of a lock file, as M(k8scr.core.k8scr_push) writes it, on the host that runs the module. Its
+      images are listed too, and each one that is missing or has another digest is returned in RV(missing). An
+      image that was pushed with C(platforms) can have another digest than the complete one in the lock file.
     type: path
   usage:
     description:
-      - Whether to find the images that the workloads of all namespaces use. By default, RV(ignore:unused) is empty.
+      - Whether to find the images that the workloads of all namespaces use. By default, RV(unused) is empty.
       - Workloads are Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. The names of their
         images are looked up without and with the host, as with O(qualify). Names of mirrors match too.
       - Users need the permission C(list) on these kinds in all namespaces.
@@ -69,8 +72,8 @@ options:
     choices: [none, manifests, blobs, content]
     default: manifests
   referrers:
-    description: Whether to find the referrers of each image, such as signatures, attestations and SBOMs. By default, they
-      are not returned with the image. Referrers with a tag of their own are always returned as images.
+    description: Whether to find the referrers of each image, such as signatures, attestations and SBOMs. By default,
+      they are not returned with the image. Referrers with a tag of their own are always returned as images.
     type: bool
     default: false
   labels:
@@ -229,7 +232,7 @@ images:
           type: int
           sample: 15678812
     subject:
-      description: Digest of the manifest to which the image refers by its tag; V(null) for images that are no referrers.
+      description: Digest of the manifest to which the image refers by its tag; V(null) for other images.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     referrers:
@@ -267,8 +270,8 @@ images:
       sample: {org.opencontainers.image.created: "2026-03-01T12:00:00Z"}
     used_by:
       description: Workloads that use the image, or the image to which it refers; empty without O(usage). Pods of
-        another workload count as that workload. C(rollback) states whether it is a ReplicaSet without Pods, which only a
-        rollback of its Deployment uses.
+        another workload count as that workload. C(rollback) states whether it is a ReplicaSet without Pods, which only
+        a rollback of its Deployment uses.
       type: list
       elements: dict
       sample: [{kind: Deployment, namespace: team, name: api, rollback: false}]
