@@ -63,12 +63,12 @@ def report_missing(
         )
     for use in usage.missing if usage else ():
         if reported.isdisjoint(use.references) and _is_selected(use, select):
-            repository, reference = use.references[-1 if qualify else 0] if use.references else (None, "")
+            repository, tag = use.references[-1 if qualify else 0] if use.references else (None, "")
             entries.append(
                 {
                     "name": use.image,
                     "repository": repository,
-                    "digest": reference if ":" in reference else None,
+                    "digest": tag if ":" in tag else None,
                     "stored": None,
                     "reason": use.reason,
                     "used_by": report_users(use.uses),
