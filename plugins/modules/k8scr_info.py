@@ -270,8 +270,8 @@ images:
       sample: {org.opencontainers.image.created: "2026-03-01T12:00:00Z"}
     used_by:
       description: Workloads that use the image, or the image to which it refers; empty without O(usage). Pods of
-        another workload count as that workload. C(rollback) states whether it is a ReplicaSet without Pods, which only
-        a rollback of its Deployment uses.
+        another workload count as that workload. C(rollback) states whether it is a ReplicaSet without Pods, which its
+        Deployment uses after a rollback.
       type: list
       elements: dict
       sample: [{kind: Deployment, namespace: team, name: api, rollback: false}]
