@@ -10,15 +10,15 @@ module: k8scr_prune
 short_description: Delete images that no rule keeps from a cluster's registry, and reclaim their space
 version_added: 0.1.0
 description:
-  - Deletes tags from a registry in a Pod, and reclaims the space with the registry's own garbage collector. All requests
-    go through the Pod proxy of the Kubernetes API server. The role P(k8scr.core.registry#role) with C(registry_delete)
-    allows deletion and runs the collector; its Role C(NAME-prune) has the required permissions.
-  - O(keep_used), O(keep_lock), O(keep_last), O(keep_younger) and O(keep) are rules. A tag stays if any of them keeps it.
-    All other tags of the selected repositories are deleted. Run the module in check mode with C(--diff) first; it lists
-    what goes, what stays and why, and the bytes to reclaim.
+  - Deletes tags from a registry in a Pod, and reclaims the space with the registry's own garbage collector. All
+    requests go through the Pod proxy of the Kubernetes API server. The role P(k8scr.core.registry#role) with
+    C(registry_delete) allows deletion and runs the collector; its Role C(NAME-prune) has the required permissions.
+  - O(keep_used), O(keep_lock), O(keep_last), O(keep_younger) and O(keep) are rules. A tag stays if any of them keeps
+    it. All other tags of the selected repositories are deleted. Run the module in check mode with C(--diff) first; it
+    lists what goes, what stays and why, and the bytes to reclaim.
   - Rules name images by tag. O(keep), and the names in workloads and lock files, keep only these tags. Rules about the
-    content keep all tags of the image; these are O(keep_last), O(keep_younger), and digests in workloads and lock files.
-    The content of an image stays as long as one of its tags stays.
+    content keep all tags of the image; these are O(keep_last), O(keep_younger), and digests in workloads and lock
+    files. The content of an image stays as long as one of its tags stays.
   - The images in an index stay with the index. An image with a tag of its own, which an index that stays lists, only
     loses the tag.
   - Signatures, SBOMs and other referrers stay with the image to which they refer and are deleted with it, or if it no
@@ -39,9 +39,9 @@ extends_documentation_fragment:
   - k8scr.core.attributes.cluster
 options:
   repositories:
-    description: Repositories whose images may be deleted, as shell patterns such as V(team/*). The asterisk also matches
-      slashes. The default is all. Images of other repositories stay, but the garbage collection covers the whole
-      registry.
+    description: Repositories whose images may be deleted, as shell patterns such as V(team/*). The asterisk also
+      matches slashes. The default is all. Images of other repositories stay, but the garbage collection covers the
+      whole registry.
     type: list
     elements: str
     default: ["*"]
@@ -56,17 +56,17 @@ options:
     type: bool
     default: true
   keep_lock:
-    description: Paths of lock files, as M(k8scr.core.k8scr_push) writes them, on the host that runs the module. The names
-      in them stay. If a name has another digest in the registry, the locked image stays too. Without further rules, the
-      registry is reduced to the images of the lock files and those in use.
+    description: Paths of lock files, as M(k8scr.core.k8scr_push) writes them, on the host that runs the module. The
+      names in them stay. If a name has another digest in the registry, the locked image stays too. Without further
+      rules, the registry is reduced to the images of the lock files and those in use.
     type: list
     elements: path
     default: []
   keep_last:
     description:
       - Number of images that stay in each repository, from V(1) to V(1000000). By default, images are not counted.
-      - Images with a version in a tag, such as V(1.2.3), V(v2) or V(20260130), are ordered by their highest version. Only
-        tags of the same form are compared, so V(1.2.3), V(1.2.3-alpine) and V(1.3.0-rc.1) are counted separately.
+      - Images with a version in a tag, such as V(1.2.3), V(v2) or V(20260130), are ordered by their highest version.
+        Only tags of the same form are compared, so V(1.2.3), V(1.2.3-alpine) and V(1.3.0-rc.1) are counted separately.
         Moving tags such as V(1.2) do not count again if the image has a higher version.
       - All other images, such as those with V(latest) or the hash of a commit, are counted separately by their time of
         creation. Those without a time, and those with the time of the last one that stays, stay as well. This is the
@@ -115,8 +115,8 @@ notes:
     manifests without tags and to keep the images of indexes.
   - A second run with the same rules deletes nothing. It runs the collector again, and reports a change only if that
     freed space. Check mode cannot predict space that only overwritten tags occupied.
-  - If the task fails after it began to delete, all images that should stay are whole. The message names the failure, and
-    RV(images) lists what was deleted before. The next run continues.
+  - If the task fails after it began to delete, all images that should stay are whole. The message names the failure,
+    and RV(images) lists what was deleted before. The next run continues.
 seealso:
   - module: k8scr.core.k8scr_info
   - module: k8scr.core.k8scr_image

@@ -113,7 +113,7 @@ def prune_report(result: PruneResult) -> dict[str, Any]:
         "images_space_reclaimed": decision.reclaimed,
         "kept": [entry for verdict in decision.verdicts for entry in _kept_entries(verdict)],
         "protected": [name_of(image, digest_tag(image.root.digest)) for image in result.protected],
-        "collected": {"before": found.before, "after": found.after, "seconds": found.seconds} if found else None,
+        "collected": {"before": found.before, "after": found.after, "seconds": found.seconds} if found else {},
         "errors": [str(error) for error in result.errors],
     }
     value["diff"] = {"prepared": _diff(value)}

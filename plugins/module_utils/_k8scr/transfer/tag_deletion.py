@@ -134,8 +134,8 @@ class TagDeletion:
             if key_of(verdict.image) not in going:
                 needed[verdict.image.repository] |= digests_of(verdict.image)
         for image in take_inventory(self.registry, self.connections, repositories=names).images:
-            verdict = going.get(key_of(image))
-            if verdict is None or set(image.tags) - set(verdict.deleted):
+            deleted = going.get(key_of(image))
+            if deleted is None or set(image.tags) - set(deleted.deleted):
                 needed[image.repository] |= digests_of(image)
             for tag in image.tags:
                 self._note_moved(image, tag)

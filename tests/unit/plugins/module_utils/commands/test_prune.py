@@ -110,9 +110,9 @@ def test_check_mode_reports_prune_without_change(
     planned = prune_registry(registry, collector, check_mode=True, keep=["*:new"])
 
     assert server.received("PUT", "POST", "PATCH", "DELETE") == []
-    assert planned["collected"] is None
+    assert planned["collected"] == {}
     done = prune_registry(registry, collector, keep=["*:new"])
-    assert {**planned, "collected": None} == {**done, "collected": None}
+    assert {**planned, "collected": {}} == {**done, "collected": {}}
 
 
 def test_second_prune_collects_and_changes_nothing(
@@ -149,7 +149,7 @@ def test_prune_without_collection_deletes_tags_only(server: RegistryServer, regi
     assert result["changed"] is True
     assert [entry["content"] for entry in result["images"]] == ["kept"]
     assert result["images_space_reclaimed"] == 0
-    assert result["collected"] is None
+    assert result["collected"] == {}
     assert tags_in(server) == {"new"}
 
 

@@ -211,7 +211,7 @@ def test_failed_collection_is_reported_with_deleted_images(
         "1 tags were deleted before; all other images are unchanged.",
     ]
     assert result["changed"] is True
-    assert result["collected"] is None
+    assert result["collected"] == {}
     assert [entry["image"] for entry in result["images"]] == ["api:old"]
     collector.error = None
     again = prune_registry(registry, collector, keep=["*:new"])

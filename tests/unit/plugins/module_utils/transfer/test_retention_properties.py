@@ -49,7 +49,8 @@ def inventories(draw: st.DrawFn) -> Inventory:
             )
             for content in CONTENTS
         }
-        images += [image for image in plain.values() if image.tags or draw(st.booleans())]
+        untagged = draw(st.sets(st.sampled_from(CONTENTS)))
+        images += [image for content, image in plain.items() if image.tags or content in untagged]
         for content in ("i", "j"):
             children = draw(st.lists(st.sampled_from(CONTENTS), max_size=2, unique=True))
             if names[content]:
