@@ -96,4 +96,4 @@ def blob_bytes(registry: Registry, repository: str) -> int:
         "GET", f"/v2/{repository}/manifests/1", "manifest", (200,), headers={"Accept": MANIFEST}
     )
     manifest = json.loads(response.content)
-    return len(response.content) + sum(blob["size"] for blob in (manifest["config"], *manifest["layers"]))
+    return len(response.content) + sum(int(blob["size"]) for blob in (manifest["config"], *manifest["layers"]))

@@ -206,6 +206,24 @@ def test_script_removes_files_that_collector_cannot_read(run: Run, shell: list[s
 
 
 @pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_script_rejects_collection_that_would_delete_blobs_in_use(run: Run, shell: list[str]) -> None:
+    script = run(shell=shell)
+    layers = script.blobs.parent / "repositories/team/app/_layers"
+    for name in (f"sha256/{'a' * 64}", f"sha512/{'b' * 128}"):
+        (layers / name).mkdir(parents=True)
+        (layers / name / "link").write_text("sha256:ab")
+
+    script.request("a1")
+    error = script.wait_for("id=a1 ").partition(" error=")[2]
+
+    assert error.startswith("repository team/app has blob sha512:bbbbbbbbbbbb, and the collector deletes")
+    assert not (script.fake / "collected").exists()
+    shutil.rmtree(layers / "sha512")
+    script.request("a2")
+    assert "status=done" in script.wait_for("id=a2 ")
+
+
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
 @pytest.mark.parametrize("collecting", [False, True])
 def test_script_ends_with_all_processes_after_sigterm(run: Run, shell: list[str], collecting: bool) -> None:
     script = run(shell=shell)
