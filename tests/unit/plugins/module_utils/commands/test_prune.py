@@ -282,7 +282,7 @@ def test_prune_of_everything_needs_consent(
     fill(server, old=image)
     server.fill("other", "1", image)
 
-    with pytest.raises(InputError, match=r"all 1 tags would be deleted.*allow_empty"):
+    with pytest.raises(InputError, match=r"all of them would be deleted \(tags: 1\).*allow_empty"):
         prune_registry(registry, collector, check_mode=check_mode, repositories=["team/*"])
 
     result = prune_registry(registry, collector, repositories=["team/*"], allow_empty=True)
