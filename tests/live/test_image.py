@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -131,9 +132,10 @@ def test_deletion_by_digest_deletes_all_tags_and_no_platform(
     copy(task, f"{repository}:1", f"{repository}:2", **host.options)
     copy(task, f"{repository}:other", f"{repository}@{other.digest}", **host.options)
     pull(task, repository, f"oci:{tmp_path}/before", index.digest, **host.options)
-    platforms = [path.name for path in (tmp_path / "before/blobs/sha256").iterdir() if b'"layers"' in path.read_bytes()]
+    content = (tmp_path / "before/blobs" / index.digest.replace(":", "/")).read_bytes()
+    platforms = [entry["digest"] for entry in json.loads(content)["manifests"]]
 
-    refused = [delete(task, f"{repository}@sha256:{digest}", **host.options) for digest in platforms]
+    refused = [delete(task, f"{repository}@{digest}", **host.options) for digest in platforms]
     deleted = delete(task, f"{repository}@{index.digest}", **host.options)
     again = delete(task, f"{repository}@{index.digest}", **host.options)
 
@@ -144,7 +146,7 @@ def test_deletion_by_digest_deletes_all_tags_and_no_platform(
     for tag in ("1", "2"):
         assert copy(task, f"{repository}:3", f"{repository}:{tag}", **host.options)["failed"]
     require_whole(task, f"{repository}:other", tmp_path / "other", other.digest, **host.options)
-    assert all(delete(task, f"{repository}@sha256:{digest}", **host.options)["changed"] for digest in platforms)
+    assert all(delete(task, f"{repository}@{digest}", **host.options)["changed"] for digest in platforms)
 
 
 def test_image_is_pushed_again_after_deletion(task: Task, host: HostRegistry, repository: str, tmp_path: Path) -> None:
