@@ -25,7 +25,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collect
 from cluster import audit, layout, users
 from cluster.images import ctr
 from cluster.kubectl import kubectl
-from cluster.waiting import once, wait_until
+from cluster.waiting import wait_until
 from images.sizes import MIB
 
 from .collecting import blob_bytes, delete, registry_client, storage
@@ -164,22 +164,6 @@ def test_nodes_pull_during_kills_of_collecting_container(
         assert collection.after >= blob_bytes(registry, repository)
     assert pulls.failures == []
     assert push_random(task, tmp_path, f"{repository}-new", MIB, namespace)["changed"]
-
-
-def test_push_resumes_after_collection(
-    task: Task, namespace: str, repository: str, tmp_path: Path, transferred: list[int]
-) -> None:
-    size = 24 * MIB
-    with registry_client(namespace, kubeconfig_of(PRUNER)) as (_registry, collector):
-        collection = once(lambda: sum(transferred) > size // 4, lambda: collector.collect(TIMEOUT))
-
-        pushed = push_random(task, tmp_path, repository, size, namespace, bandwidth="4M", chunk_size="1M")
-
-        collection.join()
-    assert pushed["changed"], pushed.get("msg")
-    assert pushed["retries"]
-    # Only the interrupted requests were repeated.
-    assert sum(transferred) < 1.5 * size * 2
 
 
 def test_concurrent_requests_are_all_carried_out(namespace: str) -> None:
