@@ -263,3 +263,26 @@ def test_role_keeps_images_if_deletion_is_enabled(task: Task, repository: str, t
         assert not again["changed"]
         second = deploy(**variables)
         assert "changed=0" in second or '"changed": true' not in second
+
+
+def may_list(resource: str, namespace: str) -> bool:
+    """Return whether the user for pruning may list objects of all namespaces."""
+    output = kubectl("auth", "can-i", "--list", f"--as={PRUNER}", f"--namespace={namespace}")
+    return any(line.split()[0] == resource and "list" in line for line in output.splitlines())
+
+
+def test_role_grants_and_removes_permission_to_list_workloads() -> None:
+    namespace = f"{NAMESPACE}-usage"
+    variables = role_variables(namespace)
+    with deployed(**variables):
+        assert not may_list("deployments.apps", "default")
+        deploy(**variables, registry_usage_subjects=[subject(PRUNER)])
+        for resource in ("pods", "deployments.apps", "cronjobs.batch"):
+            wait_until(lambda: may_list(resource, "default"), f"the user may list {resource}")  # noqa: B023
+
+        deploy(**variables)
+
+        assert f"k8scr.core:{namespace}" not in kubectl("get", "clusterroles,clusterrolebindings", "--output=name")
+    with deployed(**variables, registry_usage_subjects=[subject(PRUNER)]):
+        assert f"k8scr.core:{namespace}" in kubectl("get", "clusterroles,clusterrolebindings", "--output=name")
+    assert f"k8scr.core:{namespace}" not in kubectl("get", "clusterroles,clusterrolebindings", "--output=name")
