@@ -104,9 +104,7 @@ def test_upload_discards_its_data_in_full_storage(server: RegistryServer, reposi
     assert server.received("DELETE", "PUT") == ["DELETE /v2/team/app/blobs/uploads/0"]
 
 
-def test_upload_discards_its_data_without_permission_to_delete(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_upload_discards_its_data_without_permission_to_delete(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", store_half(server))
     server.fail("DELETE", "/blobs/uploads/", Response(403, {}, b'{"kind": "Status", "message": "forbidden"}'))
 
@@ -114,7 +112,9 @@ def test_upload_discards_its_data_without_permission_to_delete(
         send(repository, LARGE)
 
     # distribution deletes the data of an upload that does not match its digest.
-    assert server.received("DELETE", "PUT") == [f"{method} /v2/team/app/blobs/uploads/0" for method in ("DELETE", "PUT")]
+    assert server.received("DELETE", "PUT") == [
+        f"{method} /v2/team/app/blobs/uploads/0" for method in ("DELETE", "PUT")
+    ]
     assert not server.blobs.get("team/app")
 
 
