@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RegistryError
-from ..http.retry import Retries
 from ..oci.reference import is_repository, parse_reference
 from ..registry.capacity import capacity_of, read_pod
 from ..registry.client import Registry
@@ -136,10 +135,10 @@ def inventory_of(settings: InfoSettings, registry: Registry) -> Inventory:
 
 
 def _result(settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster) -> dict[str, Any]:
-    pod, retries = settings.registry.pod, Retries(settings.registry.retry_timeout)
-    found = read_pod(cluster.adapter, pod, retries)
+    pod = settings.registry.pod
+    found = read_pod(cluster.adapter, pod, registry.retries)
     features = find_features(registry, inventory, found, pod.port)
-    capacity = capacity_of(found, cluster.adapter, pod, retries)
+    capacity = capacity_of(found, cluster.adapter, pod, registry.retries)
     return {
         "changed": False,
         "registry": {

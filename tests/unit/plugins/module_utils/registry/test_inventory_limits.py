@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -239,3 +241,22 @@ def test_same_digest_as_manifest_and_blob_is_counted_once(
     stored = {**dict(server.blobs["team/app"])}
     stored.update({digest: found[1] for digest, found in server.manifests["team/app"].items() if ":" in digest})
     assert inventory.bytes == sum(map(len, stored.values()))
+
+
+def test_inventory_takes_little_memory_for_each_image(server: RegistryServer, registry: Registry, image: Image) -> None:
+    server.fill("team/app", "base", image)
+    count = 300
+    for number in range(count):
+        store(server, f"v{number}", {**image.manifest, "annotations": {"number": str(number) * 1000}}, OCI_MANIFEST)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        inventory = take_inventory(registry)
+        server.requests.clear()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(inventory.images) == count + 1
+    # With their contents, the manifests alone would take more.
+    assert taken < count * 4096
