@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -111,15 +112,12 @@ def inventory_of(settings: InfoSettings, registry: Registry) -> Inventory:
     patterns = settings.repositories
     # Repositories without a pattern are listed even if the registry does not have a catalog.
     is_literal = patterns is not None and all(map(is_repository, patterns))
-    select: Callable[[str], bool] | None = None
-    if patterns is not None and not is_literal:
-        select = lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)  # noqa: E731
     try:
         return take_inventory(
             registry,
             settings.registry.connections,
             repositories=patterns if is_literal else None,
-            select=select,
+            select=partial(_matches, patterns),
             references=[(each.repository, each.reference) for each in (*settings.named, *settings.locked)],
             aliases=True,
             created=True,
@@ -132,6 +130,10 @@ def inventory_of(settings: InfoSettings, registry: Registry) -> Inventory:
             advice = "Without a list, name the repositories in repositories, without patterns, or the images in images"
             raise error.replace(advice=advice) from error
         raise
+
+
+def _matches(patterns: tuple[str, ...] | None, repository: str) -> bool:
+    return patterns is None or any(fnmatchcase(repository, pattern) for pattern in patterns)
 
 
 def _result(settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster) -> dict[str, Any]:
