@@ -228,6 +228,29 @@ def test_blob_with_internal_error_is_an_error_of_its_image(
     assert (broken.complete, whole.complete) == (False, True)
 
 
+def test_blob_whose_response_is_always_interrupted_is_an_error_of_its_image(
+    server: RegistryServer, registry: Registry, image: Image, other_image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/other", "1", other_image)
+    registry.retries.seconds = 0.0
+    server.fail("GET", f"blobs/{image.layers[1]}", Response(200, {"Content-Length": "100"}, truncated=True))
+    broken, whole = take_inventory(registry, verify=Verify.CONTENT).images
+    assert "interrupted while reading blob" in str(broken.error)
+    assert (broken.complete, whole.complete) == (False, True)
+
+
+def test_interrupted_response_of_stopped_registry_ends_inventory(
+    server: RegistryServer, registry: Registry, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    registry.retries.seconds = 0.0
+    server.fail("GET", "blobs/", Response(200, {"Content-Length": "100"}, truncated=True))
+    server.fail("GET", "/v2/$", Response(503))
+    with pytest.raises(K8scrError, match="interrupted while reading blob"):
+        take_inventory(registry, verify=Verify.CONTENT)
+
+
 def test_same_digest_as_manifest_and_blob_is_counted_once(
     server: RegistryServer, registry: Registry, image: Image
 ) -> None:
