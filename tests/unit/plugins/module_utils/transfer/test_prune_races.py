@@ -240,10 +240,31 @@ def test_taken_tag_of_collection_is_not_moved(
     untagged = make_image(layer("bin/app", b"by digest"))
     server.fill("api", None, untagged)
     server.fill("api", digest_tag(untagged.digest), image)
+    workloads = Workloads([use(f"example.com/api@{untagged.digest}")])
 
-    result = prune_registry(registry, collector, Workloads([use(f"example.com/api@{untagged.digest}")]), keep=["*:new"])
+    result = prune_registry(registry, collector, workloads, keep=["*:new", "*:k8scr-*"])
 
     assert result["failed"] is True
     assert f"because {image.digest} has it" in result["msg"]
     assert server.digest_of("api", digest_tag(untagged.digest)) == image.digest
-    assert tags_in(server) >= {"old", "new"}
+    assert collector.runs == 0
+    assert is_whole(server, untagged)
+
+
+@pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
+def test_prune_deletes_before_it_writes_because_disk_may_be_full(
+    server: RegistryServer, registry: Registry, image: Image, other_image: Image, kind: str
+) -> None:
+    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    untagged = make_image(layer("bin/app", b"by digest"))
+    server.fill("api", None, untagged)
+    server.fill("api", "alias", image)
+    workloads = Workloads([use(f"example.com/api@{untagged.digest}")])
+
+    result = prune_registry(registry, FakeCollector(server, kind == "distribution 3"), workloads, keep=["*:new"])
+
+    paths = [str(request) for request in server.requests]
+    deletion = {f"DELETE /v2/api/manifests/{reference}" for reference in ("old", other_image.digest)}
+    first = next(number for number, path in enumerate(paths) if path in deletion)
+    assert first < min(number for number, path in enumerate(paths) if path.startswith("PUT"))
+    assert result["protected"] == [f"api:{digest_tag(untagged.digest)}"]
