@@ -141,7 +141,11 @@ def test_prune_without_deletion_frees_overwritten_images(
     assert result["collected"]["after"] < result["collected"]["before"]
 
 
-def test_prune_without_collection_deletes_tags_only(server: RegistryServer, registry: Registry, image: Image) -> None:
+@pytest.mark.parametrize("kind", list(registry_deletion.IMPLEMENTATIONS))
+def test_prune_without_collection_deletes_tags_only(
+    server: RegistryServer, registry: Registry, image: Image, kind: str
+) -> None:
+    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
     fill(server, new=image, old=image)
 
     result = prune_registry(registry, keep=["*:new"], collect=False)
