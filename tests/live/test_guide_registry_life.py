@@ -11,6 +11,7 @@ namespace, with a small volume. The user of the guide has the Roles of the guide
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -129,9 +130,14 @@ def test_registry_life_guide_delivers_inspects_and_prunes(maintainer: Maintainer
     assert stored(task, namespace) == before
 
     # Kept are 1.0, which a Deployment uses, the last two versions, and all tags of the release.
-    assert maintainer.run("ansible-playbook prune.yml").changes == {"localhost": 1}
+    pruned = maintainer.run("ansible-playbook prune.yml")
+    assert pruned.changes == {"localhost": 1}
     after = stored(task, namespace)
     assert set(after["images"]) == {"1.0", "1.2", "1.3", "stable"}
     assert after["bytes"] < before["bytes"] - 2 * 2 * MIB
+    # The volume contains the content of these images and nothing else.
+    sizes = {name: int(size) for name, size in re.findall(r'"(before|after)": (\d+)', pruned.output)}
+    assert sizes["after"] == after["bytes"]
+    assert sizes["before"] > sizes["after"]
     assert maintainer.repeat("ansible-playbook prune.yml").changes == {"localhost": 0}
     assert next(maintainer.commands, None) is None
