@@ -104,6 +104,10 @@ class MissingManifestError(SourceError):
     """The source of an image does not have one of its manifests, for example because not all platforms were saved."""
 
 
+class MissingBlobError(SourceError):
+    """The source of an image does not have one of its blobs."""
+
+
 class DestinationError(K8scrError):
     """The destination of an image cannot store it: disk full, no permission, in use."""
 

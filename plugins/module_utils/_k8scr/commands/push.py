@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
 from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, parse_reference, target_name
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
 from ..registry.repository import Repository
@@ -155,7 +155,7 @@ class PushJobs:
 
             for job in list(jobs):
                 if job.copy:
-                    target_of = partial(_target, job.copy.destination.repository)
+                    target_of = partial(target_name, job.copy.destination.repository)
                     jobs += referrer_jobs(job, source, target_of)
         return jobs
 
@@ -230,7 +230,7 @@ class PushJobs:
         compressor = CompressingRepository(destination, compressed) if compressed else None
         copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned)
         facts = {"repository": repository, "tag": name.tag}
-        return ImageJob(str(name), copy, _target(repository, name.tag or digest), text, facts)
+        return ImageJob(str(name), copy, target_name(repository, name.tag or digest), text, facts)
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
@@ -266,7 +266,3 @@ def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:
             for identity in dict.fromkeys((copy.image.identity, loaded.identity)):
                 pushed.remember(identity, copy.destination.repository)
     pushed.save()
-
-
-def _target(repository: str, tag: str) -> str:
-    return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"

@@ -10,7 +10,7 @@ The integration tests cover k8scr_send, whose action plugin needs a host.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,6 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
     apply,
     carry,
     containerd,
+    info,
     node_images,
     pull,
     push,
@@ -66,9 +67,12 @@ def connected(registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         registry.retries.on_retry = on_retry
         yield registry
 
-    for command in (carry, pull, push):
+    for command in (carry, info, pull, push):
         monkeypatch.setattr(command, "connect_registry", connect)
     monkeypatch.setattr(carry, "connect", lambda _settings: connect())
+    monkeypatch.setattr(
+        info, "connect", lambda _settings: nullcontext(Mock(**{"adapter.read_object.return_value": {}}))
+    )
     monkeypatch.setattr(carry, "_uid_of_stateful_set", lambda *_arguments: "uid")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -117,6 +121,27 @@ def test_pull_returns_documented_values(
     options = module_options(PULL_ARGUMENT_SPEC, images=images)
 
     assert differences("k8scr_pull", pull.run_pull(options, check_mode)) == []
+
+
+@MODES
+@pytest.mark.parametrize("verify", ["none", "manifests", "blobs", "content"])
+def test_info_returns_documented_values(
+    server: RegistryServer, image: Image, multi: Image, check_mode: bool, verify: str
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/app", image.digest.replace(":", "-") + ".sig", multi)
+    server.fill("team/broken", "1", image)
+    del server.manifests["team/broken"][image.digest]
+    names = ["team/app:1", f"team/app@{multi.digest}", "team/app:2"]
+    options = module_options(
+        info.INFO_ARGUMENT_SPEC, repositories=["*"], images=names, verify=verify, referrers=True, labels=True
+    )
+
+    result = info.run_info(options, check_mode)
+
+    assert result["missing"]
+    assert result["incomplete"] or verify == "none"
+    assert differences("k8scr_info", result) == []
 
 
 @MODES

@@ -285,6 +285,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._upload(repository, rest.partition("/")[2], query, body)
 
     def _list(self, path: str, query: dict[str, str]) -> Response:
+        if not query["n"].isdigit():
+            return error_response(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
         repository = path[len("/v2/") : -len("/tags/list")]
         if path == "/v2/_catalog":
             key, names = "repositories", sorted(self.registry.manifests)
