@@ -54,6 +54,14 @@ options:
       images are listed too, and each one that is missing or has another digest is returned in RV(missing). An
       image that was pushed with C(platforms) can have another digest than the complete one in the lock file.
     type: path
+  usage:
+    description:
+      - Whether to find the images that the workloads of all namespaces use. By default, RV(unused) is empty.
+      - Workloads are Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. The names of their
+        images are looked up without and with the host, as with O(qualify). Names of mirrors match too.
+      - Users need the permission C(list) on these kinds in all namespaces.
+    type: bool
+    default: false
   verify:
     description:
       - How to verify the images. With V(manifests), the default, all manifests are read and verified. With V(none),
@@ -99,6 +107,12 @@ EXAMPLES = r"""
     verify: blobs
   register: stored
   failed_when: stored.missing != [] or stored.incomplete != []
+
+- name: Fail if a workload uses an image that the registry does not have
+  k8scr.core.k8scr_info:
+    usage: true
+  register: stored
+  failed_when: stored.missing != [] or stored.incomplete != [] or stored.unseen != []
 
 - name: Find the signatures and the labels of an image
   k8scr.core.k8scr_info:
@@ -254,6 +268,13 @@ images:
       description: Annotations of the manifest or index; empty without O(labels).
       type: dict
       sample: {org.opencontainers.image.created: "2026-03-01T12:00:00Z"}
+    used_by:
+      description: Workloads that use the image, or the image to which it refers; empty without O(usage). Pods of
+        another workload count as that workload. C(rollback) states whether it is a ReplicaSet without Pods, which its
+        Deployment uses after a rollback.
+      type: list
+      elements: dict
+      sample: [{kind: Deployment, namespace: team, name: api, rollback: false}]
     complete:
       description: Whether nothing is missing, damaged or unreadable, as far as O(verify) tells; V(null) with
         O(verify=none).
@@ -261,7 +282,7 @@ images:
       sample: true
 missing:
   description: Images of O(images) and O(lock) that do not exist in the registry, or that have another digest than in
-    the lock file.
+    the lock file. With O(usage), also the images of workloads that do not exist, cannot be read or have invalid names.
   returned: success
   type: list
   elements: dict
@@ -282,6 +303,15 @@ missing:
       description: Digest that the registry has for the name; V(null) if it has none.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    reason:
+      description: Reason why nodes cannot pull it.
+      type: str
+      sample: the registry does not have team/api:1.2
+    used_by:
+      description: Workloads that use the image, as in RV(images[].used_by); empty without O(usage).
+      type: list
+      elements: dict
+      sample: [{kind: Deployment, namespace: team, name: api, rollback: false}]
 incomplete:
   description: Images that are incomplete, damaged or unreadable, and tags and repositories that cannot be read.
   returned: success
@@ -314,6 +344,24 @@ incomplete:
       description: Reason why it cannot be read; V(null) if it can.
       type: str
       sample: manifest sha256:4bcf… cannot be read. Check the registry's log.
+unused:
+  description: Listed images that no workload uses; empty without O(usage). It is also empty if RV(unseen) is not,
+    because any image may be in use then.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - repository: team/api
+      tags: ["1.1"]
+      digest: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+unseen:
+  description: Kinds of workloads that the user may not list; empty without O(usage).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: CronJob
+      reason: 'cronjobs.batch is forbidden: User "auditor" cannot list resource "cronjobs"'
 retries:
   description: Retried requests, each with the reason and the number of retries.
   returned: success

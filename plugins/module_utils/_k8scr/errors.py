@@ -198,6 +198,10 @@ class UnreadableResponseError(ClusterError):
     """A response is not valid HTTP."""
 
 
+class OversizedResponseError(UnreadableResponseError):
+    """A response is larger than the limit for its content."""
+
+
 class UnreachableError(ClusterError):
     """No connection was opened, so no request was sent: a retry is always safe."""
 
