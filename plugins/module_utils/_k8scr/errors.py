@@ -178,6 +178,14 @@ class RegistryError(ErrorResponseError):
         self.codes = codes
 
 
+class StorageFullError(RegistryError):
+    """The storage of the registry has no room."""
+
+
+class MissingContentError(RegistryError):
+    """The registry rejected a manifest, because it does not have a blob or a manifest to which it refers."""
+
+
 class WrongPathError(RegistryError):
     """The registry does not serve below the path at this port."""
 
