@@ -131,6 +131,16 @@ def test_push_in_check_mode_uses_only_get(task: Task, pusher: Path, repository: 
     assert verbs_since(position, "pusher") == {"get"}
 
 
+def test_info_as_puller_uses_only_get(task: Task, puller: Path, repository: str) -> None:
+    push(task, images.ensure("busybox"), repository)
+    position = audit.position()
+
+    result = task("k8scr_info", kubeconfig=str(puller), repositories=["live/*"], verify="content", referrers=True)
+
+    assert f"{repository}:1" in [image["name"] for image in result["images"]]
+    assert verbs_since(position, "puller") == {"get"}
+
+
 def test_push_of_existing_image_sends_one_request_after_that_for_write_path(
     task: Task, pusher: Path, repository: str
 ) -> None:

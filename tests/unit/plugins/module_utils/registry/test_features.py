@@ -79,6 +79,10 @@ def test_referrers_api_is_recognized_by_list_of_an_image(
     server.fill("team/app", "1", image)
     inventory = take_inventory(registry, 4)
     assert features_of(registry, inventory).referrers_api is False
-    index = {"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": []}
+    index: dict[str, Any] = {
+        "schemaVersion": 2,
+        "mediaType": "application/vnd.oci.image.index.v1+json",
+        "manifests": [],
+    }
     server.fail("GET", "referrers/", Response(200, {"Content-Type": index["mediaType"]}, encode(index)))
     assert features_of(registry, inventory).referrers_api is True
