@@ -80,10 +80,15 @@ def info(task: Task, repository: str, **options: Any) -> dict[str, Any]:
     return result
 
 
-def users_of(result: dict[str, Any], repository: str) -> dict[str, set[tuple[str, bool]]]:
-    """Return the kinds of the users of each image, by the image's name below the test's repository."""
+def users_of(result: dict[str, Any], workload: str) -> dict[str, set[tuple[str, bool]]]:
+    """Return the kinds of the test's workloads that use each image, by the last part of the image's name.
+
+    Other Pods of the cluster may run the same content under names that the registry does not have.
+    """
     return {
-        image["name"].removeprefix(f"{repository}/"): {(user["kind"], user["rollback"]) for user in image["used_by"]}
+        image["name"].rpartition("/")[2]: {
+            (user["kind"], user["rollback"]) for user in image["used_by"] if user["name"].startswith(workload)
+        }
         for image in result["images"]
     }
 
@@ -102,7 +107,7 @@ def test_info_names_workloads_of_deployment_and_its_rollback(
         "the Pods of the Deployment are deleted",
     )
 
-    found = users_of(info(task, repository), repository)
+    found = users_of(info(task, repository), workload)
 
     assert found["deployment:1"] == {("ReplicaSet", True)}
     assert found["deployment:2"] >= {("Deployment", False)}
@@ -115,7 +120,7 @@ def test_info_names_cron_job_between_its_runs(
     spec = {"schedule": "0 0 1 1 *", "suspend": True, "jobTemplate": {"spec": job}}
     kubectl("apply", "--filename=-", stdin=definition("batch/v1", "CronJob", workload, spec))
 
-    assert users_of(info(task, repository), repository) == {"cron-job:1": {("CronJob", False)}}
+    assert users_of(info(task, repository), workload) == {"cron-job:1": {("CronJob", False)}}
 
 
 def test_info_names_pod_with_image_volume(task: Task, repository: str, workload: str, push: Callable[..., str]) -> None:
@@ -125,7 +130,7 @@ def test_info_names_pod_with_image_volume(task: Task, repository: str, workload:
     kubectl("apply", "--filename=-", stdin=definition("v1", "Pod", workload, spec))
     kubectl("wait", f"pod/{workload}", "--for=condition=Ready", "--timeout=60s")
 
-    assert users_of(info(task, repository), repository) == {
+    assert users_of(info(task, repository), workload) == {
         "main:1": {("Pod", False)},
         "volume:1": {("Pod", False)},
     }
@@ -140,7 +145,7 @@ def test_info_names_static_pod(task: Task, repository: str, workload: str, push:
 
     (image,) = info(task, repository)["images"]
 
-    assert image["used_by"] == [{"kind": "Pod", "namespace": "default", "name": mirror, "rollback": False}]
+    assert {"kind": "Pod", "namespace": "default", "name": mirror, "rollback": False} in image["used_by"]
 
 
 def test_info_lists_running_image_whose_tag_was_moved(
@@ -154,7 +159,7 @@ def test_info_lists_running_image_whose_tag_was_moved(
     result = info(task, repository)
 
     digest = images.ensure("busybox").digest
-    assert users_of(result, repository) == {
+    assert users_of(result, workload) == {
         "moved:1": {("Pod", False)},
         f"moved@{digest}": {("Pod", False)},
     }
@@ -164,7 +169,7 @@ def test_info_lists_running_image_whose_tag_was_moved(
 def test_info_returns_missing_and_unused_images(
     task: Task, repository: str, workload: str, push: Callable[..., str]
 ) -> None:
-    unused = push("unused")
+    unused = push("unused", source="layers")
     missing = unused.replace("unused:1", "missing:1")
     kubectl("apply", "--filename=-", stdin=definition("v1", "Pod", workload, pod_spec(missing)))
 
@@ -207,7 +212,7 @@ def test_info_claims_no_image_unused_if_user_may_not_list_a_kind(
 
     result = info(task, repository, kubeconfig=str(auditor))
 
-    assert users_of(result, repository) == {"used:1": {("Pod", False)}, "unused:1": set()}
+    assert users_of(result, workload) == {"used:1": {("Pod", False)}, "unused:1": set()}
     assert result["unused"] == []
     assert [entry["kind"] for entry in result["unseen"]] == ["CronJob"]
     assert 'User "auditor" cannot list resource "cronjobs"' in result["unseen"][0]["reason"]
