@@ -132,9 +132,11 @@ class HostRegistry:
 
 
 @contextmanager
-def host_registry(implementation: str, folder: Path, pod: str, port: int = 0) -> Iterator[HostRegistry]:
-    """Run a registry behind a Pod until the end of the block, and delete its storage."""
-    registry = HostRegistry(implementation, folder, pod, port)
+def host_registry(
+    implementation: str, folder: Path, pod: str, port: int = 0, variables: Mapping[str, str] | None = None
+) -> Iterator[HostRegistry]:
+    """Run a registry behind a Pod until the end of the block, and delete its storage; see :class:`HostRegistry`."""
+    registry = HostRegistry(implementation, folder, pod, port, variables)
     try:
         registry.start()
         with pod_at(layout.HOST_ADDRESS, pod):

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from itertools import islice
 
 from ..errors import ApiServerError, DigestMismatchError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
@@ -29,6 +30,8 @@ _DELETED_TAG = "k8scr.core/deleted-tag"
 _IDENTITY = "k8scr.core/identity"
 """The annotation that makes each placeholder another manifest, so that only one tag has it."""
 _LARGEST_PLACEHOLDER = 1024
+_MOST_OTHERS = 1000
+"""Tags in the first response with a list of tags."""
 _DELETED = (200, 202, 204)
 _FORBIDDEN = 403
 _NOT_ALLOWED = 405
@@ -71,7 +74,8 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
     Args:
         digest: The digest that the tag must have; ``None`` for a broken tag: one that the registry lists, but for which
             it has no manifest.
-        others: Other tags of the same digest, if they are known. By default, they are looked up where necessary.
+        others: Other tags of the same digest, if they are known. By default, these are up to 1,000 tags of the
+            repository; they are looked up only if the registry deletes the manifest with the tag.
 
     Raises:
         ApiServerError: The user may not delete.
@@ -217,8 +221,10 @@ def _is_placeholder(repository: Repository, found: Descriptor, tag: str) -> bool
 
 
 def _other_tags(repository: Repository, tag: str) -> tuple[str, ...]:
+    """Return other tags of the repository, with one request."""
     try:
-        return tuple(name for name in list_tags(repository.store, repository.repository) if name != tag)
+        names = islice(list_tags(repository.store, repository.repository), _MOST_OTHERS)
+        return tuple(name for name in names if name != tag)
     except RegistryError:
         # Not all registries have the list.
         return ()

@@ -28,8 +28,8 @@ class References:
     """What refers to a manifest in its repository.
 
     Attributes:
-        tags: The tags of the manifest.
-        indexes: Other tags, whose indexes list the manifest, directly or in a nested index.
+        tags: The tags of the manifest, sorted.
+        indexes: Other tags, sorted, whose indexes list the manifest, directly or in a nested index.
     """
 
     tags: tuple[str, ...]
@@ -71,7 +71,7 @@ def find_references(repository: Repository, digest: str, connections: int) -> Re
 
     matches = _map(lists, indexes.values(), connections)
     referring = [name for index, match in zip(indexes, matches) if match for name in of_digest[index]]
-    return References(tuple(of_digest.get(digest, ())), tuple(referring))
+    return References(tuple(sorted(of_digest.get(digest, ()))), tuple(sorted(referring)))
 
 
 def _map(function: Callable[[_Name], _Found], values: Iterable[_Name], connections: int) -> list[_Found]:
