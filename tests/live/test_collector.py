@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +20,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     K8scrError,
     RegistryError,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collection
 from cluster import audit, layout, users
 from cluster.images import ctr
 from cluster.kubectl import kubectl
-from cluster.waiting import once, wait_until
+from cluster.waiting import wait_until
 from images.sizes import MIB
 
 from .collecting import blob_bytes, delete, registry_client, storage
@@ -88,11 +89,10 @@ def collect(namespace: str) -> Collection:
         return collector.collect(TIMEOUT)
 
 
-def header(namespace: str) -> str:
+def header(registry: Registry) -> str:
     """Return the state of collections as the write port reports it; empty if it cannot be read."""
     try:
-        with registry_client(namespace, layout.KUBECONFIG) as (registry, _collector):
-            return registry.exchange("GET", "/v2/").headers.get("K8scr-Collection", "")
+        return registry.exchange("GET", "/v2/").headers.get("K8scr-Collection", "")
     except K8scrError:
         return ""
 
@@ -146,12 +146,17 @@ def test_nodes_pull_during_kills_of_collecting_container(
 
     def kill_twice() -> None:
         for _time in range(2):
-            wait_until(lambda: header(namespace) == "running", "the collection runs", TIMEOUT)
+            wait_until(lambda: header(observer) == "running", "the collection runs", TIMEOUT)
             kill_writing_container(namespace)
 
-    with pulling(namespace, repository) as pulls, ThreadPoolExecutor() as threads:
+    with (
+        registry_client(namespace, layout.KUBECONFIG) as (observer, _collector),
+        registry_client(namespace, kubeconfig_of(PRUNER)) as (_registry, collector),
+        pulling(namespace, repository) as pulls,
+        ThreadPoolExecutor() as threads,
+    ):
         kills = threads.submit(kill_twice)
-        collection = collect(namespace)
+        collection = collector.collect(TIMEOUT)
         kills.result()
 
     with registry_client(namespace, layout.KUBECONFIG) as (registry, _collector):
@@ -161,24 +166,12 @@ def test_nodes_pull_during_kills_of_collecting_container(
     assert push_random(task, tmp_path, f"{repository}-new", MIB, namespace)["changed"]
 
 
-def test_push_resumes_after_collection(
-    task: Task, namespace: str, repository: str, tmp_path: Path, transferred: list[int]
-) -> None:
-    size = 24 * MIB
-    collection = once(lambda: sum(transferred) > size // 4, lambda: collect(namespace))
-
-    pushed = push_random(task, tmp_path, repository, size, namespace, bandwidth="4M", chunk_size="1M")
-
-    collection.join()
-    assert pushed["changed"], pushed.get("msg")
-    assert pushed["retries"]
-    # Only the interrupted requests were repeated.
-    assert sum(transferred) < 1.5 * size * 2
-
-
 def test_concurrent_requests_are_all_carried_out(namespace: str) -> None:
-    with ThreadPoolExecutor() as threads:
-        collections = list(threads.map(collect, [namespace] * 3))
+    with ExitStack() as clients, ThreadPoolExecutor() as threads:
+        collectors = [
+            clients.enter_context(registry_client(namespace, kubeconfig_of(PRUNER)))[1] for _number in range(3)
+        ]
+        collections = list(threads.map(lambda collector: collector.collect(TIMEOUT), collectors))
 
     assert all(collection.after is not None for collection in collections)
 
@@ -270,3 +263,26 @@ def test_role_keeps_images_if_deletion_is_enabled(task: Task, repository: str, t
         assert not again["changed"]
         second = deploy(**variables)
         assert "changed=0" in second or '"changed": true' not in second
+
+
+def may_list(resource: str, namespace: str) -> bool:
+    """Return whether the user for pruning may list objects of all namespaces."""
+    output = kubectl("auth", "can-i", "--list", f"--as={PRUNER}", f"--namespace={namespace}")
+    return any(line.split()[0] == resource and "list" in line for line in output.splitlines())
+
+
+def test_role_grants_and_removes_permission_to_list_workloads() -> None:
+    namespace = f"{NAMESPACE}-usage"
+    variables = role_variables(namespace)
+    with deployed(**variables):
+        assert not may_list("deployments.apps", "default")
+        deploy(**variables, registry_usage_subjects=[subject(PRUNER)])
+        for resource in ("pods", "deployments.apps", "cronjobs.batch"):
+            wait_until(lambda: may_list(resource, "default"), f"the user may list {resource}")  # noqa: B023
+
+        deploy(**variables)
+
+        assert f"k8scr.core:{namespace}" not in kubectl("get", "clusterroles,clusterrolebindings", "--output=name")
+    with deployed(**variables, registry_usage_subjects=[subject(PRUNER)]):
+        assert f"k8scr.core:{namespace}" in kubectl("get", "clusterroles,clusterrolebindings", "--output=name")
+    assert f"k8scr.core:{namespace}" not in kubectl("get", "clusterroles,clusterrolebindings", "--output=name")

@@ -192,7 +192,7 @@ collect() {
 }
 
 # Only the first Pod writes.
-case ${POD_NAME:-} in
+case ${K8SCR_POD:-} in
   *-0) ;;
   *)
     export REGISTRY_HTTP_HEADERS='{"K8scr-Collection": ["reader"]}'

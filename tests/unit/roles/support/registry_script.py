@@ -82,7 +82,7 @@ class RegistryScript:
             **os.environ,
             "PATH": f"{self.folder}/bin:{os.environ['PATH']}",
             "K8SCR_FAKE": str(self.fake),
-            "POD_NAME": self.pod,
+            "K8SCR_POD": self.pod,
             "OTEL_TRACES_EXPORTER": "none",
             "REGISTRY_HTTP_PREFIX": WRITE_PATH,
             "REGISTRY_HTTP_SECRET": "signing-secret",
