@@ -33,6 +33,10 @@ storage:
   delete: {{enabled: true}}
 http: {{addr: "{address}", secret: the-same-after-a-restart}}
 """
+_DURING_COLLECTION = {
+    "REGISTRY_HTTP_HEADERS": '{"K8scr-Collection": ["running"]}',
+    "REGISTRY_STORAGE_MAINTENANCE": '{"readonly": {"enabled": true}}',
+}
 
 
 def _distribution(program: str) -> Callable[[Path, str, int], list[str]]:
@@ -103,9 +107,9 @@ class HostRegistry:
         assert self._process is not None
         return self._process.pid
 
-    def start(self) -> None:
-        """Start the registry and wait until it accepts connections."""
-        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self._variables}
+    def start(self, **variables: str) -> None:
+        """Start the registry, with more environment variables, and wait until it accepts connections."""
+        environment = {**os.environ, "OTEL_TRACES_EXPORTER": "none", **self._variables, **variables}
         self._process = subprocess.Popen(
             self._command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -122,6 +126,25 @@ class HostRegistry:
             self._process.send_signal(number)
             self._process.wait()
             self._process = None
+
+    def start_during_collection(self) -> None:
+        """Start distribution read-only, as the role ``registry`` does while it collects garbage."""
+        self.start(**_DURING_COLLECTION)
+
+    def collect_garbage(self, *arguments: str) -> None:
+        """Restart distribution read-only, as the role ``registry`` does, run its garbage collection, and restart it."""
+        program, _serve, configuration = self._command
+        self.stop()
+        self.start_during_collection()
+        subprocess.run(
+            [program, "garbage-collect", *arguments, configuration],
+            env={**os.environ, "OTEL_TRACES_EXPORTER": "none"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        self.stop()
+        self.start()
 
     def _accepts_connections(self) -> bool:
         assert self._process is not None

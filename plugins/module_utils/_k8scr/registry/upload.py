@@ -39,6 +39,7 @@ _SESSION_LOST = (404, 416)
 _INTERRUPTIONS_UNTIL_SMALLER = 2
 _NEW_SESSIONS = 3
 """Attempts with a new session, if the registry has lost the session or its data is damaged."""
+_DELETED = 204
 _NO_CONTENT = f"sha256:{'0' * 64}"
 """A digest that no content has."""
 
@@ -136,13 +137,20 @@ class BlobUpload:
     def _discard(self) -> None:
         """Free the space of the session's data in a full storage; a later run sends the blob again.
 
-        Users of the Role for pushes may not send ``DELETE``. distribution deletes the data if it does not match the
-        digest in the last request.
+        Users of the Role for pushes may not send ``DELETE``. If the storage is completely full, distribution 3 also
+        deletes data that does not match the digest in the last request.
         """
         with suppress(K8scrError):
             # The registry accepts only the location of its last response.
-            if self._location is not None and not self._find_offset() and self._location is not None:
-                self.registry.exchange("PUT", _with_digest(self._location, _NO_CONTENT))
+            self._find_offset()
+        location = self._location
+        if location:
+            with suppress(K8scrError):
+                if self.registry.exchange("DELETE", location).status_code == _DELETED:
+                    location = None
+        if location:
+            with suppress(K8scrError):
+                self.registry.exchange("PUT", _with_digest(location, _NO_CONTENT))
         self._forget_session()
 
     def _send(self) -> None:

@@ -100,18 +100,31 @@ def test_upload_discards_its_data_in_full_storage(server: RegistryServer, reposi
     with pytest.raises(StorageFullError):
         send(repository, LARGE)
 
-    # distribution deletes the data of an upload that does not match its digest.
-    *_earlier, last = (request for request in server.requests if request.method != "HEAD")
-    assert last.method == "PUT"
-    assert not server.blobs.get("team/app")
-    assert not [request for request in server.requests if request.method == "DELETE"]
+    assert server.uploads == {}
+    assert server.received("DELETE", "PUT") == ["DELETE /v2/team/app/blobs/uploads/0"]
 
 
-def test_upload_reports_full_storage_if_its_data_cannot_be_discarded(
+def test_upload_discards_its_data_without_permission_to_delete(
     server: RegistryServer, repository: Repository
 ) -> None:
+    server.fail("PATCH", "/blobs/uploads/", store_half(server))
+    server.fail("DELETE", "/blobs/uploads/", Response(403, {}, b'{"kind": "Status", "message": "forbidden"}'))
+
+    with pytest.raises(StorageFullError):
+        send(repository, LARGE)
+
+    # distribution deletes the data of an upload that does not match its digest.
+    assert server.received("DELETE", "PUT") == [f"{method} /v2/team/app/blobs/uploads/0" for method in ("DELETE", "PUT")]
+    assert not server.blobs.get("team/app")
+
+
+@pytest.mark.parametrize("methods", [["GET"], ["DELETE", "PUT"]])
+def test_upload_reports_full_storage_if_its_data_cannot_be_discarded(
+    server: RegistryServer, repository: Repository, methods: list[str]
+) -> None:
     server.fail("PATCH", "/blobs/uploads/", unknown_error("no space left on device"))
-    server.fail("PUT", "/blobs/uploads/", error_response(500, "UNKNOWN"))
+    for method in methods:
+        server.fail(method, "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_INVALID"))
 
     with pytest.raises(StorageFullError, match="no space left"):
         send(repository, LARGE)

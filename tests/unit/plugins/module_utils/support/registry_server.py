@@ -356,6 +356,9 @@ class _Handler(BaseHTTPRequestHandler):
             f"{len(uploads[name])}-"
         ):
             return error_response(416, "RANGE_INVALID")
+        if self.command == "DELETE":
+            del uploads[name]
+            return Response(204)
         uploads[name] = uploads.get(name, b"") + body
         if self.command != "PUT":
             # Absolute and with a query, as in distribution.
