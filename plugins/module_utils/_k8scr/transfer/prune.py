@@ -249,7 +249,8 @@ def _require_collectable(plan: PrunePlan) -> None:
     """Check that a garbage collection keeps the content of all images that stay.
 
     distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
-    It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest.
+    It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest. If
+    these images go, it fails, because the registry keeps links to their blobs.
 
     Raises:
         SourceError: A collection would fail or delete content.
@@ -265,12 +266,13 @@ def _require_collectable(plan: PrunePlan) -> None:
             f" {_listed(unreadable)}",
             "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
         )
-    unsupported = {name_of(image): found for image in staying if (found := _unsupported_digest(image))}
+    images = [verdict.image for verdict in plan.decision.verdicts]
+    unsupported = {name_of(image): found for image in images if (found := _unsupported_digest(image))}
     if unsupported:
         raise SourceError(
-            "images that stay have content with digests that the garbage collector of the registry does not support,"
-            f" so it would delete it: {_listed(unsupported)}",
-            "Nothing was deleted. Push these images with sha256 digests, or set collect to false",
+            "images have content with digests that the registry's garbage collector does not support, so it would fail"
+            f" or delete content in use: {_listed(unsupported)}",
+            "Nothing was deleted. Push these images with sha256 digests to a new registry, or set collect to false",
         )
 
 

@@ -139,6 +139,10 @@ class Marks:
     def follow_subjects(self) -> None:
         """Keep the referrers of all images that stay, the referrers of those, and so on."""
         followers = self._followers()
+        if any(image.error or image.damaged for image in self.images.values()):
+            for (repository, tag), subject in self._subjects.items():
+                if subject not in self._holders:
+                    self.keep(self.tagged[repository, tag], tag, "may refer to an image that cannot be read")
         pending = [image for image in self.images.values() if self._stays(image)]
         while pending:
             image = pending.pop()

@@ -10,6 +10,7 @@ import hashlib
 from typing import Any
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_MANIFEST
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import cosign_tags, fallback_tag
@@ -17,6 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.invento
     Inventory,
     StoredImage,
     StoredManifest,
+    Unreadable,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retention import Decision, Rules, decide
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import match_usage
@@ -55,6 +57,15 @@ def test_referrer_without_subject_goes() -> None:
 
     assert remaining(found) == {"api:kept"}
     assert [verdict.orphans for verdict in found.verdicts] == [(), (SIG,), (LIST,)]
+
+
+def test_referrer_may_belong_to_image_that_cannot_be_read() -> None:
+    broken = Unreadable("web", "1", SourceError("no manifest"))
+
+    found = decide(Inventory(images=(stored("api", "signature", SIG),), unreadable=(broken,)), Rules())
+
+    assert remaining(found) == {f"api:{SIG}"}
+    assert found.verdicts[1].deleted == ("1",)
 
 
 @pytest.mark.parametrize("rule", [{"younger": 1e9, "age": "30y"}, {"last": 5}])
