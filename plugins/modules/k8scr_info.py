@@ -59,8 +59,8 @@ options:
       - Whether to find the images that the workloads of all namespaces use. By default, RV(unused) is empty.
       - Workloads are Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. The names of their
         images are looked up without and with the host, as with O(qualify). Names of mirrors match too.
-      - The digests that nodes report for running images match in the same repositories. If none of these has the digest,
-        all repositories with it match.
+      - The digests that nodes report for running images match in the same repositories. If none of these has the
+        digest, all repositories with it match.
       - Users need the permission C(list) on these kinds in all namespaces.
     type: bool
     default: false

@@ -15,8 +15,7 @@ description:
     P(k8scr.core.registry#role) also requires C(get) on the Secret with its write path.
   - Images are identified by digest. An existing image costs one request, or two if its source has no manifests, as in
     Docker archives and engines. None of its layers is read.
-  - Artifacts such as Helm charts and WebAssembly modules are pushed like images. Nondistributable layers that state
-    their download URLs (C(nondistributable) in OCI, C(foreign) in Docker) are not pushed.
+  - Artifacts such as Helm charts are pushed like images. Nondistributable layers with download URLs are not pushed.
   - The tag is set last, so clients never see an incomplete image. If a garbage collection of the registry deletes
     content of an image during the push, only that content is uploaded again.
 author:

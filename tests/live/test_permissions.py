@@ -210,6 +210,35 @@ def test_push_names_missing_permission_of_user_without_role(task: Task, reposito
     assert 'User "stranger" cannot get resource "pods/proxy"' in result["msg"]
 
 
+def test_push_role_allows_no_deletion(task: Task, pusher: Path, repository: str) -> None:
+    push_busybox(task, pusher, repository)
+
+    result = task("k8scr_image", name=f"docker.io/{repository}:1", state="absent", kubeconfig=str(pusher))
+
+    assert 'User "pusher" cannot delete resource "pods/proxy"' in result["msg"]
+    assert "the Role NAME-prune of the role registry, such as k8scr-prune, allows it" in result["msg"]
+
+
+def test_push_role_allows_copy(task: Task, pusher: Path, repository: str) -> None:
+    push_busybox(task, pusher, repository)
+    names = {"name": f"docker.io/{repository}/copy:1", "from": f"docker.io/{repository}:1"}
+
+    result = task("k8scr_image", kubeconfig=str(pusher), **names)
+
+    assert result["changed"], result.get("msg")
+
+
+def test_prune_role_allows_deletion(task: Task, pruner: Path, repository: str) -> None:
+    push(task, images.ensure("busybox"), repository)
+    position = audit.position()
+
+    result = task("k8scr_image", name=f"docker.io/{repository}:1", state="absent", kubeconfig=str(pruner))
+
+    # The registry of these tests rejects the deletion, which the API server allows.
+    assert "set registry_delete: true" in result["msg"]
+    assert verbs_since(position, "pruner") == {"get", "delete"}
+
+
 def test_push_role_allows_no_push_to_other_pod(task: Task, pusher: Path, repository: str) -> None:
     result = push_busybox(task, pusher, repository, registry="k8scr-1")
 

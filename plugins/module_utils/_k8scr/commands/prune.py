@@ -118,7 +118,7 @@ def prune_report(result: PruneResult) -> dict[str, Any]:
     }
     value["diff"] = {"prepared": _diff(value)}
     if result.errors:
-        done = f"{len(value['images'])} tags were deleted before; all other images are unchanged."
+        done = f"Tags deleted before: {len(value['images'])}. All images that should stay are unchanged."
         value.update(failed=True, msg="\n".join([*value["errors"], done]))
     return value
 

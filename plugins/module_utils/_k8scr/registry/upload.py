@@ -126,7 +126,8 @@ class BlobUpload:
                 raise error
             self._forget_session()
         response = self.registry.exchange("HEAD", f"/v2/{self.repository}/blobs/{self.descriptor.digest}")
-        if response.status_code not in (200, 404):
+        # distribution 2.8 responds with 500 if a full storage left the blob incomplete; another upload repairs it.
+        if response.status_code not in (200, 404, 500):
             raise error_of(response, self._failure, self.registry.description)
         return response.status_code == 200
 

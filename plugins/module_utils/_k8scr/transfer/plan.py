@@ -6,16 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
 from itertools import islice
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
-from ..errors import DigestMismatchError, K8scrError, SourceError
+from ..errors import DigestMismatchError, K8scrError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
@@ -24,6 +24,10 @@ from .job import ImageCopy, ImageJob
 
 IMAGES_PER_CONNECTION = 8
 """Images in progress for each connection: enough to keep all connections busy, and few enough to bound memory."""
+
+_UNREADABLE = 500
+_Found = TypeVar("_Found")
+_Name = TypeVar("_Name")
 
 
 class Action(str, Enum):
@@ -243,10 +247,24 @@ def _draft(job: ImageJob) -> _Draft:
 def _find_before(copy: ImageCopy, image: SourceImage) -> tuple[Descriptor | None, bool]:
     """Return the image at the destination, and whether it has the tag to set, if any."""
     digest = image.root.digest
-    found = copy.destination.resolve(copy.tag_to_set or digest)
+    found = _found(None, copy.destination.resolve, copy.tag_to_set or digest)
     if copy.digest_tag is None or (found is not None and found.digest == digest):
         return found, True
-    return copy.destination.resolve(digest), False
+    return _found(None, copy.destination.resolve, digest), False
+
+
+def _found(missing: _Found, look_up: Callable[[_Name], _Found], name: _Name) -> _Found:
+    """Look up content at the destination, and treat content that the destination cannot read as missing.
+
+    After a full storage, distribution 2.8 responds with 500 to requests for content that it stored incompletely. The
+    copy repairs it. If the destination has another fault, the copy fails.
+    """
+    try:
+        return look_up(name)
+    except RegistryError as error:
+        if error.status != _UNREADABLE:
+            raise
+        return missing
 
 
 def _load(copy: ImageCopy, image: SourceImage) -> SourceImage:
@@ -288,7 +306,7 @@ def _find_content(
     for manifest in walk_manifests(copy.source, image.root):
         if manifest.descriptor.digest == image.root.digest:
             copy.destination.require_support(manifest)
-        elif not all_manifests and copy.destination.has_manifest(manifest.descriptor):
+        elif not all_manifests and _found(False, copy.destination.has_manifest, manifest.descriptor):
             continue
         manifests.append(manifest)
         for blob in manifest.blobs:
@@ -333,10 +351,10 @@ def _plan_blob(copy: ImageCopy, image: SourceImage, blob: Descriptor) -> BlobSte
 
 
 def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor | None) -> BlobStep | None:
-    if copy.destination.has_blob(known):
+    if _found(False, copy.destination.has_blob, known):
         return BlobStep(known, Action.PRESENT, layer=layer)
     for neighbor in copy.neighbors if _can_be_mounted(known) else ():
-        if neighbor.has_blob(known):
+        if _found(False, neighbor.has_blob, known):
             return BlobStep(known, Action.MOUNTED, neighbor.repository, layer=layer)
     return None
 

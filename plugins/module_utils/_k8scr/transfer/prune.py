@@ -198,8 +198,8 @@ class Prune:
     def _require_rest(self, decision: Decision) -> None:
         if decision.leaves_nothing(self.rules) and not self.allow_empty:
             raise InputError(
-                f"no rule keeps any image of the selected repositories: all {len(decision.deleted)} tags would be"
-                " deleted",
+                "no rule keeps any image of the selected repositories, so all of them would be deleted (tags:"
+                f" {len(decision.deleted)})",
                 "Nothing was deleted. Check the rules, or set allow_empty to true to delete them all",
             )
 

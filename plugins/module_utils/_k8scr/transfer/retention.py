@@ -205,9 +205,13 @@ def tag_of(use: ImageUse, image: StoredImage) -> str | None:
 
 
 def _used_by(uses: Iterable[ImageUse]) -> str:
-    names = list(dict.fromkeys(f"{use.kind} {use.namespace}/{use.name}" for use in uses))
+    names = list(dict.fromkeys(map(_describe, uses)))
     more = f" and {len(names) - _MOST_USES} more" if len(names) > _MOST_USES else ""
     return f"used by {', '.join(names[:_MOST_USES])}{more}"
+
+
+def _describe(use: ImageUse) -> str:
+    return f"{use.kind} {use.namespace}/{use.name}{' (for rollbacks)' if use.rollback else ''}"
 
 
 def _keep_younger(marks: Marks, rules: Rules) -> None:

@@ -199,6 +199,22 @@ def test_whole_index_goes_with_its_children(
     assert set(server.blobs["team/api"]) == set(image.blobs)
 
 
+@REGISTRIES
+def test_child_that_other_index_or_tag_shares_stays(
+    server: RegistryServer, registry: Registry, multi: Image, kind: str
+) -> None:
+    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    shared = make_image(layer("etc/motd", b"welcome"), layer("bin/app", b"amd64"), architecture="amd64")
+    assert shared.digest in multi.contents
+    fill(server, new=make_index({"linux/amd64": shared}), old=multi)
+
+    prune_registry(registry, FakeCollector(server, kind == "distribution 3"), keep=["*:new"])
+
+    assert tags_in(server) == {"new"}
+    assert shared.digest in server.manifests["team/api"]
+    assert set(shared.blobs) <= set(server.blobs["team/api"])
+
+
 def test_used_image_without_tag_is_protected_by_tag(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
@@ -282,7 +298,7 @@ def test_prune_of_everything_needs_consent(
     fill(server, old=image)
     server.fill("other", "1", image)
 
-    with pytest.raises(InputError, match=r"all 1 tags would be deleted.*allow_empty"):
+    with pytest.raises(InputError, match=r"all of them would be deleted \(tags: 1\).*allow_empty"):
         prune_registry(registry, collector, check_mode=check_mode, repositories=["team/*"])
 
     result = prune_registry(registry, collector, repositories=["team/*"], allow_empty=True)

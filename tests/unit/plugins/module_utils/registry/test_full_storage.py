@@ -104,9 +104,7 @@ def test_upload_discards_its_data_in_full_storage(server: RegistryServer, reposi
     assert server.received("DELETE", "PUT") == ["DELETE /v2/team/app/blobs/uploads/0"]
 
 
-def test_upload_discards_its_data_without_permission_to_delete(
-    server: RegistryServer, repository: Repository
-) -> None:
+def test_upload_discards_its_data_without_permission_to_delete(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", store_half(server))
     server.fail("DELETE", "/blobs/uploads/", Response(403, {}, b'{"kind": "Status", "message": "forbidden"}'))
 
@@ -114,8 +112,19 @@ def test_upload_discards_its_data_without_permission_to_delete(
         send(repository, LARGE)
 
     # distribution deletes the data of an upload that does not match its digest.
-    assert server.received("DELETE", "PUT") == [f"{method} /v2/team/app/blobs/uploads/0" for method in ("DELETE", "PUT")]
+    upload = "/v2/team/app/blobs/uploads/0"
+    assert server.received("DELETE", "PUT") == [f"DELETE {upload}", f"PUT {upload}"]
     assert not server.blobs.get("team/app")
+
+
+def test_upload_names_full_storage_that_left_blob_incomplete(server: RegistryServer, repository: Repository) -> None:
+    # distribution 2.8: the last request fails, and the upload and the blob cannot be read any more.
+    server.fail("PUT", "/blobs/uploads/", unknown_error("no space left on device"))
+    server.fail("GET", "/blobs/uploads/", error_response(404, "BLOB_UPLOAD_INVALID"))
+    server.fail("HEAD", "/blobs/sha256", error_response(500, "UNKNOWN"))
+
+    with pytest.raises(StorageFullError, match="no space left"):
+        send(repository, SMALL)
 
 
 @pytest.mark.parametrize("methods", [["GET"], ["DELETE", "PUT"]])

@@ -208,7 +208,7 @@ def test_failed_collection_is_reported_with_deleted_images(
 
     assert result["msg"].splitlines() == [
         "garbage collection failed: no space left",
-        "1 tags were deleted before; all other images are unchanged.",
+        "Tags deleted before: 1. All images that should stay are unchanged.",
     ]
     assert result["changed"] is True
     assert result["collected"] == {}

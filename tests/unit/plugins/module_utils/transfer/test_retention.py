@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -165,6 +166,13 @@ def test_reason_names_three_workloads_of_many() -> None:
     [reasons] = kept(decision(image, used=used)).values()
 
     assert reasons == ("used by Deployment team/app0, Deployment team/app1, Deployment team/app2 and 2 more",)
+
+
+def test_image_for_rollbacks_stays() -> None:
+    image = stored("team/api", "a", "1")
+    used = match_usage([replace(use("team/api:1", kind="ReplicaSet"), rollback=True)], Inventory(images=(image,))).used
+
+    assert kept(decision(image, used=used)) == {"team/api:1": ("used by ReplicaSet team/app (for rollbacks)",)}
 
 
 def test_younger_images_stay_by_time_of_creation() -> None:

@@ -206,3 +206,30 @@ def test_push_sends_only_lost_blob_again(tmp_path: Path, server: RegistryServer,
     assert {blob.descriptor.digest: blob.action for blob in result.blobs if blob.descriptor} == {
         digest: Action.SENT if digest == lost else Action.PRESENT for digest in BY_TAG.blobs
     }
+
+
+@pytest.mark.parametrize("path", ["/blobs/sha256:", "/manifests/new"])
+def test_push_repairs_content_that_registry_cannot_read(
+    tmp_path: Path, server: RegistryServer, registry: Registry, path: str
+) -> None:
+    server.fill("team/app", "new", OLD)
+    server.fail("HEAD", path, error_response(500, "UNKNOWN"))
+    copy = layout_copy(tmp_path, BY_TAG, Repository(registry, "team/app"), "new")
+
+    (result,) = Transfer(1).run([ImageJob("app", copy, "app")])
+
+    assert result.error is None
+    assert server.digest_of("team/app", "new") == BY_TAG.digest
+    assert missing_content(server, "team/app", "new") == set()
+
+
+def test_push_fails_if_registry_reads_and_stores_nothing(
+    tmp_path: Path, server: RegistryServer, registry: Registry
+) -> None:
+    server.fail("POST", "/", error_response(500, "UNKNOWN", "faulty"))
+    server.fail("HEAD", "/", error_response(500, "UNKNOWN"))
+    copy = layout_copy(tmp_path, BY_TAG, Repository(registry, "team/app"), "new")
+
+    (result,) = Transfer(1).run([ImageJob("app", copy, "app")])
+
+    assert "the registry responded with 500: faulty" in str(result.error)
