@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import http.client
 import json
 import random
 import time
@@ -32,9 +33,9 @@ def upload(script: RegistryScript, repository: str, content: bytes) -> dict[str,
     """Upload a blob and return its size and digest."""
     begun = script.send("POST", f"/v2/{repository}/blobs/uploads/")
     assert begun is not None
-    location = urlsplit(begun.headers["Location"])
-    path = f"{location.path}?{location.query}&digest={digest_of(content)}"
-    done = script.send("PUT", path, content, **{"Content-Type": "application/octet-stream"})
+    done = script.send(
+        "PUT", f"{path_of(begun)}&digest={digest_of(content)}", content, **{"Content-Type": "application/octet-stream"}
+    )
     assert done is not None
     assert done.status == 201
     return {"size": len(content), "digest": digest_of(content)}
@@ -98,3 +99,37 @@ def test_images_are_complete_and_nothing_leaks_after_kills(tmp_path: Path, name:
             kept = bytes_of(script, "team/kept")
             assert reported.endswith(f" after={kept}")
             assert sum(path.stat().st_size for path in script.blobs.rglob("*") if path.is_file()) == kept
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_upload_resumes_after_collection(tmp_path: Path, name: str) -> None:
+    script = RegistryScript(tmp_path / "run", program=PROGRAMS[name])
+    content = random.Random(0).randbytes(100_000)
+    octets = {"Content-Type": "application/octet-stream"}
+    with running(script):
+        script.wait_for("ready")
+        begun = script.send("POST", "/v2/team/app/blobs/uploads/")
+        assert begun is not None
+        sent = script.send("PATCH", path_of(begun), content[:60_000], **octets)
+        assert sent is not None
+
+        script.request("a1")
+        wait_until(lambda: script.state() == "running", "the collection runs")
+        rejected = script.send("PATCH", path_of(sent), content[60_000:], **octets)
+        script.wait_for("id=a1 ")
+
+        assert rejected is None or (rejected.status, rejected.headers["K8scr-Collection"]) == (405, "running")
+        position = script.send("GET", path_of(sent))
+        assert position is not None
+        assert position.headers["Range"] == "0-59999"
+        sent = script.send("PATCH", path_of(position), content[60_000:], **octets)
+        assert sent is not None
+        done = script.send("PUT", f"{path_of(sent)}&digest={digest_of(content)}")
+        assert done is not None
+        assert done.status == 201
+
+
+def path_of(response: http.client.HTTPResponse) -> str:
+    """Return the path and the query of the address in a response's header Location."""
+    location = urlsplit(response.headers["Location"])
+    return f"{location.path}?{location.query}"

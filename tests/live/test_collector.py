@@ -204,13 +204,14 @@ def test_push_role_allows_no_deletion_and_no_collection(
     assert ("delete", "pods/proxy", 403) in requests[PUSHER]
     assert ("patch", "configmaps", 403) in requests[PUSHER]
     assert {code for verb, _resource, code in requests[PUSHER] if verb != "get"} == {403}
-    assert requests[PRUNER] - {("get", "pods/proxy", 503)} == {
-        ("get", "secrets", 200),
-        ("get", "pods/proxy", 200),
-        ("get", "pods", 200),
-        ("delete", "pods/proxy", 202),
-        ("patch", "configmaps", 200),
-    } - ({("get", "pods", 200)} - requests[PRUNER])
+    assert {("delete", "pods/proxy", 202), ("patch", "configmaps", 200)} <= requests[PRUNER]
+    assert {(verb, resource) for verb, resource, _code in requests[PRUNER]} <= {
+        ("get", "secrets"),
+        ("get", "pods"),
+        ("get", "pods/proxy"),
+        ("delete", "pods/proxy"),
+        ("patch", "configmaps"),
+    }
 
 
 def requests_since(position: int) -> dict[str, set[tuple[str, str, int]]]:
@@ -261,8 +262,7 @@ def test_role_keeps_images_if_deletion_is_enabled(task: Task, repository: str, t
         again = push(task, f"oci:{tmp_path}/{repository.replace('/', '-')}", repository, namespace=namespace)
         assert again["images"][0]["digest"] == pushed["images"][0]["digest"]
         assert not again["changed"]
-        second = deploy(**variables)
-        assert "changed=0" in second or '"changed": true' not in second
+        assert "CHANGED" not in deploy(**variables)
 
 
 def may_list(resource: str, namespace: str) -> bool:
