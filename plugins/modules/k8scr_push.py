@@ -105,8 +105,8 @@ options:
         control. It is a JSON object, sorted by name, with one line for each image.
       - Without O(locked), the task writes the file. It adds each delivered image or updates its digest, and keeps all
         other entries. The task is changed if the file changes. Check mode and C(--diff) show the change.
-      - Concurrent tasks on several hosts or of several playbooks can share the file, which keeps the images of all of
-        them. If two tasks deliver an image under the same name, the file has the digest of the task that finished last.
+      - Concurrent tasks can share the file. If two tasks deliver an image under the same name, the file has the digest
+        of the task that finished last.
       - The digest is that of the manifest or index at the source, before O(images[].platforms) reduces it. Images of
         Docker archives and engines have no such digest and are locked by image ID, which is the digest of the config.
         Such an entry matches images of these kinds of sources. Referrers are not locked.
@@ -146,11 +146,11 @@ options:
   require_space:
     description:
       - Whether to fail before the first upload if the registry has too little space for the missing images. By default,
-        the module shows a warning and uploads. Set it if a full storage would harm other users.
+        the module shows a warning and uploads. It then reads the images in the registry only to upload more than one
+        percent of the capacity. Set this option if a full storage would harm other users.
       - The free space is at most the capacity minus the size of all images in the registry. The capacity is the size
         limit of an C(emptyDir), or the size of a PersistentVolumeClaim if the user may C(get) it. If the capacity is
         unknown, the task fails unless all images exist. Layers to compress count with their uncompressed size.
-      - By default, the module reads the images in the registry only to upload more than one percent of the capacity.
     type: bool
     default: false
   upstreams:
@@ -161,7 +161,7 @@ options:
         E(DOCKER_AUTH_CONFIG), which has the content of a C(config.json), then the file in E(REGISTRY_AUTH_FILE), or if
         that is unset C($XDG_RUNTIME_DIR/containers/auth.json), C($XDG_CONFIG_HOME/containers/auth.json) and
         C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in this order, with the credential helpers that these
-        files name. C(podman login) and C(docker login) write these files.
+        files name.
       - CA certificates (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
         read as in containers-certs.d(5), from the first existing folder of C(~/.config/containers/certs.d/HOST:PORT),
         C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
