@@ -96,5 +96,5 @@ def run_command(
     output = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, output
     changes = {host: int(changed) for host, changed, failed in _RECAP.findall(done.stdout) if failed == "0"}
-    assert changes or not playbook, output
+    assert changes or fails or not playbook, output
     return CommandResult(output, changes)
