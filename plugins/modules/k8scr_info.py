@@ -84,7 +84,7 @@ options:
     default: false
 notes:
   - The capacity of a claim requires the permission C(get) on C(persistentvolumeclaims).
-  - The module keeps about 1 KiB in memory for each image, and at most 200000 images.
+  - The module takes about 5 KiB of memory for each image, and lists at most 200000 images.
 seealso:
   - module: k8scr.core.k8scr_push
   - module: k8scr.core.k8scr_pull

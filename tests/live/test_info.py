@@ -16,7 +16,7 @@ from typing import Any
 import images
 import pytest
 from cluster import layout
-from cluster.media_types import INDEX
+from cluster.media_types import INDEX, MANIFEST
 from images.image import Image
 
 from .conftest import Task
@@ -108,7 +108,7 @@ def test_info_lists_more_tags_and_repositories_than_one_page(task: Task, filled:
     manifests = f"{filled.write_url}/v2/info/busybox/manifests"
     image = images.ensure("busybox")
     with requests.Session() as session:
-        found = session.get(f"{manifests}/1", headers={"Accept": "*/*"}, timeout=10)
+        found = session.get(f"{manifests}/1", headers={"Accept": MANIFEST}, timeout=10)
         for number in range(1050):
             headers = {"Content-Type": found.headers["Content-Type"]}
             session.put(f"{manifests}/n{number}", found.content, headers=headers, timeout=10).raise_for_status()

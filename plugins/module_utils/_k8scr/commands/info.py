@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RegistryError
-from ..http.retry import Retries
 from ..objects.workloads import find_image_uses
 from ..oci.reference import is_repository, parse_reference
 from ..registry.capacity import capacity_of, read_pod
@@ -116,14 +115,13 @@ def run_info(options: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     """
     settings = InfoSettings.from_options(options)
     log = RetryLog()
-    retries = Retries(settings.registry.retry_timeout, on_retry=log.retried)
     with connect_registry(settings.registry, writes=False, on_retry=log.retried) as registry:
         inventory = inventory_of(settings, registry)
         with connect(settings.registry.cluster) as cluster:
             usage = None
             if settings.usage:
-                inventory, usage = _usage(settings, registry, inventory, cluster, retries)
-            result = _result(settings, registry, inventory, cluster, retries, usage)
+                inventory, usage = _usage(settings, registry, inventory, cluster)
+            result = _result(settings, registry, inventory, cluster, usage)
     return {**result, "retries": log.entries}
 
 
@@ -173,11 +171,11 @@ def _take_inventory(
 
 
 def _usage(
-    settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster, retries: Retries
+    settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster
 ) -> tuple[Inventory, Usage]:
     """Return the inventory with the used images that the registry does not list, and the usage of all its images."""
     # The workloads are read after the images, so that no image counts as unused which a new workload uses.
-    uses, unseen = find_image_uses(cluster.adapter, retries)
+    uses, unseen = find_image_uses(cluster.adapter, registry.retries)
     select, known = settings.select, {(image.repository, image.root.digest) for image in inventory.images}
     complete = with_used_images(inventory, uses, partial(_take_inventory, settings, registry, ()), select)
     images = [
@@ -193,13 +191,12 @@ def _result(
     registry: Registry,
     inventory: Inventory,
     cluster: Cluster,
-    retries: Retries,
     usage: Usage | None,
 ) -> dict[str, Any]:
     pod, missing = settings.registry.pod, missing_images((*settings.named, *settings.locked), inventory)
-    found = read_pod(cluster.adapter, pod, retries)
+    found = read_pod(cluster.adapter, pod, registry.retries)
     features = find_features(registry, inventory, found, pod.port)
-    capacity = capacity_of(found, cluster.adapter, pod, retries)
+    capacity = capacity_of(found, cluster.adapter, pod, registry.retries)
     return {
         "changed": False,
         "registry": {

@@ -76,7 +76,7 @@ class BlobCheck:
                 elif not repository.has_blob(blob.descriptor):
                     raise MissingBlobError(f"{repository.description} does not have the blob {blob.descriptor.digest}")
             except K8scrError as error:
-                if not is_about_content(error):
+                if not is_about_content(error, self._registry):
                     raise
                 blob.errors[name] = error
         return blob

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -95,8 +96,8 @@ def parse_quantity(value: object) -> int | None:
     match = _QUANTITY.fullmatch(value if isinstance(value, str) else str(value) if isinstance(value, int) else "")
     if match is None or (match[2] and match[2] not in _SUFFIXES):
         return None
-    factor = _SUFFIXES[match[2]] if match[2] else Decimal(1).scaleb(int(match[3] or 0))
-    return int(Decimal(match[1]) * factor)
+    number = Decimal(f"{match[1]}e{match[3] or 0}") * (_SUFFIXES[match[2]] if match[2] else 1)
+    return math.floor(number)
 
 
 def _storage_volume(found: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -174,7 +174,7 @@ def _delete_by_tag(repository: Repository, tag: str, failure: str) -> Deletion |
             return Deletion.TAG
     except RegistryError as error:
         # distribution also responds with 405 if deletion is disabled; only a deletion by digest shows that.
-        if error.status not in _UNSUPPORTED:
+        if error.transient or error.status not in _UNSUPPORTED:
             raise
         return None
     # Registries without this function may return 404 too.

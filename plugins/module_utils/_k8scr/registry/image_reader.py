@@ -13,6 +13,7 @@ from typing import Any
 
 from ..errors import (
     PROXY_STATUS,
+    ConnectionLostError,
     DigestMismatchError,
     InputError,
     K8scrError,
@@ -39,11 +40,23 @@ _TOO_MANY_REQUESTS = 429
 _NO_PROPERTIES: Mapping[str, Any] = {}
 
 
-def is_about_content(error: K8scrError) -> bool:
-    """Return whether an error concerns one tag, manifest or blob, so that others can probably be read."""
+def is_about_content(error: K8scrError, registry: Registry) -> bool:
+    """Return whether an error concerns one tag, manifest or blob, so that others can probably be read.
+
+    A registry that cannot read a file of its storage interrupts the response. It still responds to other requests.
+    """
+    if isinstance(error, ConnectionLostError):
+        return _responds(registry)
     if isinstance(error, RegistryError):
         return not isinstance(error, WrongPathError) and error.status not in {*PROXY_STATUS, _TOO_MANY_REQUESTS}
     return isinstance(error, (SourceError, DigestMismatchError, InputError))
+
+
+def _responds(registry: Registry) -> bool:
+    try:
+        return registry.exchange("GET", "/v2/").status_code not in PROXY_STATUS
+    except K8scrError:
+        return False
 
 
 class ImageReader:
@@ -147,7 +160,7 @@ class _RecordingSource:
             return None
 
     def _record(self, descriptor: Descriptor, error: K8scrError) -> None:
-        if not is_about_content(error):
+        if not is_about_content(error, self._repository.store):
             raise error
         self.errors[descriptor.digest] = error
 

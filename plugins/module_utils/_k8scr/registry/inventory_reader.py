@@ -130,7 +130,7 @@ class InventoryReader:
                 raise RegistryError(f"{self._registry.description} lists {name!r:.300}, which is not a repository")
             tags = list(list_tags(self._registry, name))
         except K8scrError as error:
-            if not is_about_content(error):
+            if not is_about_content(error, self._registry):
                 raise
             self._unreadable.append(Unreadable(name, None, error))
             return name, []
@@ -147,7 +147,7 @@ class InventoryReader:
         try:
             return Repository(self._registry, name).resolve(reference)
         except K8scrError as error:
-            if not is_about_content(error):
+            if not is_about_content(error, self._registry):
                 raise
             return error
 

@@ -52,7 +52,7 @@ class ReferrerFinder:
                         f"more than {_MOST_REFERRERS} manifests in {repository.description} refer to one image"
                     )
         except K8scrError as failure:
-            if not is_about_content(failure):
+            if not is_about_content(failure, self._registry):
                 raise
             error = failure
         return replace(image, referrers=tuple(found.values()), error=image.error or error)

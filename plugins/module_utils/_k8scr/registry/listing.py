@@ -38,11 +38,8 @@ def tags(registry: Registry, repository: str) -> Iterator[str]:
 def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[str]:
     failure = f"the {content} cannot be listed"
     seen: set[str] = set()
-    for response in _pages(registry, path, key, failure):
-        # Some registries list repositories whose last tag was deleted, but respond with 404 for their tags.
-        if response.status_code == 404 and key == "tags":
-            return
-        new = [name for name in _read(response, key, failure) if name not in seen]
+    for names in _pages(registry, path, key, failure):
+        new = [name for name in names if name not in seen]
         seen.update(new)
         if len(seen) > _MOST_NAMES:
             raise RegistryError(f"{failure}: {registry.description} returned more than {_MOST_NAMES} names")
@@ -51,15 +48,19 @@ def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[st
             return
 
 
-def _pages(registry: Registry, path: str, key: str, failure: str) -> Iterator[RegistryResponse]:
-    response = None
+def _pages(registry: Registry, path: str, key: str, failure: str) -> Iterator[list[str]]:
+    names: list[str] = []
     for response in registry.request_pages(path, failure, (200, 404), f"?n={_PAGE}"):
-        yield response
-    if response is not None and len(_read(response, key, failure)) == _PAGE:
+        # Some registries list repositories whose last tag was deleted, but respond with 404 for their tags.
+        if response.status_code == 404 and key == "tags":
+            return
+        names = _read(response, key, failure)
+        yield names
+    if len(names) == _PAGE:
         # go-containerregistry returns the requested number of names, and no link to the next ones.
         more = registry.request_with_retries("GET", f"{path}?n={_MOST_NAMES + 1}", failure, (200, 400, 404))
         if more.status_code == 200:
-            yield more
+            yield _read(more, key, failure)
 
 
 def _read(response: RegistryResponse, key: str, failure: str) -> list[str]:

@@ -154,6 +154,28 @@ def test_delete_tag_leaves_tag_if_deletion_is_disabled(
     assert server.received("PUT", "POST") == []
 
 
+def test_delete_tag_waits_for_garbage_collection(
+    deleting: RegistryServer, repository: Repository, image: Image
+) -> None:
+    deleting.fail("DELETE", "/manifests/", Response(405, {"K8scr-Collection": "running"}), times=3)
+
+    deletion = delete_tag(repository, "1", image.digest)
+
+    assert deletion is (Deletion.REPLACED if deleting.delete is by_digest else Deletion.TAG)
+    assert set(deleting.manifests[NAME]) == {"2", image.digest}
+
+
+def test_delete_tag_names_garbage_collection_that_outlasts_retries(
+    deleting: RegistryServer, repository: Repository, image: Image
+) -> None:
+    deleting.fail("DELETE", "/manifests/", Response(405, {"K8scr-Collection": "running"}))
+
+    with pytest.raises(RegistryError, match=r"tag 1 of .*: garbage collection is running in the registry"):
+        delete_tag(repository, "1", image.digest)
+
+    assert deleting.received("PUT", "POST") == []
+
+
 def test_deletion_on_read_only_port_names_write_port(
     server: RegistryServer, repository: Repository, image: Image
 ) -> None:

@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import gc
 import json
+import tracemalloc
 from functools import partial
 from typing import Any
 
@@ -226,6 +228,29 @@ def test_blob_with_internal_error_is_an_error_of_its_image(
     assert (broken.complete, whole.complete) == (False, True)
 
 
+def test_blob_whose_response_is_always_interrupted_is_an_error_of_its_image(
+    server: RegistryServer, registry: Registry, image: Image, other_image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/other", "1", other_image)
+    registry.retries.seconds = 0.0
+    server.fail("GET", f"blobs/{image.layers[1]}", Response(200, {"Content-Length": "100"}, truncated=True))
+    broken, whole = take_inventory(registry, verify=Verify.CONTENT).images
+    assert "interrupted while reading blob" in str(broken.error)
+    assert (broken.complete, whole.complete) == (False, True)
+
+
+def test_interrupted_response_of_stopped_registry_ends_inventory(
+    server: RegistryServer, registry: Registry, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    registry.retries.seconds = 0.0
+    server.fail("GET", "blobs/", Response(200, {"Content-Length": "100"}, truncated=True))
+    server.fail("GET", "/v2/$", Response(503))
+    with pytest.raises(K8scrError, match="interrupted while reading blob"):
+        take_inventory(registry, verify=Verify.CONTENT)
+
+
 def test_same_digest_as_manifest_and_blob_is_counted_once(
     server: RegistryServer, registry: Registry, image: Image
 ) -> None:
@@ -239,3 +264,22 @@ def test_same_digest_as_manifest_and_blob_is_counted_once(
     stored = {**dict(server.blobs["team/app"])}
     stored.update({digest: found[1] for digest, found in server.manifests["team/app"].items() if ":" in digest})
     assert inventory.bytes == sum(map(len, stored.values()))
+
+
+def test_inventory_takes_little_memory_for_each_image(server: RegistryServer, registry: Registry, image: Image) -> None:
+    server.fill("team/app", "base", image)
+    count = 300
+    for number in range(count):
+        store(server, f"v{number}", {**image.manifest, "annotations": {"number": str(number) * 1000}}, OCI_MANIFEST)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        inventory = take_inventory(registry)
+        server.requests.clear()
+        gc.collect()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert len(inventory.images) == count + 1
+    # With their contents, the manifests alone would take more.
+    assert taken < count * 4096
