@@ -13,7 +13,8 @@ description:
   - Saves all tagged images of a cluster's registry to a folder on the host that runs the module, and restores them.
   - The role P(k8scr.core.registry#role) runs the module to replace the Pod of a registry that stores its images in it.
   - The folder is an OCI layout in the user's cache, one for each registry. The next run resumes an interrupted one.
-  - Images without a tag are not saved, because registries do not list them.
+  - Images without a tag are not saved, because registries do not list them. M(k8scr.core.k8scr_push) sets a tag for
+    images that are pushed by digest.
   - Users need C(get) on the StatefulSet, and permissions to pull for V(saved) or to push for V(restored).
 author:
   - k8scr.core contributors (@k8scr)

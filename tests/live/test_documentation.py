@@ -7,24 +7,19 @@
 from __future__ import annotations
 
 import os
-import re
 import subprocess
 import sys
-import textwrap
 from pathlib import Path
 
 import pytest
 from cluster import layout
 
-GUIDES = Path(__file__).resolve().parents[2] / "docs/docsite/rst"
-EXAMPLE = re.compile(r"^\.\. code-block:: python\n\n((?:    .*\n|\n)+)", re.MULTILINE)
+from .guide_pages import GUIDES, read_guide
 
 
 def examples() -> list[str]:
     """Return the Python examples of all guides."""
-    return [
-        textwrap.dedent(found) for guide in sorted(GUIDES.glob("*.rst")) for found in EXAMPLE.findall(guide.read_text())
-    ]
+    return [program for guide in sorted(GUIDES.glob("*.rst")) for program in read_guide(guide.name).programs]
 
 
 @pytest.mark.parametrize("program", examples())

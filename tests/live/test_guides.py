@@ -10,13 +10,9 @@ nodes' addresses, the kubeconfigs, and namespaces of the test.
 
 from __future__ import annotations
 
-import os
-import re
 import secrets
-import shlex
 import shutil
 import subprocess
-import textwrap
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -30,13 +26,10 @@ from cluster.kubectl import kubectl
 from cluster.layout import NODES, Node
 from images.image import Image
 
+from .guide_pages import read_guide, run_command
 from .host_registries import HostRegistry
 from .upstream_registries import upstream_registry
 
-GUIDES = Path(__file__).resolve().parents[2] / "docs/docsite/rst"
-BLOCK = re.compile(r"^\.\. code-block:: (\w+)\n\n((?:    .*\n|\n)+)", re.MULTILINE)
-PLAYBOOK = re.compile(r"^ansible-playbook -i inventory\.yml (\S+\.yml)$", re.MULTILINE)
-RECAP = re.compile(r"^(\S+)\s*:.* changed=(\d+) .* failed=(\d+)", re.MULTILINE)
 NAMES = {"registry": "library/registry:3.1.2", "busybox": "library/busybox:1.36", "multi": "team/waiter:1.2.3"}
 
 
@@ -92,17 +85,11 @@ class Machine:
         return self.namespaces[-1]
 
     def read(self, guide: str) -> list[str]:
-        """Write a guide's inventory and its playbook to files and return its commands."""
-        blocks = BLOCK.findall((GUIDES / guide).read_text().replace("docker.io", self.host))
-        texts = [(language, textwrap.dedent(text)) for language, text in blocks]
-        inventories = [text for language, text in texts if language == "yaml" and text.startswith("nodes:")]
-        (self.folder / "inventory.yml").write_text("".join(inventories))
-        consoles = [text for language, text in texts if language == "console"]
-        commands = [line.removeprefix("$ ") for text in consoles for line in text.splitlines() if line.startswith("$ ")]
-        if file := PLAYBOOK.search("\n".join(commands)):
-            (playbook,) = (text for language, text in texts if language == "yaml" and text.startswith("- name:"))
-            (self.folder / file[1]).write_text(playbook)
-        return commands
+        """Write the files of a guide, with this machine's host of images, and return the guide's commands."""
+        page = read_guide(guide, {"docker.io": self.host})
+        for name, text in page.files.items():
+            (self.folder / name).write_text(text)
+        return page.commands
 
     def write_inventory(self, variables: Mapping[str, Any], hosts: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
         """Write the second inventory, with variables that differ from the guide.
@@ -128,16 +115,9 @@ class Machine:
             command: The command, as in the guide.
             fails: Whether the command must fail.
         """
-        environment = {**os.environ, "HOME": str(self.folder), "KUBECONFIG": str(layout.KUBECONFIG)}
-        arguments = shlex.split(command)
-        if arguments[0] == "ansible-playbook":
-            arguments += ["-i", "machine.yml"]
-        done = subprocess.run(arguments, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        self.output = done.stdout + done.stderr
-        assert (done.returncode != 0) == fails, self.output
-        changes = {host: int(changed) for host, changed, failed in RECAP.findall(done.stdout) if failed == "0"}
-        assert changes or arguments[0] != "ansible-playbook", self.output
-        return changes
+        done = run_command(command, self.folder, layout.KUBECONFIG, ["-i", "machine.yml"], fails)
+        self.output = done.output
+        return done.changes
 
     def clean(self) -> None:
         """Remove the namespaces, and the images and files on the nodes."""
