@@ -169,6 +169,11 @@ class Run:
         interrupted += sum(size for number, size in received.items() if number not in complete)
         return Traffic(sum(sent.values()), sum(received.values()), interrupted, len(failed))
 
+    def has_sent(self, method: str) -> bool:
+        """Return whether the module has sent a request with this method, even while it runs."""
+        path = self._folder / "traffic"
+        return path.exists() and f" {method}\n" in path.read_text()
+
     def remaining_processes(self) -> list[str]:
         """Return the names of processes that the module left running."""
         found = []

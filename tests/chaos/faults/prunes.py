@@ -1,0 +1,39 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Faults of the registry's writing container and of its garbage collection."""
+
+from __future__ import annotations
+
+import signal
+
+from .base import Fault, FaultContext
+
+
+class WriterKilled(Fault):
+    """Writing container of the registry killed"""
+
+    in_cluster = True
+
+    def inject(self, context: FaultContext) -> None:
+        context.testbed.registry.kill_writer()
+
+
+class WritingProcessKilled(Fault):
+    """Registry process in the writing container killed"""
+
+    in_cluster = True
+
+    def inject(self, context: FaultContext) -> None:
+        context.testbed.registry.kill_in_writer("registry serve", signal.SIGKILL)
+
+
+class CollectorKilled(Fault):
+    """Garbage collection killed"""
+
+    in_cluster = True
+    expected_error = "garbage collection|collector"
+
+    def inject(self, context: FaultContext) -> None:
+        context.testbed.registry.kill_in_writer("registry garbage-collect", signal.SIGKILL)
