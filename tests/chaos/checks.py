@@ -70,9 +70,7 @@ class Outcome(FaultOutcome):
     lost: int = 0
 
 
-def check_result(
-    outcome: FaultOutcome, run: Run, injected: Sequence[Fault], fault_at_start: bool = False
-) -> str:
+def check_result(outcome: FaultOutcome, run: Run, injected: Sequence[Fault], fault_at_start: bool = False) -> str:
     """Check that a run succeeded or that its error names an injected fault, and return the error."""
     if run.hung:
         outcome.problems.append("the module hung")

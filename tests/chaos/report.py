@@ -43,7 +43,9 @@ def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) 
     """
     lines = [f"| {' | '.join(columns.values())} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
     for row in rows:
-        cells = (f"{row[key] / MEGABYTE:.1f}" if title.endswith("MB") else str(row[key]) for key, title in columns.items())
+        cells = (
+            f"{row[key] / MEGABYTE:.1f}" if title.endswith("MB") else str(row[key]) for key, title in columns.items()
+        )
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -6,8 +6,7 @@
 
 from __future__ import annotations
 
-import signal
-
+from ..prunes.registry import PruneRegistry
 from .base import Fault, FaultContext
 
 
@@ -17,7 +16,7 @@ class WriterKilled(Fault):
     in_cluster = True
 
     def inject(self, context: FaultContext) -> None:
-        context.testbed.registry.kill_writer()
+        _registry(context).kill_writer()
 
 
 class WritingProcessKilled(Fault):
@@ -26,7 +25,7 @@ class WritingProcessKilled(Fault):
     in_cluster = True
 
     def inject(self, context: FaultContext) -> None:
-        context.testbed.registry.kill_in_writer("registry serve", signal.SIGKILL)
+        _registry(context).kill_in_writer("registry serve")
 
 
 class CollectorKilled(Fault):
@@ -36,4 +35,10 @@ class CollectorKilled(Fault):
     expected_error = "garbage collection|collector"
 
     def inject(self, context: FaultContext) -> None:
-        context.testbed.registry.kill_in_writer("registry garbage-collect", signal.SIGKILL)
+        _registry(context).kill_in_writer("registry garbage-collect")
+
+
+def _registry(context: FaultContext) -> PruneRegistry:
+    registry = context.testbed.registry
+    assert isinstance(registry, PruneRegistry)
+    return registry

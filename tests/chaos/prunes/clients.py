@@ -99,7 +99,9 @@ def skopeo_problems(address: str, targets: Sequence[Target], folder: Path) -> li
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     copied = len(list(folder.glob("**/manifest.json")))
     shutil.rmtree(folder)
-    problems = [f"skopeo: {line}" for line in done.stderr.splitlines() if "level=error" in line or "level=fatal" in line]
+    problems = [
+        f"skopeo: {line}" for line in done.stderr.splitlines() if "level=error" in line or "level=fatal" in line
+    ]
     if done.returncode and not problems:
         problems = [f"skopeo: {done.stderr.strip()[-500:]}"]
     if copied < len(targets):

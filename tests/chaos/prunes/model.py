@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 OWN_TAG = "k8scr-"
@@ -35,7 +35,7 @@ class Rules:
     """The rules of a prune: an image stays if one of them keeps it.
 
     Attributes:
-        patterns: Shell patterns of repositories.
+        patterns: Shell patterns of repositories, whose tagged images are kept.
         uses: The used images.
         locked: Locked images, as repository and digest.
     """
@@ -44,7 +44,7 @@ class Rules:
     uses: tuple[Use, ...]
     locked: frozenset[tuple[str, str]]
 
-    def keep(self, repository: str, digest: str, tags: Iterable[str]) -> bool:
+    def keep(self, repository: str, digest: str, tags: Collection[str]) -> bool:
         """Return whether a rule keeps an image.
 
         Args:
@@ -53,7 +53,7 @@ class Rules:
             tags: All tags of the image.
         """
         return (
-            any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.patterns)
+            (bool(tags) and any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.patterns))
             or (repository, digest) in self.locked
             or any(_is_used(use, repository, digest, tags) for use in self.uses)
         )
@@ -75,9 +75,9 @@ class StoredRepository:
 
     def images(self) -> dict[str, tuple[str, ...]]:
         """Return the tags of each image by digest; referrers and manifests of an index are not images of their own."""
-        found: dict[str, tuple[str, ...]] = {
-            digest: () for digest in self.manifests - self.children - set(self._referrer_tags.values())
-        }
+        found: dict[str, tuple[str, ...]] = dict.fromkeys(
+            self.manifests - self.children - set(self._referrer_tags.values()), ()
+        )
         for tag, digest in sorted(self.tags.items()):
             if tag not in self._referrer_tags:
                 found[digest] = (*found.get(digest, ()), tag)
@@ -126,5 +126,5 @@ def expect(repositories: Mapping[str, StoredRepository], rules: Rules) -> Expect
     return Expectation(frozenset(kept), frozenset(referrers), frozenset(gone))
 
 
-def _is_used(use: Use, repository: str, digest: str, tags: Iterable[str]) -> bool:
+def _is_used(use: Use, repository: str, digest: str, tags: Collection[str]) -> bool:
     return use.repository == repository and (digest == use.digest or (use.tag is not None and use.tag in tags))

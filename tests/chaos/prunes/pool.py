@@ -10,7 +10,6 @@ import json
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 from cluster.media_types import MANIFEST
@@ -135,12 +134,6 @@ class Entry:
         number = "@0" if self.content.has_referrer else ""
         source = library.source(self.content).location + (f":{number}" if number else "")
         return {"source": source, "name": self.name, "referrers": self.content.has_referrer}
-
-    @cached_property
-    def repository(self) -> str:
-        """The repository in the name."""
-        path = self.name.partition("/")[2]
-        return path.partition("@")[0] if "@" in path else path.partition(":")[0]
 
 
 def _add_referrer(layout: Layout) -> None:

@@ -100,7 +100,7 @@ class _Puller(threading.Thread):
                     self._targets.append(target)
                     self._counts += self.pull(target)
 
-    def prepare(self) -> None:  # noqa: B027 - not all pullers need it
+    def prepare(self) -> None:
         """Prepare the thread."""
 
     @abstractmethod

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,10 +16,10 @@ from .model import StoredRepository
 
 @dataclass
 class Contents:
-    """The blobs and manifests of some images.
+    """The blobs and manifests of an image.
 
     Attributes:
-        sizes: Sizes by digest; each digest counts once.
+        sizes: Sizes by digest.
         problems: Missing or damaged content, one line each.
     """
 
@@ -44,18 +43,14 @@ class Storage:
         base = self._root / "repositories"
         return {str(path.parent.relative_to(base)): self._repository(path) for path in base.glob("**/_manifests")}
 
-    def contents(self, images: Iterable[tuple[str, str]]) -> Contents:
-        """Read images and verify every digest.
+    def contents(self, digest: str) -> Contents:
+        """Read an image and verify every digest.
 
         Args:
-            images: The images, as repository and digest of the root manifest.
+            digest: Digest of the root manifest.
         """
-        contents = Contents()
-        for repository, digest in images:
-            found = inspection.in_storage(self._folder, digest)
-            contents.sizes.update({**found.blobs, **found.manifests})
-            contents.problems += [f"{repository}@{digest}: {problem}" for problem in found.problems]
-        return contents
+        found = inspection.in_storage(self._folder, digest)
+        return Contents({**found.blobs, **found.manifests}, found.problems)
 
     def blobs(self) -> dict[str, int]:
         """Return the sizes of all blobs by digest."""
