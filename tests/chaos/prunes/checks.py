@@ -108,7 +108,7 @@ def check_tags(
     expected: Expectation,
     pushed: Sequence[PushedTag],
 ) -> None:
-    """Check the tags after a successful prune: those of kept images stay, those of other images are deleted.
+    """Check that a successful prune kept the tags that a rule keeps, and deleted all others.
 
     Args:
         outcome: The outcome of the prune.
@@ -123,9 +123,9 @@ def check_tags(
         for tag, digest in repository.tags.items():
             if name == CONCURRENT_REPOSITORY and tag in moved:
                 continue
-            if (name, digest) in expected.kept | expected.referrers and tags.get(tag) != digest:
-                outcome.problems.append(f"the tag {name}:{tag} of a kept image refers to {tags.get(tag, 'nothing')}")
-            if (name, digest) in expected.gone and tag in tags:
+            if (name, tag) in expected.kept_tags and tags.get(tag) != digest:
+                outcome.problems.append(f"the kept tag {name}:{tag} refers to {tags.get(tag, 'nothing')}")
+            if (name, tag) in expected.gone_tags and tag in tags:
                 outcome.problems.append(f"the tag {name}:{tag}, which no rule keeps, was not deleted")
     tags = after[CONCURRENT_REPOSITORY].tags if CONCURRENT_REPOSITORY in after else {}
     for tag in moved:

@@ -7,22 +7,24 @@
 from __future__ import annotations
 
 import fnmatch
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
-OWN_TAG = "k8scr-"
+_OWN_TAG = "k8scr-"
 """Beginning of the tags that keep images without other tags."""
+_VERSION = re.compile(r"[0-9]+(\.[0-9]+)*")
 _FALLBACK_TAG = "sha256-"
 
 
 @dataclass(frozen=True)
 class Use:
-    """An image that a workload uses.
+    """An image that a workload uses or that a lock file has.
 
     Attributes:
         repository: Repository of the image.
-        tag: Tag of the image, if the workload names one.
-        digest: Digest of the image, if the workload or its status has one.
+        tag: Tag of the image, if it is used by its tag.
+        digest: Digest of the image, if it is used by its digest.
     """
 
     repository: str
@@ -32,31 +34,34 @@ class Use:
 
 @dataclass(frozen=True)
 class Rules:
-    """The rules of a prune: an image stays if one of them keeps it.
+    """The rules of a prune: a tag stays if one of them keeps it.
 
     Attributes:
-        patterns: Shell patterns of repositories, whose tagged images are kept.
+        patterns: Shell patterns of repositories.
         uses: The used images.
-        locked: Locked images, as repository and digest.
+        locked: The locked images; all of them still have the tag by which they are locked, if any.
+        last: Number of newest versions to keep in each repository; 0 if the rule is not set.
     """
 
     patterns: tuple[str, ...]
     uses: tuple[Use, ...]
-    locked: frozenset[tuple[str, str]]
+    locked: tuple[Use, ...] = ()
+    last: int = 0
 
-    def keep(self, repository: str, digest: str, tags: Collection[str]) -> bool:
-        """Return whether a rule keeps an image.
+    def kept_tags(self, repository: str, digest: str, tags: Collection[str]) -> set[str]:
+        """Return the tags of an image that rules keep for themselves or for the digest.
 
         Args:
             repository: Repository of the image.
             digest: Digest of the image.
-            tags: All tags of the image.
+            tags: All tags of the image; the empty tag if it has none.
         """
-        return (
-            (bool(tags) and any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.patterns))
-            or (repository, digest) in self.locked
-            or any(_is_used(use, repository, digest, tags) for use in self.uses)
-        )
+        if any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.patterns):
+            return set(tags)
+        mine = [use for use in (*self.uses, *self.locked) if use.repository == repository]
+        if any(use.tag is None and use.digest == digest for use in mine):
+            return set(tags)
+        return {use.tag for use in mine if use.tag in tags and use.tag}
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ class StoredRepository:
 
     def referrers(self, digest: str) -> str | None:
         """Return the digest of the index of an image's referrers."""
-        return self.tags.get(digest.replace(":", "-"))
+        return self.tags.get(fallback_tag(digest))
 
     @property
     def _referrer_tags(self) -> dict[str, str]:
@@ -94,37 +99,64 @@ class StoredRepository:
 
 @dataclass(frozen=True)
 class Expectation:
-    """The images after a prune, as repository and digest.
+    """The registry after a prune.
 
     Attributes:
-        kept: The images that must stay.
-        referrers: The indexes of referrers that must stay with them.
-        gone: The images that must be deleted.
+        kept: The images that must stay, as repository and digest.
+        referrers: The indexes of referrers that must stay with them, as repository and digest.
+        gone: The images that must be deleted, as repository and digest.
+        kept_tags: The tags that must stay, as repository and tag; those of referrers included.
+        gone_tags: The tags that must be deleted, as repository and tag.
     """
 
     kept: frozenset[tuple[str, str]]
     referrers: frozenset[tuple[str, str]]
     gone: frozenset[tuple[str, str]]
+    kept_tags: frozenset[tuple[str, str]]
+    gone_tags: frozenset[tuple[str, str]]
 
 
 def expect(repositories: Mapping[str, StoredRepository], rules: Rules) -> Expectation:
-    """Return the images that must stay and those that must be deleted.
+    """Return the images and tags that must stay and those that must be deleted.
 
     Args:
         repositories: The repositories before the prune.
         rules: The rules of the prune.
     """
-    kept, referrers, gone = set(), set(), set()
+    kept, referrers, gone, kept_tags, tags = set(), set(), set(), set(), set()
     for name, repository in repositories.items():
-        for digest, tags in repository.images().items():
-            if rules.keep(name, digest, tags):
-                kept.add((name, digest))
-                index = repository.referrers(digest)
-                referrers |= {(name, index)} if index else set()
-            else:
+        images = repository.images()
+        last = _last_versions(images, rules.last)
+        tags |= {(name, tag) for tag in repository.tags}
+        for digest, of_image in images.items():
+            mine = rules.kept_tags(name, digest, of_image or ("",)) | set(of_image if digest in last else ())
+            if not mine:
                 gone.add((name, digest))
-    return Expectation(frozenset(kept), frozenset(referrers), frozenset(gone))
+                continue
+            kept.add((name, digest))
+            kept_tags |= {(name, tag) for tag in mine if tag}
+            index = repository.referrers(digest)
+            if index:
+                referrers.add((name, index))
+                kept_tags.add((name, fallback_tag(digest)))
+    sets = map(frozenset, (kept, referrers, gone, kept_tags, tags - kept_tags))
+    return Expectation(*sets)
 
 
-def _is_used(use: Use, repository: str, digest: str, tags: Collection[str]) -> bool:
-    return use.repository == repository and (digest == use.digest or (use.tag is not None and use.tag in tags))
+def fallback_tag(digest: str) -> str:
+    """Return the tag of the index of an image's referrers."""
+    return digest.replace(":", "-")
+
+
+def _last_versions(images: Mapping[str, Sequence[str]], last: int) -> set[str]:
+    """Return the digests of the last versions, and of images with other tags, whose order is unknown."""
+    versions: dict[str, tuple[int, ...]] = {}
+    unordered = set()
+    for digest, tags in images.items():
+        found = [tuple(map(int, tag.split("."))) for tag in tags if _VERSION.fullmatch(tag)]
+        if found:
+            versions[digest] = max(found)
+        elif any(not tag.startswith(_OWN_TAG) for tag in tags):
+            unordered.add(digest)
+    newest = sorted(versions, key=lambda digest: versions[digest], reverse=True)[:last]
+    return {*newest, *unordered} if last else set()

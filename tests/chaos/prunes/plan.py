@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from images.sizes import KIB
@@ -75,6 +75,7 @@ class Plan:
         patterns: Patterns of the repositories that are kept whole.
         protections: The rule that keeps each image of the other repositories, by number of the image.
         latest_used: Repositories whose tag ``latest`` is used.
+        last: Number of newest versions to keep in each repository; 0 if the rule is not set.
         pushes: Pushes during the prune.
         faults: Faults during the prune.
         disk_full: Fault before the prune, if its disk is full.
@@ -86,6 +87,7 @@ class Plan:
     patterns: tuple[str, ...]
     protections: Mapping[int, Protection]
     latest_used: frozenset[str]
+    last: int
     pushes: tuple[Push, ...]
     faults: tuple[tuple[Moment, Fault], ...]
     disk_full: RegistryDiskFull | None
@@ -113,17 +115,18 @@ def draw_plan(seed: int, number: int, images: Sequence[Image]) -> Plan:
     rest = [image for image in images if image.repository not in whole]
     protections = {image.number: _draw_protection(draw, image) for image in rest}
     latest_used = frozenset(name for name in repositories if draw.random() < 0.2)
+    last = draw.choices([0, 1, 2], [8, 1, 1])[0]
     disk_full = RegistryDiskFull(draw) if draw.random() < _DISK_FULL_RATE else None
     faults, connection = _draw_faults(draw)
     # A push cannot succeed while the disk is full.
     pushes = () if disk_full else tuple(_draw_pushes(draw, seed, number, images))
     patterns = (CONCURRENT_REPOSITORY, *sorted(whole))
-    return Plan(number, latest, patterns, protections, latest_used, pushes, faults, disk_full, connection)
+    return Plan(number, latest, patterns, protections, latest_used, last, pushes, faults, disk_full, connection)
 
 
 def clean_plan(plan: Plan) -> Plan:
     """Return the plan of a prune with the same images and rules, during which nothing else happens."""
-    return Plan(plan.number, plan.latest, plan.patterns, plan.protections, plan.latest_used, (), (), None, DIRECT)
+    return replace(plan, pushes=(), faults=(), disk_full=None, connection=DIRECT)
 
 
 def _draw_protection(draw: random.Random, image: Image) -> Protection:

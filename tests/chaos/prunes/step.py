@@ -115,23 +115,23 @@ class _Prune:
 
     def _rules(self) -> Rules:
         """Return the rules of the plan, and write the lock file."""
-        uses: list[Use] = []
-        locked: dict[str, str] = {}
-        names: set[tuple[str, str]] = set()
+        uses, locked = [], []
+        entries: dict[str, str] = {}
         library = self._testbed.library
         for image in self._images:
             digest = library.digest(image.content)
             protection = self._plan.protections.get(image.number)
+            by_digest = Use(image.repository, digest=digest)
             if protection == Protection.TAG_USED:
                 uses.append(Use(image.repository, tag=image.tags[-1]))
             elif protection == Protection.DIGEST_USED:
-                uses.append(Use(image.repository, digest=digest))
+                uses.append(by_digest)
             elif protection == Protection.LOCKED:
-                locked[library.references(image)[0]] = digest
-                names.add((image.repository, digest))
+                entries[library.references(image)[0]] = digest
+                locked.append(Use(image.repository, tag=image.tags[0]) if image.tags else by_digest)
         uses += [Use(repository, tag="latest") for repository in sorted(self._plan.latest_used)]
-        self._lock_file.write_text(json.dumps(locked, sort_keys=True, indent=1))
-        return Rules(self._plan.patterns, tuple(uses), frozenset(names))
+        self._lock_file.write_text(json.dumps(entries, sort_keys=True, indent=1))
+        return Rules(self._plan.patterns, tuple(uses), tuple(locked), self._plan.last)
 
     def _prune_until_success(self) -> None:
         outcome = self._outcome
@@ -233,6 +233,7 @@ class _Prune:
             **self._testbed.options(self._plan.connection, registry_proxy=False),
             "keep": list(self._plan.patterns),
             "keep_lock": [str(self._lock_file)],
+            **({"keep_last": self._plan.last} if self._plan.last else {}),
         }
         return self._start(action, options)
 
