@@ -8,7 +8,10 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options of modules that transfer images; ``POD`` has those of all modules that connect to a registry."""
+    """Options of modules that use a registry.
+
+    ``POD`` has those of all modules that connect to one, and ``IMAGES`` those of modules that transfer several images.
+    """
 
     DOCUMENTATION = r"""
 options:
@@ -60,17 +63,6 @@ options:
       the registry has responded, only three attempts are made, so that a wrong address fails quickly.
     type: int
     default: 120
-  fail_fast:
-    description: Whether to stop at the first image that fails. By default, the other images are still transferred.
-    type: bool
-    default: false
-notes:
-  - With O(images[].platforms), an index is reduced to the selected platforms. If one image is left, the image's name
-    points to it, and its digest is unchanged. Otherwise a new index lists the selected images. Its digest differs from
-    the original index's and is the same in every run. Attestations in the index are omitted.
-  - With O(images[].referrers), referrers are found with the registry's referrers API, with the fallback tag
-    C(sha256-DIGEST), and with cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom). This applies to the image and
-    to each of its platforms.
 """
 
     POD = r"""
@@ -95,4 +87,19 @@ options:
     type: str
     choices: [http, https]
     default: http
+"""
+
+    IMAGES = r"""
+options:
+  fail_fast:
+    description: Whether to stop at the first image that fails. By default, the other images are still transferred.
+    type: bool
+    default: false
+notes:
+  - With O(images[].platforms), an index is reduced to the selected platforms. If one image is left, the image's name
+    points to it, and its digest is unchanged. Otherwise a new index lists the selected images. Its digest differs from
+    the original index's and is the same in every run. Attestations in the index are omitted.
+  - With O(images[].referrers), referrers are found with the registry's referrers API, with the fallback tag
+    C(sha256-DIGEST), and with cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom). This applies to the image and
+    to each of its platforms.
 """

@@ -24,6 +24,7 @@ extends_documentation_fragment:
   - k8scr.core.auth
   - k8scr.core.registry.pod
   - k8scr.core.registry
+  - k8scr.core.registry.images
   - k8scr.core.docker_daemon
   - k8scr.core.attributes
   - k8scr.core.attributes.images

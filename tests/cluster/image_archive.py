@@ -1,13 +1,14 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Writes an image of one program as an OCI archive, reproducibly."""
+"""Writes an image of one program, with or without a shell, as an OCI archive, reproducibly."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
+import subprocess
 import tarfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,25 +20,31 @@ from .media_types import CONFIG, INDEX, LAYER, MANIFEST
 
 @dataclass(frozen=True)
 class Image:
-    """An image whose only file is a static program."""
+    """An image whose only file is a static program, or which has a shell as well."""
 
     reference: str
     program: Path
-    """The program's file, which is /NAME and the entry point in the image."""
+    """The program's file, which is the entry point of the image: /NAME, or /bin/NAME with a shell."""
     command: Sequence[str] = ()
     user: str = "65532:65532"
+    shell: Path | None = None
+    """A static busybox, which provides the commands of /bin, as in images that are based on Alpine."""
+
+    @property
+    def folder(self) -> str:
+        return "bin/" if self.shell else ""
 
 
 def write(image: Image, path: Path) -> str:
     """Write the archive to `path` and return the digest of the image's manifest."""
-    layer = _layer(image.program)
+    layer = _layer(image)
     config = _encode(
         {
             "architecture": ARCH,
             "os": "linux",
             "config": {
                 "User": image.user,
-                "Entrypoint": [f"/{image.program.name}"],
+                "Entrypoint": [f"/{image.folder}{image.program.name}"],
                 "Cmd": list(image.command),
                 "WorkingDir": "/",
             },
@@ -74,11 +81,18 @@ def write(image: Image, path: Path) -> str:
     return _digest(manifest)
 
 
-def _layer(program: Path) -> bytes:
+def _layer(image: Image) -> bytes:
     """Return a layer, uncompressed: it is unpacked on the same machine."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.USTAR_FORMAT) as layer:
-        _add(layer, program.name, program.read_bytes(), 0o755)
+        _add(layer, image.folder + image.program.name, image.program.read_bytes(), 0o755)
+        if image.shell:
+            _add(layer, "bin/busybox", image.shell.read_bytes(), 0o755)
+            listed = subprocess.run([str(image.shell), "--list"], capture_output=True, text=True, check=True)
+            for command in sorted(set(listed.stdout.split()) - {"busybox", image.program.name}):
+                link = tarfile.TarInfo(f"bin/{command}")
+                link.type, link.linkname = tarfile.SYMTYPE, "busybox"
+                layer.addfile(link)
     return buffer.getvalue()
 
 

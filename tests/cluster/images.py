@@ -8,7 +8,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from . import image_archive, layout
+from . import image_archive, layout, packages
 from .catalogue import PROGRAMS
 from .errors import ClusterError
 from .image_archive import Image
@@ -24,10 +24,14 @@ def archive_of(program: str) -> Path:
 
 
 def import_into(node: Node, programs: dict[str, Path]) -> None:
-    """Import the images into the node's containerd if they are missing."""
+    """Import the images into the node's containerd if they are missing.
+
+    The image of the registry has a shell, as the official one, which the registry's garbage collection requires.
+    """
+    shell = packages.path_of("busybox")
     required = (
         Image(PAUSE, programs["pause"]),
-        Image(REGISTRY, programs["registry"], command=["serve", "/etc/distribution/config.yml"]),
+        Image(REGISTRY, programs["registry"], command=["serve", "/etc/distribution/config.yml"], shell=shell),
     )
     for image in required:
         archive = archive_of(image.program.name)

@@ -96,6 +96,11 @@ class Node:
         return self.folder / "certs.d"
 
     @property
+    def static_pods(self) -> Path:
+        """The folder of the manifests of the node's static Pods."""
+        return self.folder / "static-pods"
+
+    @property
     def containerd_socket(self) -> Path:
         """The path of containerd's socket on this machine."""
         return self.root / "run/containerd/containerd.sock"

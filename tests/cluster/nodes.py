@@ -34,7 +34,8 @@ def prepare(node: Node) -> None:
     """Make the node's certificates, folders and configuration files."""
     for folder in (*host.NODE_FOLDERS, "/var/log/pods"):
         (node.root / folder.lstrip("/")).mkdir(parents=True, exist_ok=True)
-    node.certs_d.mkdir(parents=True, exist_ok=True)
+    for path in (node.certs_d, node.static_pods):
+        path.mkdir(parents=True, exist_ok=True)
     kubelet = certificates.signed(
         Pair(f"kubelet-{node.name}"),
         f"system:node:{node.name}",
@@ -62,6 +63,7 @@ def prepare(node: Node) -> None:
         "ca": CA.certificate,
         "cgroup": group(node),
         "resolv_conf": resolv_conf,
+        "static_pods": node.static_pods,
     }
     for name in ("containerd.toml", "kubelet.yaml"):
         files.write(node.folder / name, files.fill(name, **values))

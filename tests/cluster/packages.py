@@ -19,6 +19,7 @@ CNI_FOLDERS = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 
 # Packages by one of their commands; a package is installed if its command exists.
 CLUSTER = {
+    "busybox": "busybox-static",
     "host-local": "containernetworking-plugins",
     "ip": "iproute2",
     "iptables": "iptables",
@@ -29,7 +30,6 @@ CLUSTER = {
     "sshd": "openssh-server",
 }
 IMAGES = {
-    "busybox": "busybox-static",
     "debootstrap": "debootstrap",
     "podman": "podman",
     "skopeo": "skopeo",
@@ -55,6 +55,17 @@ PYTHON = "python{version}-venv"
 _NEVER_REMOVED = {"iproute2", "openssh-client", "openssl", "util-linux"}
 _PATH = os.pathsep.join((SYSTEM_PATH, *CNI_FOLDERS))
 _WAIT_FOR_OTHERS = ("-o", "DPkg::Lock::Timeout=120")
+
+
+def path_of(command: str) -> Path:
+    """Return the path of an installed command.
+
+    Raises:
+        ClusterError: It is not installed.
+    """
+    if (found := shutil.which(command, path=_PATH)) is None:
+        raise ClusterError(f"missing on this machine, install: {ALL[command]}")
+    return Path(found)
 
 
 def missing(packages: Mapping[str, str]) -> list[str]:

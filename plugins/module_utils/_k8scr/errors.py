@@ -104,6 +104,10 @@ class MissingManifestError(SourceError):
     """The source of an image does not have one of its manifests, for example because not all platforms were saved."""
 
 
+class MissingBlobError(SourceError):
+    """The source of an image does not have one of its blobs."""
+
+
 class DestinationError(K8scrError):
     """The destination of an image cannot store it: disk full, no permission, in use."""
 
@@ -174,6 +178,14 @@ class RegistryError(ErrorResponseError):
         self.codes = codes
 
 
+class StorageFullError(RegistryError):
+    """The storage of the registry has no room."""
+
+
+class MissingContentError(RegistryError):
+    """The registry rejected a manifest, because it does not have a blob or a manifest to which it refers."""
+
+
 class WrongPathError(RegistryError):
     """The registry does not serve below the path at this port."""
 
@@ -192,6 +204,10 @@ class ConnectionLostError(ClusterError):
 
 class UnreadableResponseError(ClusterError):
     """A response is not valid HTTP."""
+
+
+class OversizedResponseError(UnreadableResponseError):
+    """A response is larger than the limit for its content."""
 
 
 class UnreachableError(ClusterError):

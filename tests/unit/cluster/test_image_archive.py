@@ -9,10 +9,11 @@ import hashlib
 import io
 import json
 import tarfile
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cluster import image_archive
+from cluster import image_archive, packages
 from cluster.image_archive import Image
 
 
@@ -56,3 +57,16 @@ def test_image_contains_only_program_and_runs_unprivileged(image: Image, tmp_pat
         assert [(entry.name, entry.mode, entry.uid) for entry in files] == [("program", 0o755, 0)]
     assert config["Entrypoint"] == ["/program"]
     assert config["User"] == "65532:65532"
+
+
+def test_image_with_shell_has_program_and_commands_in_bin(image: Image, tmp_path: Path) -> None:
+    image_archive.write(replace(image, shell=packages.path_of("busybox")), tmp_path / "image.tar")
+
+    with tarfile.open(tmp_path / "image.tar") as archive:
+        blobs = [archive.extractfile(entry).read() for entry in archive if "blobs" in entry.name]  # type: ignore[union-attr]
+    with tarfile.open(fileobj=io.BytesIO(max(blobs, key=len))) as files:
+        found = {entry.name: entry.linkname for entry in files}
+    assert found["bin/program"] == ""
+    assert {found[f"bin/{command}"] for command in ("sh", "find", "awk", "stat", "mkfifo", "tail")} == {"busybox"}
+    config = next(json.loads(blob)["config"] for blob in blobs if b"Entrypoint" in blob[:1000])
+    assert config["Entrypoint"] == ["/bin/program"]

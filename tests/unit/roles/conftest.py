@@ -57,7 +57,8 @@ def evaluate(run_plays: Plays, tmp_path: Path) -> Evaluate:
     """Returns the value of an expression with a role's variables and templates."""
 
     def value(role: str, expression: str, **variables: Any) -> Any:
-        (tmp_path / "templates").symlink_to(ROLES / role / "templates")
+        for folder in ("files", "templates"):
+            (tmp_path / folder).symlink_to(ROLES / role / folder)
         files = [str(ROLES / role / folder / "main.yml") for folder in ("defaults", "vars")]
         tasks = [{"ansible.builtin.debug": {"msg": f"value: {{{{ {expression} | to_json }}}}"}}]
         done = run_plays({"vars_files": files, "tasks": tasks}, **variables)

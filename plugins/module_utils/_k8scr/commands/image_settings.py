@@ -33,6 +33,8 @@ _SHARED_SPEC: dict[str, Any] = {
     "platforms": {"type": "list", "elements": "str"},
     "referrers": {"type": "bool", "default": False},
 }
+_IMAGES_SPEC: dict[str, Any] = {**REGISTRY_ARGUMENT_SPEC, "fail_fast": {"type": "bool", "default": False}}
+"""Argument spec of the fragments ``k8scr.core.registry`` with ``.pod`` and ``.images``."""
 PUSH_ENTRY_SPEC: dict[str, Any] = {
     "source": {"type": "str", "required": True},
     "name": {"type": "str"},
@@ -52,13 +54,13 @@ PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     "tmp_dest": {"type": "path"},
     "upstreams": UPSTREAMS_ARGUMENT_SPEC,
     **DOCKER_ARGUMENT_SPEC,
-    **REGISTRY_ARGUMENT_SPEC,
+    **_IMAGES_SPEC,
 }
 PUSH_RULES: dict[str, Any] = {"required_if": [("locked", True, ["lock"])]}
 PULL_ARGUMENT_SPEC: dict[str, Any] = {
     "images": {"type": "list", "elements": "raw", "required": True, "options": PULL_ENTRY_SPEC},
     **DOCKER_ARGUMENT_SPEC,
-    **REGISTRY_ARGUMENT_SPEC,
+    **_IMAGES_SPEC,
     "registry_port": {"type": "int", "default": READ_ONLY_PORT},
 }
 _Entry = TypeVar("_Entry")

@@ -21,8 +21,10 @@ BOUNDS = {
     # Zero means no limit.
     "bandwidth": (0, _SIZE),
     "chunk_size": (0, _SIZE),
+    "collect_timeout": (1, _SECONDS),
     # Each connection is an open file; processes usually have a limit of 1,024.
     "connections": (1, 1024),
+    "keep_last": (1, 1_000_000),
     # Zero means no minimum. A larger rate would fail on fast networks too.
     "minimum_rate": (0, 1 << 30),
     "offset": (0, _BYTES),

@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
+from ..oci.digest_tag import digest_tag
 from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, parse_reference, target_name
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
 from ..registry.repository import Repository
@@ -155,7 +156,7 @@ class PushJobs:
 
             for job in list(jobs):
                 if job.copy:
-                    target_of = partial(_target, job.copy.destination.repository)
+                    target_of = partial(target_name, job.copy.destination.repository)
                     jobs += referrer_jobs(job, source, target_of)
         return jobs
 
@@ -228,9 +229,11 @@ class PushJobs:
         # A compressed image has another digest, so an image that is requested by digest is copied unchanged.
         compressed = None if name.digest else self.compressed
         compressor = CompressingRepository(destination, compressed) if compressed else None
-        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned)
+        # A registry names the manifests with tags by sha256, so this tag would not protect another digest.
+        protection = digest_tag(digest) if name.tag is None and digest.startswith("sha256:") else None
+        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned, protection)
         facts = {"repository": repository, "tag": name.tag}
-        return ImageJob(str(name), copy, _target(repository, name.tag or digest), text, facts)
+        return ImageJob(str(name), copy, target_name(repository, name.tag or digest), text, facts)
 
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
@@ -266,7 +269,3 @@ def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:
             for identity in dict.fromkeys((copy.image.identity, loaded.identity)):
                 pushed.remember(identity, copy.destination.repository)
     pushed.save()
-
-
-def _target(repository: str, tag: str) -> str:
-    return f"{repository}@{tag}" if ":" in tag else f"{repository}:{tag}"

@@ -31,7 +31,6 @@ REGISTRY_ARGUMENT_SPEC: dict[str, Any] = {
     "timeout": {"type": "int", "default": RegistrySettings.timeout},
     "minimum_rate": {"type": "bytes", "default": RegistrySettings.minimum_rate},
     "retry_timeout": {"type": "int", "default": RegistrySettings.retry_timeout},
-    "fail_fast": {"type": "bool", "default": False},
 }
 """Argument spec of the fragments ``k8scr.core.registry.pod`` and ``k8scr.core.registry``."""
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?")

@@ -6,7 +6,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..errors import InputError, SourceError
+from .descriptor import Descriptor
 from .digest import read_verified
 from .interfaces import ImageSource
 from .manifest import MAXIMUM_CONFIG_SIZE, Manifest, load_json_object
@@ -43,11 +46,25 @@ class ConfigPlatforms:
                 f"an index in {self._source.description} does not state its platforms, and the configs of its images"
                 f" have more than {_MAXIMUM_BYTES} bytes"
             )
-        what = f"config {config.digest} in {self._source.description}"
-        with self._source.open_blob(config) as blocks:
-            content = read_verified(blocks, config.digest, config.size, what)
-        try:
-            platform = Platform.from_json(load_json_object(content, what, MAXIMUM_CONFIG_SIZE))
-        except InputError:
-            return None
-        return platform if platform.is_complete else None
+        return config_platform(read_config(self._source, config))
+
+
+def read_config(source: ImageSource, config: Descriptor) -> dict[str, Any]:
+    """Return the JSON object of an image's config; an empty one if the config is not valid.
+
+    Raises:
+        K8scrError: The source does not have the config, or has it damaged.
+    """
+    what = f"config {config.digest} in {source.description}"
+    with source.open_blob(config) as blocks:
+        content = read_verified(blocks, config.digest, config.size, what)
+    try:
+        return load_json_object(content, what, MAXIMUM_CONFIG_SIZE)
+    except InputError:
+        return {}
+
+
+def config_platform(config: dict[str, Any]) -> Platform | None:
+    """Return the platform in an image's config, or ``None`` if it has none."""
+    platform = Platform.from_json(config)
+    return platform if platform.is_complete else None

@@ -92,6 +92,11 @@ def is_index(media_type: str) -> bool:
     return media_type in _INDEXES
 
 
+def is_image_config(media_type: str) -> bool:
+    """Whether content of this media type is the config of a container image, and not of another artifact."""
+    return media_type in _IMAGE_CONFIGS
+
+
 def is_nondistributable(layer: Descriptor) -> bool:
     """Whether a layer is nondistributable: clients download it from the URLs in the manifest.
 
@@ -131,7 +136,7 @@ def parse_manifest(content: bytes, media_type: str | None = None, digest: str | 
         return Manifest(descriptor, content, manifests, layers=blobs)
     if stated in _MANIFESTS:
         config = Descriptor.from_json(value.get("config"))
-        if config.media_type in _IMAGE_CONFIGS and config.size > MAXIMUM_CONFIG_SIZE:
+        if is_image_config(config.media_type) and config.size > MAXIMUM_CONFIG_SIZE:
             raise InputError(
                 f"the image's config {config.digest} has {config.size} bytes; the limit is {MAXIMUM_CONFIG_SIZE}",
                 "Keep large documents, such as SBOMs, in artifacts that refer to the image",

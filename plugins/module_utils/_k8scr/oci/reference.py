@@ -103,9 +103,19 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, path, tag if tag or at else "latest", digest or None)
 
 
+def is_tag(text: str) -> bool:
+    """Return whether a text is a valid tag."""
+    return _TAG.fullmatch(text) is not None
+
+
 def is_repository(text: str) -> bool:
     """Return whether a text is the path of a repository: without host, tag and digest."""
     return len(text) <= _MAXIMUM_NAME and _PATH.fullmatch(text) is not None
+
+
+def target_name(repository: str, reference: str) -> str:
+    """Return the name of an image in a registry: ``repository:tag`` or ``repository@digest``."""
+    return f"{repository}@{reference}" if ":" in reference else f"{repository}:{reference}"
 
 
 def _invalid(text: str, why: str) -> InputError:

@@ -16,11 +16,20 @@ from .descriptor import Descriptor
 from .digest import split_digest
 from .manifest import Manifest, load_json_object
 
+COSIGN_SUFFIXES = (".att", ".sbom", ".sig")
+"""The suffixes of cosign's tags for a manifest's signatures, attestations and SBOMs."""
+
 
 def fallback_tag(digest: str) -> str:
     """Return the tag of the index that lists a manifest's referrers in a registry without the referrers API."""
     algorithm, encoded = split_digest(digest)
     return f"{algorithm[:32]}-{encoded[:64]}"
+
+
+def cosign_tags(digest: str) -> list[str]:
+    """Return cosign's tags for the artifacts of a manifest."""
+    algorithm, encoded = split_digest(digest)
+    return [f"{algorithm}-{encoded}{suffix}" for suffix in COSIGN_SUFFIXES]
 
 
 def describe_referrer(manifest: Manifest) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from collections.abc import Generator
 from http.client import IncompleteRead
 from typing import TYPE_CHECKING, Any
 
-from ..errors import DigestMismatchError, K8scrError, RegistryError, SourceError
+from ..errors import DigestMismatchError, K8scrError, MissingBlobError, RegistryError
 from ..http.network_errors import NETWORK_ERRORS
 from ..http.retry import Attempts
 from ..oci.content import BLOCK_SIZE, Blocks
@@ -30,7 +30,7 @@ def download_blob(
     """Yield a blob's content, from the byte at ``offset``, without verifying it. An interrupted download resumes.
 
     Raises:
-        SourceError: The registry does not have the blob.
+        MissingBlobError: The registry does not have the blob.
         RegistryError: The registry returned an error response.
         ConnectionLostError: The connection was interrupted, and retries have failed for too long.
     """
@@ -53,7 +53,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
     response = registry.request("GET", f"/v2/{repository}/blobs/{descriptor.digest}", headers=headers)
     with response:
         if response.status_code == 404:
-            raise SourceError(
+            raise MissingBlobError(
                 f"repository {repository} in {registry.description} does not have the blob {descriptor.digest}",
                 "Push the image again",
             )

@@ -7,8 +7,10 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
-from ..errors import PROXY_STATUS, RegistryError
+from ..errors import PROXY_STATUS, RegistryError, Retry, StorageFullError
 from ..http.headers import REGISTRY_HEADER, retry_after
 from .response import RegistryResponse
 
@@ -24,8 +26,16 @@ _ADVICE = {
     415: "The registry does not support this media type; convert the image to OCI media types or allow other types",
     429: "The registry limits the rate of requests; run again later",
     500: "Check the registry's log",
-    507: "The registry's storage is full; free some space",
+    507: "The registry's storage is full; delete images with k8scr_prune, or use a larger volume",
 }
+_FULL_STATUS = 507
+_FULL = re.compile(r"no space left|disk quota exceeded|storage ?full|quota ?exceeded", re.IGNORECASE)
+"""Texts of file systems, MinIO (``XMinioStorageFull``) and Ceph (``QuotaExceeded``)."""
+_ERRNO = {28: "no space left on device", 122: "disk quota exceeded"}
+"""The numbers of Linux for ENOSPC and EDQUOT. distribution 2.8 returns the number without its text."""
+_READ_ONLY_STATUS = 405
+COLLECTION_HEADER = "K8scr-Collection"
+"""A header of the registries of the role ``registry``; ``running`` while they collect garbage and are read-only."""
 
 
 def error_of(response: RegistryResponse, failure: str, registry: str) -> RegistryError:
@@ -37,12 +47,22 @@ def error_of(response: RegistryResponse, failure: str, registry: str) -> Registr
     codes, details = read_errors(response.content)
     reason = "; ".join(details) or response.reason or "no reason given"
     status = response.status_code
-    advice = _ADVICE[507] if "no space left" in reason else _ADVICE.get(status)
+    if status == _READ_ONLY_STATUS and response.headers.get(COLLECTION_HEADER) == "running":
+        return RegistryError(
+            f"{failure}: garbage collection is running in {registry}",
+            "Run again when it is finished, or set a longer retry_timeout",
+            status,
+            codes,
+            Retry(),
+        )
+    is_full = status == _FULL_STATUS or _FULL.search(reason) is not None
+    advice = _ADVICE[_FULL_STATUS] if is_full else _ADVICE.get(status)
     if not codes and status in PROXY_STATUS and REGISTRY_HEADER not in response.headers:
         registry = f"a proxy or load balancer in front of {registry}"
         advice = advice or _PROXY_ADVICE
     message = f"{failure}: {registry} responded with {status}: {reason:.500}"
-    return RegistryError(message, advice, status, codes, after=retry_after(response.headers))
+    kind = StorageFullError if is_full else RegistryError
+    return kind(message, advice, status, codes, after=retry_after(response.headers))
 
 
 def read_errors(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -57,6 +77,18 @@ def read_errors(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _text(error: dict[str, object]) -> str:
-    detail = error.get("detail")
-    parts = [error.get("message") or error.get("code"), detail if isinstance(detail, str) else None]
+    parts = [error.get("message") or error.get("code"), _detail(error.get("detail"))]
     return ", ".join(str(part) for part in parts if part)
+
+
+def _detail(detail: Any) -> str | None:
+    """Return a text in the details of an error; ``None`` if they have none."""
+    if isinstance(detail, dict):
+        # distribution 2.8 encloses the errors of its storage.
+        detail = detail.get("Enclosed", detail)
+    if not isinstance(detail, dict):
+        return detail if isinstance(detail, str) else None
+    number, text = detail.get("Err"), detail.get("detail")
+    if isinstance(number, int) and number in _ERRNO:
+        return f"{detail.get('Op')} {detail.get('Path')}: {_ERRNO[number]}"
+    return text if isinstance(text, str) else None

@@ -38,7 +38,7 @@ def tags(registry: Registry, repository: str) -> Iterator[str]:
 def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[str]:
     failure = f"the {content} cannot be listed"
     seen: set[str] = set()
-    for response in registry.request_pages(path, failure, (200, 404), f"?n={_PAGE}"):
+    for response in _pages(registry, path, key, failure):
         # Some registries list repositories whose last tag was deleted, but respond with 404 for their tags.
         if response.status_code == 404 and key == "tags":
             return
@@ -49,6 +49,17 @@ def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[st
         yield from new
         if not new:
             return
+
+
+def _pages(registry: Registry, path: str, key: str, failure: str) -> Iterator[RegistryResponse]:
+    response = None
+    for response in registry.request_pages(path, failure, (200, 404), f"?n={_PAGE}"):
+        yield response
+    if response is not None and len(_read(response, key, failure)) == _PAGE:
+        # go-containerregistry returns the requested number of names, and no link to the next ones.
+        more = registry.request_with_retries("GET", f"{path}?n={_MOST_NAMES + 1}", failure, (200, 400, 404))
+        if more.status_code == 200:
+            yield more
 
 
 def _read(response: RegistryResponse, key: str, failure: str) -> list[str]:

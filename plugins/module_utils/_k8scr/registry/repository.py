@@ -12,7 +12,7 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, MissingManifestError, RegistryError, SourceError
+from ..errors import InputError, MissingContentError, MissingManifestError, RegistryError, SourceError
 from ..files.compression import CompressedContent
 from ..http.headers import media_type_of
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
@@ -36,6 +36,9 @@ from .upload_state import NO_RECORDS
 
 if TYPE_CHECKING:
     from .referrers import RegistryReferrers
+
+_MISSING_CONTENT = frozenset(("MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
+"""Error codes for a manifest that refers to missing content; registries use one or another."""
 
 
 class Repository:
@@ -162,6 +165,9 @@ class Repository:
                     advice="It is an index of layers, such as a build cache of BuildKit, and the registry may store"
                     " only indexes of manifests: export the cache with image-manifest=true"
                 ) from error
+            if _MISSING_CONTENT.intersection(error.codes):
+                advice = error.advice or "A garbage collection may delete content meanwhile: run again later"
+                raise MissingContentError(error.message, advice, error.status, error.codes) from error
             raise
         stored = response.headers.get("Docker-Content-Digest", digest)
         if stored not in (digest, digest_of(manifest.content)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
 
@@ -18,6 +19,7 @@ from ..errors import (
     K8scrError,
     RegistryError,
     Retry,
+    StorageFullError,
 )
 from ..files.compression import CompressedContent
 from ..http.retry import Attempts
@@ -37,6 +39,8 @@ _SESSION_LOST = (404, 416)
 _INTERRUPTIONS_UNTIL_SMALLER = 2
 _NEW_SESSIONS = 3
 """Attempts with a new session, if the registry has lost the session or its data is damaged."""
+_NO_CONTENT = f"sha256:{'0' * 64}"
+"""A digest that no content has."""
 
 
 @dataclass(eq=False)
@@ -82,7 +86,11 @@ class BlobUpload:
                 if not isinstance(error, ConnectionLostError):
                     # If the registry is unreachable after a reset, it crashed; smaller requests would not help.
                     self._interruptions = 0
-                self.attempts.wait_or_raise(error)
+                try:
+                    self.attempts.wait_or_raise(error)
+                except StorageFullError:
+                    self._discard()
+                    raise
                 # This stays set until the registry has returned the offset, because that request may fail too.
                 self._may_have_data = self._may_have_data or self._location is not None
         self.attempts.note_progress()
@@ -125,6 +133,18 @@ class BlobUpload:
         self._location, self._offset = None, 0
         self.record.forget()
 
+    def _discard(self) -> None:
+        """Free the space of the session's data in a full storage; a later run sends the blob again.
+
+        Users of the Role for pushes may not send ``DELETE``. distribution deletes the data if it does not match the
+        digest in the last request.
+        """
+        with suppress(K8scrError):
+            # The registry accepts only the location of its last response.
+            if self._location is not None and not self._find_offset() and self._location is not None:
+                self.registry.exchange("PUT", _with_digest(self._location, _NO_CONTENT))
+        self._forget_session()
+
     def _send(self) -> None:
         size = self.descriptor.size
         # The request that completes the upload carries a small blob.
@@ -145,8 +165,7 @@ class BlobUpload:
             self.attempts.note_progress()
 
     def _finish(self) -> None:
-        location = self._location or ""
-        path = f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': self.descriptor.digest})}"
+        path = _with_digest(self._location or "", self.descriptor.digest)
         if self._offset < self.descriptor.size:
             with self.content(0) as blocks:
                 size = self.descriptor.size
@@ -296,6 +315,10 @@ class _Rest:
             self._block = self._block[len(block) :]
             size += len(block)
             yield block
+
+
+def _with_digest(location: str, digest: str) -> str:
+    return f"{location}{'&' if '?' in location else '?'}{urlencode({'digest': digest})}"
 
 
 def _exactly(blocks: Blocks, length: int, content: str) -> Blocks:

@@ -29,6 +29,12 @@ _PATH = re.compile(r"(/[A-Za-z0-9]{16,128})/")
 _READ_ONLY_PORT = "use the registry's read-only port (registry_port, 5001 by default)"
 
 
+def stateful_set_of(pod: str) -> str:
+    """Return the name of the StatefulSet that a Pod belongs to; empty if the name of the Pod has no ordinal."""
+    match = _POD_OF_STATEFUL_SET.fullmatch(pod)
+    return match[1] if match else ""
+
+
 class WritePath:
     """The base path of the registry in a Pod; see :class:`..transport.pod_proxy.BasePath`.
 
@@ -47,8 +53,8 @@ class WritePath:
         self._api_server = api_server
         self._namespace = namespace
         self._pod = pod
-        stateful_set = _POD_OF_STATEFUL_SET.fullmatch(pod)
-        self._secret = f"{stateful_set[1]}-write" if stateful_set else ""
+        name = stateful_set_of(pod)
+        self._secret = f"{name}-write" if name else ""
         self._description = f"the Secret {self._secret} in namespace {namespace}"
         self._lock = threading.Lock()
         self._known = not (ahead and self._secret)

@@ -12,16 +12,28 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from itertools import count
 
-from ..errors import DestinationError, DigestMismatchError, ErrorResponseError, K8scrError, RegistryError, SourceError
+from ..errors import (
+    DestinationError,
+    DigestMismatchError,
+    ErrorResponseError,
+    K8scrError,
+    MissingContentError,
+    RegistryError,
+    SourceError,
+)
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from ..oci.interfaces import DestinationStore
 from .job import ImageCopy, ImageJob
 from .listener import Listener
-from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_images
+from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_again, plan_images
 from .report import ImageResult
+
+_MOST_NEW_PLANS = 3
+"""New plans for one image whose content vanishes from the destination during the copy."""
 
 
 @dataclass(frozen=True)
@@ -114,6 +126,8 @@ class _Execution:
         self._listener = listener
         self._slots = _Slots(transfer.connections)
         """A copy of a blob and the storing of manifests each use one. Threads that wait for other threads use none."""
+        self._workers: ThreadPoolExecutor
+        """Copies the blobs."""
         self._futures: dict[StepId, Future[BlobResult]] = {}
         self._done: dict[StepId, BlobResult] = {}
         self._waiting = set(range(len(plans)))
@@ -143,12 +157,13 @@ class _Execution:
         waiting, running, ending = deque(numbers), dict[Future[bool], int](), set[Future[bool]]()
         connections = self._transfer.connections
         with ThreadPoolExecutor(connections) as blobs, ThreadPoolExecutor(connections) as images:
+            self._workers = blobs
             try:
                 while waiting or running or ending:
                     # Start an image when another image ends.
                     while waiting and len(running) + len(ending) < connections * IMAGES_PER_CONNECTION:
                         number = waiting.popleft()
-                        self._start_steps(number, blobs)
+                        self._start_steps(number)
                         running[images.submit(self._finish, number)] = number
                     finished = wait({*running, *ending}, return_when=FIRST_COMPLETED).done
                     succeeded = [finish.result() for finish in finished]
@@ -186,12 +201,12 @@ class _Execution:
                 self._report(number)
         return committed
 
-    def _start_steps(self, image: int, workers: ThreadPoolExecutor) -> None:
+    def _start_steps(self, image: int) -> None:
         """Start the steps of an image; the steps that these wait for have been started before."""
         for number, step in enumerate(self._plans[image].steps):
             this = StepId(image, number)
             if step.is_pending:
-                self._futures[this] = workers.submit(self._run_step, this, step)
+                self._futures[this] = self._workers.submit(self._run_step, this, step)
             else:
                 self._done[this] = step.result
 
@@ -199,9 +214,7 @@ class _Execution:
         plan, copy = self._plans[this.image], self._copies[this.image]
         origin = self._wait_for(step.waits_for)
         if origin is None or step.action is not Action.PRESENT:
-            self._listener.blob_started(plan, step.at_source)
-            with self._slots:
-                result = self._copy_blob(plan, copy, step, origin)
+            result = self._copy_blob(plan, copy, step, origin)
         else:
             result = BlobResult(origin[0], origin[0].size, Action.PRESENT, step.layer)
         self._done[this] = result
@@ -226,11 +239,13 @@ class _Execution:
     ) -> BlobResult:
         descriptor, mount_from = origin or (step.descriptor, step.mount_from)
         content = _Content(plan, copy, step.at_source, self._listener)
+        self._listener.blob_started(plan, step.at_source)
         try:
-            if step.layer is None or copy.compressor is None:
-                mounted = copy.destination.put_blob(descriptor, content, mount_from)
-            else:
-                descriptor, mounted = copy.compressor.put(step.layer, descriptor, content, mount_from)
+            with self._slots:
+                if step.layer is None or copy.compressor is None:
+                    mounted = copy.destination.put_blob(descriptor, content, mount_from)
+                else:
+                    descriptor, mounted = copy.compressor.put(step.layer, descriptor, content, mount_from)
         except DigestMismatchError as error:
             if copy.destination.capabilities.verifies_digests:
                 raise _find_fault(copy, step.at_source, error) from error
@@ -263,16 +278,45 @@ class _Execution:
         for step in steps:
             if step in self._futures:
                 self._futures[step].result()
-        blobs = tuple(self._done[step] for step in steps)
-        root = plan.root_manifest(blobs)
-        with self._slots:
-            for manifest in plan.manifests[:-1]:
-                copy.destination.put_manifest(manifest)
-            copy.destination.publish(root, copy.tag)
-        self._results[image] = ImageResult(plan, root.descriptor.digest, blobs)
+        blobs = all_blobs = tuple(self._done[step] for step in steps)
+        for attempt in count(1):
+            root = plan.root_manifest(blobs)
+            try:
+                with self._slots:
+                    for manifest in plan.manifests[:-1]:
+                        copy.destination.put_manifest(manifest)
+                    copy.destination.publish(root, copy.tag_to_set)
+                break
+            except MissingContentError as error:
+                if attempt > _MOST_NEW_PLANS:
+                    raise
+                self._listener.retried(f"image {plan.job.name}", error.message)
+            plan, blobs = self._copy_again(plan, copy)
+            all_blobs = _merged(all_blobs, blobs)
+        self._results[image] = ImageResult(plan, root.descriptor.digest, all_blobs)
         for step in steps:
             # A future takes more memory than the result.
             self._futures.pop(step, None)
+
+    def _copy_again(self, plan: ImagePlan, copy: ImageCopy) -> tuple[ImagePlan, tuple[BlobResult, ...]]:
+        """Copy the blobs of an image that vanished from the destination; return the new plan and its results."""
+        with self._slots:
+            again = plan_again(plan)
+        self._listener.image_planned(again)
+        try:
+            futures = {
+                number: self._workers.submit(self._copy_blob, again, copy, step, None)
+                for number, step in enumerate(again.steps)
+                if step.is_pending
+            }
+        except RuntimeError as error:
+            # After a failure or an interrupt, the workers accept nothing more.
+            raise CancelledError from error
+        wait(futures.values())
+        results = [futures[n].result() if n in futures else step.result for n, step in enumerate(again.steps)]
+        for number in futures:
+            self._listener.blob_done(again, results[number])
+        return again, tuple(results)
 
     def _steps_of(self, image: int) -> list[StepId]:
         return [StepId(image, number) for number in range(len(self._plans[image].steps))]
@@ -295,6 +339,17 @@ class _Execution:
             store.abandon(resumable=not isinstance(error.__cause__, OSError))
             _fail(self._results, images, error)
             return False
+
+
+def _merged(before: Iterable[BlobResult], again: Iterable[BlobResult]) -> tuple[BlobResult, ...]:
+    """Return the results of an image that was copied again: an uploaded blob stays uploaded if it did not vanish."""
+    order = list(Action)
+    merged = {blob.at_source: blob for blob in before}
+    for blob in again:
+        known = merged.get(blob.at_source)
+        if order.index(blob.action) > (order.index(known.action) if known else 0):
+            merged[blob.at_source] = blob
+    return tuple(merged.values())
 
 
 class _Content:

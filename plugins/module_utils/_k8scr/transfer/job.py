@@ -24,6 +24,8 @@ class ImageCopy:
         neighbors: Other repositories of the destination's store from which blobs may be mounted.
         compressor: Compresses uncompressed layers; ``None`` copies them unchanged.
         pinned: The digest that the image must have, and the texts for the error if it has another.
+        digest_tag: The collection's tag for an image without ``tag``, which protects it from garbage collection;
+            ``None`` if the image needs no protection.
     """
 
     source: ImageSource
@@ -33,6 +35,12 @@ class ImageCopy:
     neighbors: tuple[ImageDestination, ...] = ()
     compressor: LayerCompressor | None = None
     pinned: PinnedDigest | None = None
+    digest_tag: str | None = None
+
+    @property
+    def tag_to_set(self) -> str | None:
+        """The tag to set at the destination, the user's or the collection's."""
+        return self.tag or self.digest_tag
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,10 @@ class Listener:
     """
 
     def image_planned(self, plan: ImagePlan) -> None:
-        """Receive the plan for an image; it may hold an error."""
+        """Receive the plan for an image; it may hold an error.
+
+        An image has another plan if its content vanishes from the destination during the copy.
+        """
 
     def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
         """Receive the blob at the source when its copy begins."""

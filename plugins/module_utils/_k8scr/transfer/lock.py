@@ -43,6 +43,11 @@ class ImageLock:
         self._before = self._read()
         self._updates: dict[str, str] = {}
 
+    @property
+    def entries(self) -> list[tuple[Reference, str]]:
+        """The names in the file, each with its digest: of the manifest or index, or of the config."""
+        return [(parse_reference(name), digest) for name, digest in self._before.items()]
+
     def digest_of(self, name: Reference) -> str:
         """Return the digest of a name.
 

@@ -55,6 +55,11 @@ class BlobResult:
     action: Action
     layer: Descriptor | None = None
 
+    @property
+    def at_source(self) -> Descriptor | None:
+        """The blob at the source."""
+        return self.layer or self.descriptor
+
 
 @dataclass(frozen=True)
 class BlobStep:
@@ -151,6 +156,23 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) ->
     return share_blobs(plans)
 
 
+def plan_again(plan: ImagePlan) -> ImagePlan:
+    """Plan an image again after the destination lost content that the plan or its execution had found there.
+
+    The new plan stores all manifests, and has a step for each of their blobs. No step waits for another.
+
+    Raises:
+        K8scrError: The source or the destination cannot be read.
+    """
+    copy, image = plan.job.copy, plan.image
+    if copy is None or image is None:
+        return plan
+    image = _load(copy, image)
+    manifests, blobs = _find_content(copy, image, all_manifests=True)
+    draft = _Draft(replace(plan, image=image, root=image.root.digest, manifests=manifests), copy, blobs)
+    return _complete(draft, [_plan_blob(copy, image, blob) for blob in blobs], None)
+
+
 def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
     """Copy each blob once to a store, and mount it in its other repositories. The plans are executed in this order."""
     first_in_store: dict[tuple[int, str, int, bool], StepId] = {}
@@ -198,19 +220,39 @@ def _draft(job: ImageJob) -> _Draft:
         return _Draft(ImagePlan(job, error=job.error))
     try:
         image = copy.image
-        before = copy.destination.resolve(copy.tag or image.root.digest)
+        before, has_tag = _find_before(copy, image)
+        if before and not has_tag:
+            # All content exists, so only the root is stored again, with the tag.
+            root = copy.destination.fetch_manifest(before)
+            return _Draft(ImagePlan(job, image, before, before.digest, (root,)), copy)
         existing = _find_existing(copy, image, before)
         if existing is None and image.deferred:
-            image = image.deferred.load(image)
-            if copy.pinned:
-                copy.pinned.require(image)
+            image = _load(copy, image)
             existing = _find_existing(copy, image, before)
         if existing is not None:
             return _Draft(ImagePlan(job, image, before, existing))
-        manifests, blobs = _find_missing(copy, image)
+        manifests, blobs = _find_content(copy, image, all_manifests=False)
         return _Draft(ImagePlan(job, image, before, image.root.digest, manifests), copy, blobs)
     except K8scrError as error:
         return _Draft(ImagePlan(job, before=before, error=error))
+
+
+def _find_before(copy: ImageCopy, image: SourceImage) -> tuple[Descriptor | None, bool]:
+    """Return the image at the destination, and whether it has the tag to set, if any."""
+    digest = image.root.digest
+    found = copy.destination.resolve(copy.tag_to_set or digest)
+    if copy.digest_tag is None or (found is not None and found.digest == digest):
+        return found, True
+    return copy.destination.resolve(digest), False
+
+
+def _load(copy: ImageCopy, image: SourceImage) -> SourceImage:
+    if image.deferred is None:
+        return image
+    loaded = image.deferred.load(image)
+    if copy.pinned:
+        copy.pinned.require(loaded)
+    return loaded
 
 
 def _find_existing(copy: ImageCopy, image: SourceImage, before: Descriptor | None) -> str | None:
@@ -235,13 +277,15 @@ def _has_config(copy: ImageCopy, image: SourceImage, before: Descriptor) -> bool
     return config is not None and config.digest == image.config_digest
 
 
-def _find_missing(copy: ImageCopy, image: SourceImage) -> tuple[tuple[Manifest, ...], tuple[Descriptor, ...]]:
-    """Return the missing manifests at the destination, and their blobs."""
+def _find_content(
+    copy: ImageCopy, image: SourceImage, all_manifests: bool
+) -> tuple[tuple[Manifest, ...], tuple[Descriptor, ...]]:
+    """Return the missing manifests at the destination, or all manifests, and their blobs."""
     manifests, blobs = [], dict[tuple[str, int], Descriptor]()
     for manifest in walk_manifests(copy.source, image.root):
         if manifest.descriptor.digest == image.root.digest:
             copy.destination.require_support(manifest)
-        elif copy.destination.has_manifest(manifest.descriptor):
+        elif not all_manifests and copy.destination.has_manifest(manifest.descriptor):
             continue
         manifests.append(manifest)
         for blob in manifest.blobs:

@@ -13,16 +13,14 @@ from typing import Any
 
 from ..errors import InputError, K8scrError, MissingManifestError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.digest import split_digest
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import ImageDestination, ImageSource, Referrers, SourceImage
 from ..oci.manifest import OCI_INDEX, Manifest, parse_manifest
 from ..oci.reference import parse_reference
-from ..oci.referrers import fallback_tag, with_entries
+from ..oci.referrers import cosign_tags, fallback_tag, with_entries
 from .job import ImageCopy, ImageJob
 from .overlay import OverlaySource
 
-_COSIGN_SUFFIXES = (".sig", ".att", ".sbom")
 _MOST_REFERRERS = 1000
 
 
@@ -127,9 +125,7 @@ def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> 
         subjects += [entry["digest"] for entry in entries if entry["digest"] not in subjects]
         if listed > _MOST_REFERRERS:
             raise SourceError(f"more than {_MOST_REFERRERS} manifests in {source.description} refer to one image")
-        algorithm, encoded = split_digest(subject)
-        found = {f"{algorithm}-{encoded}{suffix}" for suffix in _COSIGN_SUFFIXES}
-        tags = {tag: descriptor for tag in sorted(found) if (descriptor := referrers.tagged(tag))}
+        tags = {tag: descriptor for tag in cosign_tags(subject) if (descriptor := referrers.tagged(tag))}
         if entries or tags:
             yield Attached(subject, entries, tags)
 

@@ -95,5 +95,10 @@ def _blob_entry(blob: BlobResult) -> dict[str, Any]:
 
 def _diff(changes: Sequence[ImageResult]) -> dict[str, str]:
     before = [f"{result.plan.job.target} {result.plan.before.digest}\n" for result in changes if result.plan.before]
-    after = [f"{result.plan.job.target} {result.root or '(known after compression)'}\n" for result in changes]
+    after = [f"{result.plan.job.target} {_after(result)}\n" for result in changes]
     return {"before": "".join(before), "after": "".join(after)}
+
+
+def _after(result: ImageResult) -> str:
+    copy, digest = result.plan.job.copy, result.root or "(known after compression)"
+    return f"{digest} (tag {copy.digest_tag})" if copy and copy.digest_tag else digest

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
-from ..errors import ApiServerError, ConnectionLostError, UnreadableResponseError
+from ..errors import ApiServerError, ConnectionLostError, OversizedResponseError, UnreadableResponseError
 from ..http.body import in_memory, read_body, read_text
 from ..http.headers import retry_after
 from ..http.network_errors import NETWORK_ERRORS
@@ -170,7 +170,7 @@ class ApiServerAdapter(HTTPAdapter):
 
         Raises:
             ConnectionLostError: The body is incomplete or too slow.
-            UnreadableResponseError: It is compressed or too large.
+            UnreadableResponseError: It is compressed; as OversizedResponseError, it is too large.
         """
         try:
             is_success = raw.status < 300
@@ -180,26 +180,32 @@ class ApiServerAdapter(HTTPAdapter):
         finally:
             raw.close()
         if is_success and len(content) > limit:
-            raise UnreadableResponseError(
+            raise OversizedResponseError(
                 f"the response from {self.server_name} exceeds {limit} bytes", "Check the proxies on the path"
             )
         return in_memory(raw, content)
 
-    def read_object(self, path: str, name: str, timeout: float = OBJECT_TIMEOUT) -> dict[str, Any] | None:
+    def read_object(
+        self, path: str, name: str, timeout: float = OBJECT_TIMEOUT, limit: int = _MAXIMUM_OBJECT, verb: str = "get"
+    ) -> dict[str, Any] | None:
         """Return the Kubernetes object at a path below :attr:`base_url`; None if it does not exist.
 
         The object is empty if the response is not a JSON object.
 
         Args:
+            path: The path, with its query.
             name: The object in messages, such as "the Secret k8scr-write in namespace k8scr".
             timeout: Seconds to connect, and to wait for the response.
+            limit: The maximum size of the object, in bytes.
+            verb: The permission that the request needs, in messages; ``list`` for a list of objects.
 
         Raises:
             ClusterError: The API server cannot be reached.
-            ApiServerError: It returned another error response.
+            OversizedResponseError: The object exceeds ``limit``.
+            ApiServerError: The API server returned another error response.
         """
         raw = self.open("GET", f"{self.base_url}{path}", timeout=(min(timeout, CONNECT_TIMEOUT), timeout))
-        response = self.loaded(raw, _MAXIMUM_OBJECT)
+        response = self.loaded(raw, limit)
         try:
             value = json.loads(response.data)
         except (ValueError, RecursionError):
@@ -213,7 +219,7 @@ class ApiServerAdapter(HTTPAdapter):
             raise unauthorized(reason)
         raise ApiServerError(
             f"the API server does not return {name}: {reason:.500}",
-            f"Allow get on {name}" if code == 403 else None,
+            f"Allow {verb} on {name}" if code == 403 else None,
             code,
             after=retry_after(response.headers),
         )

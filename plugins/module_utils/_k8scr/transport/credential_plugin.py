@@ -21,11 +21,11 @@ import subprocess
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, NoReturn
 
 from ..errors import ClusterError
 from ..files.file_access import read_small
+from ..oci.timestamp import parse_timestamp
 from ..redaction import HIDDEN, without_passwords
 
 TIMEOUT = 60.0
@@ -217,13 +217,4 @@ def _credential(output: bytes, version: str) -> Credential:
         _fail("its response has a token, a certificate or a key that is not text")
     if (certificate is None) != (key is None) or (token is None and certificate is None):
         _fail("it returned neither a token nor a certificate with a key")
-    return Credential(token, certificate, key, _time(status.get("expirationTimestamp")))
-
-
-def _time(timestamp: Any) -> float | None:
-    """Return a time in the format of RFC 3339 as seconds since 1970; None if it is missing or invalid."""
-    text = re.sub(r"\.\d+", "", str(timestamp)).upper().replace("Z", "+00:00")
-    try:
-        return datetime.fromisoformat(text).timestamp()
-    except (ValueError, OverflowError):
-        return None
+    return Credential(token, certificate, key, parse_timestamp(status.get("expirationTimestamp")))

@@ -178,15 +178,6 @@ def test_push_stores_image_under_name_of_entry(
     assert server.digest_of("team/api", "latest") == image.digest
 
 
-def test_push_by_digest_sets_no_tag(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
-    write_layout(tmp_path, {"1.0": image})
-
-    result = push({"source": f"oci:{tmp_path}", "name": f"team/api@{image.digest}"})
-
-    assert result["images"][0]["target"] == f"team/api@{image.digest}"
-    assert server.manifests["team/api"].keys() == {image.digest}
-
-
 def test_push_rejects_other_digest_than_source_has(push: Push, tmp_path: Path, image: Image) -> None:
     write_layout(tmp_path, {"1.0": image})
 

@@ -25,7 +25,7 @@ from unit.plugins.module_utils.support.stores import put
         (405, "read-only"),
         (413, "limits the size of requests"),
         (429, "run again later"),
-        (507, "free some space"),
+        (507, "delete images with k8scr_prune"),
     ],
 )
 def test_error_response_has_advice(server: RegistryServer, repository: Repository, status: int, advice: str) -> None:
@@ -48,7 +48,7 @@ def test_error_response_of_proxy_differs_from_that_of_registry(
 def test_error_response_names_full_storage(server: RegistryServer, repository: Repository) -> None:
     server.fail("PUT", "/blobs/uploads/", error_response(500, "UNKNOWN", "write /data/x: no space left on device"))
 
-    with pytest.raises(RegistryError, match=r"no space left on device. The registry's storage is full; free"):
+    with pytest.raises(RegistryError, match=r"no space left on device. The registry's storage is full; delete"):
         send(repository, SMALL)
 
 

@@ -106,6 +106,7 @@ class RegistryServer:
         page: The maximum number of names in one response with a list.
         mounts: Whether it mounts blobs; registries may require an upload instead.
         indexes_of_blobs: Whether it accepts indexes of blobs, as distribution 2 does, and distribution 3 does not.
+        delete: Deletes a tag or digest from the manifests of a repository; see :mod:`.registry_deletion`.
         guard: Checks the path and the headers of each request. A response that it returns replaces the correct one.
     """
 
@@ -117,6 +118,7 @@ class RegistryServer:
         self.indexes_of_blobs = False
         self.page = 1000
         self.guard: Callable[[str, Mapping[str, str]], Response | None] = lambda _path, _headers: None
+        self.delete: Callable[[dict[str, tuple[str, bytes]], str], Response] = _deletion_disabled
         self.connections = 0
         self.uploads: dict[str, bytes] = {}
         self.faults: list[Fault] = []
@@ -277,6 +279,8 @@ class _Handler(BaseHTTPRequestHandler):
             return error_response(404, "NAME_UNKNOWN")
         repository, rest = match["repository"], match["rest"]
         if match["kind"] == "manifests":
+            if self.command == "DELETE":
+                return self.registry.delete(self.registry.manifests.get(repository, {}), rest)
             if self.command == "PUT":
                 return self._put_manifest(repository, rest, body)
             return self._get_manifest(repository, rest)
@@ -285,6 +289,8 @@ class _Handler(BaseHTTPRequestHandler):
         return self._upload(repository, rest.partition("/")[2], query, body)
 
     def _list(self, path: str, query: dict[str, str]) -> Response:
+        if not query["n"].isdigit():
+            return error_response(400, "PAGINATION_NUMBER_INVALID", "invalid number of results requested")
         repository = path[len("/v2/") : -len("/tags/list")]
         if path == "/v2/_catalog":
             key, names = "repositories", sorted(self.registry.manifests)
@@ -375,6 +381,10 @@ def error_response(status: int, code: str, message: str = "") -> Response:
     """Return an error response of a registry."""
     error = {"code": code, "message": message or code.replace("_", " ").lower()}
     return Response(status, {"Content-Type": "application/json"}, json.dumps({"errors": [error]}).encode())
+
+
+def _deletion_disabled(_manifests: object, _reference: str) -> Response:
+    return error_response(405, "UNSUPPORTED", "The operation is unsupported.")
 
 
 def _media_type(content: bytes) -> str | None:

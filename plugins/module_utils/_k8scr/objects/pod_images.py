@@ -1,0 +1,103 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The images of one Pod or template of Pods.
+
+Users of the cluster write Pods, so every value may have any type.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from ..errors import InputError
+from ..oci.digest import parse_digest
+
+_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+_STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
+_LONGEST_NAME = 1000
+"""Characters of a name that are kept; a valid name has at most 900: a host, a path, a tag and a digest."""
+_HEXADECIMAL = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class PodImage:
+    """An image of a Pod.
+
+    Attributes:
+        image: Its name as the Pod has it, which may be invalid.
+        digest: The digest that the container runtime reports; None if it reports none.
+        is_ephemeral: Whether the image is that of an ephemeral container, which no template has.
+    """
+
+    image: str
+    digest: str | None
+    is_ephemeral: bool = False
+
+
+def images_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[PodImage]:
+    """Yield the images of all containers and image volumes.
+
+    Args:
+        spec: The spec of the Pod or of the template.
+        status: The status of the Pod; empty for a template.
+    """
+    containers, volumes = _image_ids(status)
+    for section in _CONTAINERS:
+        for container in _mappings(spec.get(section)):
+            image = container.get("image")
+            if isinstance(image, str) and image.strip():
+                digest = digest_in(containers.get(str(container.get("name"))))
+                yield PodImage(_shortened(image), digest, section == "ephemeralContainers")
+    for volume in _mappings(spec.get("volumes")):
+        reference = mapping(volume.get("image")).get("reference")
+        if isinstance(reference, str) and reference.strip():
+            yield PodImage(_shortened(reference), digest_in(volumes.get(str(volume.get("name")))))
+
+
+def digest_in(image_id: object) -> str | None:
+    """Return the digest in the ``imageID`` of a container or the ``imageRef`` of an image volume; None without one.
+
+    containerd and CRI-O report ``NAME@DIGEST`` with the digest of the index or of the manifest. For an image that was
+    not pulled, containerd reports the digest of its config, and CRI-O the same without ``sha256:``. Docker adds
+    ``docker-pullable://`` or ``docker://``.
+    """
+    if not isinstance(image_id, str):
+        return None
+    text = image_id.rpartition("://")[2].rpartition("@")[2]
+    try:
+        return parse_digest(f"sha256:{text}" if _HEXADECIMAL.fullmatch(text) else text)
+    except InputError:
+        return None
+
+
+def mapping(value: object) -> Mapping[str, Any]:
+    """Return a value that is a JSON object; an empty one in place of any other value."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
+    yield from (item for item in (value if isinstance(value, list) else ()) if isinstance(item, Mapping))
+
+
+def _image_ids(status: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, object]]:
+    """Return what the runtime reports of the image of each container and of each image volume, by their names."""
+    containers: dict[str, object] = {}
+    volumes: dict[str, object] = {}
+    for section in _STATUSES:
+        for container in _mappings(status.get(section)):
+            containers[str(container.get("name"))] = container.get("imageID")
+            for mount in _mappings(container.get("volumeMounts")):
+                image = mapping(mapping(mount.get("volumeStatus")).get("image"))
+                if image:
+                    volumes[str(mount.get("name"))] = image.get("imageRef")
+    return containers, volumes
+
+
+def _shortened(name: str) -> str:
+    """Return a name; a long one ends in a character that is not valid in names."""
+    return name if len(name) <= _LONGEST_NAME else f"{name[:_LONGEST_NAME]}…"

@@ -1,0 +1,97 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""What a registry is and what it supports, as far as GET requests and its Pod tell it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from .capacity import containers_of
+from .client import Registry
+from .error_responses import read_errors
+from .inventory import Inventory
+from .repository import Repository
+
+DISTRIBUTION_3 = "distribution 3"
+DISTRIBUTION_2 = "distribution 2"
+GO_CONTAINERREGISTRY = "go-containerregistry"
+_PROBE = "/v2/k8scr/probe/tags/list?n=x"
+"""A list of the tags of a missing repository, with an invalid number, to which registries respond differently."""
+_SOFTWARE = {
+    ("PAGINATION_NUMBER_INVALID", "invalid number of results requested"): DISTRIBUTION_3,
+    ("NAME_UNKNOWN", "repository name not known to registry"): DISTRIBUTION_2,
+    ("NAME_UNKNOWN", "Unknown name"): GO_CONTAINERREGISTRY,
+}
+"""The software by the code and the beginning of the text of its error response."""
+_COLLECTION_HEADER = "K8scr-Collection"
+"""The header of the responses of a registry of the role ``registry`` with ``registry_delete``."""
+_READ_ONLY_STATES = ("reader", "running")
+"""The values of the header of the port for pulls, and of the write port during a garbage collection."""
+_READ_ONLY_CONTAINER = "mirror"
+"""The container of the role ``registry`` that serves the read-only port."""
+
+
+@dataclass(frozen=True)
+class Features:
+    """Properties of a registry; ``None`` where a property is unknown.
+
+    Attributes:
+        software: The implementation, such as ``distribution 3``.
+        delete: Whether images can be deleted, also if not through this port.
+        referrers_api: Whether it has the referrers API.
+        read_only: Whether this port rejects writes.
+    """
+
+    software: str | None = None
+    delete: bool | None = None
+    referrers_api: bool | None = None
+    read_only: bool | None = None
+
+
+def find_features(registry: Registry, inventory: Inventory, pod: Mapping[str, Any], port: int) -> Features:
+    """Return the properties of a registry.
+
+    Args:
+        inventory: The images of the registry; without any, it is unknown whether there is a referrers API.
+        pod: The object of its Pod; empty if it is unknown.
+        port: The port of the Pod to which the registry's client connects.
+
+    Raises:
+        K8scrError: The registry cannot be reached.
+    """
+    failure = "the software of the registry cannot be determined"
+    response = registry.request_with_retries("GET", _PROBE, failure, tuple(range(200, 500)))
+    codes, texts = read_errors(response.content)
+    software = next(
+        (
+            software
+            for (code, text), software in _SOFTWARE.items()
+            if code in codes and any(each.startswith(text) for each in texts)
+        ),
+        None,
+    )
+    state = response.headers.get(_COLLECTION_HEADER)
+    delete = True if state or software == GO_CONTAINERREGISTRY else None
+    return Features(software, delete, _has_referrers_api(registry, inventory), _is_read_only(state, pod, port))
+
+
+def _has_referrers_api(registry: Registry, inventory: Inventory) -> bool | None:
+    # Registries may respond with 404 for missing images.
+    for image in inventory.images:
+        return Repository(registry, image.repository).referrers.listed(image.root.digest) is not None
+    return None
+
+
+def _is_read_only(state: str | None, pod: Mapping[str, Any], port: int) -> bool | None:
+    if state:
+        return state in _READ_ONLY_STATES
+    names = {container.get("name"): container for container in containers_of(pod)}
+    if _READ_ONLY_CONTAINER not in names:
+        return None
+    ports = names[_READ_ONLY_CONTAINER].get("ports")
+    entries = ports if isinstance(ports, list) else []
+    return any(isinstance(entry, Mapping) and entry.get("containerPort") == port for entry in entries)

@@ -1,0 +1,226 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Read the tags and the images of a registry with concurrent requests; see :func:`.inventory.take_inventory`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import partial
+from itertools import islice
+from typing import TypeVar
+
+from ..errors import K8scrError, MissingManifestError, RegistryError
+from ..oci.descriptor import Descriptor
+from ..oci.reference import is_repository, is_tag
+from .client import Registry
+from .image_reader import ImageReader, is_about_content
+from .inventory import Inventory, StoredImage, Unreadable, Verify
+from .listing import repositories as list_repositories
+from .listing import tags as list_tags
+from .repository import Repository
+
+_AT_ONCE = 1000
+"""Calls that are queued at once; each takes about 1 KiB."""
+_MOST_IMAGES = 200_000
+"""Tags of all repositories together, and images."""
+_MOST_BLOBS = 2_000_000
+"""Blobs of all images together; most are shared, so that each takes 8 bytes."""
+_MOST_TEXT = 64 << 20
+"""Characters of the labels and annotations of all images together."""
+
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
+
+
+@dataclass(frozen=True)
+class Scope:
+    """What to read of each image; see :func:`.inventory.take_inventory`."""
+
+    configs: bool
+    details: bool
+    referrers: bool
+    verify: Verify
+
+
+@dataclass
+class _Found:
+    """A root manifest with its tags; ``requested`` is false for other images of a requested image's repository."""
+
+    repository: str
+    root: Descriptor
+    tags: list[str] = field(default_factory=list)
+    requested: bool = False
+
+
+class InventoryReader:
+    """Reads the images of a registry. As a context manager, it ends its threads."""
+
+    def __init__(self, registry: Registry, connections: int, scope: Scope) -> None:
+        self._registry = registry
+        self._scope = scope
+        self._images = ImageReader(registry, scope.configs, scope.details)
+        self._workers = ThreadPoolExecutor(connections)
+        self._found: dict[tuple[str, str], _Found] = {}
+        self._tags: dict[str, dict[str, Descriptor]] = {}
+        """The descriptors of all tags of the listed repositories."""
+        self._unreadable: list[Unreadable] = []
+        self._blobs = self._text = 0
+
+    def __enter__(self) -> InventoryReader:
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._workers.shutdown(cancel_futures=True)
+
+    def read(
+        self,
+        repositories: Sequence[str] | None,
+        select: Callable[[str], bool] | None,
+        references: Iterable[tuple[str, str]],
+        aliases: bool,
+    ) -> Inventory:
+        """Return the inventory; see :func:`.inventory.take_inventory`."""
+        names = sorted(set(self._catalog(select) if repositories is None else repositories))
+        self._resolve_tags(names, requested=True)
+        absent = self._look_up(list(dict.fromkeys(references)), aliases)
+        found = [each for each in self._found.values() if each.requested]
+        images = list(self._counted(self._map(self._read_image, found)))
+        if self._scope.referrers:
+            images = self._with_referrers(images)
+        if self._scope.verify in (Verify.BLOBS, Verify.CONTENT):
+            from .blob_check import BlobCheck
+
+            check = BlobCheck(self._registry, self._scope.verify is Verify.CONTENT)
+            images = check.run(images, self._map)
+        return Inventory(tuple(names), tuple(images), tuple(absent), tuple(self._unreadable))
+
+    def _catalog(self, select: Callable[[str], bool] | None) -> Iterator[str]:
+        return (name for name in list_repositories(self._registry) if select is None or select(name))
+
+    def _resolve_tags(self, names: Iterable[str], requested: bool) -> None:
+        """Find the images of all tags of repositories."""
+        pairs = ((name, tag) for name, tags in self._map(self._list_tags, names) for tag in tags)
+        for number, ((name, tag), result) in enumerate(self._paired(self._resolve, pairs)):
+            if number >= _MOST_IMAGES:
+                raise self._too_large(f"{_MOST_IMAGES} tags")
+            if isinstance(result, Descriptor):
+                self._tags[name][tag] = result
+                self._add(name, result, tag, requested)
+            elif requested:
+                error = result or MissingManifestError(
+                    f"repository {name} in {self._registry.description} lists the tag {tag}, and has no image for it",
+                    "Push the image again, or delete the tag",
+                )
+                self._unreadable.append(Unreadable(name, tag, error))
+
+    def _add(self, name: str, root: Descriptor, tag: str | None, requested: bool) -> None:
+        found = self._found.setdefault((name, root.digest), _Found(name, root))
+        found.requested = found.requested or requested
+        if tag and tag not in found.tags[-1:]:
+            found.tags.append(tag)
+
+    def _list_tags(self, name: str) -> tuple[str, list[str]]:
+        """Return the valid tags of a repository; those that cannot be listed become unreadable."""
+        try:
+            if not is_repository(name):
+                raise RegistryError(f"{self._registry.description} lists {name!r:.300}, which is not a repository")
+            tags = list(list_tags(self._registry, name))
+        except K8scrError as error:
+            if not is_about_content(error):
+                raise
+            self._unreadable.append(Unreadable(name, None, error))
+            return name, []
+        self._tags[name] = {}
+        invalid = next((tag for tag in tags if not is_tag(tag)), None)
+        if invalid is not None:
+            reason = RegistryError(f"{self._registry.description} lists {invalid!r:.300}, which is not a tag")
+            self._unreadable.append(Unreadable(name, None, reason))
+        return name, sorted(filter(is_tag, tags))
+
+    def _resolve(self, image: tuple[str, str]) -> Descriptor | K8scrError | None:
+        name, reference = image
+        try:
+            return Repository(self._registry, name).resolve(reference)
+        except K8scrError as error:
+            if not is_about_content(error):
+                raise
+            return error
+
+    def _look_up(self, references: list[tuple[str, str]], aliases: bool) -> list[tuple[str, str]]:
+        """Find the requested images, and return those that do not exist."""
+        absent = []
+        if aliases:
+            known = len(self._unreadable)
+            self._resolve_tags([name for name in dict(references) if name not in self._tags], requested=False)
+            # A list that cannot be read hides only the other tags of the requested images.
+            del self._unreadable[known:]
+        for (name, reference), result in self._paired(self._resolve, references):
+            if isinstance(result, Descriptor):
+                self._add(name, result, None if ":" in reference else reference, requested=True)
+            elif result:
+                self._unreadable.append(Unreadable(name, reference, result))
+            else:
+                absent.append((name, reference))
+        return absent
+
+    def _read_image(self, found: _Found) -> StoredImage:
+        tags = tuple(sorted(set(found.tags)))
+        image = StoredImage(found.repository, found.root, tags)
+        return image if self._scope.verify is Verify.NONE else self._images.read(image)
+
+    def _with_referrers(self, images: list[StoredImage]) -> list[StoredImage]:
+        """Return the images with their referrers, and with the referrers that are found only there."""
+        from .inventory_referrers import ReferrerFinder
+
+        finder = ReferrerFinder(self._registry, self._tags)
+        known: set[tuple[str, str]] = set()
+        done: list[StoredImage] = []
+        while images:
+            known.update((image.repository, image.root.digest) for image in images)
+            known.update((image.repository, each.descriptor.digest) for image in images for each in image.manifests)
+            found = list(self._map(finder.find, images))
+            done += found
+            new: dict[tuple[str, str], _Found] = {}
+            for image in found:
+                for referrer in image.referrers:
+                    key = image.repository, referrer.descriptor.digest
+                    if key not in known:
+                        tags = [referrer.tag] if referrer.tag else []
+                        new.setdefault(key, _Found(image.repository, referrer.descriptor, tags))
+            images = list(self._counted(self._map(self._read_image, new.values())))
+            if len(done) + len(images) > _MOST_IMAGES:
+                raise self._too_large(f"{_MOST_IMAGES} images")
+        return done
+
+    def _counted(self, images: Iterable[StoredImage]) -> Iterator[StoredImage]:
+        """Yield images, and raise an error if they would take too much memory together."""
+        for image in images:
+            self._blobs += sum(len(manifest.blobs) for manifest in image.manifests)
+            self._text += sum(
+                len(text) for pair in (*image.annotations.items(), *image.labels.items()) for text in pair
+            )
+            if self._blobs > _MOST_BLOBS:
+                raise self._too_large(f"{_MOST_BLOBS} blobs")
+            if self._text > _MOST_TEXT:
+                raise self._too_large(f"{_MOST_TEXT} characters of labels and annotations")
+            yield image
+
+    def _too_large(self, what: str) -> RegistryError:
+        return RegistryError(f"{self._registry.description} has more than {what}", "Select fewer repositories")
+
+    def _paired(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[tuple[_Item, _Result]]:
+        return self._map(partial(_with_argument, function), items)
+
+    def _map(self, function: Callable[[_Item], _Result], items: Iterable[_Item]) -> Iterator[_Result]:
+        """Yield the results of a function in order; the calls are concurrent."""
+        iterator = iter(items)
+        while batch := list(islice(iterator, _AT_ONCE)):
+            yield from self._workers.map(function, batch)
+
+
+def _with_argument(function: Callable[[_Item], _Result], item: _Item) -> tuple[_Item, _Result]:
+    return item, function(item)

@@ -1,0 +1,286 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Delete the tags of a registry that no rule keeps, and collect garbage.
+
+Workloads may start to use an image at any time, so their list is read twice: right before tags are deleted, and
+afterwards, while the manifests still exist. Tags that are in use by then are restored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from ..errors import InputError, K8scrError, RegistryError, SourceError
+from ..oci.digest_tag import digest_tag
+from ..oci.reference import target_name
+from ..registry.inventory import Inventory, StoredImage, take_inventory
+from ..registry.repository import Repository
+from .retention import Decision, decide
+from .retention_marks import broken_images, key_of, name_of
+from .tag_deletion import TagDeletion
+from .usage import match_usage, references_of
+
+if TYPE_CHECKING:
+    from ..objects.workloads import ImageUse, Unseen
+    from ..registry.client import Registry
+    from ..registry.collector import Collection, Collector
+    from .retention import Rules
+    from .retention_marks import Key
+
+FindUses = Callable[[], "tuple[tuple[ImageUse, ...], tuple[Unseen, ...]]"]
+_MOST_NAMES = 10
+"""Images in one message."""
+
+
+@dataclass(frozen=True)
+class PrunePlan:
+    """What to delete, according to the images and the workloads at one moment.
+
+    Attributes:
+        uses: The uses of images that were found so far.
+    """
+
+    inventory: Inventory
+    uses: tuple[ImageUse, ...]
+    decision: Decision
+
+    @property
+    def unprotected(self) -> tuple[StoredImage, ...]:
+        """The images to keep that have no tag, so that a garbage collection would delete them."""
+        return tuple(verdict.image for verdict in self.decision.verdicts if verdict.needs_tag)
+
+
+@dataclass
+class PruneResult:
+    """The result of a prune, or in check mode its plan.
+
+    Attributes:
+        decision: The decisions with the tags that were deleted.
+        protected: The images that got a tag of the collection.
+        collection: The garbage collection, if there was one.
+        errors: The errors that ended the prune.
+    """
+
+    decision: Decision
+    protected: list[StoredImage] = field(default_factory=list)
+    collection: Collection | None = None
+    errors: list[K8scrError] = field(default_factory=list)
+
+    @property
+    def changed(self) -> bool:
+        """Whether tags were deleted or added, or a garbage collection freed space."""
+        found = self.collection
+        freed = found and found.before is not None and found.after is not None and found.after < found.before
+        return bool(self.decision.deleted or self.protected or freed)
+
+
+@dataclass(frozen=True)
+class Prune:
+    """One prune of a registry.
+
+    Attributes:
+        connections: The maximum number of concurrent requests.
+        rules: The rules without the workloads.
+        find_uses: Returns the images that workloads use, if the rules keep them.
+        collector: The garbage collector, if it runs afterwards.
+        collect_timeout: Seconds to wait for the garbage collection.
+        allow_empty: Whether all images of the selected repositories may be deleted.
+    """
+
+    registry: Registry
+    connections: int
+    rules: Rules
+    find_uses: FindUses | None = None
+    collector: Collector | None = None
+    collect_timeout: int = 0
+    allow_empty: bool = False
+
+    def run(self, check_mode: bool) -> PruneResult:
+        """Delete tags and collect garbage; in check mode, only make the plan.
+
+        Errors after the first change become part of the result.
+
+        Raises:
+            InputError: The registry has no collector, not all workloads are visible, or nothing would stay.
+            SourceError: An image that stays cannot be read, so its content would be lost.
+            K8scrError: The registry or the API server cannot be reached.
+        """
+        if self.collector:
+            self.collector.require()
+        plan = self._make_plan()
+        if check_mode:
+            return PruneResult(plan.decision, list(plan.unprotected) if self.collector else [])
+        deletion = TagDeletion(self.registry, self.connections, plan.decision)
+        if plan.decision.deleted:
+            deletion.prepare()
+        result = PruneResult(plan.decision)
+        try:
+            self._protect(plan, result)
+            deletion.run()
+            if not deletion.errors:
+                self._restore(self._look_again(plan.inventory, plan.uses), deletion, result)
+        except K8scrError as error:
+            deletion.errors.append(error)
+        result.decision = plan.decision.limited(deletion.deleted, deletion.reasons)
+        result.errors += deletion.errors
+        if self.collector and not result.errors:
+            try:
+                result.collection = self.collector.collect(self.collect_timeout)
+            except K8scrError as error:
+                result.errors.append(error)
+        return result
+
+    def _make_plan(self) -> PrunePlan:
+        uses = self._find_uses()
+        locked = ((entry.repository, entry.digest) for entry in self.rules.locked)
+        references = {*references_of(uses), *locked}
+        inventory = take_inventory(
+            self.registry, self.connections, references=sorted(references), created=self.rules.need_times
+        )
+        for item in inventory.unreadable:
+            if item.tag is None:
+                raise item.error.replace(advice=item.error.advice or "Nothing was deleted; correct the repository")
+        plan = self._look_again(inventory, uses)
+        self._require_rest(plan.decision)
+        if self.collector:
+            _require_readable(plan)
+        return plan
+
+    def _find_uses(self) -> tuple[ImageUse, ...]:
+        """Return the images that workloads use.
+
+        Raises:
+            InputError: The user may not list all kinds of workloads.
+        """
+        if self.find_uses is None:
+            return ()
+        uses, unseen = self.find_uses()
+        if unseen:
+            kinds = ", ".join(sorted(item.kind for item in unseen))
+            raise InputError(
+                f"images in use cannot be kept, because the workloads of these kinds cannot be listed: {kinds}:"
+                f" {unseen[0].reason}",
+                "Nothing was deleted. Add the user to registry_usage_subjects of the role registry, which allows list"
+                " on all kinds of workloads, or set keep_used to false if other rules keep all images in use",
+            )
+        return uses
+
+    def _look_again(self, inventory: Inventory, uses: tuple[ImageUse, ...]) -> PrunePlan:
+        """Return the plan for an inventory and the current workloads, in addition to those that were found before."""
+        found = tuple(dict.fromkeys((*uses, *self._find_uses())))
+        more = set(references_of(found)) - set(references_of(uses))
+        if more:
+            inventory = self._with_references(inventory, more)
+        used = dict(self._used(inventory, found)) if self.find_uses else None
+        return PrunePlan(inventory, found, decide(inventory, replace(self.rules, used=used)))
+
+    def _with_references(self, inventory: Inventory, references: Iterable[tuple[str, str]]) -> Inventory:
+        """Add images to an inventory, which may have no tag."""
+        found = take_inventory(
+            self.registry,
+            self.connections,
+            repositories=(),
+            references=sorted(references),
+            created=self.rules.need_times,
+        )
+        known = {key_of(image) for image in inventory.images}
+        images = (*inventory.images, *(image for image in found.images if key_of(image) not in known))
+        return replace(inventory, images=images, unreadable=(*inventory.unreadable, *found.unreadable))
+
+    def _used(self, inventory: Inventory, uses: tuple[ImageUse, ...]) -> dict[Key, tuple[ImageUse, ...]]:
+        usage = match_usage(uses, inventory)
+        used = dict(usage.used)
+        broken = {key_of(image) for image in broken_images(inventory)}
+        for missing in usage.missing:
+            used.update(dict.fromkeys(broken.intersection(references_of(missing.uses)), missing.uses))
+        return used
+
+    def _require_rest(self, decision: Decision) -> None:
+        if decision.leaves_nothing(self.rules) and not self.allow_empty:
+            raise InputError(
+                f"no rule keeps any image of the selected repositories: all {len(decision.deleted)} tags would be"
+                " deleted",
+                "Nothing was deleted. Check the rules, or set allow_empty to true to delete them all",
+            )
+
+    def _protect(self, plan: PrunePlan, result: PruneResult) -> None:
+        """Add a tag to each image that stays without one."""
+        if not self.collector:
+            return
+        done = {key_of(image) for image in result.protected}
+        for image in plan.unprotected:
+            if key_of(image) not in done:
+                self._put_tag(image, digest_tag(image.root.digest))
+                result.protected.append(image)
+
+    def _put_tag(self, image: StoredImage, tag: str) -> None:
+        repository = Repository(self.registry, image.repository)
+        existing = repository.resolve(tag)
+        if existing and existing.digest != image.root.digest:
+            raise RegistryError(
+                f"tag {tag} of {repository.description} cannot be put on {image.root.digest}, because"
+                f" {existing.digest} has it",
+                "Another client moved the tag; run again",
+            )
+        if existing is None:
+            repository.publish(repository.fetch_manifest(image.root), tag)
+
+    def _restore(self, plan: PrunePlan, deletion: TagDeletion, result: PruneResult) -> None:
+        """Restore the deleted tags that workloads use by now, with what belongs to them, and protect new images."""
+        for verdict in plan.decision.verdicts:
+            for tag, reasons in verdict.kept.items():
+                image = key_of(verdict.image), tag
+                if image in deletion.deleted and verdict.digest:
+                    self._restore_tag(verdict.image, tag, reasons[0])
+                    deletion.restored(image, reasons[0])
+        self._protect(plan, result)
+
+    def _restore_tag(self, image: StoredImage, tag: str, reason: str) -> None:
+        try:
+            self._put_tag(image, tag)
+        except SourceError as error:
+            name = target_name(image.repository, tag)
+            raise SourceError(
+                f"{name} was deleted, and it is {reason} since then", f"Push {name} again: {error.message}"
+            ) from error
+
+
+def _require_readable(plan: PrunePlan) -> None:
+    """Check that all manifests that stay can be read.
+
+    The collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
+
+    Raises:
+        SourceError: A manifest cannot be read.
+    """
+    faults = [
+        f"{name_of(verdict.image)} ({fault})"
+        for verdict in plan.decision.verdicts
+        if verdict.stays and (fault := _fault(verdict.image))
+    ]
+    faults += [
+        f"{target_name(item.repository, item.tag)} ({item.error.message})"
+        for item in plan.inventory.unreadable
+        if item.tag and ":" in item.tag
+    ]
+    if not faults:
+        return
+    more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
+    raise SourceError(
+        f"images that stay cannot be read, and a garbage collection would fail or delete their content:"
+        f" {', '.join(faults[:_MOST_NAMES])}{more}",
+        "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
+    )
+
+
+def _fault(image: StoredImage) -> str | None:
+    """Return why the manifests of an image cannot be used; a damaged config or layer does not matter here."""
+    if image.error:
+        return image.error.message
+    blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}
+    damaged = [digest for digest in image.damaged if digest not in blobs]
+    return f"manifest {damaged[0]} is damaged" if damaged else None

@@ -1,0 +1,153 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Delete the tags of a decision.
+
+A registry that deletes tags by name, such as distribution 3, keeps the manifests until the next garbage collection. So
+tags can be restored, and an image that is pushed again meanwhile is whole. distribution 2.8 deletes by digest, and its
+garbage collector keeps manifests without tags. There, images are deleted with their manifests, the root last: after an
+interruption, the next run finds its tags and continues.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from ..errors import K8scrError
+from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_by_tag, require_deletion
+from ..registry.inventory import take_inventory
+from ..registry.listing import tags as list_tags
+from ..registry.repository import Repository
+from .retention_marks import Verdict, digests_of, key_of
+
+if TYPE_CHECKING:
+    from ..registry.client import Registry
+    from .retention import Decision
+    from .retention_marks import Key
+
+_MOVED = "its tag was moved to another image meanwhile"
+_PUSHED = "the image got another tag meanwhile"
+_NEW_IMAGES = "images were pushed to the repository meanwhile, to one of which it may refer"
+
+
+@dataclass
+class TagDeletion:
+    """Deletes tags with concurrent requests, until the first error.
+
+    Attributes:
+        deleted: The deleted tags, each with its image.
+        reasons: Why other tags of the decision were not deleted.
+        errors: The errors.
+    """
+
+    registry: Registry
+    connections: int
+    decision: Decision
+    deleted: set[tuple[Key, str]] = field(default_factory=set)
+    reasons: dict[tuple[Key, str], str] = field(default_factory=dict)
+    errors: list[K8scrError] = field(default_factory=list)
+    _by_tag: bool = True
+
+    def prepare(self) -> None:
+        """Check that the registry allows deletion, before the first change.
+
+        Raises:
+            ApiServerError: The user may not delete.
+            RegistryError: The registry does not allow deletion.
+        """
+        repository = Repository(self.registry, self.decision.deleted[0][0][0])
+        require_deletion(repository)
+        self._by_tag = deletes_by_tag(repository)
+
+    def run(self) -> None:
+        """Delete the tags; those of referrers after those of their subjects. Errors become a part of the result."""
+        going = [verdict for verdict in self.decision.verdicts if verdict.deleted]
+        skipped = self._uncertain(going)
+        whole = [] if self._by_tag else [verdict for verdict in going if not verdict.stays and verdict.digest]
+        partly = [verdict for verdict in going if verdict not in whole]
+        for is_referrer in (False, True):
+            self._run_all(
+                partial(self._delete_tag, verdict, tag)
+                for verdict in partly
+                for tag in verdict.deleted
+                if (tag in verdict.referrers) is is_referrer and (key_of(verdict.image), tag) not in skipped
+            )
+        if whole and not self.errors:
+            self._delete_images([verdict for verdict in whole if not skipped.intersection(_tags_of(verdict))])
+
+    def restored(self, tag: tuple[Key, str], reason: str) -> None:
+        """Note that a deleted tag exists again."""
+        self.deleted.discard(tag)
+        self.reasons[tag] = reason
+
+    def _uncertain(self, going: Iterable[Verdict]) -> set[tuple[Key, str]]:
+        """Return the tags of referrers whose subject may have been pushed since the inventory."""
+        orphans: dict[str, list[tuple[Key, str]]] = defaultdict(list)
+        for verdict in going:
+            for tag in verdict.orphans:
+                orphans[verdict.image.repository].append((key_of(verdict.image), tag))
+        known: dict[str, set[str]] = defaultdict(set)
+        for verdict in self.decision.verdicts:
+            known[verdict.image.repository].update(verdict.image.tags)
+        for repository, found in orphans.items():
+            if set(list_tags(self.registry, repository)) - known[repository]:
+                self.reasons.update(dict.fromkeys(found, _NEW_IMAGES))
+        return set(self.reasons)
+
+    def _run_all(self, calls: Iterable[Callable[[], None]]) -> None:
+        if self.errors:
+            return
+        with ThreadPoolExecutor(self.connections) as workers:
+            for future in as_completed([workers.submit(call) for call in calls]):
+                try:
+                    future.result()
+                except K8scrError as error:
+                    self.errors.append(error)
+                    workers.shutdown(wait=False, cancel_futures=True)
+                    break
+
+    def _delete_tag(self, verdict: Verdict, tag: str) -> None:
+        others = [other for other in verdict.image.tags if other in verdict.kept]
+        repository = Repository(self.registry, verdict.image.repository)
+        if delete_tag(repository, tag, verdict.digest, others) is Deletion.MOVED:
+            self.reasons[key_of(verdict.image), tag] = _MOVED
+        else:
+            self.deleted.add((key_of(verdict.image), tag))
+
+    def _delete_images(self, whole: list[Verdict]) -> None:
+        """Delete images with their manifests, except for manifests that other images have."""
+        names = sorted({verdict.image.repository for verdict in whole})
+        going = {key_of(verdict.image): verdict for verdict in whole}
+        needed: dict[str, set[str]] = defaultdict(set)
+        for verdict in self.decision.verdicts:
+            if key_of(verdict.image) not in going:
+                needed[verdict.image.repository] |= digests_of(verdict.image)
+        for image in take_inventory(self.registry, self.connections, repositories=names).images:
+            verdict = going.get(key_of(image))
+            if verdict is None or set(image.tags) - set(verdict.deleted):
+                needed[image.repository] |= digests_of(image)
+        deletable = []
+        for key, verdict in going.items():
+            if verdict.image.root.digest in needed[verdict.image.repository]:
+                self.reasons.update(dict.fromkeys(_tags_of(verdict), _PUSHED))
+            else:
+                deletable.append(partial(self._delete_image, verdict, needed[key[0]]))
+        self._run_all(deletable)
+
+    def _delete_image(self, verdict: Verdict, needed: set[str]) -> None:
+        image = verdict.image
+        repository = Repository(self.registry, image.repository)
+        for digest in sorted(digests_of(image) - needed - {image.root.digest}):
+            delete_manifest(repository, digest)
+        delete_manifest(repository, image.root.digest, verdict.deleted)
+        self.deleted.update(_tags_of(verdict))
+
+
+def _tags_of(verdict: Verdict) -> list[tuple[Key, str]]:
+    return [(key_of(verdict.image), tag) for tag in verdict.deleted]

@@ -1,0 +1,267 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Which images of a registry the workloads of its cluster use.
+
+The name of an image in a workload has the host of its upstream registry, or that of a mirror; nodes drop both. So an
+image is looked up in two repositories: without the host, and with the host as its first component.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..oci.reference import Reference, is_repository, parse_reference
+from ..oci.referrers import cosign_tags, fallback_tag
+
+if TYPE_CHECKING:
+    from ..objects.workloads import ImageUse, Unseen
+    from ..registry.inventory import Inventory, StoredImage
+
+Key = tuple[str, str]
+"""The repository of an image and the digest of its root."""
+
+
+@dataclass(frozen=True)
+class MissingImage:
+    """An image that workloads use and the registry does not have.
+
+    Attributes:
+        image: Its name as the workloads have it, which may be invalid.
+        reason: Why it cannot be pulled from the registry.
+        uses: The workloads, sorted.
+    """
+
+    image: str
+    reason: str
+    uses: tuple[ImageUse, ...]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """The use of the images of a registry.
+
+    Attributes:
+        used: The uses of each used image by :data:`Key`, sorted. Images that refer to a used image count as used.
+        missing: The used images that the registry does not have, sorted by name.
+        unseen: The kinds of workloads that the user may not list.
+    """
+
+    used: Mapping[Key, tuple[ImageUse, ...]]
+    missing: tuple[MissingImage, ...] = ()
+    unseen: tuple[Unseen, ...] = ()
+
+    def users_of(self, image: StoredImage) -> tuple[ImageUse, ...]:
+        """Return the uses of an image; empty if none is known."""
+        return self.used.get(_key(image), ())
+
+    def unused(self, images: Iterable[StoredImage]) -> tuple[StoredImage, ...]:
+        """Return the images that no workload uses; none while a kind is unseen, because it may use any of them."""
+        return () if self.unseen else tuple(image for image in images if not self.users_of(image))
+
+
+def with_used_images(
+    inventory: Inventory,
+    uses: Iterable[ImageUse],
+    read: Callable[[Sequence[tuple[str, str]]], Inventory],
+    select: Callable[[str], bool] | None = None,
+) -> Inventory:
+    """Return an inventory with the used images that it lacks, if the registry has them.
+
+    No registry lists images without a tag, so these are looked up by the digests that workloads use. In repositories
+    that are not in the inventory, the tags are looked up too.
+
+    Args:
+        uses: The uses of all workloads.
+        read: Returns the inventory of some images, each with its repository and its tag or digest.
+        select: Whether a repository is of interest; names without such a repository are skipped.
+    """
+    references = _unlisted(inventory, uses, select)
+    if not references:
+        return inventory
+    more = read(references)
+    images = {_key(image): image for image in inventory.images}
+    for image in more.images:
+        known = images.get(_key(image))
+        images[_key(image)] = replace(known, tags=tuple(sorted({*known.tags, *image.tags}))) if known else image
+    return replace(
+        inventory,
+        images=tuple(sorted(images.values(), key=lambda image: image.repository)),
+        unreadable=(*inventory.unreadable, *more.unreadable),
+    )
+
+
+def _unlisted(
+    inventory: Inventory, uses: Iterable[ImageUse], select: Callable[[str], bool] | None
+) -> list[tuple[str, str]]:
+    """Return the repositories and the tags or digests of the used images that an inventory lacks."""
+    lookup, listed = _Lookup(inventory), set(inventory.repositories)
+    found: set[tuple[str, str]] = set()
+    for image, group in groupby(sorted(uses, key=_name), key=_name):
+        name = _parsed(image)
+        if isinstance(name, InputError) or not _is_selected(name, select):
+            continue
+        digests = {name.digest, *(use.digest for use in group)} - {None}
+        for path in _repositories(name):
+            found.update((path, digest) for digest in digests if digest and not lookup.has(path, digest))
+            if name.tag and not name.digest and path not in listed and not lookup.has_tag(path, name.tag):
+                found.add((path, name.tag))
+    return sorted(found)
+
+
+def match_usage(
+    uses: Iterable[ImageUse],
+    inventory: Inventory,
+    unseen: tuple[Unseen, ...] = (),
+    select: Callable[[str], bool] | None = None,
+) -> Usage:
+    """Return which images of an inventory are used, and which used images it does not have.
+
+    Args:
+        uses: The uses of all workloads.
+        inventory: The images of the registry, including those of :func:`with_used_images`.
+        unseen: The kinds of workloads that the user may not list.
+        select: As for :func:`with_used_images`.
+    """
+    lookup = _Lookup(inventory)
+    used: dict[Key, set[ImageUse]] = defaultdict(set)
+    missing = []
+    for image, group in groupby(sorted(uses, key=_name), key=_name):
+        name, users = _parsed(image), tuple(sorted(group, key=_order))
+        if isinstance(name, InputError):
+            missing.append(MissingImage(image, name.message, users))
+            continue
+        if not _is_selected(name, select):
+            continue
+        keys = lookup.named(name)
+        for key in keys:
+            used[key].update(users)
+        if not keys:
+            missing.append(MissingImage(image, lookup.reason(name), users))
+        for use in users:
+            for key in lookup.running(name, use.digest) if use.digest else ():
+                used[key].add(use)
+    lookup.add_referrers(used)
+    return Usage({key: tuple(sorted(found, key=_order)) for key, found in used.items()}, tuple(missing), unseen)
+
+
+class _Lookup:
+    """Finds the images of an inventory."""
+
+    def __init__(self, inventory: Inventory) -> None:
+        self._images: dict[Key, StoredImage] = {}
+        self._tagged: dict[tuple[str, str], Key] = {}
+        self._by_manifest: dict[str, list[Key]] = defaultdict(list)
+        self._by_config: dict[str, list[Key]] = defaultdict(list)
+        for image in inventory.images:
+            key = _key(image)
+            self._images[key] = image
+            self._tagged.update(((image.repository, tag), key) for tag in image.tags)
+            for digest in _digests(image):
+                self._by_manifest[digest].append(key)
+            for manifest in image.manifests:
+                if manifest.blobs:
+                    self._by_config[manifest.blobs[0].digest].append(key)
+        self._unreadable = {(item.repository, item.tag): item.error.message for item in inventory.unreadable}
+
+    def has(self, repository: str, digest: str) -> bool:
+        """Return whether a repository has a manifest or a config with this digest."""
+        return any(key[0] == repository for key in self._with_digest(digest))
+
+    def has_tag(self, repository: str, tag: str) -> bool:
+        """Return whether a repository has a tag."""
+        return (repository, tag) in self._tagged
+
+    def named(self, name: Reference) -> list[Key]:
+        """Return the images that a node pulls by this name."""
+        paths = _repositories(name)
+        if name.digest:
+            return [key for key in self._by_manifest.get(name.digest, ()) if key[0] in paths]
+        found = (self._tagged.get((path, name.tag or "")) for path in paths)
+        return [key for key in found if key]
+
+    def running(self, name: Reference, digest: str) -> list[Key]:
+        """Return the images that a container runtime reports by a digest.
+
+        A runtime may report the name of any image with the same content. So if none of the name's repositories has the
+        digest, it is that of an image in another repository.
+        """
+        paths, keys = _repositories(name), self._with_digest(digest)
+        return [key for key in keys if key[0] in paths] or keys
+
+    def reason(self, name: Reference) -> str:
+        """Return why the registry does not have an image."""
+        reference = _tag_or_digest(name)
+        for path in _repositories(name):
+            error = self._unreadable.get((path, reference)) or self._unreadable.get((path, None))
+            if error:
+                return error
+        mark = "@" if name.digest else ":"
+        return "the registry does not have " + " or ".join(f"{path}{mark}{reference}" for path in _repositories(name))
+
+    def add_referrers(self, used: dict[Key, set[ImageUse]]) -> None:
+        """Add to ``used`` the images that refer to a used image, and those that refer to them."""
+        changed = list(used)
+        while changed:
+            key = changed.pop()
+            for referrer in self._referrers(key):
+                if not used[key] <= used[referrer]:
+                    used[referrer] |= used[key]
+                    changed.append(referrer)
+
+    def _with_digest(self, digest: str) -> list[Key]:
+        return [*self._by_manifest.get(digest, ()), *self._by_config.get(digest, ())]
+
+    def _referrers(self, key: Key) -> Iterator[Key]:
+        image = self._images[key]
+        for digest in _digests(image):
+            for tag in (fallback_tag(digest), *cosign_tags(digest)):
+                found = self._tagged.get((image.repository, tag))
+                if found:
+                    yield found
+        for referrer in image.referrers:
+            if (image.repository, referrer.descriptor.digest) in self._images:
+                yield image.repository, referrer.descriptor.digest
+
+
+def _key(image: StoredImage) -> Key:
+    return image.repository, image.root.digest
+
+
+def _digests(image: StoredImage) -> set[str]:
+    """Return the digests of the manifests of an image; that of the root only, if its manifests were not read."""
+    return {image.root.digest, *(manifest.descriptor.digest for manifest in image.manifests)}
+
+
+def _name(use: ImageUse) -> str:
+    return use.image
+
+
+def _order(use: ImageUse) -> tuple[str, ...]:
+    return use.kind, use.namespace, use.name, use.image, use.digest or ""
+
+
+def _parsed(image: str) -> Reference | InputError:
+    try:
+        return parse_reference(image)
+    except InputError as error:
+        return error
+
+
+def _repositories(name: Reference) -> tuple[str, ...]:
+    """Return the repositories of a name without and with its host, which may be too long."""
+    return tuple(path for path in (name.repository(), name.repository(qualify=True)) if is_repository(path))
+
+
+def _tag_or_digest(name: Reference) -> str:
+    return name.digest or name.tag or ""
+
+
+def _is_selected(name: Reference, select: Callable[[str], bool] | None) -> bool:
+    return select is None or any(map(select, _repositories(name)))

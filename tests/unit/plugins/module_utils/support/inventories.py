@@ -1,0 +1,45 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Images of an inventory, without a registry."""
+
+from __future__ import annotations
+
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import ImageUse
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import (
+    OCI_CONFIG,
+    OCI_INDEX,
+    OCI_LAYER,
+    OCI_MANIFEST,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import StoredImage, StoredManifest
+
+
+def digest(content: str) -> str:
+    """Return the digest of a content, which stands for a manifest or a blob."""
+    return digest_of(content.encode())
+
+
+def stored(
+    repository: str, content: str, *tags: str, layers: tuple[str, ...] = (), created: str | None = None
+) -> StoredImage:
+    """Return an image of a repository. Each layer has 100 bytes, the config 10 and the manifest 1."""
+    root = Descriptor(OCI_MANIFEST, digest(content), 1)
+    config = Descriptor(OCI_CONFIG, digest(f"config of {content}"), 10)
+    blobs = (config, *(Descriptor(OCI_LAYER, digest(layer), 100) for layer in layers))
+    return StoredImage(repository, root, tuple(sorted(tags)), (StoredManifest(root, None, blobs),), created=created)
+
+
+def stored_index(repository: str, content: str, children: tuple[StoredImage, ...], *tags: str) -> StoredImage:
+    """Return an index of these images, with 1 byte."""
+    root = Descriptor(OCI_INDEX, digest(content), 1)
+    manifests = tuple(manifest for child in children for manifest in child.manifests)
+    return StoredImage(repository, root, tuple(sorted(tags)), (StoredManifest(root), *manifests))
+
+
+def use(image: str, digest_in_use: str | None = None, kind: str = "Deployment", name: str = "app") -> ImageUse:
+    """Return the use of an image by a workload in the namespace ``team``."""
+    return ImageUse(image, digest_in_use, kind, "team", name)
