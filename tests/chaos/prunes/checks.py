@@ -38,6 +38,7 @@ class PruneOutcome(FaultOutcome):
         requests: HTTP requests of pulls on the nodes.
         pulls: Images that the nodes' containerds pulled.
         failed_pulls: Failed pulls on the nodes.
+        pulled_after: Images that skopeo and containerd pulled after the prune.
         pushes: Pushes during the prune.
         pushes_repeated: Pushes that failed because of the garbage collection or a fault, and succeeded when repeated.
         total_seconds: Duration with preparation and checks.
@@ -55,6 +56,7 @@ class PruneOutcome(FaultOutcome):
     requests: int = 0
     pulls: int = 0
     failed_pulls: int = 0
+    pulled_after: int = 0
     pushes: int = 0
     pushes_repeated: int = 0
     total_seconds: float = 0.0

@@ -25,6 +25,8 @@ from .testbed import PruneTestbed
 
 _MAX_RUNS = 6
 _POLL = 0.05
+_SAMPLE = 8
+"""Images that other clients pull after each prune but the last one, which is followed by pulls of all images."""
 
 
 def prune(plan: Plan, images: Sequence[Image], testbed: PruneTestbed, all_clients: bool = False) -> PruneOutcome:
@@ -34,7 +36,7 @@ def prune(plan: Plan, images: Sequence[Image], testbed: PruneTestbed, all_client
         plan: The prune's plan.
         images: The images of the campaign.
         testbed: The testbed.
-        all_clients: Whether the nodes' containerds pull all kept images too.
+        all_clients: Whether containerd and skopeo pull all kept images, and not only a sample.
     """
     start = time.monotonic()
     outcome = PruneOutcome(plan.number)
@@ -174,9 +176,10 @@ class _Prune:
         complete = sorted({*kept, *((CONCURRENT_REPOSITORY, digest) for digest in concurrent)})
         check_contents(outcome, testbed.storage, complete, self._plan.undisturbed and outcome.succeeded)
         targets = [Target(*image) for image in complete if image not in expected.referrers]
-        outcome.problems += testbed.skopeo_problems(targets)
-        if all_clients:
-            outcome.problems += testbed.containerd_problems(targets)
+        outcome.problems += testbed.registry_problems(targets)
+        sample = targets if all_clients else _sample(targets, self._plan.number)
+        outcome.problems += [*testbed.skopeo_problems(sample), *testbed.containerd_problems(sample)]
+        outcome.pulled_after = len(sample)
         pulls = testbed.pulls.take()
         outcome.requests, outcome.pulls = pulls.requests, pulls.images
         outcome.failed_pulls = len(pulls.failures)
@@ -242,3 +245,9 @@ class _Prune:
         disk = self._testbed.client_disk
         environment = {"XDG_CACHE_HOME": str(disk / f"cache-{action}"), "TMPDIR": str(disk / "tmp")}
         return Run(self._folder / f"{self._plan.number}-{self._runs}", action, options, (), environment)
+
+
+def _sample(targets: Sequence[Target], number: int) -> list[Target]:
+    """Return a few images, others after each prune."""
+    parts = max(1, len(targets) // _SAMPLE)
+    return list(targets[number % parts :: parts])
