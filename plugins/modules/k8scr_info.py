@@ -13,11 +13,11 @@ description:
   - Lists the repositories, tags, images and sizes of a registry in a Pod, and verifies whether the images are complete.
     All requests go through the Pod proxy of the Kubernetes API server. Users need the permission C(get) on
     C(pods/proxy) for the registry's read-only port. Nothing is written.
-  - Each manifest and blob is counted once, also if several images or repositories contain it. The sum is the size of the
-    registry's storage, without the data that a garbage collection would delete.
+  - Each manifest and blob is counted once, also if several images or repositories contain it. The sum is the size of
+    the registry's storage, without the data that a garbage collection would delete.
   - Images without a tag are found only if they are named, in O(images) or O(lock), or if an index or the registry's
     referrers API lists them. No API of registries lists the others.
-  - A tag or image that cannot be read does not end the task. It is returned in RV(ignore:incomplete).
+  - A tag or image that cannot be read does not end the task. It is returned in RV(incomplete).
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -27,6 +27,9 @@ extends_documentation_fragment:
   - k8scr.core.attributes
   - k8scr.core.attributes.pod
   - k8scr.core.attributes.cluster
+attributes:
+  diff_mode:
+    support: none
 options:
   registry_port:
     description: Port on which the registry serves pulls, from V(1) to V(65535). The default is the read-only port of
@@ -43,14 +46,22 @@ options:
     elements: str
   images:
     description: Images to list, with a tag or a digest, as in C(registry.example.com/team/api:1.2). Each one that does
-      not exist is returned in RV(ignore:missing).
+      not exist is returned in RV(missing).
     type: list
     elements: str
   lock:
-    description: Path of a lock file, as M(k8scr.core.k8scr_push) writes it, on the host that runs the module. Its images
-      are listed too, and each one that is missing or has another digest is returned in RV(ignore:missing). An image that
-      was pushed with C(platforms) can have another digest than the complete one in the lock file.
+    description: Path of a lock file, as M(k8scr.core.k8scr_push) writes it, on the host that runs the module. Its
+      images are listed too, and each one that is missing or has another digest is returned in RV(missing). An
+      image that was pushed with C(platforms) can have another digest than the complete one in the lock file.
     type: path
+  usage:
+    description:
+      - Whether to find the images that the workloads of all namespaces use. By default, RV(unused) is empty.
+      - Workloads are Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. The names of their
+        images are looked up without and with the host, as with O(qualify). Names of mirrors match too.
+      - Users need the permission C(list) on these kinds in all namespaces.
+    type: bool
+    default: false
   verify:
     description:
       - How to verify the images. With V(manifests), the default, all manifests are read and verified. With V(none),
@@ -61,8 +72,8 @@ options:
     choices: [none, manifests, blobs, content]
     default: manifests
   referrers:
-    description: Whether to find the referrers of each image, such as signatures, attestations and SBOMs. By default, they
-      are not returned with the image. Referrers with a tag of their own are always returned as images.
+    description: Whether to find the referrers of each image, such as signatures, attestations and SBOMs. By default,
+      they are not returned with the image. Referrers with a tag of their own are always returned as images.
     type: bool
     default: false
   labels:
@@ -96,6 +107,12 @@ EXAMPLES = r"""
     verify: blobs
   register: stored
   failed_when: stored.missing != [] or stored.incomplete != []
+
+- name: Fail if a workload uses an image that the registry does not have
+  k8scr.core.k8scr_info:
+    usage: true
+  register: stored
+  failed_when: stored.missing != [] or stored.incomplete != [] or stored.unseen != []
 
 - name: Find the signatures and the labels of an image
   k8scr.core.k8scr_info:
@@ -215,7 +232,7 @@ images:
           type: int
           sample: 15678812
     subject:
-      description: Digest of the manifest to which the image refers by its tag; V(null) for images that are no referrers.
+      description: Digest of the manifest to which the image refers by its tag; V(null) for other images.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     referrers:
@@ -251,14 +268,21 @@ images:
       description: Annotations of the manifest or index; empty without O(labels).
       type: dict
       sample: {org.opencontainers.image.created: "2026-03-01T12:00:00Z"}
+    used_by:
+      description: Workloads that use the image, or the image to which it refers; empty without O(usage). Pods of
+        another workload count as that workload. C(rollback) states whether it is a ReplicaSet without Pods, which its
+        Deployment uses after a rollback.
+      type: list
+      elements: dict
+      sample: [{kind: Deployment, namespace: team, name: api, rollback: false}]
     complete:
       description: Whether nothing is missing, damaged or unreadable, as far as O(verify) tells; V(null) with
         O(verify=none).
       type: bool
       sample: true
 missing:
-  description: Images of O(images) and O(lock) that do not exist in the registry, or that have another digest than in the
-    lock file.
+  description: Images of O(images) and O(lock) that do not exist in the registry, or that have another digest than in
+    the lock file. With O(usage), also the images of workloads that do not exist, cannot be read or have invalid names.
   returned: success
   type: list
   elements: dict
@@ -279,6 +303,15 @@ missing:
       description: Digest that the registry has for the name; V(null) if it has none.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    reason:
+      description: Reason why nodes cannot pull it.
+      type: str
+      sample: the registry does not have team/api:1.2
+    used_by:
+      description: Workloads that use the image, as in RV(images[].used_by); empty without O(usage).
+      type: list
+      elements: dict
+      sample: [{kind: Deployment, namespace: team, name: api, rollback: false}]
 incomplete:
   description: Images that are incomplete, damaged or unreadable, and tags and repositories that cannot be read.
   returned: success
@@ -311,6 +344,24 @@ incomplete:
       description: Reason why it cannot be read; V(null) if it can.
       type: str
       sample: manifest sha256:4bcf… cannot be read. Check the registry's log.
+unused:
+  description: Listed images that no workload uses; empty without O(usage). It is also empty if RV(unseen) is not,
+    because any image may be in use then.
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - repository: team/api
+      tags: ["1.1"]
+      digest: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+unseen:
+  description: Kinds of workloads that the user may not list; empty without O(usage).
+  returned: success
+  type: list
+  elements: dict
+  sample:
+    - kind: CronJob
+      reason: 'cronjobs.batch is forbidden: User "auditor" cannot list resource "cronjobs"'
 retries:
   description: Retried requests, each with the reason and the number of retries.
   returned: success

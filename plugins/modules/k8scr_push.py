@@ -17,7 +17,8 @@ description:
     Docker archives and engines. None of its layers is read.
   - Artifacts such as Helm charts and WebAssembly modules are pushed like images. Nondistributable layers that state
     their download URLs (C(nondistributable) in OCI, C(foreign) in Docker) are not pushed.
-  - The tag is set last, so clients never see an incomplete image.
+  - The tag is set last, so clients never see an incomplete image. If a garbage collection of the registry deletes
+    content of an image during the push, only that content is uploaded again.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -49,8 +50,7 @@ options:
         the module.
       - Layers of Docker archives that are compressed with xz or bzip2 are decompressed, because registries and runtimes
         support only gzip and zstd. O(compression) applies to them.
-      - An image's config can have up to 16 MiB. Manifests, C(index.json) and C(manifest.json) can have up to 4 MiB, the
-        limit of registries.
+      - An image's config can have up to 16 MiB. Manifests, C(index.json) and C(manifest.json) can have up to 4 MiB.
       - A task can read more archives than the host's limit of open files. An archive must not change during the task.
       - C(docker-daemon:NAME) or a name alone, as in V(crossplane/crossplane:v1.2.1), is an image of the Docker or
         Podman engine. The module compares its image ID with the cluster's images, without an export. An engine exports
@@ -72,8 +72,8 @@ options:
       name:
         description: Name of the image in the cluster, as in C(registry.example.com/team/api:1.2). The default is its
           name in the source. An image whose digest differs from the digest in its name is an error. A name with a
-          digest and no tag, as in C(registry.example.com/team/api@sha256:…), sets no tag. The image is then identified
-          by its digest alone.
+          digest and no tag, as in C(registry.example.com/team/api@sha256:…), is identified by its digest alone. The
+          module sets the tag C(k8scr-) with its first 12 digits, because garbage collections delete untagged images.
         type: str
       platforms:
         description: Platforms to push, as in V(linux/amd64) or V(linux/arm/v7). A platform without a variant selects
@@ -124,8 +124,7 @@ options:
         engines. Compressed layers stay unchanged. All content and all digests of OCI layouts, OCI archives and other
         registries stay unchanged too.
       - V(auto) and V(gzip) are gzip at its fastest level, with the Python library C(isal) if the host that runs the
-        module has it, and with Python's own C(zlib) otherwise. The results have about the same size; C(isal) takes a
-        quarter of the time.
+        module has it, and with Python's own C(zlib) otherwise. C(isal) takes a quarter of the time.
       - V(zstd) is supported by current runtimes. It requires Python 3.14 or the Python library C(zstandard).
       - V(none) uploads layers uncompressed. Set it if the network is faster than the compression, which is about 65 MB
         a second for each processor with C(zlib) and 250 MB with C(isal). The registry and the connection to each node
@@ -145,11 +144,20 @@ options:
         missing images, most of them are exported twice, for the plan and for the upload. Check mode exports missing
         images too, to show the same blobs as the push. Existing images are not exported.
     type: path
+  require_space:
+    description:
+      - Whether to fail before the first upload if the registry has too little space for the missing images. By default,
+        the module shows a warning and uploads. Set it if a full storage would harm other users.
+      - The free space is at most the capacity minus the size of all images in the registry. The capacity is the size
+        limit of an C(emptyDir), or the size of a PersistentVolumeClaim if the user may C(get) it. If the capacity is
+        unknown, the task fails unless all images exist. Layers to compress count with their uncompressed size.
+      - By default, the module reads the images in the registry only to upload more than one percent of the capacity.
+    type: bool
+    default: false
   upstreams:
     description:
       - Settings of the registries in names of C(docker://), one entry for each registry. By default, registries are
-        reached over HTTPS, with the host's trusted certificates and with the credentials of other tools. Add an entry
-        for a registry that needs other settings.
+        reached over HTTPS, with the host's trusted certificates and with the credentials of other tools.
       - Without O(upstreams[].username), the module looks for credentials when a registry requests them. It reads
         E(DOCKER_AUTH_CONFIG), which has the content of a C(config.json), then the file in E(REGISTRY_AUTH_FILE), or if
         that is unset C($XDG_RUNTIME_DIR/containers/auth.json), C($XDG_CONFIG_HOME/containers/auth.json) and
@@ -236,12 +244,13 @@ EXAMPLES = r"""
   diff: true
   register: plan
 
-- name: Limit the bandwidth and mount the blobs of another repository
+- name: Limit the bandwidth, mount the blobs of another repository, and upload only if there is enough space
   k8scr.core.k8scr_push:
     images:
       - oci:/media/app/layout
     bandwidth: 5M
     mount_from: [team/base]
+    require_space: true
 
 - name: Copy images from other registries, one with its signatures and SBOMs, and record their digests
   k8scr.core.k8scr_push:
@@ -309,7 +318,7 @@ images:
       type: str
       sample: team/api
     tag:
-      description: Tag of the image.
+      description: Tag of the image; empty if its name has none.
       type: str
       sample: "1.2"
     target:
@@ -326,7 +335,7 @@ images:
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     digest_before:
-      description: Previous digest of the tag; empty if the tag was missing.
+      description: Previous digest of the tag; empty if the tag was missing. Without a tag, the digest if it existed.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     changed:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator
@@ -24,6 +23,7 @@ from .conftest import Task
 from .host_registries import HostRegistry, host_registry
 from .image_tasks import pull, pull_entry, push_entry
 from .layout_writer import LayoutWriter
+from .mirrored_host import mirrored
 
 
 def output_of(*command: str | Path) -> str:
@@ -195,14 +195,8 @@ def test_podman_loads_pulled_docker_archive(task: Task, repository: str, tmp_pat
 def host(repository: str) -> Iterator[str]:
     """A host whose images the nodes pull from the registry. No other test and no user has images or files for it."""
     host = f"{repository.rpartition('/')[2]}.example.net"
-    service = kubectl("get", "service", "k8scr", "--namespace=k8scr", "--output=jsonpath={.spec.clusterIP}")
-    folders = [node.certs_d / host for node in layout.NODES]
-    for folder in folders:
-        folder.mkdir()
-        (folder / "hosts.toml").write_text(f'[host."http://{service}:5001"]\n  capabilities = ["pull", "resolve"]\n')
-    yield host
-    for folder in folders:
-        shutil.rmtree(folder)
+    with mirrored(host):
+        yield host
 
 
 def test_containerd_runs_pushed_image_under_its_original_name(task: Task, repository: str, host: str) -> None:

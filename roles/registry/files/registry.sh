@@ -17,6 +17,7 @@
 
 set -u
 config=$1 request_file=$2 state=$3 storage=$4
+root=$storage/docker/registry/v2
 server='' previous='' collector='' request='' result=''
 # Seconds for the previous process to finish its requests; its configuration allows 20.
 longest_drain=30
@@ -97,7 +98,7 @@ count_attempt() {
 # Print the bytes of all blobs as " NAME=BYTES"; nothing for S3.
 blob_bytes() {
   if [ -z "$storage" ]; then return; fi
-  find "$storage/docker/registry/v2/blobs" -type f -exec stat -c %s {} + |
+  find "$root/blobs" -type f -exec stat -c %s {} + |
     awk -v name="$1" '{ bytes += $1 } END { printf " %s=%.0f", name, bytes }'
 }
 
@@ -105,11 +106,23 @@ blob_bytes() {
 # Create the folders whose absence the collector reports as an error, for example in a new registry.
 prepare_storage() {
   if [ -z "$storage" ]; then return; fi
-  root=$storage/docker/registry/v2
   mkdir -p "$root/blobs" "$root/repositories"
   find "$root" -type f '(' -name '*.tmp' -o -name link -size 0 ')' -exec rm -f {} +
   find "$root/repositories" -type d -name _manifests -prune |
     while IFS= read -r manifests; do mkdir -p "${manifests%_manifests}_layers"; done
+}
+
+# Return whether the collector may run. It deletes blobs in use if their digest is not a SHA-256 digest.
+is_collectable() {
+  if [ -z "$storage" ]; then return; fi
+  link=$(find "$root/repositories" -type f -path '*/_layers/*/link' ! -path '*/_layers/sha256/*' | head -n 1)
+  if [ -z "$link" ]; then return; fi
+  link=${link#"$root/repositories/"}
+  digest=${link#*/_layers/}
+  digest=${digest%/link}
+  printf '%s' "repository ${link%%/_layers/*} has blob $(printf '%.19s' "$digest" | tr / :), and the collector deletes" \
+    " blobs in use that have no sha256 digest" >"$state/error"
+  return 1
 }
 
 # Wait for a second, and start the read-only server again if it ended.
@@ -168,7 +181,7 @@ collect() {
   prepare_storage
   before=$(blob_bytes before)
   code=1
-  run_collector
+  if is_collectable; then run_collector; fi
   if [ "$code" -eq 0 ]; then
     sizes=$before$(blob_bytes after)
     finish "status=done seconds=$(($(date +%s) - begin))$sizes"

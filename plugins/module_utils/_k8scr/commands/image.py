@@ -42,7 +42,7 @@ _BY_DIGEST = "digest"
 
 
 @dataclass(frozen=True)
-class NameSettings:
+class ImageSettings:
     """The options of ``k8scr_image``.
 
     Attributes:
@@ -56,7 +56,7 @@ class NameSettings:
     qualify: bool
 
     @classmethod
-    def from_options(cls, options: Mapping[str, Any]) -> NameSettings:
+    def from_options(cls, options: Mapping[str, Any]) -> ImageSettings:
         """Read the module's parameters.
 
         Raises:
@@ -74,12 +74,12 @@ def run_image(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: An option is invalid.
     """
-    settings, log = NameSettings.from_options(options), RetryLog()
+    settings, log = ImageSettings.from_options(options), RetryLog()
     with connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry:
         return {**change_image(settings, check_mode, registry, log), "retries": log.entries}
 
 
-def change_image(settings: NameSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:
+def change_image(settings: ImageSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:
     """Copy or delete an image and return the module's result without ``retries``.
 
     Args:
@@ -92,7 +92,7 @@ def change_image(settings: NameSettings, check_mode: bool, registry: Registry, l
     return report(Transfer(settings.registry.connections, check_mode).run(jobs, listener))
 
 
-def _copy_jobs(settings: NameSettings, name: Reference, destination: Repository) -> list[ImageJob]:
+def _copy_jobs(settings: ImageSettings, name: Reference, destination: Repository) -> list[ImageJob]:
     """Return the jobs for an image and, on request, its referrers; a job with an error if the image is missing."""
     try:
         source = Repository(destination.store, name.repository(settings.qualify))
@@ -106,7 +106,7 @@ def _copy_jobs(settings: NameSettings, name: Reference, destination: Repository)
         return [ImageJob(str(settings.name), source=str(name), error=error)]
 
 
-def _copy_job(settings: NameSettings, name: Reference, source: Repository, destination: Repository) -> ImageJob:
+def _copy_job(settings: ImageSettings, name: Reference, source: Repository, destination: Repository) -> ImageJob:
     root = source.resolve(name.digest or name.tag or "")
     if root is None:
         raise SourceError(
@@ -176,9 +176,10 @@ class _Removal:
                 f" tag {', '.join(references.indexes):.500} refers to it",
                 "Delete that tag first, if no client needs the index",
             )
-        if not self.check_mode and not delete_manifest(self.repository, found.digest, references.tags):
-            return self._report(None)
-        return self._report(found, references.tags, None if self.check_mode else _BY_DIGEST)
+        if self.check_mode:
+            return self._report(found, references.tags)
+        delete_manifest(self.repository, found.digest, references.tags)
+        return self._report(found, references.tags, _BY_DIGEST)
 
     def _report(
         self, before: Descriptor | None, tags: tuple[str, ...] = (), method: str | None = None

@@ -52,6 +52,7 @@ PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     "lock": {"type": "path"},
     "locked": {"type": "bool", "default": False},
     "tmp_dest": {"type": "path"},
+    "require_space": {"type": "bool", "default": False},
     "upstreams": UPSTREAMS_ARGUMENT_SPEC,
     **DOCKER_ARGUMENT_SPEC,
     **_IMAGES_SPEC,
@@ -140,6 +141,7 @@ class PushSettings:
     compression: str
     lock: Path | None
     locked: bool
+    require_space: bool
     upstreams: Mapping[str, UpstreamSettings]
 
     @classmethod
@@ -159,6 +161,7 @@ class PushSettings:
             options["compression"],
             Path(options["lock"]) if options["lock"] else None,
             options["locked"],
+            options["require_space"],
             upstream_settings(options["upstreams"]),
         )
 

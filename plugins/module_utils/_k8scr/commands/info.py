@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import InputError, RegistryError
 from ..http.retry import Retries
+from ..objects.workloads import find_image_uses
 from ..oci.reference import is_repository, parse_reference
 from ..registry.capacity import capacity_of, read_pod
 from ..registry.client import Registry
@@ -22,7 +24,9 @@ from ..registry.features import find_features
 from ..registry.inventory import Inventory, Verify, take_inventory
 from ..transfer.listener import RetryLog
 from ..transfer.lock import ImageLock
-from ..transfer.presence import MissingImage, WantedImage, missing_images
+from ..transfer.presence import WantedImage, missing_images
+from ..transfer.usage import Usage, match_usage, with_used_images
+from ..transfer.usage_report import report_missing, report_unused
 from ..transport.cluster import Cluster, connect
 from .inventory_report import image_entry, incomplete_entries, totals
 from .registry_settings import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC, registry_settings
@@ -34,6 +38,7 @@ INFO_ARGUMENT_SPEC: dict[str, Any] = {
     "referrers": {"type": "bool", "default": False},
     "verify": {"type": "str", "choices": [each.value for each in Verify], "default": Verify.MANIFESTS.value},
     "lock": {"type": "path"},
+    "usage": {"type": "bool", "default": False},
     **REGISTRY_ARGUMENT_SPEC,
     "registry_port": {"type": "int", "default": READ_ONLY_PORT},
 }
@@ -56,6 +61,8 @@ class InfoSettings:
     labels: bool
     referrers: bool
     verify: Verify
+    usage: bool
+    qualify: bool
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> InfoSettings:
@@ -73,6 +80,11 @@ class InfoSettings:
                 "a lock file cannot be compared with verify: none, because it may have digests of configs",
                 "Use verify: manifests",
             )
+        if options["usage"] and verify is Verify.NONE:
+            raise InputError(
+                "usage cannot be found with verify: none, because workloads may use digests of platforms and configs",
+                "Use verify: manifests",
+            )
         if repositories is None and images is not None:
             repositories = []
         return cls(
@@ -83,7 +95,15 @@ class InfoSettings:
             options["labels"],
             options["referrers"],
             verify,
+            options["usage"],
+            qualify,
         )
+
+    @property
+    def select(self) -> Callable[[str], bool] | None:
+        """Whether a pattern selects a repository; None if all repositories are selected."""
+        patterns = self.repositories
+        return None if patterns is None else lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
 def run_info(options: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
@@ -96,10 +116,14 @@ def run_info(options: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     """
     settings = InfoSettings.from_options(options)
     log = RetryLog()
+    retries = Retries(settings.registry.retry_timeout, on_retry=log.retried)
     with connect_registry(settings.registry, writes=False, on_retry=log.retried) as registry:
         inventory = inventory_of(settings, registry)
         with connect(settings.registry.cluster) as cluster:
-            result = _result(settings, registry, inventory, cluster)
+            usage = None
+            if settings.usage:
+                inventory, usage = _usage(settings, registry, inventory, cluster, retries)
+            result = _result(settings, registry, inventory, cluster, retries, usage)
     return {**result, "retries": log.entries}
 
 
@@ -112,21 +136,13 @@ def inventory_of(settings: InfoSettings, registry: Registry) -> Inventory:
     patterns = settings.repositories
     # Repositories without a pattern are listed even if the registry does not have a catalog.
     is_literal = patterns is not None and all(map(is_repository, patterns))
-    select: Callable[[str], bool] | None = None
-    if patterns is not None and not is_literal:
-        select = lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)  # noqa: E731
     try:
-        return take_inventory(
+        return _take_inventory(
+            settings,
             registry,
-            settings.registry.connections,
-            repositories=patterns if is_literal else None,
-            select=select,
-            references=[(each.repository, each.reference) for each in (*settings.named, *settings.locked)],
+            patterns if is_literal else None,
+            [(each.repository, each.reference) for each in (*settings.named, *settings.locked)],
             aliases=True,
-            created=True,
-            details=settings.labels,
-            referrers=settings.referrers,
-            verify=settings.verify,
         )
     except RegistryError as error:
         if not is_literal and not error.transient:
@@ -135,8 +151,52 @@ def inventory_of(settings: InfoSettings, registry: Registry) -> Inventory:
         raise
 
 
-def _result(settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster) -> dict[str, Any]:
-    pod, retries = settings.registry.pod, Retries(settings.registry.retry_timeout)
+def _take_inventory(
+    settings: InfoSettings,
+    registry: Registry,
+    repositories: Sequence[str] | None,
+    references: Sequence[tuple[str, str]],
+    aliases: bool = False,
+) -> Inventory:
+    return take_inventory(
+        registry,
+        settings.registry.connections,
+        repositories=repositories,
+        select=settings.select,
+        references=references,
+        aliases=aliases,
+        created=True,
+        details=settings.labels,
+        referrers=settings.referrers,
+        verify=settings.verify,
+    )
+
+
+def _usage(
+    settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster, retries: Retries
+) -> tuple[Inventory, Usage]:
+    """Return the inventory with the used images that the registry does not list, and the usage of all its images."""
+    # The workloads are read after the images, so that no image counts as unused which a new workload uses.
+    uses, unseen = find_image_uses(cluster.adapter, retries)
+    select, known = settings.select, {(image.repository, image.root.digest) for image in inventory.images}
+    complete = with_used_images(inventory, uses, partial(_take_inventory, settings, registry, ()), select)
+    images = [
+        image
+        for image in complete.images
+        if select is None or select(image.repository) or (image.repository, image.root.digest) in known
+    ]
+    return replace(complete, images=tuple(images)), match_usage(uses, complete, unseen)
+
+
+def _result(
+    settings: InfoSettings,
+    registry: Registry,
+    inventory: Inventory,
+    cluster: Cluster,
+    retries: Retries,
+    usage: Usage | None,
+) -> dict[str, Any]:
+    pod, missing = settings.registry.pod, missing_images((*settings.named, *settings.locked), inventory)
     found = read_pod(cluster.adapter, pod, retries)
     features = find_features(registry, inventory, found, pod.port)
     capacity = capacity_of(found, cluster.adapter, pod, retries)
@@ -149,17 +209,8 @@ def _result(settings: InfoSettings, registry: Registry, inventory: Inventory, cl
             "read_only": features.read_only,
         },
         "totals": totals(inventory, capacity, settings.verify is not Verify.NONE),
-        "images": [image_entry(image) for image in inventory.images],
-        "missing": [_missing(each) for each in missing_images((*settings.named, *settings.locked), inventory)],
+        "images": [image_entry(image, usage) for image in inventory.images],
+        "missing": report_missing(missing, usage, settings.qualify, settings.select),
         "incomplete": list(incomplete_entries(inventory)),
-    }
-
-
-def _missing(each: MissingImage) -> dict[str, Any]:
-    wanted = each.wanted
-    return {
-        "name": str(wanted.name),
-        "repository": wanted.repository,
-        "digest": wanted.digest or wanted.name.digest,
-        "stored": each.stored,
+        **report_unused(usage, inventory.images),
     }

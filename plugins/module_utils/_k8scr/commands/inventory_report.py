@@ -12,6 +12,8 @@ from typing import Any
 from ..oci.reference import target_name
 from ..registry.capacity import Capacity
 from ..registry.inventory import Inventory, StoredImage, StoredManifest, subject_of
+from ..transfer.usage import Usage
+from ..transfer.usage_report import report_users
 
 _UNKNOWN = "unknown"
 """The operating system of attestations of BuildKit."""
@@ -34,8 +36,8 @@ def totals(inventory: Inventory, capacity: Capacity, manifests: bool) -> dict[st
     }
 
 
-def image_entry(image: StoredImage) -> dict[str, Any]:
-    """Return the entry of an image."""
+def image_entry(image: StoredImage, usage: Usage | None = None) -> dict[str, Any]:
+    """Return the entry of an image, with its users if the usage of the registry is known."""
     is_read = bool(image.manifests)
     return {
         "name": name_of(image),
@@ -59,6 +61,7 @@ def image_entry(image: StoredImage) -> dict[str, Any]:
         ],
         "labels": dict(image.labels),
         "annotations": dict(image.annotations),
+        "used_by": report_users(usage.users_of(image)) if usage else [],
         "complete": image.complete if is_read or image.error else None,
     }
 

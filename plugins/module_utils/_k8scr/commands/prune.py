@@ -17,6 +17,7 @@ from ansible.module_utils.common.warnings import warn
 
 from ..errors import InputError
 from ..objects.workloads import find_image_uses
+from ..oci.decimal import parse_decimal
 from ..oci.digest_tag import digest_tag
 from ..registry.cluster import connect_registry
 from ..registry.collector import Collector
@@ -42,7 +43,7 @@ PRUNE_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_ARGUMENT_SPEC,
 }
 _AGE = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
-_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 7 * 86400}
+_SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
 def run_prune(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -100,7 +101,7 @@ def _read_age(text: str) -> float:
             f"keep_younger is {text!r:.80}, which is not an age",
             "An age is a number with one of the units s, m, h, d and w, such as 14d",
         )
-    return float(int(match["number"]) * _SECONDS[match["unit"]])
+    return (parse_decimal(match["number"]) or 0) * _SECONDS[match["unit"]]
 
 
 def prune_report(result: PruneResult) -> dict[str, Any]:
@@ -112,7 +113,7 @@ def prune_report(result: PruneResult) -> dict[str, Any]:
         "images_space_reclaimed": decision.reclaimed,
         "kept": [entry for verdict in decision.verdicts for entry in _kept_entries(verdict)],
         "protected": [name_of(image, digest_tag(image.root.digest)) for image in result.protected],
-        "collected": {"before": found.before, "after": found.after, "seconds": found.seconds} if found else None,
+        "collected": {"before": found.before, "after": found.after, "seconds": found.seconds} if found else {},
         "errors": [str(error) for error in result.errors],
     }
     value["diff"] = {"prepared": _diff(value)}

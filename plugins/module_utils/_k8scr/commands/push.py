@@ -13,13 +13,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ansible.module_utils.common.warnings import warn
+
 from ..errors import InputError, K8scrError, SourceError
 from ..files.compression import find_compression
 from ..oci.digest_tag import digest_tag
 from ..oci.interfaces import ImageSource, SourceImage
 from ..oci.reference import Reference, parse_reference, target_name
+from ..registry.capacity import Capacity, capacity
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
+from ..registry.inventory import Inventory, take_inventory
 from ..registry.repository import Repository
 from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
@@ -32,6 +36,7 @@ from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult, report
+from ..transfer.space import SpaceCheck
 from .image_settings import PushEntry, PushSettings
 
 if TYPE_CHECKING:
@@ -57,18 +62,26 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
         closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,
         connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,
     ):
-        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, log)
+        space = space_check(settings, registry)
+        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, log, space)
         return {**result, "retries": log.entries}
 
 
 def push_images(
-    settings: PushSettings, check_mode: bool, registry: Registry, cache: Path, upstreams: Upstreams, listener: Listener
+    settings: PushSettings,
+    check_mode: bool,
+    registry: Registry,
+    cache: Path,
+    upstreams: Upstreams,
+    listener: Listener,
+    space: SpaceCheck | None = None,
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result.
 
     Args:
         cache: The folder of this user's caches.
         listener: Receives the events of the transfer.
+        space: Checks the free space before the first upload.
     """
     pushed = PushedImages(cache / "pushed", registry.identity)
     compression = find_compression(settings.compression)
@@ -82,7 +95,7 @@ def push_images(
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.registry.connections)))
         reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
         jobs = reader.read(settings.images)
-        results = Transfer(settings.registry.connections, check_mode, settings.fail_fast).run(jobs, listener)
+        results = Transfer(settings.registry.connections, check_mode, settings.fail_fast, space).run(jobs, listener)
     if not check_mode:
         _remember(pushed, results)
     if lock is None:
@@ -94,6 +107,19 @@ def push_images(
     except K8scrError as error:
         return report(results, [str(error)])
     return report(results, diffs=[lock.diff] if lock.changed else [])
+
+
+def space_check(settings: PushSettings, registry: Registry) -> SpaceCheck:
+    """Return the check of the free space; it sends requests only when it is called."""
+    given = settings.registry
+
+    def read_capacity() -> Capacity:
+        return capacity(registry.api_server, given.pod, registry.retries) if registry.api_server else Capacity()
+
+    def read_inventory() -> Inventory:
+        return take_inventory(registry, given.connections)
+
+    return SpaceCheck(settings.require_space, read_capacity, read_inventory, warn)
 
 
 @dataclass

@@ -52,7 +52,7 @@ class ImageUse:
         digest: The digest of the image that runs, as the container runtime reports it: of the manifest, of the index or
             of the config. None in templates, and before the image is pulled.
         kind: The kind of the workload. Pods of a Deployment, for example, are uses by their ReplicaSet.
-        rollback: Whether the workload is a ReplicaSet without Pods, which a rollback of its Deployment starts again.
+        rollback: Whether the workload is a ReplicaSet without Pods, which its Deployment uses after a rollback.
     """
 
     image: str

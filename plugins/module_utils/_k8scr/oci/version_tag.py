@@ -14,7 +14,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-_VERSION = re.compile(r"[vV]?(?P<release>[0-9]{1,20}(?:\.[0-9]{1,20}){0,7})(?P<suffix>(?:[-_.][^.]|[a-zA-Z]).*)?")
+from .decimal import parse_decimal
+
+_VERSION = re.compile(r"[vV]?(?P<release>[0-9]{1,19}(?:\.[0-9]{1,19}){0,7})(?P<suffix>(?:[-_.][^.]|[a-zA-Z]).*)?")
 _TOKEN = re.compile(r"[0-9]+|[a-zA-Z]+")
 _COMMIT = re.compile(r"(?<=[-_.])g?(?=[0-9a-f]*[0-9])[0-9a-f]{7,64}(?=$|[-_.])")
 """The abbreviated hash of a commit, as ``git describe`` appends it. It has no order."""
@@ -52,7 +54,7 @@ def parse_version(tag: str) -> VersionTag | None:
     words, numbers, has_commit = _parse_suffix(suffix)
     if has_commit and not numbers and not _DATE.fullmatch(text):
         return None
-    release = [int(number) for number in text.split(".")]
+    release = [parse_decimal(number) or 0 for number in text.split(".")]
     while len(release) > 1 and release[-1] == 0:
         release.pop()
     return VersionTag("-".join(words), (tuple(release), numbers))
@@ -63,7 +65,9 @@ def _parse_suffix(suffix: str) -> tuple[list[str], tuple[int, ...], bool]:
     commits = [token for token in _COMMIT.findall(suffix) if not _DATE.fullmatch(token)]
     tokens = _TOKEN.findall(_COMMIT.sub(lambda found: found[0] if _DATE.fullmatch(found[0]) else "", suffix))
     words = [token.lower() for token in tokens if token.isalpha()]
-    return words, tuple(int(token) for token in tokens if not token.isalpha()), bool(commits)
+    # A longer number than the parser accepts is a hash too.
+    numbers = (parse_decimal(token) for token in tokens if not token.isalpha())
+    return words, tuple(number for number in numbers if number is not None), bool(commits)
 
 
 def _is_hash(digits: str) -> bool:

@@ -94,6 +94,7 @@ def connect_registry(
             records,
             identity,
             transport.peers,
+            cluster.adapter,
         )
 
 

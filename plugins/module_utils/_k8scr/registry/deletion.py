@@ -88,15 +88,15 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
         return Deletion.REPLACED
     known = others if others is not None else _other_tags(repository, tag)
     deleted = _delete_by_tag(repository, tag, failure)
-    if deleted is Deletion.MISSING:
+    if not digest and deleted is Deletion.MISSING:
         return deleted
     if deleted is None:
         _replace(repository, tag, failure)
-        deleted = Deletion.REPLACED
     _require_deleted(repository, tag, digest, failure)
     if digest:
         _require_others(repository, tag, digest, known)
-    return deleted
+    # After a lost response, a deleted tag is missing for the second request.
+    return Deletion.TAG if deleted else Deletion.REPLACED
 
 
 def delete_manifest(repository: Repository, digest: str, tags: Iterable[str] = ()) -> bool:
@@ -173,7 +173,7 @@ def _delete_by_tag(repository: Repository, tag: str, failure: str) -> Deletion |
         if error.status not in _UNSUPPORTED:
             raise
         return None
-    # The tag does not exist, or the registry does not support this. If a response was lost, the tag was deleted.
+    # Registries without this function may return 404 too.
     return None if repository.resolve(tag) else Deletion.MISSING
 
 
@@ -184,6 +184,7 @@ def _replace(repository: Repository, tag: str, failure: str) -> None:
     placeholder = _placeholder(tag)
     repository.publish(placeholder, tag)
     _delete(repository, placeholder.descriptor.digest, failure)
+    _require_deleted(repository, tag, placeholder.descriptor.digest, failure)
 
 
 def _placeholder(tag: str) -> Manifest:

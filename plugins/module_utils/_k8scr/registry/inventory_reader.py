@@ -66,7 +66,7 @@ class InventoryReader:
         self._workers = ThreadPoolExecutor(connections)
         self._found: dict[tuple[str, str], _Found] = {}
         self._tags: dict[str, dict[str, Descriptor]] = {}
-        """The descriptors of all tags of the listed repositories."""
+        """The descriptors of all tags, by repository. An empty list may be that of a registry without lists."""
         self._unreadable: list[Unreadable] = []
         self._blobs = self._text = 0
 
@@ -134,7 +134,8 @@ class InventoryReader:
                 raise
             self._unreadable.append(Unreadable(name, None, error))
             return name, []
-        self._tags[name] = {}
+        if tags:
+            self._tags[name] = {}
         invalid = next((tag for tag in tags if not is_tag(tag)), None)
         if invalid is not None:
             reason = RegistryError(f"{self._registry.description} lists {invalid!r:.300}, which is not a tag")

@@ -102,7 +102,7 @@ def _require_list(repository: Repository) -> None:
     For a repository without tags, distribution and go-containerregistry respond with 404 and NAME_UNKNOWN.
     """
     failure = f"the tags of {repository.description} cannot be listed"
-    path = f"/v2/{repository.repository}/tags/list"
+    path = f"/v2/{repository.repository}/tags/list?n=1"
     response = repository.store.request_with_retries("GET", path, failure, (200, 404))
     if response.status_code == 404 and "NAME_UNKNOWN" not in read_errors(response.content)[0]:
         error = error_of(response, failure, repository.store.description)

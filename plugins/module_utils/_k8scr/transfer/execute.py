@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, CancelledError, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -31,6 +31,7 @@ from .job import ImageCopy, ImageJob
 from .listener import Listener
 from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_again, plan_images
 from .report import ImageResult
+from .slots import Slots
 
 _MOST_NEW_PLANS = 3
 """New plans for one image whose content vanishes from the destination during the copy."""
@@ -44,11 +45,13 @@ class Transfer:
         connections: The maximum number of concurrent requests to a registry; at least 1.
         check_mode: Whether to stop after planning.
         fail_fast: Whether the first failure ends the task.
+        before_copy: Called with all plans, also in check mode; an error that it raises fails the images to copy.
     """
 
     connections: int
     check_mode: bool = False
     fail_fast: bool = False
+    before_copy: Callable[[Sequence[ImagePlan]], None] | None = None
 
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
         """Copy images and return their results, in the order of the jobs; failures are results too."""
@@ -61,6 +64,12 @@ class Transfer:
         if self.fail_fast and any(plan.error for plan in plans):
             _fail(results, changing, _because_of(results))
             changing = []
+        elif changing and self.before_copy:
+            try:
+                self.before_copy(plans)
+            except K8scrError as error:
+                _fail(results, changing, error)
+                changing = []
         if not self.check_mode:
             _Execution(plans, results, self, listener).run(changing)
         return results
@@ -85,34 +94,6 @@ class _Store:
         self.unfinished.add(image)
 
 
-class _Slots:
-    """A semaphore that serves threads in the order of their arrival, unlike ``threading.Semaphore``.
-
-    Otherwise, the manifests of an image would wait for the blobs of all other images in progress.
-    """
-
-    def __init__(self, count: int) -> None:
-        self._lock = threading.Lock()
-        self._free = count
-        self._waiting = deque[threading.Event]()
-
-    def __enter__(self) -> None:
-        with self._lock:
-            if self._free:
-                self._free -= 1
-                return
-            turn = threading.Event()
-            self._waiting.append(turn)
-        turn.wait()
-
-    def __exit__(self, *_exception: object) -> None:
-        with self._lock:
-            if self._waiting:
-                self._waiting.popleft().set()
-            else:
-                self._free += 1
-
-
 class _Execution:
     """The execution of the plans of a task. It replaces the planned results with the final results."""
 
@@ -124,7 +105,7 @@ class _Execution:
         self._results = results
         self._transfer = transfer
         self._listener = listener
-        self._slots = _Slots(transfer.connections)
+        self._slots = Slots(transfer.connections)
         """A copy of a blob and the storing of manifests each use one. Threads that wait for other threads use none."""
         self._workers: ThreadPoolExecutor
         """Copies the blobs."""

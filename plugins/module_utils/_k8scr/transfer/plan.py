@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from enum import Enum
 from functools import partial
@@ -222,9 +223,11 @@ def _draft(job: ImageJob) -> _Draft:
         image = copy.image
         before, has_tag = _find_before(copy, image)
         if before and not has_tag:
-            # All content exists, so only the root is stored again, with the tag.
-            root = copy.destination.fetch_manifest(before)
-            return _Draft(ImagePlan(job, image, before, before.digest, (root,)), copy)
+            # All content exists, so only the root is stored again, with the tag. A damaged image is replaced.
+            with suppress(SourceError, DigestMismatchError):
+                root = copy.destination.fetch_manifest(before)
+                return _Draft(ImagePlan(job, image, before, before.digest, (root,)), copy)
+            before = None
         existing = _find_existing(copy, image, before)
         if existing is None and image.deferred:
             image = _load(copy, image)

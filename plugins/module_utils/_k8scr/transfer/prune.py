@@ -10,30 +10,40 @@ afterwards, while the manifests still exist. Tags that are in use by then are re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Protocol
 
 from ..errors import InputError, K8scrError, RegistryError, SourceError
 from ..oci.digest_tag import digest_tag
 from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage, take_inventory
 from ..registry.repository import Repository
-from .retention import Decision, decide
-from .retention_marks import broken_images, key_of, name_of
+from .retention import Decision, decide, tag_of
+from .retention_marks import broken_images, digests_of, key_of, name_of
 from .tag_deletion import TagDeletion
-from .usage import match_usage, references_of
+from .usage import match_usage, with_used_images
 
 if TYPE_CHECKING:
     from ..objects.workloads import ImageUse, Unseen
     from ..registry.client import Registry
-    from ..registry.collector import Collection, Collector
+    from ..registry.collector import Collection
     from .retention import Rules
-    from .retention_marks import Key
 
 FindUses = Callable[[], "tuple[tuple[ImageUse, ...], tuple[Unseen, ...]]"]
 _MOST_NAMES = 10
 """Images in one message."""
+
+
+class GarbageCollector(Protocol):
+    """The garbage collector of a registry; see :class:`..registry.collector.Collector`."""
+
+    def require(self) -> None:
+        """Raise an error if the registry cannot collect garbage."""
+
+    def collect(self, timeout: float) -> Collection:
+        """Run a garbage collection, and wait for it up to ``timeout`` seconds."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +105,7 @@ class Prune:
     connections: int
     rules: Rules
     find_uses: FindUses | None = None
-    collector: Collector | None = None
+    collector: GarbageCollector | None = None
     collect_timeout: int = 0
     allow_empty: bool = False
 
@@ -135,30 +145,34 @@ class Prune:
         return result
 
     def _make_plan(self) -> PrunePlan:
-        uses = self._find_uses()
-        locked = ((entry.repository, entry.digest) for entry in self.rules.locked)
-        references = {*references_of(uses), *locked}
-        inventory = take_inventory(
-            self.registry, self.connections, references=sorted(references), created=self.rules.need_times
-        )
+        locked = sorted({(entry.repository, entry.digest) for entry in self.rules.locked})
+        inventory = self._inventory(locked)
         for item in inventory.unreadable:
             if item.tag is None:
                 raise item.error.replace(advice=item.error.advice or "Nothing was deleted; correct the repository")
-        plan = self._look_again(inventory, uses)
+        plan = self._look_again(inventory, ())
         self._require_rest(plan.decision)
         if self.collector:
-            _require_readable(plan)
+            _require_collectable(plan)
         return plan
 
-    def _find_uses(self) -> tuple[ImageUse, ...]:
+    def _inventory(self, references: Sequence[tuple[str, str]], repositories: Sequence[str] | None = None) -> Inventory:
+        return take_inventory(
+            self.registry,
+            self.connections,
+            repositories=repositories,
+            references=references,
+            created=self.rules.need_times,
+        )
+
+    @staticmethod
+    def _find_uses(find_uses: FindUses) -> tuple[ImageUse, ...]:
         """Return the images that workloads use.
 
         Raises:
             InputError: The user may not list all kinds of workloads.
         """
-        if self.find_uses is None:
-            return ()
-        uses, unseen = self.find_uses()
+        uses, unseen = find_uses()
         if unseen:
             kinds = ", ".join(sorted(item.kind for item in unseen))
             raise InputError(
@@ -169,35 +183,17 @@ class Prune:
             )
         return uses
 
-    def _look_again(self, inventory: Inventory, uses: tuple[ImageUse, ...]) -> PrunePlan:
-        """Return the plan for an inventory and the current workloads, in addition to those that were found before."""
-        found = tuple(dict.fromkeys((*uses, *self._find_uses())))
-        more = set(references_of(found)) - set(references_of(uses))
-        if more:
-            inventory = self._with_references(inventory, more)
-        used = dict(self._used(inventory, found)) if self.find_uses else None
-        return PrunePlan(inventory, found, decide(inventory, replace(self.rules, used=used)))
-
-    def _with_references(self, inventory: Inventory, references: Iterable[tuple[str, str]]) -> Inventory:
-        """Add images to an inventory, which may have no tag."""
-        found = take_inventory(
-            self.registry,
-            self.connections,
-            repositories=(),
-            references=sorted(references),
-            created=self.rules.need_times,
-        )
-        known = {key_of(image) for image in inventory.images}
-        images = (*inventory.images, *(image for image in found.images if key_of(image) not in known))
-        return replace(inventory, images=images, unreadable=(*inventory.unreadable, *found.unreadable))
-
-    def _used(self, inventory: Inventory, uses: tuple[ImageUse, ...]) -> dict[Key, tuple[ImageUse, ...]]:
-        usage = match_usage(uses, inventory)
-        used = dict(usage.used)
-        broken = {key_of(image) for image in broken_images(inventory)}
-        for missing in usage.missing:
-            used.update(dict.fromkeys(broken.intersection(references_of(missing.uses)), missing.uses))
-        return used
+    def _look_again(self, inventory: Inventory, known: tuple[ImageUse, ...]) -> PrunePlan:
+        """Return the plan for an inventory and the current workloads, in addition to those that are known."""
+        if self.find_uses is None:
+            return PrunePlan(inventory, (), decide(inventory, self.rules))
+        uses = tuple(dict.fromkeys((*known, *self._find_uses(self.find_uses))))
+        inventory = with_used_images(inventory, uses, partial(self._inventory, repositories=()))
+        used = dict(match_usage(uses, inventory).used)
+        for image in broken_images(inventory):
+            users = tuple(use for use in uses if tag_of(use, image))
+            used.update({key_of(image): users} if users else {})
+        return PrunePlan(inventory, uses, decide(inventory, replace(self.rules, used=used)))
 
     def _require_rest(self, decision: Decision) -> None:
         if decision.leaves_nothing(self.rules) and not self.allow_empty:
@@ -249,32 +245,39 @@ class Prune:
             ) from error
 
 
-def _require_readable(plan: PrunePlan) -> None:
-    """Check that all manifests that stay can be read.
+def _require_collectable(plan: PrunePlan) -> None:
+    """Check that a garbage collection keeps the content of all images that stay.
 
-    The collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
+    distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
+    It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest.
 
     Raises:
-        SourceError: A manifest cannot be read.
+        SourceError: A collection would fail or delete content.
     """
-    faults = [
-        f"{name_of(verdict.image)} ({fault})"
-        for verdict in plan.decision.verdicts
-        if verdict.stays and (fault := _fault(verdict.image))
-    ]
-    faults += [
-        f"{target_name(item.repository, item.tag)} ({item.error.message})"
-        for item in plan.inventory.unreadable
-        if item.tag and ":" in item.tag
-    ]
-    if not faults:
-        return
+    staying = [verdict.image for verdict in plan.decision.verdicts if verdict.stays]
+    unreadable = {name_of(image): fault for image in staying if (fault := _fault(image))}
+    for item in plan.inventory.unreadable:
+        if item.tag and ":" in item.tag:
+            unreadable[target_name(item.repository, item.tag)] = item.error.message
+    if unreadable:
+        raise SourceError(
+            "images that stay cannot be read, and a garbage collection would fail or delete their content:"
+            f" {_listed(unreadable)}",
+            "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
+        )
+    unsupported = {name_of(image): found for image in staying if (found := _unsupported_digest(image))}
+    if unsupported:
+        raise SourceError(
+            "images that stay have content with digests that the garbage collector of the registry does not support,"
+            f" so it would delete it: {_listed(unsupported)}",
+            "Nothing was deleted. Push these images with sha256 digests, or set collect to false",
+        )
+
+
+def _listed(faults: Mapping[str, str]) -> str:
+    """Return the names of images, each with what is wrong with it."""
     more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
-    raise SourceError(
-        f"images that stay cannot be read, and a garbage collection would fail or delete their content:"
-        f" {', '.join(faults[:_MOST_NAMES])}{more}",
-        "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
-    )
+    return ", ".join(f"{name} ({fault})" for name, fault in list(faults.items())[:_MOST_NAMES]) + more
 
 
 def _fault(image: StoredImage) -> str | None:
@@ -284,3 +287,9 @@ def _fault(image: StoredImage) -> str | None:
     blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}
     damaged = [digest for digest in image.damaged if digest not in blobs]
     return f"manifest {damaged[0]} is damaged" if damaged else None
+
+
+def _unsupported_digest(image: StoredImage) -> str | None:
+    """Return a digest of an image's content with another algorithm than sha256."""
+    digests = (blob.digest for manifest in image.manifests for blob in manifest.stored_blobs)
+    return next((digest for digest in (*digests_of(image), *digests) if not digest.startswith("sha256:")), None)

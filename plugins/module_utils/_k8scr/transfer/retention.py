@@ -187,14 +187,14 @@ def _keep_used(marks: Marks, used: Mapping[Key, tuple[ImageUse, ...]]) -> None:
             continue
         by_tag: dict[str, list[ImageUse]] = defaultdict(list)
         for use in uses:
-            tag = _tag_of(use, image)
+            tag = tag_of(use, image)
             for each in [tag] if tag else image.tags or ("",):
                 by_tag[each].append(use)
         for each, users in by_tag.items():
             marks.keep(image, each, _used_by(users))
 
 
-def _tag_of(use: ImageUse, image: StoredImage) -> str | None:
+def tag_of(use: ImageUse, image: StoredImage) -> str | None:
     """Return the tag by which a workload uses an image; ``None`` if it uses the image by its digest."""
     try:
         name = parse_reference(use.image)

@@ -13,15 +13,15 @@ interruption, the next run finds its tags and continues.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ..errors import K8scrError
 from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_by_tag, require_deletion
-from ..registry.inventory import take_inventory
+from ..registry.inventory import StoredImage, take_inventory
 from ..registry.listing import tags as list_tags
 from ..registry.repository import Repository
 from .retention_marks import Verdict, digests_of, key_of
@@ -120,6 +120,11 @@ class TagDeletion:
         else:
             self.deleted.add((key_of(verdict.image), tag))
 
+    @cached_property
+    def _before(self) -> Mapping[tuple[str, str], Key]:
+        """The images of the tags to delete, by repository and tag."""
+        return {(image[0], tag): image for image, tag in self.decision.deleted}
+
     def _delete_images(self, whole: list[Verdict]) -> None:
         """Delete images with their manifests, except for manifests that other images have."""
         names = sorted({verdict.image.repository for verdict in whole})
@@ -129,24 +134,39 @@ class TagDeletion:
             if key_of(verdict.image) not in going:
                 needed[verdict.image.repository] |= digests_of(verdict.image)
         for image in take_inventory(self.registry, self.connections, repositories=names).images:
-            verdict = going.get(key_of(image))
-            if verdict is None or set(image.tags) - set(verdict.deleted):
+            deleted = going.get(key_of(image))
+            if deleted is None or set(image.tags) - set(deleted.deleted):
                 needed[image.repository] |= digests_of(image)
-        deletable = []
-        for key, verdict in going.items():
-            if verdict.image.root.digest in needed[verdict.image.repository]:
-                self.reasons.update(dict.fromkeys(_tags_of(verdict), _PUSHED))
-            else:
-                deletable.append(partial(self._delete_image, verdict, needed[key[0]]))
-        self._run_all(deletable)
+            for tag in image.tags:
+                self._note_moved(image, tag)
+        self._run_all(
+            partial(self._delete_image, verdict, needed[verdict.image.repository])
+            for verdict in whole
+            if not self._is_needed(verdict, needed)
+        )
+
+    def _is_needed(self, verdict: Verdict, needed: Mapping[str, set[str]]) -> bool:
+        """Return whether another image lists an image by now, or whether the image has a new tag."""
+        if verdict.image.root.digest not in needed[verdict.image.repository]:
+            return False
+        for tag in _tags_of(verdict):
+            self.reasons.setdefault(tag, _PUSHED)
+        return True
+
+    def _note_moved(self, image: StoredImage, tag: str) -> None:
+        """Note that a tag to delete has another image by now."""
+        before = self._before.get((image.repository, tag))
+        if before and before != key_of(image):
+            self.reasons[before, tag] = _MOVED
 
     def _delete_image(self, verdict: Verdict, needed: set[str]) -> None:
         image = verdict.image
         repository = Repository(self.registry, image.repository)
         for digest in sorted(digests_of(image) - needed - {image.root.digest}):
             delete_manifest(repository, digest)
-        delete_manifest(repository, image.root.digest, verdict.deleted)
-        self.deleted.update(_tags_of(verdict))
+        tags = [tag for tag in _tags_of(verdict) if tag not in self.reasons]
+        delete_manifest(repository, image.root.digest, [name for _image, name in tags])
+        self.deleted.update(tags)
 
 
 def _tags_of(verdict: Verdict) -> list[tuple[Key, str]]:

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import Reference, is_repository, parse_reference
+from ..oci.reference import Reference, is_repository, parse_reference, target_name
 from ..oci.referrers import cosign_tags, fallback_tag
 
 if TYPE_CHECKING:
@@ -29,18 +29,20 @@ Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class MissingImage:
-    """An image that workloads use and the registry does not have.
+class MissingUse:
+    """An image that workloads use and that nodes cannot pull from the registry.
 
     Attributes:
         image: Its name as the workloads have it, which may be invalid.
-        reason: Why it cannot be pulled from the registry.
+        reason: Why it cannot be pulled: it does not exist, it cannot be read, or its name is invalid.
         uses: The workloads, sorted.
+        references: Each repository that may have it, with the tag or digest; empty if its name is invalid.
     """
 
     image: str
     reason: str
     uses: tuple[ImageUse, ...]
+    references: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -51,11 +53,13 @@ class Usage:
         used: The uses of each used image by :data:`Key`, sorted. Images that refer to a used image count as used.
         missing: The used images that the registry does not have, sorted by name.
         unseen: The kinds of workloads that the user may not list.
+        named: The uses by each repository and tag or digest under which nodes pull images, whether these exist or not.
     """
 
     used: Mapping[Key, tuple[ImageUse, ...]]
-    missing: tuple[MissingImage, ...] = ()
+    missing: tuple[MissingUse, ...] = ()
     unseen: tuple[Unseen, ...] = ()
+    named: Mapping[tuple[str, str], tuple[ImageUse, ...]] = field(default_factory=dict)
 
     def users_of(self, image: StoredImage) -> tuple[ImageUse, ...]:
         """Return the uses of an image; empty if none is known."""
@@ -74,13 +78,13 @@ def with_used_images(
 ) -> Inventory:
     """Return an inventory with the used images that it lacks, if the registry has them.
 
-    No registry lists images without a tag, so these are looked up by the digests that workloads use. In repositories
-    that are not in the inventory, the tags are looked up too.
+    No registry lists images without a tag, so these are looked up by the digests that workloads use. Tags are looked up
+    too, because the inventory may not have all repositories, and because images may have been pushed since.
 
     Args:
         uses: The uses of all workloads.
         read: Returns the inventory of some images, each with its repository and its tag or digest.
-        select: Whether a repository is of interest; names without such a repository are skipped.
+        select: Whether a repository is of interest, by default each one; names without such a repository are skipped.
     """
     references = _unlisted(inventory, uses, select)
     if not references:
@@ -101,54 +105,47 @@ def _unlisted(
     inventory: Inventory, uses: Iterable[ImageUse], select: Callable[[str], bool] | None
 ) -> list[tuple[str, str]]:
     """Return the repositories and the tags or digests of the used images that an inventory lacks."""
-    lookup, listed = _Lookup(inventory), set(inventory.repositories)
+    lookup = _Lookup(inventory)
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
         name = _parsed(image)
-        if isinstance(name, InputError) or not _is_selected(name, select):
+        if isinstance(name, InputError) or not (select is None or any(map(select, _repositories(name)))):
             continue
-        digests = {name.digest, *(use.digest for use in group)} - {None}
-        for path in _repositories(name):
-            found.update((path, digest) for digest in digests if digest and not lookup.has(path, digest))
-            if name.tag and not name.digest and path not in listed and not lookup.has_tag(path, name.tag):
-                found.add((path, name.tag))
+        digests = {use.digest for use in group if use.digest}
+        for path, reference in _references(name):
+            found.update((path, each) for each in {reference, *digests} if not lookup.knows(path, each))
     return sorted(found)
 
 
-def match_usage(
-    uses: Iterable[ImageUse],
-    inventory: Inventory,
-    unseen: tuple[Unseen, ...] = (),
-    select: Callable[[str], bool] | None = None,
-) -> Usage:
+def match_usage(uses: Iterable[ImageUse], inventory: Inventory, unseen: tuple[Unseen, ...] = ()) -> Usage:
     """Return which images of an inventory are used, and which used images it does not have.
 
     Args:
         uses: The uses of all workloads.
         inventory: The images of the registry, including those of :func:`with_used_images`.
         unseen: The kinds of workloads that the user may not list.
-        select: As for :func:`with_used_images`.
     """
     lookup = _Lookup(inventory)
     used: dict[Key, set[ImageUse]] = defaultdict(set)
+    named: dict[tuple[str, str], set[ImageUse]] = defaultdict(set)
     missing = []
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name, users = _parsed(image), tuple(sorted(group, key=_order))
+        name, users = _parsed(image), _sorted(group)
         if isinstance(name, InputError):
-            missing.append(MissingImage(image, name.message, users))
+            missing.append(MissingUse(image, name.message, users))
             continue
-        if not _is_selected(name, select):
-            continue
-        keys = lookup.named(name)
+        references, keys = _references(name), lookup.named(name)
+        for reference in references:
+            named[reference].update(users)
         for key in keys:
             used[key].update(users)
         if not keys:
-            missing.append(MissingImage(image, lookup.reason(name), users))
+            missing.append(MissingUse(image, lookup.reason(references), users, references))
         for use in users:
             for key in lookup.running(name, use.digest) if use.digest else ():
                 used[key].add(use)
     lookup.add_referrers(used)
-    return Usage({key: tuple(sorted(found, key=_order)) for key, found in used.items()}, tuple(missing), unseen)
+    return Usage(_all_sorted(used), tuple(missing), unseen, _all_sorted(named))
 
 
 class _Lookup:
@@ -170,21 +167,20 @@ class _Lookup:
                     self._by_config[manifest.blobs[0].digest].append(key)
         self._unreadable = {(item.repository, item.tag): item.error.message for item in inventory.unreadable}
 
-    def has(self, repository: str, digest: str) -> bool:
-        """Return whether a repository has a manifest or a config with this digest."""
-        return any(key[0] == repository for key in self._with_digest(digest))
-
-    def has_tag(self, repository: str, tag: str) -> bool:
-        """Return whether a repository has a tag."""
-        return (repository, tag) in self._tagged
+    def knows(self, repository: str, reference: str) -> bool:
+        """Return whether a tag was found or is unreadable, or a manifest or a config with a digest was found."""
+        return (
+            (repository, reference) in self._tagged
+            or (repository, reference) in self._unreadable
+            or any(key[0] == repository for key in self._with_digest(reference))
+        )
 
     def named(self, name: Reference) -> list[Key]:
         """Return the images that a node pulls by this name."""
-        paths = _repositories(name)
         if name.digest:
+            paths = _repositories(name)
             return [key for key in self._by_manifest.get(name.digest, ()) if key[0] in paths]
-        found = (self._tagged.get((path, name.tag or "")) for path in paths)
-        return [key for key in found if key]
+        return [self._tagged[reference] for reference in _references(name) if reference in self._tagged]
 
     def running(self, name: Reference, digest: str) -> list[Key]:
         """Return the images that a container runtime reports by a digest.
@@ -195,15 +191,13 @@ class _Lookup:
         paths, keys = _repositories(name), self._with_digest(digest)
         return [key for key in keys if key[0] in paths] or keys
 
-    def reason(self, name: Reference) -> str:
+    def reason(self, references: tuple[tuple[str, str], ...]) -> str:
         """Return why the registry does not have an image."""
-        reference = _tag_or_digest(name)
-        for path in _repositories(name):
+        for path, reference in references:
             error = self._unreadable.get((path, reference)) or self._unreadable.get((path, None))
             if error:
                 return error
-        mark = "@" if name.digest else ":"
-        return "the registry does not have " + " or ".join(f"{path}{mark}{reference}" for path in _repositories(name))
+        return "the registry does not have " + " or ".join(target_name(*reference) for reference in references)
 
     def add_referrers(self, used: dict[Key, set[ImageUse]]) -> None:
         """Add to ``used`` the images that refer to a used image, and those that refer to them."""
@@ -247,6 +241,14 @@ def _order(use: ImageUse) -> tuple[str, ...]:
     return use.kind, use.namespace, use.name, use.image, use.digest or ""
 
 
+def _sorted(uses: Iterable[ImageUse]) -> tuple[ImageUse, ...]:
+    return tuple(sorted(uses, key=_order))
+
+
+def _all_sorted(uses: Mapping[tuple[str, str], Iterable[ImageUse]]) -> dict[tuple[str, str], tuple[ImageUse, ...]]:
+    return {key: _sorted(found) for key, found in uses.items()}
+
+
 def _parsed(image: str) -> Reference | InputError:
     try:
         return parse_reference(image)
@@ -259,9 +261,6 @@ def _repositories(name: Reference) -> tuple[str, ...]:
     return tuple(path for path in (name.repository(), name.repository(qualify=True)) if is_repository(path))
 
 
-def _tag_or_digest(name: Reference) -> str:
-    return name.digest or name.tag or ""
-
-
-def _is_selected(name: Reference, select: Callable[[str], bool] | None) -> bool:
-    return select is None or any(map(select, _repositories(name)))
+def _references(name: Reference) -> tuple[tuple[str, str], ...]:
+    """Return each repository of a name with the tag or digest; with both, a node uses only the digest."""
+    return tuple((path, name.digest or name.tag or "") for path in _repositories(name))

@@ -101,7 +101,9 @@ def test_error_names_required_option_that_is_empty(capsys: Capture, module: str,
 
 
 @pytest.mark.parametrize("value", ["", " ", "a b", "ü", LONG, "..", "../x", "a/b", "-a", "A", "a\nb", "%2e"])
-@pytest.mark.parametrize("module", ["k8scr_carry", "k8scr_image", "k8scr_pull", "k8scr_push", "k8scr_wait"])
+@pytest.mark.parametrize(
+    "module", ["k8scr_carry", "k8scr_image", "k8scr_info", "k8scr_prune", "k8scr_pull", "k8scr_push", "k8scr_wait"]
+)
 @pytest.mark.parametrize("name", ["namespace", "registry"])
 def test_error_names_option_that_is_no_name_of_an_object(capsys: Capture, module: str, name: str, value: str) -> None:
     result = run_module(module, capsys, **{name: value})

@@ -10,7 +10,7 @@ The integration tests cover k8scr_send, whose action plugin needs a host.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -20,10 +20,15 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
     apply,
     carry,
     containerd,
+    info,
     node_images,
+    prune,
     pull,
     push,
     wait,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import (
+    image as image_command,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import (
     ARCHIVE_INFO_ARGUMENT_SPEC,
@@ -41,13 +46,16 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send im
     SEND_PART_ARGUMENT_SPEC,
     run_send_part,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from unit.plugins.module_utils.support.documented_results import differences
+from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.host import FakeFiles
-from unit.plugins.module_utils.support.images import Image, write_layout, write_oci_archive
+from unit.plugins.module_utils.support.images import Image, layer, make_image, write_layout, write_oci_archive
+from unit.plugins.module_utils.support.inventories import use
+from unit.plugins.module_utils.support.registry_deletion import by_tag
 from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 from unit.plugins.module_utils.support.settings import module_options
 
@@ -66,9 +74,13 @@ def connected(registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
         registry.retries.on_retry = on_retry
         yield registry
 
-    for command in (carry, pull, push):
+    for command in (carry, image_command, info, prune, pull, push):
         monkeypatch.setattr(command, "connect_registry", connect)
+    monkeypatch.setattr(prune, "connect", lambda *_arguments, **_options: nullcontext(Mock()))
     monkeypatch.setattr(carry, "connect", lambda _settings: connect())
+    monkeypatch.setattr(
+        info, "connect", lambda _settings: nullcontext(Mock(**{"adapter.read_object.return_value": {}}))
+    )
     monkeypatch.setattr(carry, "_uid_of_stateful_set", lambda *_arguments: "uid")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -117,6 +129,79 @@ def test_pull_returns_documented_values(
     options = module_options(PULL_ARGUMENT_SPEC, images=images)
 
     assert differences("k8scr_pull", pull.run_pull(options, check_mode)) == []
+
+
+@MODES
+@pytest.mark.parametrize("verify", ["none", "manifests", "blobs", "content"])
+def test_info_returns_documented_values(
+    server: RegistryServer, image: Image, multi: Image, check_mode: bool, verify: str
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/app", image.digest.replace(":", "-") + ".sig", multi)
+    server.fill("team/broken", "1", image)
+    del server.manifests["team/broken"][image.digest]
+    names = ["team/app:1", f"team/app@{multi.digest}", "team/app:2"]
+    options = module_options(
+        info.INFO_ARGUMENT_SPEC, repositories=["*"], images=names, verify=verify, referrers=True, labels=True
+    )
+
+    result = info.run_info(options, check_mode)
+
+    assert result["missing"]
+    assert result["incomplete"] or verify == "none"
+    assert differences("k8scr_info", result) == []
+
+
+@MODES
+@pytest.mark.parametrize(
+    "task",
+    [
+        {"name": "team/copy:1", "from": "team/app:1"},
+        {"name": "team/app:1", "from": "team/app:1"},
+        {"name": "team/copy:1", "from": "team/missing:1", "referrers": True},
+        {"name": "team/app:1", "state": "absent"},
+        {"name": "team/app@{digest}", "state": "absent"},
+        {"name": "team/missing:1", "state": "absent"},
+        {"name": f"team/app:1@sha256:{'0' * 64}", "state": "absent"},
+    ],
+)
+def test_image_returns_documented_values(
+    server: RegistryServer, image: Image, check_mode: bool, task: dict[str, Any]
+) -> None:
+    server.delete = by_tag
+    server.fill("team/app", "1", image)
+    name = task["name"].format(digest=image.digest)
+    options = module_options(image_command.IMAGE_ARGUMENT_SPEC, **{**task, "name": name})
+
+    assert differences("k8scr_image", image_command.run_image(options, check_mode)) == []
+
+
+@MODES
+@pytest.mark.parametrize("fails", [False, True])
+def test_prune_returns_documented_values(
+    server: RegistryServer,
+    image: Image,
+    other_image: Image,
+    check_mode: bool,
+    fails: bool,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    server.delete = by_tag
+    server.fill("team/app", "1", image)
+    server.fill("team/app", "2", other_image)
+    server.fill("team/app", None, make_image(layer("bin/app", b"in use")))
+    [used] = {digest for digest in server.manifests["team/app"] if ":" in digest} - {image.digest, other_image.digest}
+    monkeypatch.setattr(prune, "find_image_uses", lambda *_arguments: ([use(f"team/app@{used}")], ()))
+    collector = FakeCollector(server)
+    collector.error = RegistryError("garbage collection failed") if fails else None
+    monkeypatch.setattr(prune, "Collector", lambda *_arguments: collector)
+
+    result = prune.run_prune(module_options(prune.PRUNE_ARGUMENT_SPEC, keep=["*:2"]), check_mode)
+
+    assert result["images"]
+    assert result["protected"]
+    assert bool(result.get("failed")) is (fails and not check_mode)
+    assert differences("k8scr_prune", result) == []
 
 
 @MODES

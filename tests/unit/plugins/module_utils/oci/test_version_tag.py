@@ -39,7 +39,9 @@ def test_versions_have_numeric_order(tags: tuple[str, ...]) -> None:
     assert len(set(orders)) == len(orders)
 
 
-@pytest.mark.parametrize(("first", "second"), [("1.0", "v1"), ("1.0.0", "1"), ("1.2-RC1", "1.2-rc1"), ("2.0", "V2.0.0")])
+@pytest.mark.parametrize(
+    ("first", "second"), [("1.0", "v1"), ("1.0.0", "1"), ("1.2-RC1", "1.2-rc1"), ("2.0", "V2.0.0")]
+)
 def test_versions_are_equal_without_zeros_at_end(first: str, second: str) -> None:
     assert parse_version(first) == parse_version(second)
 
@@ -51,7 +53,8 @@ def test_versions_are_equal_without_zeros_at_end(first: str, second: str) -> Non
 def test_variants_of_version_have_different_forms(first: str, second: str) -> None:
     versions = parse_version(first), parse_version(second)
 
-    assert versions[0] and versions[1]
+    assert versions[0]
+    assert versions[1]
     assert versions[0].form != versions[1].form
 
 

@@ -113,7 +113,7 @@ def test_upload_reports_full_storage_if_its_data_cannot_be_discarded(
     server.fail("PATCH", "/blobs/uploads/", unknown_error("no space left on device"))
     server.fail("PUT", "/blobs/uploads/", error_response(500, "UNKNOWN"))
 
-    with pytest.raises(StorageFullError, match="PATCH|no space left"):
+    with pytest.raises(StorageFullError, match="no space left"):
         send(repository, LARGE)
 
 

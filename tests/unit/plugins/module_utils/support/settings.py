@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image import IMAGE_ARGUMENT_SPEC, ImageSettings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
     PULL_ARGUMENT_SPEC,
     PUSH_ARGUMENT_SPEC,
@@ -38,6 +39,11 @@ def push_settings(*images: Any, **options: Any) -> PushSettings:
 def pull_settings(*images: Any, **options: Any) -> PullSettings:
     """Return the settings of a task of k8scr_pull."""
     return PullSettings.from_options(module_options(PULL_ARGUMENT_SPEC, images=list(images), **options))
+
+
+def image_settings(name: str, **options: Any) -> ImageSettings:
+    """Return the settings of a task of k8scr_image."""
+    return ImageSettings.from_options(module_options(IMAGE_ARGUMENT_SPEC, name=name, **options))
 
 
 def upstreams_of(*entries: dict[str, Any]) -> dict[str, UpstreamSettings]:

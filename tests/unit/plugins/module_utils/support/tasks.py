@@ -16,6 +16,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image import change_image
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import pull_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
@@ -25,7 +26,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstrea
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
-from unit.plugins.module_utils.support.settings import pull_settings, push_settings
+from unit.plugins.module_utils.support.settings import image_settings, pull_settings, push_settings
 
 
 @contextmanager
@@ -50,6 +51,12 @@ def push_to(registry: Registry, cache: Path, *images: Any, check_mode: bool = Fa
 def pull_from(registry: Registry, *images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
     """Pull images as k8scr_pull does. Return the result."""
     return pull_images(pull_settings(*images, **options), check_mode, registry, Listener())
+
+
+def change_in(registry: Registry, name: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    """Copy or delete an image as k8scr_image does. Return the result; ``source`` is the option ``from``."""
+    settings = image_settings(name, **{key.replace("source", "from"): value for key, value in options.items()})
+    return change_image(settings, check_mode, registry, Listener())
 
 
 def run_with_few_files(limit: int, kind: str, url: str, cache: Path, images: list[Any]) -> dict[str, Any]:

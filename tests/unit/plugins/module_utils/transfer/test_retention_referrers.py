@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
@@ -25,9 +26,9 @@ SIG = cosign_tags(digest("a"))[-1]
 LIST = fallback_tag(digest("a"))
 
 
-def decision(*images: StoredImage, keep: str = "*:kept", **rules: object) -> Decision:
+def decision(*images: StoredImage, keep: str = "*:kept", **rules: Any) -> Decision:
     """Return the decisions about images, of which those with the tag ``kept`` stay."""
-    return decide(Inventory(images=images), Rules(patterns=(keep,), **rules))  # type: ignore[arg-type]
+    return decide(Inventory(images=images), Rules(patterns=(keep,), **rules))
 
 
 def remaining(found: Decision) -> set[str]:
@@ -57,8 +58,10 @@ def test_referrer_without_subject_goes() -> None:
 
 
 @pytest.mark.parametrize("rule", [{"younger": 1e9, "age": "30y"}, {"last": 5}])
-def test_rules_by_age_and_number_do_not_keep_referrers(rule: dict[str, object]) -> None:
-    found = decision(stored("api", "b", "kept"), stored("api", "signature", SIG, created="2026-06-01T00:00:00Z"), **rule)
+def test_rules_by_age_and_number_do_not_keep_referrers(rule: dict[str, Any]) -> None:
+    found = decision(
+        stored("api", "b", "kept"), stored("api", "signature", SIG, created="2026-06-01T00:00:00Z"), **rule
+    )
 
     assert remaining(found) == {"api:kept"}
 

@@ -153,7 +153,16 @@ def test_missing_image_names_both_repositories() -> None:
     (missing,) = usage.missing
     assert missing.image == "quay.io/team/api:1"
     assert missing.reason == "the registry does not have team/api:1 or quay.io/team/api:1"
+    assert missing.references == (("team/api", "1"), ("quay.io/team/api", "1"))
     assert [found.name for found in missing.uses] == ["web"]
+
+
+def test_uses_are_known_by_names_of_missing_and_existing_images() -> None:
+    uses = (use("quay.io/team/api:1"),)
+
+    for images in ((), (stored("team/api", "1"),)):
+        usage = match_usage(uses, Inventory(images=images))
+        assert usage.named == {("team/api", "1"): uses, ("quay.io/team/api", "1"): uses}
 
 
 def test_missing_digest_is_named_with_digest() -> None:
@@ -188,6 +197,7 @@ def test_invalid_name_is_missing_with_reason(name: str) -> None:
     (missing,) = match_usage([use(name)], Inventory(images=(stored("team/api", "1"),))).missing
 
     assert missing.image == name
+    assert missing.references == ()
     assert "is not a valid image name" in missing.reason or "is not a digest" in missing.reason
 
 
@@ -246,14 +256,6 @@ def test_referrer_does_not_use_its_subject() -> None:
     assert match(f"team/api:{tag}", image, stored("team/api", tag)) == {f"team/api:{tag}"}
 
 
-def test_selection_limits_missing_images_to_its_repositories() -> None:
-    users = [use("team/api:1"), use("other/api:1"), use("quay.io/other/db:1")]
-
-    usage = match_usage(users, Inventory(), select=lambda repository: repository.startswith("team/"))
-
-    assert [missing.image for missing in usage.missing] == ["team/api:1"]
-
-
 def looked_up(
     inventory: Inventory, users: list[ImageUse], select: Callable[[str], bool] | None = None
 ) -> set[tuple[str, str]]:
@@ -268,11 +270,12 @@ def looked_up(
     return set(references)
 
 
-def test_digests_and_tags_of_other_repositories_are_looked_up() -> None:
-    inventory = Inventory(repositories=("team/api",), images=(stored("team/api", "2"),))
+def test_digests_and_tags_are_looked_up_in_both_repositories() -> None:
+    inventory = Inventory(images=(stored("team/api", "2"),))
     users = [use("quay.io/team/api:1", running=digest("running")), use(f"db:1@{digest('db')}"), use("Not a name")]
 
     assert looked_up(inventory, users) == {
+        ("team/api", "1"),
         ("team/api", digest("running")),
         ("quay.io/team/api", "1"),
         ("quay.io/team/api", digest("running")),
@@ -286,6 +289,13 @@ def test_digests_of_inventory_are_not_looked_up(running: str) -> None:
     images = [stored(path, "1", root="index", children=("amd64",)) for path in ("team/api", "quay.io/team/api")]
 
     assert looked_up(Inventory(images=tuple(images)), [use("quay.io/team/api:1", running=digest(running))]) == set()
+
+
+def test_unreadable_tag_is_not_looked_up() -> None:
+    error = RegistryError("the registry is damaged")
+    unreadable = (Unreadable("team/api", "1", error), Unreadable("docker.io/team/api", "1", error))
+
+    assert looked_up(Inventory(unreadable=unreadable), [use("team/api:1")]) == set()
 
 
 def test_selected_name_is_looked_up_in_both_repositories() -> None:

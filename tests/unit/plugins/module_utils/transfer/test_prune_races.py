@@ -1,0 +1,249 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Prunes during pushes, new workloads and failures: every image that stays is whole, and the result is true."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import Unseen
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest_tag import digest_tag
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import cosign_tags
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from unit.plugins.module_utils.support import registry_deletion
+from unit.plugins.module_utils.support.garbage_collection import FakeCollector
+from unit.plugins.module_utils.support.images import Image, layer, make_image
+from unit.plugins.module_utils.support.inventories import use
+from unit.plugins.module_utils.support.prunes import Workloads, prune_registry
+from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
+
+BEFORE, AFTER = 0, 1
+"""The lists of workloads: before tags are deleted, and afterwards."""
+
+
+@pytest.fixture
+def server(server: RegistryServer, image: Image, other_image: Image) -> RegistryServer:
+    """A registry with the images ``new`` and ``old``, which deletes as distribution 3 does."""
+    server.delete = registry_deletion.by_tag
+    server.fill("api", "new", image)
+    server.fill("api", "old", other_image)
+    return server
+
+
+@pytest.fixture
+def collector(server: RegistryServer) -> FakeCollector:
+    """The collector of the registry."""
+    return FakeCollector(server)
+
+
+def tags_in(server: RegistryServer) -> set[str]:
+    """Return the tags of the repository."""
+    return {name for name in server.manifests["api"] if ":" not in name}
+
+
+def is_whole(server: RegistryServer, image: Image) -> bool:
+    """Return whether the repository has all of an image."""
+    stored = {**server.blobs["api"], **{name: content for name, (_type, content) in server.manifests["api"].items()}}
+    return all(stored.get(digest) == content for digest, content in image.contents.items())
+
+
+def reasons(result: dict[str, Any]) -> dict[str, list[str]]:
+    """Return the reasons of the names that stay."""
+    return {entry["image"]: entry["reasons"] for entry in result["kept"]}
+
+
+def test_image_is_restored_if_workload_starts_during_deletion(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, other_image: Image
+) -> None:
+    [signature] = [tag for tag in cosign_tags(other_image.digest) if tag.endswith(".sig")]
+    server.fill("api", signature, make_image(layer("sig", b"signed")))
+    workloads = Workloads([], [use("example.com/api:old")])
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert tags_in(server) == {"new", "old", signature}
+    assert is_whole(server, other_image)
+    assert reasons(result)["api:old"] == ["used by Deployment team/app"]
+    assert result["images"] == []
+    assert result["images_space_reclaimed"] == 0
+
+
+def test_image_without_tag_is_protected_if_workload_starts_during_deletion(
+    server: RegistryServer, registry: Registry, collector: FakeCollector
+) -> None:
+    untagged = make_image(layer("bin/app", b"by digest"))
+    server.fill("api", None, untagged)
+
+    result = prune_registry(
+        registry, collector, Workloads([], [use(f"example.com/api@{untagged.digest}")]), keep=["*:new"]
+    )
+
+    assert result["protected"] == [f"api:{digest_tag(untagged.digest)}"]
+    assert is_whole(server, untagged)
+
+
+def test_restored_tag_does_not_replace_newer_push(
+    server: RegistryServer, registry: Registry, collector: FakeCollector
+) -> None:
+    pushed = make_image(layer("bin/app", b"pushed meanwhile"))
+    workloads = Workloads([], [use("example.com/api:old")])
+    workloads.listed = lambda number: server.fill("api", "old", pushed) if number == AFTER else None
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert result["failed"] is True
+    assert "Another client moved the tag" in result["msg"]
+    assert server.digest_of("api", "old") == pushed.digest
+    assert collector.runs == 0
+
+
+def test_image_deleted_by_digest_is_reported_if_workload_starts_during_deletion(
+    server: RegistryServer, registry: Registry
+) -> None:
+    server.delete = registry_deletion.by_digest
+    collector = FakeCollector(server, delete_untagged=False)
+
+    result = prune_registry(registry, collector, Workloads([], [use("example.com/api:old")]), keep=["*:new"])
+
+    assert result["failed"] is True
+    assert "api:old was deleted, and it is used by Deployment team/app since then. Push api:old again" in result["msg"]
+    assert collector.runs == 0
+
+
+@pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
+def test_tag_that_moves_during_prune_stays(server: RegistryServer, registry: Registry, kind: str) -> None:
+    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    pushed = make_image(layer("bin/app", b"pushed meanwhile"))
+    workloads = Workloads()
+    workloads.listed = lambda number: server.fill("api", "old", pushed) if number == BEFORE else None
+
+    result = prune_registry(registry, FakeCollector(server, kind == "distribution 3"), workloads, keep=["*:new"])
+
+    assert is_whole(server, pushed)
+    assert server.digest_of("api", "old") == pushed.digest
+    assert result["images"] == []
+    assert reasons(result)["api:old"] == ["its tag was moved to another image meanwhile"]
+
+
+@pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
+def test_image_that_is_pushed_again_during_prune_stays(
+    server: RegistryServer, registry: Registry, other_image: Image, kind: str
+) -> None:
+    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    workloads = Workloads()
+    workloads.listed = lambda number: server.fill("api", "again", other_image) if number == BEFORE else None
+
+    prune_registry(registry, FakeCollector(server, kind == "distribution 3"), workloads, keep=["*:new"])
+
+    assert server.digest_of("api", "again") == other_image.digest
+    assert is_whole(server, other_image)
+
+
+def test_signature_of_image_that_is_pushed_during_prune_stays(
+    server: RegistryServer, registry: Registry, collector: FakeCollector
+) -> None:
+    pushed = make_image(layer("bin/app", b"pushed meanwhile"))
+    [signature] = [tag for tag in cosign_tags(pushed.digest) if tag.endswith(".sig")]
+    # A list of several pages can have the signature and lack the image.
+    server.fill("api", signature, make_image(layer("sig", b"signed")))
+    workloads = Workloads()
+    workloads.listed = lambda number: server.fill("api", "pushed", pushed) if number == BEFORE else None
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert tags_in(server) == {"new", "pushed", signature}
+    assert reasons(result)[f"api:{signature}"][0].startswith("images were pushed to the repository meanwhile")
+
+
+def test_failed_deletion_ends_prune_and_reports_deleted_images(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
+) -> None:
+    for number in range(10):
+        server.fill("api", f"old{number}", other_image)
+    server.fail("DELETE", "manifests/old7$", error_response(500, "UNKNOWN"))
+
+    result = prune_registry(registry, collector, keep=["*:new"])
+
+    left = tags_in(server)
+    assert result["failed"] is True
+    assert "tag old7" in result["msg"]
+    assert {entry["image"] for entry in result["images"]} == {f"api:{tag}" for tag in {*OLD, "old"} - left}
+    assert set(reasons(result)) == {f"api:{tag}" for tag in left}
+    assert "old7" in left
+    assert collector.runs == 0
+    assert is_whole(server, image)
+
+
+OLD = {f"old{number}" for number in range(10)}
+
+
+def test_failed_list_of_workloads_after_deletion_prevents_collection(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, other_image: Image
+) -> None:
+    workloads = Workloads()
+
+    def hide(number: int) -> None:
+        workloads.unseen = (Unseen("Pod", "pods is forbidden"),) if number == AFTER else ()
+
+    workloads.listed = hide
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert result["failed"] is True
+    assert [entry["image"] for entry in result["images"]] == ["api:old"]
+    assert collector.runs == 0
+    assert is_whole(server, other_image)
+
+
+def test_failed_collection_is_reported_with_deleted_images(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image
+) -> None:
+    collector.error = RegistryError("garbage collection failed: no space left")
+
+    result = prune_registry(registry, collector, keep=["*:new"])
+
+    assert result["msg"].splitlines() == [
+        "garbage collection failed: no space left",
+        "1 tags were deleted before; all other images are unchanged.",
+    ]
+    assert result["changed"] is True
+    assert result["collected"] == {}
+    assert [entry["image"] for entry in result["images"]] == ["api:old"]
+    collector.error = None
+    again = prune_registry(registry, collector, keep=["*:new"])
+    assert again["collected"]["after"] == sum(map(len, image.contents.values()))
+
+
+def test_prune_that_was_interrupted_continues_on_distribution_2(
+    server: RegistryServer, registry: Registry, multi: Image, image: Image
+) -> None:
+    server.delete = registry_deletion.by_digest
+    collector = FakeCollector(server, delete_untagged=False)
+    server.fill("api", "multi", multi)
+    server.fail("DELETE", multi.digest, error_response(500, "UNKNOWN"), times=3)
+
+    first = prune_registry(registry, collector, keep=["*:new"])
+    second = prune_registry(registry, collector, keep=["*:new"])
+
+    assert first["failed"] is True
+    assert "failed" not in second
+    assert collector.stored_bytes() == sum(map(len, image.contents.values()))
+
+
+def test_taken_tag_of_collection_is_not_moved(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image
+) -> None:
+    untagged = make_image(layer("bin/app", b"by digest"))
+    server.fill("api", None, untagged)
+    server.fill("api", digest_tag(untagged.digest), image)
+
+    result = prune_registry(registry, collector, Workloads([use(f"example.com/api@{untagged.digest}")]), keep=["*:new"])
+
+    assert result["failed"] is True
+    assert f"because {image.digest} has it" in result["msg"]
+    assert server.digest_of("api", digest_tag(untagged.digest)) == image.digest
+    assert tags_in(server) >= {"old", "new"}
