@@ -16,6 +16,7 @@ from typing import Any
 from cluster import users
 from cluster.kubectl import kubectl
 from cluster.layout import NODES
+from cluster.waiting import wait_until
 
 from .. import inspection
 from ..testbed import ClusterTestbed
@@ -102,6 +103,8 @@ class PruneTestbed(ClusterTestbed):
     def _create_role(self) -> None:
         """Wait for the permissions that the role of the registry grants."""
         users.wait_for_permission(self.name, self.namespace)
+        listed = ("auth", "can-i", "list", "cronjobs", "--all-namespaces", f"--as={self.name}")
+        wait_until(lambda: "yes" in kubectl(*listed), f"{self.name} may list workloads")
 
     def _remove(self) -> None:
         """Delete what the registry's role does not delete."""
