@@ -57,6 +57,9 @@ def main() -> int:
     for outcome in failed:
         _print_problems(outcome)
     print(f"\n{len(outcomes)} prunes in {seconds:.0f} s with seed {options.seed}: {len(failed)} failed a check.")
+    if not figures["deleted"]:
+        print("No prune deleted an image, so nothing was tested.", file=sys.stderr, flush=True)
+        return 1
     if options.json:
         about = {"seed": options.seed, "images": options.images, "seconds": round(seconds)}
         about["date"] = time.strftime("%Y-%m-%d", time.gmtime())

@@ -183,6 +183,8 @@ class _Prune:
         pulls = testbed.pulls.take()
         outcome.requests, outcome.pulls = pulls.requests, pulls.images
         outcome.failed_pulls = len(pulls.failures)
+        if not pulls.requests or not pulls.images:
+            outcome.problems.append(f"{pulls.requests} requests and {pulls.images} pulls ran on the nodes: too few")
         outcome.problems += [f"failed pull: {failure}" for failure in pulls.failures]
 
     def _in_background(self, moment: Moment, act: Callable[[], None]) -> threading.Thread:
