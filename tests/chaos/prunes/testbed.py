@@ -108,5 +108,4 @@ class PruneTestbed(ClusterTestbed):
 
     def _remove(self) -> None:
         """Delete what the registry's role does not delete."""
-        kubectl("delete", "pod", "--namespace=default", f"--selector=app={self.name}", "--now", "--ignore-not-found")
         shutil.rmtree(self.folder / "server", ignore_errors=True)

@@ -32,10 +32,11 @@ def image_name(use: Use, number: int) -> str:
     return f"{name}:{use.tag}" if use.tag else f"{name}@{use.digest}"
 
 
-def workloads(name: str, uses: Sequence[Use]) -> list[dict[str, Any]]:
+def workloads(campaign: str, name: str, uses: Sequence[Use]) -> list[dict[str, Any]]:
     """Return workloads that use images: one of each kind, with containers and init containers.
 
     Args:
+        campaign: Label of the workloads.
         name: Name of the workloads.
         uses: The used images.
     """
@@ -44,7 +45,7 @@ def workloads(name: str, uses: Sequence[Use]) -> list[dict[str, Any]]:
     for index, kind in enumerate(_KINDS):
         images = names[index :: len(_KINDS)]
         if images:
-            found.append(_workload(kind, name, _pod_spec(images)))
+            found.append(_workload(kind, name, {"campaign": campaign, "kind": kind}, _pod_spec(images)))
     return found
 
 
@@ -52,26 +53,31 @@ class Workloads:
     """The workloads of the campaign in the cluster.
 
     Args:
-        name: Name and label of the workloads.
+        name: Beginning of the names of the workloads, and their label.
     """
 
     def __init__(self, name: str) -> None:
         self._name = name
+        self._count = 0
 
     def replace(self, uses: Sequence[Use]) -> None:
         """Delete the existing workloads and create those that use the given images."""
         self.delete()
-        objects = {"apiVersion": "v1", "kind": "List", "items": workloads(self._name, uses)}
+        self._count += 1
+        found = workloads(self._name, f"{self._name}-{self._count}", uses)
+        objects = {"apiVersion": "v1", "kind": "List", "items": found}
         kubectl("create", "--filename=-", stdin=json.dumps(objects))
 
     def delete(self) -> None:
         """Delete the workloads."""
         kinds = ",".join(kind.lower() for kind in _KINDS)
-        kubectl("delete", kinds, f"--namespace={NAMESPACE}", f"--selector=app={self._name}", "--now")
+        selector = f"--selector=campaign={self._name}"
+        # None of them has dependents, so they are gone at once.
+        kubectl("delete", kinds, f"--namespace={NAMESPACE}", selector, "--now", "--wait=false")
 
 
-def _workload(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
-    labels = {"app": name}
+def _workload(kind: str, name: str, labels: dict[str, str], spec: dict[str, Any]) -> dict[str, Any]:
+    # The labels of each kind differ: a ReplicaSet would adopt and delete other Pods with its labels.
     group = {"Pod": "v1", "Job": "batch/v1", "CronJob": "batch/v1"}.get(kind, "apps/v1")
     template = {"metadata": {"labels": labels}, "spec": spec}
     never = {**template, "spec": {**spec, "restartPolicy": "Never"}}
@@ -92,7 +98,13 @@ def _workload(kind: str, name: str, spec: dict[str, Any]) -> dict[str, Any]:
         },
     }
     metadata = {"name": name, "namespace": NAMESPACE, "labels": labels}
-    default = {"replicas": 0, "selector": {"matchLabels": labels}, "template": template}
+    # A paused Deployment has no ReplicaSet, which would use the images for a while after the deletion.
+    default = {
+        "replicas": 0,
+        **({"paused": True} if kind == "Deployment" else {}),
+        "selector": {"matchLabels": labels},
+        "template": template,
+    }
     return {"apiVersion": group, "kind": kind, "metadata": metadata, "spec": specs.get(kind, default)}
 
 

@@ -32,7 +32,7 @@ def images_in(value: Any) -> Iterator[str]:
 def test_workloads_of_all_kinds_use_each_image_once() -> None:
     uses = [Use(f"chaos/app-{number:02}", tag="1.0.0") for number in range(40)]
 
-    found = workloads("chaos", [*uses, Use("chaos/last", digest=DIGEST)])
+    found = workloads("campaign", "chaos", [*uses, Use("chaos/last", digest=DIGEST)])
 
     images = list(images_in(found))
     assert len(found) == len({workload["kind"] for workload in found}) == 7
@@ -42,10 +42,20 @@ def test_workloads_of_all_kinds_use_each_image_once() -> None:
 
 
 def test_workloads_have_containers_and_init_containers() -> None:
-    found = workloads("chaos", [Use("chaos/app", tag=str(number)) for number in range(40)])
+    found = workloads("campaign", "chaos", [Use("chaos/app", tag=str(number)) for number in range(40)])
 
     (pod,) = (workload["spec"] for workload in found if workload["kind"] == "Pod")
     assert (len(pod["containers"]), len(pod["initContainers"])) == (4, 1)
+
+
+def test_workloads_select_only_their_own_pods() -> None:
+    found = workloads("campaign", "chaos", [Use("chaos/app", tag=str(number)) for number in range(40)])
+
+    labels = [tuple(workload["metadata"]["labels"].items()) for workload in found]
+    selectors = [workload["spec"]["selector"]["matchLabels"] for workload in found if "selector" in workload["spec"]]
+    assert len(set(labels)) == len(found)
+    assert len(selectors) == 4
+    assert all(tuple(selector.items()) in labels for selector in selectors)
 
 
 def test_library_writes_image_with_referrer_as_first_of_layout(tmp_path: Path) -> None:
