@@ -42,12 +42,20 @@ def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) 
         columns: Titles of the columns by key of a row; a title that ends in "MB" makes megabytes of bytes.
     """
     lines = [f"| {' | '.join(columns.values())} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
-    for row in rows:
-        cells = (
-            f"{row[key] / MEGABYTE:.1f}" if title.endswith("MB") else str(row[key]) for key, title in columns.items()
-        )
-        lines.append(f"| {' | '.join(cells)} |")
+    lines += [f"| {' | '.join(_cells(row, columns))} |" for row in rows]
     return "\n".join(lines)
+
+
+def list_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> str:
+    """Return the rows as a table in reStructuredText, for the guide; see :func:`table`."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for cells in [list(columns.values()), *(_cells(row, columns) for row in rows)]:
+        lines += [f"   {'*' if number == 0 else ' '} - {cell}" for number, cell in enumerate(cells)]
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any], columns: Mapping[str, str]) -> list[str]:
+    return [f"{row[key] / MEGABYTE:.1f}" if title.endswith("MB") else str(row[key]) for key, title in columns.items()]
 
 
 def write(

@@ -149,7 +149,7 @@ def check_contents(outcome: PruneOutcome, storage: Storage, images: Sequence[tup
     """
     sizes: dict[str, int] = {}
     for repository, digest in images:
-        contents = storage.contents(digest)
+        contents = storage.contents(repository, digest)
         sizes.update(contents.sizes)
         outcome.damaged += bool(contents.problems)
         outcome.problems += [f"{repository}@{digest}: {problem}" for problem in contents.problems]

@@ -51,7 +51,8 @@ def main() -> int:
     kinds: tuple[type[Fault], ...] = (*PRUNE_FAULTS, RegistryDiskFull)
     rows = report.summary(outcomes, [kind.description() for kind in kinds])
     figures = report.totals(outcomes)
-    print(deliveries_report.table(rows, report.COLUMNS))
+    table = deliveries_report.list_table if options.rst else deliveries_report.table
+    print(table(rows, report.COLUMNS))
     print(f"\n{report.sentences(figures)}")
     failed = [each for each in outcomes if each.problems]
     for outcome in failed:
@@ -79,6 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=int, default=secrets.randbelow(10**6), help="seed of the images and faults (default: random)"
     )
     parser.add_argument("--only", type=int, action="append", metavar="NUMBER", help="run only this prune; repeatable")
+    parser.add_argument("--rst", action="store_true", help="print the table in reStructuredText, for the guide")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the details of all prunes to this file")
     return parser
 

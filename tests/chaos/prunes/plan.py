@@ -24,6 +24,7 @@ CONCURRENT_REPOSITORY = "chaos/concurrent"
 """Repository of the images that are pushed during prunes; all rules keep it."""
 _SLOTS = 4
 _DISK_FULL_RATE = 0.1
+_ORPHAN_RATE = 0.02
 
 
 class Phase(Enum):
@@ -76,6 +77,7 @@ class Plan:
         protections: The rule that keeps each image of the other repositories, by number of the image.
         latest_used: Repositories whose tag ``latest`` is used.
         last: Number of newest versions to keep in each repository; 0 if the rule is not set.
+        orphaned: Numbers of images that are deleted before the prune, so that only their referrers remain.
         pushes: Pushes during the prune.
         faults: Faults during the prune.
         disk_full: Fault before the prune, if its disk is full.
@@ -88,6 +90,7 @@ class Plan:
     protections: Mapping[int, Protection]
     latest_used: frozenset[str]
     last: int
+    orphaned: frozenset[int]
     pushes: tuple[Push, ...]
     faults: tuple[tuple[Moment, Fault], ...]
     disk_full: RegistryDiskFull | None
@@ -116,12 +119,16 @@ def draw_plan(seed: int, number: int, images: Sequence[Image]) -> Plan:
     protections = {image.number: _draw_protection(draw, image) for image in rest}
     latest_used = frozenset(name for name in repositories if draw.random() < 0.2)
     last = draw.choices([0, 1, 2], [8, 1, 1])[0]
+    subjects = [image.number for image in images if image.content.has_referrer]
+    orphaned = frozenset(number for number in subjects if draw.random() < _ORPHAN_RATE)
     disk_full = RegistryDiskFull(draw) if draw.random() < _DISK_FULL_RATE else None
     faults, connection = _draw_faults(draw)
     # A push cannot succeed while the disk is full.
     pushes = () if disk_full else tuple(_draw_pushes(draw, seed, number, images))
     patterns = (CONCURRENT_REPOSITORY, *sorted(whole))
-    return Plan(number, latest, patterns, protections, latest_used, last, pushes, faults, disk_full, connection)
+    return Plan(
+        number, latest, patterns, protections, latest_used, last, orphaned, pushes, faults, disk_full, connection
+    )
 
 
 def clean_plan(plan: Plan) -> Plan:

@@ -11,11 +11,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import requests
 from cluster import processes
 from cluster.kubectl import kubectl
+from cluster.waiting import accepts_connections, wait_until
 from live.registry_role import run_role
 
-from ..cluster_registry import ClusterRegistry
+from ..cluster_registry import PORT, ClusterRegistry
 
 MIRROR_PORT = 5001
 
@@ -57,6 +59,14 @@ class PruneRegistry(ClusterRegistry):
         done = run_role(registry_namespace=self._namespace, registry_state="absent", **self._variables)
         if done.returncode:
             raise RuntimeError(f"the role did not remove the registry: {done.stdout}{done.stderr}")
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Delete a manifest and all of its tags, as a client of the write path does."""
+        address = self._pod_field("{.status.podIP}")
+        wait_until(lambda: accepts_connections(PORT, address), "the registry accepts connections")
+        response = requests.delete(f"{self.write_url}/v2/{repository}/manifests/{digest}", timeout=30)
+        if response.status_code not in (202, 404):
+            raise RuntimeError(f"{repository}@{digest} cannot be deleted: {response.status_code} {response.text}")
 
     @property
     def service(self) -> str:

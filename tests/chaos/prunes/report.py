@@ -62,7 +62,7 @@ def sentences(figures: dict[str, Any]) -> str:
     template = (
         "{kept} times an image was kept and {deleted} times deleted; {reclaimed} bytes were reclaimed.\n"
         "{damaged} kept images were damaged.\n"
-        "{leaked} bytes were leaked after {exact} prunes without faults and pushes.\n"
+        "{leaked} bytes were leaked after {exact} prunes that no push and no kill disturbed.\n"
         "{failed_pulls} pulls failed, of {requests} HTTP requests and {pulls} pulls with containerd on two nodes.\n"
         "{pushes} pushes ran during the prunes; {pushes_repeated} of them were repeated.\n"
         "The garbage collection took {collection_seconds} s (median). {uploads} upload sessions are open."

@@ -43,14 +43,19 @@ class Storage:
         base = self._root / "repositories"
         return {str(path.parent.relative_to(base)): self._repository(path) for path in base.glob("**/_manifests")}
 
-    def contents(self, digest: str) -> Contents:
-        """Read an image and verify every digest.
+    def contents(self, repository: str, digest: str) -> Contents:
+        """Read an image, and verify every digest and every link by which the registry finds the content.
 
         Args:
+            repository: Repository of the image.
             digest: Digest of the root manifest.
         """
         found = inspection.in_storage(self._folder, digest)
-        return Contents({**found.blobs, **found.manifests}, found.problems)
+        folder = self._root / "repositories" / repository
+        links = [folder / "_manifests/revisions" / _path(manifest) / "link" for manifest in found.manifests]
+        links += [folder / "_layers" / _path(blob) / "link" for blob in found.blobs]
+        missing = [f"{link.relative_to(folder)} is missing" for link in links if not link.exists()]
+        return Contents({**found.blobs, **found.manifests}, [*found.problems, *missing])
 
     def blobs(self) -> dict[str, int]:
         """Return the sizes of all blobs by digest."""
@@ -77,3 +82,7 @@ class Storage:
         if not path.exists():
             return []
         return [entry["digest"] for entry in json.loads(path.read_bytes()).get("manifests", [])]
+
+
+def _path(digest: str) -> str:
+    return digest.replace(":", "/")

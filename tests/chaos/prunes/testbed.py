@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from cluster.kubectl import kubectl
 from cluster.layout import NODES
 from cluster.waiting import wait_until
 
-from .. import inspection
 from ..testbed import ClusterTestbed
 from .clients import Containerd, Target, skopeo_problems, write_hosts
 from .pool import Library
@@ -27,7 +25,6 @@ from .registry import PruneRegistry
 from .storage import Storage
 from .workloads import Workloads
 
-_READERS = 4
 VOLUME = "128Mi"
 """Size of the registry's volume; its file system reports a full disk like a real one."""
 
@@ -69,18 +66,6 @@ class PruneTestbed(ClusterTestbed):
     def push_options(self) -> dict[str, Any]:
         """Options of tasks that push, as another user than the one that prunes."""
         return {**self.registry.options, "kubeconfig": str(self._push_kubeconfig)}
-
-    def registry_problems(self, targets: Sequence[Target]) -> list[str]:
-        """Read all manifests and blobs of images from the registry, and return a line for each problem."""
-        address = self.registry.address
-
-        def read(target: Target) -> list[str]:
-            found = inspection.in_registry(address, target.repository, target.digest)
-            problems = found.problems if found.digest else ["the registry does not have it"]
-            return [f"{target}: {problem}" for problem in problems]
-
-        with ThreadPoolExecutor(_READERS) as readers:
-            return [problem for problems in readers.map(read, targets) for problem in problems]
 
     def skopeo_problems(self, targets: Sequence[Target]) -> list[str]:
         """Copy images with skopeo, and return a line for each problem."""

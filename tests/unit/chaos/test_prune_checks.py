@@ -33,6 +33,9 @@ class Writer:
         name = digest.partition(":")[2]
         return self.root / "blobs/sha256" / name[:2] / name / "data"
 
+    def layer_link(self, repository: str, digest: str) -> Path:
+        return self.root / "repositories" / repository / "_layers" / digest.replace(":", "/") / "link"
+
     def manifest(self, repository: str, value: dict[str, Any], *tags: str) -> str:
         digest = self.blob(json.dumps(value).encode())
         folder = self.root / "repositories" / repository / "_manifests"
@@ -43,6 +46,8 @@ class Writer:
 
     def image(self, repository: str, content: str, *tags: str) -> str:
         config, layer = self.blob(f"config of {content}".encode()), self.blob(content.encode())
+        for digest in (config, layer):
+            self._write(self.layer_link(repository, digest), digest.encode())
         value = {"config": self._entry(config), "layers": [self._entry(layer)]}
         return self.manifest(repository, value, *tags)
 
@@ -111,6 +116,17 @@ def test_contents_name_damaged_layer_of_kept_image(writer: Writer, storage: Stor
 
     assert outcome.damaged == 1
     assert layer.parent.name in outcome.problems[0]
+
+
+def test_contents_name_missing_link_of_kept_image(writer: Writer, storage: Storage) -> None:
+    image = writer.image("app", "one", "1.0")
+    writer.layer_link("app", writer.blob(b"one")).unlink()
+    outcome = PruneOutcome(0)
+
+    check_contents(outcome, storage, [("app", image)], exact=True)
+
+    assert (outcome.damaged, outcome.leaked) == (1, 0)
+    assert "_layers/sha256/" in outcome.problems[0]
 
 
 def test_tags_that_no_rule_keeps_must_be_deleted(writer: Writer, storage: Storage) -> None:

@@ -16,6 +16,7 @@ from chaos.prunes.model import Use
 from chaos.prunes.pool import Entry, Library, draw_images
 from chaos.prunes.report import NO_FAULT, sentences, summary, totals
 from chaos.prunes.workloads import workloads
+from chaos.report import list_table, table
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -98,3 +99,16 @@ def test_totals_count_leaks_of_undisturbed_prunes() -> None:
 
     assert (figures["leaked"], figures["exact"], figures["reclaimed"]) == (5, 1, 70)
     assert "5 bytes were leaked after 1 prunes" in sentences(figures)
+
+
+def test_tables_have_the_same_cells() -> None:
+    rows = [{"fault": "killed", "lost": 1_500_000}]
+    columns = {"fault": "fault", "lost": "lost, MB"}
+
+    assert table(rows, columns).splitlines()[-1] == "| killed | 1.5 |"
+    assert list_table(rows, columns).splitlines()[-4:] == [
+        "   * - fault",
+        "     - lost, MB",
+        "   * - killed",
+        "     - 1.5",
+    ]

@@ -27,7 +27,16 @@ def plans(images: tuple[Image, ...]) -> list[Plan]:
 def parameters(plan: Plan) -> list[Any]:
     """Return the parts of a plan that can be compared; faults have only their attributes."""
     faults = [(moment, type(fault), vars(fault)) for moment, fault in plan.faults]
-    return [plan.latest, plan.patterns, plan.protections, plan.latest_used, plan.last, plan.pushes, faults]
+    return [
+        plan.latest,
+        plan.patterns,
+        plan.protections,
+        plan.latest_used,
+        plan.last,
+        plan.orphaned,
+        plan.pushes,
+        faults,
+    ]
 
 
 def test_images_share_layers_and_have_all_kinds(images: tuple[Image, ...]) -> None:
@@ -56,6 +65,7 @@ def test_plans_have_all_faults_phases_and_protections(plans: list[Plan]) -> None
     assert {protection for plan in plans for protection in plan.protections.values()} == set(Protection)
     assert sum(plan.disk_full is not None for plan in plans) >= 10
     assert sum(plan.undisturbed for plan in plans) >= 10
+    assert sum(bool(plan.orphaned) for plan in plans) >= 10
 
 
 def test_plans_protect_images_without_tag_only_by_digest(images: tuple[Image, ...], plans: list[Plan]) -> None:
@@ -85,4 +95,4 @@ def test_clean_plan_keeps_rules_and_drops_disturbances(plans: list[Plan]) -> Non
     clean = clean_plan(disturbed)
 
     assert clean.undisturbed
-    assert parameters(clean)[:5] == parameters(disturbed)[:5]
+    assert parameters(clean)[:6] == parameters(disturbed)[:6]
