@@ -48,6 +48,10 @@ class Rules:
     locked: tuple[Use, ...] = ()
     last: int = 0
 
+    def keep_whole(self, repository: str) -> bool:
+        """Return whether a pattern keeps all tags of a repository."""
+        return any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.patterns)
+
     def kept_tags(self, repository: str, digest: str, tags: Collection[str]) -> set[str]:
         """Return the tags of an image that rules keep for themselves or for the digest.
 
@@ -56,8 +60,9 @@ class Rules:
             digest: Digest of the image.
             tags: All tags of the image; the empty tag if it has none.
         """
-        if any(fnmatch.fnmatchcase(repository, pattern) for pattern in self.patterns):
-            return set(tags)
+        if self.keep_whole(repository):
+            # No API lists images without tags, so a pattern does not find them.
+            return set(tags) - {""}
         mine = [use for use in (*self.uses, *self.locked) if use.repository == repository]
         if any(use.tag is None and use.digest == digest for use in mine):
             return set(tags)
@@ -81,19 +86,16 @@ class StoredRepository:
     def images(self) -> dict[str, tuple[str, ...]]:
         """Return the tags of each image by digest; referrers and manifests of an index are not images of their own."""
         found: dict[str, tuple[str, ...]] = dict.fromkeys(
-            self.manifests - self.children - set(self._referrer_tags.values()), ()
+            self.manifests - self.children - set(self.referrer_tags.values()), ()
         )
         for tag, digest in sorted(self.tags.items()):
-            if tag not in self._referrer_tags:
+            if tag not in self.referrer_tags:
                 found[digest] = (*found.get(digest, ()), tag)
         return found
 
-    def referrers(self, digest: str) -> str | None:
-        """Return the digest of the index of an image's referrers."""
-        return self.tags.get(fallback_tag(digest))
-
     @property
-    def _referrer_tags(self) -> dict[str, str]:
+    def referrer_tags(self) -> dict[str, str]:
+        """The digests of the indexes of referrers by tag, also of those whose image does not exist."""
         return {tag: digest for tag, digest in self.tags.items() if tag.startswith(_FALLBACK_TAG)}
 
 
@@ -135,10 +137,12 @@ def expect(repositories: Mapping[str, StoredRepository], rules: Rules) -> Expect
                 continue
             kept.add((name, digest))
             kept_tags |= {(name, tag) for tag in mine if tag}
-            index = repository.referrers(digest)
-            if index:
+        subjects = {fallback_tag(digest) for digest in images if (name, digest) in kept}
+        for tag, index in repository.referrer_tags.items():
+            # A pattern keeps all tags of its repositories, also those of referrers without an image.
+            if tag in subjects or rules.keep_whole(name):
                 referrers.add((name, index))
-                kept_tags.add((name, fallback_tag(digest)))
+                kept_tags.add((name, tag))
     sets = map(frozenset, (kept, referrers, gone, kept_tags, tags - kept_tags))
     return Expectation(*sets)
 

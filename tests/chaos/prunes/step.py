@@ -18,7 +18,7 @@ from ..faults.injector import Faults
 from ..module_process import Run
 from .checks import PruneOutcome, check_contents, check_pushes, check_tags
 from .clients import Target
-from .model import Expectation, Rules, StoredRepository, Use, expect
+from .model import Expectation, Rules, StoredRepository, Use, expect, fallback_tag
 from .plan import CONCURRENT_REPOSITORY, Moment, Phase, Plan, Protection, Push
 from .pool import HOST, Entry, Image
 from .testbed import PruneTestbed
@@ -103,7 +103,7 @@ class _Prune:
                 names = [] if found else library.references(image)
             else:
                 names = [f"{HOST}/{image.repository}:{tag}" for tag in image.tags if tags.get(tag) != digest]
-            if image.content.has_referrer and not (repository and repository.referrers(digest)):
+            if image.content.has_referrer and fallback_tag(digest) not in tags:
                 names = names or library.references(image)
             if self._plan.latest[image.repository] == image.number and tags.get("latest") != digest:
                 names = [*names, f"{HOST}/{image.repository}:latest"]

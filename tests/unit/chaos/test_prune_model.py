@@ -31,9 +31,12 @@ def test_expectation_keeps_all_tags_of_used_digest_in_its_repository() -> None:
 
 
 def test_expectation_keeps_repositories_of_pattern() -> None:
-    stored = {name: StoredRepository({"1.0": A}, frozenset({A})) for name in ("team/app", "app")}
+    stored = {name: StoredRepository({"1.0": A}, frozenset({A, B})) for name in ("team/app", "app")}
 
-    assert expect(stored, Rules(("team/*",), ())).kept == {("team/app", A)}
+    expected = expect(stored, Rules(("team/*",), ()))
+
+    assert expected.kept == {("team/app", A)}
+    assert expected.gone == {("app", A), ("app", B), ("team/app", B)}
 
 
 def test_expectation_keeps_locked_tag() -> None:
@@ -72,6 +75,18 @@ def test_expectation_keeps_referrers_with_their_subject() -> None:
     assert kept.referrers == {("app", B)}
     assert kept.kept_tags == gone.gone_tags == {("app", "1.0"), ("app", tag)}
     assert not gone.referrers
+
+
+def test_expectation_deletes_referrers_without_image_unless_pattern_keeps_repository() -> None:
+    tag = f"sha256-{'a' * 64}"
+    stored = {"app": StoredRepository({"1.0": C, tag: B}, frozenset({B, C}))}
+
+    used = expect(stored, Rules((), (Use("app", tag="1.0"),)))
+    whole = expect(stored, Rules(("app",), ()))
+
+    assert used.gone_tags == {("app", tag)}
+    assert whole.referrers == {("app", B)}
+    assert not whole.gone_tags
 
 
 def test_expectation_keeps_newest_versions_and_images_without_version() -> None:
