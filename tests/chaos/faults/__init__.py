@@ -39,7 +39,7 @@ from .proxy import (
     TokenExpired,
     TokenRenewed,
 )
-from .prunes import CollectorKilled, WriterKilled, WritingProcessKilled
+from .prunes import ApiServerRestarted, CollectorKilled, WriterKilled, WritingProcessKilled
 
 CLUSTER_FAULTS: tuple[type[Fault], ...] = (
     ApiServerKilled,
@@ -85,7 +85,7 @@ PRUNE_FAULTS: tuple[type[Fault], ...] = (
     WritingProcessKilled,
     CollectorKilled,
     ModuleKilled,
-    ApiServerKilled,
+    ApiServerRestarted,
     ControllerManagerKilled,
     ApiServerUnreachable,
     ConnectionReset,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ..prunes.registry import PruneRegistry
 from .base import Fault, FaultContext
+from .components import ApiServerKilled
 
 
 class WriterKilled(Fault):
@@ -36,6 +37,13 @@ class CollectorKilled(Fault):
 
     def inject(self, context: FaultContext) -> None:
         _registry(context).kill_in_writer("registry garbage-collect")
+
+
+class ApiServerRestarted(ApiServerKilled):
+    """API server killed and restarted"""
+
+    # A starting API server denies requests until it has read all Roles; tasks that start at this moment fail.
+    expected_error = "the API server forbids access"
 
 
 def _registry(context: FaultContext) -> PruneRegistry:

@@ -187,7 +187,7 @@ class _Prune:
         outcome.failed_pulls = len(pulls.failures)
         if not pulls.requests or not pulls.images:
             outcome.problems.append(f"{pulls.requests} requests and {pulls.images} pulls ran on the nodes: too few")
-        outcome.problems += [f"failed pull: {failure}" for failure in pulls.failures]
+        outcome.problems += [f"failed pull: {failure}" for failure in dict.fromkeys(pulls.failures)]
 
     def _in_background(self, moment: Moment, act: Callable[[], None]) -> threading.Thread:
         """Start a thread that acts at a moment of the prune; it does nothing if the prune ends before."""
