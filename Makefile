@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(FAIL_ON_SKIPS),--fail-on-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo packages test lint sanity unit integration live bench chaos cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo packages test lint sanity unit integration live bench chaos chaos-prunes cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -43,6 +43,9 @@ bench: packages cluster-up  ## Run the benchmarks on the cluster: make bench ARG
 
 chaos: packages cluster-up  ## Run a thousand transfers with faults: make chaos ARGS='--seed 7 --only 417'
 	@$(DEV) chaos --pass-on='$(ARGS)'
+
+chaos-prunes: packages cluster-up  ## Prune a registry 200 times with faults: make chaos-prunes ARGS='--prunes 200 --seed 1'
+	@$(DEV) chaos-prunes --pass-on='$(ARGS)'
 
 cluster-up:  ## Start the test cluster, or its missing components
 	@$(CLUSTER) up

@@ -33,35 +33,44 @@ _FAULT_AT_START = re.compile(
 
 
 @dataclass
-class Outcome:
-    """Outcome of a delivery.
+class FaultOutcome:
+    """Outcome of a delivery or prune with faults.
 
     Attributes:
-        number: Number of the delivery.
+        number: Number of the delivery or prune.
         faults: Descriptions of the injected faults.
         succeeded: Whether the module succeeded.
         error: The module's error.
-        required: Bytes of blobs that had to be transferred.
-        transferred: Bytes of blobs that were transferred until the first success.
-        lost: Transferred bytes that were lost: in interrupted requests, or destroyed later.
         uploads: Open upload sessions in the registry, which deletes them after a week.
         problems: Failed checks, one line each.
-        seconds: Duration of the delivery.
+        seconds: Duration in seconds.
     """
 
     number: int
     faults: list[str] = field(default_factory=list)
     succeeded: bool = False
     error: str = ""
-    required: int = 0
-    transferred: int = 0
-    lost: int = 0
     uploads: int = 0
     problems: list[str] = field(default_factory=list)
     seconds: float = 0.0
 
 
-def check_result(outcome: Outcome, run: Run, injected: Sequence[Fault], fault_at_start: bool = False) -> str:
+@dataclass
+class Outcome(FaultOutcome):
+    """Outcome of a delivery.
+
+    Attributes:
+        required: Bytes of blobs that had to be transferred.
+        transferred: Bytes of blobs that were transferred until the first success.
+        lost: Transferred bytes that were lost: in interrupted requests, or destroyed later.
+    """
+
+    required: int = 0
+    transferred: int = 0
+    lost: int = 0
+
+
+def check_result(outcome: FaultOutcome, run: Run, injected: Sequence[Fault], fault_at_start: bool = False) -> str:
     """Check that a run succeeded or that its error names an injected fault, and return the error."""
     if run.hung:
         outcome.problems.append("the module hung")

@@ -59,14 +59,14 @@ class ClusterRegistry:
         """The node of the Pod."""
         return self._pod_field("{.spec.nodeName}")
 
-    def deploy(self) -> None:
-        """Deploy the registry with the role."""
-        deploy(
-            registry_namespace=self._namespace,
-            registry_storage="hostPath",
-            registry_storage_path=str(self.storage),
-            registry_delete=True,
-        )
+    def deploy(self, **variables: Any) -> None:
+        """Deploy the registry with the role.
+
+        Args:
+            variables: Further variables of the role.
+        """
+        folder = {"registry_storage": "hostPath", "registry_storage_path": str(self.storage)}
+        deploy(registry_namespace=self._namespace, registry_delete=True, **{**folder, **variables})
 
     def remove(self) -> None:
         """Delete the registry and its namespace."""

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
 import time
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -18,6 +17,7 @@ import requests
 from . import checks, inspection
 from .checks import Outcome
 from .faults.base import Fault, FaultContext
+from .faults.injector import Faults
 from .module_process import Run
 from .plan import Plan
 from .sources import Source, write
@@ -63,7 +63,7 @@ class _Delivery:
         context = FaultContext(
             testbed, sources if plan.action == "push" else [], self._names[0], old, self._start_concurrent
         )
-        faults = _Faults(context)
+        faults = Faults(context)
         try:
             runs = self._run(context, faults)
             for run in context.concurrent_runs:
@@ -89,7 +89,7 @@ class _Delivery:
         if not run.succeeded:
             raise RuntimeError(f"push without faults failed: {run.result} {run.stderr}")
 
-    def _run(self, context: FaultContext, faults: _Faults) -> list[Run]:
+    def _run(self, context: FaultContext, faults: Faults) -> list[Run]:
         """Run the module and inject the faults; restart the module each time a fault killed it."""
         self._sources = context.sources
         runs: list[Run] = []
@@ -188,39 +188,3 @@ class _Delivery:
 
     def _destination(self, dest: str) -> Path:
         return self._disk / (f"{dest}.tar" if self._plan.transport == "oci-archive" else dest)
-
-
-class _Faults:
-    """Injects faults, and clears each once: after its duration or at the end of the delivery."""
-
-    def __init__(self, context: FaultContext) -> None:
-        self.injected: list[Fault] = []
-        self._context = context
-        self._active: list[Fault] = []
-        self._timers: list[threading.Timer] = []
-        self._lock = threading.Lock()
-
-    def inject(self, fault: Fault) -> None:
-        """Inject a fault."""
-        with self._lock:
-            self.injected.append(fault)
-            fault.inject(self._context)
-            self._active.append(fault)
-        if fault.seconds is not None:
-            timer = threading.Timer(fault.seconds, self._clear, [fault])
-            timer.start()
-            self._timers.append(timer)
-
-    def clear(self) -> None:
-        """Clear all remaining faults."""
-        for timer in self._timers:
-            timer.cancel()
-            timer.join()
-        for fault in list(reversed(self._active)):
-            self._clear(fault)
-
-    def _clear(self, fault: Fault) -> None:
-        with self._lock:
-            if fault in self._active:
-                self._active.remove(fault)
-                fault.clear(self._context)

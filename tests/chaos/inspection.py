@@ -31,12 +31,14 @@ class StoredImage:
         digest: Digest of the root manifest; None if the image is missing.
         configs: Digests of the configs.
         blobs: Sizes of the blobs by digest.
+        manifests: Sizes of the manifests by digest.
         problems: Missing or damaged content, one line each.
     """
 
     digest: str | None = None
     configs: set[str] = field(default_factory=set)
     blobs: dict[str, int] = field(default_factory=dict)
+    manifests: dict[str, int] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def matches(self, identity: str) -> bool:
@@ -78,6 +80,17 @@ def in_layout(path: Path, name: str) -> StoredImage:
             return stream.read() if stream else None
 
         return _in_layout_files(entry, name)
+
+
+def in_storage(storage: Path, digest: str) -> StoredImage:
+    """Read an image from a registry's storage."""
+
+    def read(blob: str, _is_manifest: bool) -> bytes | None:
+        algorithm, _colon, name = blob.partition(":")
+        path = storage / "docker/registry/v2/blobs" / algorithm / name[:2] / name / "data"
+        return path.read_bytes() if path.exists() else None
+
+    return _walk(digest, read)
 
 
 def damaged_blobs(storage: Path) -> list[str]:
@@ -124,9 +137,10 @@ def _walk(root: str, read: Read) -> StoredImage:
 def _manifests(digest: str, read: Read, found: StoredImage) -> Iterator[list[dict[str, Any]]]:
     """Yield the blobs of each reachable manifest."""
     content = read(digest, True)
-    _verify(digest, content, found)
+    size = _verify(digest, content, found)
     if content is None:
         return
+    found.manifests[digest] = size
     value = json.loads(content)
     for child in value.get("manifests", []):
         yield from _manifests(child["digest"], read, found)

@@ -29,9 +29,9 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import Blocks
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import RequestBody
-from ansible_collections.k8scr.core.plugins.modules import k8scr_pull, k8scr_push
+from ansible_collections.k8scr.core.plugins.modules import k8scr_prune, k8scr_pull, k8scr_push
 
-MODULES = {"push": k8scr_push, "pull": k8scr_pull}
+MODULES = {"push": k8scr_push, "pull": k8scr_pull, "prune": k8scr_prune}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, kubernetes.client.__name__, kubernetes.config.__name__])
 MAX_SECONDS = 300.0
@@ -68,7 +68,7 @@ class Run:
 
     Args:
         folder: Folder for the output.
-        action: "push" or "pull".
+        action: "push", "pull" or "prune".
         options: The module's options.
         pauses: Steps before which the module pauses, counted from 1.
         environment: Environment variables.
@@ -168,6 +168,11 @@ class Run:
         interrupted = sum(size for number, size in sent.items() if not 200 <= statuses.get(number, 0) < 300)
         interrupted += sum(size for number, size in received.items() if number not in complete)
         return Traffic(sum(sent.values()), sum(received.values()), interrupted, len(failed))
+
+    def has_sent(self, method: str) -> bool:
+        """Return whether the module has sent a request with this method, even while it runs."""
+        path = self._folder / "traffic"
+        return path.exists() and f" {method}\n" in path.read_text()
 
     def remaining_processes(self) -> list[str]:
         """Return the names of processes that the module left running."""

@@ -7,14 +7,25 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from .checks import Outcome
+from .checks import FaultOutcome, Outcome
 
 MEGABYTE = 10**6
+COLUMNS = {
+    "fault": "fault",
+    "deliveries": "deliveries",
+    "succeeded": "succeeded",
+    "failed": "failed as expected",
+    "incorrect": "incorrect",
+    "required": "required, MB",
+    "transferred": "transferred, MB",
+    "lost": "lost, MB",
+}
+"""The columns of the table of deliveries, with the keys of their values."""
 
 
 def summary(outcomes: Sequence[Outcome], faults: Sequence[str]) -> list[dict[str, Any]]:
@@ -23,21 +34,39 @@ def summary(outcomes: Sequence[Outcome], faults: Sequence[str]) -> list[dict[str
     return [*(row for row in rows if row["deliveries"]), _row("all deliveries", outcomes)]
 
 
-def table(rows: Sequence[dict[str, Any]]) -> str:
-    """Return the rows as a Markdown table."""
-    columns = ["fault", "deliveries", "succeeded", "failed as expected", "incorrect"]
-    columns += ["required, MB", "transferred, MB", "lost, MB"]
-    lines = [f"| {' | '.join(columns)} |", "|---|---:|---:|---:|---:|---:|---:|---:|"]
-    for row in rows:
-        sizes = " | ".join(f"{row[key] / MEGABYTE:.1f}" for key in ("required", "transferred", "lost"))
-        counts = " | ".join(str(row[key]) for key in ("deliveries", "succeeded", "failed", "incorrect"))
-        lines.append(f"| {row['fault']} | {counts} | {sizes} |")
+def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> str:
+    """Return the rows as a Markdown table.
+
+    Args:
+        rows: The rows.
+        columns: Titles of the columns by key of a row; a title that ends in "MB" makes megabytes of bytes.
+    """
+    lines = [f"| {' | '.join(columns.values())} |", "|---" + "|---:" * (len(columns) - 1) + "|"]
+    lines += [f"| {' | '.join(_cells(row, columns))} |" for row in rows]
     return "\n".join(lines)
 
 
-def write(path: Path, outcomes: Sequence[Outcome], rows: Sequence[dict[str, Any]], about: dict[str, Any]) -> None:
-    """Write the details of all deliveries to a JSON file."""
-    value = {**about, "summary": list(rows), "deliveries": [asdict(outcome) for outcome in outcomes]}
+def list_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> str:
+    """Return the rows as a table in reStructuredText, for the guide; see :func:`table`."""
+    lines = [".. list-table::", "   :header-rows: 1", ""]
+    for cells in [list(columns.values()), *(_cells(row, columns) for row in rows)]:
+        lines += [f"   {'*' if number == 0 else ' '} - {cell}" for number, cell in enumerate(cells)]
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any], columns: Mapping[str, str]) -> list[str]:
+    return [f"{row[key] / MEGABYTE:.1f}" if title.endswith("MB") else str(row[key]) for key, title in columns.items()]
+
+
+def write(
+    path: Path,
+    outcomes: Sequence[FaultOutcome],
+    rows: Sequence[dict[str, Any]],
+    about: dict[str, Any],
+    name: str = "deliveries",
+) -> None:
+    """Write the details of all deliveries or prunes to a JSON file."""
+    value = {**about, "summary": list(rows), name: [asdict(outcome) for outcome in outcomes]}
     path.write_text(json.dumps(value, indent=1) + "\n")
 
 

@@ -111,6 +111,11 @@ def _chaos(context: Context) -> None:
     few.run("python", "tests/chaos")
 
 
+def _chaos_prunes(context: Context) -> None:
+    few = replace(context, arguments=context.arguments or _FEW_PRUNES)
+    few.run("python", "tests/chaos/prunes")
+
+
 def _pytest(context: Context, folder: str, kubeconfig: str = "") -> None:
     report = RESULTS / f"{folder}.xml"
     context.run("pytest", f"tests/{folder}", f"--junitxml={report}", kubeconfig=kubeconfig)
@@ -137,6 +142,7 @@ def _integration_variables() -> dict[str, Any]:
 
 
 _FEW_DELIVERIES = ("--deliveries", "50", "--seed", "2")
+_FEW_PRUNES = ("--prunes", "5", "--images", "50", "--seed", "2")
 DOCUMENTED = ("--plugin-docs", "--validate-collection-refs", "all", "--disallow-unknown-collection-refs", ".")
 LINT: dict[str, Callable[[Context], None]] = {
     "format": _lint("ruff", "format", "--check", "--diff", "--quiet", "."),
@@ -157,6 +163,7 @@ STAGES: dict[str, Callable[[Context], None]] = {
     "integration": _integration,
     "live": _live,
     "chaos": _chaos,
+    "chaos-prunes": _chaos_prunes,
 }
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 

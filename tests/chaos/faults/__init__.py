@@ -39,6 +39,7 @@ from .proxy import (
     TokenExpired,
     TokenRenewed,
 )
+from .prunes import ApiServerRestarted, CollectorKilled, WriterKilled, WritingProcessKilled
 
 CLUSTER_FAULTS: tuple[type[Fault], ...] = (
     ApiServerKilled,
@@ -78,3 +79,15 @@ FAULTS: tuple[type[Fault], ...] = (
     ConcurrentPull,
     ConcurrentPrune,
 )
+
+PRUNE_FAULTS: tuple[type[Fault], ...] = (
+    WriterKilled,
+    WritingProcessKilled,
+    CollectorKilled,
+    ModuleKilled,
+    ApiServerRestarted,
+    ControllerManagerKilled,
+    ApiServerUnreachable,
+    ConnectionReset,
+)
+"""Faults of prunes; the connection to the API server is that of the prune alone."""
