@@ -329,8 +329,7 @@ images:
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     digest:
-      description: Digest of the manifest or index in the registry; empty if the image failed. In check mode, it is also
-        empty if layers would be compressed, because their digests are unknown.
+      description: Digest in the registry; empty if the image failed, and in check mode if layers would be compressed.
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     digest_before:

@@ -30,7 +30,7 @@ REGISTRIES = {
 DISTRIBUTIONS = ["distribution-2.8", "distribution-3"]
 FORBIDDING = {
     "REGISTRY_STORAGE_DELETE_ENABLED": ("false", "registry_delete: true"),
-    "REGISTRY_STORAGE_MAINTENANCE_READONLY_ENABLED": ("true", "is read-only: use the registry's write port"),
+    "REGISTRY_STORAGE_MAINTENANCE_READONLY": ('{"enabled": true}', "is read-only: use the registry's write port"),
 }
 """Variables with which distribution allows no deletion, with the value and the advice of the module."""
 

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -60,19 +60,18 @@ def prune(task: Task, namespace: str) -> Prune:
 
 
 @pytest.fixture
-def workload(namespace: str) -> Iterator[list[str]]:
-    """The images of a Deployment without Pods, which is applied with :func:`use`."""
-    yield []
-    kubectl("delete", "deployment", "--all", f"--namespace={namespace}", "--wait=true")
+def run(namespace: str) -> Iterator[Callable[[str], None]]:
+    """Creates a CronJob that uses an image and does not run during the test."""
+
+    def create(image: str) -> None:
+        kubectl("create", "cronjob", "app", f"--namespace={namespace}", f"--image={image}", "--schedule=0 0 1 1 *")
+
+    yield create
+    kubectl("delete", "cronjob", "--all", f"--namespace={namespace}", "--wait=true")
 
 
 def kubeconfig_of(user: str) -> str:
     return str(layout.USERS / f"{user}.kubeconfig")
-
-
-def use(namespace: str, image: str) -> None:
-    """Create a Deployment without Pods that uses an image."""
-    kubectl("create", "deployment", "app", f"--namespace={namespace}", f"--image={image}", "--replicas=0")
 
 
 def push_images(task: Task, folder: Path, namespace: str, sizes: dict[str, int]) -> dict[str, str]:
@@ -92,12 +91,12 @@ def tags_in(namespace: str, repository: str) -> list[str]:
 
 
 def test_prune_reclaims_space_while_nodes_pull(
-    task: Task, prune: Prune, namespace: str, repository: str, tmp_path: Path, workload: list[str]
+    task: Task, prune: Prune, namespace: str, repository: str, tmp_path: Path, run: Callable[[str], None]
 ) -> None:
     used, kept, old = (f"{repository}-{name}" for name in ("used", "kept", "old"))
     digests = push_images(task, tmp_path / "images", namespace, {used: MIB, kept: 2 * MIB, old: 8 * MIB})
-    use(namespace, f"docker.io/{used}:1")
-    rules: dict[str, Any] = {"keep": [kept], "keep_last": None}
+    run(f"docker.io/{used}:1")
+    rules: dict[str, Any] = {"keep": [kept]}
 
     planned = prune(**rules, check_mode=True)
     with pulling(namespace, used) as pulls:
@@ -107,7 +106,7 @@ def test_prune_reclaims_space_while_nodes_pull(
     assert planned["images"] == done["images"]
     assert [entry["image"] for entry in done["images"] if entry["image"].startswith(repository)] == [f"{old}:1"]
     reasons = {entry["image"]: entry["reasons"] for entry in done["kept"]}
-    assert reasons == {f"{used}:1": [f"used by Deployment {namespace}/app"], f"{kept}:1": [f"matches {kept}"]}
+    assert reasons == {f"{used}:1": [f"used by CronJob {namespace}/app"], f"{kept}:1": [f"matches {kept}"]}
     assert pulls.failures == []
     assert min(pulls.counts) > 10
     with registry_client(namespace, layout.KUBECONFIG) as (registry, _collector):
@@ -122,7 +121,7 @@ def test_prune_reclaims_space_while_nodes_pull(
 
 
 def test_image_in_use_by_digest_survives_collection(
-    task: Task, prune: Prune, namespace: str, repository: str, tmp_path: Path, workload: list[str]
+    task: Task, prune: Prune, namespace: str, repository: str, tmp_path: Path, run: Callable[[str], None]
 ) -> None:
     digest = push_images(task, tmp_path / "images", namespace, {repository: MIB})[repository]
     with registry_client(namespace, layout.KUBECONFIG) as (registry, _collector):
@@ -131,7 +130,7 @@ def test_image_in_use_by_digest_survives_collection(
             b'{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}'
         )
         Repository(registry, repository).publish(index, "1")
-    use(namespace, f"docker.io/{repository}@{digest}")
+    run(f"docker.io/{repository}@{digest}")
 
     result = prune()
 

@@ -87,6 +87,8 @@ def test_push_completes_although_garbage_collection_deletes_found_blobs(
 
 def test_push_waits_for_garbage_collection(task: Task, host: HostRegistry, repository: str, tmp_path: Path) -> None:
     source = layout(tmp_path / "layout")
+    # The collection of a registry that never had an image fails.
+    push(task, f"{source}:old", f"{repository}/old", **host.options)
     host.stop()
     host.start_during_collection()
     finished = threading.Timer(3, host.collect_garbage)

@@ -129,7 +129,6 @@ class Prune:
             deletion.prepare()
         result = PruneResult(plan.decision)
         try:
-            self._protect(plan, result)
             deletion.run()
             if not deletion.errors:
                 self._restore(self._look_again(plan.inventory, plan.uses), deletion, result)
@@ -204,7 +203,10 @@ class Prune:
             )
 
     def _protect(self, plan: PrunePlan, result: PruneResult) -> None:
-        """Add a tag to each image that stays without one."""
+        """Add a tag to each image that stays without one.
+
+        A full disk may have room for tags only after others were deleted.
+        """
         if not self.collector:
             return
         done = {key_of(image) for image in result.protected}

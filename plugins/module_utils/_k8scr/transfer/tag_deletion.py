@@ -71,6 +71,9 @@ class TagDeletion:
         skipped = self._uncertain(going)
         whole = [] if self._by_tag else [verdict for verdict in going if not verdict.stays and verdict.digest]
         partly = [verdict for verdict in going if verdict not in whole]
+        # Only the deletion of single tags may need room on a full disk, for placeholders.
+        if whole:
+            self._delete_images([verdict for verdict in whole if not skipped.intersection(_tags_of(verdict))])
         for is_referrer in (False, True):
             self._run_all(
                 partial(self._delete_tag, verdict, tag)
@@ -78,8 +81,6 @@ class TagDeletion:
                 for tag in verdict.deleted
                 if (tag in verdict.referrers) is is_referrer and (key_of(verdict.image), tag) not in skipped
             )
-        if whole and not self.errors:
-            self._delete_images([verdict for verdict in whole if not skipped.intersection(_tags_of(verdict))])
 
     def restored(self, tag: tuple[Key, str], reason: str) -> None:
         """Note that a deleted tag exists again."""
