@@ -15,12 +15,14 @@ from typing import Any
 import pytest
 from ansible.module_utils.common import warnings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import (
     Image,
     layer,
     make_image,
     make_index,
 )
+from unit.plugins.module_utils.support.registry_deletion import by_tag
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.tasks import connected, pull_from, push_to
 
@@ -68,6 +70,13 @@ def server() -> Iterator[RegistryServer]:
     """The cluster's registry, empty and running."""
     with RegistryServer().running() as running:
         yield running
+
+
+@pytest.fixture
+def collector(server: RegistryServer) -> FakeCollector:
+    """The garbage collector of ``server``, which deletes as distribution 3 does."""
+    server.delete = by_tag
+    return FakeCollector(server)
 
 
 @pytest.fixture

@@ -2,63 +2,24 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Prunes of a registry: what is deleted, what stays, and which errors prevent any deletion."""
+"""Prunes of a registry: what is deleted, and what stays."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.prune import (
-    PRUNE_ARGUMENT_SPEC,
-    read_rules,
-)
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, K8scrError, RegistryError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import Unseen
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest_tag import digest_tag
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import cosign_tags
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
-from unit.plugins.module_utils.support.inventories import use
-from unit.plugins.module_utils.support.prunes import Workloads, prune_registry
-from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
-from unit.plugins.module_utils.support.settings import module_options
+from unit.plugins.module_utils.support.prunes import fill, prune_registry, tags_in
+from unit.plugins.module_utils.support.registry_server import RegistryServer
 
 REGISTRIES = pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
 BOTH = pytest.mark.parametrize("check_mode", [False, True])
-
-
-@pytest.fixture
-def server(server: RegistryServer) -> RegistryServer:
-    """A registry that deletes as distribution 3 does."""
-    server.delete = registry_deletion.by_tag
-    return server
-
-
-@pytest.fixture
-def collector(server: RegistryServer) -> FakeCollector:
-    """The collector of the registry, which deletes manifests without a tag."""
-    return FakeCollector(server)
-
-
-def options(**given: Any) -> dict[str, Any]:
-    """Return the options of a task of k8scr_prune."""
-    return module_options(PRUNE_ARGUMENT_SPEC, **given)
-
-
-def tags_in(server: RegistryServer, repository: str = "team/api") -> set[str]:
-    """Return the tags of a repository."""
-    return {name for name in server.manifests.get(repository, {}) if ":" not in name}
-
-
-def fill(server: RegistryServer, **images: Image) -> None:
-    """Store images in the repository ``team/api``, by their tags."""
-    for tag, image in images.items():
-        server.fill("team/api", tag, image)
 
 
 @REGISTRIES
@@ -219,24 +180,6 @@ def test_child_that_other_index_or_tag_shares_stays(
     assert set(shared.blobs) <= set(server.blobs["team/api"])
 
 
-def test_used_image_without_tag_is_protected_by_tag(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
-) -> None:
-    server.fill("team/api", None, image)
-    fill(server, old=other_image)
-    workloads = Workloads([use(f"registry.example.com/team/api@{image.digest}")])
-
-    result = prune_registry(registry, collector, workloads)
-
-    assert result["protected"] == [f"team/api:{digest_tag(image.digest)}"]
-    assert result["kept"] == [
-        {"image": f"team/api@{image.digest}", "digest": image.digest, "reasons": ["used by Deployment team/app"]}
-    ]
-    assert tags_in(server) == {digest_tag(image.digest)}
-    again = prune_registry(registry, collector, workloads)
-    assert (again["changed"], again["protected"]) == (False, [])
-
-
 def test_signature_goes_with_image(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
@@ -266,209 +209,3 @@ def test_lock_file_keeps_its_images(
 
     assert result["kept"][0]["reasons"] == [f"in the lock file {lock}"]
     assert tags_in(server) == {"new"}
-
-
-@BOTH
-def test_prune_deletes_nothing_if_workloads_are_hidden(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, check_mode: bool
-) -> None:
-    fill(server, old=image)
-    workloads = Workloads()
-    workloads.unseen = (Unseen("Pod", "pods is forbidden"), Unseen("CronJob", "cronjobs is forbidden"))
-
-    with pytest.raises(InputError, match=r"kinds cannot be listed: CronJob, Pod: .*registry_usage_subjects"):
-        prune_registry(registry, collector, workloads, check_mode=check_mode, allow_empty=True)
-
-    assert tags_in(server) == {"old"}
-
-
-def test_hidden_workloads_do_not_matter_without_keep_used(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image
-) -> None:
-    fill(server, old=image, new=image)
-    workloads = Workloads()
-    workloads.unseen = (Unseen("Pod", "pods is forbidden"),)
-
-    prune_registry(registry, collector, workloads, keep_used=False, keep=["*:new"])
-
-    assert workloads.count == 0
-    assert tags_in(server) == {"new"}
-
-
-@BOTH
-def test_prune_of_everything_needs_consent(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, check_mode: bool
-) -> None:
-    fill(server, old=image)
-    server.fill("other", "1", image)
-
-    with pytest.raises(InputError, match=r"all of them would be deleted \(tags: 1\).*allow_empty"):
-        prune_registry(registry, collector, check_mode=check_mode, repositories=["team/*"])
-
-    result = prune_registry(registry, collector, repositories=["team/*"], allow_empty=True)
-    assert [entry["image"] for entry in result["images"]] == ["team/api:old"]
-    assert tags_in(server, "other") == {"1"}
-
-
-@BOTH
-def test_registry_without_collector_is_rejected_before_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, check_mode: bool
-) -> None:
-    fill(server, new=image, old=image)
-    collector.missing = InputError("no collector")
-
-    with pytest.raises(InputError, match="no collector"):
-        prune_registry(registry, collector, check_mode=check_mode, keep=["*:new"])
-
-    assert tags_in(server) == {"new", "old"}
-
-
-@BOTH
-def test_unreadable_manifest_of_kept_image_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, multi: Image, check_mode: bool
-) -> None:
-    fill(server, new=multi, old=image)
-    child = next(iter(multi.manifest["manifests"]))["digest"]
-    server.fail("GET", f"manifests/{child}", error_response(500, "UNKNOWN"))
-
-    with pytest.raises(K8scrError, match=f"team/api:new .*{child}.*Nothing was deleted"):
-        prune_registry(registry, collector, check_mode=check_mode, keep=["*:new"])
-
-    assert tags_in(server) == {"new", "old"}
-
-
-def test_damaged_manifest_of_kept_image_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, multi: Image, image: Image
-) -> None:
-    fill(server, new=multi, old=image)
-    child = next(iter(multi.manifest["manifests"]))["digest"]
-    media_type, content = server.manifests["team/api"][child]
-    server.manifests["team/api"][child] = media_type, content + b" "
-
-    with pytest.raises(K8scrError, match="team/api:new"):
-        prune_registry(registry, collector, keep=["*:new"])
-
-    assert tags_in(server) == {"new", "old"}
-
-
-@BOTH
-@pytest.mark.parametrize("tag", ["new", "old"])
-def test_digest_that_collector_does_not_support_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, check_mode: bool, tag: str
-) -> None:
-    fill(server, **{"new": image, "old": image, tag: make_image(algorithm="sha512")})
-
-    with pytest.raises(K8scrError, match=rf"does not support.*team/api:{tag} \(sha512:"):
-        prune_registry(registry, collector, check_mode=check_mode, keep=["*:new"])
-
-    assert tags_in(server) == {"new", "old"}
-
-
-def test_unreadable_manifest_does_not_matter_without_collection(
-    server: RegistryServer, registry: Registry, image: Image, other_image: Image
-) -> None:
-    fill(server, new=image, old=other_image)
-    server.fail("GET", f"manifests/{image.digest}", error_response(500, "UNKNOWN"))
-
-    prune_registry(registry, keep=["*:new"], collect=False)
-
-    assert tags_in(server) == {"new"}
-
-
-def test_unreadable_image_that_no_rule_keeps_is_deleted(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
-) -> None:
-    fill(server, new=image, old=other_image)
-    server.fail("GET", f"manifests/{other_image.digest}", error_response(500, "UNKNOWN"))
-
-    prune_registry(registry, collector, keep=["*:new"])
-
-    assert tags_in(server) == {"new"}
-
-
-def test_broken_tag_that_no_rule_keeps_is_deleted(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
-) -> None:
-    fill(server, new=image, old=other_image)
-    server.fail("HEAD", "manifests/old", error_response(404, "MANIFEST_UNKNOWN"))
-
-    result = prune_registry(registry, collector, keep=["*:new"])
-
-    assert [(entry["image"], entry["digest"]) for entry in result["images"]] == [("team/api:old", None)]
-    assert tags_in(server) == {"new"}
-
-
-def test_broken_tag_in_use_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
-) -> None:
-    fill(server, new=image, old=other_image)
-    server.fail("HEAD", "manifests/new", error_response(404, "MANIFEST_UNKNOWN"))
-
-    with pytest.raises(K8scrError, match=r"team/api:new .*lists the tag new, and has no image for it"):
-        prune_registry(registry, collector, Workloads([use("team/api:new")]), keep=["*:x"], allow_empty=True)
-
-    assert tags_in(server) == {"new", "old"}
-
-
-def test_repository_that_cannot_be_listed_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image
-) -> None:
-    fill(server, new=image, old=image)
-    server.fail("GET", "team/api/tags/list", error_response(500, "UNKNOWN"))
-
-    with pytest.raises(RegistryError, match="tags of repository team/api cannot be listed"):
-        prune_registry(registry, collector, keep=["*:new"])
-
-    assert tags_in(server) == {"new", "old"}
-
-
-def test_registry_that_does_not_delete_is_named_before_any_change(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
-) -> None:
-    fill(server, old=other_image)
-    server.fill("team/api", None, image)
-    server.fail("DELETE", "/", error_response(405, "UNSUPPORTED"))
-    workloads = Workloads([use(f"team/api@{image.digest}")])
-
-    with pytest.raises(RegistryError, match="registry_delete: true"):
-        prune_registry(registry, collector, workloads)
-
-    assert tags_in(server) == {"old"}
-
-
-@pytest.mark.parametrize(
-    ("value", "seconds"), [("30s", 30), ("5m", 300), ("12h", 43200), ("14d", 1209600), ("2w", 1209600)]
-)
-def test_age_has_unit(value: str, seconds: int) -> None:
-    assert read_rules(options(keep_younger=value)).younger == seconds
-
-
-@pytest.mark.parametrize("value", ["14", "d", "14 d", "-1d", "1.5d", "1y", "99999999d", "٣d"])
-def test_invalid_age_is_rejected(value: str) -> None:
-    with pytest.raises(InputError, match="is not an age"):
-        read_rules(options(keep_younger=value))
-
-
-def test_missing_lock_file_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="does not exist"):
-        read_rules(options(keep_lock=[str(tmp_path / "missing")]))
-
-
-@pytest.mark.parametrize("number", [0, -1, 1_000_001])
-def test_number_of_last_images_has_bounds(number: int) -> None:
-    with pytest.raises(InputError, match="keep_last is"):
-        read_rules(options(keep_last=number))
-
-
-def test_multi_platform_image_in_use_by_digest_of_platform_stays(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image
-) -> None:
-    child = make_image(layer("bin/app", b"amd64"))
-    index = make_index({"linux/amd64": child})
-    fill(server, old=image, multi=index)
-    workloads = Workloads([use("team/api:gone", child.digest, "Pod")])
-
-    result = prune_registry(registry, collector, workloads)
-
-    assert tags_in(server) == {"multi"}
-    assert result["kept"][0]["reasons"] == ["used by Pod team/app"]

@@ -19,6 +19,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.prune import Prune
 
 from .garbage_collection import FakeCollector
+from .images import Image
+from .registry_server import RegistryServer
 from .settings import module_options
 
 
@@ -57,3 +59,14 @@ def prune_registry(
     find_uses = (workloads or Workloads()).find if given["keep_used"] else None
     prune = Prune(registry, 4, read_rules(given), find_uses, collector, 60, given["allow_empty"])
     return prune_report(prune.run(check_mode))
+
+
+def tags_in(server: RegistryServer, repository: str = "team/api") -> set[str]:
+    """Return the tags of a repository."""
+    return {name for name in server.manifests.get(repository, {}) if ":" not in name}
+
+
+def fill(server: RegistryServer, **images: Image) -> None:
+    """Store images in the repository ``team/api``, by their tags."""
+    for tag, image in images.items():
+        server.fill("team/api", tag, image)

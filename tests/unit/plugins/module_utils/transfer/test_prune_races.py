@@ -18,7 +18,7 @@ from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import Image, layer, make_image
 from unit.plugins.module_utils.support.inventories import use
-from unit.plugins.module_utils.support.prunes import Workloads, prune_registry
+from unit.plugins.module_utils.support.prunes import Workloads, prune_registry, tags_in
 from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 
 BEFORE, AFTER = 0, 1
@@ -32,17 +32,6 @@ def server(server: RegistryServer, image: Image, other_image: Image) -> Registry
     server.fill("api", "new", image)
     server.fill("api", "old", other_image)
     return server
-
-
-@pytest.fixture
-def collector(server: RegistryServer) -> FakeCollector:
-    """The collector of the registry."""
-    return FakeCollector(server)
-
-
-def tags_in(server: RegistryServer) -> set[str]:
-    """Return the tags of the repository."""
-    return {name for name in server.manifests["api"] if ":" not in name}
 
 
 def is_whole(server: RegistryServer, image: Image) -> bool:
@@ -65,7 +54,7 @@ def test_image_is_restored_if_workload_starts_during_deletion(
 
     result = prune_registry(registry, collector, workloads, keep=["*:new"])
 
-    assert tags_in(server) == {"new", "old", signature}
+    assert tags_in(server, "api") == {"new", "old", signature}
     assert is_whole(server, other_image)
     assert reasons(result)["api:old"] == ["used by Deployment team/app"]
     assert result["images"] == []
@@ -155,7 +144,7 @@ def test_signature_of_image_that_is_pushed_during_prune_stays(
 
     result = prune_registry(registry, collector, workloads, keep=["*:new"])
 
-    assert tags_in(server) == {"new", "pushed", signature}
+    assert tags_in(server, "api") == {"new", "pushed", signature}
     assert reasons(result)[f"api:{signature}"][0].startswith("images were pushed to the repository meanwhile")
 
 
@@ -168,7 +157,7 @@ def test_failed_deletion_ends_prune_and_reports_deleted_images(
 
     result = prune_registry(registry, collector, keep=["*:new"])
 
-    left = tags_in(server)
+    left = tags_in(server, "api")
     assert result["failed"] is True
     assert "tag old7" in result["msg"]
     assert {entry["image"] for entry in result["images"]} == {f"api:{tag}" for tag in {*OLD, "old"} - left}
