@@ -11,7 +11,6 @@ import os
 import queue
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -21,14 +20,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
 
-from cluster import cluster, programs
+from cluster import cluster
 
 from . import report
 from .checks import Outcome
 from .delivery import deliver
 from .faults import CLUSTER_FAULTS, FAULTS
 from .plan import Plan, draw_plan
-from .testbed import ClusterTestbed, Testbed, unmount_stale_disks
+from .testbed import ClusterTestbed, Testbed, prepare
 
 _TESTBEDS = 4
 
@@ -36,12 +35,7 @@ _TESTBEDS = 4
 def main() -> int:
     """Run the deliveries and print the results; return 1 if a check failed."""
     options = _parser().parse_args()
-    # Clean up after SIGTERM as after an exception.
-    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
-    cluster.up()
-    programs.ensure(["toxiproxy"])
-    unmount_stale_disks()
-    print(f"seed {options.seed}", file=sys.stderr, flush=True)
+    prepare(options.seed)
     plans = [draw_plan(options.seed, number) for number in options.only or range(options.deliveries)]
     if options.spare_cluster:
         plans = [plan for plan in plans if not plan.exclusive]

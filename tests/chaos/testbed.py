@@ -11,14 +11,16 @@ import http.client
 import json
 import os
 import shutil
+import signal
 import ssl
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Union
 
-from cluster import layout, users
+from cluster import cluster, layout, programs, users
 from cluster.certificates import CA, Pair
 from cluster.kubectl import kubectl
 from live.faulty_connection import FaultyConnection, faulty_connection
@@ -169,7 +171,17 @@ class ClusterTestbed(Testbed):
         return registry.storage, registry
 
 
-def unmount_stale_disks() -> None:
+def prepare(seed: int) -> None:
+    """Start the cluster for a campaign, install the programs, and print the seed."""
+    # Clean up after SIGTERM as after an exception.
+    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
+    cluster.up()
+    programs.ensure(["toxiproxy"])
+    _unmount_stale_disks()
+    print(f"seed {seed}", file=sys.stderr, flush=True)
+
+
+def _unmount_stale_disks() -> None:
     """Unmount the disks of killed runs."""
     for line in Path("/proc/mounts").read_text().splitlines():
         device, mount_point, *_rest = line.split(" ")

@@ -10,7 +10,6 @@ import argparse
 import os
 import secrets
 import shutil
-import signal
 import sys
 import tempfile
 import time
@@ -19,13 +18,11 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from cluster import cluster, programs
-
 from .. import report as deliveries_report
 from ..faults import PRUNE_FAULTS
 from ..faults.base import Fault
 from ..faults.disk import RegistryDiskFull
-from ..testbed import unmount_stale_disks
+from ..testbed import prepare
 from . import report
 from .checks import PruneOutcome
 from .plan import Plan, clean_plan, draw_plan
@@ -37,12 +34,7 @@ from .testbed import PruneTestbed
 def main() -> int:
     """Run the prunes and print the results; return 1 if a check failed."""
     options = _parser().parse_args()
-    # Clean up after SIGTERM as after an exception.
-    signal.signal(signal.SIGTERM, lambda *_signal: sys.exit(1))
-    cluster.up()
-    programs.ensure(["toxiproxy"])
-    unmount_stale_disks()
-    print(f"seed {options.seed}", file=sys.stderr, flush=True)
+    prepare(options.seed)
     images = draw_images(options.seed, options.images)
     plans = [draw_plan(options.seed, number, images) for number in options.only or range(options.prunes)]
     start = time.monotonic()

@@ -12,6 +12,7 @@ from typing import Any
 from ..oci.reference import target_name
 from ..registry.capacity import Capacity
 from ..registry.inventory import Inventory, StoredImage, StoredManifest, subject_of
+from ..transfer.retention_marks import name_of
 from ..transfer.usage import Usage
 from ..transfer.usage_report import report_users
 
@@ -76,11 +77,6 @@ def incomplete_entries(inventory: Inventory) -> Iterator[dict[str, Any]]:
             error = str(image.error) if image.error else None
             details = {"missing": list(image.missing), "damaged": list(image.damaged)}
             yield _incomplete(name_of(image), image.repository, digest=image.root.digest, error=error, **details)
-
-
-def name_of(image: StoredImage) -> str:
-    """Return the name of an image in the registry, with its first tag or its digest."""
-    return target_name(image.repository, image.tags[0] if image.tags else image.root.digest)
 
 
 def _platform(manifest: StoredManifest) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ..errors import ApiServerError, InputError, K8scrError, RegistryError
 from ..http.headers import retry_after
 from ..oci.decimal import parse_decimal
 from ..transport.failures import unauthorized
+from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING
 from .write_path import stateful_set_of
 
 if TYPE_CHECKING:
@@ -36,10 +37,6 @@ if TYPE_CHECKING:
     from .client import Registry
     from .cluster import PodSettings
 
-COLLECTION_HEADER = "K8scr-Collection"
-"""The header of the write port that reports collections."""
-RUNNING = "running"
-"""The value of the header during a collection, when the write port is read-only."""
 _READER = "reader"
 _INTERVAL = 2.0
 """Seconds between two requests for the state of a collection."""
@@ -135,7 +132,7 @@ class Collector:
                     "Check the log of its container registry; the images are unchanged or partly collected, and the "
                     "registry accepts pushes",
                 )
-            running = running or state == RUNNING
+            running = running or state == COLLECTION_RUNNING
             if time.monotonic() >= deadline:
                 raise self._late(timeout, running)
             if finished not in (None, known):

@@ -35,7 +35,9 @@ _ERRNO = {28: "no space left on device", 122: "disk quota exceeded"}
 """The numbers of Linux for ENOSPC and EDQUOT. distribution 2.8 returns the number without its text."""
 _READ_ONLY_STATUS = 405
 COLLECTION_HEADER = "K8scr-Collection"
-"""A header of the registries of the role ``registry``; ``running`` while they collect garbage and are read-only."""
+"""The header with which a registry of the role ``registry`` with ``registry_delete`` reports garbage collections."""
+COLLECTION_RUNNING = "running"
+"""The value of the header during a collection, when the write port is read-only."""
 
 
 def error_of(response: RegistryResponse, failure: str, registry: str) -> RegistryError:
@@ -47,7 +49,7 @@ def error_of(response: RegistryResponse, failure: str, registry: str) -> Registr
     codes, details = read_errors(response.content)
     reason = "; ".join(details) or response.reason or "no reason given"
     status = response.status_code
-    if status == _READ_ONLY_STATUS and response.headers.get(COLLECTION_HEADER) == "running":
+    if status == _READ_ONLY_STATUS and response.headers.get(COLLECTION_HEADER) == COLLECTION_RUNNING:
         return RegistryError(
             f"{failure}: garbage collection is running in {registry}",
             "Run again when it is finished, or set a longer retry_timeout",

@@ -12,7 +12,7 @@ from typing import Any
 
 from .capacity import containers_of
 from .client import Registry
-from .error_responses import read_errors
+from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING, read_errors
 from .inventory import Inventory
 from .repository import Repository
 
@@ -27,9 +27,7 @@ _SOFTWARE = {
     ("NAME_UNKNOWN", "Unknown name"): GO_CONTAINERREGISTRY,
 }
 """The software by the code and the beginning of the text of its error response."""
-_COLLECTION_HEADER = "K8scr-Collection"
-"""The header of the responses of a registry of the role ``registry`` with ``registry_delete``."""
-_READ_ONLY_STATES = ("reader", "running")
+_READ_ONLY_STATES = ("reader", COLLECTION_RUNNING)
 """The values of the header of the port for pulls, and of the write port during a garbage collection."""
 _READ_ONLY_CONTAINER = "mirror"
 """The container of the role ``registry`` that serves the read-only port."""
@@ -74,7 +72,7 @@ def find_features(registry: Registry, inventory: Inventory, pod: Mapping[str, An
         ),
         None,
     )
-    state = response.headers.get(_COLLECTION_HEADER)
+    state = response.headers.get(COLLECTION_HEADER)
     delete = True if state or software == GO_CONTAINERREGISTRY else None
     return Features(software, delete, _has_referrers_api(registry, inventory), _is_read_only(state, pod, port))
 

@@ -120,6 +120,11 @@ class StoredImage:
         return not (self.missing or self.damaged or self.error)
 
     @property
+    def digests(self) -> set[str]:
+        """The digests of its manifests; that of the root only, if they were not read; none for a broken tag."""
+        return {self.root.digest, *(manifest.descriptor.digest for manifest in self.manifests)} - {""}
+
+    @property
     def size(self) -> int:
         """Bytes of its manifests and blobs, each counted once."""
         return sum(_sizes([self]).values())

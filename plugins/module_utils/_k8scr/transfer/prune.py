@@ -21,7 +21,7 @@ from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage, take_inventory
 from ..registry.repository import Repository
 from .retention import Decision, decide, tag_of
-from .retention_marks import broken_images, digests_of, key_of, name_of
+from .retention_marks import broken_images, key_of, name_of
 from .tag_deletion import TagDeletion
 from .usage import match_usage, with_used_images
 
@@ -296,4 +296,4 @@ def _fault(image: StoredImage) -> str | None:
 def _unsupported_digest(image: StoredImage) -> str | None:
     """Return a digest of an image's content with another algorithm than sha256."""
     digests = (blob.digest for manifest in image.manifests for blob in manifest.stored_blobs)
-    return next((digest for digest in (*digests_of(image), *digests) if not digest.startswith("sha256:")), None)
+    return next((digest for digest in (*image.digests, *digests) if not digest.startswith("sha256:")), None)

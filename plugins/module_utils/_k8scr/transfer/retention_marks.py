@@ -68,11 +68,6 @@ def name_of(image: StoredImage, tag: str = "") -> str:
     return target_name(image.repository, tag or next(iter(image.tags), image.root.digest))
 
 
-def digests_of(image: StoredImage) -> set[str]:
-    """Return the digests of the manifests of an image; that of the root only, if its manifests were not read."""
-    return {image.root.digest, *(manifest.descriptor.digest for manifest in image.manifests)} - {""}
-
-
 def broken_images(inventory: Inventory) -> Iterator[StoredImage]:
     """Yield an image without a digest for each tag whose manifest cannot be read."""
     for item in inventory.unreadable:
@@ -97,7 +92,7 @@ class Marks:
         self._configs: dict[Key, list[StoredImage]] = defaultdict(list)
         """The images with each config, by repository and digest."""
         for image in self.images.values():
-            for digest in digests_of(image):
+            for digest in image.digests:
                 self._holders[digest].setdefault(image.repository, []).append(image)
             for manifest in image.manifests:
                 for config in manifest.blobs[:1]:
@@ -190,7 +185,7 @@ class Marks:
         self, image: StoredImage, followers: Mapping[tuple[str, str], list[tuple[StoredImage, str]]]
     ) -> Iterator[tuple[StoredImage, tuple[str, ...], str]]:
         """Yield the images that stay because an image stays, each with these tags and the reason."""
-        repository, children = image.repository, digests_of(image) - {image.root.digest}
+        repository, children = image.repository, image.digests - {image.root.digest}
         self._listed[repository] |= children
         subject = next(filter(None, (self._subjects.get((repository, tag)) for tag in image.tags)), None)
         for digest in children if subject else ():
@@ -198,7 +193,7 @@ class Marks:
             if referrer:
                 yield referrer, referrer.tags or ("",), f"listed as a referrer of {subject}"
         remaining = self._remaining[repository]
-        for digest in digests_of(image) - remaining:
+        for digest in image.digests - remaining:
             remaining.add(digest)
             for follower, tag in followers.get((repository, digest), ()):
                 yield follower, (tag,), f"refers to {digest}, which stays"

@@ -24,7 +24,7 @@ from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_b
 from ..registry.inventory import StoredImage, take_inventory
 from ..registry.listing import tags as list_tags
 from ..registry.repository import Repository
-from .retention_marks import Verdict, digests_of, key_of
+from .retention_marks import Verdict, key_of
 
 if TYPE_CHECKING:
     from ..registry.client import Registry
@@ -133,11 +133,11 @@ class TagDeletion:
         needed: dict[str, set[str]] = defaultdict(set)
         for verdict in self.decision.verdicts:
             if key_of(verdict.image) not in going:
-                needed[verdict.image.repository] |= digests_of(verdict.image)
+                needed[verdict.image.repository] |= verdict.image.digests
         for image in take_inventory(self.registry, self.connections, repositories=names).images:
             deleted = going.get(key_of(image))
             if deleted is None or set(image.tags) - set(deleted.deleted):
-                needed[image.repository] |= digests_of(image)
+                needed[image.repository] |= image.digests
             for tag in image.tags:
                 self._note_moved(image, tag)
         self._run_all(
@@ -163,7 +163,7 @@ class TagDeletion:
     def _delete_image(self, verdict: Verdict, needed: set[str]) -> None:
         image = verdict.image
         repository = Repository(self.registry, image.repository)
-        for digest in sorted(digests_of(image) - needed - {image.root.digest}):
+        for digest in sorted(image.digests - needed - {image.root.digest}):
             delete_manifest(repository, digest)
         tags = [tag for tag in _tags_of(verdict) if tag not in self.reasons]
         delete_manifest(repository, image.root.digest, [name for _image, name in tags])

@@ -76,7 +76,7 @@ def with_used_images(
     read: Callable[[Sequence[tuple[str, str]]], Inventory],
     select: Callable[[str], bool] | None = None,
 ) -> Inventory:
-    """Return an inventory with the used images that it lacks, if the registry has them.
+    """Return an inventory with the used images that are missing in it, if the registry has them.
 
     No registry lists images without a tag, so these are looked up by the digests that workloads use. Tags are looked up
     too, because the inventory may not have all repositories, and because images may have been pushed since.
@@ -104,7 +104,7 @@ def with_used_images(
 def _unlisted(
     inventory: Inventory, uses: Iterable[ImageUse], select: Callable[[str], bool] | None
 ) -> list[tuple[str, str]]:
-    """Return the repositories and the tags or digests of the used images that an inventory lacks."""
+    """Return the repositories and the tags or digests of the used images that are missing in an inventory."""
     lookup = _Lookup(inventory)
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
@@ -160,7 +160,7 @@ class _Lookup:
             key = _key(image)
             self._images[key] = image
             self._tagged.update(((image.repository, tag), key) for tag in image.tags)
-            for digest in _digests(image):
+            for digest in image.digests:
                 self._by_manifest[digest].append(key)
             for manifest in image.manifests:
                 if manifest.blobs:
@@ -214,7 +214,7 @@ class _Lookup:
 
     def _referrers(self, key: Key) -> Iterator[Key]:
         image = self._images[key]
-        for digest in _digests(image):
+        for digest in image.digests:
             for tag in (fallback_tag(digest), *cosign_tags(digest)):
                 found = self._tagged.get((image.repository, tag))
                 if found:
@@ -226,11 +226,6 @@ class _Lookup:
 
 def _key(image: StoredImage) -> Key:
     return image.repository, image.root.digest
-
-
-def _digests(image: StoredImage) -> set[str]:
-    """Return the digests of the manifests of an image; that of the root only, if its manifests were not read."""
-    return {image.root.digest, *(manifest.descriptor.digest for manifest in image.manifests)}
 
 
 def _name(use: ImageUse) -> str:

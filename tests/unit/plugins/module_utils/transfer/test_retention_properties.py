@@ -18,7 +18,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retenti
     Rules,
     decide,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retention_marks import digests_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import match_usage
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,7 +109,7 @@ def content_kept(decision: Decision) -> set[tuple[str, str]]:
         (verdict.image.repository, each)
         for verdict in decision.verdicts
         if verdict.stays
-        for each in digests_of(verdict.image)
+        for each in verdict.image.digests
     }
 
 
@@ -165,7 +164,7 @@ def test_image_that_stays_is_reachable(inventory: Inventory, options: dict[str, 
         (verdict.image.repository, each)
         for verdict in decision.verdicts
         if verdict.kept or verdict.needs_tag
-        for each in digests_of(verdict.image)
+        for each in verdict.image.digests
     }
 
     assert content_kept(decision) == reachable
