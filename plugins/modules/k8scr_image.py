@@ -17,9 +17,10 @@ description:
     its repositories share their blobs. If a registry does not mount a blob for another reason, the blob is downloaded
     and uploaded. The result counts it as C(sent).
   - A deletion frees no space by itself. The registry's garbage collection deletes blobs that no image uses.
-  - Users need permission for C(pods/proxy) on the registry's write port. C(get), C(create) and C(update) are necessary
-    for O(state=present), and C(get) and C(delete) for O(state=absent), with C(update) for a tag in distribution 2.8.
-    The Roles C(NAME-push) and C(NAME-prune) of the role P(k8scr.core.registry#role) allow them.
+  - Users need permission for C(pods/proxy) on the registry's write port. O(state=present) requires C(get), C(update)
+    and, for another repository, C(create). O(state=absent) requires C(get) and C(delete), and C(update) for a tag in
+    distribution 2.8. The Roles C(NAME-push) and C(NAME-prune) of the role P(k8scr.core.registry#role) allow them, and
+    C(get) on the Secret with the write path.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
@@ -71,8 +72,9 @@ options:
     type: bool
     default: false
 seealso:
+  - module: k8scr.core.k8scr_info
+  - module: k8scr.core.k8scr_prune
   - module: k8scr.core.k8scr_push
-  - module: k8scr.core.k8scr_pull
 """
 
 EXAMPLES = r"""
@@ -89,7 +91,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: Delete tags that nobody needs
+- name: Delete obsolete tags
   k8scr.core.k8scr_image:
     name: "registry.example.com/team/api:{{ item }}"
     state: absent

@@ -67,7 +67,7 @@ options:
   verify:
     description:
       - How to verify the images. With V(manifests), the default, all manifests are read and verified. With V(none),
-        only the tags are looked up, so that sizes and platforms are unknown.
+        only the tags are looked up, so that sizes and platforms are unknown; O(lock) and O(usage) are errors.
       - With V(blobs), each blob is also looked up, and its size is compared. With V(content), each blob is also read
         once and its digest is verified. This transfers all data through the API server; limit it with O(bandwidth).
     type: str
@@ -83,16 +83,22 @@ options:
     type: bool
     default: false
 notes:
-  - The capacity of a claim requires the permission C(get) on C(persistentvolumeclaims).
+  - The capacity requires C(get) on the registry's Pod, and for a claim also on C(persistentvolumeclaims).
   - The module takes about 5 KiB of memory for each image, and lists at most 200000 images.
 seealso:
+  - module: k8scr.core.k8scr_image
+  - module: k8scr.core.k8scr_prune
   - module: k8scr.core.k8scr_push
-  - module: k8scr.core.k8scr_pull
 """
 
 EXAMPLES = r"""
 - name: List all images
   k8scr.core.k8scr_info:
+  register: stored
+
+- name: List all images of a registry with a single port
+  k8scr.core.k8scr_info:
+    registry_port: 5000
   register: stored
 
 - name: Verify every byte of a team's images, at 20 MB a second
@@ -294,7 +300,7 @@ missing:
       type: str
       sample: registry.example.com/team/api:1.2
     repository:
-      description: Repository in the registry.
+      description: Repository in the registry; V(null) if a workload's name is invalid.
       type: str
       sample: team/api
     digest:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 DOCUMENTATION = r"""
 module: k8scr_prune
-short_description: Delete images that no rule keeps from a cluster's registry, and reclaim their space
+short_description: Delete the images of a cluster's registry that no rule keeps, and reclaim their space
 version_added: 0.1.0
 description:
   - Deletes tags from a registry in a Pod, and reclaims the space with the registry's own garbage collector. All
@@ -15,12 +15,12 @@ description:
     C(registry_delete) allows deletion and runs the collector; its Role C(NAME-prune) has the required permissions.
   - O(keep_used), O(keep_lock), O(keep_last), O(keep_younger) and O(keep) are rules. A tag stays if any of them keeps
     it. All other tags of the selected repositories are deleted. Run the module in check mode with C(--diff) first; it
-    lists what goes, what stays and why, and the bytes to reclaim.
+    lists the tags to delete, the tags to keep with the reasons, and the bytes to reclaim.
   - Rules name images by tag. O(keep), and the names in workloads and lock files, keep only these tags. Rules about the
     content keep all tags of the image; these are O(keep_last), O(keep_younger), and digests in workloads and lock
     files. The content of an image stays as long as one of its tags stays.
-  - The images in an index stay with the index. An image with a tag of its own, which an index that stays lists, only
-    loses the tag.
+  - The images in an index stay with the index. If an index that stays lists an image, only the image's own tag is
+    deleted.
   - Signatures, SBOMs and other referrers stay with the image to which they refer and are deleted with it, or if it no
     longer exists. This applies to the lists with the tag C(sha256-DIGEST), and to cosign's tags C(sha256-DIGEST.sig),
     C(.att) and C(.sbom). O(keep_last) and O(keep_younger) do not apply to them.
@@ -115,8 +115,8 @@ notes:
     manifests without tags and to keep the images of indexes.
   - A second run with the same rules deletes nothing. It runs the collector again, and reports a change only if that
     freed space. Check mode cannot predict space that only overwritten tags occupied.
-  - If the task fails after it began to delete, all images that should stay are whole. The message names the failure,
-    and RV(images) lists what was deleted before. The next run continues.
+  - If the task fails after it began to delete, all images that the rules kept at the start are complete. The message
+    names the failure, and RV(images) lists the tags that were deleted before. The next run continues.
 seealso:
   - module: k8scr.core.k8scr_info
   - module: k8scr.core.k8scr_image
@@ -126,7 +126,7 @@ seealso:
 """
 
 EXAMPLES = r"""
-- name: Show what a prune would delete, and what stays and why
+- name: Show the tags that a prune would delete, and those that stay with the reasons
   k8scr.core.k8scr_prune:
     keep_last: 2
     keep_younger: 14d
@@ -136,7 +136,7 @@ EXAMPLES = r"""
   check_mode: true
   diff: true
 
-- name: Keep what runs, the last two versions of each repository and recent images
+- name: Keep images in use, the last two versions of each repository and recent images
   k8scr.core.k8scr_prune:
     keep_last: 2
     keep_younger: 14d

@@ -179,7 +179,7 @@ class RegistryError(ErrorResponseError):
 
 
 class StorageFullError(RegistryError):
-    """The storage of the registry has no room."""
+    """The storage of the registry is full."""
 
 
 class MissingContentError(RegistryError):

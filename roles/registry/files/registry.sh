@@ -11,8 +11,8 @@
 #   STATE    folder that outlasts a restart of the container, but not the Pod
 #   STORAGE  root folder of the registry's storage; empty for S3
 #
-# The collector needs a storage that nobody changes. So the script stops the writing process, serves the port read-only
-# meanwhile, and starts the writing process again. The header K8scr-Collection of all responses tells the state. The
+# The collector needs a storage without changes. So the script stops the writing process, serves the port read-only
+# meanwhile, and starts the writing process again. The header K8scr-Collection of all responses has the state. The
 # file STATE/result has the value of the header; a collection that was interrupted has no result, so it starts again.
 
 set -u

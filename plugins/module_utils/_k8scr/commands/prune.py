@@ -105,7 +105,7 @@ def _read_age(text: str) -> float:
 
 
 def prune_report(result: PruneResult) -> dict[str, Any]:
-    """Return the module's result: what was deleted, what stays and why, and ``msg`` and ``failed`` after an error."""
+    """Return the module's result: the deleted tags, the others with their reasons, and ``msg`` and ``failed`` after errors."""
     decision, found = result.decision, result.collection
     value: dict[str, Any] = {
         "changed": result.changed,
@@ -118,7 +118,8 @@ def prune_report(result: PruneResult) -> dict[str, Any]:
     }
     value["diff"] = {"prepared": _diff(value)}
     if result.errors:
-        done = f"Tags deleted before: {len(value['images'])}. All images that should stay are unchanged."
+        count = len(value["images"])
+        done = f"Tags deleted before: {count}. All images that the rules kept at the start are unchanged."
         value.update(failed=True, msg="\n".join([*value["errors"], done]))
     return value
 

@@ -85,7 +85,7 @@ def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
 
 
 def _image_ids(status: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, object]]:
-    """Return what the runtime reports of the image of each container and of each image volume, by their names."""
+    """Return the image digests in the status of each container and each image volume, by their names."""
     containers: dict[str, object] = {}
     volumes: dict[str, object] = {}
     for section in _STATUSES:

@@ -28,7 +28,7 @@ class _Blob:
 
     Attributes:
         repositories: The repositories with images that contain it.
-        errors: What is wrong with it, by repository.
+        errors: The reasons why it is missing or damaged, by repository.
     """
 
     descriptor: Descriptor

@@ -53,7 +53,7 @@ class Collection:
 
     Attributes:
         seconds: The seconds for which the registry did not accept pushes.
-        before: The bytes of all blobs before the collection; None if the storage does not tell.
+        before: The bytes of all blobs before the collection; None if the storage does not report them.
         after: The bytes of all blobs after it.
     """
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""What a registry is and what it supports, as far as GET requests and its Pod tell it."""
+"""The software and the features of a registry, as far as GET requests and its Pod show them."""
 
 from __future__ import annotations
 

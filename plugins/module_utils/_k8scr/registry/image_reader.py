@@ -113,7 +113,7 @@ class ImageReader:
     def _with_configs(
         self, image: StoredImage, manifests: list[Manifest], root: Manifest, source: _RecordingSource
     ) -> StoredImage:
-        """Add what is in the configs: of the first one, and of those whose platform the index does not state."""
+        """Add the values of the configs: the first one, and those whose platform the index does not state."""
         created: str | None = None
         labels: Mapping[str, str] = {}
         read = False

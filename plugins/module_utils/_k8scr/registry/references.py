@@ -25,7 +25,7 @@ _Found = TypeVar("_Found")
 
 @dataclass(frozen=True)
 class References:
-    """What refers to a manifest in its repository.
+    """The tags and indexes that refer to a manifest in its repository.
 
     Attributes:
         tags: The tags of the manifest, sorted.
@@ -65,7 +65,7 @@ def find_references(repository: Repository, digest: str, connections: int) -> Re
         except SourceError as error:
             tag = of_digest[index.digest][0]
             raise SourceError(
-                f"it is not known whether the index with the tag {tag} refers to {digest}: {error.message}",
+                f"the index with the tag {tag}, which may refer to {digest}, cannot be read: {error.message}",
                 "Delete that tag, or push its image again",
             ) from error
 

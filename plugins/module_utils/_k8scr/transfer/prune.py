@@ -177,8 +177,8 @@ class Prune:
             raise InputError(
                 f"images in use cannot be kept, because the workloads of these kinds cannot be listed: {kinds}:"
                 f" {unseen[0].reason}",
-                "Nothing was deleted. Add the user to registry_usage_subjects of the role registry, which allows list"
-                " on all kinds of workloads, or set keep_used to false if other rules keep all images in use",
+                "Add the user to registry_usage_subjects of the role registry, which allows list on all kinds of"
+                " workloads, or set keep_used to false if other rules keep all images in use",
             )
         return uses
 
@@ -205,7 +205,7 @@ class Prune:
     def _protect(self, plan: PrunePlan, result: PruneResult) -> None:
         """Add a tag to each image that stays without one.
 
-        A full disk may have room for tags only after others were deleted.
+        A full disk may have space for tags only after others were deleted.
         """
         if not self.collector:
             return
@@ -220,7 +220,7 @@ class Prune:
         existing = repository.resolve(tag)
         if existing and existing.digest != image.root.digest:
             raise RegistryError(
-                f"tag {tag} of {repository.description} cannot be put on {image.root.digest}, because"
+                f"tag {tag} of {repository.description} cannot be set for {image.root.digest}, because"
                 f" {existing.digest} has it",
                 "Another client moved the tag; run again",
             )
@@ -228,7 +228,7 @@ class Prune:
             repository.publish(repository.fetch_manifest(image.root), tag)
 
     def _restore(self, plan: PrunePlan, deletion: TagDeletion, result: PruneResult) -> None:
-        """Restore the deleted tags that workloads use by now, with what belongs to them, and protect new images."""
+        """Restore the deleted tags that workloads use by now, with their referrers, and protect new images."""
         for verdict in plan.decision.verdicts:
             for tag, reasons in verdict.kept.items():
                 image = key_of(verdict.image), tag
@@ -245,6 +245,11 @@ class Prune:
             raise SourceError(
                 f"{name} was deleted, and it is {reason} since then", f"Push {name} again: {error.message}"
             ) from error
+        except K8scrError as error:
+            raise error.replace(
+                f"{target_name(image.repository, tag)} was deleted, it is {reason} since then, and cannot be restored:"
+                f" {error.message}"
+            ) from error
 
 
 def _require_collectable(plan: PrunePlan) -> None:
@@ -252,7 +257,7 @@ def _require_collectable(plan: PrunePlan) -> None:
 
     distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
     It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest. If
-    these images go, it fails, because the registry keeps links to their blobs.
+    these images are deleted, it fails, because the registry keeps links to their blobs.
 
     Raises:
         SourceError: A collection would fail or delete content.
@@ -279,13 +284,13 @@ def _require_collectable(plan: PrunePlan) -> None:
 
 
 def _listed(faults: Mapping[str, str]) -> str:
-    """Return the names of images, each with what is wrong with it."""
+    """Return the names of images, each with its fault."""
     more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
     return ", ".join(f"{name} ({fault})" for name, fault in list(faults.items())[:_MOST_NAMES]) + more
 
 
 def _fault(image: StoredImage) -> str | None:
-    """Return why the manifests of an image cannot be used; a damaged config or layer does not matter here."""
+    """Return the reason why the manifests of an image cannot be used; damaged configs and layers are no fault here."""
     if image.error:
         return image.error.message
     blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}

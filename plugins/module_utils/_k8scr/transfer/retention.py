@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Which tags of a registry stay, and why: the rules of ``k8scr_prune``, without requests.
+"""The tags of a registry that stay, with the reasons: the rules of ``k8scr_prune``, without requests.
 
 Each rule keeps tags, and a tag stays if any rule keeps it. So more rules never keep less. A rule about content, such as
 the digest of a running container, keeps all tags of the image. An image stays as long as one of its tags stays, or an
@@ -127,7 +127,7 @@ class Decision:
         return replace(verdict, kept={**verdict.kept, **stay}, deleted=gone)
 
     def leaves_nothing(self, rules: Rules) -> bool:
-        """Return whether tags go, and no image of the selected repositories stays by a rule."""
+        """Return whether tags are deleted, and no rule keeps an image of the selected repositories."""
         return bool(self.deleted) and not any(
             (verdict.kept or verdict.reasons) and rules.selects(verdict.image.repository) for verdict in self.verdicts
         )

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The tags and images that rules keep, and what stays with them: children of indexes, and referrers."""
+"""The tags and images that rules keep, with the children of indexes and the referrers that stay with them."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Verdict:
 
 
 def key_of(image: StoredImage) -> Key:
-    """Return what identifies an image."""
+    """Return the repository and the digest that identify an image."""
     return image.repository, image.root.digest or image.tags[0]
 
 

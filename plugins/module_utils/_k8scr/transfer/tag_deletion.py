@@ -5,9 +5,9 @@
 """Delete the tags of a decision.
 
 A registry that deletes tags by name, such as distribution 3, keeps the manifests until the next garbage collection. So
-tags can be restored, and an image that is pushed again meanwhile is whole. distribution 2.8 deletes by digest, and its
-garbage collector keeps manifests without tags. There, images are deleted with their manifests, the root last: after an
-interruption, the next run finds its tags and continues.
+tags can be restored, and an image that is pushed again meanwhile is complete. distribution 2.8 deletes by digest, and
+its garbage collector keeps manifests without tags. There, images are deleted with their manifests, the root last: after
+an interruption, the next run finds its tags and continues.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class TagDeletion:
         skipped = self._uncertain(going)
         whole = [] if self._by_tag else [verdict for verdict in going if not verdict.stays and verdict.digest]
         partly = [verdict for verdict in going if verdict not in whole]
-        # Only the deletion of single tags may need room on a full disk, for placeholders.
+        # Only the deletion of single tags may need space on a full disk, for placeholders.
         if whole:
             self._delete_images([verdict for verdict in whole if not skipped.intersection(_tags_of(verdict))])
         for is_referrer in (False, True):

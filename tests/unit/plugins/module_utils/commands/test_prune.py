@@ -152,7 +152,7 @@ def test_children_of_index_stay_without_own_tags(
 
 
 @REGISTRIES
-def test_whole_index_goes_with_its_children(
+def test_index_is_deleted_with_its_children(
     server: RegistryServer, registry: Registry, multi: Image, image: Image, kind: str
 ) -> None:
     server.delete = registry_deletion.IMPLEMENTATIONS[kind]
@@ -180,7 +180,7 @@ def test_child_that_other_index_or_tag_shares_stays(
     assert set(shared.blobs) <= set(server.blobs["team/api"])
 
 
-def test_signature_goes_with_image(
+def test_signature_is_deleted_with_image(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
     signature = make_image(layer("sig", b"signed"))

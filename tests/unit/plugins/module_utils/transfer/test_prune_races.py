@@ -90,6 +90,21 @@ def test_restored_tag_does_not_replace_newer_push(
     assert collector.runs == 0
 
 
+def test_prune_names_tag_in_use_that_cannot_be_restored(
+    server: RegistryServer, registry: Registry, collector: FakeCollector
+) -> None:
+    workloads = Workloads([], [use("example.com/api:old")])
+    full = error_response(507, "UNKNOWN", "no space left on device")
+    workloads.listed = lambda number: server.fail("PUT", "manifests/old", full) if number == AFTER else None
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert result["failed"] is True
+    assert "api:old was deleted, it is used by Deployment team/app since then, and cannot be restored" in result["msg"]
+    assert "no space left on device" in result["msg"]
+    assert collector.runs == 0
+
+
 def test_image_deleted_by_digest_is_reported_if_workload_starts_during_deletion(
     server: RegistryServer, registry: Registry
 ) -> None:
@@ -197,7 +212,7 @@ def test_failed_collection_is_reported_with_deleted_images(
 
     assert result["msg"].splitlines() == [
         "garbage collection failed: no space left",
-        "Tags deleted before: 1. All images that should stay are unchanged.",
+        "Tags deleted before: 1. All images that the rules kept at the start are unchanged.",
     ]
     assert result["changed"] is True
     assert result["collected"] == {}

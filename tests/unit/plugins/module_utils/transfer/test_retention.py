@@ -57,7 +57,7 @@ def verdict_of(found: Decision, content: str) -> Verdict:
     return next(verdict for verdict in found.verdicts if verdict.digest == digest(content))
 
 
-def test_image_goes_without_rule() -> None:
+def test_image_is_deleted_without_rule() -> None:
     found = decision(stored("team/api", "a", "1", "2"))
 
     assert deleted(found) == {"team/api:1", "team/api:2"}
@@ -265,7 +265,7 @@ def test_children_stay_with_index_and_lose_own_tags() -> None:
     assert found.reclaimed == 0
 
 
-def test_children_go_with_index() -> None:
+def test_children_are_deleted_with_index() -> None:
     child = stored("api", "amd64", layers=("l",))
     index = stored_index("api", "index", (child,), "1")
 

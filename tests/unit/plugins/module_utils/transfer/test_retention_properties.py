@@ -187,7 +187,7 @@ def test_second_prune_deletes_nothing(inventory: Inventory, options: dict[str, A
 
 
 @given(inventories(), RULES)
-def test_bytes_reclaimed_are_those_of_content_that_goes(inventory: Inventory, options: dict[str, Any]) -> None:
+def test_bytes_reclaimed_are_those_of_deleted_content(inventory: Inventory, options: dict[str, Any]) -> None:
     decision = decided(inventory, options)
     rest = Inventory(images=tuple(verdict.image for verdict in decision.verdicts if verdict.stays))
 

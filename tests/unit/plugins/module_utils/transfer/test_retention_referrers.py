@@ -52,7 +52,7 @@ def test_referrer_names_its_subject_as_reason() -> None:
     assert found.verdicts[1].kept == {SIG: (f"refers to {digest('a')}, which stays",)}
 
 
-def test_referrer_without_subject_goes() -> None:
+def test_referrer_is_deleted_without_subject() -> None:
     found = decision(stored("api", "b", "kept"), stored("api", "signature", SIG), stored("api", "list", LIST))
 
     assert remaining(found) == {"api:kept"}
