@@ -20,7 +20,8 @@ from ..registry.capacity import capacity_of, read_pod
 from ..registry.client import Registry
 from ..registry.cluster import RegistrySettings, connect_registry
 from ..registry.features import find_features
-from ..registry.inventory import Inventory, Verify, take_inventory
+from ..registry.inventory import Inventory, Verify
+from ..registry.inventory_reader import take_inventory
 from ..transfer.listener import RetryLog
 from ..transfer.lock import ImageLock
 from ..transfer.presence import WantedImage, missing_images

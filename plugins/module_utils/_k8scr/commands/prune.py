@@ -105,7 +105,7 @@ def _read_age(text: str) -> float:
 
 
 def prune_report(result: PruneResult) -> dict[str, Any]:
-    """Return the module's result: the deleted tags, the others with their reasons, and ``msg`` and ``failed`` after errors."""
+    """Return the result: the deleted tags, the others with their reasons, and ``msg`` and ``failed`` after errors."""
     decision, found = result.decision, result.collection
     value: dict[str, Any] = {
         "changed": result.changed,

@@ -23,7 +23,7 @@ from ..oci.reference import Reference, parse_reference, target_name
 from ..registry.capacity import Capacity, capacity
 from ..registry.client import Registry
 from ..registry.cluster import cache_folder, connect_registry
-from ..registry.inventory import Inventory, take_inventory
+from ..registry.inventory import Inventory
 from ..registry.repository import Repository
 from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
@@ -117,6 +117,8 @@ def space_check(settings: PushSettings, registry: Registry) -> SpaceCheck:
         return capacity(registry.api_server, given.pod, registry.retries) if registry.api_server else Capacity()
 
     def read_inventory() -> Inventory:
+        from ..registry.inventory_reader import take_inventory
+
         return take_inventory(registry, given.connections)
 
     return SpaceCheck(settings.require_space, read_capacity, read_inventory, warn)

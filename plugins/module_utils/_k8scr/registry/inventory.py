@@ -7,20 +7,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 from ..errors import K8scrError
 from ..oci.descriptor import Descriptor
 from ..oci.manifest import is_nondistributable
 from ..oci.platform import Platform
 from ..oci.referrers import COSIGN_SUFFIXES
-
-if TYPE_CHECKING:
-    from .client import Registry
 
 _TAG_OF_SUBJECT = re.compile(rf"sha256-([0-9a-f]{{64}})(?:{'|'.join(map(re.escape, COSIGN_SUFFIXES))})?")
 
@@ -183,44 +179,6 @@ def subject_of(tag: str) -> str | None:
     """
     match = _TAG_OF_SUBJECT.fullmatch(tag)
     return f"sha256:{match[1]}" if match else None
-
-
-def take_inventory(
-    registry: Registry,
-    connections: int,
-    *,
-    repositories: Sequence[str] | None = None,
-    select: Callable[[str], bool] | None = None,
-    references: Iterable[tuple[str, str]] = (),
-    aliases: bool = False,
-    created: bool = False,
-    details: bool = False,
-    referrers: bool = False,
-    verify: Verify = Verify.MANIFESTS,
-) -> Inventory:
-    """Read which images a registry has. Only GET and HEAD requests are sent.
-
-    A repository, tag or manifest that cannot be read does not end the inventory, but becomes an entry with its error.
-
-    Args:
-        connections: The maximum number of concurrent requests.
-        repositories: The repositories whose tags are listed; by default, all in the registry's catalog.
-        select: Whether to list the tags of a repository of the catalog; by default, of all.
-        references: More images, each with its repository and its tag or digest, whose repositories are not listed.
-        aliases: Whether to look up all tags of the repositories of ``references``, to find those of the same images.
-        created: Whether to read the configs of the images, for the time of creation and the platform.
-        details: Whether to read labels and annotations too.
-        referrers: Whether to find the artifacts that refer to each image. Those without a tag become images as well.
-        verify: How thoroughly the images are verified.
-
-    Raises:
-        K8scrError: The registry cannot be reached, or it does not have a catalog and ``repositories`` is missing.
-    """
-    from .inventory_reader import InventoryReader, Scope
-
-    scope = Scope(created or details, details, referrers, verify)
-    with InventoryReader(registry, connections, scope) as reader:
-        return reader.read(repositories, select, references, aliases)
 
 
 def _sizes(images: Iterable[StoredImage]) -> dict[str, int]:

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Read the tags and the images of a registry with concurrent requests; see :func:`.inventory.take_inventory`."""
+"""Read the tags and the images of a registry with concurrent requests."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(frozen=True)
 class Scope:
-    """What to read of each image; see :func:`.inventory.take_inventory`."""
+    """What to read of each image; see :func:`take_inventory`."""
 
     configs: bool
     details: bool
@@ -83,7 +83,7 @@ class InventoryReader:
         references: Iterable[tuple[str, str]],
         aliases: bool,
     ) -> Inventory:
-        """Return the inventory; see :func:`.inventory.take_inventory`."""
+        """Return the inventory; see :func:`take_inventory`."""
         names = sorted(set(self._catalog(select) if repositories is None else repositories))
         self._resolve_tags(names, requested=True)
         absent = self._look_up(list(dict.fromkeys(references)), aliases)
@@ -221,6 +221,42 @@ class InventoryReader:
         iterator = iter(items)
         while batch := list(islice(iterator, _AT_ONCE)):
             yield from self._workers.map(function, batch)
+
+
+def take_inventory(
+    registry: Registry,
+    connections: int,
+    *,
+    repositories: Sequence[str] | None = None,
+    select: Callable[[str], bool] | None = None,
+    references: Iterable[tuple[str, str]] = (),
+    aliases: bool = False,
+    created: bool = False,
+    details: bool = False,
+    referrers: bool = False,
+    verify: Verify = Verify.MANIFESTS,
+) -> Inventory:
+    """Read which images a registry has. Only GET and HEAD requests are sent.
+
+    A repository, tag or manifest that cannot be read does not end the inventory, but becomes an entry with its error.
+
+    Args:
+        connections: The maximum number of concurrent requests.
+        repositories: The repositories whose tags are listed; by default, all in the registry's catalog.
+        select: Whether to list the tags of a repository of the catalog; by default, of all.
+        references: More images, each with its repository and its tag or digest, whose repositories are not listed.
+        aliases: Whether to look up all tags of the repositories of ``references``, to find those of the same images.
+        created: Whether to read the configs of the images, for the time of creation and the platform.
+        details: Whether to read labels and annotations too.
+        referrers: Whether to find the artifacts that refer to each image. Those without a tag become images as well.
+        verify: How thoroughly the images are verified.
+
+    Raises:
+        K8scrError: The registry cannot be reached, or it does not have a catalog and ``repositories`` is missing.
+    """
+    scope = Scope(created or details, details, referrers, verify)
+    with InventoryReader(registry, connections, scope) as reader:
+        return reader.read(repositories, select, references, aliases)
 
 
 def _with_argument(function: Callable[[_Item], _Result], item: _Item) -> tuple[_Item, _Result]:

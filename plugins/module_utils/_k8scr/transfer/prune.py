@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Protocol
 from ..errors import InputError, K8scrError, RegistryError, SourceError
 from ..oci.digest_tag import digest_tag
 from ..oci.reference import target_name
-from ..registry.inventory import Inventory, StoredImage, take_inventory
+from ..registry.inventory import Inventory, StoredImage
+from ..registry.inventory_reader import take_inventory
 from ..registry.repository import Repository
 from .retention import Decision, decide, tag_of
 from .retention_marks import broken_images, key_of, name_of

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 
 from ..errors import K8scrError
 from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_by_tag, require_deletion
-from ..registry.inventory import StoredImage, take_inventory
+from ..registry.inventory import StoredImage
+from ..registry.inventory_reader import take_inventory
 from ..registry.listing import tags as list_tags
 from ..registry.repository import Repository
 from .retention_marks import Verdict, key_of

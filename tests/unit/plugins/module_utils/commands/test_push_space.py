@@ -17,7 +17,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.capacity import Capacity
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory, take_inventory
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory_reader import take_inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.space import SpaceCheck

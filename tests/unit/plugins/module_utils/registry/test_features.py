@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.features import Features, find_features
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory, take_inventory
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory_reader import take_inventory
 from unit.plugins.module_utils.support.images import Image, encode
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 

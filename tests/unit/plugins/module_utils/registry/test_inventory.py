@@ -15,7 +15,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     RegistryError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import fallback_tag
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import inventory as module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import inventory_reader
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import (
     Inventory,
@@ -26,7 +26,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.invento
 from unit.plugins.module_utils.support.images import Image, layer, make_image
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 
-take_inventory = partial(module.take_inventory, connections=4)
+take_inventory = partial(inventory_reader.take_inventory, connections=4)
 
 
 def stored_bytes(*images: Image) -> int:

@@ -16,14 +16,13 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError, RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci import graph
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_CONFIG, OCI_INDEX, OCI_MANIFEST
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import inventory as module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import inventory_reader
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import StoredImage, Verify
 from unit.plugins.module_utils.support.images import Image, describe, encode, layer, make_image, make_index
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 
-take_inventory = partial(module.take_inventory, connections=4)
+take_inventory = partial(inventory_reader.take_inventory, connections=4)
 FOREIGN_LAYER = "application/vnd.oci.image.layer.nondistributable.v1.tar+gzip"
 
 

@@ -13,7 +13,8 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import ImageUse, Unseen
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import Reference
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory, take_inventory
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory_reader import take_inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.presence import WantedImage, missing_images
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import (
     Usage,
