@@ -153,7 +153,7 @@ def deletes_by_tag(repository: Repository) -> bool:
     try:
         _delete(repository, unknown, f"tags of {repository.description} cannot be deleted")
     except RegistryError as error:
-        if error.status not in _UNSUPPORTED:
+        if error.transient or error.status not in _UNSUPPORTED:
             raise
         return False
     return True
