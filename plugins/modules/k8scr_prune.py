@@ -60,8 +60,9 @@ options:
     default: true
   keep_lock:
     description: Paths of lock files, as M(k8scr.core.k8scr_push) writes them, on the host that runs the module. The
-      names in them stay, in repositories with and without the host, regardless of O(qualify). If a name has another digest in the registry, the locked image stays too. Without further
-      rules, the registry is reduced to the images of the lock files and those in use.
+      names in them stay, in repositories with and without the host, regardless of O(qualify). If a name has another
+      digest in the registry, the locked image stays too. Without further rules, the registry is reduced to the images
+      of the lock files and those in use.
     type: list
     elements: path
     default: []
