@@ -181,6 +181,23 @@ def test_unreadable_manifest_does_not_matter_without_collection(
     assert tags_in(server) == {"new"}
 
 
+def test_children_of_unreadable_index_stay_on_distribution_2(
+    server: RegistryServer, registry: Registry, multi: Image, other_image: Image
+) -> None:
+    server.delete = registry_deletion.by_digest
+    child = make_image(layer("etc/motd", b"welcome"), layer("bin/app", b"amd64"), architecture="amd64")
+    assert child.digest in multi.contents
+    fill(server, new=multi, old=child)
+    server.fill("web", "old", other_image)
+    server.fail("GET", f"manifests/{multi.digest}", error_response(500, "UNKNOWN"))
+
+    result = prune_registry(registry, keep=["*:new"], collect=False)
+
+    assert child.digest in server.manifests["team/api"]
+    assert [entry["image"] for entry in result["images"]] == ["web:old"]
+    assert result["kept"][1]["reasons"] == ["another image of the repository cannot be read, and may list it"]
+
+
 def test_unreadable_image_that_no_rule_keeps_is_deleted(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:

@@ -177,6 +177,17 @@ def test_delete_tag_names_garbage_collection_that_outlasts_retries(
     assert deleting.received("PUT", "POST") == []
 
 
+def test_delete_tag_keeps_image_that_is_pushed_during_garbage_collection(
+    deleting: RegistryServer, registry: Registry, repository: Repository, image: Image, other_image: Image
+) -> None:
+    deleting.fail("DELETE", "/manifests/", Response(405, {"K8scr-Collection": "running"}), times=1)
+    registry.retries.sleep = lambda _seconds: deleting.fill(NAME, "1", other_image)
+
+    assert delete_tag(repository, "1", image.digest) is Deletion.MOVED
+
+    assert deleting.digest_of(NAME, "1") == other_image.digest
+
+
 def test_deletes_by_tag_is_unknown_during_garbage_collection(server: RegistryServer, repository: Repository) -> None:
     server.delete = registry_deletion.by_tag
     server.fail("DELETE", "/manifests/", Response(405, {"K8scr-Collection": "running"}))
