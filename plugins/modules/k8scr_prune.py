@@ -103,7 +103,8 @@ options:
       - A registry without the collector of the role P(k8scr.core.registry#role) is rejected before anything is deleted.
         With V(false), only tags are deleted, and the images can still be pulled by digest until the next collection.
       - If the manifest of an image that stays cannot be read, the task fails before anything is deleted, because the
-        collector would fail or delete its blobs.
+        collector would fail or delete its blobs. The same applies if another repository has an incomplete index that
+        lists a manifest of an image that stays.
     type: bool
     default: true
   collect_timeout:

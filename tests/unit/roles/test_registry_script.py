@@ -177,7 +177,9 @@ def test_script_reports_failure_of_collector_without_secrets(run: Run, message: 
     assert script.is_writable()
 
 
-@pytest.mark.parametrize("version", ["docker/distribution 2.8.3+unknown", "distribution/distribution/v3 v3.0.0-alpha.1"])
+@pytest.mark.parametrize(
+    "version", ["docker/distribution 2.8.3+unknown", "distribution/distribution/v3 v3.0.0-alpha.1"]
+)
 def test_script_keeps_untagged_images_if_collector_would_delete_children(run: Run, version: str) -> None:
     script = run()
     (script.fake / "version").write_text(f"registry github.com/{version}")

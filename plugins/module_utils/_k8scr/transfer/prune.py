@@ -237,6 +237,8 @@ class Prune:
                 if image in deletion.deleted and verdict.digest:
                     self._restore_tag(verdict.image, tag, reasons[0])
                     deletion.restored(image, reasons[0])
+        if self.collector:
+            _require_collectable(plan, "Garbage was not collected")
         self._protect(plan, result)
 
     def _restore_tag(self, image: StoredImage, tag: str, reason: str) -> None:
@@ -249,12 +251,15 @@ class Prune:
             ) from error
 
 
-def _require_collectable(plan: PrunePlan) -> None:
+def _require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> None:
     """Check that a garbage collection keeps the content of all images that stay.
 
     distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
     It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest. If
     these images go, it fails, because the registry keeps links to their blobs.
+
+    Args:
+        done: What was done so far, for the error message.
 
     Raises:
         SourceError: A collection would fail or delete content.
@@ -268,7 +273,7 @@ def _require_collectable(plan: PrunePlan) -> None:
         raise SourceError(
             "images that stay cannot be read, and a garbage collection would fail or delete their content:"
             f" {_listed(unreadable)}",
-            "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
+            f"{done}. Push these images again, delete them with k8scr_image, or set collect to false",
         )
     images = [verdict.image for verdict in plan.decision.verdicts]
     unmarked = _unmarked_images(plan.decision.verdicts)
@@ -276,14 +281,14 @@ def _require_collectable(plan: PrunePlan) -> None:
         raise SourceError(
             "images of other repositories list manifests of these images without having them, so a garbage collection"
             f" would delete blobs in use: {_listed(unmarked)}",
-            "Nothing was deleted. Push the other images again, delete them with k8scr_image, or set collect to false",
+            f"{done}. Push the other images again, delete them with k8scr_image, or set collect to false",
         )
     unsupported = {name_of(image): found for image in images if (found := _unsupported_digest(image))}
     if unsupported:
         raise SourceError(
             "images have content with digests that the registry's garbage collector does not support, so it would fail"
             f" or delete content in use: {_listed(unsupported)}",
-            "Nothing was deleted. Push these images with sha256 digests to a new registry, or set collect to false",
+            f"{done}. Push these images with sha256 digests to a new registry, or set collect to false",
         )
 
 

@@ -184,11 +184,12 @@ def _keep_used(marks: Marks, used: Mapping[Key, tuple[ImageUse, ...]]) -> None:
         image = marks.images.get(key)
         if image is None:
             continue
-        if marks.is_referrer(image):
-            # Referrers count as used if their subject is. They follow it, and stay without it only if used themselves.
-            uses = tuple(use for use in uses if _names(use, image, marks))
+        # Referrers count as used if their subject is. They follow it, and stay without it only if used themselves.
+        is_referrer = marks.is_referrer(image)
         by_tag: dict[str, list[ImageUse]] = defaultdict(list)
         for use in uses:
+            if is_referrer and not _names(use, image, marks):
+                continue
             tag = tag_of(use, image)
             for each in [tag] if tag else image.tags or ("",):
                 by_tag[each].append(use)
