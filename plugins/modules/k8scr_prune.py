@@ -242,8 +242,8 @@ collected:
       sample: 1437274558
     seconds:
       description: Seconds for which the registry did not accept pushes.
-      type: float
-      sample: 3.0
+      type: int
+      sample: 3
 errors:
   description: The errors that ended the task after it began to delete.
   returned: success or failure of an image

@@ -76,7 +76,7 @@ class _Prune:
             outcome.faults.append(plan.disk_full.description())
         threads = [self._in_background(moment, self._injection(fault)) for moment, fault in plan.faults]
         pushes: list[tuple[Push, list[Run]]] = [(push, []) for push in plan.pushes]
-        threads += [self._in_background(push.moment, self._push_until_done(push, runs)) for push, runs in pushes]
+        threads += [self._in_background(push.moment, self._push_once(push, runs)) for push, runs in pushes]
         try:
             self._prune_until_success()
         finally:
@@ -86,6 +86,10 @@ class _Prune:
             self._faults.clear()
             if plan.disk_full and hasattr(self._context, "run"):
                 plan.disk_full.clear(self._context)
+        for push, runs in pushes:
+            if runs and not runs[-1].succeeded:
+                # A failed push must succeed once the faults have ended.
+                self._push_once(push, runs)()
         outcome.faults += [fault.description() for fault in self._faults.injected]
         self._check(before, expected, pushes, all_clients)
 
@@ -218,14 +222,11 @@ class _Prune:
     def _injection(self, fault: Fault) -> Callable[[], None]:
         return lambda: self._faults.inject(fault)
 
-    def _push_until_done(self, push: Push, runs: list[Run]) -> Callable[[], None]:
+    def _push_once(self, push: Push, runs: list[Run]) -> Callable[[], None]:
         def act() -> None:
-            for _attempt in range(2):
-                run = self._push(push.entries, push.mount_from)
-                runs.append(run)
-                run.wait()
-                if run.succeeded:
-                    return
+            run = self._push(push.entries, push.mount_from)
+            runs.append(run)
+            run.wait()
 
         return act
 
