@@ -50,7 +50,7 @@ def test_prune_deletes_images_that_no_rule_keeps_and_their_space(
         "images_space_reclaimed": freed,
         "kept": [{"image": "team/api:new", "digest": image.digest, "reasons": ["matches *:new"]}],
         "protected": [],
-        "collected": {"before": before, "after": before + deleted_before - freed, "seconds": 0.5},
+        "collected": {"before": before, "after": before + deleted_before - freed, "seconds": 2},
         "errors": [],
         "diff": {
             "prepared": f"-team/api:old {other_image.digest}\n team/api:new {image.digest} (matches *:new)\n"
