@@ -40,8 +40,9 @@ extends_documentation_fragment:
 options:
   repositories:
     description: Repositories whose images may be deleted, as shell patterns such as V(team/*). The asterisk also
-      matches slashes. The default is all. Images of other repositories stay, but the garbage collection covers the
-      whole registry.
+      matches slashes. The default is all. Tags of other repositories stay. The garbage collection covers the whole
+      registry, so it also deletes images without a tag in other repositories, unless they are in use with
+      O(keep_used=true) or in a file of O(keep_lock).
     type: list
     elements: str
     default: ["*"]
@@ -52,13 +53,16 @@ options:
         cluster; also those of ReplicaSets without Pods, which rollbacks need.
       - Users need C(list) on all of these kinds. If one of them cannot be listed, the task fails and nothing is
         deleted. C(registry_usage_subjects) of the role P(k8scr.core.registry#role) grants the permission.
+      - With V(false), the garbage collection deletes images without a tag even if a workload uses them. Set
+        O(collect=false) too if there may be such images.
       - Only the workloads of this cluster are known. Set other rules if nodes of other clusters pull from the registry.
     type: bool
     default: true
   keep_lock:
     description: Paths of lock files, as M(k8scr.core.k8scr_push) writes them, on the host that runs the module. The
-      names in them stay. If a name has another digest in the registry, the locked image stays too. Without further
-      rules, the registry is reduced to the images of the lock files and those in use.
+      names in them stay, in repositories with and without the host, regardless of O(qualify). If a name has another
+      digest in the registry, the locked image stays too. Without further rules, the registry is reduced to the images
+      of the lock files and those in use.
     type: list
     elements: path
     default: []
@@ -99,7 +103,9 @@ options:
       - A registry without the collector of the role P(k8scr.core.registry#role) is rejected before anything is deleted.
         With V(false), only tags are deleted, and the images can still be pulled by digest until the next collection.
       - If the manifest of an image that stays cannot be read, the task fails before anything is deleted, because the
-        collector would fail or delete its blobs. Images with digests other than SHA-256 also are an error.
+        collector would fail or delete its blobs. The same applies if another repository has an incomplete index that
+        lists a manifest of an image that stays. Images with digests other than SHA-256
+        also are an error.
     type: bool
     default: true
   collect_timeout:
@@ -162,7 +168,6 @@ EXAMPLES = r"""
 
 - name: Only collect garbage, and wait for up to an hour
   k8scr.core.k8scr_prune:
-    keep_used: false
     keep: ["*"]
     collect_timeout: 3600
 """
@@ -238,8 +243,8 @@ collected:
       sample: 1437274558
     seconds:
       description: Seconds for which the registry did not accept pushes.
-      type: float
-      sample: 3.0
+      type: int
+      sample: 3
 errors:
   description: The errors that ended the task after it began to delete.
   returned: success or failure of an image

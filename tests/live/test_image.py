@@ -219,7 +219,7 @@ def test_deletion_fails_without_change_if_registry_forbids_it(
         assert advice in result["msg"]
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def deletion() -> Iterator[None]:
     """The role's registry, which allows deletion."""
     deploy(registry_lose_images=True, registry_delete=True)

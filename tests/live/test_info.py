@@ -177,11 +177,14 @@ def test_info_compares_registry_with_lock_file_of_push(task: Task, host: HostReg
     push(task, images.ensure("debian"), "info/busybox", **host.options)
     (missing,) = task("k8scr_info", images=[], lock=lock, **host.options)["missing"]
 
+    stored = images.ensure("debian").digest
     assert missing == {
         "name": "docker.io/info/busybox:1",
         "repository": "info/busybox",
         "digest": images.ensure("busybox").digest,
-        "stored": images.ensure("debian").digest,
+        "stored": stored,
+        "reason": f"the registry has {stored} under this name",
+        "used_by": [],
     }
 
 

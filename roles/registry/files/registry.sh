@@ -138,8 +138,9 @@ run_collector() {
   mkfifo "$state/messages" || return
   tail -c 1000 <"$state/messages" >"$state/error" &
   messages=$!
-  # The collector of distribution 2 deletes the images of an index with -m.
+  # The collectors of distribution 2 and of the alpha releases of 3 delete the images of an index with -m.
   case $(registry --version) in
+    *distribution/v3*-alpha*) set -- ;;
     *distribution/v3*) set -- -m ;;
     *) set -- ;;
   esac

@@ -177,9 +177,12 @@ def test_script_reports_failure_of_collector_without_secrets(run: Run, message: 
     assert script.is_writable()
 
 
-def test_script_never_deletes_untagged_images_with_distribution_2(run: Run) -> None:
+@pytest.mark.parametrize(
+    "version", ["docker/distribution 2.8.3+unknown", "distribution/distribution/v3 v3.0.0-alpha.1"]
+)
+def test_script_keeps_untagged_images_if_collector_would_delete_children(run: Run, version: str) -> None:
     script = run()
-    (script.fake / "version").write_text("registry github.com/docker/distribution 2.8.3+unknown")
+    (script.fake / "version").write_text(f"registry github.com/{version}")
 
     script.request("a1")
     script.wait_for("id=a1 ")

@@ -26,6 +26,7 @@ from ..transfer.lock import ImageLock
 from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
+from ..transfer.usage import repositories_of
 from ..transport.cluster import connect
 from .numbers import read_number
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
@@ -79,7 +80,7 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     age = options["keep_younger"] or ""
     return Rules(
         repositories=tuple(options["repositories"]),
-        locked=tuple(_locked(options["keep_lock"], options["qualify"])),
+        locked=tuple(_locked(options["keep_lock"])),
         last=read_number(options, "keep_last") if options["keep_last"] is not None else None,
         younger=_read_age(age) if age else None,
         age=age,
@@ -88,10 +89,12 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     )
 
 
-def _locked(files: list[str], qualify: bool) -> Iterator[LockedImage]:
+def _locked(files: list[str]) -> Iterator[LockedImage]:
+    """Yield the entries for both repositories of each name, because pushes may have used another ``qualify``."""
     for file in files:
         for name, digest in ImageLock(Path(file), enforced=True).entries:
-            yield LockedImage(file, name.repository(qualify), None if name.digest else name.tag, digest)
+            for repository in repositories_of(name):
+                yield LockedImage(file, repository, None if name.digest else name.tag, digest)
 
 
 def _read_age(text: str) -> float:

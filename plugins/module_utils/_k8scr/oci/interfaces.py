@@ -155,8 +155,13 @@ class ImageDestination(ManifestSource, Protocol):
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         """Whether a blob of an image is copied; nondistributable layers may be skipped."""
 
-    def is_whole(self, root: Descriptor) -> bool:
-        """Whether an image that :meth:`resolve` returned is complete; this reads no layer."""
+    def is_whole(self, root: Descriptor, tagged: bool) -> bool:
+        """Whether an image that :meth:`resolve` returned is complete; this reads no layer.
+
+        Args:
+            tagged: Whether it was found by a tag. A registry's garbage collector may leave a manifest without its
+                blobs, but keeps tagged images whole.
+        """
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         """Whether the destination has a manifest or index and everything that it refers to."""

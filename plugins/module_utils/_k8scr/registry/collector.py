@@ -57,7 +57,7 @@ class Collection:
         after: The bytes of all blobs after it.
     """
 
-    seconds: float
+    seconds: int
     before: int | None
     after: int | None
 
@@ -121,7 +121,7 @@ class Collector:
             finished, status = words.get("id"), words.get("status")
             if finished == request and status == "done":
                 return Collection(
-                    float(parse_decimal(words.get("seconds", "")) or 0),
+                    parse_decimal(words.get("seconds", "")) or 0,
                     parse_decimal(words.get("before", "")),
                     parse_decimal(words.get("after", "")),
                 )

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
 from itertools import islice
@@ -22,6 +22,7 @@ from ..errors import ApiServerError, DigestMismatchError, RegistryError, SourceE
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of
 from ..oci.manifest import OCI_INDEX, Manifest, load_json_object, parse_manifest
+from .error_responses import error_of
 from .listing import tags as list_tags
 from .repository import Repository
 
@@ -34,6 +35,7 @@ _MOST_OTHERS = 1000
 """Tags in the first response with a list of tags."""
 _DELETED = (200, 202, 204)
 _FORBIDDEN = 403
+_NOT_FOUND = 404
 _NOT_ALLOWED = 405
 _UNSUPPORTED = (400, _NOT_ALLOWED)
 """Status codes for a deletion by tag in registries that do not support it."""
@@ -91,8 +93,8 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
         _require_deleted(repository, tag, found.digest, failure)
         return Deletion.REPLACED
     known = others if others is not None else _other_tags(repository, tag)
-    deleted = _delete_by_tag(repository, tag, failure)
-    if not digest and deleted is Deletion.MISSING:
+    deleted = _delete_by_tag(repository, tag, digest, failure)
+    if deleted is Deletion.MOVED or (not digest and deleted is Deletion.MISSING):
         return deleted
     if deleted is None:
         _replace(repository, tag, failure)
@@ -153,24 +155,48 @@ def deletes_by_tag(repository: Repository) -> bool:
     try:
         _delete(repository, unknown, f"tags of {repository.description} cannot be deleted")
     except RegistryError as error:
-        if error.status not in _UNSUPPORTED:
+        if error.transient or error.status not in _UNSUPPORTED:
             raise
         return False
     return True
 
 
-def _delete(repository: Repository, reference: str, failure: str) -> bool:
-    """Delete a tag or a digest; return whether it existed."""
-    path = f"/v2/{repository.repository}/manifests/{reference}"
+def _delete(
+    repository: Repository, reference: str, failure: str, may_repeat: Callable[[], bool] = lambda: True
+) -> bool:
+    """Delete a tag or a digest; return whether it existed.
+
+    Args:
+        may_repeat: Returns whether to repeat a failed request.
+    """
+    path, store, is_repeated = f"/v2/{repository.repository}/manifests/{reference}", repository.store, False
+
+    def attempt() -> bool:
+        nonlocal is_repeated
+        if is_repeated and not may_repeat():
+            return False
+        is_repeated = True
+        response = store.exchange("DELETE", path)
+        if response.status_code not in (*_DELETED, _NOT_FOUND):
+            raise error_of(response, failure, store.description)
+        return response.status_code != _NOT_FOUND
+
     with _advice():
-        response = repository.store.request_with_retries("DELETE", path, failure, (*_DELETED, 404))
-    return response.status_code != 404
+        return store.retries.run(failure, attempt)
 
 
-def _delete_by_tag(repository: Repository, tag: str, failure: str) -> Deletion | None:
-    """Delete a tag by its name; return ``None`` if the registry does not support this."""
+def _digest_at(repository: Repository, tag: str) -> str | None:
+    found = repository.resolve(tag)
+    return found.digest if found else None
+
+
+def _delete_by_tag(repository: Repository, tag: str, digest: str | None, failure: str) -> Deletion | None:
+    """Delete a tag by its name; return ``None`` if the registry does not support this.
+
+    Another client may move the tag while this one waits, for example for the end of a garbage collection.
+    """
     try:
-        if _delete(repository, tag, failure):
+        if _delete(repository, tag, failure, lambda: _digest_at(repository, tag) == digest):
             return Deletion.TAG
     except RegistryError as error:
         # distribution also responds with 405 if deletion is disabled; only a deletion by digest shows that.
@@ -178,7 +204,10 @@ def _delete_by_tag(repository: Repository, tag: str, failure: str) -> Deletion |
             raise
         return None
     # Registries without this function may return 404 too.
-    return None if repository.resolve(tag) else Deletion.MISSING
+    found = _digest_at(repository, tag)
+    if found and found != digest:
+        return Deletion.MOVED
+    return None if found else Deletion.MISSING
 
 
 def _replace(repository: Repository, tag: str, failure: str) -> None:

@@ -12,13 +12,21 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from ..errors import InputError, MissingContentError, MissingManifestError, RegistryError, SourceError
+from ..errors import (
+    DigestMismatchError,
+    InputError,
+    MissingContentError,
+    MissingManifestError,
+    RegistryError,
+    SourceError,
+)
 from ..files.compression import CompressedContent
 from ..http.headers import media_type_of
 from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
 from ..oci.decimal import parse_decimal
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of, parse_digest, split_digest, verify_content
+from ..oci.graph import walk_manifests
 from ..oci.interfaces import Capabilities, ImageSource
 from ..oci.manifest import (
     MANIFEST_MEDIA_TYPES,
@@ -91,12 +99,22 @@ class Repository:
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         return not is_nondistributable(blob)
 
-    def is_whole(self, root: Descriptor) -> bool:
-        """Return True: registries reject manifests with missing blobs."""
-        return True
+    def is_whole(self, root: Descriptor, tagged: bool) -> bool:
+        # Registries reject manifests with missing blobs. But if another repository has the same manifest with a tag,
+        # the collector of distribution 3 keeps it in this repository too, and deletes the links to its blobs.
+        return tagged or self._has_content(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        return self._has(f"manifests/{descriptor.digest}", descriptor.size, {"Accept": descriptor.media_type})
+        path, headers = f"manifests/{descriptor.digest}", {"Accept": descriptor.media_type}
+        return self._has(path, descriptor.size, headers) and self._has_content(descriptor)
+
+    def _has_content(self, root: Descriptor) -> bool:
+        """Whether the repository has the children and the blobs that an existing manifest lists."""
+        try:
+            blobs = {blob.digest: blob for manifest in walk_manifests(self, root) for blob in manifest.blobs}
+        except (SourceError, DigestMismatchError):
+            return False
+        return all(self.has_blob(blob) for blob in blobs.values() if not is_nondistributable(blob))
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         return self._has(f"blobs/{descriptor.digest}", descriptor.size, {})

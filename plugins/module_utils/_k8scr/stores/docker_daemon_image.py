@@ -186,7 +186,7 @@ class DockerDaemonDestination:
         # Engines load complete images only.
         return True
 
-    def is_whole(self, root: Descriptor) -> bool:
+    def is_whole(self, root: Descriptor, tagged: bool) -> bool:
         # Images in an engine are complete.
         return True
 

@@ -183,7 +183,7 @@ class LayoutDestination:
             raise SourceError(f"{self.description} has no manifest {descriptor.digest}")
         return self._existing.fetch_manifest(descriptor)
 
-    def is_whole(self, root: Descriptor) -> bool:
+    def is_whole(self, root: Descriptor, tagged: bool) -> bool:
         # Layouts can be sparse.
         return self._existing is not None and self._existing.is_whole(root)
 

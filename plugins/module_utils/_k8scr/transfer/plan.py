@@ -227,10 +227,11 @@ def _draft(job: ImageJob) -> _Draft:
         image = copy.image
         before, has_tag = _find_before(copy, image)
         if before and not has_tag:
-            # All content exists, so only the root is stored again, with the tag. A damaged image is replaced.
-            with suppress(SourceError, DigestMismatchError):
-                root = copy.destination.fetch_manifest(before)
-                return _Draft(ImagePlan(job, image, before, before.digest, (root,)), copy)
+            # If all content exists, only the root is stored again, with the tag. A damaged image is replaced.
+            if _found(False, partial(copy.destination.is_whole, tagged=False), before):
+                with suppress(SourceError, DigestMismatchError):
+                    root = copy.destination.fetch_manifest(before)
+                    return _Draft(ImagePlan(job, image, before, before.digest, (root,)), copy)
             before = None
         existing = _find_existing(copy, image, before)
         if existing is None and image.deferred:
@@ -281,7 +282,7 @@ def _find_existing(copy: ImageCopy, image: SourceImage, before: Descriptor | Non
     known = (image.root.digest, image.config_digest)
     if before is None or (before.digest not in known and not _has_config(copy, image, before)):
         return None
-    if not copy.destination.is_whole(before):
+    if not _found(False, partial(copy.destination.is_whole, tagged=bool(copy.tag_to_set)), before):
         return None
     return image.root.digest if before.media_type == OCI_CONFIG else before.digest
 

@@ -10,7 +10,8 @@ afterwards, while the manifests still exist. Tags that are in use by then are re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ..registry.client import Registry
     from ..registry.collector import Collection
     from .retention import Rules
+    from .retention_marks import Verdict
 
 FindUses = Callable[[], "tuple[tuple[ImageUse, ...], tuple[Unseen, ...]]"]
 _MOST_NAMES = 10
@@ -236,6 +238,8 @@ class Prune:
                 if image in deletion.deleted and verdict.digest:
                     self._restore_tag(verdict.image, tag, reasons[0])
                     deletion.restored(image, reasons[0])
+        if self.collector:
+            _require_collectable(plan, "Garbage was not collected")
         self._protect(plan, result)
 
     def _restore_tag(self, image: StoredImage, tag: str, reason: str) -> None:
@@ -253,12 +257,15 @@ class Prune:
             ) from error
 
 
-def _require_collectable(plan: PrunePlan) -> None:
+def _require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> None:
     """Check that a garbage collection keeps the content of all images that stay.
 
     distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
     It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest. If
     these images are deleted, it fails, because the registry keeps links to their blobs.
+
+    Args:
+        done: What was done so far, for the error message.
 
     Raises:
         SourceError: A collection would fail or delete content.
@@ -272,15 +279,22 @@ def _require_collectable(plan: PrunePlan) -> None:
         raise SourceError(
             "images that stay cannot be read, and a garbage collection would fail or delete their content:"
             f" {_listed(unreadable)}",
-            "Nothing was deleted. Push these images again, delete them with k8scr_image, or set collect to false",
+            f"{done}. Push these images again, delete them with k8scr_image, or set collect to false",
         )
     images = [verdict.image for verdict in plan.decision.verdicts]
+    unmarked = _unmarked_images(plan.decision.verdicts)
+    if unmarked:
+        raise SourceError(
+            "images of other repositories list manifests of these images without having them, so a garbage collection"
+            f" would delete blobs in use: {_listed(unmarked)}",
+            f"{done}. Push the other images again, delete them with k8scr_image, or set collect to false",
+        )
     unsupported = {name_of(image): found for image in images if (found := _unsupported_digest(image))}
     if unsupported:
         raise SourceError(
             "images have content with digests that the registry's garbage collector does not support, so it would fail"
             f" or delete content in use: {_listed(unsupported)}",
-            "Nothing was deleted. Push these images with sha256 digests to a new registry, or set collect to false",
+            f"{done}. Push these images with sha256 digests to a new registry, or set collect to false",
         )
 
 
@@ -297,6 +311,32 @@ def _fault(image: StoredImage) -> str | None:
     blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}
     damaged = [digest for digest in image.damaged if digest not in blobs]
     return f"manifest {damaged[0]} is damaged" if damaged else None
+
+
+def _unmarked_images(verdicts: Iterable[Verdict]) -> dict[str, str]:
+    """Return the images with a manifest whose blobs distribution 3 would delete, each with the reason.
+
+    Its collector follows each listed digest once, in the first repository that lists it. If that repository does not
+    have the manifest, such as for an incomplete index or for an artifact with the manifest as a layer, the collector
+    does not find the blobs of the manifest in other repositories, unless the manifest has a tag there.
+    """
+    existing: dict[str, set[str]] = defaultdict(set)
+    holders: dict[str, StoredImage] = {}
+    staying = []
+    for verdict in verdicts:
+        image = verdict.image
+        existing[image.repository] |= image.digests
+        if verdict.stays:
+            staying.append(image)
+            is_tagged = verdict.kept or verdict.needs_tag
+            holders.update(dict.fromkeys(image.digests - ({image.root.digest} if is_tagged else set()), image))
+    found = {}
+    for image in staying:
+        blobs = (blob.digest for manifest in image.manifests for blob in manifest.blobs)
+        for digest in (*image.missing, *blobs):
+            if digest in holders and digest not in existing[image.repository]:
+                found[name_of(holders[digest])] = f"{name_of(image)} lists its manifest {digest}"
+    return found
 
 
 def _unsupported_digest(image: StoredImage) -> str | None:

@@ -182,11 +182,14 @@ def _keep_used(marks: Marks, used: Mapping[Key, tuple[ImageUse, ...]]) -> None:
     """Keep the tags that workloads use, and all tags of images that they use by digest."""
     for key, uses in used.items():
         image = marks.images.get(key)
-        # Referrers count as used if their subject is.
-        if image is None or marks.is_referrer(image):
+        if image is None:
             continue
+        # Referrers count as used if their subject is. They follow it, and stay without it only if used themselves.
+        is_referrer = marks.is_referrer(image)
         by_tag: dict[str, list[ImageUse]] = defaultdict(list)
         for use in uses:
+            if is_referrer and not _names(use, image, marks):
+                continue
             tag = tag_of(use, image)
             for each in [tag] if tag else image.tags or ("",):
                 by_tag[each].append(use)
@@ -202,6 +205,16 @@ def tag_of(use: ImageUse, image: StoredImage) -> str | None:
         return None
     is_same = image.repository in (name.repository(), name.repository(qualify=True))
     return name.tag if is_same and name.tag in image.tags else None
+
+
+def _names(use: ImageUse, image: StoredImage, marks: Marks) -> bool:
+    """Return whether a workload names an image by its tag, or by the digest of one of its manifests or configs."""
+    try:
+        name = parse_reference(use.image)
+    except InputError:
+        return False
+    digests = filter(None, (name.digest, use.digest))
+    return bool(tag_of(use, image)) or any(image in marks.holding(image.repository, digest) for digest in digests)
 
 
 def _used_by(uses: Iterable[ImageUse]) -> str:

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from ..errors import K8scrError
+from ..errors import K8scrError, MissingManifestError
 from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_by_tag, require_deletion
 from ..registry.inventory import StoredImage
 from ..registry.inventory_reader import take_inventory
@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _MOVED = "its tag was moved to another image meanwhile"
 _PUSHED = "the image got another tag meanwhile"
+_UNREADABLE = "another image of the repository cannot be read, and may list it"
 _NEW_IMAGES = "images were pushed to the repository meanwhile, to one of which it may refer"
 
 
@@ -132,19 +133,28 @@ class TagDeletion:
         names = sorted({verdict.image.repository for verdict in whole})
         going = {key_of(verdict.image): verdict for verdict in whole}
         needed: dict[str, set[str]] = defaultdict(set)
-        for verdict in self.decision.verdicts:
-            if key_of(verdict.image) not in going:
-                needed[verdict.image.repository] |= verdict.image.digests
-        for image in take_inventory(self.registry, self.connections, repositories=names).images:
+        inventory = take_inventory(self.registry, self.connections, repositories=names)
+        staying = [verdict.image for verdict in self.decision.verdicts if key_of(verdict.image) not in going]
+        for image in inventory.images:
             deleted = going.get(key_of(image))
             if deleted is None or set(image.tags) - set(deleted.deleted):
-                needed[image.repository] |= image.digests
+                staying.append(image)
             for tag in image.tags:
                 self._note_moved(image, tag)
+        unreadable = {
+            item.repository for item in inventory.unreadable if not isinstance(item.error, MissingManifestError)
+        }
+        for image in staying:
+            needed[image.repository] |= image.digests
+            if image.error and not isinstance(image.error, MissingManifestError):
+                unreadable.add(image.repository)
+        for verdict in whole:
+            if verdict.image.repository in unreadable:
+                self.reasons.update(dict.fromkeys(_tags_of(verdict), _UNREADABLE))
         self._run_all(
             partial(self._delete_image, verdict, needed[verdict.image.repository])
             for verdict in whole
-            if not self._is_needed(verdict, needed)
+            if verdict.image.repository not in unreadable and not self._is_needed(verdict, needed)
         )
 
     def _is_needed(self, verdict: Verdict, needed: Mapping[str, set[str]]) -> bool:

@@ -109,7 +109,7 @@ def _unlisted(
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
         name = _parsed(image)
-        if isinstance(name, InputError) or not (select is None or any(map(select, _repositories(name)))):
+        if isinstance(name, InputError) or not (select is None or any(map(select, repositories_of(name)))):
             continue
         digests = {use.digest for use in group if use.digest}
         for path, reference in _references(name):
@@ -178,7 +178,7 @@ class _Lookup:
     def named(self, name: Reference) -> list[Key]:
         """Return the images that a node pulls by this name."""
         if name.digest:
-            paths = _repositories(name)
+            paths = repositories_of(name)
             return [key for key in self._by_manifest.get(name.digest, ()) if key[0] in paths]
         return [self._tagged[reference] for reference in _references(name) if reference in self._tagged]
 
@@ -188,7 +188,7 @@ class _Lookup:
         A runtime may report the name of any image with the same content. So if none of the name's repositories has the
         digest, it is that of an image in another repository.
         """
-        paths, keys = _repositories(name), self._with_digest(digest)
+        paths, keys = repositories_of(name), self._with_digest(digest)
         return [key for key in keys if key[0] in paths] or keys
 
     def reason(self, references: tuple[tuple[str, str], ...]) -> str:
@@ -248,14 +248,17 @@ def _parsed(image: str) -> Reference | InputError:
     try:
         return parse_reference(image)
     except InputError as error:
-        return error
+        # Container runtimes accept hosts with underscores. The host does not matter without qualify.
+        host, _slash, path = image.partition("/")
+        name = _parsed(f"{host.replace('_', '-')}/{path}") if "_" in host and path else error
+        return error if isinstance(name, InputError) else name
 
 
-def _repositories(name: Reference) -> tuple[str, ...]:
+def repositories_of(name: Reference) -> tuple[str, ...]:
     """Return the repositories of a name without and with its host, which may be too long."""
     return tuple(path for path in (name.repository(), name.repository(qualify=True)) if is_repository(path))
 
 
 def _references(name: Reference) -> tuple[tuple[str, str], ...]:
     """Return each repository of a name with the tag or digest; with both, a node uses only the digest."""
-    return tuple((path, name.digest or name.tag or "") for path in _repositories(name))
+    return tuple((path, name.digest or name.tag or "") for path in repositories_of(name))

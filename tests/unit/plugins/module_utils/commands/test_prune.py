@@ -50,7 +50,7 @@ def test_prune_deletes_images_that_no_rule_keeps_and_their_space(
         "images_space_reclaimed": freed,
         "kept": [{"image": "team/api:new", "digest": image.digest, "reasons": ["matches *:new"]}],
         "protected": [],
-        "collected": {"before": before, "after": before + deleted_before - freed, "seconds": 0.5},
+        "collected": {"before": before, "after": before + deleted_before - freed, "seconds": 2},
         "errors": [],
         "diff": {
             "prepared": f"-team/api:old {other_image.digest}\n team/api:new {image.digest} (matches *:new)\n"
@@ -193,19 +193,22 @@ def test_signature_is_deleted_with_image(
     assert tags_in(server) == {"new"}
 
 
-def test_lock_file_keeps_its_images(
+@pytest.mark.parametrize("repository", ["team/api", "registry.example.com/team/api"])
+def test_lock_file_keeps_its_images_with_and_without_host(
     server: RegistryServer,
     registry: Registry,
     collector: FakeCollector,
     image: Image,
     other_image: Image,
     tmp_path: Path,
+    repository: str,
 ) -> None:
     lock = tmp_path / "images.lock.json"
     lock.write_text(json.dumps({"registry.example.com/team/api:new": image.digest}))
-    fill(server, new=image, old=other_image)
+    server.fill(repository, "new", image)
+    server.fill(repository, "old", other_image)
 
     result = prune_registry(registry, collector, keep_lock=[str(lock)])
 
     assert result["kept"][0]["reasons"] == [f"in the lock file {lock}"]
-    assert tags_in(server) == {"new"}
+    assert tags_in(server, repository) == {"new"}

@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest_tag i
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
-from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
+from unit.plugins.module_utils.support.images import OCI_LAYER_GZIP, Image, describe, layer, make_image, make_index
 from unit.plugins.module_utils.support.inventories import use
 from unit.plugins.module_utils.support.prunes import Workloads, fill, prune_registry, tags_in
 from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
@@ -149,6 +149,26 @@ def test_digest_that_collector_does_not_support_prevents_deletion(
     assert tags_in(server) == {"new", "old"}
 
 
+@pytest.mark.parametrize("is_index", [True, False])
+@BOTH
+def test_manifest_that_only_other_repository_has_prevents_deletion(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, multi: Image, check_mode: bool, is_index: bool
+) -> None:
+    digest, content = next(item for item in multi.contents.items() if OCI_LAYER_GZIP.encode() in item[1])
+    server.fill("web", "new", multi)
+    server.fill("web", "old", multi)
+    if is_index:
+        server.fill("api", "new", multi)
+        del server.manifests["api"][digest]
+    else:
+        server.fill("api", "new", make_image(layers=[describe(content, "application/octet-stream")]))
+
+    with pytest.raises(K8scrError, match=rf"delete blobs in use: web:new \(api:new lists its manifest {digest}\)"):
+        prune_registry(registry, collector, check_mode=check_mode, keep=["*:new"])
+
+    assert tags_in(server, "web") == {"new", "old"}
+
+
 def test_unreadable_manifest_does_not_matter_without_collection(
     server: RegistryServer, registry: Registry, image: Image, other_image: Image
 ) -> None:
@@ -159,6 +179,23 @@ def test_unreadable_manifest_does_not_matter_without_collection(
     prune_registry(registry, keep=["*:new"], collect=False)
 
     assert tags_in(server) == {"new"}
+
+
+def test_children_of_unreadable_index_stay_on_distribution_2(
+    server: RegistryServer, registry: Registry, multi: Image, other_image: Image
+) -> None:
+    server.delete = registry_deletion.by_digest
+    child = make_image(layer("etc/motd", b"welcome"), layer("bin/app", b"amd64"), architecture="amd64")
+    assert child.digest in multi.contents
+    fill(server, new=multi, old=child)
+    server.fill("web", "old", other_image)
+    server.fail("GET", f"manifests/{multi.digest}", error_response(500, "UNKNOWN"))
+
+    result = prune_registry(registry, keep=["*:new"], collect=False)
+
+    assert child.digest in server.manifests["team/api"]
+    assert [entry["image"] for entry in result["images"]] == ["web:old"]
+    assert result["kept"][1]["reasons"] == ["another image of the repository cannot be read, and may list it"]
 
 
 def test_unreadable_image_that_no_rule_keeps_is_deleted(

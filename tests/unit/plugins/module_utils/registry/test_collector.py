@@ -113,7 +113,7 @@ def test_collector_returns_result_of_its_request(server: Server, collecting: Col
     collecting.report(always("id=0 status=done seconds=1"), always("id=0 status=done seconds=1"), RUNNING, DONE)
 
     with collector_of(server) as collector:
-        assert collector.collect(60) == Collection(12.0, 300, 100)
+        assert collector.collect(60) == Collection(12, 300, 100)
 
     (request,) = collecting.requested
     assert len(request) == 32
@@ -122,9 +122,9 @@ def test_collector_returns_result_of_its_request(server: Server, collecting: Col
 @pytest.mark.parametrize(
     ("text", "collection"),
     [
-        ("status=done seconds=3", Collection(3.0, None, None)),
-        ("status=done", Collection(0.0, None, None)),
-        ("status=done seconds=-1 before=x after=" + "9" * 30, Collection(0.0, None, None)),
+        ("status=done seconds=3", Collection(3, None, None)),
+        ("status=done", Collection(0, None, None)),
+        ("status=done seconds=-1 before=x after=" + "9" * 30, Collection(0, None, None)),
     ],
 )
 def test_collector_accepts_missing_and_invalid_numbers(

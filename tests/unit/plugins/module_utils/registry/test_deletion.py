@@ -16,6 +16,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.deletio
     Deletion,
     delete_manifest,
     delete_tag,
+    deletes_by_tag,
     require_deletion,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
@@ -174,6 +175,25 @@ def test_delete_tag_names_garbage_collection_that_outlasts_retries(
         delete_tag(repository, "1", image.digest)
 
     assert deleting.received("PUT", "POST") == []
+
+
+def test_delete_tag_keeps_image_that_is_pushed_during_garbage_collection(
+    deleting: RegistryServer, registry: Registry, repository: Repository, image: Image, other_image: Image
+) -> None:
+    deleting.fail("DELETE", "/manifests/", Response(405, {"K8scr-Collection": "running"}), times=1)
+    registry.retries.sleep = lambda _seconds: deleting.fill(NAME, "1", other_image)
+
+    assert delete_tag(repository, "1", image.digest) is Deletion.MOVED
+
+    assert deleting.digest_of(NAME, "1") == other_image.digest
+
+
+def test_deletes_by_tag_is_unknown_during_garbage_collection(server: RegistryServer, repository: Repository) -> None:
+    server.delete = registry_deletion.by_tag
+    server.fail("DELETE", "/manifests/", Response(405, {"K8scr-Collection": "running"}))
+
+    with pytest.raises(RegistryError, match=r"tags of .*: garbage collection is running in the registry"):
+        deletes_by_tag(repository)
 
 
 def test_deletion_on_read_only_port_names_write_port(

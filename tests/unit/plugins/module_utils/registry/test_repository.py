@@ -121,7 +121,7 @@ def test_fetch_manifest_reports_missing_manifest(repository: Repository, image: 
         repository.fetch_manifest(image.root)
 
 
-def test_repository_finds_content_without_reading_it(
+def test_repository_finds_content_without_reading_blobs(
     server: RegistryServer, repository: Repository, image: Image, other_image: Image
 ) -> None:
     server.fill("team/app", None, image)
@@ -130,7 +130,7 @@ def test_repository_finds_content_without_reading_it(
     assert repository.has_blob(blob(digest_of(image.config), image.config))
     assert not repository.has_manifest(other_image.root)
     assert not repository.has_blob(blob(digest_of(other_image.config), other_image.config))
-    assert server.received("GET") == []
+    assert server.received("GET") == [f"GET /v2/team/app/manifests/{image.digest}"]
 
 
 @pytest.mark.parametrize("delta", [-1, 1])

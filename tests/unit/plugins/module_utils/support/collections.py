@@ -56,6 +56,18 @@ class Collections:
             for digest in garbage & contents.keys():
                 del contents[digest]
                 self.deleted.append(digest)
+        if self._chooser is None:
+            self._delete_links()
+
+    def _delete_links(self) -> None:
+        """Delete the blobs of each repository that none of its tags needs.
+
+        distribution 3 does that even if it keeps a manifest of these blobs, because another repository has it as well.
+        """
+        for repository, blobs in self._server.blobs.items():
+            for digest in blobs.keys() - marked(self._server, repository):
+                del blobs[digest]
+                self.deleted.append(digest)
 
     def _stored(self) -> Iterator[str]:
         for contents in self._repositories():
@@ -82,7 +94,7 @@ class Collections:
 
 def marked(server: RegistryServer, repository: str) -> set[str]:
     """Return the digests in a repository to which a tag refers, directly or not."""
-    manifests = server.manifests[repository]
+    manifests = server.manifests.get(repository, {})
     digests: set[str] = set()
     contents = [content for name, (_media_type, content) in manifests.items() if ":" not in name]
     while contents:

@@ -54,7 +54,7 @@ class FakeCollector:
                 blobs = self._server.blobs.get(repository, {})
                 for digest in [name for name in blobs if name not in marked]:
                     del blobs[digest]
-        return Collection(0.5, before, self.stored_bytes())
+        return Collection(2, before, self.stored_bytes())
 
     def stored_bytes(self) -> int:
         """Return the bytes of all manifests and blobs, each counted once."""

@@ -75,6 +75,26 @@ def test_image_without_tag_is_protected_if_workload_starts_during_deletion(
     assert is_whole(server, untagged)
 
 
+def test_unreadable_image_without_tag_prevents_collection_if_workload_starts_during_deletion(
+    server: RegistryServer, registry: Registry, collector: FakeCollector
+) -> None:
+    untagged = make_image(layer("bin/app", b"by digest"))
+    server.fill("api", None, untagged)
+    server.fail("HEAD", f"manifests/{untagged.digest}", error_response(500, "UNKNOWN"))
+    workloads = Workloads([], [use(f"example.com/api@{untagged.digest}")])
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert result["failed"] is True
+    assert (
+        f"cannot be read, and a garbage collection would fail or delete their content: api@{untagged.digest}"
+        in (result["msg"])
+    )
+    assert "Garbage was not collected. Push these images again" in result["msg"]
+    assert collector.runs == 0
+    assert is_whole(server, untagged)
+
+
 def test_restored_tag_does_not_replace_newer_push(
     server: RegistryServer, registry: Registry, collector: FakeCollector
 ) -> None:

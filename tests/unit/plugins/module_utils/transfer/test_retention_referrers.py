@@ -162,3 +162,14 @@ def test_tags_of_referrers_are_deleted_last() -> None:
     found = decision(stored("api", "signature", SIG), stored("api", "a", "1"), stored("api", "list", LIST))
 
     assert [tag for _image, tag in found.deleted] == ["1", SIG, LIST]
+
+
+@pytest.mark.parametrize("image", [f"example.com/api:{LIST}", f"example.com/api@{digest('artifact')}"])
+def test_referrer_stays_if_workload_uses_it_itself(image: str) -> None:
+    images = stored("api", "a", "gone"), stored_index("api", "list", (stored("api", "artifact"),), LIST)
+    used = match_usage([use(image)], Inventory(images=images)).used
+
+    found = decision(*images, used=used)
+
+    assert found.verdicts[1].kept == {LIST: ("used by Deployment team/app",)}
+    assert remaining(found) == {f"api:{LIST}"}

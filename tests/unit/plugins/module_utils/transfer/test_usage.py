@@ -79,6 +79,7 @@ def match(image: str, *images: StoredImage, running: str | None = None) -> set[s
         ("10.96.0.7:5000/quay.io/team/api:1", "quay.io/team/api"),
         ("registry.example.com:5000/team/api:1", "registry.example.com_5000/team/api"),
         ("[fd00::1]:5000/team/api:1", "team/api"),
+        ("my_registry.local:5000/team/api:1", "team/api"),
     ],
 )
 def test_name_matches_repository_with_and_without_host(name: str, repository: str) -> None:

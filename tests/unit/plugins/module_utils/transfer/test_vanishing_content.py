@@ -233,3 +233,24 @@ def test_push_fails_if_registry_reads_and_stores_nothing(
     (result,) = Transfer(1).run([ImageJob("app", copy, "app")])
 
     assert "the registry responded with 500: faulty" in str(result.error)
+
+
+@pytest.mark.parametrize(
+    ("image", "tag", "protection"),
+    [(INDEX, "new", None), (INDEX, None, "k8scr-0123456789ab"), (INDEX, None, None), (BY_DIGEST, None, None)],
+    ids=["tag", "digest", "referrer that is an index", "referrer"],
+)
+def test_push_repairs_manifests_without_their_blobs(
+    tmp_path: Path, server: RegistryServer, registry: Registry, image: Image, tag: str | None, protection: str | None
+) -> None:
+    # distribution's collector leaves manifests without their blobs if another repository has the same manifests.
+    server.fill("team/app", None, image)
+    server.blobs["team/app"].clear()
+    copy = replace(layout_copy(tmp_path, image, Repository(registry, "team/app"), tag), digest_tag=protection)
+
+    (result,) = Transfer(1).run([ImageJob("app", copy, "app")])
+    (again,) = Transfer(1).run([ImageJob("app", copy, "app")])
+
+    assert result.error is None
+    assert missing_content(server, "team/app", tag or protection or image.digest) == set()
+    assert (result.changed, again.changed) == (True, False)
