@@ -227,6 +227,19 @@ def test_push_repairs_content_that_registry_cannot_read(
     assert missing_content(server, "team/app", "new") == set()
 
 
+def test_push_fails_if_stored_manifest_stays_unreadable(
+    tmp_path: Path, server: RegistryServer, registry: Registry
+) -> None:
+    # distribution 2.8 does not write the content of an existing file again.
+    server.fail("HEAD", "/manifests/", error_response(500, "UNKNOWN"))
+    copy = layout_copy(tmp_path, BY_TAG, Repository(registry, "team/app"), "new")
+
+    (result,) = Transfer(1).run([ImageJob("app", copy, "app")])
+
+    assert result.changed is False
+    assert f"accepted manifest {BY_TAG.digest}, but cannot read it" in str(result.error)
+
+
 def test_push_fails_if_registry_reads_and_stores_nothing(
     tmp_path: Path, server: RegistryServer, registry: Registry
 ) -> None:
@@ -286,9 +299,7 @@ def test_push_with_fail_fast_ends_while_image_is_copied_again(
         jobs.append(ImageJob(name, copy, name))
     server.manifests.clear()
     results: list[ImageResult] = []
-    task = threading.Thread(
-        target=lambda: results.extend(Transfer(2, fail_fast=True).run(jobs, listener)), daemon=True
-    )
+    task = threading.Thread(target=lambda: results.extend(Transfer(2, fail_fast=True).run(jobs, listener)), daemon=True)
 
     task.start()
     task.join(_LIMIT)
