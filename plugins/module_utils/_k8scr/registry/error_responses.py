@@ -29,6 +29,7 @@ _ADVICE = {
     507: "The registry's storage is full; delete images with k8scr_prune, or use a larger volume",
 }
 _FULL_STATUS = 507
+_RATE_STATUS = 429
 _FULL = re.compile(r"no space left|disk quota exceeded|storage ?full|quota ?exceeded", re.IGNORECASE)
 """Texts of file systems, MinIO (``XMinioStorageFull``) and Ceph (``QuotaExceeded``)."""
 _ERRNO = {28: "no space left on device", 122: "disk quota exceeded"}
@@ -57,7 +58,8 @@ def error_of(response: RegistryResponse, failure: str, registry: str) -> Registr
             codes,
             Retry(),
         )
-    is_full = status == _FULL_STATUS or _FULL.search(reason) is not None
+    # Registries of cloud providers also name a rate limit a quota.
+    is_full = status == _FULL_STATUS or (status != _RATE_STATUS and _FULL.search(reason) is not None)
     advice = _ADVICE[_FULL_STATUS] if is_full else _ADVICE.get(status)
     if not codes and status in PROXY_STATUS and REGISTRY_HEADER not in response.headers:
         registry = f"a proxy or load balancer in front of {registry}"

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 
 _MISSING_CONTENT = frozenset(("MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 """Error codes for a manifest that refers to missing content; registries use one or another."""
+_UNREADABLE = 500
 
 
 class Repository:
@@ -58,6 +59,8 @@ class Repository:
         self.store = registry
         self.repository = name
         self.description = f"repository {name} in {registry.description}"
+        self._has_unreadable = False
+        """Whether the registry could not read a manifest that was looked up."""
 
     @cached_property
     def referrers(self) -> RegistryReferrers:
@@ -76,7 +79,7 @@ class Repository:
         """
         failure = f"image {self.repository}:{tag} cannot be looked up"
         headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        response = self._request("HEAD", f"manifests/{tag}", failure, (200, 404), headers=headers)
+        response = self._look_up_manifest(tag, failure, headers)
         if response.status_code == 404:
             return None
         found = _described(response)
@@ -105,8 +108,9 @@ class Repository:
         return tagged or self._has_content(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
-        path, headers = f"manifests/{descriptor.digest}", {"Accept": descriptor.media_type}
-        return self._has(path, descriptor.size, headers) and self._has_content(descriptor)
+        failure = f"manifest {descriptor.digest} cannot be looked up in {self.repository}"
+        response = self._look_up_manifest(descriptor.digest, failure, {"Accept": descriptor.media_type})
+        return _has_size(response, descriptor.size) and self._has_content(descriptor)
 
     def _has_content(self, root: Descriptor) -> bool:
         """Whether the repository has the children and the blobs that an existing manifest lists."""
@@ -117,7 +121,9 @@ class Repository:
         return all(self.has_blob(blob) for blob in blobs.values() if not is_nondistributable(blob))
 
     def has_blob(self, descriptor: Descriptor) -> bool:
-        return self._has(f"blobs/{descriptor.digest}", descriptor.size, {})
+        failure = f"blob {descriptor.digest} cannot be looked up in {self.repository}"
+        response = self._request("HEAD", f"blobs/{descriptor.digest}", failure, (200, 404), headers={})
+        return _has_size(response, descriptor.size)
 
     @contextmanager
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
@@ -193,6 +199,8 @@ class Repository:
                 f"{self.description} stored manifest {digest} as {stored:.100}",
                 "A proxy changes requests, or the registry is faulty",
             )
+        if self._has_unreadable:
+            self._require_readable(replace(manifest.descriptor, digest=stored))
 
     def _get_manifest(self, reference: str, digest: str | None = None, size: int | None = None) -> Manifest:
         failure = f"manifest {reference} cannot be read"
@@ -211,16 +219,37 @@ class Repository:
                 f"manifest {reference} from {self.description} is not valid: {error.message}", error.advice
             ) from error
 
-    def _has(self, path: str, size: int, headers: dict[str, str]) -> bool:
-        failure = f"{path} cannot be looked up in {self.repository}"
-        response = self._request("HEAD", path, failure, (200, 404), headers=headers)
-        # Content of another size does not match the descriptor. Some registries do not return the size.
-        return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
+    def _look_up_manifest(self, reference: str, failure: str, headers: dict[str, str]) -> RegistryResponse:
+        try:
+            return self._request("HEAD", f"manifests/{reference}", failure, (200, 404), headers=headers)
+        except RegistryError as error:
+            self._has_unreadable = self._has_unreadable or error.status == _UNREADABLE
+            raise
+
+    def _require_readable(self, descriptor: Descriptor) -> None:
+        """Check a stored manifest: distribution 2.8 keeps a file that a full storage left incomplete."""
+        try:
+            found = self.has_manifest(descriptor)
+        except RegistryError as error:
+            if error.status != _UNREADABLE:
+                raise
+            found = False
+        if not found:
+            raise RegistryError(
+                f"{self.description} accepted manifest {descriptor.digest}, but cannot read it",
+                "A full storage may have left its file incomplete: delete the manifest by its digest, run the"
+                " registry's garbage collection, and push again",
+            )
 
     def _request(
         self, method: str, path: str, failure: str, accepted: tuple[int, ...], **options: Any
     ) -> RegistryResponse:
         return self.store.request_with_retries(method, f"/v2/{self.repository}/{path}", failure, accepted, **options)
+
+
+def _has_size(response: RegistryResponse, size: int) -> bool:
+    """Return whether content exists: content of another size does not match. Some registries do not return it."""
+    return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
 
 
 def _described(response: RegistryResponse) -> Descriptor | None:

@@ -293,7 +293,10 @@ class _Execution:
         except RuntimeError as error:
             # After a failure or an interrupt, the workers accept nothing more.
             raise CancelledError from error
-        wait(futures.values())
+        for future in futures.values():
+            # ``wait`` would never return for a future that the shutdown of the workers cancels.
+            with suppress(CancelledError):
+                future.exception()
         results = [futures[n].result() if n in futures else step.result for n, step in enumerate(again.steps)]
         for number in futures:
             self._listener.blob_done(again, results[number])

@@ -86,6 +86,17 @@ def test_upload_does_not_name_full_storage_after_other_errors(
     assert not isinstance(failure.value, StorageFullError)
 
 
+def test_rate_limit_that_is_named_quota_is_no_full_storage(server: RegistryServer, repository: Repository) -> None:
+    limit = error_response(429, "TOOMANYREQUESTS", "Quota exceeded for quota metric 'Requests per minute'")
+    server.fail("POST", "/blobs/uploads/", limit)
+    repository.store.retries.seconds = 0
+
+    with pytest.raises(RegistryError, match="The registry limits the rate of requests") as failure:
+        send(repository, SMALL)
+
+    assert not isinstance(failure.value, StorageFullError)
+
+
 def test_upload_succeeds_after_space_was_freed(server: RegistryServer, repository: Repository) -> None:
     server.fail("PATCH", "/blobs/uploads/", unknown_error("no space left on device"), times=2)
 

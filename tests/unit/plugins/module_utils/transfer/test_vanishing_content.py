@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import random
 import tempfile
+import threading
 from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -15,6 +16,7 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.compression import find_compression
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest_tag import digest_tag
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
@@ -32,12 +34,14 @@ from hypothesis import strategies as st
 from unit.plugins.module_utils.support.collections import Collections, missing_content
 from unit.plugins.module_utils.support.copies import docker_archive_copy, layout_copy
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
-from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.tasks import connected
 
 _REQUESTS = 90
 """At least the number of requests of the task without collections."""
 _OLD = "old"
+_LIMIT = 10.0
+"""Seconds."""
 _SHARED = layer("etc/motd", b"welcome")
 
 
@@ -223,6 +227,19 @@ def test_push_repairs_content_that_registry_cannot_read(
     assert missing_content(server, "team/app", "new") == set()
 
 
+def test_push_fails_if_stored_manifest_stays_unreadable(
+    tmp_path: Path, server: RegistryServer, registry: Registry
+) -> None:
+    # distribution 2.8 does not write the content of an existing file again.
+    server.fail("HEAD", "/manifests/", error_response(500, "UNKNOWN"))
+    copy = layout_copy(tmp_path, BY_TAG, Repository(registry, "team/app"), "new")
+
+    (result,) = Transfer(1).run([ImageJob("app", copy, "app")])
+
+    assert result.changed is False
+    assert f"accepted manifest {BY_TAG.digest}, but cannot read it" in str(result.error)
+
+
 def test_push_fails_if_registry_reads_and_stores_nothing(
     tmp_path: Path, server: RegistryServer, registry: Registry
 ) -> None:
@@ -254,3 +271,60 @@ def test_push_repairs_manifests_without_their_blobs(
     assert result.error is None
     assert missing_content(server, "team/app", tag or protection or image.digest) == set()
     assert (result.changed, again.changed) == (True, False)
+
+
+class FailFast(Listener):
+    """Fails the image ``failing`` while the blobs of ``again`` wait for a worker in its second plan."""
+
+    def __init__(self) -> None:
+        self.planned_again, self.failed = threading.Event(), threading.Event()
+        self._plans: list[str] = []
+
+    def image_planned(self, plan: ImagePlan) -> None:
+        """Note the second plan."""
+        self._plans.append(plan.job.name)
+        if self._plans.count("again") > 1:
+            threading.Timer(0.3, self.planned_again.set).start()
+
+    def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
+        """Occupy the workers until the task ends."""
+        if plan.job.name.startswith("slow"):
+            self.failed.wait(_LIMIT)
+
+    def image_done(self, result: ImageResult) -> None:
+        """Continue after the failure has ended the task."""
+        if result.plan.job.name == "failing":
+            threading.Timer(0.3, self.failed.set).start()
+
+
+def test_push_with_fail_fast_ends_while_image_is_copied_again(
+    tmp_path: Path, server: RegistryServer, registry: Registry
+) -> None:
+    listener = FailFast()
+
+    def lose_blob(_response: Response) -> Response:
+        server.blobs["team/again"].pop(BY_TAG.layers[1])
+        return error_response(400, "MANIFEST_BLOB_UNKNOWN")
+
+    def reject_late(_response: Response) -> Response:
+        listener.planned_again.wait(_LIMIT)
+        return error_response(400, "MANIFEST_INVALID")
+
+    server.fail("PUT", "team/again/manifests/new", lose_blob, times=1)
+    server.fail("PUT", "team/failing/manifests/new", reject_late)
+    jobs = []
+    for name, image in {"again": BY_TAG, "failing": BY_DIGEST, "slow-1": UNTAGGED, "slow-2": FROM_DOCKER}.items():
+        if not name.startswith("slow"):
+            server.fill(f"team/{name}", None, image)
+        copy = layout_copy(tmp_path / name, image, Repository(registry, f"team/{name}"), "new")
+        jobs.append(ImageJob(name, copy, name))
+    server.manifests.clear()
+    results: list[ImageResult] = []
+    task = threading.Thread(target=lambda: results.extend(Transfer(2, fail_fast=True).run(jobs, listener)), daemon=True)
+
+    task.start()
+    task.join(_LIMIT)
+
+    assert not task.is_alive()
+    assert [bool(result.error) for result in results] == [True] * len(jobs)
+    assert "not copied, because failing failed" in str(results[0].error)
