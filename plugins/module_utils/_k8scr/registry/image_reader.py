@@ -74,13 +74,16 @@ class ImageReader:
         self._known: dict[Descriptor, Descriptor] = {}
         """Each descriptor once, because images share most blobs."""
 
-    def read(self, image: StoredImage) -> StoredImage:
+    def read(self, image: StoredImage, root: Manifest | None = None) -> StoredImage:
         """Return an image with its manifests.
+
+        Args:
+            root: The root, if it was read and verified before.
 
         Raises:
             K8scrError: The registry cannot be reached.
         """
-        source = _RecordingSource(Repository(self._registry, image.repository))
+        source = _RecordingSource(Repository(self._registry, image.repository), root)
         try:
             found = list(walk_manifests(source, image.root, partial=True))
         except SourceError as error:
@@ -136,14 +139,21 @@ class ImageReader:
 
 
 class _RecordingSource:
-    """A source of manifests that records errors about the content."""
+    """A source of manifests that records errors about the content.
 
-    def __init__(self, repository: Repository) -> None:
+    Args:
+        root: A manifest that was read before.
+    """
+
+    def __init__(self, repository: Repository, root: Manifest | None) -> None:
         self.description = repository.description
         self.errors: dict[str, K8scrError] = {}
         self._repository = repository
+        self._root = root
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        if self._root and self._root.descriptor.digest == descriptor.digest:
+            return self._root
         try:
             return self._repository.fetch_manifest(descriptor)
         except K8scrError as error:

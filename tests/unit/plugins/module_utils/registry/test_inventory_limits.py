@@ -101,6 +101,18 @@ def test_inventory_that_exceeds_limit_ends_with_error(
         take_inventory(registry, details=True)
 
 
+def test_lists_of_tags_that_exceed_limit_are_not_collected(
+    server: RegistryServer, registry: Registry, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        server.fill(f"team/app{number}", "1", image)
+        server.fill(f"team/app{number}", "2", image)
+    monkeypatch.setattr(inventory_reader, "_MOST_IMAGES", 3)
+    with pytest.raises(RegistryError, match="more than 3 tags"):
+        take_inventory(registry, connections=1)
+    assert len([path for path in server.received("GET") if path.endswith("tags/list")]) < 50
+
+
 @pytest.mark.parametrize(
     ("created", "expected"),
     [
@@ -207,9 +219,9 @@ def test_repository_without_tags_has_no_images(server: RegistryServer, registry:
 @pytest.mark.parametrize("status", [429, 502, 503])
 @pytest.mark.parametrize("path", ["manifests/1", "manifests/sha256", "blobs/"])
 def test_unavailable_registry_ends_inventory(
-    server: RegistryServer, registry: Registry, image: Image, status: int, path: str
+    server: RegistryServer, registry: Registry, multi: Image, status: int, path: str
 ) -> None:
-    server.fill("team/app", "1", image)
+    server.fill("team/app", "1", multi)
     registry.retries.seconds = 0.0
     for method in ("GET", "HEAD"):
         server.fail(method, path, Response(status))
