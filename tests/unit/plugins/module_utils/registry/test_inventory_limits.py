@@ -134,6 +134,19 @@ def test_time_of_creation_is_that_of_config(
     assert str(image.manifests[0].platform) == "linux/arm64"
 
 
+@pytest.mark.parametrize("name", ["linux\x1b[2J", "linux\n", "x" * 1000])
+def test_platform_that_cannot_be_shown_is_unknown(
+    server: RegistryServer, registry: Registry, image: Image, name: str
+) -> None:
+    store_config(server, {"os": name, "architecture": "arm64"})
+    platform = {"os": name, "architecture": "arm64"}
+    server.fill("team/app", None, image)
+    store(server, "2", {"manifests": [{**image.root.to_json(), "platform": platform}]}, OCI_INDEX)
+    images = take_inventory(registry).images
+    assert [each.platform for found in images for each in found.manifests] == [None] * 3
+    assert take_inventory(registry, created=True).images[0].manifests[0].platform is None
+
+
 @pytest.mark.parametrize(
     ("config", "labels"),
     [
