@@ -27,8 +27,9 @@ def totals(inventory: Inventory, capacity: Capacity, manifests: bool) -> dict[st
         manifests: Whether the manifests were read.
     """
     return {
-        "repositories": len(inventory.repositories or {image.repository for image in inventory.images}),
-        "tags": sum(len(image.tags) for image in inventory.images) + sum(bool(e.tag) for e in inventory.unreadable),
+        "repositories": len({*inventory.repositories, *(image.repository for image in inventory.images)}),
+        "tags": sum(len(image.tags) for image in inventory.images)
+        + sum(":" not in (each.tag or ":") for each in inventory.unreadable),
         "manifests": inventory.manifests if manifests else None,
         "blobs": inventory.blobs if manifests else None,
         "bytes": inventory.bytes if manifests else None,

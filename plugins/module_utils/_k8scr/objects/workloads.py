@@ -130,6 +130,12 @@ def _pages(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
             limit = max(1, limit // _SMALLER_PAGE)
             continue
         if found is None:
+            if position or kind == "Pod":
+                # A list that ends early would hide workloads. All API servers have Pods.
+                raise UnreadableResponseError(
+                    f"{adapter.server_name} responded with 404 to the list of {name}",
+                    "Check the address: a proxy may have responded in place of the API server",
+                )
             return
         items = found.get("items") or []
         position = mapping(found.get("metadata")).get("continue") or ""

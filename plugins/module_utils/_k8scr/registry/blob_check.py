@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from ..errors import K8scrError, MissingBlobError
+from ..errors import DigestMismatchError, K8scrError, MissingBlobError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
 from .client import Registry
@@ -67,6 +67,7 @@ class BlobCheck:
 
     def _check(self, blob: _Blob) -> _Blob:
         must_read = self._content
+        damage: DigestMismatchError | None = None
         for name in blob.repositories:
             repository = Repository(self._registry, name)
             try:
@@ -75,6 +76,11 @@ class BlobCheck:
                     must_read = False
                 elif not repository.has_blob(blob.descriptor):
                     raise MissingBlobError(f"{repository.description} does not have the blob {blob.descriptor.digest}")
+                elif damage:
+                    blob.errors[name] = damage
+            except DigestMismatchError as error:
+                blob.errors[name] = damage = error
+                must_read = False
             except K8scrError as error:
                 if not is_about_content(error, self._registry):
                     raise

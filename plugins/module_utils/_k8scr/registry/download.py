@@ -23,6 +23,9 @@ from .response import interrupted, receive
 if TYPE_CHECKING:
     import requests
 
+_SMALLEST_BUFFER = 16 << 10
+"""Bytes. A config needs no more, and an inventory reads thousands of them."""
+
 
 def download_blob(
     registry: Registry, repository: str, descriptor: Descriptor, offset: int, attempts: Attempts
@@ -63,7 +66,7 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
         if response.status_code == 206 and not content_range.startswith(f"bytes {position}-"):
             raise RegistryError(f"{failure}: {registry.description} returned another range than requested")
         surplus = position if response.status_code == 200 else 0
-        blocks = registry.limit(_body(response))
+        blocks = registry.limit(_body(response, descriptor.size))
         if response.headers.get("Content-Type", "").startswith("text/html") and not position:
             blocks = _verified_html(blocks, descriptor, failure)
         try:
@@ -76,10 +79,10 @@ def _read(registry: Registry, repository: str, descriptor: Descriptor, position:
             raise interrupted(error, f"blob {descriptor.digest}", registry.peers) from error
 
 
-def _body(response: requests.Response) -> Blocks:
+def _body(response: requests.Response, size: int) -> Blocks:
     """Yield a response's body in one reused buffer; urllib3 would allocate each block."""
     body: Any = response.raw._original_response
-    buffer = memoryview(bytearray(BLOCK_SIZE))
+    buffer = memoryview(bytearray(min(BLOCK_SIZE, max(size, _SMALLEST_BUFFER))))
     while count := body.readinto(buffer):
         yield buffer[:count]
     if body.length:

@@ -10,11 +10,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import K8scrError
 from .capacity import containers_of
 from .client import Registry
 from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING, read_errors
 from .inventory import Inventory
 from .repository import Repository
+from .response import RegistryResponse
 
 DISTRIBUTION_3 = "distribution 3"
 DISTRIBUTION_2 = "distribution 2"
@@ -63,8 +65,23 @@ def find_features(registry: Registry, inventory: Inventory, pod: Mapping[str, An
     """
     failure = "the software of the registry cannot be determined"
     response = registry.request_with_retries("GET", _PROBE, failure, tuple(range(200, 500)))
+    software = _software_of(response)
+    state = response.headers.get(COLLECTION_HEADER)
+    delete = True if state or software == GO_CONTAINERREGISTRY else None
+    return Features(software, delete, _has_referrers_api(registry, inventory), _is_read_only(state, pod, port))
+
+
+def is_distribution(registry: Registry) -> bool:
+    """Return whether a registry is CNCF distribution; false too if it does not respond."""
+    try:
+        return _software_of(registry.exchange("GET", _PROBE)) in (DISTRIBUTION_2, DISTRIBUTION_3)
+    except K8scrError:
+        return False
+
+
+def _software_of(response: RegistryResponse) -> str | None:
     codes, texts = read_errors(response.content)
-    software = next(
+    return next(
         (
             software
             for (code, text), software in _SOFTWARE.items()
@@ -72,9 +89,6 @@ def find_features(registry: Registry, inventory: Inventory, pod: Mapping[str, An
         ),
         None,
     )
-    state = response.headers.get(COLLECTION_HEADER)
-    delete = True if state or software == GO_CONTAINERREGISTRY else None
-    return Features(software, delete, _has_referrers_api(registry, inventory), _is_read_only(state, pod, port))
 
 
 def _has_referrers_api(registry: Registry, inventory: Inventory) -> bool | None:

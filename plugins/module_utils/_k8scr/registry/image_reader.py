@@ -37,6 +37,7 @@ _RFC_3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt][0-9]{2}:[0-9]{2}:[0-9]{2}(\.[0-9]{1,9})?([Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _TOO_MANY_REQUESTS = 429
+_LONGEST_PLATFORM = 255
 _NO_PROPERTIES: Mapping[str, Any] = {}
 
 
@@ -74,13 +75,16 @@ class ImageReader:
         self._known: dict[Descriptor, Descriptor] = {}
         """Each descriptor once, because images share most blobs."""
 
-    def read(self, image: StoredImage) -> StoredImage:
+    def read(self, image: StoredImage, root: Manifest | None = None) -> StoredImage:
         """Return an image with its manifests.
+
+        Args:
+            root: The root, if it was read and verified before.
 
         Raises:
             K8scrError: The registry cannot be reached.
         """
-        source = _RecordingSource(Repository(self._registry, image.repository))
+        source = _RecordingSource(Repository(self._registry, image.repository), root)
         try:
             found = list(walk_manifests(source, image.root, partial=True))
         except SourceError as error:
@@ -105,7 +109,7 @@ class ImageReader:
 
     def _stored(self, manifest: Manifest, platforms: Mapping[str, Platform | None]) -> StoredManifest:
         blobs = tuple(self._shared(blob) for blob in manifest.blobs)
-        return StoredManifest(_bare(manifest.descriptor), platforms.get(manifest.descriptor.digest), blobs)
+        return StoredManifest(_bare(manifest.descriptor), _usable(platforms.get(manifest.descriptor.digest)), blobs)
 
     def _shared(self, blob: Descriptor) -> Descriptor:
         return self._known.get(blob) or self._known.setdefault(blob, _bare(blob))
@@ -125,7 +129,9 @@ class ImageReader:
             value = source.read_config(config)
             if value is None:
                 continue
-            stored[number] = replace(stored[number], platform=stored[number].platform or config_platform(value))
+            stored[number] = replace(
+                stored[number], platform=stored[number].platform or _usable(config_platform(value))
+            )
             if not read:
                 read = True
                 created = _time(value.get("created"))
@@ -136,14 +142,21 @@ class ImageReader:
 
 
 class _RecordingSource:
-    """A source of manifests that records errors about the content."""
+    """A source of manifests that records errors about the content.
 
-    def __init__(self, repository: Repository) -> None:
+    Args:
+        root: A manifest that was read before.
+    """
+
+    def __init__(self, repository: Repository, root: Manifest | None) -> None:
         self.description = repository.description
         self.errors: dict[str, K8scrError] = {}
         self._repository = repository
+        self._root = root
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
+        if self._root and self._root.descriptor.digest == descriptor.digest:
+            return self._root
         try:
             return self._repository.fetch_manifest(descriptor)
         except K8scrError as error:
@@ -192,6 +205,12 @@ def _bare(descriptor: Descriptor) -> Descriptor:
     """Return a descriptor with only the properties that tell whether registries store its content."""
     more = {"urls": descriptor.more["urls"]} if is_nondistributable(descriptor) else _NO_PROPERTIES
     return Descriptor(descriptor.media_type, descriptor.digest, descriptor.size, _NO_PROPERTIES, None, more)
+
+
+def _usable(platform: Platform | None) -> Platform | None:
+    """Return a platform that can be shown; ``None`` for a long one or one with control characters."""
+    text = str(platform or "")
+    return platform if text.isprintable() and len(text) <= _LONGEST_PLATFORM else None
 
 
 def _annotations(manifest: Manifest) -> dict[str, str]:

@@ -6,9 +6,10 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import islice
 from typing import TypeVar
@@ -17,6 +18,7 @@ from ..errors import K8scrError, MissingManifestError, RegistryError
 from ..oci.descriptor import Descriptor
 from ..oci.reference import is_repository, is_tag
 from .client import Registry
+from .features import is_distribution
 from .image_reader import ImageReader, is_about_content
 from .inventory import Inventory, StoredImage, Unreadable, Verify
 from .listing import repositories as list_repositories
@@ -67,8 +69,12 @@ class InventoryReader:
         self._found: dict[tuple[str, str], _Found] = {}
         self._tags: dict[str, dict[str, Descriptor]] = {}
         """The descriptors of all tags, by repository. An empty list may be that of a registry without lists."""
+        self._early: dict[tuple[str, str], StoredImage | None] = {}
+        """The images that were read together with a tag; ``None`` while a thread reads one."""
         self._unreadable: list[Unreadable] = []
-        self._blobs = self._text = 0
+        self._listed = self._blobs = self._text = 0
+        self._lock = threading.Lock()
+        self._reads_by_tag = False
 
     def __enter__(self) -> InventoryReader:
         return self
@@ -84,11 +90,13 @@ class InventoryReader:
         aliases: bool,
     ) -> Inventory:
         """Return the inventory; see :func:`take_inventory`."""
+        # Others may have an image by its tag that they do not have by its digest. Nodes pull by the digest.
+        self._reads_by_tag = self._scope.verify is not Verify.NONE and is_distribution(self._registry)
         names = sorted(set(self._catalog(select) if repositories is None else repositories))
         self._resolve_tags(names, requested=True)
         absent = self._look_up(list(dict.fromkeys(references)), aliases)
         found = [each for each in self._found.values() if each.requested]
-        images = list(self._counted(self._map(self._read_image, found)))
+        images = list(self._map(self._read_image, found))
         if self._scope.referrers:
             images = self._with_referrers(images)
         if self._scope.verify in (Verify.BLOBS, Verify.CONTENT):
@@ -104,9 +112,8 @@ class InventoryReader:
     def _resolve_tags(self, names: Iterable[str], requested: bool) -> None:
         """Find the images of all tags of repositories."""
         pairs = ((name, tag) for name, tags in self._map(self._list_tags, names) for tag in tags)
-        for number, ((name, tag), result) in enumerate(self._paired(self._resolve, pairs)):
-            if number >= _MOST_IMAGES:
-                raise self._too_large(f"{_MOST_IMAGES} tags")
+        resolve = self._resolve_and_read if requested else self._resolve
+        for (name, tag), result in self._paired(resolve, pairs):
             if isinstance(result, Descriptor):
                 self._tags[name][tag] = result
                 self._add(name, result, tag, requested)
@@ -134,6 +141,11 @@ class InventoryReader:
                 raise
             self._unreadable.append(Unreadable(name, None, error))
             return name, []
+        with self._lock:
+            # Threads list the tags of many repositories before these are looked up.
+            self._listed += len(tags)
+            if self._listed > _MOST_IMAGES:
+                raise self._too_large(f"{_MOST_IMAGES} tags")
         if tags:
             self._tags[name] = {}
         invalid = next((tag for tag in tags if not is_tag(tag)), None)
@@ -151,6 +163,29 @@ class InventoryReader:
                 raise
             return error
 
+    def _resolve_and_read(self, image: tuple[str, str]) -> Descriptor | K8scrError | None:
+        """Resolve a tag. If manifests are read, distribution returns the image's root with the same request.
+
+        A tag without a readable image is resolved again, for an error with the reason.
+        """
+        name, reference = image
+        if not self._reads_by_tag or ":" in reference:
+            return self._resolve(image)
+        manifest = Repository(self._registry, name).fetch_tagged(reference)
+        if manifest is None:
+            return self._resolve(image)
+        root = manifest.descriptor
+        with self._lock:
+            is_new = (name, root.digest) not in self._early
+            if is_new:
+                self._early[name, root.digest] = None
+        if is_new:
+            read = self._images.read(StoredImage(name, root), manifest)
+            with self._lock:
+                self._count(read)
+            self._early[name, root.digest] = read
+        return root
+
     def _look_up(self, references: list[tuple[str, str]], aliases: bool) -> list[tuple[str, str]]:
         """Find the requested images, and return those that do not exist."""
         absent = []
@@ -159,7 +194,9 @@ class InventoryReader:
             self._resolve_tags([name for name in dict(references) if name not in self._tags], requested=False)
             # A list that cannot be read hides only the other tags of the requested images.
             del self._unreadable[known:]
-        for (name, reference), result in self._paired(self._resolve, references):
+        broken = {(each.repository, each.tag) for each in self._unreadable}
+        references = [each for each in references if each not in broken]
+        for (name, reference), result in self._paired(self._resolve_and_read, references):
             if isinstance(result, Descriptor):
                 self._add(name, result, None if ":" in reference else reference, requested=True)
             elif result:
@@ -170,8 +207,16 @@ class InventoryReader:
 
     def _read_image(self, found: _Found) -> StoredImage:
         tags = tuple(sorted(set(found.tags)))
+        early = self._early.get((found.repository, found.root.digest))
+        if early is not None:
+            return replace(early, tags=tags)
         image = StoredImage(found.repository, found.root, tags)
-        return image if self._scope.verify is Verify.NONE else self._images.read(image)
+        if self._scope.verify is Verify.NONE:
+            return image
+        image = self._images.read(image)
+        with self._lock:
+            self._count(image)
+        return image
 
     def _with_referrers(self, images: list[StoredImage]) -> list[StoredImage]:
         """Return the images with their referrers, and with the referrers that are found only there."""
@@ -192,23 +237,19 @@ class InventoryReader:
                     if key not in known:
                         tags = [referrer.tag] if referrer.tag else []
                         new.setdefault(key, _Found(image.repository, referrer.descriptor, tags))
-            images = list(self._counted(self._map(self._read_image, new.values())))
+            images = list(self._map(self._read_image, new.values()))
             if len(done) + len(images) > _MOST_IMAGES:
                 raise self._too_large(f"{_MOST_IMAGES} images")
         return done
 
-    def _counted(self, images: Iterable[StoredImage]) -> Iterator[StoredImage]:
-        """Yield images, and raise an error if they would take too much memory together."""
-        for image in images:
-            self._blobs += sum(len(manifest.blobs) for manifest in image.manifests)
-            self._text += sum(
-                len(text) for pair in (*image.annotations.items(), *image.labels.items()) for text in pair
-            )
-            if self._blobs > _MOST_BLOBS:
-                raise self._too_large(f"{_MOST_BLOBS} blobs")
-            if self._text > _MOST_TEXT:
-                raise self._too_large(f"{_MOST_TEXT} characters of labels and annotations")
-            yield image
+    def _count(self, image: StoredImage) -> None:
+        """Count the content of an image, and raise an error if all images would take too much memory together."""
+        self._blobs += sum(len(manifest.blobs) for manifest in image.manifests)
+        self._text += sum(len(text) for pair in (*image.annotations.items(), *image.labels.items()) for text in pair)
+        if self._blobs > _MOST_BLOBS:
+            raise self._too_large(f"{_MOST_BLOBS} blobs")
+        if self._text > _MOST_TEXT:
+            raise self._too_large(f"{_MOST_TEXT} characters of labels and annotations")
 
     def _too_large(self, what: str) -> RegistryError:
         return RegistryError(f"{self._registry.description} has more than {what}", "Select fewer repositories")

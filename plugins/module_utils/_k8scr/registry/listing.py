@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 _PAGE = 1000
 """The number of names to request in one response."""
 _MOST_NAMES = 100_000
+_MOST_TEXT = 32 << 20
+"""Characters of all names of a list; the specification limits repositories to 255 each."""
 
 
 def repositories(registry: Registry) -> Iterator[str]:
@@ -38,9 +40,13 @@ def tags(registry: Registry, repository: str) -> Iterator[str]:
 def _names(registry: Registry, path: str, key: str, content: str) -> Iterator[str]:
     failure = f"the {content} cannot be listed"
     seen: set[str] = set()
+    text = 0
     for names in _pages(registry, path, key, failure):
         new = [name for name in names if name not in seen]
         seen.update(new)
+        text += sum(map(len, new))
+        if text > _MOST_TEXT:
+            raise RegistryError(f"{failure}: {registry.description} returned more than {_MOST_TEXT} characters")
         if len(seen) > _MOST_NAMES:
             raise RegistryError(f"{failure}: {registry.description} returned more than {_MOST_NAMES} names")
         yield from new

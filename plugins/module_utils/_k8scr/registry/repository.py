@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import (
     DigestMismatchError,
     InputError,
+    K8scrError,
     MissingContentError,
     MissingManifestError,
     RegistryError,
@@ -48,6 +49,9 @@ if TYPE_CHECKING:
 _MISSING_CONTENT = frozenset(("MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 """Error codes for a manifest that refers to missing content; registries use one or another."""
 _UNREADABLE = 500
+
+_LONGEST_MEDIA_TYPE = 255
+"""Characters. Descriptors with longer ones are not valid, and would take much memory."""
 
 
 class Repository:
@@ -92,6 +96,22 @@ class Repository:
             raise RegistryError(f"{self.description} has {found.digest} under the digest {tag}")
         # Some registries return the sha256 digest for a request with a sha512 digest; readers verify the content.
         return replace(found, digest=tag)
+
+    def fetch_tagged(self, tag: str) -> Manifest | None:
+        """Return the verified manifest or index with a tag, with one request; ``None`` after any failure.
+
+        Nothing is retried. :meth:`resolve` and :meth:`fetch_manifest` retry and state the reason.
+        """
+        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
+        try:
+            response = self.store.exchange("GET", f"/v2/{self.repository}/manifests/{tag}", headers=headers)
+            if response.status_code != 200:
+                return None
+            digest = parse_digest(response.headers.get("Docker-Content-Digest"))
+            verify_content(response.content, digest, f"manifest {tag}")
+            return _parsed(response, digest)
+        except K8scrError:
+            return None
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         return self._get_manifest(descriptor.digest, descriptor.digest, descriptor.size)
@@ -211,9 +231,8 @@ class Repository:
         content = response.content
         if digest and len(content) <= MAXIMUM_SIZE:
             verify_content(content, digest, f"manifest {digest} from {self.description}", size)
-        media_type = media_type_of(response.headers)
         try:
-            return parse_manifest(content, media_type if is_manifest(media_type) else None, digest)
+            return _parsed(response, digest)
         except InputError as error:
             raise SourceError(
                 f"manifest {reference} from {self.description} is not valid: {error.message}", error.advice
@@ -252,11 +271,16 @@ def _has_size(response: RegistryResponse, size: int) -> bool:
     return response.status_code == 200 and response.headers.get("Content-Length", "0") in ("0", str(size))
 
 
+def _parsed(response: RegistryResponse, digest: str | None) -> Manifest:
+    media_type = media_type_of(response.headers)
+    return parse_manifest(response.content, media_type if is_manifest(media_type) else None, digest)
+
+
 def _described(response: RegistryResponse) -> Descriptor | None:
     """Return the descriptor from the headers of a response to HEAD; ``None`` if a header is missing."""
     try:
         digest = parse_digest(response.headers.get("Docker-Content-Digest"))
     except InputError:
         return None
-    size = parse_decimal(response.headers.get("Content-Length", ""))
-    return Descriptor(media_type_of(response.headers), digest, size) if size else None
+    size, media_type = parse_decimal(response.headers.get("Content-Length", "")), media_type_of(response.headers)
+    return Descriptor(media_type, digest, size) if size and len(media_type) <= _LONGEST_MEDIA_TYPE else None

@@ -46,7 +46,7 @@ class MissingImage:
 
 
 def missing_images(wanted: Iterable[WantedImage], inventory: Inventory) -> Iterator[MissingImage]:
-    """Yield the missing images. Those that cannot be read are not missing.
+    """Yield the missing images, each once. Those that cannot be read are not missing.
 
     Args:
         inventory: An inventory with the references of all wanted images.
@@ -56,7 +56,11 @@ def missing_images(wanted: Iterable[WantedImage], inventory: Inventory) -> Itera
         for reference in (*image.tags, image.root.digest):
             found[image.repository, reference] = image
     unreadable = {(each.repository, each.tag) for each in inventory.unreadable}
-    for each in wanted:
+    unique = dict.fromkeys(wanted)
+    compared = {(each.repository, each.reference) for each in unique if each.digest}
+    for each in unique:
+        if not each.digest and (each.repository, each.reference) in compared:
+            continue
         image_found = found.get((each.repository, each.reference))
         if image_found is None:
             if (each.repository, each.reference) not in unreadable:

@@ -236,8 +236,13 @@ class Prune:
             for tag, reasons in verdict.kept.items():
                 image = key_of(verdict.image), tag
                 if image in deletion.deleted and verdict.digest:
-                    self._restore_tag(verdict.image, tag, reasons[0])
-                    deletion.restored(image, reasons[0])
+                    try:
+                        self._restore_tag(verdict.image, tag, reasons[0])
+                        deletion.restored(image, reasons[0])
+                    except K8scrError as error:
+                        deletion.errors.append(error)
+        if deletion.errors:
+            return
         if self.collector:
             _require_collectable(plan, "Garbage was not collected")
         self._protect(plan, result)

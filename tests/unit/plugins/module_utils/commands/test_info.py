@@ -215,16 +215,42 @@ def test_info_does_not_report_unreadable_locked_image_as_missing(
     server: RegistryServer, run: Info, image: Image, lock: Callable[[dict[str, str]], str]
 ) -> None:
     server.fill("team/app", "1", image)
-    server.fail("HEAD", "manifests/1", error_response(500, "UNKNOWN"))
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/1", error_response(500, "UNKNOWN"))
     result = run(images=[], lock=lock({"docker.io/team/app:1": image.digest}))
     assert result["missing"] == []
     assert [each["name"] for each in result["incomplete"]] == ["team/app:1"]
 
 
+def test_info_reports_image_that_is_named_several_times_once(
+    server: RegistryServer, run: Info, image: Image, lock: Callable[[dict[str, str]], str]
+) -> None:
+    server.fill("team/app", "broken", image)
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/broken", error_response(500, "UNKNOWN"))
+    names = ["team/app:broken", f"team/app@{image.digest}", "team/none:1"]
+    server.fail("HEAD", f"manifests/{image.digest}", error_response(500, "UNKNOWN"))
+    entries = {"docker.io/team/none:1": image.digest, "docker.io/team/lost:1": image.digest}
+    result = run(repositories=["*"], images=names * 2, lock=lock(entries))
+    assert [each["name"] for each in result["incomplete"]] == ["team/app:broken", f"team/app@{image.digest}"]
+    assert result["totals"]["tags"] == 1
+    assert [(each["name"], each["digest"]) for each in result["missing"]] == [
+        ("docker.io/team/none:1", image.digest),
+        ("docker.io/team/lost:1", image.digest),
+    ]
+
+
+def test_info_counts_repositories_of_named_images(server: RegistryServer, run: Info, image: Image) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("other/app", "1", image)
+    assert run(repositories=["team/app"], images=["other/app:1"])["totals"]["repositories"] == 2
+
+
 def test_info_returns_broken_tags_with_reason(server: RegistryServer, run: Info, image: Image) -> None:
     server.fill("team/app", "1", image)
     server.fill("team/app", "broken", image)
-    server.fail("HEAD", "manifests/broken", error_response(404, "MANIFEST_UNKNOWN"))
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/broken", error_response(404, "MANIFEST_UNKNOWN"))
     result = run()
     assert names_in(result) == ["team/app:1"]
     (entry,) = result["incomplete"]

@@ -213,7 +213,8 @@ def test_broken_tag_that_no_rule_keeps_is_deleted(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
     fill(server, new=image, old=other_image)
-    server.fail("HEAD", "manifests/old", error_response(404, "MANIFEST_UNKNOWN"))
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/old", error_response(404, "MANIFEST_UNKNOWN"))
 
     result = prune_registry(registry, collector, keep=["*:new"])
 
@@ -225,7 +226,8 @@ def test_broken_tag_in_use_prevents_deletion(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
     fill(server, new=image, old=other_image)
-    server.fail("HEAD", "manifests/new", error_response(404, "MANIFEST_UNKNOWN"))
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/new", error_response(404, "MANIFEST_UNKNOWN"))
 
     with pytest.raises(K8scrError, match=r"team/api:new .*lists the tag new, and has no image for it"):
         prune_registry(registry, collector, Workloads([use("team/api:new")]), keep=["*:x"], allow_empty=True)

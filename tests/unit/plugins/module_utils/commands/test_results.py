@@ -139,7 +139,7 @@ def test_info_returns_documented_values(
     server.fill("team/app", "1", image)
     server.fill("team/app", image.digest.replace(":", "-") + ".sig", multi)
     server.fill("team/broken", "1", image)
-    del server.manifests["team/broken"][image.digest]
+    server.fail("GET", "team/broken/manifests/", error_response(404, "MANIFEST_UNKNOWN"))
     names = ["team/app:1", f"team/app@{multi.digest}", "team/app:2"]
     options = module_options(
         info.INFO_ARGUMENT_SPEC, repositories=["*"], images=names, verify=verify, referrers=True, labels=True

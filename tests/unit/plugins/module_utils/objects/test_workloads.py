@@ -10,7 +10,12 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, ClusterError, K8scrError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    ApiServerError,
+    ClusterError,
+    K8scrError,
+    UnreadableResponseError,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects import workloads
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import (
@@ -177,6 +182,19 @@ def test_kind_that_cluster_does_not_have_is_skipped(server: ListServer) -> None:
     server.lists["Pod"] = [workload("web", pod_spec("web:1"))]
 
     assert uses(server) == [("web:1", "Pod", "web")]
+
+
+def test_list_of_pods_that_does_not_exist_is_error(server: ListServer) -> None:
+    del server.lists["Pod"]
+    with pytest.raises(UnreadableResponseError, match="responded with 404 to the list of the Pods"):
+        find(server)
+
+
+def test_list_that_ends_with_missing_page_is_error(server: ListServer) -> None:
+    server.lists["CronJob"] = [workload(f"c{number}", {}) for number in range(501)]
+    server.faults.append(Fault("GET", "continue=", failure(404, "not found"), times=1))
+    with pytest.raises(UnreadableResponseError, match="responded with 404 to the list of the CronJobs"):
+        find(server)
 
 
 def test_interrupted_request_is_retried(server: ListServer) -> None:

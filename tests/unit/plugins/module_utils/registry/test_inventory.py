@@ -92,8 +92,9 @@ def test_inventory_reads_other_images_despite_one_broken_tag(
     server.fill("team/app", "good", image)
     server.fill("team/app", "broken", other_image)
     server.fill("team/app", "lost", other_image)
-    server.fail("HEAD", "manifests/broken", error_response(500, "UNKNOWN"))
-    server.fail("HEAD", "manifests/lost", error_response(404, "MANIFEST_UNKNOWN"))
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/broken", error_response(500, "UNKNOWN"))
+        server.fail(method, "manifests/lost", error_response(404, "MANIFEST_UNKNOWN"))
     inventory = take_inventory(registry)
     assert tags_of(inventory) == {f"team/app@{image.digest}": ("good",)}
     assert [(each.repository, each.tag) for each in inventory.unreadable] == [
@@ -112,20 +113,56 @@ def test_inventory_reports_damaged_manifest(
     server: RegistryServer, registry: Registry, image: Image, body: bytes, expected: type
 ) -> None:
     server.fill("team/app", "1", image)
-    server.fail("GET", "manifests/sha256", lambda response: Response(200, response.headers, body))
+    server.fail("GET", "manifests/", lambda response: Response(200, response.headers, body))
     (found,) = take_inventory(registry).images
     assert isinstance(found.error, expected)
     assert (found.damaged, found.manifests, found.complete) == ((image.digest,), (), False)
 
 
 def test_inventory_ends_if_registry_becomes_unavailable(
-    server: RegistryServer, registry: Registry, image: Image
+    server: RegistryServer, registry: Registry, multi: Image
 ) -> None:
-    server.fill("team/app", "1", image)
+    server.fill("team/app", "1", multi)
     registry.retries.seconds = 0.0
     server.fail("GET", "manifests/sha256", Response(503))
     with pytest.raises(RegistryError, match="503"):
         take_inventory(registry)
+
+
+def test_inventory_reads_tag_and_manifest_of_distribution_with_one_request(
+    server: RegistryServer, registry: Registry, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/app", "2", image)
+    assert tags_of(take_inventory(registry)) == {f"team/app@{image.digest}": ("1", "2")}
+    assert sorted(path for path in server.received("GET", "HEAD") if "/manifests/" in path) == [
+        "GET /v2/team/app/manifests/1",
+        "GET /v2/team/app/manifests/2",
+    ]
+
+
+def test_inventory_reads_manifest_of_other_registry_by_digest_as_nodes_do(
+    server: RegistryServer, registry: Registry, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fail("GET", "k8scr/probe", error_response(404, "NAME_UNKNOWN", "Unknown name"))
+    server.fail("GET", "manifests/sha256", error_response(404, "MANIFEST_UNKNOWN"))
+    (found,) = take_inventory(registry).images
+    assert (found.root.digest, found.complete) == (image.digest, False)
+
+
+@pytest.mark.parametrize("header", ["Docker-Content-Digest", "Content-Type"])
+@pytest.mark.parametrize("value", ["", "x", "x" * 1000])
+def test_inventory_does_not_depend_on_headers_of_manifest(
+    server: RegistryServer, registry: Registry, image: Image, header: str, value: str
+) -> None:
+    server.fill("team/app", "1", image)
+    for method in ("GET", "HEAD"):
+        server.fail(
+            method, "manifests/", lambda response: Response(200, {**response.headers, header: value}, response.body)
+        )
+    (found,) = take_inventory(registry).images
+    assert (found.root, found.complete) == (image.root, True)
 
 
 def test_inventory_without_verification_reads_no_manifest(
@@ -168,6 +205,18 @@ def test_inventory_reads_content_of_shared_blob_once(server: RegistryServer, reg
     take_inventory(registry, verify=Verify.CONTENT)
     read = [request for request in server.received("GET") if image.layers[0] in request]
     assert len(read) == 1
+
+
+def test_inventory_reads_content_of_damaged_shared_blob_once(
+    server: RegistryServer, registry: Registry, image: Image
+) -> None:
+    for repository in ("team/app", "other/app", "third/app"):
+        server.fill(repository, "1", image)
+        content = image.contents[image.layers[0]]
+        server.blobs[repository][image.layers[0]] = content[:-1] + bytes([content[-1] ^ 1])
+    images = take_inventory(registry, verify=Verify.CONTENT).images
+    assert [found.damaged for found in images] == [(image.layers[0],)] * 3
+    assert len([request for request in server.received("GET") if image.layers[0] in request]) == 1
 
 
 def test_inventory_reads_time_platform_labels_and_annotations(server: RegistryServer, registry: Registry) -> None:

@@ -100,6 +100,18 @@ def test_inventory_that_exceeds_limit_ends_with_error(
         take_inventory(registry, details=True)
 
 
+def test_lists_of_tags_that_exceed_limit_are_not_collected(
+    server: RegistryServer, registry: Registry, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(50):
+        server.fill(f"team/app{number}", "1", image)
+        server.fill(f"team/app{number}", "2", image)
+    monkeypatch.setattr(inventory_reader, "_MOST_IMAGES", 3)
+    with pytest.raises(RegistryError, match="more than 3 tags"):
+        take_inventory(registry, connections=1)
+    assert len([path for path in server.received("GET") if path.endswith("tags/list")]) < 50
+
+
 @pytest.mark.parametrize(
     ("created", "expected"),
     [
@@ -119,6 +131,19 @@ def test_time_of_creation_is_that_of_config(
     image = only_image(registry, created=True)
     assert image.created == expected
     assert str(image.manifests[0].platform) == "linux/arm64"
+
+
+@pytest.mark.parametrize("name", ["linux\x1b[2J", "linux\n", "x" * 1000])
+def test_platform_that_cannot_be_shown_is_unknown(
+    server: RegistryServer, registry: Registry, image: Image, name: str
+) -> None:
+    store_config(server, {"os": name, "architecture": "arm64"})
+    platform = {"os": name, "architecture": "arm64"}
+    server.fill("team/app", None, image)
+    store(server, "2", {"manifests": [{**image.root.to_json(), "platform": platform}]}, OCI_INDEX)
+    images = take_inventory(registry).images
+    assert [each.platform for found in images for each in found.manifests] == [None] * 3
+    assert take_inventory(registry, created=True).images[0].manifests[0].platform is None
 
 
 @pytest.mark.parametrize(
@@ -206,9 +231,9 @@ def test_repository_without_tags_has_no_images(server: RegistryServer, registry:
 @pytest.mark.parametrize("status", [429, 502, 503])
 @pytest.mark.parametrize("path", ["manifests/1", "manifests/sha256", "blobs/"])
 def test_unavailable_registry_ends_inventory(
-    server: RegistryServer, registry: Registry, image: Image, status: int, path: str
+    server: RegistryServer, registry: Registry, multi: Image, status: int, path: str
 ) -> None:
-    server.fill("team/app", "1", image)
+    server.fill("team/app", "1", multi)
     registry.retries.seconds = 0.0
     for method in ("GET", "HEAD"):
         server.fail(method, path, Response(status))

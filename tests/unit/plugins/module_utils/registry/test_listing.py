@@ -58,5 +58,14 @@ def test_number_of_names_is_limited(
         list(listing.tags(registry, "team/app"))
 
 
+def test_length_of_names_is_limited(
+    server: RegistryServer, registry: Registry, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(listing, "_MOST_TEXT", 1000)
+    names_of(server, image, MANY)
+    with pytest.raises(RegistryError, match="more than 1000 characters"):
+        list(listing.tags(registry, "team/app"))
+
+
 def test_missing_repository_has_no_tags(registry: Registry) -> None:
     assert list(listing.tags(registry, "team/missing")) == []

@@ -125,6 +125,24 @@ def test_prune_names_tag_in_use_that_cannot_be_restored(
     assert collector.runs == 0
 
 
+def test_prune_restores_other_tags_if_one_cannot_be_restored(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, other_image: Image
+) -> None:
+    server.fill("api", "older", other_image)
+    workloads = Workloads([], [use("example.com/api:old"), use("example.com/api:older")])
+    full = error_response(507, "UNKNOWN", "no space left on device")
+    workloads.listed = lambda number: server.fail("PUT", "manifests/old", full, times=1) if number == AFTER else None
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    deleted = {entry["image"] for entry in result["images"]}
+    assert len(result["errors"]) == len(deleted) == 1
+    assert set(server.manifests["api"]) & {"old", "older"} == {"old", "older"} - {
+        name.removeprefix("api:") for name in deleted
+    }
+    assert collector.runs == 0
+
+
 def test_image_deleted_by_digest_is_reported_if_workload_starts_during_deletion(
     server: RegistryServer, registry: Registry
 ) -> None:
