@@ -204,7 +204,8 @@ def test_unreadable_image_that_no_rule_keeps_is_deleted(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
     fill(server, new=image, old=other_image)
-    server.fail("GET", f"manifests/{other_image.digest}", error_response(500, "UNKNOWN"))
+    for reference in ("old", other_image.digest):
+        server.fail("GET", f"manifests/{reference}", error_response(500, "UNKNOWN"))
 
     prune_registry(registry, collector, keep=["*:new"])
 
