@@ -21,7 +21,7 @@ from cluster.layout import NODES, Node
 from .. import inspection
 from .clients import Containerd, Target
 
-_PAUSE = 0.05
+_PAUSE = 0.25
 """Seconds between two pulls of a thread, so that the pulls leave time of the processors to the prune."""
 
 
