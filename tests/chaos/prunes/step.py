@@ -118,6 +118,8 @@ class _Prune:
             self._outcome.pushed_before = len(entries)
             if not run.succeeded:
                 raise RuntimeError(f"the push before the prune failed: {run.result} {run.stderr}")
+        # The nodes still pull the images that the previous prune kept, and some of these are deleted now.
+        self._testbed.pulls.use([])
         for number in sorted(self._plan.orphaned):
             image = self._images[number]
             self._testbed.registry.delete(image.repository, library.digest(image.content))
