@@ -146,7 +146,7 @@ def test_children_of_index_stay_without_own_tags(
     for digest, content in multi.contents.items():
         stored = {
             **server.blobs["team/api"],
-            **{name: value for name, (_, value) in server.manifests["team/api"].items()},
+            **{name: value for name, (_media_type, value) in server.manifests["team/api"].items()},
         }
         assert stored[digest] == content
 

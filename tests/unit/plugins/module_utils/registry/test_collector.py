@@ -10,6 +10,7 @@ import json
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Union
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, InputError, RegistryError
@@ -26,7 +27,7 @@ from unit.plugins.module_utils.transport.servers import Request, Server, respons
 CONFIG_MAP = "/api/v1/namespaces/k8scr/configmaps/k8scr-collect?fieldManager=k8scr-prune"
 VERSION = "/api/v1/namespaces/k8scr/pods/k8scr-0:5000/proxy/v2/"
 UNREACHABLE = (503, "error trying to reach service: dial tcp 10.0.0.1:5000: connect: connection refused")
-State = str | None | tuple[int, str]
+State = Union[str, None, tuple[int, str]]
 """The header of the registry; None without it, or an error of the API server with its code."""
 
 

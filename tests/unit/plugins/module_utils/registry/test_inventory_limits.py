@@ -108,7 +108,7 @@ def test_lists_of_tags_that_exceed_limit_are_not_collected(
         server.fill(f"team/app{number}", "2", image)
     monkeypatch.setattr(inventory_reader, "_MOST_IMAGES", 3)
     with pytest.raises(RegistryError, match="more than 3 tags"):
-        take_inventory(registry, connections=1)
+        inventory_reader.take_inventory(registry, 1)
     assert len([path for path in server.received("GET") if path.endswith("tags/list")]) < 50
 
 

@@ -163,9 +163,9 @@ def test_reason_names_three_workloads_of_many() -> None:
     uses = [use("team/api:1", name=f"app{number}") for number in range(5)]
     used = match_usage(uses, Inventory(images=(image,))).used
 
-    [reasons] = kept(decision(image, used=used)).values()
+    reasons = list(kept(decision(image, used=used)).values())
 
-    assert reasons == ("used by Deployment team/app0, Deployment team/app1, Deployment team/app2 and 2 more",)
+    assert reasons == [("used by Deployment team/app0, Deployment team/app1, Deployment team/app2 and 2 more",)]
 
 
 def test_image_for_rollbacks_stays() -> None:

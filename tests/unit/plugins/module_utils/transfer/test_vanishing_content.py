@@ -31,9 +31,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
-from unit.plugins.module_utils.support.collections import Collections, missing_content
 from unit.plugins.module_utils.support.copies import docker_archive_copy, layout_copy
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
+from unit.plugins.module_utils.support.lost_content import Collections, missing_content
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.tasks import connected
 
