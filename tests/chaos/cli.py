@@ -43,7 +43,7 @@ def main() -> int:
     outcomes = sorted(_deliver_all(plans, options.parallel), key=lambda each: each.number)
     seconds = time.monotonic() - start
     rows = report.summary(outcomes, [fault.description() for fault in (*CLUSTER_FAULTS, *FAULTS)])
-    print(report.table(rows))
+    print(report.table(rows, report.COLUMNS))
     failed = [each for each in outcomes if each.problems]
     for outcome in failed:
         _print_problems(outcome)

@@ -34,7 +34,7 @@ def summary(outcomes: Sequence[Outcome], faults: Sequence[str]) -> list[dict[str
     return [*(row for row in rows if row["deliveries"]), _row("all deliveries", outcomes)]
 
 
-def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> str:
+def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> str:
     """Return the rows as a Markdown table.
 
     Args:
@@ -46,7 +46,7 @@ def table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) 
     return "\n".join(lines)
 
 
-def list_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str] = COLUMNS) -> str:
+def list_table(rows: Sequence[dict[str, Any]], columns: Mapping[str, str]) -> str:
     """Return the rows as a table in reStructuredText, for the guide; see :func:`table`."""
     lines = [".. list-table::", "   :header-rows: 1", ""]
     for cells in [list(columns.values()), *(_cells(row, columns) for row in rows)]:
