@@ -128,9 +128,12 @@ class Repository:
         return tagged or self._has_content(root)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
+        return self._stores_manifest(descriptor) and self._has_content(descriptor)
+
+    def _stores_manifest(self, descriptor: Descriptor) -> bool:
         failure = f"manifest {descriptor.digest} cannot be looked up in {self.repository}"
         response = self._look_up_manifest(descriptor.digest, failure, {"Accept": descriptor.media_type})
-        return _has_size(response, descriptor.size) and self._has_content(descriptor)
+        return _has_size(response, descriptor.size)
 
     def _has_content(self, root: Descriptor) -> bool:
         """Whether the repository has the children and the blobs that an existing manifest lists."""
@@ -248,7 +251,7 @@ class Repository:
     def _require_readable(self, descriptor: Descriptor) -> None:
         """Check a stored manifest: distribution 2.8 keeps a file that a full storage left incomplete."""
         try:
-            found = self.has_manifest(descriptor)
+            found = self._stores_manifest(descriptor)
         except RegistryError as error:
             if error.status != _UNREADABLE:
                 raise

@@ -24,6 +24,7 @@ from ..oci.timestamp import parse_timestamp
 from ..oci.version_tag import parse_version
 from ..registry.inventory import Inventory, StoredImage
 from .retention_marks import Marks, Verdict, key_of
+from .usage import repositories_of
 
 if TYPE_CHECKING:
     from ..objects.workloads import ImageUse
@@ -203,8 +204,7 @@ def tag_of(use: ImageUse, image: StoredImage) -> str | None:
         name = parse_reference(use.image)
     except InputError:
         return None
-    is_same = image.repository in (name.repository(), name.repository(qualify=True))
-    return name.tag if is_same and name.tag in image.tags else None
+    return name.tag if image.repository in repositories_of(name) and name.tag in image.tags else None
 
 
 def _names(use: ImageUse, image: StoredImage, marks: Marks) -> bool:
