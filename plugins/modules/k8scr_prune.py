@@ -127,8 +127,6 @@ seealso:
   - module: k8scr.core.k8scr_info
   - module: k8scr.core.k8scr_image
   - module: k8scr.core.k8scr_push
-  - plugin: k8scr.core.registry
-    plugin_type: role
 """
 
 EXAMPLES = r"""
