@@ -163,9 +163,10 @@ class Marks:
 
     def _find_subjects(self) -> Iterator[tuple[tuple[str, str], str]]:
         fallbacks = {fallback_tag(digest): digest for digest in self._holders}
-        for repository, tag in self.tagged:
+        for (repository, tag), image in self.tagged.items():
             subject = fallbacks.get(tag) or subject_of(tag)
-            if subject:
+            # Tools that mirror images by digest may derive the tag from the image's own digest.
+            if subject and subject != image.root.digest:
                 yield (repository, tag), subject
 
     def _followers(self) -> Mapping[tuple[str, str], list[tuple[StoredImage, str]]]:

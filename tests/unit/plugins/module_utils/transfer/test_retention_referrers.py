@@ -77,6 +77,14 @@ def test_rules_by_age_and_number_do_not_keep_referrers(rule: dict[str, Any]) -> 
     assert remaining(found) == {"api:kept"}
 
 
+@pytest.mark.parametrize("rule", [{"younger": 1e9, "age": "30y"}, {"last": 5}])
+def test_image_with_tag_of_its_own_digest_is_no_referrer(rule: dict[str, Any]) -> None:
+    # Tools that mirror images by digest set such tags.
+    found = decision(stored("api", "b", "kept"), stored("api", "a", LIST, created="2026-06-01T00:00:00Z"), **rule)
+
+    assert remaining(found) == {"api:kept", f"api:{LIST}"}
+
+
 def test_referrers_do_not_count_as_last_images() -> None:
     image = stored("api", "a", "main", created="2026-01-01T00:00:00Z")
     signature = stored("api", "signature", SIG, created="2026-06-01T00:00:00Z")
