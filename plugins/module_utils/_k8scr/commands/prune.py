@@ -77,13 +77,13 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
     Raises:
         InputError: A number or an age is out of bounds, or a lock file cannot be read.
     """
-    age = options["keep_younger"] or ""
+    age = options["keep_younger"]
     return Rules(
         repositories=tuple(options["repositories"]),
         locked=tuple(_locked(options["keep_lock"])),
         last=read_number(options, "keep_last") if options["keep_last"] is not None else None,
-        younger=_read_age(age) if age else None,
-        age=age,
+        younger=_read_age(age) if age is not None else None,
+        age=age or "",
         now=time.time(),
         patterns=tuple(options["keep"]),
     )
