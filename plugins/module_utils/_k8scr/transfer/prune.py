@@ -133,7 +133,7 @@ class Prune:
         result = PruneResult(plan.decision)
         try:
             deletion.run()
-            if not deletion.errors:
+            if deletion.deleted or not deletion.errors:
                 self._restore(self._look_again(plan.inventory, plan.uses), deletion, result)
         except K8scrError as error:
             deletion.errors.append(error)

@@ -223,6 +223,21 @@ def test_failed_deletion_ends_prune_and_reports_deleted_images(
 OLD = {f"old{number}" for number in range(10)}
 
 
+def test_image_is_restored_if_workload_starts_before_deletion_fails(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, other_image: Image
+) -> None:
+    server.fill("web", "old", other_image)
+    server.fail("DELETE", "web/manifests/old$", error_response(500, "UNKNOWN"))
+    workloads = Workloads([], [use("example.com/api:old")])
+
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
+
+    assert "tag old of repository web" in result["msg"]
+    assert tags_in(server, "api") == {"new", "old"}
+    assert result["images"] == []
+    assert collector.runs == 0
+
+
 def test_failed_list_of_workloads_after_deletion_prevents_collection(
     server: RegistryServer, registry: Registry, collector: FakeCollector, other_image: Image
 ) -> None:
