@@ -102,7 +102,7 @@ class Collector:
     def collect(self, timeout: float) -> Collection:
         """Run a garbage collection, and wait until the registry accepts pushes again.
 
-        If the registry runs another request's collection, a new one follows it: the other may have begun earlier.
+        If the registry runs another client's collection, a new one follows it: the other may have begun earlier.
 
         Args:
             timeout: Seconds to wait for the end of the collection, including the wait for its start.
@@ -114,18 +114,19 @@ class Collector:
         """
         deadline = time.monotonic() + timeout
         known = _words(self._state()).get("id")
-        request, running = self._request(), False
+        # The script may have read a request that a later one replaced in the ConfigMap.
+        requests, running = {self._request()}, False
         while True:
             state = self._state_before(deadline)
             words = _words(state)
             finished, status = words.get("id"), words.get("status")
-            if finished == request and status == "done":
+            if finished in requests and status == "done":
                 return Collection(
                     parse_decimal(words.get("seconds", "")) or 0,
                     parse_decimal(words.get("before", "")),
                     parse_decimal(words.get("after", "")),
                 )
-            if finished == request and status == "failed":
+            if finished in requests and status == "failed":
                 raise RegistryError(
                     f"garbage collection failed: {self._registry.description} reports: "
                     f"{words.get('error') or 'no reason'}",
@@ -137,7 +138,8 @@ class Collector:
                 raise self._late(timeout, running)
             if finished not in (None, known):
                 # Another request replaced this one in the ConfigMap, or the Pod was replaced and skipped it.
-                known, request = finished, self._request()
+                known = finished
+                requests.add(self._request())
             self._registry.retries.sleep(_INTERVAL)
 
     def _late(self, timeout: float, running: bool) -> RegistryError:

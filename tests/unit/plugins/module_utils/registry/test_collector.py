@@ -156,6 +156,17 @@ def test_collector_requests_again_if_other_request_was_carried_out(
     assert len(collecting.requested) == 2
 
 
+def test_collector_accepts_collection_of_its_replaced_request(server: Server, collecting: CollectingRegistry) -> None:
+    other = always("id=0f status=done seconds=1")
+    first = finished("status=done seconds=12 before=300 after=100", 0)
+    collecting.report(RUNNING, RUNNING, other, RUNNING, first, RUNNING, finished("status=done seconds=13"))
+
+    with collector_of(server) as collector:
+        assert collector.collect(60) == Collection(12, 300, 100)
+
+    assert len(collecting.requested) == 2
+
+
 def test_collector_requests_again_if_pod_was_replaced(server: Server, collecting: CollectingRegistry) -> None:
     skipped = finished("status=skipped", 0)
     collecting.report(always("ready"), skipped, skipped, RUNNING, DONE)
