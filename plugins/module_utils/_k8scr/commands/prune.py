@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import InputError
+from ..errors import InputError, LostTagsError
 from ..objects.workloads import find_image_uses
 from ..oci.decimal import parse_decimal
 from ..oci.digest_tag import digest_tag
@@ -122,7 +122,9 @@ def prune_report(result: PruneResult) -> dict[str, Any]:
     value["diff"] = {"prepared": _diff(value)}
     if result.errors:
         count = len(value["images"])
-        done = f"Tags deleted before: {count}. All images that the rules kept at the start are unchanged."
+        done = f"Tags deleted before: {count}."
+        if not any(isinstance(error, LostTagsError) for error in result.errors):
+            done = f"{done} All images that the rules kept at the start are unchanged."
         value.update(failed=True, msg="\n".join([*value["errors"], done]))
     return value
 

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from enum import Enum
 from itertools import islice
 
-from ..errors import ApiServerError, DigestMismatchError, RegistryError, SourceError
+from ..errors import ApiServerError, DigestMismatchError, LostTagsError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of
 from ..oci.manifest import OCI_INDEX, Manifest, load_json_object, parse_manifest
@@ -68,7 +68,13 @@ class Deletion(str, Enum):
         return self in (Deletion.TAG, Deletion.REPLACED)
 
 
-def delete_tag(repository: Repository, tag: str, digest: str | None, others: Collection[str] | None = None) -> Deletion:
+def delete_tag(
+    repository: Repository,
+    tag: str,
+    digest: str | None,
+    others: Collection[str] | None = None,
+    on_deleted: Callable[[], None] = lambda: None,
+) -> Deletion:
     """Delete one tag, and verify that its manifest and the manifest's other tags still exist.
 
     A deletion by placeholder that was interrupted is finished by the next call for the same tag.
@@ -78,11 +84,12 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
             it has no manifest.
         others: Other tags of the same digest, if they are known. By default, these are up to 1,000 tags of the
             repository; they are looked up only if the registry deletes the manifest with the tag.
+        on_deleted: Called when the tag is deleted, before the verification, which may fail.
 
     Raises:
         ApiServerError: The user may not delete.
-        RegistryError: The registry does not allow deletion, returned another error response, or deleted more than the
-            tag.
+        LostTagsError: The registry deleted other tags too.
+        RegistryError: The registry does not allow deletion, or returned another error response.
     """
     found = repository.resolve(tag)
     if (found.digest if found else None) != digest:
@@ -90,6 +97,7 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
     failure = f"tag {tag} of {repository.description} cannot be deleted"
     if found and _is_placeholder(repository, found, tag):
         _delete(repository, found.digest, failure)
+        on_deleted()
         _require_deleted(repository, tag, found.digest, failure)
         return Deletion.REPLACED
     known = others if others is not None else _other_tags(repository, tag)
@@ -98,6 +106,7 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
         return deleted
     if deleted is None:
         _replace(repository, tag, failure)
+    on_deleted()
     _require_deleted(repository, tag, digest, failure)
     if digest:
         _require_others(repository, tag, digest, known)
@@ -105,12 +114,15 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
     return Deletion.TAG if deleted else Deletion.REPLACED
 
 
-def delete_manifest(repository: Repository, digest: str, tags: Iterable[str] = ()) -> bool:
+def delete_manifest(
+    repository: Repository, digest: str, tags: Iterable[str] = (), on_deleted: Callable[[], None] = lambda: None
+) -> bool:
     """Delete a manifest or an index with all its tags; the manifests in an index stay.
 
     Args:
         tags: The tags of this digest. They are verified to be deleted, and deleted by name in a registry that keeps
             them, as go-containerregistry does. The caller must know that no index lists the manifest.
+        on_deleted: Called when the manifest is deleted, before the verification, which may fail.
 
     Returns:
         Whether the manifest existed.
@@ -121,6 +133,7 @@ def delete_manifest(repository: Repository, digest: str, tags: Iterable[str] = (
     """
     failure = f"manifest {digest} of {repository.description} cannot be deleted"
     existed = _delete(repository, digest, failure)
+    on_deleted()
     _require_deleted(repository, digest, digest, failure)
     for tag in tags:
         left = repository.resolve(tag)
@@ -278,7 +291,7 @@ def _require_others(repository: Repository, tag: str, digest: str, others: Colle
         return
     lost = [other for other in others if repository.resolve(other) is None]
     if lost:
-        raise RegistryError(
+        raise LostTagsError(
             f"with the tag {tag}, {repository.store.description} deleted manifest {digest} and its tags"
             f" {', '.join(lost):.500} in {repository.repository}",
             "Push them again; the registry cannot delete single tags",

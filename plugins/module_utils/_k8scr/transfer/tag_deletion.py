@@ -117,11 +117,11 @@ class TagDeletion:
 
     def _delete_tag(self, verdict: Verdict, tag: str) -> None:
         others = [other for other in verdict.image.tags if other in verdict.kept]
-        repository = Repository(self.registry, verdict.image.repository)
-        if delete_tag(repository, tag, verdict.digest, others) is Deletion.MOVED:
-            self.reasons[key_of(verdict.image), tag] = _MOVED
+        repository, name = Repository(self.registry, verdict.image.repository), (key_of(verdict.image), tag)
+        if delete_tag(repository, tag, verdict.digest, others, partial(self.deleted.add, name)) is Deletion.MOVED:
+            self.reasons[name] = _MOVED
         else:
-            self.deleted.add((key_of(verdict.image), tag))
+            self.deleted.add(name)
 
     @cached_property
     def _before(self) -> Mapping[tuple[str, str], Key]:
@@ -177,8 +177,8 @@ class TagDeletion:
         for digest in sorted(image.digests - needed - {image.root.digest}):
             delete_manifest(repository, digest)
         tags = [tag for tag in _tags_of(verdict) if tag not in self.reasons]
-        delete_manifest(repository, image.root.digest, [name for _image, name in tags])
-        self.deleted.update(tags)
+        names = [name for _image, name in tags]
+        delete_manifest(repository, image.root.digest, names, partial(self.deleted.update, tags))
 
 
 def _tags_of(verdict: Verdict) -> list[tuple[Key, str]]:

@@ -19,7 +19,8 @@ from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import Image, layer, make_image
 from unit.plugins.module_utils.support.inventories import use
 from unit.plugins.module_utils.support.prunes import Workloads, prune_registry, tags_in
-from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
+from unit.plugins.module_utils.support.registry_deletion import Manifests
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 
 BEFORE, AFTER = 0, 1
 """The lists of workloads: before tags are deleted, and afterwards."""
@@ -235,6 +236,40 @@ def test_image_is_restored_if_workload_starts_before_deletion_fails(
     assert "tag old of repository web" in result["msg"]
     assert tags_in(server, "api") == {"new", "old"}
     assert result["images"] == []
+    assert collector.runs == 0
+
+
+@pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
+def test_deleted_image_is_reported_if_its_verification_fails(
+    server: RegistryServer, registry: Registry, other_image: Image, kind: str
+) -> None:
+    delete = registry_deletion.IMPLEMENTATIONS[kind]
+
+    def failing(manifests: Manifests, reference: str) -> Response:
+        if reference in ("old", other_image.digest):
+            server.fail("HEAD", f"manifests/{reference}", error_response(500, "UNKNOWN"))
+        return delete(manifests, reference)
+
+    server.delete = failing
+
+    result = prune_registry(registry, FakeCollector(server), keep=["*:new"])
+
+    assert result["failed"] is True
+    assert result["changed"] is True
+    assert [entry["image"] for entry in result["images"]] == ["api:old"]
+
+
+def test_image_that_registry_deletes_with_other_tag_is_not_reported_as_unchanged(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image
+) -> None:
+    server.delete = registry_deletion.with_digest_of_tag
+    server.fill("api", "alias", image)
+
+    result = prune_registry(registry, collector, keep=["*:new", "*:old"])
+
+    assert [entry["image"] for entry in result["images"]] == ["api:alias"]
+    assert "its tags new in api" in result["msg"]
+    assert "unchanged" not in result["msg"]
     assert collector.runs == 0
 
 
