@@ -174,7 +174,7 @@ def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the kind and the name of the workload that controls an object."""
     references = metadata.get("ownerReferences")
     for reference in map(mapping, references if isinstance(references, list) else ()):
-        kind = reference.get("kind")
+        kind = str(reference.get("kind"))
         if reference.get("controller") is True and kind in WORKLOAD_KINDS:
-            return str(kind), str(reference.get("name") or "")
+            return kind, str(reference.get("name") or "")
     return None

@@ -101,6 +101,15 @@ def test_ephemeral_container_of_controlled_pod_is_use_by_pod(server: ListServer)
     assert uses(server) == [("debug:1", "Pod", "web-x"), ("web:1", "ReplicaSet", "web")]
 
 
+@pytest.mark.parametrize("owner", [7, {"kind": [], "controller": True}, {"kind": {}, "controller": True}])
+def test_invalid_owner_of_pod_is_ignored(server: ListServer, owner: Any) -> None:
+    pod = workload("web", pod_spec("web:1"))
+    pod["metadata"]["ownerReferences"] = [owner]
+    server.lists["Pod"] = [pod]
+
+    assert uses(server) == [("web:1", "Pod", "web")]
+
+
 def test_replica_set_without_pods_is_target_of_rollback(server: ListServer) -> None:
     owner = ("Deployment", "web")
     server.lists["ReplicaSet"] = [
