@@ -108,7 +108,7 @@ def _unlisted(
     lookup = _Lookup(inventory)
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name = _parsed(image)
+        name = parse_name(image)
         if isinstance(name, InputError) or not (select is None or any(map(select, repositories_of(name)))):
             continue
         digests = {use.digest for use in group if use.digest}
@@ -130,7 +130,7 @@ def match_usage(uses: Iterable[ImageUse], inventory: Inventory, unseen: tuple[Un
     named: dict[tuple[str, str], set[ImageUse]] = defaultdict(set)
     missing = []
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name, users = _parsed(image), _sorted(group)
+        name, users = parse_name(image), _sorted(group)
         if isinstance(name, InputError):
             missing.append(MissingUse(image, name.message, users))
             continue
@@ -244,13 +244,14 @@ def _all_sorted(uses: Mapping[tuple[str, str], Iterable[ImageUse]]) -> dict[tupl
     return {key: _sorted(found) for key, found in uses.items()}
 
 
-def _parsed(image: str) -> Reference | InputError:
+def parse_name(image: str) -> Reference | InputError:
+    """Return the name of an image in a workload, or the error if it is invalid."""
     try:
         return parse_reference(image)
     except InputError as error:
         # Container runtimes accept hosts with underscores. The host does not matter without qualify.
         host, _slash, path = image.partition("/")
-        name = _parsed(f"{host.replace('_', '-')}/{path}") if "_" in host and path else error
+        name = parse_name(f"{host.replace('_', '-')}/{path}") if "_" in host and path else error
         return error if isinstance(name, InputError) else name
 
 

@@ -225,15 +225,16 @@ def test_broken_tag_that_no_rule_keeps_is_deleted(
     assert tags_in(server) == {"new"}
 
 
+@pytest.mark.parametrize("name", ["team/api:new", "my_registry:5000/team/api:new"])
 def test_broken_tag_in_use_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image, name: str
 ) -> None:
     fill(server, new=image, old=other_image)
     for method in ("GET", "HEAD"):
         server.fail(method, "manifests/new", error_response(404, "MANIFEST_UNKNOWN"))
 
     with pytest.raises(K8scrError, match=r"team/api:new .*lists the tag new, and has no image for it"):
-        prune_registry(registry, collector, Workloads([use("team/api:new")]), keep=["*:x"], allow_empty=True)
+        prune_registry(registry, collector, Workloads([use(name)]), keep=["*:x"], allow_empty=True)
 
     assert tags_in(server) == {"new", "old"}
 
