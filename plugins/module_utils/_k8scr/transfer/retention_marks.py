@@ -121,14 +121,14 @@ class Marks:
 
     def is_referrer(self, image: StoredImage) -> bool:
         """Return whether all tags of an image are those of referrers."""
-        return bool(image.tags) and all((image.repository, tag) in self._subjects for tag in image.tags)
+        return bool(image.tags) and all(self._refers_to_other(image, tag) for tag in image.tags)
 
     def names(self, image: StoredImage) -> list[str]:
         """Return the tags of an image that are neither those of referrers nor the collection's."""
         return [
             tag
             for tag in image.tags
-            if (image.repository, tag) not in self._subjects and not is_digest_tag(tag, image.root.digest)
+            if not self._refers_to_other(image, tag) and not is_digest_tag(tag, image.root.digest)
         ]
 
     def follow_subjects(self) -> None:
@@ -158,15 +158,21 @@ class Marks:
         is_listed = image.root.digest in self._listed[image.repository]
         return Verdict(image, kept, found.get("", ()), deleted, referrers, orphans, is_listed)
 
+    def _refers_to_other(self, image: StoredImage, tag: str) -> bool:
+        """Return whether a tag is that of a referrer, and not derived from the digest of the image itself.
+
+        Tools that mirror images by digest may set such tags.
+        """
+        return self._subjects.get((image.repository, tag), image.root.digest) != image.root.digest
+
     def _stays(self, image: StoredImage) -> bool:
         return any((key_of(image), tag) in self._reasons for tag in image.tags or ("",))
 
     def _find_subjects(self) -> Iterator[tuple[tuple[str, str], str]]:
         fallbacks = {fallback_tag(digest): digest for digest in self._holders}
-        for (repository, tag), image in self.tagged.items():
+        for repository, tag in self.tagged:
             subject = fallbacks.get(tag) or subject_of(tag)
-            # Tools that mirror images by digest may derive the tag from the image's own digest.
-            if subject and subject != image.root.digest:
+            if subject:
                 yield (repository, tag), subject
 
     def _followers(self) -> Mapping[tuple[str, str], list[tuple[StoredImage, str]]]:
