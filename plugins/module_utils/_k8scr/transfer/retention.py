@@ -238,7 +238,10 @@ def _keep_younger(marks: Marks, rules: Rules) -> None:
 
 
 def _keep_last(marks: Marks, last: int) -> None:
-    """Keep the highest versions of each form in each repository, and the newest of the images without versions."""
+    """Keep the highest versions of each form in each repository, and the newest of the images without versions.
+
+    A version without a usable image does not count, so that the last usable one stays too.
+    """
     repositories: dict[str, list[StoredImage]] = defaultdict(list)
     for image in marks.images.values():
         if marks.names(image):
@@ -264,14 +267,22 @@ def _keep_last_of_repository(marks: Marks, images: Iterable[StoredImage], last: 
             times.append((created, image))
     for form, found in forms.items():
         suffix = f" with the suffix {form}" if form else ""
-        for order in sorted(found, reverse=True)[:last]:
-            for image in found[order]:
-                marks.keep_all(image, f"one of the last {last} versions{suffix}")
+        remaining = last
+        for order in sorted(found, reverse=True):
+            if remaining:
+                for image in found[order]:
+                    marks.keep_all(image, f"one of the last {last} versions{suffix}")
+                remaining -= any(map(_is_usable, found[order]))
     # Images with the same time have no order, so all of them stay.
     oldest = sorted((created for created, _image in times), reverse=True)[:last][-1:]
     for created, image in times:
         if created >= oldest[0]:
             marks.keep_all(image, f"one of the last {last} images without a version")
+
+
+def _is_usable(image: StoredImage) -> bool:
+    """Return whether an image can be read and is no empty index, such as that of an interrupted deletion."""
+    return image.error is None and any(manifest.blobs for manifest in image.manifests)
 
 
 def _created(image: StoredImage) -> float | None:

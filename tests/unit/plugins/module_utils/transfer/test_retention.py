@@ -222,6 +222,23 @@ def test_last_versions_count_variants_separately() -> None:
     assert kept(found)["api:1.2.3-alpine"] == ("one of the last 1 versions with the suffix alpine",)
 
 
+def test_last_versions_do_not_count_tag_that_cannot_be_read() -> None:
+    broken = Unreadable("api", "2.0", SourceError("no manifest"))
+    unreadable = replace(stored("api", "c", "1.3"), error=SourceError("no manifest"))
+    images = unreadable, stored("api", "b", "1.2"), stored("api", "a", "1.1")
+
+    found = decide(Inventory(images=images, unreadable=(broken,)), Rules(last=1))
+
+    assert set(kept(found)) == {"api:2.0", "api:1.3", "api:1.2"}
+
+
+def test_last_versions_do_not_count_index_without_images() -> None:
+    # An interrupted deletion on distribution 2.8 leaves such an index.
+    found = decision(stored_index("api", "placeholder", (), "1.3"), stored("api", "b", "1.2"), last=1)
+
+    assert deleted(found) == set()
+
+
 def test_last_images_without_version_stay_by_time() -> None:
     found = decision(
         stored("api", "a", "main", created="2026-01-03T00:00:00Z"),
