@@ -56,6 +56,8 @@ options:
       - With V(false), the garbage collection deletes images without a tag even if a workload uses them. Set
         O(collect=false) too if there may be such images.
       - Only the workloads of this cluster are known. Set other rules if nodes of other clusters pull from the registry.
+      - No workload names the pause image of the container runtime, without which a new node cannot start Pods. If nodes
+        pull it from the registry, keep it with a pattern in O(keep), such as V(*pause).
     type: bool
     default: true
   keep_lock:
