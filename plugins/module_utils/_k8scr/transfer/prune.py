@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import InputError, K8scrError, RegistryError, SourceError
+from ..errors import InputError, K8scrError, MissingContentError, RegistryError, SourceError, StorageFullError
 from ..oci.digest_tag import digest_tag
 from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage
@@ -62,9 +62,9 @@ class PrunePlan:
     decision: Decision
 
     @property
-    def unprotected(self) -> tuple[StoredImage, ...]:
-        """The images to keep that have no tag, so that a garbage collection would delete them."""
-        return tuple(verdict.image for verdict in self.decision.verdicts if verdict.needs_tag)
+    def unprotected(self) -> tuple[Verdict, ...]:
+        """The images to keep that a garbage collection may delete; see :attr:`Verdict.needs_tag`."""
+        return tuple(verdict for verdict in self.decision.verdicts if verdict.needs_tag)
 
 
 @dataclass
@@ -126,7 +126,8 @@ class Prune:
             self.collector.require()
         plan = self._make_plan()
         if check_mode:
-            return PruneResult(plan.decision, list(plan.unprotected) if self.collector else [])
+            images = [verdict.image for verdict in plan.unprotected]
+            return PruneResult(plan.decision, images if self.collector else [])
         deletion = TagDeletion(self.registry, self.connections, plan.decision)
         if plan.decision.deleted:
             deletion.prepare()
@@ -206,17 +207,20 @@ class Prune:
             )
 
     def _protect(self, plan: PrunePlan, result: PruneResult) -> None:
-        """Add a tag to each image that stays without one.
+        """Add the collection's tag to images that stay.
 
-        A full disk may have space for tags only after others were deleted.
+        A full disk may have space for tags only after others were deleted. An image that keeps another tag does not
+        prevent the collection if it is incomplete, so that registries reject its tag, or if the disk is still full.
         """
         if not self.collector:
             return
-        done = {key_of(image) for image in result.protected}
-        for image in plan.unprotected:
-            if key_of(image) not in done:
-                self._put_tag(image, digest_tag(image.root.digest))
-                result.protected.append(image)
+        for verdict in plan.unprotected:
+            try:
+                self._put_tag(verdict.image, digest_tag(verdict.image.root.digest))
+                result.protected.append(verdict.image)
+            except (MissingContentError, StorageFullError):
+                if not verdict.kept:
+                    raise
 
     def _put_tag(self, image: StoredImage, tag: str) -> None:
         repository = Repository(self.registry, image.repository)

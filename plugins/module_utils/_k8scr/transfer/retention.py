@@ -19,6 +19,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
+from ..oci.digest_tag import is_digest_tag
 from ..oci.timestamp import parse_timestamp
 from ..oci.version_tag import parse_version
 from ..registry.inventory import Inventory, StoredImage
@@ -191,7 +192,11 @@ def _keep_used(marks: Marks, used: Mapping[Key, tuple[ImageUse, ...]]) -> None:
             if is_referrer and not _names(use, image, marks):
                 continue
             tag = tag_of(use, image)
-            for each in [tag] if tag else image.tags or ("",):
+            tags = [tag] if tag else list(image.tags or ("",))
+            if _pins(use, image):
+                marks.pin(image)
+                tags += [each for each in image.tags if is_digest_tag(each, image.root.digest)]
+            for each in dict.fromkeys(tags):
                 by_tag[each].append(use)
         for each, users in by_tag.items():
             marks.keep(image, each, _used_by(users))
@@ -203,6 +208,12 @@ def tag_of(use: ImageUse, image: StoredImage) -> str | None:
     if isinstance(name, InputError):
         return None
     return name.tag if image.repository in repositories_of(name) and name.tag in image.tags else None
+
+
+def _pins(use: ImageUse, image: StoredImage) -> bool:
+    """Return whether a workload names an image by the digest of one of its manifests."""
+    name = parse_name(use.image)
+    return not isinstance(name, InputError) and name.digest in image.digests
 
 
 def _names(use: ImageUse, image: StoredImage, marks: Marks) -> bool:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from ..oci.descriptor import Descriptor
-from ..oci.digest_tag import is_digest_tag
+from ..oci.digest_tag import digest_tag, is_digest_tag
 from ..oci.reference import target_name
 from ..oci.referrers import fallback_tag
 from ..registry.inventory import Inventory, StoredImage, subject_of
@@ -32,6 +32,7 @@ class Verdict:
         referrers: Those of ``deleted`` that are tags of referrers.
         orphans: Those of ``referrers`` whose subject the registry does not have.
         is_listed: Whether an index that stays lists the image, so that its content stays even without a tag.
+        is_pinned: Whether a workload names a digest of the image, so that it must stay if another push moves its tags.
     """
 
     image: StoredImage
@@ -41,6 +42,7 @@ class Verdict:
     referrers: tuple[str, ...] = ()
     orphans: tuple[str, ...] = ()
     is_listed: bool = False
+    is_pinned: bool = False
 
     @property
     def stays(self) -> bool:
@@ -49,7 +51,12 @@ class Verdict:
 
     @property
     def needs_tag(self) -> bool:
-        """Whether the image stays, but has no tag and no index, so that a garbage collection would delete it."""
+        """Whether a garbage collection would delete the image without a tag of the collection.
+
+        It has no tag and no index, or a push may move its tags before the collection.
+        """
+        if self.is_pinned:
+            return digest_tag(self.image.root.digest) not in self.image.tags
         return bool(self.reasons) and not self.is_listed
 
     @property
@@ -87,6 +94,7 @@ class Marks:
         self.images = {key_of(image): image for image in (*inventory.images, *broken_images(inventory))}
         self.tagged = {(image.repository, tag): image for image in self.images.values() for tag in image.tags}
         self._reasons: dict[tuple[Key, str], list[str]] = defaultdict(list)
+        self._pinned: set[Key] = set()
         self._holders: dict[str, dict[str, list[StoredImage]]] = defaultdict(dict)
         """The images with each manifest, by digest and repository."""
         self._configs: dict[Key, list[StoredImage]] = defaultdict(list)
@@ -114,6 +122,10 @@ class Marks:
         """Keep all tags of an image, or the image itself if it has none."""
         for tag in image.tags or ("",):
             self.keep(image, tag, reason)
+
+    def pin(self, image: StoredImage) -> None:
+        """Note that a workload names a digest of an image."""
+        self._pinned.add(key_of(image))
 
     def holding(self, repository: str, digest: str) -> list[StoredImage]:
         """Return the images of a repository with a digest: of a manifest, or of a config."""
@@ -156,7 +168,8 @@ class Marks:
         referrers = tuple(tag for tag, subject in subjects.items() if subject)
         orphans = tuple(tag for tag in referrers if subjects[tag] not in self._holders)
         is_listed = image.root.digest in self._listed[image.repository]
-        return Verdict(image, kept, found.get("", ()), deleted, referrers, orphans, is_listed)
+        is_pinned = key_of(image) in self._pinned
+        return Verdict(image, kept, found.get("", ()), deleted, referrers, orphans, is_listed, is_pinned)
 
     def _refers_to_other(self, image: StoredImage, tag: str) -> bool:
         """Return whether a tag is that of a referrer, and not derived from the digest of the image itself.
