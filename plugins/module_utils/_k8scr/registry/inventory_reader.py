@@ -14,8 +14,9 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from ..errors import K8scrError, MissingManifestError, RegistryError
+from ..errors import InputError, K8scrError, MissingManifestError, RegistryError
 from ..oci.descriptor import Descriptor
+from ..oci.manifest import parse_manifest
 from ..oci.reference import is_repository, is_tag
 from .client import Registry
 from .features import is_distribution
@@ -199,11 +200,27 @@ class InventoryReader:
         for (name, reference), result in self._paired(self._resolve_and_read, references):
             if isinstance(result, Descriptor):
                 self._add(name, result, None if ":" in reference else reference, requested=True)
-            elif result:
+            elif result and not (":" in reference and self._is_blob(name, reference)):
                 self._unreadable.append(Unreadable(name, reference, result))
             else:
                 absent.append((name, reference))
         return absent
+
+    def _is_blob(self, name: str, digest: str) -> bool:
+        """Return whether a digest is that of a config or a layer.
+
+        Container runtimes report the digests of configs. distribution 2.8 looks these up as manifests and fails.
+        """
+        failure = f"blob {digest} cannot be read"
+        try:
+            found = self._registry.request_with_retries("GET", f"/v2/{name}/blobs/{digest}", failure, (200,))
+            parse_manifest(found.content)
+        except InputError:
+            return True
+        except K8scrError as error:
+            if not is_about_content(error, self._registry):
+                raise
+        return False
 
     def _read_image(self, found: _Found) -> StoredImage:
         tags = tuple(sorted(set(found.tags)))

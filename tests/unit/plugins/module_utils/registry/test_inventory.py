@@ -243,6 +243,21 @@ def test_inventory_of_references_needs_no_catalog(
     assert tags_of(aliases) == {f"team/app@{image.digest}": ("1", "stable")}
 
 
+@pytest.mark.parametrize("part", ["config", "layer", "manifest"])
+def test_inventory_does_not_report_blob_as_unreadable_manifest(
+    server: RegistryServer, registry: Registry, image: Image, part: str
+) -> None:
+    server.fill("api", "1", image)
+    digest = {"config": next(iter(image.blobs)), "layer": image.layers[0], "manifest": image.digest}[part]
+    # distribution 2.8 finds blobs as manifests, and cannot read them.
+    server.fail("HEAD", f"manifests/{digest}", error_response(500, "UNKNOWN"))
+
+    found = take_inventory(registry, repositories=(), references=[("api", digest)])
+
+    assert found.absent == ((("api", digest),) if part != "manifest" else ())
+    assert [item.tag for item in found.unreadable] == ([digest] if part == "manifest" else [])
+
+
 def test_inventory_raises_error_without_catalog(server: RegistryServer, registry: Registry) -> None:
     server.fail("GET", "_catalog", error_response(403, "DENIED"))
     with pytest.raises(RegistryError, match="403"):
