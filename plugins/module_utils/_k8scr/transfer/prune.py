@@ -279,8 +279,8 @@ def _require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> 
     Raises:
         SourceError: A collection would fail or delete content.
     """
-    staying = [verdict.image for verdict in plan.decision.verdicts if verdict.stays]
-    unreadable = {name_of(image): fault for image in staying if (fault := _fault(image))}
+    staying = [verdict for verdict in plan.decision.verdicts if verdict.stays]
+    unreadable = {name_of(verdict.image): fault for verdict in staying if (fault := _fault(verdict))}
     for item in plan.inventory.unreadable:
         if item.tag and ":" in item.tag:
             unreadable[target_name(item.repository, item.tag)] = item.error.message
@@ -313,10 +313,16 @@ def _listed(faults: Mapping[str, str]) -> str:
     return ", ".join(f"{name} ({fault})" for name, fault in list(faults.items())[:_MOST_NAMES]) + more
 
 
-def _fault(image: StoredImage) -> str | None:
-    """Return the reason why the manifests of an image cannot be used; damaged configs and layers are no fault here."""
+def _fault(verdict: Verdict) -> str | None:
+    """Return the reason why the manifests of an image cannot be used; damaged configs and layers are no fault here.
+
+    Registries accept no tag for an index with missing manifests, so it must have one.
+    """
+    image = verdict.image
     if image.error:
         return image.error.message
+    if image.missing and verdict.needs_tag and not verdict.kept:
+        return f"its content {image.missing[0]} is missing"
     blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}
     damaged = [digest for digest in image.damaged if digest not in blobs]
     return f"manifest {damaged[0]} is damaged" if damaged else None

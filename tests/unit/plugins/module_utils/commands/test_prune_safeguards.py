@@ -122,6 +122,23 @@ def test_unreadable_manifest_of_kept_image_prevents_deletion(
     assert tags_in(server) == {"new", "old"}
 
 
+@BOTH
+def test_incomplete_index_without_tag_in_use_prevents_deletion(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, multi: Image, image: Image, check_mode: bool
+) -> None:
+    # Registries reject the tag without which the collector would delete the existing platforms.
+    server.fill("team/api", None, multi)
+    fill(server, old=image)
+    child = next(iter(multi.manifest["manifests"]))["digest"]
+    del server.manifests["team/api"][child]
+    workloads = Workloads([use(f"team/api@{multi.digest}")])
+
+    with pytest.raises(K8scrError, match=rf"team/api@{multi.digest} \(its content {child} is missing\).*was deleted"):
+        prune_registry(registry, collector, workloads, check_mode=check_mode)
+
+    assert tags_in(server) == {"old"}
+
+
 def test_damaged_manifest_of_kept_image_prevents_deletion(
     server: RegistryServer, registry: Registry, collector: FakeCollector, multi: Image, image: Image
 ) -> None:
