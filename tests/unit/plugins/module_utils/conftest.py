@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common import warnings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -87,7 +88,7 @@ def upstream() -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def registry(server: RegistryServer) -> Iterator[Registry]:
+def registry(server: RegistryServer) -> Iterator[ClusterRegistry]:
     """A client of ``server`` with the connections of the transport to an API server."""
     with connected(server.url) as client:
         yield client

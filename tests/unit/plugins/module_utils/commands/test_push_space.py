@@ -11,12 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images, space_check
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.capacity import Capacity
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory_reader import take_inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
@@ -253,7 +255,8 @@ def test_push_needs_pod_and_catalog_only_if_space_is_required(
     assert task.warnings == []
 
 
-def test_space_check_of_other_registry_knows_no_capacity(registry: Registry) -> None:
+def test_space_check_of_missing_pod_knows_no_capacity(registry: ClusterRegistry) -> None:
+    registry.api_server = Mock(**{"read_object.return_value": None})
     check = space_check(push_settings("app.tar", require_space=True), registry)
 
     assert check.required is True
