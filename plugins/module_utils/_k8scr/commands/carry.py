@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ApiServerError, K8scrError, SourceError
 from ..files.file_access import FolderFiles, write_errors
@@ -30,9 +30,11 @@ from ..stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob
 from ..transfer.report import report
-from ..transport.cluster import Cluster, connect
 from .cluster_options import cluster_settings
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
+
+if TYPE_CHECKING:
+    from ..transport.api_server import ApiServerAdapter
 
 CARRY_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
@@ -61,25 +63,21 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     settings, saves = RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved"
     transfer = Transfer(settings.connections, check_mode)
-    with connect(settings.cluster) as cluster:
-        uid = _uid_of_stateful_set(cluster, settings.pod.namespace, settings.pod.name)
-    if uid is None:
-        return {**report([]), "path": ""}
-    folder = cache_folder() / "carried" / uid
-    # Without saved images, do not connect again: that would read the kubeconfig and may run its credential plugin.
-    if not saves and not folder.is_dir():
-        return {**report([]), "path": str(folder)}
     with connect_registry(settings, writes=not saves) as registry:
+        uid = _uid_of_stateful_set(registry.api_server, settings.pod.namespace, settings.pod.name)
+        if uid is None:
+            return {**report([]), "path": ""}
+        folder = cache_folder() / "carried" / uid
         result = (save_images if saves else restore_images)(registry, folder, transfer)
     return {**result, "path": str(folder)}
 
 
-def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | None:
+def _uid_of_stateful_set(api_server: ApiServerAdapter, namespace: str, pod: str) -> str | None:
     """Return the UID of the registry's StatefulSet, which is unique across clusters; None if it does not exist."""
     name = pod.rpartition("-")[0]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     description = f"the StatefulSet {name} in namespace {namespace}"
-    found = Retries().run(f"read {description}", lambda: cluster.adapter.read_object(path, description))
+    found = Retries().run(f"read {description}", lambda: api_server.read_object(path, description))
     if found is None:
         return None
     metadata = found.get("metadata")

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import CARRY_ARGUMENT_SPEC, run_carry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import CLUSTER_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.info import INFO_ARGUMENT_SPEC, run_info
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.prune import PRUNE_ARGUMENT_SPEC, run_prune
@@ -22,6 +23,7 @@ from unit.plugins.module_utils.support.object_server import Fault
 from unit.plugins.module_utils.support.settings import module_options
 from unit.plugins.module_utils.transport.servers import response_bytes
 
+STATEFUL_SET = "/apis/apps/v1/namespaces/k8scr/statefulsets/k8scr"
 Command = Callable[[Mapping[str, Any], bool], dict[str, Any]]
 
 
@@ -29,6 +31,7 @@ Command = Callable[[Mapping[str, Any], bool], dict[str, Any]]
 def cluster() -> Iterator[ListServer]:
     """The API server of a cluster with an empty registry."""
     server = ListServer()
+    server.objects[STATEFUL_SET] = {"metadata": {"uid": "1"}}
     content = json.dumps({"repositories": []}).encode()
     headers = {"Content-Type": "application/json", "Connection": "close", "K8scr-Collection": "ready"}
     server.faults = [Fault("GET", "/proxy/v2/", response_bytes(200, headers, content), times=9)]
@@ -37,9 +40,13 @@ def cluster() -> Iterator[ListServer]:
 
 
 @pytest.mark.parametrize(
-    ("run", "argument_spec", "options"),
-    [(run_info, INFO_ARGUMENT_SPEC, {"usage": True}), (run_prune, PRUNE_ARGUMENT_SPEC, {})],
-    ids=["k8scr_info", "k8scr_prune"],
+    ("run", "argument_spec", "options", "path"),
+    [
+        (run_info, INFO_ARGUMENT_SPEC, {"usage": True}, "/api/v1/pods?"),
+        (run_prune, PRUNE_ARGUMENT_SPEC, {}, "/api/v1/pods?"),
+        (run_carry, CARRY_ARGUMENT_SPEC, {"state": "saved"}, STATEFUL_SET),
+    ],
+    ids=["k8scr_info", "k8scr_prune", "k8scr_carry"],
 )
 def test_module_runs_credential_plugin_once(
     cluster: ListServer,
@@ -48,6 +55,7 @@ def test_module_runs_credential_plugin_once(
     run: Command,
     argument_spec: dict[str, Any],
     options: dict[str, Any],
+    path: str,
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     runs = tmp_path / "runs"
@@ -67,9 +75,9 @@ def test_module_runs_credential_plugin_once(
     )
     spec = {**CLUSTER_ARGUMENT_SPEC, **argument_spec}
 
-    run(module_options(spec, kubeconfig=str(kubeconfig), retry_timeout=1, **options), True)
+    run(module_options(spec, kubeconfig=str(kubeconfig), **options), True)
 
     assert cluster.requests_for("GET", "/proxy/v2/_catalog")
-    assert cluster.requests_for("GET", "/api/v1/pods?")
+    assert cluster.requests_for("GET", path)
     assert {request.credentials for request in cluster.requests} == {"Bearer t"}
     assert runs.read_text(encoding="utf-8") == "run\n"

@@ -77,7 +77,6 @@ def connected(registry: ClusterRegistry, monkeypatch: pytest.MonkeyPatch, tmp_pa
     registry.api_server = Mock(**{"read_object.return_value": {}})
     for command in (carry, image_command, info, prune, pull, push):
         monkeypatch.setattr(command, "connect_registry", connect)
-    monkeypatch.setattr(carry, "connect", lambda _settings: connect())
     monkeypatch.setattr(carry, "_uid_of_stateful_set", lambda *_arguments: "uid")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
