@@ -173,13 +173,9 @@ def _usage(settings: InfoSettings, registry: ClusterRegistry, inventory: Invento
     """Return the inventory with the used images that the registry does not list, and the usage of all its images."""
     # The workloads are read after the images, so that no image counts as unused which a new workload uses.
     uses, unseen = find_image_uses(registry.api_server, registry.retries)
-    select, known = settings.select, {(image.repository, image.root.digest) for image in inventory.images}
+    select, known = settings.select, {image.key for image in inventory.images}
     complete = with_used_images(inventory, uses, partial(_take_inventory, settings, registry, ()), select)
-    images = [
-        image
-        for image in complete.images
-        if select is None or select(image.repository) or (image.repository, image.root.digest) in known
-    ]
+    images = [image for image in complete.images if select is None or select(image.repository) or image.key in known]
     return replace(complete, images=tuple(images)), match_usage(uses, complete, unseen)
 
 

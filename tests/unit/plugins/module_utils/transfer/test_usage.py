@@ -345,7 +345,7 @@ USES = st.builds(
 
 
 @given(
-    images=st.lists(IMAGES, max_size=6, unique_by=lambda image: (image.repository, image.root.digest)),
+    images=st.lists(IMAGES, max_size=6, unique_by=lambda image: image.key),
     users=st.lists(USES, max_size=4),
     more=USES,
 )
