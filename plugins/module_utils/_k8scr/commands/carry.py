@@ -20,6 +20,7 @@ from ..files.file_access import FolderFiles, write_errors
 from ..http.retry import Retries
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
+from ..oci.json_object import json_object
 from ..oci.manifest import Manifest
 from ..registry.client import Registry
 from ..registry.cluster import RegistrySettings, cache_folder, connect_registry
@@ -80,8 +81,7 @@ def _uid_of_stateful_set(api_server: ApiServerAdapter, namespace: str, pod: str)
     found = Retries().run(f"read {description}", lambda: api_server.read_object(path, description))
     if found is None:
         return None
-    metadata = found.get("metadata")
-    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    uid = json_object(found.get("metadata")).get("uid")
     if not isinstance(uid, str) or not _UID.fullmatch(uid):
         raise ApiServerError(f"the API server returned {description} without a valid UID")
     return uid
