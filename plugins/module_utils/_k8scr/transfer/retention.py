@@ -19,12 +19,11 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import parse_reference
 from ..oci.timestamp import parse_timestamp
 from ..oci.version_tag import parse_version
 from ..registry.inventory import ImageKey, Inventory, StoredImage
 from .retention_marks import Marks, Verdict
-from .usage import repositories_of
+from .usage import parsed_name, repositories_of
 
 if TYPE_CHECKING:
     from ..objects.workloads import ImageUse
@@ -201,20 +200,16 @@ def _keep_used(marks: Marks, used: Mapping[ImageKey, tuple[ImageUse, ...]]) -> N
 
 def tag_of(use: ImageUse, image: StoredImage) -> str | None:
     """Return the tag by which a workload uses an image; ``None`` if it uses the image by its digest."""
-    try:
-        name = parse_reference(use.image)
-    except InputError:
+    name = parsed_name(use.image)
+    if isinstance(name, InputError):
         return None
     return name.tag if image.repository in repositories_of(name) and name.tag in image.tags else None
 
 
 def _names(use: ImageUse, image: StoredImage, marks: Marks) -> bool:
     """Return whether a workload names an image by its tag, or by the digest of one of its manifests or configs."""
-    try:
-        name = parse_reference(use.image)
-    except InputError:
-        return False
-    digests = filter(None, (name.digest, use.digest))
+    name = parsed_name(use.image)
+    digests = filter(None, (None if isinstance(name, InputError) else name.digest, use.digest))
     return bool(tag_of(use, image)) or any(image in marks.holding(image.repository, digest) for digest in digests)
 
 

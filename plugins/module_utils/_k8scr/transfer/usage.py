@@ -17,7 +17,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import Reference, is_repository, parse_reference, target_name
+from ..oci.reference import Reference, is_repository, parse_workload_reference, target_name
 from ..oci.referrers import cosign_tags, fallback_tag
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _unlisted(
     lookup = _Lookup(inventory)
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name = _parsed(image)
+        name = parsed_name(image)
         if isinstance(name, InputError) or not (select is None or any(map(select, repositories_of(name)))):
             continue
         digests = {use.digest for use in group if use.digest}
@@ -127,17 +127,17 @@ def match_usage(uses: Iterable[ImageUse], inventory: Inventory, unseen: tuple[Un
     named: dict[tuple[str, str], set[ImageUse]] = defaultdict(set)
     missing = []
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name, users = _parsed(image), _sorted(group)
+        name, users = parsed_name(image), _sorted(group)
         if isinstance(name, InputError):
             missing.append(MissingUse(image, name.message, users))
-            continue
-        references, keys = _references(name), lookup.named(name)
-        for reference in references:
-            named[reference].update(users)
-        for key in keys:
-            used[key].update(users)
-        if not keys:
-            missing.append(MissingUse(image, lookup.reason(references), users, references))
+        else:
+            references, keys = _references(name), lookup.named(name)
+            for reference in references:
+                named[reference].update(users)
+            for key in keys:
+                used[key].update(users)
+            if not keys:
+                missing.append(MissingUse(image, lookup.reason(references), users, references))
         for use in users:
             for key in lookup.running(name, use.digest) if use.digest else ():
                 used[key].add(use)
@@ -179,13 +179,14 @@ class _Lookup:
             return [key for key in self._by_manifest.get(name.digest, ()) if key[0] in paths]
         return [self._tagged[reference] for reference in _references(name) if reference in self._tagged]
 
-    def running(self, name: Reference, digest: str) -> list[ImageKey]:
+    def running(self, name: Reference | InputError, digest: str) -> list[ImageKey]:
         """Return the images that a container runtime reports by a digest.
 
         A runtime may report the name of any image with the same content. So if none of the name's repositories has the
-        digest, it is that of an image in another repository.
+        digest, it is that of an image in another repository. An invalid name was valid when the container started.
         """
-        paths, keys = repositories_of(name), self._with_digest(digest)
+        paths = () if isinstance(name, InputError) else repositories_of(name)
+        keys = self._with_digest(digest)
         return [key for key in keys if key[0] in paths] or keys
 
     def reason(self, references: tuple[tuple[str, str], ...]) -> str:
@@ -237,14 +238,12 @@ def _all_sorted(uses: Mapping[tuple[str, str], Iterable[ImageUse]]) -> dict[tupl
     return {key: _sorted(found) for key, found in uses.items()}
 
 
-def _parsed(image: str) -> Reference | InputError:
+def parsed_name(image: str) -> Reference | InputError:
+    """Return the name of an image in a workload, or the error if it is invalid."""
     try:
-        return parse_reference(image)
+        return parse_workload_reference(image)
     except InputError as error:
-        # Container runtimes accept hosts with underscores. The host does not matter without qualify.
-        host, _slash, path = image.partition("/")
-        name = _parsed(f"{host.replace('_', '-')}/{path}") if "_" in host and path else error
-        return error if isinstance(name, InputError) else name
+        return error
 
 
 def repositories_of(name: Reference) -> tuple[str, ...]:

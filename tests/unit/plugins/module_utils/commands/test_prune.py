@@ -193,7 +193,8 @@ def test_signature_is_deleted_with_image(
     assert tags_in(server) == {"new"}
 
 
-@pytest.mark.parametrize("repository", ["team/api", "registry.example.com/team/api"])
+@pytest.mark.parametrize("host", ["registry.example.com", "my_registry.example.com"])
+@pytest.mark.parametrize("repository", ["team/api", "{host}/team/api"])
 def test_lock_file_keeps_its_images_with_and_without_host(
     server: RegistryServer,
     registry: Registry,
@@ -202,9 +203,11 @@ def test_lock_file_keeps_its_images_with_and_without_host(
     other_image: Image,
     tmp_path: Path,
     repository: str,
+    host: str,
 ) -> None:
+    repository = repository.format(host=host)
     lock = tmp_path / "images.lock.json"
-    lock.write_text(json.dumps({"registry.example.com/team/api:new": image.digest}))
+    lock.write_text(json.dumps({f"{host}/team/api:new": image.digest}))
     server.fill(repository, "new", image)
     server.fill(repository, "old", other_image)
 

@@ -17,6 +17,18 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import StoredImage, StoredManifest
 
+HOSTS = (
+    "",
+    "docker.io/",
+    "registry.example.com/",
+    "registry.example.com:5000/",
+    "[fd00::1]:5000/",
+    "my_registry.example.com/",
+    "my_registry:5000/",
+    "My_Registry/",
+)
+"""The beginnings of image names in workloads: no host, or a host and a slash."""
+
 
 def digest(content: str) -> str:
     """Return the digest of a content, which stands for a manifest or a blob."""

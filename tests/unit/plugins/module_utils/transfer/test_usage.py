@@ -80,6 +80,7 @@ def match(image: str, *images: StoredImage, running: str | None = None) -> set[s
         ("registry.example.com:5000/team/api:1", "registry.example.com_5000/team/api"),
         ("[fd00::1]:5000/team/api:1", "team/api"),
         ("my_registry.local:5000/team/api:1", "team/api"),
+        ("my_registry.local:5000/team/api:1", "my_registry.local_5000/team/api"),
     ],
 )
 def test_name_matches_repository_with_and_without_host(name: str, repository: str) -> None:
@@ -200,6 +201,14 @@ def test_invalid_name_is_missing_with_reason(name: str) -> None:
     assert missing.image == name
     assert missing.references == ()
     assert "is not a valid image name" in missing.reason or "is not a digest" in missing.reason
+
+
+def test_running_digest_of_invalid_name_is_use() -> None:
+    image = stored("team/api", "1")
+    usage = match_usage([use("Team/API:1", running=image.root.digest)], Inventory(images=(image,)))
+
+    assert usage.users_of(image)
+    assert [missing.image for missing in usage.missing] == ["Team/API:1"]
 
 
 def test_unused_images_are_those_without_uses() -> None:
