@@ -26,7 +26,6 @@ from unit.plugins.module_utils.support.prunes import Workloads, fill, prune_regi
 from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 from unit.plugins.module_utils.support.settings import module_options
 
-REGISTRIES = pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
 BOTH = pytest.mark.parametrize("check_mode", [False, True])
 
 

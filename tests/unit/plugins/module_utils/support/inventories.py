@@ -52,6 +52,8 @@ def stored_index(repository: str, content: str, children: tuple[StoredImage, ...
     return StoredImage(repository, root, tuple(sorted(tags)), (StoredManifest(root), *manifests))
 
 
-def use(image: str, digest_in_use: str | None = None, kind: str = "Deployment", name: str = "app") -> ImageUse:
-    """Return the use of an image by a workload in the namespace ``team``."""
-    return ImageUse(image, digest_in_use, kind, "team", name)
+def use(
+    image: str, running: str | None = None, kind: str = "Deployment", name: str = "app", rollback: bool = False
+) -> ImageUse:
+    """Return the use of an image by a workload in the namespace ``team``; ``running`` is the digest in its status."""
+    return ImageUse(image, running, kind, "team", name, rollback)

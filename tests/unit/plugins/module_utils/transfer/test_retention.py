@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -171,7 +170,7 @@ def test_reason_names_three_workloads_of_many() -> None:
 
 def test_image_for_rollbacks_stays() -> None:
     image = stored("team/api", "a", "1")
-    used = match_usage([replace(use("team/api:1", kind="ReplicaSet"), rollback=True)], Inventory(images=(image,))).used
+    used = match_usage([use("team/api:1", kind="ReplicaSet", rollback=True)], Inventory(images=(image,))).used
 
     assert kept(decision(image, used=used)) == {"team/api:1": ("used by ReplicaSet team/app (for rollbacks)",)}
 
