@@ -23,7 +23,6 @@ from unit.plugins.module_utils.support.images import (
     make_image,
     make_index,
 )
-from unit.plugins.module_utils.support.registry_deletion import by_tag
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.tasks import connected, pull_from, push_to
 
@@ -76,7 +75,6 @@ def server() -> Iterator[RegistryServer]:
 @pytest.fixture
 def collector(server: RegistryServer) -> FakeCollector:
     """The garbage collector of ``server``, which deletes as distribution 3 does."""
-    server.delete = by_tag
     return FakeCollector(server)
 
 

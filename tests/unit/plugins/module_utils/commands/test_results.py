@@ -182,13 +182,12 @@ def test_prune_returns_documented_values(
     fails: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server.delete = by_tag
+    collector = FakeCollector(server)
     server.fill("team/app", "1", image)
     server.fill("team/app", "2", other_image)
     server.fill("team/app", None, make_image(layer("bin/app", b"in use")))
     [used] = {digest for digest in server.manifests["team/app"] if ":" in digest} - {image.digest, other_image.digest}
     monkeypatch.setattr(prune, "find_image_uses", lambda *_arguments: ([use(f"team/app@{used}")], ()))
-    collector = FakeCollector(server)
     collector.error = RegistryError("garbage collection failed") if fails else None
     monkeypatch.setattr(prune, "Collector", lambda *_arguments: collector)
 
