@@ -23,7 +23,7 @@ from ..files.vault import reject_vault
 from ..oci.digest import parse_digest
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import MAXIMUM_SIZE
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, parse_workload_reference
 
 
 class ImageLock:
@@ -46,7 +46,7 @@ class ImageLock:
     @property
     def entries(self) -> list[tuple[Reference, str]]:
         """The names in the file, each with its digest: of the manifest or index, or of the config."""
-        return [(parse_reference(name), digest) for name, digest in self._before.items()]
+        return [(parse_workload_reference(name), digest) for name, digest in self._before.items()]
 
     def digest_of(self, name: Reference) -> str:
         """Return the digest of a name.
@@ -134,7 +134,7 @@ class ImageLock:
             entries = json.loads(content)
             if not isinstance(entries, dict):
                 raise InputError("it is not a JSON object")
-            return {_key(parse_reference(name)): parse_digest(digest) for name, digest in entries.items()}
+            return {_key(parse_workload_reference(name)): parse_digest(digest) for name, digest in entries.items()}
         except (ValueError, RecursionError) as error:
             raise InputError(f"the lock file {self._path} is damaged: it is not JSON") from error
         except InputError as error:

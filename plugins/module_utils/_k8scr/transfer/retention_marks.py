@@ -14,10 +14,8 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest_tag import digest_tag, is_digest_tag
 from ..oci.reference import target_name
 from ..oci.referrers import fallback_tag
-from ..registry.inventory import Inventory, StoredImage, subject_of
+from ..registry.inventory import ImageKey, Inventory, StoredImage, subject_of
 
-Key = tuple[str, str]
-"""The repository of an image and the digest of its root; for a broken tag, the tag in place of the digest."""
 _NO_DIGEST = Descriptor("application/octet-stream", "", 0)
 
 
@@ -65,11 +63,6 @@ class Verdict:
         return self.image.root.digest or None
 
 
-def key_of(image: StoredImage) -> Key:
-    """Return the repository and the digest that identify an image."""
-    return image.repository, image.root.digest or image.tags[0]
-
-
 def name_of(image: StoredImage, tag: str = "") -> str:
     """Return the name of an image with one of its tags; by default its first, or its digest without tags."""
     return target_name(image.repository, tag or next(iter(image.tags), image.root.digest))
@@ -91,13 +84,13 @@ class Marks:
     """
 
     def __init__(self, inventory: Inventory) -> None:
-        self.images = {key_of(image): image for image in (*inventory.images, *broken_images(inventory))}
+        self.images = {image.key: image for image in (*inventory.images, *broken_images(inventory))}
         self.tagged = {(image.repository, tag): image for image in self.images.values() for tag in image.tags}
-        self._reasons: dict[tuple[Key, str], list[str]] = defaultdict(list)
-        self._pinned: set[Key] = set()
+        self._reasons: dict[tuple[ImageKey, str], list[str]] = defaultdict(list)
+        self._pinned: set[ImageKey] = set()
         self._holders: dict[str, dict[str, list[StoredImage]]] = defaultdict(dict)
         """The images with each manifest, by digest and repository."""
-        self._configs: dict[Key, list[StoredImage]] = defaultdict(list)
+        self._configs: dict[tuple[str, str], list[StoredImage]] = defaultdict(list)
         """The images with each config, by repository and digest."""
         for image in self.images.values():
             for digest in image.digests:
@@ -114,7 +107,7 @@ class Marks:
 
     def keep(self, image: StoredImage, tag: str, reason: str) -> None:
         """Keep one tag of an image."""
-        reasons = self._reasons[key_of(image), tag]
+        reasons = self._reasons[image.key, tag]
         if reason not in reasons:
             reasons.append(reason)
 
@@ -125,7 +118,7 @@ class Marks:
 
     def pin(self, image: StoredImage) -> None:
         """Note that a workload names a digest of an image."""
-        self._pinned.add(key_of(image))
+        self._pinned.add(image.key)
 
     def holding(self, repository: str, digest: str) -> list[StoredImage]:
         """Return the images of a repository with a digest: of a manifest, or of a config."""
@@ -161,14 +154,14 @@ class Marks:
 
     def verdict(self, image: StoredImage) -> Verdict:
         """Return the decision about an image, after all rules."""
-        found = {tag: tuple(self._reasons.get((key_of(image), tag), ())) for tag in image.tags or ("",)}
+        found = {tag: tuple(self._reasons.get((image.key, tag), ())) for tag in image.tags or ("",)}
         kept = {tag: reasons for tag, reasons in found.items() if tag and reasons}
         deleted = tuple(tag for tag in image.tags if tag not in kept)
         subjects = {tag: self._subjects.get((image.repository, tag)) for tag in deleted}
         referrers = tuple(tag for tag, subject in subjects.items() if subject)
         orphans = tuple(tag for tag in referrers if subjects[tag] not in self._holders)
         is_listed = image.root.digest in self._listed[image.repository]
-        is_pinned = key_of(image) in self._pinned
+        is_pinned = image.key in self._pinned
         return Verdict(image, kept, found.get("", ()), deleted, referrers, orphans, is_listed, is_pinned)
 
     def _refers_to_other(self, image: StoredImage, tag: str) -> bool:
@@ -179,7 +172,7 @@ class Marks:
         return self._subjects.get((image.repository, tag), image.root.digest) != image.root.digest
 
     def _stays(self, image: StoredImage) -> bool:
-        return any((key_of(image), tag) in self._reasons for tag in image.tags or ("",))
+        return any((image.key, tag) in self._reasons for tag in image.tags or ("",))
 
     def _find_subjects(self) -> Iterator[tuple[tuple[str, str], str]]:
         fallbacks = {fallback_tag(digest): digest for digest in self._holders}
