@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import pytest
@@ -75,68 +74,6 @@ def test_image_without_tag_is_protected_if_workload_starts_during_deletion(
 
     assert result["protected"] == [f"api:{digest_tag(untagged.digest)}"]
     assert is_whole(server, untagged)
-
-
-def move_new_tag(server: RegistryServer, number: int) -> None:
-    """Push another image to the tag ``new`` after the workloads were listed again."""
-    if number == AFTER:
-        server.fill("api", "new", make_image(layer("bin/app", b"pushed meanwhile")))
-
-
-@pytest.mark.parametrize("name", ["example.com/api@{}", "example.com/api:new@{}"])
-def test_image_in_use_by_digest_stays_if_its_tag_moves_during_prune(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, name: str
-) -> None:
-    workloads = Workloads([use(name.format(image.digest))])
-    workloads.listed = partial(move_new_tag, server)
-
-    result = prune_registry(registry, collector, workloads, keep=["*:new"])
-
-    assert is_whole(server, image)
-    assert result["protected"] == [f"api:{digest_tag(image.digest)}"]
-    again = prune_registry(registry, collector, Workloads(*workloads.lists), keep=["*:new"])
-    assert (again["changed"], again["protected"]) == (False, [])
-
-
-@pytest.mark.parametrize("name", ["example.com/api@{}", "example.com/api:new@{}"])
-def test_second_prune_keeps_tag_of_image_in_use_by_digest(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, name: str
-) -> None:
-    uses = [use(name.format(image.digest))]
-    first = prune_registry(registry, collector, Workloads(uses), check_mode=True, keep=["*:new"])
-    assert first["protected"] == [f"api:{digest_tag(image.digest)}"]
-    prune_registry(registry, collector, Workloads(uses), keep=["*:new"])
-
-    again = prune_registry(registry, collector, Workloads(uses), keep=["*:new"])
-
-    assert (again["changed"], again["protected"]) == (False, [])
-    assert tags_in(server, "api") == {"new", digest_tag(image.digest)}
-
-
-def test_index_stays_if_platform_in_use_by_digest_loses_its_tag_during_prune(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, multi: Image
-) -> None:
-    server.fill("api", "new", multi)
-    child = next(iter(multi.manifest["manifests"]))["digest"]
-    workloads = Workloads([use(f"example.com/api@{child}")])
-    workloads.listed = partial(move_new_tag, server)
-
-    prune_registry(registry, collector, workloads, keep=["*:new"])
-
-    assert is_whole(server, multi)
-
-
-@pytest.mark.parametrize("status", [(400, "MANIFEST_BLOB_UNKNOWN"), (507, "UNKNOWN")])
-def test_image_with_tag_does_not_prevent_collection_if_registry_rejects_second_tag(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, status: tuple[int, str]
-) -> None:
-    server.fail("PUT", "manifests/k8scr-", error_response(*status))
-
-    result = prune_registry(registry, collector, Workloads([use(f"example.com/api@{image.digest}")]), keep=["*:new"])
-
-    assert "failed" not in result
-    assert (result["protected"], collector.runs) == ([], 1)
-    assert is_whole(server, image)
 
 
 def test_unreadable_image_without_tag_prevents_collection_if_workload_starts_during_deletion(
