@@ -25,8 +25,9 @@ description:
     longer exists. This applies to the lists with the tag C(sha256-DIGEST), and to cosign's tags C(sha256-DIGEST.sig),
     C(.att) and C(.sbom). O(keep_last) and O(keep_younger) do not apply to them.
   - An image in use or in a lock file that has no tag gets the tag C(k8scr-) with the first twelve digits of its digest,
-    because garbage collectors delete images without a tag. An image that a workload names by digest gets it too,
-    because a push can move its other tags before the collection. Later prunes delete that tag by the same rules.
+    because garbage collectors delete images without a tag. An image that a workload or a lock file names by
+    digest gets it too, because a push can move its other tags before the collection. Later prunes delete that tag by
+    the same rules.
   - The workloads are listed before the deletion and again afterwards. If a workload that was created meanwhile uses a
     deleted image, its tag is restored before the garbage collection.
 author:

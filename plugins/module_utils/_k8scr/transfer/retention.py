@@ -175,6 +175,8 @@ def _keep_locked(marks: Marks, locked: Iterable[LockedImage]) -> None:
         if named and entry.tag:
             marks.keep(named, entry.tag, f"in the lock file {entry.file}")
         holding = marks.holding(entry.repository, entry.digest)
+        for image in () if entry.tag else holding:
+            marks.pin(image)
         if named not in holding:
             for image in holding:
                 marks.keep_all(image, f"its digest is in the lock file {entry.file}")

@@ -30,7 +30,7 @@ class Verdict:
         referrers: Those of ``deleted`` that are tags of referrers.
         orphans: Those of ``referrers`` whose subject the registry does not have.
         is_listed: Whether an index that stays lists the image, so that its content stays even without a tag.
-        is_pinned: Whether a workload names a digest of the image, so that it must stay if another push moves its tags.
+        is_pinned: Whether a workload or a lock file names the image by digest, so that it must stay if its tags move.
     """
 
     image: StoredImage
@@ -117,7 +117,7 @@ class Marks:
             self.keep(image, tag, reason)
 
     def pin(self, image: StoredImage) -> None:
-        """Note that a workload names a digest of an image."""
+        """Note that a workload or a lock file names an image by digest."""
         self._pinned.add(image.key)
 
     def holding(self, repository: str, digest: str) -> list[StoredImage]:

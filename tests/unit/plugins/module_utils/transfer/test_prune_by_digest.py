@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Images that workloads name by digest stay, although pushes move their tags during a prune."""
+"""Images that workloads and lock files name by digest stay, although pushes move their tags during a prune."""
 
 from __future__ import annotations
 
+import json
 from functools import partial
+from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest_tag import digest_tag
@@ -51,6 +53,19 @@ def test_image_in_use_by_digest_stays_if_its_tag_moves_during_prune(
     assert result["protected"] == [f"team/api:{digest_tag(image.digest)}"]
     again = prune_registry(registry, collector, Workloads(*workloads.lists), keep=["*:new"])
     assert (again["changed"], again["protected"]) == (False, [])
+
+
+def test_image_with_digest_in_lock_file_stays_if_its_tag_moves_during_prune(
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, tmp_path: Path
+) -> None:
+    lock = tmp_path / "images.lock.json"
+    lock.write_text(json.dumps({f"example.com/team/api@{image.digest}": image.digest}))
+    workloads = Workloads()
+    workloads.listed = partial(move_new_tag, server)
+
+    prune_registry(registry, collector, workloads, keep_lock=[str(lock)])
+
+    assert is_whole(server, image)
 
 
 @NAMES
