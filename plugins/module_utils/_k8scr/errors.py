@@ -186,6 +186,10 @@ class MissingContentError(RegistryError):
     """The registry rejected a manifest, because it does not have a blob or a manifest to which it refers."""
 
 
+class MissingCatalogError(RegistryError):
+    """The registry does not list its repositories."""
+
+
 class WrongPathError(RegistryError):
     """The registry does not serve below the path at this port."""
 

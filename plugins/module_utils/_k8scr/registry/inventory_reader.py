@@ -14,7 +14,7 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from ..errors import K8scrError, MissingManifestError, RegistryError
+from ..errors import K8scrError, MissingCatalogError, MissingManifestError, RegistryError, WrongPathError
 from ..oci.descriptor import Descriptor
 from ..oci.reference import is_repository, is_tag
 from .client import Registry
@@ -106,8 +106,13 @@ class InventoryReader:
             images = check.run(images, self._map)
         return Inventory(tuple(names), tuple(images), tuple(absent), tuple(self._unreadable))
 
-    def _catalog(self, select: Callable[[str], bool] | None) -> Iterator[str]:
-        return (name for name in list_repositories(self._registry) if select is None or select(name))
+    def _catalog(self, select: Callable[[str], bool] | None) -> list[str]:
+        try:
+            return [name for name in list_repositories(self._registry) if select is None or select(name)]
+        except RegistryError as error:
+            if error.transient or isinstance(error, WrongPathError):
+                raise
+            raise MissingCatalogError(error.message, error.advice, error.status, error.codes) from error
 
     def _resolve_tags(self, names: Iterable[str], requested: bool) -> None:
         """Find the images of all tags of repositories."""
@@ -293,7 +298,8 @@ def take_inventory(
         verify: How thoroughly the images are verified.
 
     Raises:
-        K8scrError: The registry cannot be reached, or it does not have a catalog and ``repositories`` is missing.
+        MissingCatalogError: ``repositories`` is missing, and the registry does not have a catalog.
+        K8scrError: The registry cannot be reached, or has more content than the limits.
     """
     scope = Scope(created or details, details, referrers, verify)
     with InventoryReader(registry, connections, scope) as reader:
