@@ -165,7 +165,7 @@ def _unmatched_patterns(settings: InfoSettings, inventory: Inventory) -> Iterato
 
 
 def _repositories_with_content(inventory: Inventory) -> set[str]:
-    return {each.repository for each in (*inventory.images, *inventory.unreadable)}
+    return {image.repository for image in inventory.images} | {each.repository for each in inventory.unreadable}
 
 
 def _take_inventory(

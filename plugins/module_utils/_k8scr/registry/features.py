@@ -100,10 +100,11 @@ def _software_of(response: RegistryResponse) -> str | None:
 
 def _has_referrers_api(registry: Registry, inventory: Inventory) -> bool | None:
     # Registries may respond with 404 for missing images.
-    for image in inventory.images:
-        referrers = Repository(registry, image.repository).referrers
-        return _readable(registry, lambda: referrers.listed(image.root.digest) is not None)
-    return None
+    image = next(iter(inventory.images), None)
+    if image is None:
+        return None
+    referrers = Repository(registry, image.repository).referrers
+    return _readable(registry, lambda: referrers.listed(image.root.digest) is not None)
 
 
 def _readable(registry: Registry, read: Callable[[], _Result]) -> _Result | None:
