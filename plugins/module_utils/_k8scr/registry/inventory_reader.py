@@ -14,8 +14,9 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from ..errors import K8scrError, MissingCatalogError, MissingManifestError, RegistryError, WrongPathError
+from ..errors import K8scrError, MissingCatalogError, MissingManifestError, RegistryError, SourceError, WrongPathError
 from ..oci.descriptor import Descriptor
+from ..oci.graph import MAXIMUM_DEPTH
 from ..oci.reference import is_repository, is_tag
 from .client import Registry
 from .features import is_distribution
@@ -230,7 +231,7 @@ class InventoryReader:
         finder = ReferrerFinder(self._registry, self._tags)
         known: set[tuple[str, str]] = set()
         done: list[StoredImage] = []
-        while images:
+        for _level in range(MAXIMUM_DEPTH):
             known.update((image.repository, image.root.digest) for image in images)
             known.update((image.repository, each.descriptor.digest) for image in images for each in image.manifests)
             found = list(self._map(finder.find, images))
@@ -242,10 +243,16 @@ class InventoryReader:
                     if key not in known:
                         tags = [referrer.tag] if referrer.tag else []
                         new.setdefault(key, _Found(image.repository, referrer.descriptor, tags))
+            if not new:
+                return done
             images = list(self._map(self._read_image, new.values()))
             if len(done) + len(images) > _MOST_IMAGES:
                 raise self._too_large(f"{_MOST_IMAGES} images")
-        return done
+        deep = SourceError(
+            f"{self._registry.description} has more than {MAXIMUM_DEPTH} levels of referrers",
+            "Those of this one are not listed",
+        )
+        return done + [replace(image, error=image.error or deep) for image in images]
 
     def _count(self, image: StoredImage) -> None:
         """Count the content of an image, and raise an error if all images would take too much memory together."""

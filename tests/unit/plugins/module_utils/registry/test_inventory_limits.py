@@ -86,6 +86,25 @@ def test_index_with_too_many_manifests_has_error(
     assert not image.complete
 
 
+def test_endless_chain_of_referrers_ends_with_error(server: RegistryServer, registry: Registry, image: Image) -> None:
+    server.fill("team/app", "1", image)
+    referrers = [make_image(layer("a", b"%d" % number)) for number in range(50)]
+    for referrer in referrers:
+        server.fill("team/app", None, referrer)
+    unused = iter(referrers)
+
+    def next_referrer(_response: Response) -> Response:
+        entries = [describe(found.contents[found.digest], OCI_MANIFEST) for found in [next(unused)]]
+        content = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        return Response(200, {"Content-Type": OCI_INDEX}, content)
+
+    server.fail("GET", "referrers/", next_referrer)
+    images = take_inventory(registry, referrers=True).images
+    assert [found.root.digest for found in images[:3]] == [image.digest, *(each.digest for each in referrers[:2])]
+    assert [number for number, found in enumerate(images) if found.error] == [len(images) - 1] == [8]
+    assert "more than 8 levels of referrers" in str(images[-1].error)
+
+
 @pytest.mark.parametrize(
     ("limit", "message"),
     [("_MOST_IMAGES", "more than 1 tags"), ("_MOST_BLOBS", "more than 1 blobs"), ("_MOST_TEXT", "more than 1 char")],
