@@ -19,8 +19,6 @@ from ..transfer.usage_report import report_users
 
 _LONGEST_NAME = 400
 """Characters of a name with its tag or digest that are returned."""
-_UNKNOWN = "unknown"
-"""The operating system of attestations of BuildKit."""
 
 
 def totals(inventory: Inventory, capacity: Capacity, manifests: bool) -> dict[str, Any]:
@@ -52,7 +50,7 @@ def image_entry(image: StoredImage, usage: Usage | None = None) -> dict[str, Any
         "media_type": image.root.media_type,
         "size": image.size if is_read else None,
         "created": image.created,
-        "platforms": [_platform(each) for each in image.manifests if each.platform and each.platform.os != _UNKNOWN],
+        "platforms": [_platform(each) for each in image.manifests if each.platform and not each.platform.is_unknown],
         "subject": next((subject for subject in map(subject_of, image.tags) if subject), None),
         "referrers": [
             {

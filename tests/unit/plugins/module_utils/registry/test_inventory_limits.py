@@ -207,6 +207,21 @@ def test_configs_are_read_only_for_unknown_platforms(server: RegistryServer, reg
     assert [path for path in server.received("GET") if "/blobs/" in path] == [f"GET /v2/team/app/blobs/{first}"]
 
 
+def test_time_and_labels_are_not_those_of_attestation(server: RegistryServer, registry: Registry) -> None:
+    attestation = {"os": "unknown", "architecture": "unknown"}
+    store_config(server, attestation)
+    first = server.manifests["team/app"].pop("1")[1]
+    store_config(server, {"created": "2025-01-02T03:04:05Z", "config": {"Labels": {"a": "b"}}})
+    second = server.manifests["team/app"].pop("1")[1]
+    platforms = [attestation, {"os": "linux", "architecture": "amd64"}]
+    entries = [
+        {**describe(content, OCI_MANIFEST), "platform": each} for content, each in zip((first, second), platforms)
+    ]
+    store(server, "1", {"manifests": entries}, OCI_INDEX)
+    image = only_image(registry, created=True, details=True)
+    assert (image.created, image.labels) == ("2025-01-02T03:04:05Z", {"a": "b"})
+
+
 @pytest.mark.parametrize("name", ["../secrets", "team/app?x=1", "Team", "team//app", "a" * 300, "team/app\n"])
 def test_repository_with_invalid_name_is_unreadable(
     server: RegistryServer, registry: Registry, image: Image, name: str
