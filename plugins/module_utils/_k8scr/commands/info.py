@@ -202,7 +202,13 @@ def _usage(
         for image in complete.images
         if select is None or select(image.repository) or (image.repository, image.root.digest) in known
     ]
-    return replace(complete, images=tuple(images)), match_usage(uses, complete, unseen)
+    unreadable = [
+        each
+        for each in complete.unreadable
+        if select is None or select(each.repository) or each in inventory.unreadable
+    ]
+    shown = replace(complete, images=tuple(images), unreadable=tuple(unreadable))
+    return shown, match_usage(uses, complete, unseen)
 
 
 def _result(

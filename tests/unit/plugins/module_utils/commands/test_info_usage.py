@@ -21,7 +21,7 @@ from unit.plugins.module_utils.support.documented_results import differences
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.list_server import ListServer, pod_spec, template, workload
 from unit.plugins.module_utils.support.object_server import Fault, failure
-from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 from unit.plugins.module_utils.support.settings import module_options
 
 Info = Callable[..., dict[str, Any]]
@@ -108,6 +108,20 @@ def test_info_with_patterns_reports_only_selected_repositories(
     assert users(result) == {"team/api:1": ["Pod"]}
     assert [entry["name"] for entry in result["missing"]] == ["team/web:1"]
     assert result["totals"]["tags"] == 1
+
+
+def test_info_with_patterns_reports_no_unreadable_images_of_other_repositories(
+    server: RegistryServer, api_server: ListServer, run: Info, image: Image
+) -> None:
+    server.fill("team/api", "1", image)
+    for method in ("GET", "HEAD"):
+        server.fail(method, "quay.io/team/db/manifests/1", error_response(500, "UNKNOWN"))
+    api_server.lists["Pod"] = [workload("db", pod_spec("quay.io/team/db:1"))]
+
+    result = run(repositories=["team/*"])
+
+    assert result["incomplete"] == []
+    assert [entry["name"] for entry in result["missing"]] == ["quay.io/team/db:1"]
 
 
 def test_info_with_images_reports_users_of_these_images_only(
