@@ -81,6 +81,15 @@ def test_info_returns_used_unused_and_missing_images(
     assert (result["unseen"], result["changed"]) == ([], False)
 
 
+def test_info_returns_invalid_names_of_workloads_printable(api_server: ListServer, run: Info) -> None:
+    api_server.lists["Pod"] = [workload("bad", pod_spec("team/api:\x1b[31m1\n2"))]
+
+    (entry,) = run()["missing"]
+
+    assert entry["name"] == "team/api: [31m1 2"
+    assert entry["reason"].isprintable()
+
+
 def test_info_lists_used_image_without_tag_in_images_and_totals(
     server: RegistryServer, api_server: ListServer, run: Info, image: Image, other_image: Image
 ) -> None:
