@@ -24,7 +24,7 @@ from ..oci.digest import digest_of
 from ..oci.manifest import OCI_INDEX, Manifest, load_json_object, parse_manifest
 from .error_responses import error_of
 from .listing import tags as list_tags
-from .repository import Repository
+from .repository import UNREADABLE, Repository
 
 _DELETED_TAG = "k8scr.core/deleted-tag"
 """The annotation of a placeholder: the tag that it replaces."""
@@ -74,8 +74,8 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
     A deletion by placeholder that was interrupted is finished by the next call for the same tag.
 
     Args:
-        digest: The digest that the tag must have; ``None`` for a broken tag: one that the registry lists, but for which
-            it has no manifest.
+        digest: The digest that the tag must have; ``None`` for a broken tag: one that the registry lists, but whose
+            manifest it does not have or cannot read.
         others: Other tags of the same digest, if they are known. By default, these are up to 1,000 tags of the
             repository; they are looked up only if the registry deletes the manifest with the tag.
 
@@ -84,7 +84,7 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
         RegistryError: The registry does not allow deletion, returned another error response, or deleted more than the
             tag.
     """
-    found = repository.resolve(tag)
+    found = repository.resolve(tag) if digest else _readable(repository, tag)
     if (found.digest if found else None) != digest:
         return Deletion.MOVED if found else Deletion.MISSING
     failure = f"tag {tag} of {repository.description} cannot be deleted"
@@ -185,8 +185,18 @@ def _delete(
         return store.retries.run(failure, attempt)
 
 
+def _readable(repository: Repository, tag: str) -> Descriptor | None:
+    """Return the descriptor of a tag; ``None`` for a broken or missing tag."""
+    try:
+        return repository.resolve(tag)
+    except RegistryError as error:
+        if error.status != UNREADABLE:
+            raise
+        return None
+
+
 def _digest_at(repository: Repository, tag: str) -> str | None:
-    found = repository.resolve(tag)
+    found = _readable(repository, tag)
     return found.digest if found else None
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ..errors import DigestMismatchError, MissingManifestError, RegistryError, SourceError
@@ -17,7 +18,7 @@ from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
 from ..oci.manifest import is_index
 from .error_responses import error_of, read_errors
 from .listing import tags
-from .repository import Repository
+from .repository import UNREADABLE, Repository
 
 _Name = TypeVar("_Name")
 _Found = TypeVar("_Found")
@@ -50,7 +51,7 @@ def find_references(repository: Repository, digest: str, connections: int) -> Re
     names = tuple(tags(repository.store, repository.repository))
     if not names:
         _require_list(repository)
-    found = _map(repository.resolve, names, connections)
+    found = _map(partial(_look_up, repository), names, connections)
     of_digest = dict[str, list[str]]()
     indexes = dict[str, Descriptor]()
     for name, descriptor in zip(names, found):
@@ -81,6 +82,15 @@ def _map(function: Callable[[_Name], _Found], values: Iterable[_Name], connectio
         finally:
             # After an error, start nothing more.
             workers.shutdown(wait=False, cancel_futures=True)
+
+
+def _look_up(repository: Repository, tag: str) -> Descriptor | None:
+    try:
+        return repository.resolve(tag)
+    except RegistryError as error:
+        if error.status != UNREADABLE:
+            raise
+        raise error.replace(advice=f"Check the registry's log, or delete the tag {tag} first") from error
 
 
 def _lists(source: BoundedSource, index: Descriptor, digest: str, depth: int) -> bool:

@@ -48,7 +48,8 @@ if TYPE_CHECKING:
 
 _MISSING_CONTENT = frozenset(("MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 """Error codes for a manifest that refers to missing content; registries use one or another."""
-_UNREADABLE = 500
+UNREADABLE = 500
+"""The status code of distribution for a manifest whose file is damaged."""
 
 _LONGEST_MEDIA_TYPE = 255
 """Characters. Descriptors with longer ones are not valid, and would take much memory."""
@@ -245,7 +246,7 @@ class Repository:
         try:
             return self._request("HEAD", f"manifests/{reference}", failure, (200, 404), headers=headers)
         except RegistryError as error:
-            self._has_unreadable = self._has_unreadable or error.status == _UNREADABLE
+            self._has_unreadable = self._has_unreadable or error.status == UNREADABLE
             raise
 
     def _require_readable(self, descriptor: Descriptor) -> None:
@@ -253,7 +254,7 @@ class Repository:
         try:
             found = self._stores_manifest(descriptor)
         except RegistryError as error:
-            if error.status != _UNREADABLE:
+            if error.status != UNREADABLE:
                 raise
             found = False
         if not found:
