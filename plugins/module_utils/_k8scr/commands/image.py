@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import DestinationError, InputError, K8scrError, RegistryError, SourceError
+from ..errors import DestinationError, InputError, K8scrError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest_tag import digest_tag
 from ..oci.interfaces import SourceImage
@@ -156,14 +156,15 @@ class _Removal:
         return self.name.tag or self.name.digest or ""
 
     def _find(self) -> Descriptor | None:
-        """Return the descriptor of the image; for a manifest that the registry cannot read, one with a known digest."""
+        """Return the descriptor of the image; one without the unknown digest for a broken tag."""
+        tag, digest = self.name.tag, self.name.digest
         try:
-            return self.repository.resolve(self._reference)
-        except RegistryError as error:
-            # The digest of a tag is then unknown.
-            if error.status != UNREADABLE or (self.name.tag and self.name.digest):
+            return self.repository.find_tag(tag) if tag else self.repository.resolve(self._reference)
+        except (MissingManifestError, RegistryError) as error:
+            is_broken = isinstance(error, MissingManifestError) or error.status == UNREADABLE
+            if not is_broken or (tag and digest):
                 raise
-            return Descriptor("application/octet-stream", self.name.digest or "", 0)
+            return Descriptor("application/octet-stream", digest or "", 0)
 
     def _delete_tag(self, tag: str, found: Descriptor) -> dict[str, Any]:
         if self.name.digest:

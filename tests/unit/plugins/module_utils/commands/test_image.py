@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from unit.plugins.module_utils.support import registry_deletion
-from unit.plugins.module_utils.support.images import Image, make_image
+from unit.plugins.module_utils.support.images import Image, encode, make_image
 from unit.plugins.module_utils.support.registry_deletion import by_digest
-from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.tasks import change_in
 
 Change = Callable[..., dict[str, Any]]
@@ -232,6 +232,25 @@ def test_unreadable_tag_is_deleted(
     left = {name for name in deleting.manifests["team/app"] if ":" not in name}
     assert left == {"1", "2"} | ({"broken"} if check_mode else set())
     assert unreadable.digest in deleting.manifests["team/app"]
+
+
+@MODES
+@pytest.mark.parametrize(
+    "detail", ["unknown manifest name=team/app revision=sha256:0", {"Name": "team/app", "Revision": "sha256:0"}]
+)
+def test_tag_without_manifest_is_deleted(
+    deleting: RegistryServer, change: Change, other_image: Image, detail: object, check_mode: bool
+) -> None:
+    deleting.fill("team/app", "broken", other_image)
+    content = other_image.contents[other_image.digest]
+    missing = Response(404, {}, encode({"errors": [{"code": "MANIFEST_UNKNOWN", "detail": detail}]}))
+    for method in ("HEAD", "GET"):
+        deleting.fail(method, "manifests/broken", lambda good: missing if good.body == content else good)
+
+    result = change("team/app:broken", state="absent", check_mode=check_mode)
+
+    assert result["changed"]
+    assert ("broken" in deleting.manifests["team/app"]) is check_mode
 
 
 def test_unreadable_image_is_deleted_by_digest_after_its_tag(
