@@ -149,7 +149,8 @@ class _Removal:
             facts = {"repository": self.repository.repository, "tag": self.name.tag}
             target = target_name(self.repository.repository, self._reference)
             job = ImageJob(str(self.name), target=target, facts=facts, error=error)
-            return report([ImageResult(ImagePlan(job, before=found, error=error), error=error)])
+            before = found if found and found.digest else None
+            return report([ImageResult(ImagePlan(job, before=before, error=error), error=error)])
 
     @property
     def _reference(self) -> str:

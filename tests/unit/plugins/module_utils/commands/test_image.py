@@ -234,6 +234,17 @@ def test_unreadable_tag_is_deleted(
     assert unreadable.digest in deleting.manifests["team/app"]
 
 
+def test_failed_deletion_of_unreadable_tag_has_no_digest(
+    deleting: RegistryServer, change: Change, unreadable: Image
+) -> None:
+    deleting.fail("DELETE", "/manifests/", error_response(405, "UNSUPPORTED"))
+
+    result = change("team/app:broken", state="absent")
+
+    assert (result["failed"], result["images"][0]["digest_before"]) == (True, None)
+    assert unreadable.digest in deleting.manifests["team/app"]
+
+
 @MODES
 @pytest.mark.parametrize(
     "detail", ["unknown manifest name=team/app revision=sha256:0", {"Name": "team/app", "Revision": "sha256:0"}]
