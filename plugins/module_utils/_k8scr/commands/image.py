@@ -172,7 +172,7 @@ class _Removal:
             PinnedDigest(self.name, f"tag {tag}").require(SourceImage(found))
         if self.check_mode:
             return self._report(found, (tag,))
-        deletion = delete_tag(self.repository, tag, found.digest or None)
+        deletion = delete_tag(self.repository, tag, found.digest or None, unreadable=not found.digest)
         if deletion is Deletion.MOVED:
             raise DestinationError(
                 f"tag {tag} of {self.repository.description} was moved by another client and is not deleted",

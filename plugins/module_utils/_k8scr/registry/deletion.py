@@ -16,7 +16,9 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ..errors import ApiServerError, DigestMismatchError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
@@ -25,6 +27,9 @@ from ..oci.manifest import OCI_INDEX, Manifest, load_json_object, parse_manifest
 from .error_responses import error_of
 from .listing import tags as list_tags
 from .repository import UNREADABLE, Repository
+
+if TYPE_CHECKING:
+    _LookUp = Callable[[str], Descriptor | None]
 
 _DELETED_TAG = "k8scr.core/deleted-tag"
 """The annotation of a placeholder: the tag that it replaces."""
@@ -68,23 +73,32 @@ class Deletion(str, Enum):
         return self in (Deletion.TAG, Deletion.REPLACED)
 
 
-def delete_tag(repository: Repository, tag: str, digest: str | None, others: Collection[str] | None = None) -> Deletion:
+def delete_tag(
+    repository: Repository,
+    tag: str,
+    digest: str | None,
+    others: Collection[str] | None = None,
+    unreadable: bool = False,
+) -> Deletion:
     """Delete one tag, and verify that its manifest and the manifest's other tags still exist.
 
     A deletion by placeholder that was interrupted is finished by the next call for the same tag.
 
     Args:
-        digest: The digest that the tag must have; ``None`` for a broken tag: one that the registry lists, but whose
-            manifest it does not have or cannot read.
+        digest: The digest that the tag must have; ``None`` for a broken tag: one that the registry lists, but for which
+            it has no manifest.
         others: Other tags of the same digest, if they are known. By default, these are up to 1,000 tags of the
             repository; they are looked up only if the registry deletes the manifest with the tag.
+        unreadable: Whether a tag is also broken if the registry cannot read its manifest. A fault of the storage may
+            pass, so the user must have named the tag.
 
     Raises:
         ApiServerError: The user may not delete.
         RegistryError: The registry does not allow deletion, returned another error response, or deleted more than the
             tag.
     """
-    found = repository.resolve(tag) if digest else _readable(repository, tag)
+    look_up = partial(_readable, repository) if unreadable else repository.resolve
+    found = look_up(tag)
     if (found.digest if found else None) != digest:
         return Deletion.MOVED if found else Deletion.MISSING
     failure = f"tag {tag} of {repository.description} cannot be deleted"
@@ -93,7 +107,7 @@ def delete_tag(repository: Repository, tag: str, digest: str | None, others: Col
         _require_deleted(repository, tag, found.digest, failure)
         return Deletion.REPLACED
     known = others if others is not None else _other_tags(repository, tag)
-    deleted = _delete_by_tag(repository, tag, digest, failure)
+    deleted = _delete_by_tag(repository, tag, digest, failure, look_up)
     if deleted is Deletion.MOVED or (not digest and deleted is Deletion.MISSING):
         return deleted
     if deleted is None:
@@ -195,18 +209,20 @@ def _readable(repository: Repository, tag: str) -> Descriptor | None:
         return None
 
 
-def _digest_at(repository: Repository, tag: str) -> str | None:
-    found = _readable(repository, tag)
+def _digest_at(look_up: _LookUp, tag: str) -> str | None:
+    found = look_up(tag)
     return found.digest if found else None
 
 
-def _delete_by_tag(repository: Repository, tag: str, digest: str | None, failure: str) -> Deletion | None:
+def _delete_by_tag(
+    repository: Repository, tag: str, digest: str | None, failure: str, look_up: _LookUp
+) -> Deletion | None:
     """Delete a tag by its name; return ``None`` if the registry does not support this.
 
     Another client may move the tag while this one waits, for example for the end of a garbage collection.
     """
     try:
-        if _delete(repository, tag, failure, lambda: _digest_at(repository, tag) == digest):
+        if _delete(repository, tag, failure, lambda: _digest_at(look_up, tag) == digest):
             return Deletion.TAG
     except RegistryError as error:
         # distribution also responds with 405 if deletion is disabled; only a deletion by digest shows that.
@@ -214,7 +230,7 @@ def _delete_by_tag(repository: Repository, tag: str, digest: str | None, failure
             raise
         return None
     # Registries without this function may return 404 too.
-    found = _digest_at(repository, tag)
+    found = _digest_at(look_up, tag)
     if found and found != digest:
         return Deletion.MOVED
     return None if found else Deletion.MISSING
