@@ -97,7 +97,7 @@ def delete_tag(
         RegistryError: The registry does not allow deletion, returned another error response, or deleted more than the
             tag.
     """
-    look_up = partial(_readable, repository) if unreadable else repository.resolve
+    look_up = partial(_readable if unreadable else resolve_readable, repository)
     found = look_up(tag)
     if (found.digest if found else None) != digest:
         return Deletion.MOVED if found else Deletion.MISSING
@@ -197,6 +197,22 @@ def _delete(
 
     with _advice():
         return store.retries.run(failure, attempt)
+
+
+def resolve_readable(repository: Repository, tag: str) -> Descriptor | None:
+    """Return the descriptor of a tag; ``None`` if the registry does not have it.
+
+    Raises:
+        RegistryError: The registry returned another error response. If it cannot read the manifest, the advice is to
+            delete the tag.
+    """
+    try:
+        return repository.resolve(tag)
+    except RegistryError as error:
+        if error.status != UNREADABLE:
+            raise
+        advice = f"Check the registry's log. If the manifest is damaged, delete the tag {tag} with k8scr_image first"
+        raise error.replace(advice=advice) from error
 
 
 def _readable(repository: Repository, tag: str) -> Descriptor | None:

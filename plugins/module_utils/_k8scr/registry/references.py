@@ -16,9 +16,10 @@ from ..errors import DigestMismatchError, MissingManifestError, RegistryError, S
 from ..oci.descriptor import Descriptor
 from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
 from ..oci.manifest import is_index
+from .deletion import resolve_readable
 from .error_responses import error_of, read_errors
 from .listing import tags
-from .repository import UNREADABLE, Repository
+from .repository import Repository
 
 _Name = TypeVar("_Name")
 _Found = TypeVar("_Found")
@@ -51,7 +52,7 @@ def find_references(repository: Repository, digest: str, connections: int) -> Re
     names = tuple(tags(repository.store, repository.repository))
     if not names:
         _require_list(repository)
-    found = _map(partial(_look_up, repository), names, connections)
+    found = _map(partial(resolve_readable, repository), names, connections)
     of_digest = dict[str, list[str]]()
     indexes = dict[str, Descriptor]()
     for name, descriptor in zip(names, found):
@@ -82,15 +83,6 @@ def _map(function: Callable[[_Name], _Found], values: Iterable[_Name], connectio
         finally:
             # After an error, start nothing more.
             workers.shutdown(wait=False, cancel_futures=True)
-
-
-def _look_up(repository: Repository, tag: str) -> Descriptor | None:
-    try:
-        return repository.resolve(tag)
-    except RegistryError as error:
-        if error.status != UNREADABLE:
-            raise
-        raise error.replace(advice=f"Check the registry's log, or delete the tag {tag} first") from error
 
 
 def _lists(source: BoundedSource, index: Descriptor, digest: str, depth: int) -> bool:

@@ -272,7 +272,7 @@ def test_unreadable_image_is_deleted_by_digest_after_its_tag(
     change("team/app:broken", state="absent")
     deleted = change(name, state="absent")
 
-    assert "or delete the tag broken first" in failed["msg"]
+    assert "If the manifest is damaged, delete the tag broken with k8scr_image first" in failed["msg"]
     assert (deleted["changed"], deleted["images"][0]["method"]) == (True, "digest")
     assert unreadable.digest not in deleting.manifests["team/app"]
 
