@@ -140,15 +140,16 @@ registry:
   type: dict
   contains:
     software:
-      description: Implementation of the registry.
+      description: Implementation of the registry; V(distribution 3), V(distribution 2) or V(go-containerregistry).
       type: str
       sample: distribution 3
     delete:
-      description: Whether images can be deleted, also if not through this port.
+      description: Whether images can be deleted, also if not through this port. It is known for a registry of the role
+        with C(registry_delete), and for go-containerregistry.
       type: bool
       sample: true
     referrers_api:
-      description: Whether the registry has the referrers API.
+      description: Whether the registry has the referrers API. It is not known if no image was listed.
       type: bool
       sample: false
     read_only:
