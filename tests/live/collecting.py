@@ -20,7 +20,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster
     connect_registry,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collector
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import connect
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.settings import ClusterSettings
 from cluster.kubectl import kubectl
 
@@ -80,9 +79,8 @@ def storage(kind: str, folder: Path, namespace: str) -> Iterator[dict[str, Any]]
 def registry_client(namespace: str, kubeconfig: Path) -> Iterator[tuple[Registry, Collector]]:
     """Connect to the write port of a registry as a user."""
     settings = RegistrySettings(ClusterSettings(kubeconfig=str(kubeconfig)), PodSettings(namespace))
-    cluster = connect(settings.cluster)
     with connect_registry(settings, writes=True) as registry:
-        yield registry, Collector(cluster.adapter, registry, settings.pod)
+        yield registry, Collector(registry, settings.pod)
 
 
 def delete(registry: Registry, repository: str, digest: str) -> None:

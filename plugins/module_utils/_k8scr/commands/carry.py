@@ -13,13 +13,14 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import ApiServerError, K8scrError, SourceError
 from ..files.file_access import FolderFiles, write_errors
 from ..http.retry import Retries
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import SourceImage
+from ..oci.json_object import json_object
 from ..oci.manifest import Manifest
 from ..registry.client import Registry
 from ..registry.cluster import RegistrySettings, cache_folder, connect_registry
@@ -30,9 +31,11 @@ from ..stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob
 from ..transfer.report import report
-from ..transport.cluster import Cluster, connect
 from .cluster_options import cluster_settings
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
+
+if TYPE_CHECKING:
+    from ..transport.api_server import ApiServerAdapter
 
 CARRY_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_POD_ARGUMENT_SPEC,
@@ -61,29 +64,24 @@ def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     settings, saves = RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved"
     transfer = Transfer(settings.connections, check_mode)
-    with connect(settings.cluster) as cluster:
-        uid = _uid_of_stateful_set(cluster, settings.pod.namespace, settings.pod.name)
-    if uid is None:
-        return {**report([]), "path": ""}
-    folder = cache_folder() / "carried" / uid
-    # Without saved images, do not connect again: that would read the kubeconfig and may run its credential plugin.
-    if not saves and not folder.is_dir():
-        return {**report([]), "path": str(folder)}
     with connect_registry(settings, writes=not saves) as registry:
+        uid = _uid_of_stateful_set(registry.api_server, settings.pod.namespace, settings.pod.name)
+        if uid is None:
+            return {**report([]), "path": ""}
+        folder = cache_folder() / "carried" / uid
         result = (save_images if saves else restore_images)(registry, folder, transfer)
     return {**result, "path": str(folder)}
 
 
-def _uid_of_stateful_set(cluster: Cluster, namespace: str, pod: str) -> str | None:
+def _uid_of_stateful_set(api_server: ApiServerAdapter, namespace: str, pod: str) -> str | None:
     """Return the UID of the registry's StatefulSet, which is unique across clusters; None if it does not exist."""
     name = pod.rpartition("-")[0]
     path = f"/apis/apps/v1/namespaces/{namespace}/statefulsets/{name}"
     description = f"the StatefulSet {name} in namespace {namespace}"
-    found = Retries().run(f"read {description}", lambda: cluster.adapter.read_object(path, description))
+    found = Retries().run(f"read {description}", lambda: api_server.read_object(path, description))
     if found is None:
         return None
-    metadata = found.get("metadata")
-    uid = metadata.get("uid") if isinstance(metadata, dict) else None
+    uid = json_object(found.get("metadata")).get("uid")
     if not isinstance(uid, str) or not _UID.fullmatch(uid):
         raise ApiServerError(f"the API server returned {description} without a valid UID")
     return uid

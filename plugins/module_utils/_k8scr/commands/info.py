@@ -20,7 +20,7 @@ from ..objects.workloads import find_image_uses
 from ..oci.reference import is_repository, parse_reference
 from ..registry.capacity import capacity_of, read_pod
 from ..registry.client import Registry
-from ..registry.cluster import RegistrySettings, connect_registry
+from ..registry.cluster import ClusterRegistry, RegistrySettings, connect_registry
 from ..registry.features import find_features
 from ..registry.inventory import Inventory, Verify
 from ..registry.inventory_reader import take_inventory
@@ -29,7 +29,6 @@ from ..transfer.lock import read_lock
 from ..transfer.presence import WantedImage, missing_images
 from ..transfer.usage import Usage, match_usage, with_used_images
 from ..transfer.usage_report import report_missing, report_unused
-from ..transport.cluster import Cluster, connect
 from .inventory_report import image_entry, incomplete_entries, totals
 from .registry_settings import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC, registry_settings
 
@@ -120,11 +119,10 @@ def run_info(options: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
     log = RetryLog()
     with connect_registry(settings.registry, writes=False, on_retry=log.retried) as registry:
         inventory = inventory_of(settings, registry)
-        with connect(settings.registry.cluster) as cluster:
-            usage = None
-            if settings.usage:
-                inventory, usage = _usage(settings, registry, inventory, cluster)
-            result = _result(settings, registry, inventory, cluster, usage)
+        usage = None
+        if settings.usage:
+            inventory, usage = _usage(settings, registry, inventory)
+        result = _result(settings, registry, inventory, usage)
     for pattern in _unmatched_patterns(settings, inventory):
         warn(f"No image in the registry matches {pattern!r:.300} in the option repositories.")
     return {**result, "retries": log.entries}
@@ -189,19 +187,13 @@ def _take_inventory(
     )
 
 
-def _usage(
-    settings: InfoSettings, registry: Registry, inventory: Inventory, cluster: Cluster
-) -> tuple[Inventory, Usage]:
+def _usage(settings: InfoSettings, registry: ClusterRegistry, inventory: Inventory) -> tuple[Inventory, Usage]:
     """Return the inventory with the used images that the registry does not list, and the usage of all its images."""
     # The workloads are read after the images, so that no image counts as unused which a new workload uses.
-    uses, unseen = find_image_uses(cluster.adapter, registry.retries)
-    select, known = settings.select, {(image.repository, image.root.digest) for image in inventory.images}
+    uses, unseen = find_image_uses(registry.api_server, registry.retries)
+    select, known = settings.select, {image.key for image in inventory.images}
     complete = with_used_images(inventory, uses, partial(_take_inventory, settings, registry, ()), select)
-    images = [
-        image
-        for image in complete.images
-        if select is None or select(image.repository) or (image.repository, image.root.digest) in known
-    ]
+    images = [image for image in complete.images if select is None or select(image.repository) or image.key in known]
     unreadable = [
         each
         for each in complete.unreadable
@@ -212,16 +204,12 @@ def _usage(
 
 
 def _result(
-    settings: InfoSettings,
-    registry: Registry,
-    inventory: Inventory,
-    cluster: Cluster,
-    usage: Usage | None,
+    settings: InfoSettings, registry: ClusterRegistry, inventory: Inventory, usage: Usage | None
 ) -> dict[str, Any]:
     pod, missing = settings.registry.pod, missing_images((*settings.named, *settings.locked), inventory)
-    found = read_pod(cluster.adapter, pod, registry.retries)
+    found = read_pod(registry.api_server, pod, registry.retries)
     features = find_features(registry, inventory, found, pod.port)
-    capacity = capacity_of(found, cluster.adapter, pod, registry.retries)
+    capacity = capacity_of(found, registry.api_server, pod, registry.retries)
     return {
         "changed": False,
         "registry": {

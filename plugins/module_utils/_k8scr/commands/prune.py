@@ -27,7 +27,6 @@ from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
 from ..transfer.usage import repositories_of
-from ..transport.cluster import connect
 from .numbers import read_number
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
 
@@ -58,12 +57,9 @@ def run_prune(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     """
     settings, rules, log = registry_settings(options), read_rules(options), RetryLog()
     timeout = read_number(options, "collect_timeout")
-    with (
-        connect(settings.cluster, idle_timeout=settings.timeout, minimum_rate=settings.minimum_rate) as cluster,
-        connect_registry(settings, writes=True, on_retry=log.retried) as registry,
-    ):
-        find_uses = partial(find_image_uses, cluster.adapter, registry.retries) if options["keep_used"] else None
-        collector = Collector(cluster.adapter, registry, settings.pod) if options["collect"] else None
+    with connect_registry(settings, writes=True, on_retry=log.retried) as registry:
+        find_uses = partial(find_image_uses, registry.api_server, registry.retries) if options["keep_used"] else None
+        collector = Collector(registry, settings.pod) if options["collect"] else None
         prune = Prune(registry, settings.connections, rules, find_uses, collector, timeout, options["allow_empty"])
         result = prune.run(check_mode)
     for pattern in result.decision.unmatched:

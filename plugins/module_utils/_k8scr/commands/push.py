@@ -22,7 +22,7 @@ from ..oci.interfaces import ImageSource, SourceImage
 from ..oci.reference import Reference, parse_reference, target_name
 from ..registry.capacity import Capacity, capacity
 from ..registry.client import Registry
-from ..registry.cluster import cache_folder, connect_registry
+from ..registry.cluster import ClusterRegistry, cache_folder, connect_registry
 from ..registry.inventory import Inventory
 from ..registry.repository import Repository
 from ..registry.upstreams import TRANSPORT, Upstreams
@@ -109,12 +109,12 @@ def push_images(
     return report(results, diffs=[lock.diff] if lock.changed else [])
 
 
-def space_check(settings: PushSettings, registry: Registry) -> SpaceCheck:
+def space_check(settings: PushSettings, registry: ClusterRegistry) -> SpaceCheck:
     """Return the check of the free space; it sends requests only when it is called."""
     given = settings.registry
 
     def read_capacity() -> Capacity:
-        return capacity(registry.api_server, given.pod, registry.retries) if registry.api_server else Capacity()
+        return capacity(registry.api_server, given.pod, registry.retries)
 
     def read_inventory() -> Inventory:
         from ..registry.inventory_reader import take_inventory

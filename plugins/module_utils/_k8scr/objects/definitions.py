@@ -15,6 +15,7 @@ from ..errors import InputError
 from ..files.file_access import read_small
 from ..files.vault import reject_vault
 from ..files.yaml_text import json_value, read_documents
+from ..oci.json_object import json_object
 from ..redaction import HIDDEN
 
 _SERVER_FIELDS = ("managedFields", "resourceVersion", "generation", "uid", "creationTimestamp", "selfLink")
@@ -110,8 +111,7 @@ def _objects(value: Any, name: str, source: str) -> Iterator[Definition]:
 
 def _require_name(item: Mapping[str, Any], source: str) -> None:
     """Require the fields of an object that are part of the paths of requests."""
-    metadata = item.get("metadata")
-    metadata = metadata if isinstance(metadata, dict) else {}
+    metadata = json_object(item.get("metadata"))
     kind, name, namespace = item.get("kind"), metadata.get("name"), metadata.get("namespace")
     known = " ".join(str(part) for part in (kind, name) if part) or "an object"
     if not all(part and isinstance(part, str) for part in (item.get("apiVersion"), kind, name)):

@@ -16,6 +16,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..oci.digest import parse_digest
+from ..oci.json_object import json_object, json_objects
 
 _CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
@@ -48,13 +49,13 @@ def images_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Po
     """
     containers, volumes = _image_ids(status)
     for section in _CONTAINERS:
-        for container in _mappings(spec.get(section)):
+        for container in json_objects(spec.get(section)):
             image = container.get("image")
             if isinstance(image, str) and image.strip():
                 digest = digest_in(containers.get(str(container.get("name"))))
                 yield PodImage(_shortened(image), digest, section == "ephemeralContainers")
-    for volume in _mappings(spec.get("volumes")):
-        reference = mapping(volume.get("image")).get("reference")
+    for volume in json_objects(spec.get("volumes")):
+        reference = json_object(volume.get("image")).get("reference")
         if isinstance(reference, str) and reference.strip():
             yield PodImage(_shortened(reference), digest_in(volumes.get(str(volume.get("name")))))
 
@@ -75,24 +76,15 @@ def digest_in(image_id: object) -> str | None:
         return None
 
 
-def mapping(value: object) -> Mapping[str, Any]:
-    """Return a value that is a JSON object; an empty one in place of any other value."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    yield from (item for item in (value if isinstance(value, list) else ()) if isinstance(item, Mapping))
-
-
 def _image_ids(status: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, object]]:
     """Return the image digests in the status of each container and each image volume, by their names."""
     containers: dict[str, object] = {}
     volumes: dict[str, object] = {}
     for section in _STATUSES:
-        for container in _mappings(status.get(section)):
+        for container in json_objects(status.get(section)):
             containers[str(container.get("name"))] = container.get("imageID")
-            for mount in _mappings(container.get("volumeMounts")):
-                image = mapping(mapping(mount.get("volumeStatus")).get("image"))
+            for mount in json_objects(container.get("volumeMounts")):
+                image = json_object(json_object(mount.get("volumeStatus")).get("image"))
                 if image:
                     volumes[str(mount.get("name"))] = image.get("imageRef")
     return containers, volumes

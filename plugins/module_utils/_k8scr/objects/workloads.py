@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlencode
 
 from ..errors import ApiServerError, OversizedResponseError, Retry, UnreadableResponseError
-from .pod_images import PodImage, images_of, mapping
+from ..oci.json_object import json_object, json_objects
+from .pod_images import PodImage, images_of
 
 if TYPE_CHECKING:
     from ..http.retry import Retries
@@ -138,7 +139,7 @@ def _pages(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
                 )
             return
         items = found.get("items") or []
-        position = mapping(found.get("metadata")).get("continue") or ""
+        position = json_object(found.get("metadata")).get("continue") or ""
         is_list = found.get("kind") == f"{kind}List" and isinstance(items, list) and isinstance(position, str)
         count += len(items) if is_list else 0
         if not is_list or count > _MOST_OBJECTS or (position and not items):
@@ -146,23 +147,23 @@ def _pages(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[M
                 f"{adapter.server_name} did not return a valid list of {name}",
                 "Check the address: a proxy may have responded in place of the API server",
             )
-        yield from map(mapping, items)
+        yield from map(json_object, items)
         if not position:
             return
 
 
 def _uses_of(kind: str, item: Mapping[str, Any]) -> Iterator[ImageUse]:
-    metadata, spec = mapping(item.get("metadata")), mapping(item.get("spec"))
+    metadata, spec = json_object(item.get("metadata")), json_object(item.get("spec"))
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     owner = _controller(metadata)
     if kind == "Pod":
-        for found in images_of(spec, mapping(item.get("status"))):
+        for found in images_of(spec, json_object(item.get("status"))):
             yield _use(found, *(owner if owner and not found.is_ephemeral else (kind, name)), namespace)
         return
     if kind == "CronJob":
-        spec = mapping(mapping(spec.get("jobTemplate")).get("spec"))
+        spec = json_object(json_object(spec.get("jobTemplate")).get("spec"))
     rollback = kind == "ReplicaSet" and spec.get("replicas") == 0 and owner is not None
-    for found in images_of(mapping(mapping(spec.get("template")).get("spec")), {}):
+    for found in images_of(json_object(json_object(spec.get("template")).get("spec")), {}):
         yield _use(found, kind, name, namespace, rollback)
 
 
@@ -172,8 +173,7 @@ def _use(found: PodImage, kind: str, name: str, namespace: str, rollback: bool =
 
 def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
     """Return the kind and the name of the workload that controls an object."""
-    references = metadata.get("ownerReferences")
-    for reference in map(mapping, references if isinstance(references, list) else ()):
+    for reference in json_objects(metadata.get("ownerReferences")):
         kind = reference.get("kind")
         if reference.get("controller") is True and kind in WORKLOAD_KINDS:
             return str(kind), str(reference.get("name") or "")

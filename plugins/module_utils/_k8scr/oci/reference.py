@@ -14,8 +14,15 @@ from ..errors import InputError
 from .decimal import parse_decimal
 from .digest import parse_digest
 
-_DOMAIN_COMPONENT = r"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9-]*[a-zA-Z0-9])"
-_HOST = re.compile(rf"(?:{_DOMAIN_COMPONENT}(?:\.{_DOMAIN_COMPONENT})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+
+def _host_pattern(inner: str) -> re.Pattern[str]:
+    """Return the pattern of hosts whose components may contain these characters between letters and digits."""
+    component = rf"(?:[a-zA-Z0-9]|[a-zA-Z0-9][a-zA-Z0-9{inner}]*[a-zA-Z0-9])"
+    return re.compile(rf"(?:{component}(?:\.{component})*|\[[a-fA-F0-9:]+\])(?::[0-9]+)?")
+
+
+_HOST = _host_pattern("-")
+_HOST_IN_WORKLOAD = _host_pattern("_-")
 _ADDRESS = re.compile(r"(?:\[(?P<ipv6>[^]%]+)\]|[^][:]+)(?::(?P<port>.+))?")
 _PATH_COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
@@ -77,6 +84,21 @@ def parse_reference(text: str) -> Reference:
     Raises:
         InputError: The text is not a valid reference.
     """
+    return _parse(text, _HOST)
+
+
+def parse_workload_reference(text: str) -> Reference:
+    """Parse a reference in a workload or lock file, whose host may contain underscores.
+
+    Container runtimes pull from such a host, because distribution's reference package takes it as a part of the path.
+
+    Raises:
+        InputError: The text is not a valid reference.
+    """
+    return _parse(text, _HOST_IN_WORKLOAD)
+
+
+def _parse(text: str, host_pattern: re.Pattern[str]) -> Reference:
     name, at, digest = text.partition("@")
     tag: str | None = None
     colon = name.rfind(":")
@@ -91,7 +113,7 @@ def parse_reference(text: str) -> Reference:
         host = DOCKER_HUB
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
-    if not _HOST.fullmatch(host) or not is_host(host):
+    if not host_pattern.fullmatch(host) or not is_host(host):
         raise _invalid(text, f"{host!r:.100} is not a valid registry host")
     if not _PATH.fullmatch(path):
         lower = " (upper case is not allowed)" if path != path.lower() else ""

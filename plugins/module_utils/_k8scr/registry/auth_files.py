@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import InputError
 from ..files.file_access import exists, read_small
 from ..files.vault import reject_vault
+from ..oci.json_object import json_object
 from ..oci.reference import DOCKER_HUB, DOCKER_HUB_ALIASES
 
 _DOCKER_HUB_SERVER = "https://index.docker.io/v1/"
@@ -75,7 +76,7 @@ def find_credentials(host: str, repository: str, environment: Mapping[str, str] 
     given = variables.get(_VARIABLE)
     if given:
         # As in Docker, only auths is read: a variable must not select programs to run.
-        entry = _look_up(_mapping(_parse(given, _VARIABLE).get("auths")), list(_keys(host, repository)))
+        entry = _look_up(json_object(_parse(given, _VARIABLE).get("auths")), list(_keys(host, repository)))
         found = _read_entry(entry, _VARIABLE) if isinstance(entry, Mapping) else None
         if found:
             return found
@@ -126,13 +127,13 @@ def _parse(content: bytes | str, where: str) -> dict[str, Any]:
 
 def _find(path: Path, value: Mapping[str, Any], host: str, repository: str) -> Credentials | None:
     keys = list(_keys(host, repository))
-    helper = _look_up(_mapping(value.get("credHelpers")), keys) or value.get("credsStore")
+    helper = _look_up(json_object(value.get("credHelpers")), keys) or value.get("credsStore")
     if helper:
         for server in (_DOCKER_HUB_SERVER, DOCKER_HUB) if host == DOCKER_HUB else (host,):
             found = _ask_helper(str(helper), server, path)
             if found:
                 return found
-    entry = _look_up(_mapping(value.get("auths")), keys)
+    entry = _look_up(json_object(value.get("auths")), keys)
     return _read_entry(entry, str(path)) if isinstance(entry, Mapping) else None
 
 
@@ -206,7 +207,3 @@ def _ask_helper(name: str, server: str, path: Path) -> Credentials | None:
     if username == _TOKEN_USER:
         return Credentials(identity_token=str(secret), origin=program)
     return Credentials(str(username), str(secret), origin=program)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ApiServerError
 from ..http.retry import Retries
+from ..oci.json_object import json_object, json_objects
 
 if TYPE_CHECKING:
     from ..transport.api_server import ApiServerAdapter
@@ -78,14 +79,14 @@ def capacity_of(
         name = str(claim.get("claimName"))
         path = f"/api/v1/namespaces/{pod.namespace}/persistentvolumeclaims/{name}"
         value = _read(adapter, path, f"PersistentVolumeClaim {pod.namespace}/{name}", retries)
-        size = _mapping(_mapping(value.get("status")).get("capacity")).get("storage")
+        size = json_object(json_object(value.get("status")).get("capacity")).get("storage")
         return Capacity(parse_quantity(size), "persistentVolumeClaim")
     return Capacity(None, "hostPath" if "hostPath" in volume else UNKNOWN)
 
 
 def containers_of(found: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Yield the containers of a Pod."""
-    yield from _mappings(_mapping(found.get("spec")).get("containers"))
+    yield from json_objects(json_object(found.get("spec")).get("containers"))
 
 
 def parse_quantity(value: object) -> int | None:
@@ -105,10 +106,10 @@ def _storage_volume(found: Mapping[str, Any]) -> Mapping[str, Any]:
     names = {
         mount.get("name")
         for container in containers_of(found)
-        for mount in _mappings(container.get("volumeMounts"))
+        for mount in json_objects(container.get("volumeMounts"))
         if mount.get("mountPath") in _STORAGE_PATHS
     }
-    volumes = _mappings(_mapping(found.get("spec")).get("volumes"))
+    volumes = json_objects(json_object(found.get("spec")).get("volumes"))
     return next((volume for volume in volumes if volume.get("name") in names), {})
 
 
@@ -119,12 +120,3 @@ def _read(adapter: ApiServerAdapter, path: str, name: str, retries: Retries | No
         if error.status != _FORBIDDEN:
             raise
         return {}
-
-
-def _mapping(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _mappings(value: object) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects in a list."""
-    yield from (each for each in value if isinstance(each, Mapping)) if isinstance(value, list) else ()

@@ -23,9 +23,6 @@ from .upload_state import NO_RECORDS, UploadRecords
 if TYPE_CHECKING:
     import requests
 
-    from ..transport.api_server import ApiServerAdapter
-
-
 MOST_PAGES = 1000
 """Pages of a list."""
 SMALLEST_CHUNK = 1 << 20
@@ -62,7 +59,6 @@ class Registry:
         records: Saved states of uploads, which later runs resume.
         identity: Distinguishes this registry from others; by default the URL.
         peers: The names of the servers that can interrupt a response, in messages; by default the description.
-        api_server: The API server of the cluster that runs the registry; None for other registries.
     """
 
     session: requests.Session
@@ -75,7 +71,6 @@ class Registry:
     records: UploadRecords = NO_RECORDS
     identity: str = ""
     peers: str = ""
-    api_server: ApiServerAdapter | None = None
 
     def __post_init__(self) -> None:
         self.peers = self.peers or self.description

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from ..http.bandwidth import Bandwidth
 from ..http.retry import Retries
@@ -22,6 +23,11 @@ from ..transport.settings import ClusterSettings
 from .client import ChunkSize, Registry
 from .upload_state import UploadRecords
 from .write_path import ReadOnlyPort, WritePath
+
+if TYPE_CHECKING:
+    import requests
+
+    from ..transport.api_server import ApiServerAdapter
 
 _URL = "http://registry"
 _CONNECT_TIMEOUT = 10.0
@@ -60,10 +66,25 @@ class RegistrySettings:
     retry_timeout: int = 120
 
 
+class ClusterRegistry(Registry):
+    """The registry in a cluster.
+
+    Args:
+        options: The other attributes of :class:`..registry.client.Registry`.
+
+    Attributes:
+        api_server: The adapter of the cluster's API server, through which the session reaches the registry.
+    """
+
+    def __init__(self, api_server: ApiServerAdapter, session: requests.Session, url: str, **options: Any) -> None:
+        super().__init__(session, url, **options)
+        self.api_server = api_server
+
+
 @contextmanager
 def connect_registry(
     settings: RegistrySettings, writes: bool, on_retry: Callable[[str, str], None] | None = None
-) -> Iterator[Registry]:
+) -> Iterator[ClusterRegistry]:
     """Open a client of the cluster's registry, without sending a request.
 
     Args:
@@ -83,18 +104,18 @@ def connect_registry(
     records = UploadRecords(cache_folder() / "uploads", identity)
     records.forget_expired()
     with open_session(f"{_URL}/", transport) as session:
-        yield Registry(
+        yield ClusterRegistry(
+            cluster.adapter,
             session,
             _URL,
-            f"the registry in Pod {pod.namespace}/{pod.name}",
-            (_CONNECT_TIMEOUT, timeout),
-            Retries(settings.retry_timeout, on_retry=on_retry),
-            ChunkSize(settings.chunk_size),
-            Bandwidth(settings.bandwidth) if settings.bandwidth else None,
-            records,
-            identity,
-            transport.peers,
-            cluster.adapter,
+            description=f"the registry in Pod {pod.namespace}/{pod.name}",
+            timeouts=(_CONNECT_TIMEOUT, timeout),
+            retries=Retries(settings.retry_timeout, on_retry=on_retry),
+            chunks=ChunkSize(settings.chunk_size),
+            bandwidth=Bandwidth(settings.bandwidth) if settings.bandwidth else None,
+            records=records,
+            identity=identity,
+            peers=transport.peers,
         )
 
 

@@ -33,9 +33,7 @@ from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING
 from .write_path import stateful_set_of
 
 if TYPE_CHECKING:
-    from ..transport.api_server import ApiServerAdapter
-    from .client import Registry
-    from .cluster import PodSettings
+    from .cluster import ClusterRegistry, PodSettings
 
 _READER = "reader"
 _INTERVAL = 2.0
@@ -66,13 +64,11 @@ class Collector:
     """Runs the garbage collector of the cluster's registry.
 
     Args:
-        api_server: The adapter of the API server, as a user that may patch the ConfigMap ``NAME-collect``.
-        registry: The client of the registry's write port.
+        registry: The client of the registry's write port, as a user that may patch the ConfigMap ``NAME-collect``.
         pod: The registry's Pod.
     """
 
-    def __init__(self, api_server: ApiServerAdapter, registry: Registry, pod: PodSettings) -> None:
-        self._api_server = api_server
+    def __init__(self, registry: ClusterRegistry, pod: PodSettings) -> None:
         self._registry = registry
         self._namespace = pod.namespace
         self._config_map = f"{stateful_set_of(pod.name)}-collect"
@@ -175,14 +171,15 @@ class Collector:
 
     def _patch(self, request: str) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/configmaps/{self._config_map}?fieldManager=k8scr-prune"
-        raw = self._api_server.open(
+        api_server = self._registry.api_server
+        raw = api_server.open(
             "PATCH",
-            f"{self._api_server.base_url}{path}",
+            f"{api_server.base_url}{path}",
             {"Content-Type": "application/merge-patch+json", "Accept": "application/json"},
             json.dumps({"data": {"request": request}}).encode(),
             _OBJECT_TIMEOUT,
         )
-        response = self._api_server.loaded(raw, _MAXIMUM_OBJECT)
+        response = api_server.loaded(raw, _MAXIMUM_OBJECT)
         if response.status < 300:
             return
         try:

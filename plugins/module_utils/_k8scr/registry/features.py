@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ..errors import K8scrError
+from ..oci.json_object import json_objects
 from .capacity import containers_of
 from .client import Registry
 from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING, read_errors
@@ -123,6 +124,5 @@ def _is_read_only(state: str | None, pod: Mapping[str, Any], port: int) -> bool 
     names = {container.get("name"): container for container in containers_of(pod)}
     if _READ_ONLY_CONTAINER not in names:
         return None
-    ports = names[_READ_ONLY_CONTAINER].get("ports")
-    entries = ports if isinstance(ports, list) else []
-    return any(isinstance(entry, Mapping) and entry.get("containerPort") == port for entry in entries)
+    ports = json_objects(names[_READ_ONLY_CONTAINER].get("ports"))
+    return any(entry.get("containerPort") == port for entry in ports)

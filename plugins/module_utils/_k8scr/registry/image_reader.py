@@ -26,6 +26,7 @@ from ..errors import (
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.image_config import config_platform, read_config
+from ..oci.json_object import json_object
 from ..oci.manifest import Manifest, is_image_config, is_nondistributable, load_json_object
 from ..oci.platform import Platform
 from .client import Registry
@@ -221,13 +222,12 @@ def _annotations(manifest: Manifest) -> dict[str, str]:
 
 
 def _labels(config: Mapping[str, Any]) -> dict[str, str]:
-    inner = config.get("config")
-    return _texts(inner.get("Labels")) if isinstance(inner, Mapping) else {}
+    return _texts(json_object(config.get("config")).get("Labels"))
 
 
 def _texts(value: object) -> dict[str, str]:
     """Return the members of a JSON object that are strings."""
-    return {key: text for key, text in value.items() if isinstance(text, str)} if isinstance(value, Mapping) else {}
+    return {key: text for key, text in json_object(value).items() if isinstance(text, str)}
 
 
 def _time(value: object) -> str | None:

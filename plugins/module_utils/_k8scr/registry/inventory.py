@@ -20,6 +20,9 @@ from ..oci.referrers import COSIGN_SUFFIXES
 
 _TAG_OF_SUBJECT = re.compile(rf"sha256-([0-9a-f]{{64}})(?:{'|'.join(map(re.escape, COSIGN_SUFFIXES))})?")
 
+ImageKey = tuple[str, str]
+"""The repository of an image and the digest of its root; for a broken tag, the tag in place of the digest."""
+
 
 class Verify(Enum):
     """How thoroughly the content of a registry is verified.
@@ -109,6 +112,11 @@ class StoredImage:
     annotations: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     error: K8scrError | None = field(default=None, compare=False)
+
+    @property
+    def key(self) -> ImageKey:
+        """The key that identifies the image in its registry."""
+        return self.repository, self.root.digest or self.tags[0]
 
     @property
     def complete(self) -> bool:

@@ -232,7 +232,7 @@ class InventoryReader:
         known: set[tuple[str, str]] = set()
         done: list[StoredImage] = []
         for _level in range(MAXIMUM_DEPTH):
-            known.update((image.repository, image.root.digest) for image in images)
+            known.update(image.key for image in images)
             known.update((image.repository, each.descriptor.digest) for image in images for each in image.manifests)
             found = list(self._map(finder.find, images))
             done += found

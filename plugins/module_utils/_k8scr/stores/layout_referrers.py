@@ -20,6 +20,7 @@ from ..files.file_access import Files
 from ..oci.descriptor import Descriptor
 from ..oci.digest import parse_digest
 from ..oci.interfaces import ManifestSource
+from ..oci.json_object import json_object
 from ..oci.manifest import Manifest, load_json_object
 from ..oci.referrers import describe_referrer, entries_of, fallback_tag, with_entries
 from .oci_index import attached_kind, blob_path, entry_names, find_entry, full_name, has_image_kind
@@ -148,6 +149,5 @@ class LayoutReferrers:
 
 
 def _subject_of(manifest: Manifest) -> str | None:
-    subject = load_json_object(manifest.content, "the manifest").get("subject")
-    digest = subject.get("digest") if isinstance(subject, dict) else None
+    digest = json_object(load_json_object(manifest.content, "the manifest").get("subject")).get("digest")
     return digest if isinstance(digest, str) else None

@@ -23,7 +23,7 @@ from ..files.vault import reject_vault
 from ..oci.digest import parse_digest
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import MAXIMUM_SIZE
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, parse_workload_reference
 
 
 class ImageLock:
@@ -130,7 +130,7 @@ def read_lock(path: Path) -> list[tuple[Reference, str]]:
         raise InputError(
             f"the lock file {path} does not exist", "Check the path. k8scr_push creates the file with lock"
         )
-    return [(parse_reference(name), digest) for name, digest in entries.items()]
+    return [(parse_workload_reference(name), digest) for name, digest in entries.items()]
 
 
 def _read(path: Path) -> dict[str, str] | None:
@@ -152,7 +152,7 @@ def _read(path: Path) -> dict[str, str] | None:
         entries = json.loads(content)
         if not isinstance(entries, dict):
             raise InputError("it is not a JSON object")
-        return {_key(parse_reference(name)): parse_digest(digest) for name, digest in entries.items()}
+        return {_key(parse_workload_reference(name)): parse_digest(digest) for name, digest in entries.items()}
     except (ValueError, RecursionError) as error:
         raise InputError(f"the lock file {path} is damaged: it is not JSON") from error
     except InputError as error:

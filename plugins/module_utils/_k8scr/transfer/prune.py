@@ -23,7 +23,7 @@ from ..registry.inventory import Inventory, StoredImage
 from ..registry.inventory_reader import take_inventory
 from ..registry.repository import Repository
 from .retention import Decision, decide, tag_of
-from .retention_marks import broken_images, key_of, name_of
+from .retention_marks import broken_images, name_of
 from .tag_deletion import TagDeletion
 from .usage import match_usage, with_used_images
 
@@ -194,7 +194,7 @@ class Prune:
         used = dict(match_usage(uses, inventory).used)
         for image in broken_images(inventory):
             users = tuple(use for use in uses if tag_of(use, image))
-            used.update({key_of(image): users} if users else {})
+            used.update({image.key: users} if users else {})
         return PrunePlan(inventory, uses, decide(inventory, replace(self.rules, used=used)))
 
     def _require_rest(self, decision: Decision) -> None:
@@ -212,9 +212,9 @@ class Prune:
         """
         if not self.collector:
             return
-        done = {key_of(image) for image in result.protected}
+        done = {image.key for image in result.protected}
         for image in plan.unprotected:
-            if key_of(image) not in done:
+            if image.key not in done:
                 self._put_tag(image, digest_tag(image.root.digest))
                 result.protected.append(image)
 
@@ -234,7 +234,7 @@ class Prune:
         """Restore the deleted tags that workloads use by now, with their referrers, and protect new images."""
         for verdict in plan.decision.verdicts:
             for tag, reasons in verdict.kept.items():
-                image = key_of(verdict.image), tag
+                image = verdict.image.key, tag
                 if image in deletion.deleted and verdict.digest:
                     try:
                         self._restore_tag(verdict.image, tag, reasons[0])

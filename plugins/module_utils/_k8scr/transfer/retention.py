@@ -19,16 +19,14 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import parse_reference
 from ..oci.timestamp import parse_timestamp
 from ..oci.version_tag import parse_version
-from ..registry.inventory import Inventory, StoredImage
-from .retention_marks import Marks, Verdict, key_of
-from .usage import repositories_of
+from ..registry.inventory import ImageKey, Inventory, StoredImage
+from .retention_marks import Marks, Verdict
+from .usage import parsed_name, repositories_of
 
 if TYPE_CHECKING:
     from ..objects.workloads import ImageUse
-    from .retention_marks import Key
 
 _MOST_USES = 3
 """Workloads in one reason."""
@@ -67,7 +65,7 @@ class Rules:
     """
 
     repositories: tuple[str, ...] = (_EVERYTHING,)
-    used: Mapping[Key, tuple[ImageUse, ...]] | None = None
+    used: Mapping[ImageKey, tuple[ImageUse, ...]] | None = None
     locked: tuple[LockedImage, ...] = ()
     last: int | None = None
     younger: float | None = None
@@ -104,13 +102,15 @@ class Decision:
         return Inventory(images=images).bytes - Inventory(images=kept).bytes
 
     @property
-    def deleted(self) -> tuple[tuple[Key, str], ...]:
+    def deleted(self) -> tuple[tuple[ImageKey, str], ...]:
         """The tags to delete, each with its image; those of referrers follow those of their subjects."""
         found = [(verdict, tag) for verdict in self.verdicts for tag in verdict.deleted]
         found.sort(key=lambda item: item[1] in item[0].referrers)
-        return tuple((key_of(verdict.image), tag) for verdict, tag in found)
+        return tuple((verdict.image.key, tag) for verdict, tag in found)
 
-    def limited(self, deleted: Collection[tuple[Key, str]], reasons: Mapping[tuple[Key, str], str]) -> Decision:
+    def limited(
+        self, deleted: Collection[tuple[ImageKey, str]], reasons: Mapping[tuple[ImageKey, str], str]
+    ) -> Decision:
         """Return the decisions with only the tags that were deleted; the other tags to delete stay.
 
         Args:
@@ -120,9 +120,9 @@ class Decision:
         return replace(self, verdicts=tuple(self._limited(verdict, deleted, reasons) for verdict in self.verdicts))
 
     def _limited(
-        self, verdict: Verdict, deleted: Collection[tuple[Key, str]], reasons: Mapping[tuple[Key, str], str]
+        self, verdict: Verdict, deleted: Collection[tuple[ImageKey, str]], reasons: Mapping[tuple[ImageKey, str], str]
     ) -> Verdict:
-        key = key_of(verdict.image)
+        key = verdict.image.key
         stay = {tag: (reasons.get((key, tag), _NOT_REACHED),) for tag in verdict.deleted if (key, tag) not in deleted}
         gone = tuple(tag for tag in verdict.deleted if tag not in stay)
         return replace(verdict, kept={**verdict.kept, **stay}, deleted=gone)
@@ -179,7 +179,7 @@ def _keep_locked(marks: Marks, locked: Iterable[LockedImage]) -> None:
                 marks.keep_all(image, f"its digest is in the lock file {entry.file}")
 
 
-def _keep_used(marks: Marks, used: Mapping[Key, tuple[ImageUse, ...]]) -> None:
+def _keep_used(marks: Marks, used: Mapping[ImageKey, tuple[ImageUse, ...]]) -> None:
     """Keep the tags that workloads use, and all tags of images that they use by digest."""
     for key, uses in used.items():
         image = marks.images.get(key)
@@ -200,20 +200,16 @@ def _keep_used(marks: Marks, used: Mapping[Key, tuple[ImageUse, ...]]) -> None:
 
 def tag_of(use: ImageUse, image: StoredImage) -> str | None:
     """Return the tag by which a workload uses an image; ``None`` if it uses the image by its digest."""
-    try:
-        name = parse_reference(use.image)
-    except InputError:
+    name = parsed_name(use.image)
+    if isinstance(name, InputError):
         return None
     return name.tag if image.repository in repositories_of(name) and name.tag in image.tags else None
 
 
 def _names(use: ImageUse, image: StoredImage, marks: Marks) -> bool:
     """Return whether a workload names an image by its tag, or by the digest of one of its manifests or configs."""
-    try:
-        name = parse_reference(use.image)
-    except InputError:
-        return False
-    digests = filter(None, (name.digest, use.digest))
+    name = parsed_name(use.image)
+    digests = filter(None, (None if isinstance(name, InputError) else name.digest, use.digest))
     return bool(tag_of(use, image)) or any(image in marks.holding(image.repository, digest) for digest in digests)
 
 

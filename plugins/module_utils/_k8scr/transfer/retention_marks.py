@@ -14,10 +14,8 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest_tag import is_digest_tag
 from ..oci.reference import target_name
 from ..oci.referrers import fallback_tag
-from ..registry.inventory import Inventory, StoredImage, subject_of
+from ..registry.inventory import ImageKey, Inventory, StoredImage, subject_of
 
-Key = tuple[str, str]
-"""The repository of an image and the digest of its root; for a broken tag, the tag in place of the digest."""
 _NO_DIGEST = Descriptor("application/octet-stream", "", 0)
 
 
@@ -58,11 +56,6 @@ class Verdict:
         return self.image.root.digest or None
 
 
-def key_of(image: StoredImage) -> Key:
-    """Return the repository and the digest that identify an image."""
-    return image.repository, image.root.digest or image.tags[0]
-
-
 def name_of(image: StoredImage, tag: str = "") -> str:
     """Return the name of an image with one of its tags; by default its first, or its digest without tags."""
     return target_name(image.repository, tag or next(iter(image.tags), image.root.digest))
@@ -84,12 +77,12 @@ class Marks:
     """
 
     def __init__(self, inventory: Inventory) -> None:
-        self.images = {key_of(image): image for image in (*inventory.images, *broken_images(inventory))}
+        self.images = {image.key: image for image in (*inventory.images, *broken_images(inventory))}
         self.tagged = {(image.repository, tag): image for image in self.images.values() for tag in image.tags}
-        self._reasons: dict[tuple[Key, str], list[str]] = defaultdict(list)
+        self._reasons: dict[tuple[ImageKey, str], list[str]] = defaultdict(list)
         self._holders: dict[str, dict[str, list[StoredImage]]] = defaultdict(dict)
         """The images with each manifest, by digest and repository."""
-        self._configs: dict[Key, list[StoredImage]] = defaultdict(list)
+        self._configs: dict[tuple[str, str], list[StoredImage]] = defaultdict(list)
         """The images with each config, by repository and digest."""
         for image in self.images.values():
             for digest in image.digests:
@@ -106,7 +99,7 @@ class Marks:
 
     def keep(self, image: StoredImage, tag: str, reason: str) -> None:
         """Keep one tag of an image."""
-        reasons = self._reasons[key_of(image), tag]
+        reasons = self._reasons[image.key, tag]
         if reason not in reasons:
             reasons.append(reason)
 
@@ -149,7 +142,7 @@ class Marks:
 
     def verdict(self, image: StoredImage) -> Verdict:
         """Return the decision about an image, after all rules."""
-        found = {tag: tuple(self._reasons.get((key_of(image), tag), ())) for tag in image.tags or ("",)}
+        found = {tag: tuple(self._reasons.get((image.key, tag), ())) for tag in image.tags or ("",)}
         kept = {tag: reasons for tag, reasons in found.items() if tag and reasons}
         deleted = tuple(tag for tag in image.tags if tag not in kept)
         subjects = {tag: self._subjects.get((image.repository, tag)) for tag in deleted}
@@ -159,7 +152,7 @@ class Marks:
         return Verdict(image, kept, found.get("", ()), deleted, referrers, orphans, is_listed)
 
     def _stays(self, image: StoredImage) -> bool:
-        return any((key_of(image), tag) in self._reasons for tag in image.tags or ("",))
+        return any((image.key, tag) in self._reasons for tag in image.tags or ("",))
 
     def _find_subjects(self) -> Iterator[tuple[tuple[str, str], str]]:
         fallbacks = {fallback_tag(digest): digest for digest in self._holders}

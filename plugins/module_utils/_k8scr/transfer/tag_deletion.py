@@ -21,16 +21,15 @@ from typing import TYPE_CHECKING
 
 from ..errors import K8scrError, MissingManifestError
 from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_by_tag, require_deletion
-from ..registry.inventory import StoredImage
 from ..registry.inventory_reader import take_inventory
 from ..registry.listing import tags as list_tags
 from ..registry.repository import Repository
-from .retention_marks import Verdict, key_of
 
 if TYPE_CHECKING:
     from ..registry.client import Registry
+    from ..registry.inventory import ImageKey, StoredImage
     from .retention import Decision
-    from .retention_marks import Key
+    from .retention_marks import Verdict
 
 _MOVED = "its tag was moved to another image meanwhile"
 _PUSHED = "the image got another tag meanwhile"
@@ -51,8 +50,8 @@ class TagDeletion:
     registry: Registry
     connections: int
     decision: Decision
-    deleted: set[tuple[Key, str]] = field(default_factory=set)
-    reasons: dict[tuple[Key, str], str] = field(default_factory=dict)
+    deleted: set[tuple[ImageKey, str]] = field(default_factory=set)
+    reasons: dict[tuple[ImageKey, str], str] = field(default_factory=dict)
     errors: list[K8scrError] = field(default_factory=list)
     _by_tag: bool = True
 
@@ -81,20 +80,20 @@ class TagDeletion:
                 partial(self._delete_tag, verdict, tag)
                 for verdict in partly
                 for tag in verdict.deleted
-                if (tag in verdict.referrers) is is_referrer and (key_of(verdict.image), tag) not in skipped
+                if (tag in verdict.referrers) is is_referrer and (verdict.image.key, tag) not in skipped
             )
 
-    def restored(self, tag: tuple[Key, str], reason: str) -> None:
+    def restored(self, tag: tuple[ImageKey, str], reason: str) -> None:
         """Note that a deleted tag exists again."""
         self.deleted.discard(tag)
         self.reasons[tag] = reason
 
-    def _uncertain(self, going: Iterable[Verdict]) -> set[tuple[Key, str]]:
+    def _uncertain(self, going: Iterable[Verdict]) -> set[tuple[ImageKey, str]]:
         """Return the tags of referrers whose subject may have been pushed since the inventory."""
-        orphans: dict[str, list[tuple[Key, str]]] = defaultdict(list)
+        orphans: dict[str, list[tuple[ImageKey, str]]] = defaultdict(list)
         for verdict in going:
             for tag in verdict.orphans:
-                orphans[verdict.image.repository].append((key_of(verdict.image), tag))
+                orphans[verdict.image.repository].append((verdict.image.key, tag))
         known: dict[str, set[str]] = defaultdict(set)
         for verdict in self.decision.verdicts:
             known[verdict.image.repository].update(verdict.image.tags)
@@ -119,24 +118,24 @@ class TagDeletion:
         others = [other for other in verdict.image.tags if other in verdict.kept]
         repository = Repository(self.registry, verdict.image.repository)
         if delete_tag(repository, tag, verdict.digest, others) is Deletion.MOVED:
-            self.reasons[key_of(verdict.image), tag] = _MOVED
+            self.reasons[verdict.image.key, tag] = _MOVED
         else:
-            self.deleted.add((key_of(verdict.image), tag))
+            self.deleted.add((verdict.image.key, tag))
 
     @cached_property
-    def _before(self) -> Mapping[tuple[str, str], Key]:
+    def _before(self) -> Mapping[tuple[str, str], ImageKey]:
         """The images of the tags to delete, by repository and tag."""
         return {(image[0], tag): image for image, tag in self.decision.deleted}
 
     def _delete_images(self, whole: list[Verdict]) -> None:
         """Delete images with their manifests, except for manifests that other images have."""
         names = sorted({verdict.image.repository for verdict in whole})
-        going = {key_of(verdict.image): verdict for verdict in whole}
+        going = {verdict.image.key: verdict for verdict in whole}
         needed: dict[str, set[str]] = defaultdict(set)
         inventory = take_inventory(self.registry, self.connections, repositories=names)
-        staying = [verdict.image for verdict in self.decision.verdicts if key_of(verdict.image) not in going]
+        staying = [verdict.image for verdict in self.decision.verdicts if verdict.image.key not in going]
         for image in inventory.images:
-            deleted = going.get(key_of(image))
+            deleted = going.get(image.key)
             if deleted is None or set(image.tags) - set(deleted.deleted):
                 staying.append(image)
             for tag in image.tags:
@@ -168,7 +167,7 @@ class TagDeletion:
     def _note_moved(self, image: StoredImage, tag: str) -> None:
         """Note that a tag to delete has another image by now."""
         before = self._before.get((image.repository, tag))
-        if before and before != key_of(image):
+        if before and before != image.key:
             self.reasons[before, tag] = _MOVED
 
     def _delete_image(self, verdict: Verdict, needed: set[str]) -> None:
@@ -181,5 +180,5 @@ class TagDeletion:
         self.deleted.update(tags)
 
 
-def _tags_of(verdict: Verdict) -> list[tuple[Key, str]]:
-    return [(key_of(verdict.image), tag) for tag in verdict.deleted]
+def _tags_of(verdict: Verdict) -> list[tuple[ImageKey, str]]:
+    return [(verdict.image.key, tag) for tag in verdict.deleted]

@@ -17,15 +17,12 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
-from ..oci.reference import Reference, is_repository, parse_reference, target_name
+from ..oci.reference import Reference, is_repository, parse_workload_reference, target_name
 from ..oci.referrers import cosign_tags, fallback_tag
 
 if TYPE_CHECKING:
     from ..objects.workloads import ImageUse, Unseen
-    from ..registry.inventory import Inventory, StoredImage
-
-Key = tuple[str, str]
-"""The repository of an image and the digest of its root."""
+    from ..registry.inventory import ImageKey, Inventory, StoredImage
 
 
 @dataclass(frozen=True)
@@ -50,20 +47,20 @@ class Usage:
     """The use of the images of a registry.
 
     Attributes:
-        used: The uses of each used image by :data:`Key`, sorted. Images that refer to a used image count as used.
+        used: The uses of each used image by its key, sorted. Images that refer to a used image count as used.
         missing: The used images that the registry does not have, sorted by name.
         unseen: The kinds of workloads that the user may not list.
         named: The uses by each repository and tag or digest under which nodes pull images, whether these exist or not.
     """
 
-    used: Mapping[Key, tuple[ImageUse, ...]]
+    used: Mapping[ImageKey, tuple[ImageUse, ...]]
     missing: tuple[MissingUse, ...] = ()
     unseen: tuple[Unseen, ...] = ()
     named: Mapping[tuple[str, str], tuple[ImageUse, ...]] = field(default_factory=dict)
 
     def users_of(self, image: StoredImage) -> tuple[ImageUse, ...]:
         """Return the uses of an image; empty if none is known."""
-        return self.used.get(_key(image), ())
+        return self.used.get(image.key, ())
 
     def unused(self, images: Iterable[StoredImage]) -> tuple[StoredImage, ...]:
         """Return the images that no workload uses; none while a kind is unseen, because it may use any of them."""
@@ -90,10 +87,10 @@ def with_used_images(
     if not references:
         return inventory
     more = read(references)
-    images = {_key(image): image for image in inventory.images}
+    images = {image.key: image for image in inventory.images}
     for image in more.images:
-        known = images.get(_key(image))
-        images[_key(image)] = replace(known, tags=tuple(sorted({*known.tags, *image.tags}))) if known else image
+        known = images.get(image.key)
+        images[image.key] = replace(known, tags=tuple(sorted({*known.tags, *image.tags}))) if known else image
     return replace(
         inventory,
         images=tuple(sorted(images.values(), key=lambda image: image.repository)),
@@ -108,7 +105,7 @@ def _unlisted(
     lookup = _Lookup(inventory)
     found: set[tuple[str, str]] = set()
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name = _parsed(image)
+        name = parsed_name(image)
         if isinstance(name, InputError) or not (select is None or any(map(select, repositories_of(name)))):
             continue
         digests = {use.digest for use in group if use.digest}
@@ -126,21 +123,21 @@ def match_usage(uses: Iterable[ImageUse], inventory: Inventory, unseen: tuple[Un
         unseen: The kinds of workloads that the user may not list.
     """
     lookup = _Lookup(inventory)
-    used: dict[Key, set[ImageUse]] = defaultdict(set)
+    used: dict[ImageKey, set[ImageUse]] = defaultdict(set)
     named: dict[tuple[str, str], set[ImageUse]] = defaultdict(set)
     missing = []
     for image, group in groupby(sorted(uses, key=_name), key=_name):
-        name, users = _parsed(image), _sorted(group)
+        name, users = parsed_name(image), _sorted(group)
         if isinstance(name, InputError):
             missing.append(MissingUse(image, name.message, users))
-            continue
-        references, keys = _references(name), lookup.named(name)
-        for reference in references:
-            named[reference].update(users)
-        for key in keys:
-            used[key].update(users)
-        if not keys:
-            missing.append(MissingUse(image, lookup.reason(references), users, references))
+        else:
+            references, keys = _references(name), lookup.named(name)
+            for reference in references:
+                named[reference].update(users)
+            for key in keys:
+                used[key].update(users)
+            if not keys:
+                missing.append(MissingUse(image, lookup.reason(references), users, references))
         for use in users:
             for key in lookup.running(name, use.digest) if use.digest else ():
                 used[key].add(use)
@@ -152,12 +149,12 @@ class _Lookup:
     """Finds the images of an inventory."""
 
     def __init__(self, inventory: Inventory) -> None:
-        self._images: dict[Key, StoredImage] = {}
-        self._tagged: dict[tuple[str, str], Key] = {}
-        self._by_manifest: dict[str, list[Key]] = defaultdict(list)
-        self._by_config: dict[str, list[Key]] = defaultdict(list)
+        self._images: dict[ImageKey, StoredImage] = {}
+        self._tagged: dict[tuple[str, str], ImageKey] = {}
+        self._by_manifest: dict[str, list[ImageKey]] = defaultdict(list)
+        self._by_config: dict[str, list[ImageKey]] = defaultdict(list)
         for image in inventory.images:
-            key = _key(image)
+            key = image.key
             self._images[key] = image
             self._tagged.update(((image.repository, tag), key) for tag in image.tags)
             for digest in image.digests:
@@ -175,20 +172,21 @@ class _Lookup:
             or any(key[0] == repository for key in self._with_digest(reference))
         )
 
-    def named(self, name: Reference) -> list[Key]:
+    def named(self, name: Reference) -> list[ImageKey]:
         """Return the images that a node pulls by this name."""
         if name.digest:
             paths = repositories_of(name)
             return [key for key in self._by_manifest.get(name.digest, ()) if key[0] in paths]
         return [self._tagged[reference] for reference in _references(name) if reference in self._tagged]
 
-    def running(self, name: Reference, digest: str) -> list[Key]:
+    def running(self, name: Reference | InputError, digest: str) -> list[ImageKey]:
         """Return the images that a container runtime reports by a digest.
 
         A runtime may report the name of any image with the same content. So if none of the name's repositories has the
-        digest, it is that of an image in another repository.
+        digest, it is that of an image in another repository. An invalid name was valid when the container started.
         """
-        paths, keys = repositories_of(name), self._with_digest(digest)
+        paths = () if isinstance(name, InputError) else repositories_of(name)
+        keys = self._with_digest(digest)
         return [key for key in keys if key[0] in paths] or keys
 
     def reason(self, references: tuple[tuple[str, str], ...]) -> str:
@@ -199,7 +197,7 @@ class _Lookup:
                 return error
         return "the registry does not have " + " or ".join(target_name(*reference) for reference in references)
 
-    def add_referrers(self, used: dict[Key, set[ImageUse]]) -> None:
+    def add_referrers(self, used: dict[ImageKey, set[ImageUse]]) -> None:
         """Add to ``used`` the images that refer to a used image, and those that refer to them."""
         changed = list(used)
         while changed:
@@ -209,10 +207,10 @@ class _Lookup:
                     used[referrer] |= used[key]
                     changed.append(referrer)
 
-    def _with_digest(self, digest: str) -> list[Key]:
+    def _with_digest(self, digest: str) -> list[ImageKey]:
         return [*self._by_manifest.get(digest, ()), *self._by_config.get(digest, ())]
 
-    def _referrers(self, key: Key) -> Iterator[Key]:
+    def _referrers(self, key: ImageKey) -> Iterator[ImageKey]:
         image = self._images[key]
         for digest in image.digests:
             for tag in (fallback_tag(digest), *cosign_tags(digest)):
@@ -222,10 +220,6 @@ class _Lookup:
         for referrer in image.referrers:
             if (image.repository, referrer.descriptor.digest) in self._images:
                 yield image.repository, referrer.descriptor.digest
-
-
-def _key(image: StoredImage) -> Key:
-    return image.repository, image.root.digest
 
 
 def _name(use: ImageUse) -> str:
@@ -244,14 +238,12 @@ def _all_sorted(uses: Mapping[tuple[str, str], Iterable[ImageUse]]) -> dict[tupl
     return {key: _sorted(found) for key, found in uses.items()}
 
 
-def _parsed(image: str) -> Reference | InputError:
+def parsed_name(image: str) -> Reference | InputError:
+    """Return the name of an image in a workload, or the error if it is invalid."""
     try:
-        return parse_reference(image)
+        return parse_workload_reference(image)
     except InputError as error:
-        # Container runtimes accept hosts with underscores. The host does not matter without qualify.
-        host, _slash, path = image.partition("/")
-        name = _parsed(f"{host.replace('_', '-')}/{path}") if "_" in host and path else error
-        return error if isinstance(name, InputError) else name
+        return error
 
 
 def repositories_of(name: Reference) -> tuple[str, ...]:

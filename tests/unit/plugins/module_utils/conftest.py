@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from ansible.module_utils.common import warnings
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -22,7 +23,6 @@ from unit.plugins.module_utils.support.images import (
     make_image,
     make_index,
 )
-from unit.plugins.module_utils.support.registry_deletion import by_tag
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.tasks import connected, pull_from, push_to
 
@@ -75,7 +75,6 @@ def server() -> Iterator[RegistryServer]:
 @pytest.fixture
 def collector(server: RegistryServer) -> FakeCollector:
     """The garbage collector of ``server``, which deletes as distribution 3 does."""
-    server.delete = by_tag
     return FakeCollector(server)
 
 
@@ -87,7 +86,7 @@ def upstream() -> Iterator[RegistryServer]:
 
 
 @pytest.fixture
-def registry(server: RegistryServer) -> Iterator[Registry]:
+def registry(server: RegistryServer) -> Iterator[ClusterRegistry]:
     """A client of ``server`` with the connections of the transport to an API server."""
     with connected(server.url) as client:
         yield client

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -19,7 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import In
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import fallback_tag
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import inventory_reader
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from unit.plugins.module_utils.support.images import Image, describe, encode, layer, make_image
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.settings import module_options
@@ -37,18 +37,17 @@ POD: dict[str, Any] = {
 
 
 @pytest.fixture
-def run(registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Info:
+def run(registry: ClusterRegistry, monkeypatch: pytest.MonkeyPatch) -> Info:
     """Runs a task of k8scr_info on the registry of the test, and returns its result."""
 
     @contextmanager
-    def connect(*_arguments: Any, on_retry: Callable[[str, str], None], writes: bool) -> Iterator[Registry]:
+    def connect(*_arguments: Any, on_retry: Callable[[str, str], None], writes: bool) -> Iterator[ClusterRegistry]:
         assert not writes
         registry.retries.on_retry = on_retry
         yield registry
 
     monkeypatch.setattr(info, "connect_registry", connect)
-    cluster = Mock(**{"adapter.read_object.return_value": POD})
-    monkeypatch.setattr(info, "connect", lambda _settings: nullcontext(cluster))
+    registry.api_server = Mock(**{"read_object.return_value": POD})
     return lambda **options: info.run_info(module_options(info.INFO_ARGUMENT_SPEC, **options), False)
 
 
@@ -123,7 +122,7 @@ def test_info_returns_platforms_with_digests_and_sizes(server: RegistryServer, r
         {"platform": platform, "digest": digest, "size": size}
         for platform, digest, size in zip(["linux/amd64", "linux/arm64"], children, sizes, strict=True)
     ]
-    assert image["size"] == sum(map(len, multi.contents.values()))
+    assert image["size"] == multi.size
 
 
 def test_info_sends_only_read_requests(server: RegistryServer, run: Info, image: Image) -> None:

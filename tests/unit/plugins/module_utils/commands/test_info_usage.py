@@ -7,14 +7,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
-from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import info
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
 from unit.plugins.module_utils.support.documented_results import differences
@@ -36,17 +35,16 @@ def api_server() -> Iterator[ListServer]:
 
 
 @pytest.fixture
-def run(api_server: ListServer, registry: Registry, monkeypatch: pytest.MonkeyPatch) -> Info:
+def run(api_server: ListServer, registry: ClusterRegistry, monkeypatch: pytest.MonkeyPatch) -> Info:
     """Runs a task of k8scr_info with ``usage``, checks the keys of its result, and returns the result."""
 
     @contextmanager
-    def connect(*_arguments: Any, on_retry: Callable[[str, str], None], **_options: Any) -> Iterator[Registry]:
+    def connect(*_arguments: Any, on_retry: Callable[[str, str], None], **_options: Any) -> Iterator[ClusterRegistry]:
         registry.retries.on_retry = on_retry
         yield registry
 
-    adapter = ApiServerAdapter(lambda: Access(Endpoint(api_server.url), lambda: None))
+    registry.api_server = ApiServerAdapter(lambda: Access(Endpoint(api_server.url), lambda: None))
     monkeypatch.setattr(info, "connect_registry", connect)
-    monkeypatch.setattr(info, "connect", lambda _settings: nullcontext(Mock(adapter=adapter)))
 
     def task(**options: Any) -> dict[str, Any]:
         result = info.run_info(module_options(info.INFO_ARGUMENT_SPEC, **{"usage": True, **options}), False)

@@ -21,12 +21,11 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client 
 from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import OCI_LAYER_GZIP, Image, describe, layer, make_image, make_index
-from unit.plugins.module_utils.support.inventories import use
+from unit.plugins.module_utils.support.inventories import HOSTS, use
 from unit.plugins.module_utils.support.prunes import Workloads, fill, prune_registry, tags_in
 from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 from unit.plugins.module_utils.support.settings import module_options
 
-REGISTRIES = pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
 BOTH = pytest.mark.parametrize("check_mode", [False, True])
 
 
@@ -225,15 +224,16 @@ def test_broken_tag_that_no_rule_keeps_is_deleted(
     assert tags_in(server) == {"new"}
 
 
+@pytest.mark.parametrize("host", HOSTS)
 def test_broken_tag_in_use_prevents_deletion(
-    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
+    server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image, host: str
 ) -> None:
     fill(server, new=image, old=other_image)
     for method in ("GET", "HEAD"):
         server.fail(method, "manifests/new", error_response(404, "MANIFEST_UNKNOWN"))
 
     with pytest.raises(K8scrError, match=r"team/api:new .*lists the tag new, and has no image for it"):
-        prune_registry(registry, collector, Workloads([use("team/api:new")]), keep=["*:x"], allow_empty=True)
+        prune_registry(registry, collector, Workloads([use(f"{host}team/api:new")]), keep=["*:x"], allow_empty=True)
 
     assert tags_in(server) == {"new", "old"}
 

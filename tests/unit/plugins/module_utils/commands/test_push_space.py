@@ -11,12 +11,14 @@ from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import push_images, space_check
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.capacity import Capacity
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import Inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory_reader import take_inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
@@ -81,17 +83,12 @@ def unlike() -> Image:
     return make_image(layer("bin/other", b"another program"))
 
 
-def size_of(image: Image) -> int:
-    """Return the bytes of an image's manifest and blobs."""
-    return sum(map(len, image.contents.values()))
-
-
 @MODES
 def test_push_fails_before_upload_if_required_space_is_missing(
     task: Task, server: RegistryServer, source: str, image: Image, unlike: Image, check_mode: bool
 ) -> None:
     server.fill("other", "1", unlike)
-    task.capacity = Capacity(size_of(unlike) + size_of(image) - 1, "memory")
+    task.capacity = Capacity(unlike.size + image.size - 1, "memory")
 
     result = task.push(source, required=True, check_mode=check_mode)
 
@@ -99,8 +96,8 @@ def test_push_fails_before_upload_if_required_space_is_missing(
     assert result["changed"] is False
     assert result["msg"] == (
         "1 of 1 images failed. docker.io/library/app:1: the registry has too little space: the images need"
-        f" {size_of(image)} bytes, and at most {size_of(image) - 1} bytes are free, because its storage (memory) has"
-        f" {task.capacity.bytes} bytes, and images use {size_of(unlike)} bytes."
+        f" {image.size} bytes, and at most {image.size - 1} bytes are free, because its storage (memory) has"
+        f" {task.capacity.bytes} bytes, and images use {unlike.size} bytes."
         " Delete images with k8scr_prune, or use a larger volume."
     )
     assert server.received(*_UPLOADS) == []
@@ -111,7 +108,7 @@ def test_push_succeeds_if_required_space_is_just_enough(
     task: Task, server: RegistryServer, source: str, image: Image, unlike: Image, check_mode: bool
 ) -> None:
     server.fill("other", "1", unlike)
-    task.capacity = Capacity(size_of(unlike) + size_of(image), "memory")
+    task.capacity = Capacity(unlike.size + image.size, "memory")
 
     result = task.push(source, required=True, check_mode=check_mode)
 
@@ -124,7 +121,7 @@ def test_push_succeeds_if_required_space_is_just_enough(
 def test_push_warns_of_missing_space_and_uploads(
     task: Task, server: RegistryServer, source: str, image: Image, check_mode: bool
 ) -> None:
-    task.capacity = Capacity(size_of(image) - 1, "persistentVolumeClaim")
+    task.capacity = Capacity(image.size - 1, "persistentVolumeClaim")
 
     result = task.push(source, required=False, check_mode=check_mode)
 
@@ -173,14 +170,14 @@ def test_push_of_existing_images_requires_no_space(task: Task, server: RegistryS
 
 
 def test_push_counts_images_only_for_more_than_one_percent_of_capacity(task: Task, source: str, image: Image) -> None:
-    task.capacity = Capacity(size_of(image) * 100, "emptyDir")
+    task.capacity = Capacity(image.size * 100, "emptyDir")
     task.push(source, required=False, check_mode=True)
     assert task.counted == 0
 
     task.push(source, required=True, check_mode=True)
     assert task.counted == 1
 
-    task.capacity = Capacity(size_of(image) * 100 - 1, "emptyDir")
+    task.capacity = Capacity(image.size * 100 - 1, "emptyDir")
     task.push(source, required=False, check_mode=True)
     assert task.counted == 2
 
@@ -188,7 +185,7 @@ def test_push_counts_images_only_for_more_than_one_percent_of_capacity(task: Tas
 def test_push_counts_shared_blobs_once(task: Task, tmp_path: Path, image: Image, other_image: Image) -> None:
     write_layout(tmp_path / "two", {"app:1": image, "api:1": other_image})
     shared = image.contents.keys() & other_image.contents.keys()
-    needed = size_of(image) + size_of(other_image) - sum(len(image.contents[digest]) for digest in shared)
+    needed = image.size + other_image.size - sum(len(image.contents[digest]) for digest in shared)
     assert shared
     task.capacity = Capacity(needed, "emptyDir")
     assert "failed" not in task.push(f"oci:{tmp_path}/two", required=True, check_mode=True)
@@ -204,12 +201,12 @@ def test_push_does_not_count_blobs_of_other_repositories(
 ) -> None:
     server.fill("other", "1", other_image)
     shared = image.contents.keys() & other_image.contents.keys()
-    needed = size_of(image) - sum(len(image.contents[digest]) for digest in shared)
+    needed = image.size - sum(len(image.contents[digest]) for digest in shared)
 
-    task.capacity = Capacity(size_of(other_image) + needed - 1, "emptyDir")
+    task.capacity = Capacity(other_image.size + needed - 1, "emptyDir")
     assert "failed" in task.push(source, required=True, check_mode=True)
 
-    task.capacity = Capacity(size_of(other_image) + needed, "emptyDir")
+    task.capacity = Capacity(other_image.size + needed, "emptyDir")
     assert "failed" not in task.push(source, required=True)
 
 
@@ -253,7 +250,8 @@ def test_push_needs_pod_and_catalog_only_if_space_is_required(
     assert task.warnings == []
 
 
-def test_space_check_of_other_registry_knows_no_capacity(registry: Registry) -> None:
+def test_space_check_of_missing_pod_knows_no_capacity(registry: ClusterRegistry) -> None:
+    registry.api_server = Mock(**{"read_object.return_value": None})
     check = space_check(push_settings("app.tar", require_space=True), registry)
 
     assert check.required is True

@@ -10,7 +10,7 @@ The integration tests cover k8scr_send, whose action plugin needs a host.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -49,7 +49,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from unit.plugins.module_utils.support.documented_results import differences
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.host import FakeFiles
@@ -64,23 +64,19 @@ DEFINITION = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "set
 
 
 @pytest.fixture(autouse=True)
-def connected(registry: Registry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def connected(registry: ClusterRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Connect all modules to the registry of the test."""
 
     @contextmanager
     def connect(
         *_arguments: Any, on_retry: Callable[[str, str], None] | None = None, **_options: Any
-    ) -> Iterator[Registry]:
+    ) -> Iterator[ClusterRegistry]:
         registry.retries.on_retry = on_retry
         yield registry
 
+    registry.api_server = Mock(**{"read_object.return_value": {}})
     for command in (carry, image_command, info, prune, pull, push):
         monkeypatch.setattr(command, "connect_registry", connect)
-    monkeypatch.setattr(prune, "connect", lambda *_arguments, **_options: nullcontext(Mock()))
-    monkeypatch.setattr(carry, "connect", lambda _settings: connect())
-    monkeypatch.setattr(
-        info, "connect", lambda _settings: nullcontext(Mock(**{"adapter.read_object.return_value": {}}))
-    )
     monkeypatch.setattr(carry, "_uid_of_stateful_set", lambda *_arguments: "uid")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
@@ -186,13 +182,12 @@ def test_prune_returns_documented_values(
     fails: bool,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    server.delete = by_tag
+    collector = FakeCollector(server)
     server.fill("team/app", "1", image)
     server.fill("team/app", "2", other_image)
     server.fill("team/app", None, make_image(layer("bin/app", b"in use")))
     [used] = {digest for digest in server.manifests["team/app"] if ":" in digest} - {image.digest, other_image.digest}
     monkeypatch.setattr(prune, "find_image_uses", lambda *_arguments: ([use(f"team/app@{used}")], ()))
-    collector = FakeCollector(server)
     collector.error = RegistryError("garbage collection failed") if fails else None
     monkeypatch.setattr(prune, "Collector", lambda *_arguments: collector)
 

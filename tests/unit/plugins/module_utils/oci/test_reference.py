@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import Reference, parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import (
+    Reference,
+    parse_reference,
+    parse_workload_reference,
+)
 
 DIGEST = "sha256:" + "a" * 64
 
@@ -119,6 +123,31 @@ def test_upper_case_reference_is_rejected_with_reason() -> None:
 @pytest.mark.parametrize("text", ["a" * 255, "team/a__b", "team/a---b", "team/a.b_c", "team/app:" + "1" * 128])
 def test_valid_reference_is_accepted(text: str) -> None:
     assert parse_reference(f"example.com/{text}").host == "example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "path"),
+    [
+        ("my_registry.example.com/team/app:1", "my_registry.example.com", "team/app"),
+        ("my__registry.example.com/app:1", "my__registry.example.com", "app"),
+        ("my_registry:5000/team/app:1", "my_registry:5000", "team/app"),
+        ("My_Registry/app:1", "My_Registry", "app"),
+        ("registry_1.docker.io/app:1", "registry_1.docker.io", "app"),
+        ("my_team/app:1", "docker.io", "my_team/app"),
+        ("quay.io/my_team/app:1", "quay.io", "my_team/app"),
+        ("app:1", "docker.io", "library/app"),
+    ],
+)
+def test_reference_of_workload_keeps_host_with_underscores(text: str, host: str, path: str) -> None:
+    assert parse_workload_reference(text) == Reference(host, path, "1")
+
+
+@pytest.mark.parametrize(
+    "host", ["_registry.example.com", "registry_.example.com", "my_registry:0", "my_registry..com"]
+)
+def test_reference_of_workload_rejects_invalid_host(host: str) -> None:
+    with pytest.raises(InputError, match="not a valid registry host"):
+        parse_workload_reference(f"{host}/app")
 
 
 def test_repository_in_the_cluster_has_no_host() -> None:

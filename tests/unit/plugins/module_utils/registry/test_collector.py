@@ -20,7 +20,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster
     connect_registry,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collection, Collector
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.cluster import connect
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.settings import ClusterSettings
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
@@ -94,7 +93,7 @@ def collector_of(server: Server, retry_timeout: int = 1) -> Iterator[Collector]:
     pod = PodSettings()
     with connect_registry(RegistrySettings(settings, pod, retry_timeout=retry_timeout), writes=True) as registry:
         registry.retries.sleep = lambda _seconds: time.sleep(0.001)
-        yield Collector(connect(settings).adapter, registry, pod)
+        yield Collector(registry, pod)
 
 
 def always(state: State) -> Callable[[list[str]], State]:

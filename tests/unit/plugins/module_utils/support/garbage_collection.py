@@ -12,14 +12,18 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import In
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import parse_manifest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collection
 
+from .registry_deletion import IMPLEMENTATIONS
 from .registry_server import RegistryServer
 
 
 class FakeCollector:
     """Deletes blobs without a manifest, like ``registry garbage-collect``.
 
+    With distribution 3, it also deletes manifests that neither a tag nor an index with a tag has, as ``-m`` does.
+
     Args:
-        delete_untagged: Whether to delete manifests that neither a tag nor an index with a tag has, as ``-m`` does.
+        server: The registry, which deletes tags and images as this kind does.
+        kind: A key of :data:`.registry_deletion.IMPLEMENTATIONS`.
 
     Attributes:
         runs: The number of collections.
@@ -27,9 +31,10 @@ class FakeCollector:
         missing: Raised if a collector is required.
     """
 
-    def __init__(self, server: RegistryServer, delete_untagged: bool = True) -> None:
+    def __init__(self, server: RegistryServer, kind: str = "distribution 3") -> None:
+        server.delete = IMPLEMENTATIONS[kind]
         self._server = server
-        self._delete_untagged = delete_untagged
+        self._delete_untagged = kind == "distribution 3"
         self.runs = 0
         self.error: Exception | None = None
         self.missing: Exception | None = None

@@ -60,6 +60,11 @@ class Image:
         return value
 
     @property
+    def size(self) -> int:
+        """The bytes of its manifests and blobs."""
+        return sum(map(len, self.contents.values()))
+
+    @property
     def blobs(self) -> dict[str, bytes]:
         """Its config and layers, by digest."""
         manifest = self.manifest

@@ -17,6 +17,18 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import StoredImage, StoredManifest
 
+HOSTS = (
+    "",
+    "docker.io/",
+    "registry.example.com/",
+    "registry.example.com:5000/",
+    "[fd00::1]:5000/",
+    "my_registry.example.com/",
+    "my_registry:5000/",
+    "My_Registry/",
+)
+"""The beginnings of image names in workloads: no host, or a host and a slash."""
+
 
 def digest(content: str) -> str:
     """Return the digest of a content, which stands for a manifest or a blob."""
@@ -40,6 +52,8 @@ def stored_index(repository: str, content: str, children: tuple[StoredImage, ...
     return StoredImage(repository, root, tuple(sorted(tags)), (StoredManifest(root), *manifests))
 
 
-def use(image: str, digest_in_use: str | None = None, kind: str = "Deployment", name: str = "app") -> ImageUse:
-    """Return the use of an image by a workload in the namespace ``team``."""
-    return ImageUse(image, digest_in_use, kind, "team", name)
+def use(
+    image: str, running: str | None = None, kind: str = "Deployment", name: str = "app", rollback: bool = False
+) -> ImageUse:
+    """Return the use of an image by a workload in the namespace ``team``; ``running`` is the digest in its status."""
+    return ImageUse(image, running, kind, "team", name, rollback)

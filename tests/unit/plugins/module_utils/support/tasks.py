@@ -22,6 +22,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.session import open_session
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
@@ -30,11 +31,18 @@ from unit.plugins.module_utils.support.settings import image_settings, pull_sett
 
 
 @contextmanager
-def connected(url: str) -> Iterator[Registry]:
+def connected(url: str) -> Iterator[ClusterRegistry]:
     """Open a client of a registry with the connections of the transport to an API server."""
     adapter = ApiServerAdapter(lambda: Access(Endpoint(url), lambda: None))
     with open_session(url, adapter) as session:
-        yield Registry(session, url, "the registry", (10.0, 10.0), Retries(8.0, sleep=lambda _seconds: None))
+        yield ClusterRegistry(
+            adapter,
+            session,
+            url,
+            description="the registry",
+            timeouts=(10.0, 10.0),
+            retries=Retries(8.0, sleep=lambda _seconds: None),
+        )
 
 
 def push_to(registry: Registry, cache: Path, *images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:

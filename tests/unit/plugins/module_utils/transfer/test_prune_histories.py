@@ -18,7 +18,6 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers im
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
-from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.fuzzing import EXAMPLES, fuzzed
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
@@ -58,9 +57,8 @@ class Histories(RuleBasedStateMachine):
         super().__init__()
         self.exit_stack = ExitStack()
         self.server = self.exit_stack.enter_context(RegistryServer().running())
-        self.server.delete = registry_deletion.IMPLEMENTATIONS[self.kind]
         self.registry = self.exit_stack.enter_context(connected(self.server.url))
-        self.collector = FakeCollector(self.server, self.kind == "distribution 3")
+        self.collector = FakeCollector(self.server, self.kind)
         self.tags: dict[tuple[str, str], Image] = {}
         self.uses: dict[str, tuple[str, Image]] = {}
 

@@ -146,8 +146,7 @@ def test_prune_restores_other_tags_if_one_cannot_be_restored(
 def test_image_deleted_by_digest_is_reported_if_workload_starts_during_deletion(
     server: RegistryServer, registry: Registry
 ) -> None:
-    server.delete = registry_deletion.by_digest
-    collector = FakeCollector(server, delete_untagged=False)
+    collector = FakeCollector(server, "distribution 2.8")
 
     result = prune_registry(registry, collector, Workloads([], [use("example.com/api:old")]), keep=["*:new"])
 
@@ -158,12 +157,12 @@ def test_image_deleted_by_digest_is_reported_if_workload_starts_during_deletion(
 
 @pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
 def test_tag_that_moves_during_prune_stays(server: RegistryServer, registry: Registry, kind: str) -> None:
-    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    collector = FakeCollector(server, kind)
     pushed = make_image(layer("bin/app", b"pushed meanwhile"))
     workloads = Workloads()
     workloads.listed = lambda number: server.fill("api", "old", pushed) if number == BEFORE else None
 
-    result = prune_registry(registry, FakeCollector(server, kind == "distribution 3"), workloads, keep=["*:new"])
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
 
     assert is_whole(server, pushed)
     assert server.digest_of("api", "old") == pushed.digest
@@ -175,11 +174,11 @@ def test_tag_that_moves_during_prune_stays(server: RegistryServer, registry: Reg
 def test_image_that_is_pushed_again_during_prune_stays(
     server: RegistryServer, registry: Registry, other_image: Image, kind: str
 ) -> None:
-    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    collector = FakeCollector(server, kind)
     workloads = Workloads()
     workloads.listed = lambda number: server.fill("api", "again", other_image) if number == BEFORE else None
 
-    prune_registry(registry, FakeCollector(server, kind == "distribution 3"), workloads, keep=["*:new"])
+    prune_registry(registry, collector, workloads, keep=["*:new"])
 
     assert server.digest_of("api", "again") == other_image.digest
     assert is_whole(server, other_image)
@@ -257,14 +256,13 @@ def test_failed_collection_is_reported_with_deleted_images(
     assert [entry["image"] for entry in result["images"]] == ["api:old"]
     collector.error = None
     again = prune_registry(registry, collector, keep=["*:new"])
-    assert again["collected"]["after"] == sum(map(len, image.contents.values()))
+    assert again["collected"]["after"] == image.size
 
 
 def test_prune_that_was_interrupted_continues_on_distribution_2(
     server: RegistryServer, registry: Registry, multi: Image, image: Image
 ) -> None:
-    server.delete = registry_deletion.by_digest
-    collector = FakeCollector(server, delete_untagged=False)
+    collector = FakeCollector(server, "distribution 2.8")
     server.fill("api", "multi", multi)
     server.fail("DELETE", multi.digest, error_response(500, "UNKNOWN"), times=3)
 
@@ -273,7 +271,7 @@ def test_prune_that_was_interrupted_continues_on_distribution_2(
 
     assert first["failed"] is True
     assert "failed" not in second
-    assert collector.stored_bytes() == sum(map(len, image.contents.values()))
+    assert collector.stored_bytes() == image.size
 
 
 def test_taken_tag_of_collection_is_not_moved(
@@ -297,13 +295,13 @@ def test_taken_tag_of_collection_is_not_moved(
 def test_prune_deletes_before_it_writes_because_disk_may_be_full(
     server: RegistryServer, registry: Registry, image: Image, other_image: Image, kind: str
 ) -> None:
-    server.delete = registry_deletion.IMPLEMENTATIONS[kind]
+    collector = FakeCollector(server, kind)
     untagged = make_image(layer("bin/app", b"by digest"))
     server.fill("api", None, untagged)
     server.fill("api", "alias", image)
     workloads = Workloads([use(f"example.com/api@{untagged.digest}")])
 
-    result = prune_registry(registry, FakeCollector(server, kind == "distribution 3"), workloads, keep=["*:new"])
+    result = prune_registry(registry, collector, workloads, keep=["*:new"])
 
     paths = [str(request) for request in server.requests]
     deletion = {f"DELETE /v2/api/manifests/{reference}" for reference in ("old", other_image.digest)}

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -25,7 +24,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retenti
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retention_marks import Verdict
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import match_usage
-from unit.plugins.module_utils.support.inventories import digest, stored, stored_index, use
+from unit.plugins.module_utils.support.inventories import HOSTS, digest, stored, stored_index, use
 
 NOW = parse_timestamp("2026-06-15T00:00:00Z")
 assert NOW is not None
@@ -130,9 +129,10 @@ def test_lock_file_of_other_repository_keeps_nothing() -> None:
     assert kept(decision(stored("team/api", "a", "1"), locked=(lock,))) == {}
 
 
-def test_used_image_keeps_used_tag_only() -> None:
+@pytest.mark.parametrize("host", HOSTS)
+def test_used_image_keeps_used_tag_only(host: str) -> None:
     image = stored("team/api", "a", "1", "latest")
-    used = match_usage([use("registry.example.com/team/api:1", digest("a"))], Inventory(images=(image,))).used
+    used = match_usage([use(f"{host}team/api:1", digest("a"))], Inventory(images=(image,))).used
 
     found = decision(image, used=used)
 
@@ -170,7 +170,7 @@ def test_reason_names_three_workloads_of_many() -> None:
 
 def test_image_for_rollbacks_stays() -> None:
     image = stored("team/api", "a", "1")
-    used = match_usage([replace(use("team/api:1", kind="ReplicaSet"), rollback=True)], Inventory(images=(image,))).used
+    used = match_usage([use("team/api:1", kind="ReplicaSet", rollback=True)], Inventory(images=(image,))).used
 
     assert kept(decision(image, used=used)) == {"team/api:1": ("used by ReplicaSet team/app (for rollbacks)",)}
 

@@ -78,7 +78,7 @@ RULES: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         "uses": st.lists(
             st.builds(
                 use,
-                st.sampled_from(["x.io/team/api:1.0", "x.io/web:latest", f"x.io/web@{digest('b')}", "not valid"]),
+                st.sampled_from(["my_x.io/team/api:1.0", "x.io/web:latest", f"x.io/web@{digest('b')}", "not valid"]),
                 st.sampled_from([None, *(digest(content) for content in CONTENTS)]),
             ),
             max_size=2,

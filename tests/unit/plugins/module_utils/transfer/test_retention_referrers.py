@@ -22,7 +22,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.invento
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retention import Decision, Rules, decide
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import match_usage
-from unit.plugins.module_utils.support.inventories import digest, stored, stored_index, use
+from unit.plugins.module_utils.support.inventories import HOSTS, digest, stored, stored_index, use
 
 SIG = cosign_tags(digest("a"))[-1]
 LIST = fallback_tag(digest("a"))
@@ -128,6 +128,21 @@ def test_referrer_of_used_image_stays_without_counting_as_used() -> None:
     found = decide(inventory, Rules(used=used))
 
     assert f"api:{SIG}" in remaining(found)
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_referrer_in_use_by_its_tag_stays_without_subject(host: str) -> None:
+    inventory = Inventory(images=(stored("team/api", "signature", SIG, "old"),))
+    used = match_usage([use(f"{host}team/api:{SIG}")], inventory).used
+
+    assert remaining(decide(inventory, Rules(used=used))) == {f"team/api:{SIG}"}
+
+
+def test_running_referrer_with_invalid_name_stays_without_subject() -> None:
+    inventory = Inventory(images=(stored("api", "signature", SIG),))
+    used = match_usage([use("Not a name", digest("signature"))], inventory).used
+
+    assert remaining(decide(inventory, Rules(used=used))) == {f"api:{SIG}"}
 
 
 def test_referrer_in_other_repository_follows_subject() -> None:

@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Sequence
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import ImageUse, Unseen
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_MANIFEST
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import (
     Inventory,
@@ -28,11 +28,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage i
 )
 from hypothesis import given
 from hypothesis import strategies as st
-
-
-def digest(text: str, algorithm: str = "sha256") -> str:
-    """Return the digest of a text."""
-    return f"{algorithm}:{hashlib.new(algorithm, text.encode()).hexdigest()}"
+from unit.plugins.module_utils.support.inventories import digest, use
 
 
 def descriptor(text: str) -> Descriptor:
@@ -46,11 +42,6 @@ def stored(repository: str, *tags: str, root: str = "", children: tuple[str, ...
     manifests = [StoredManifest(descriptor(text), None, (descriptor(f"config of {text}"),)) for text in children]
     own = () if children else (descriptor(f"config of {root}"),)
     return StoredImage(repository, descriptor(root), tags, (StoredManifest(descriptor(root), None, own), *manifests))
-
-
-def use(image: str, name: str = "web", running: str | None = None, kind: str = "Pod") -> ImageUse:
-    """Return the use of an image by a workload; ``running`` is the digest that the runtime reports."""
-    return ImageUse(image, running, kind, "apps", name)
 
 
 def used_tags(usage: Usage, inventory: Inventory) -> set[str]:
@@ -80,6 +71,7 @@ def match(image: str, *images: StoredImage, running: str | None = None) -> set[s
         ("registry.example.com:5000/team/api:1", "registry.example.com_5000/team/api"),
         ("[fd00::1]:5000/team/api:1", "team/api"),
         ("my_registry.local:5000/team/api:1", "team/api"),
+        ("my_registry.local:5000/team/api:1", "my_registry.local_5000/team/api"),
     ],
 )
 def test_name_matches_repository_with_and_without_host(name: str, repository: str) -> None:
@@ -92,7 +84,7 @@ def test_name_without_tag_matches_latest() -> None:
 
 def test_names_of_two_hosts_use_same_image() -> None:
     image = stored("team/api", "1")
-    users = [use("docker.io/team/api:1", "a"), use("quay.io/team/api:1", "b")]
+    users = [use("docker.io/team/api:1", name="a"), use("quay.io/team/api:1", name="b")]
 
     usage = match_usage(users, Inventory(images=(image,)))
 
@@ -155,7 +147,7 @@ def test_missing_image_names_both_repositories() -> None:
     assert missing.image == "quay.io/team/api:1"
     assert missing.reason == "the registry does not have team/api:1 or quay.io/team/api:1"
     assert missing.references == (("team/api", "1"), ("quay.io/team/api", "1"))
-    assert [found.name for found in missing.uses] == ["web"]
+    assert [found.name for found in missing.uses] == ["app"]
 
 
 def test_uses_are_known_by_names_of_missing_and_existing_images() -> None:
@@ -202,6 +194,14 @@ def test_invalid_name_is_missing_with_reason(name: str) -> None:
     assert "is not a valid image name" in missing.reason or "is not a digest" in missing.reason
 
 
+def test_running_digest_of_invalid_name_is_use() -> None:
+    image = stored("team/api", "1")
+    usage = match_usage([use("Team/API:1", running=image.root.digest)], Inventory(images=(image,)))
+
+    assert usage.users_of(image)
+    assert [missing.image for missing in usage.missing] == ["Team/API:1"]
+
+
 def test_unused_images_are_those_without_uses() -> None:
     used, unused = stored("team/api", "1"), stored("team/api", "2")
     inventory = Inventory(images=(used, unused))
@@ -226,7 +226,7 @@ def test_image_with_tag_of_used_subject_is_used(subject: str, suffix: str) -> No
 
 
 def test_list_of_referrers_of_sha512_subject_is_used() -> None:
-    subject = digest("root", "sha512")
+    subject = digest_of(b"root", "sha512")
     image = StoredImage("team/api", Descriptor(OCI_MANIFEST, subject, 7), ("1",))
     tag = f"sha512-{subject[7:71]}"
 
@@ -345,7 +345,7 @@ USES = st.builds(
 
 
 @given(
-    images=st.lists(IMAGES, max_size=6, unique_by=lambda image: (image.repository, image.root.digest)),
+    images=st.lists(IMAGES, max_size=6, unique_by=lambda image: image.key),
     users=st.lists(USES, max_size=4),
     more=USES,
 )

@@ -27,14 +27,10 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage_r
     report_users,
 )
 from unit.plugins.module_utils.support.images import Image
+from unit.plugins.module_utils.support.inventories import use
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 
 OTHER = f"sha256:{'5a' * 32}"
-
-
-def use(image: str, running: str | None = None, kind: str = "Deployment", rollback: bool = False) -> ImageUse:
-    """Return the use of an image by the workload ``web``; ``running`` is the digest that the runtime reports."""
-    return ImageUse(image, running, kind, "apps", "web", rollback)
 
 
 def inventory_with(registry: Registry, *uses: ImageUse) -> Inventory:
@@ -98,8 +94,8 @@ def test_workload_with_several_uses_is_reported_once() -> None:
     ]
 
     assert report_users(uses) == [
-        {"kind": "ReplicaSet", "namespace": "apps", "name": "web", "rollback": False},
-        {"kind": "Deployment", "namespace": "apps", "name": "web", "rollback": False},
+        {"kind": "ReplicaSet", "namespace": "team", "name": "app", "rollback": False},
+        {"kind": "Deployment", "namespace": "team", "name": "app", "rollback": False},
     ]
 
 
@@ -128,7 +124,7 @@ def test_image_that_task_and_workload_name_is_missing_once(
             "digest": None,
             "stored": None,
             "reason": "the registry does not have team/api:2",
-            "used_by": [{"kind": "ReplicaSet", "namespace": "apps", "name": "web", "rollback": True}],
+            "used_by": [{"kind": "ReplicaSet", "namespace": "team", "name": "app", "rollback": True}],
         },
         {
             "name": "quay.io/team/api:1",
@@ -136,7 +132,7 @@ def test_image_that_task_and_workload_name_is_missing_once(
             "digest": OTHER,
             "stored": image.digest,
             "reason": f"the registry has {image.digest} under this name",
-            "used_by": [{"kind": "Deployment", "namespace": "apps", "name": "web", "rollback": False}],
+            "used_by": [{"kind": "Deployment", "namespace": "team", "name": "app", "rollback": False}],
         },
     ]
 
