@@ -52,7 +52,8 @@ options:
         A tag that has another digest is moved. An index is copied with all its platforms, and all digests stay
         unchanged. If the name has that digest already, the task costs one request for each name.
       - V(absent) deletes the image. A name with a tag deletes that tag. Its manifest and the manifest's other tags
-        stay. The module verifies this after the deletion.
+        stay. The module verifies this after the deletion. A tag whose manifest is missing or cannot be read is deleted
+        too, unless the name also has a digest.
       - distribution 3 and go-containerregistry delete a tag by its name. distribution 2.8 deletes by digest only,
         together with all tags of the digest. There, the module moves the tag to an empty index that no other tag has,
         and deletes that index. If the task is interrupted in between, clients receive an empty index for the tag. The
@@ -140,7 +141,7 @@ images:
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     digest_before:
-      description: Previous digest; empty if the image was missing.
+      description: Previous digest; empty if the image was missing, or if the registry cannot read the tag's manifest.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     changed:

@@ -15,8 +15,8 @@ description:
     C(pods/proxy) for the registry's read-only port. Nothing is written.
   - Each manifest and blob is counted once, also if several images or repositories contain it. The sum is the size of
     the registry's storage, without the data that a garbage collection would delete.
-  - Images without a tag are found only if they are named, in O(images) or O(lock), or if an index or the registry's
-    referrers API lists them. No API of registries lists the others.
+  - Images without a tag are found only if O(images), O(lock), an index, or with O(usage) a workload names them, or with
+    O(referrers) a list of referrers. No API of registries lists the others.
   - A tag or image that cannot be read does not end the task. It is returned in RV(incomplete).
 author:
   - k8scr.core contributors (@k8scr)
@@ -39,7 +39,7 @@ options:
   repositories:
     description:
       - Repositories to list, as shell patterns such as V(team/*). The asterisk also matches slashes. By default, all
-        repositories are listed, or none if O(images) is set.
+        repositories are listed, or none if O(images) is set. The module warns about patterns that match no image.
       - The list of all repositories is an API that not every registry has. Repositories without a pattern are listed
         without it.
     type: list
@@ -58,7 +58,8 @@ options:
     description:
       - Whether to find the images that the workloads of all namespaces use. By default, RV(unused) is empty.
       - Workloads are Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. The names of their
-        images are looked up without and with the host, as with O(qualify). Names of mirrors match too.
+        images are looked up without and with the host, as with O(qualify). Names of mirrors match too. With
+        O(repositories), only images in the selected repositories are returned in RV(missing).
       - The digests that nodes report for running images match in the same repositories. If none of these has the
         digest, all repositories with it match.
       - Users need the permission C(list) on these kinds in all namespaces.
@@ -84,7 +85,8 @@ options:
     default: false
 notes:
   - The capacity requires C(get) on the registry's Pod, and for a claim also on C(persistentvolumeclaims).
-  - The module takes about 5 KiB of memory for each image, and lists at most 200000 images.
+  - The module takes about 5 KiB of memory for each image. It lists at most 200000 images, and at most 100000 tags of a
+    repository.
 seealso:
   - module: k8scr.core.k8scr_image
   - module: k8scr.core.k8scr_prune
@@ -116,8 +118,9 @@ EXAMPLES = r"""
   register: stored
   failed_when: stored.missing != [] or stored.incomplete != []
 
-- name: Fail if a workload uses an image that the registry does not have
+- name: Fail if a workload uses an image of these repositories that the registry does not have
   k8scr.core.k8scr_info:
+    repositories: [team/*]
     usage: true
   register: stored
   failed_when: stored.missing != [] or stored.incomplete != [] or stored.unseen != []
@@ -137,15 +140,16 @@ registry:
   type: dict
   contains:
     software:
-      description: Implementation of the registry.
+      description: Implementation of the registry; V(distribution 3), V(distribution 2) or V(go-containerregistry).
       type: str
       sample: distribution 3
     delete:
-      description: Whether images can be deleted, also if not through this port.
+      description: Whether images can be deleted, also if not through this port. It is known for a registry of the role
+        with C(registry_delete), and for go-containerregistry.
       type: bool
       sample: true
     referrers_api:
-      description: Whether the registry has the referrers API.
+      description: Whether the registry has the referrers API. It is not known if no image was listed.
       type: bool
       sample: false
     read_only:
@@ -218,8 +222,8 @@ images:
       type: int
       sample: 31357624
     created:
-      description: Time of creation in RFC 3339, from the image's config or the annotation
-        C(org.opencontainers.image.created); V(null) without it.
+      description: Time of creation in RFC 3339, from the image's config, for an index that of its first platform, or
+        from the annotation C(org.opencontainers.image.created); V(null) without it.
       type: str
       sample: "2026-03-01T12:00:00Z"
     platforms:
@@ -228,7 +232,7 @@ images:
       elements: dict
       contains:
         platform:
-          description: Operating system and architecture.
+          description: Operating system, architecture and, if stated, variant.
           type: str
           sample: linux/amd64
         digest:
@@ -290,7 +294,8 @@ images:
       sample: true
 missing:
   description: Images of O(images) and O(lock) that do not exist in the registry, or that have another digest than in
-    the lock file. With O(usage), also the images of workloads that do not exist, cannot be read or have invalid names.
+    the lock file. With O(usage), also the images of workloads that do not exist, cannot be read or have invalid names;
+    with O(repositories), only those in the selected repositories.
   returned: success
   type: list
   elements: dict
@@ -354,7 +359,8 @@ incomplete:
       sample: manifest sha256:4bcf… cannot be read. Check the registry's log.
 unused:
   description: Listed images that no workload uses; empty without O(usage). It is also empty if RV(unseen) is not,
-    because any image may be in use then.
+    because any image may be in use then. Images that refer to a used image count as used if their tag names it, as
+    those of cosign do. Set O(referrers) to find others.
   returned: success
   type: list
   elements: dict

@@ -146,11 +146,11 @@ options:
   require_space:
     description:
       - Whether to fail before the first upload if the registry has too little space for the missing images. By default,
-        the module shows a warning and uploads. It then reads the images in the registry only to upload more than one
-        percent of the capacity. Set this option if a full storage would harm other users.
+        the module shows a warning and uploads. It then reads the images in the registry only if the upload is larger
+        than one percent of the capacity. Set this option if a full storage would harm other users.
       - The free space is at most the capacity minus the size of all images in the registry. The capacity is the size
-        limit of an C(emptyDir), or the size of a PersistentVolumeClaim if the user may C(get) it. If the capacity is
-        unknown, the task fails unless all images exist. Layers to compress count with their uncompressed size.
+        limit of an C(emptyDir) or the size of a PersistentVolumeClaim; users need C(get) on the Pod and claim. If it
+        is unknown, the task fails unless all images exist. Layers to compress count with their uncompressed size.
     type: bool
     default: false
   upstreams:

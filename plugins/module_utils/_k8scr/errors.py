@@ -190,6 +190,10 @@ class LostTagsError(RegistryError):
     """With a tag, the registry deleted other tags of the same image."""
 
 
+class MissingCatalogError(RegistryError):
+    """The registry does not list its repositories."""
+
+
 class WrongPathError(RegistryError):
     """The registry does not serve below the path at this port."""
 

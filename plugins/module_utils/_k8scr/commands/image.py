@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from ..errors import DestinationError, InputError, K8scrError, SourceError
+from ..errors import DestinationError, InputError, K8scrError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest_tag import digest_tag
 from ..oci.interfaces import SourceImage
@@ -20,7 +20,7 @@ from ..registry.client import Registry
 from ..registry.cluster import RegistrySettings, connect_registry
 from ..registry.deletion import Deletion, delete_manifest, delete_tag
 from ..registry.references import find_references
-from ..registry.repository import Repository
+from ..registry.repository import UNREADABLE, Repository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, PinnedDigest
 from ..transfer.listener import Listener, RetryLog
@@ -139,7 +139,7 @@ class _Removal:
         """Delete the image if it exists, and return the module's result."""
         found: Descriptor | None = None
         try:
-            found = self.repository.resolve(self._reference)
+            found = self._find()
             if found is None:
                 return self._report(None)
             if self.name.tag:
@@ -149,18 +149,30 @@ class _Removal:
             facts = {"repository": self.repository.repository, "tag": self.name.tag}
             target = target_name(self.repository.repository, self._reference)
             job = ImageJob(str(self.name), target=target, facts=facts, error=error)
-            return report([ImageResult(ImagePlan(job, before=found, error=error), error=error)])
+            before = found if found and found.digest else None
+            return report([ImageResult(ImagePlan(job, before=before, error=error), error=error)])
 
     @property
     def _reference(self) -> str:
         return self.name.tag or self.name.digest or ""
+
+    def _find(self) -> Descriptor | None:
+        """Return the descriptor of the image; one without the unknown digest for a broken tag."""
+        tag, digest = self.name.tag, self.name.digest
+        try:
+            return self.repository.find_tag(tag) if tag else self.repository.resolve(self._reference)
+        except (MissingManifestError, RegistryError) as error:
+            is_broken = isinstance(error, MissingManifestError) or error.status == UNREADABLE
+            if not is_broken or (tag and digest):
+                raise
+            return Descriptor("application/octet-stream", digest or "", 0)
 
     def _delete_tag(self, tag: str, found: Descriptor) -> dict[str, Any]:
         if self.name.digest:
             PinnedDigest(self.name, f"tag {tag}").require(SourceImage(found))
         if self.check_mode:
             return self._report(found, (tag,))
-        deletion = delete_tag(self.repository, tag, found.digest)
+        deletion = delete_tag(self.repository, tag, found.digest or None, unreadable=not found.digest)
         if deletion is Deletion.MOVED:
             raise DestinationError(
                 f"tag {tag} of {self.repository.description} was moved by another client and is not deleted",
@@ -194,12 +206,12 @@ class _Removal:
             "target": target,
             "changed": before is not None,
             "digest": None,
-            "digest_before": before.digest if before else None,
+            "digest_before": (before.digest or None) if before else None,
             "tags": list(tags),
             "method": method,
         }
         deleted = dict.fromkeys((target, *(target_name(repository, tag) for tag in tags))) if before else {}
-        lines = [f"{name} {before.digest}\n" for name in deleted if before]
+        lines = [f"{name} {before.digest or 'unreadable'}\n" for name in deleted if before]
         return {"changed": before is not None, "images": [entry], "diff": {"before": "".join(lines), "after": ""}}
 
 

@@ -6,14 +6,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from ..errors import InputError, RegistryError
+from ansible.module_utils.common.warnings import warn
+
+from ..errors import InputError, MissingCatalogError
 from ..objects.workloads import find_image_uses
 from ..oci.reference import is_repository, parse_reference
 from ..registry.capacity import capacity_of, read_pod
@@ -23,7 +25,7 @@ from ..registry.features import find_features
 from ..registry.inventory import Inventory, Verify
 from ..registry.inventory_reader import take_inventory
 from ..transfer.listener import RetryLog
-from ..transfer.lock import ImageLock
+from ..transfer.lock import read_lock
 from ..transfer.presence import WantedImage, missing_images
 from ..transfer.usage import Usage, match_usage, with_used_images
 from ..transfer.usage_report import report_missing, report_unused
@@ -73,7 +75,7 @@ class InfoSettings:
         qualify, verify = options["qualify"], Verify(options["verify"])
         repositories, images = options["repositories"], options["images"]
         names = [parse_reference(name) for name in images or ()]
-        entries = ImageLock(Path(options["lock"]), enforced=True).entries if options["lock"] else []
+        entries = read_lock(Path(options["lock"])) if options["lock"] else []
         if entries and verify is Verify.NONE:
             raise InputError(
                 "a lock file cannot be compared with verify: none, because it may have digests of configs",
@@ -121,6 +123,8 @@ def run_info(options: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
         if settings.usage:
             inventory, usage = _usage(settings, registry, inventory)
         result = _result(settings, registry, inventory, usage)
+    for pattern in _unmatched_patterns(settings, inventory):
+        warn(f"No image in the registry matches {pattern!r:.300} in the option repositories.")
     return {**result, "retries": log.entries}
 
 
@@ -134,18 +138,32 @@ def inventory_of(settings: InfoSettings, registry: Registry) -> Inventory:
     # Repositories without a pattern are listed even if the registry does not have a catalog.
     is_literal = patterns is not None and all(map(is_repository, patterns))
     try:
-        return _take_inventory(
+        inventory = _take_inventory(
             settings,
             registry,
             patterns if is_literal else None,
             [(each.repository, each.reference) for each in (*settings.named, *settings.locked)],
             aliases=True,
         )
-    except RegistryError as error:
-        if not is_literal and not error.transient:
-            advice = "Without a list, name the repositories in repositories, without patterns, or the images in images"
-            raise error.replace(advice=advice) from error
-        raise
+    except MissingCatalogError as error:
+        advice = "Without a list, name the repositories in repositories, without patterns, or the images in images"
+        raise error.replace(advice=advice) from error
+    if is_literal:
+        # The registry returns an empty list of tags for a repository that does not exist.
+        return replace(inventory, repositories=tuple(sorted(_repositories_with_content(inventory))))
+    return inventory
+
+
+def _unmatched_patterns(settings: InfoSettings, inventory: Inventory) -> Iterator[str]:
+    """Yield the patterns of the option ``repositories`` that select no image and no unreadable repository."""
+    names = _repositories_with_content(inventory)
+    for pattern in dict.fromkeys(settings.repositories or ()):
+        if not any(fnmatchcase(name, pattern) for name in names):
+            yield pattern
+
+
+def _repositories_with_content(inventory: Inventory) -> set[str]:
+    return {image.repository for image in inventory.images} | {each.repository for each in inventory.unreadable}
 
 
 def _take_inventory(
@@ -176,7 +194,13 @@ def _usage(settings: InfoSettings, registry: ClusterRegistry, inventory: Invento
     select, known = settings.select, {image.key for image in inventory.images}
     complete = with_used_images(inventory, uses, partial(_take_inventory, settings, registry, ()), select)
     images = [image for image in complete.images if select is None or select(image.repository) or image.key in known]
-    return replace(complete, images=tuple(images)), match_usage(uses, complete, unseen)
+    unreadable = [
+        each
+        for each in complete.unreadable
+        if select is None or select(each.repository) or each in inventory.unreadable
+    ]
+    shown = replace(complete, images=tuple(images), unreadable=tuple(unreadable))
+    return shown, match_usage(uses, complete, unseen)
 
 
 def _result(

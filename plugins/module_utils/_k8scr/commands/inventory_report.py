@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from ..errors import one_line
 from ..oci.reference import target_name
 from ..registry.capacity import Capacity
 from ..registry.inventory import Inventory, StoredImage, StoredManifest, subject_of
@@ -16,8 +17,8 @@ from ..transfer.retention_marks import name_of
 from ..transfer.usage import Usage
 from ..transfer.usage_report import report_users
 
-_UNKNOWN = "unknown"
-"""The operating system of attestations of BuildKit."""
+_LONGEST_NAME = 400
+"""Characters of a name with its tag or digest that are returned."""
 
 
 def totals(inventory: Inventory, capacity: Capacity, manifests: bool) -> dict[str, Any]:
@@ -49,7 +50,7 @@ def image_entry(image: StoredImage, usage: Usage | None = None) -> dict[str, Any
         "media_type": image.root.media_type,
         "size": image.size if is_read else None,
         "created": image.created,
-        "platforms": [_platform(each) for each in image.manifests if each.platform and each.platform.os != _UNKNOWN],
+        "platforms": [_platform(each) for each in image.manifests if each.platform and not each.platform.is_unknown],
         "subject": next((subject for subject in map(subject_of, image.tags) if subject), None),
         "referrers": [
             {
@@ -85,4 +86,7 @@ def _platform(manifest: StoredManifest) -> dict[str, Any]:
 
 
 def _incomplete(name: str, repository: str, **details: Any) -> dict[str, Any]:
-    return {"name": name, "repository": repository, "digest": None, "missing": [], "damaged": [], **details}
+    # The catalog of a faulty registry may contain any text.
+    texts = {"name": name, "repository": repository}
+    shown = {key: one_line(text)[:_LONGEST_NAME] for key, text in texts.items()}
+    return {**shown, "digest": None, "missing": [], "damaged": [], **details}

@@ -22,7 +22,7 @@ from ..oci.digest_tag import digest_tag
 from ..registry.cluster import connect_registry
 from ..registry.collector import Collector
 from ..transfer.listener import RetryLog
-from ..transfer.lock import ImageLock
+from ..transfer.lock import read_lock
 from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
@@ -88,7 +88,7 @@ def read_rules(options: Mapping[str, Any]) -> Rules:
 def _locked(files: list[str]) -> Iterator[LockedImage]:
     """Yield the entries for both repositories of each name, because pushes may have used another ``qualify``."""
     for file in files:
-        for name, digest in ImageLock(Path(file), enforced=True).entries:
+        for name, digest in read_lock(Path(file)):
             for repository in repositories_of(name):
                 yield LockedImage(file, repository, None if name.digest else name.tag, digest)
 

@@ -38,6 +38,11 @@ class Platform:
         """Whether it has an operating system and an architecture, which some tools leave empty."""
         return bool(self.os and self.architecture)
 
+    @property
+    def is_unknown(self) -> bool:
+        """Whether it is the platform under which BuildKit lists attestations."""
+        return self.os == "unknown"
+
     def __str__(self) -> str:
         return "/".join(part for part in (self.os, self.architecture, self.variant) if part)
 

@@ -16,7 +16,9 @@ import secrets
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from enum import Enum
+from functools import partial
 from itertools import islice
+from typing import TYPE_CHECKING
 
 from ..errors import ApiServerError, DigestMismatchError, LostTagsError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
@@ -24,7 +26,10 @@ from ..oci.digest import digest_of
 from ..oci.manifest import OCI_INDEX, Manifest, load_json_object, parse_manifest
 from .error_responses import error_of
 from .listing import tags as list_tags
-from .repository import Repository
+from .repository import UNREADABLE, Repository
+
+if TYPE_CHECKING:
+    _LookUp = Callable[[str], Descriptor | None]
 
 _DELETED_TAG = "k8scr.core/deleted-tag"
 """The annotation of a placeholder: the tag that it replaces."""
@@ -73,6 +78,7 @@ def delete_tag(
     tag: str,
     digest: str | None,
     others: Collection[str] | None = None,
+    unreadable: bool = False,
     on_deleted: Callable[[], None] = lambda: None,
 ) -> Deletion:
     """Delete one tag, and verify that its manifest and the manifest's other tags still exist.
@@ -84,6 +90,8 @@ def delete_tag(
             it has no manifest.
         others: Other tags of the same digest, if they are known. By default, these are up to 1,000 tags of the
             repository; they are looked up only if the registry deletes the manifest with the tag.
+        unreadable: Whether a tag is also broken if the registry cannot read its manifest. A fault of the storage may
+            pass, so the user must have named the tag.
         on_deleted: Called when the tag is deleted, before the verification, which may fail.
 
     Raises:
@@ -91,7 +99,8 @@ def delete_tag(
         LostTagsError: The registry deleted other tags too.
         RegistryError: The registry does not allow deletion, or returned another error response.
     """
-    found = repository.resolve(tag)
+    look_up = partial(_readable if unreadable else resolve_readable, repository)
+    found = look_up(tag)
     if (found.digest if found else None) != digest:
         return Deletion.MOVED if found else Deletion.MISSING
     failure = f"tag {tag} of {repository.description} cannot be deleted"
@@ -101,7 +110,7 @@ def delete_tag(
         _require_deleted(repository, tag, found.digest, failure)
         return Deletion.REPLACED
     known = others if others is not None else _other_tags(repository, tag)
-    deleted = _delete_by_tag(repository, tag, digest, failure)
+    deleted = _delete_by_tag(repository, tag, digest, failure, look_up)
     if deleted is Deletion.MOVED or (not digest and deleted is Deletion.MISSING):
         return deleted
     if deleted is None:
@@ -198,18 +207,46 @@ def _delete(
         return store.retries.run(failure, attempt)
 
 
-def _digest_at(repository: Repository, tag: str) -> str | None:
-    found = repository.resolve(tag)
+def resolve_readable(repository: Repository, tag: str) -> Descriptor | None:
+    """Return the descriptor of a tag; ``None`` if the registry does not have it.
+
+    Raises:
+        RegistryError: The registry returned another error response. If it cannot read the manifest, the advice is to
+            delete the tag.
+    """
+    try:
+        return repository.resolve(tag)
+    except RegistryError as error:
+        if error.status != UNREADABLE:
+            raise
+        advice = f"Check the registry's log. If the manifest is damaged, delete the tag {tag} with k8scr_image first"
+        raise error.replace(advice=advice) from error
+
+
+def _readable(repository: Repository, tag: str) -> Descriptor | None:
+    """Return the descriptor of a tag; ``None`` for a broken or missing tag."""
+    try:
+        return repository.resolve(tag)
+    except RegistryError as error:
+        if error.status != UNREADABLE:
+            raise
+        return None
+
+
+def _digest_at(look_up: _LookUp, tag: str) -> str | None:
+    found = look_up(tag)
     return found.digest if found else None
 
 
-def _delete_by_tag(repository: Repository, tag: str, digest: str | None, failure: str) -> Deletion | None:
+def _delete_by_tag(
+    repository: Repository, tag: str, digest: str | None, failure: str, look_up: _LookUp
+) -> Deletion | None:
     """Delete a tag by its name; return ``None`` if the registry does not support this.
 
     Another client may move the tag while this one waits, for example for the end of a garbage collection.
     """
     try:
-        if _delete(repository, tag, failure, lambda: _digest_at(repository, tag) == digest):
+        if _delete(repository, tag, failure, lambda: _digest_at(look_up, tag) == digest):
             return Deletion.TAG
     except RegistryError as error:
         # distribution also responds with 405 if deletion is disabled; only a deletion by digest shows that.
@@ -217,7 +254,7 @@ def _delete_by_tag(repository: Repository, tag: str, digest: str | None, failure
             raise
         return None
     # Registries without this function may return 404 too.
-    found = _digest_at(repository, tag)
+    found = _digest_at(look_up, tag)
     if found and found != digest:
         return Deletion.MOVED
     return None if found else Deletion.MISSING

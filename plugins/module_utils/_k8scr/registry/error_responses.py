@@ -80,6 +80,21 @@ def read_errors(body: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return codes, texts
 
 
+def names_revision(body: bytes) -> bool:
+    """Return whether an error response of distribution names the digest of a tag whose manifest does not exist.
+
+    distribution 2.8 states it as an object, and distribution 3 in a text. For a missing tag, both state the tag.
+    """
+    try:
+        details = [error.get("detail") for error in json.loads(body)["errors"]]
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return False
+    return any(
+        "Revision" in detail if isinstance(detail, dict) else isinstance(detail, str) and " revision=" in detail
+        for detail in details
+    )
+
+
 def _text(error: dict[str, object]) -> str:
     parts = [error.get("message") or error.get("code"), _detail(error.get("detail"))]
     return ", ".join(str(part) for part in parts if part)

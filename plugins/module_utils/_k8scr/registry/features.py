@@ -6,18 +6,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from ..errors import K8scrError
 from ..oci.json_object import json_objects
 from .capacity import containers_of
 from .client import Registry
 from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING, read_errors
+from .image_reader import is_about_content
 from .inventory import Inventory
 from .repository import Repository
 from .response import RegistryResponse
+
+_Result = TypeVar("_Result")
 
 DISTRIBUTION_3 = "distribution 3"
 DISTRIBUTION_2 = "distribution 2"
@@ -64,8 +67,7 @@ def find_features(registry: Registry, inventory: Inventory, pod: Mapping[str, An
     Raises:
         K8scrError: The registry cannot be reached.
     """
-    failure = "the software of the registry cannot be determined"
-    response = registry.request_with_retries("GET", _PROBE, failure, tuple(range(200, 500)))
+    response = _readable(registry, lambda: _probe(registry)) or RegistryResponse(0)
     software = _software_of(response)
     state = response.headers.get(COLLECTION_HEADER)
     delete = True if state or software == GO_CONTAINERREGISTRY else None
@@ -78,6 +80,11 @@ def is_distribution(registry: Registry) -> bool:
         return _software_of(registry.exchange("GET", _PROBE)) in (DISTRIBUTION_2, DISTRIBUTION_3)
     except K8scrError:
         return False
+
+
+def _probe(registry: Registry) -> RegistryResponse:
+    failure = "the software of the registry cannot be determined"
+    return registry.request_with_retries("GET", _PROBE, failure, tuple(range(200, 500)))
 
 
 def _software_of(response: RegistryResponse) -> str | None:
@@ -94,9 +101,21 @@ def _software_of(response: RegistryResponse) -> str | None:
 
 def _has_referrers_api(registry: Registry, inventory: Inventory) -> bool | None:
     # Registries may respond with 404 for missing images.
-    for image in inventory.images:
-        return Repository(registry, image.repository).referrers.listed(image.root.digest) is not None
-    return None
+    image = next(iter(inventory.images), None)
+    if image is None:
+        return None
+    referrers = Repository(registry, image.repository).referrers
+    return _readable(registry, lambda: referrers.listed(image.root.digest) is not None)
+
+
+def _readable(registry: Registry, read: Callable[[], _Result]) -> _Result | None:
+    """Return a result of the registry; ``None`` if it cannot be used, because properties may be unknown."""
+    try:
+        return read()
+    except K8scrError as error:
+        if not is_about_content(error, registry):
+            raise
+        return None
 
 
 def _is_read_only(state: str | None, pod: Mapping[str, Any], port: int) -> bool | None:

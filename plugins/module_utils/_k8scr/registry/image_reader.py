@@ -118,21 +118,24 @@ class ImageReader:
     def _with_configs(
         self, image: StoredImage, manifests: list[Manifest], root: Manifest, source: _RecordingSource
     ) -> StoredImage:
-        """Add the values of the configs: the first one, and those whose platform the index does not state."""
+        """Add the values of the configs: the first one, and those whose platform the index does not state.
+
+        The configs of attestations have no values.
+        """
         created: str | None = None
         labels: Mapping[str, str] = {}
         read = False
         stored = list(image.manifests)
         for number, manifest in enumerate(manifests):
-            config = manifest.config
-            if config is None or not is_image_config(config.media_type) or (read and stored[number].platform):
+            config, platform = manifest.config, stored[number].platform
+            if config is None or not is_image_config(config.media_type):
+                continue
+            if platform and (read or platform.is_unknown):
                 continue
             value = source.read_config(config)
             if value is None:
                 continue
-            stored[number] = replace(
-                stored[number], platform=stored[number].platform or _usable(config_platform(value))
-            )
+            stored[number] = replace(stored[number], platform=platform or _usable(config_platform(value)))
             if not read:
                 read = True
                 created = _time(value.get("created"))

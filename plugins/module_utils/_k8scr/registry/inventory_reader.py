@@ -14,8 +14,17 @@ from functools import partial
 from itertools import islice
 from typing import TypeVar
 
-from ..errors import InputError, K8scrError, MissingManifestError, RegistryError
+from ..errors import (
+    InputError,
+    K8scrError,
+    MissingCatalogError,
+    MissingManifestError,
+    RegistryError,
+    SourceError,
+    WrongPathError,
+)
 from ..oci.descriptor import Descriptor
+from ..oci.graph import MAXIMUM_DEPTH
 from ..oci.manifest import parse_manifest
 from ..oci.reference import is_repository, is_tag
 from .client import Registry
@@ -107,8 +116,13 @@ class InventoryReader:
             images = check.run(images, self._map)
         return Inventory(tuple(names), tuple(images), tuple(absent), tuple(self._unreadable))
 
-    def _catalog(self, select: Callable[[str], bool] | None) -> Iterator[str]:
-        return (name for name in list_repositories(self._registry) if select is None or select(name))
+    def _catalog(self, select: Callable[[str], bool] | None) -> list[str]:
+        try:
+            return [name for name in list_repositories(self._registry) if select is None or select(name)]
+        except RegistryError as error:
+            if error.transient or isinstance(error, WrongPathError):
+                raise
+            raise MissingCatalogError(error.message, error.advice, error.status, error.codes) from error
 
     def _resolve_tags(self, names: Iterable[str], requested: bool) -> None:
         """Find the images of all tags of repositories."""
@@ -242,7 +256,7 @@ class InventoryReader:
         finder = ReferrerFinder(self._registry, self._tags)
         known: set[tuple[str, str]] = set()
         done: list[StoredImage] = []
-        while images:
+        for _level in range(MAXIMUM_DEPTH):
             known.update(image.key for image in images)
             known.update((image.repository, each.descriptor.digest) for image in images for each in image.manifests)
             found = list(self._map(finder.find, images))
@@ -254,10 +268,16 @@ class InventoryReader:
                     if key not in known:
                         tags = [referrer.tag] if referrer.tag else []
                         new.setdefault(key, _Found(image.repository, referrer.descriptor, tags))
+            if not new:
+                return done
             images = list(self._map(self._read_image, new.values()))
             if len(done) + len(images) > _MOST_IMAGES:
                 raise self._too_large(f"{_MOST_IMAGES} images")
-        return done
+        deep = SourceError(
+            f"{self._registry.description} has more than {MAXIMUM_DEPTH} levels of referrers",
+            "Those of this one are not listed",
+        )
+        return done + [replace(image, error=image.error or deep) for image in images]
 
     def _count(self, image: StoredImage) -> None:
         """Count the content of an image, and raise an error if all images would take too much memory together."""
@@ -310,7 +330,8 @@ def take_inventory(
         verify: How thoroughly the images are verified.
 
     Raises:
-        K8scrError: The registry cannot be reached, or it does not have a catalog and ``repositories`` is missing.
+        MissingCatalogError: ``repositories`` is missing, and the registry does not have a catalog.
+        K8scrError: The registry cannot be reached, or has more content than the limits.
     """
     scope = Scope(created or details, details, referrers, verify)
     with InventoryReader(registry, connections, scope) as reader:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeVar
 
 from ..errors import DigestMismatchError, MissingManifestError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.graph import MAXIMUM_DEPTH, BoundedSource
 from ..oci.manifest import is_index
+from .deletion import resolve_readable
 from .error_responses import error_of, read_errors
 from .listing import tags
 from .repository import Repository
@@ -50,7 +52,7 @@ def find_references(repository: Repository, digest: str, connections: int) -> Re
     names = tuple(tags(repository.store, repository.repository))
     if not names:
         _require_list(repository)
-    found = _map(repository.resolve, names, connections)
+    found = _map(partial(resolve_readable, repository), names, connections)
     of_digest = dict[str, list[str]]()
     indexes = dict[str, Descriptor]()
     for name, descriptor in zip(names, found):

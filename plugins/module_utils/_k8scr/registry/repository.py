@@ -39,6 +39,7 @@ from ..oci.manifest import (
 )
 from .client import Registry
 from .download import download_blob
+from .error_responses import names_revision
 from .response import RegistryResponse
 from .upload import BlobUpload, CompressedUpload
 from .upload_state import NO_RECORDS
@@ -48,7 +49,8 @@ if TYPE_CHECKING:
 
 _MISSING_CONTENT = frozenset(("MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 """Error codes for a manifest that refers to missing content; registries use one or another."""
-_UNREADABLE = 500
+UNREADABLE = 500
+"""The status code of distribution for a manifest whose file is damaged."""
 
 _LONGEST_MEDIA_TYPE = 255
 """Characters. Descriptors with longer ones are not valid, and would take much memory."""
@@ -96,6 +98,22 @@ class Repository:
             raise RegistryError(f"{self.description} has {found.digest} under the digest {tag}")
         # Some registries return the sha256 digest for a request with a sha512 digest; readers verify the content.
         return replace(found, digest=tag)
+
+    def find_tag(self, tag: str) -> Descriptor | None:
+        """Return the descriptor of the manifest or index with this tag, or ``None``, with one request.
+
+        Raises:
+            MissingManifestError: distribution has the tag, and no manifest for it.
+            RegistryError: The registry returned an error response.
+        """
+        failure = f"image {self.repository}:{tag} cannot be looked up"
+        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
+        response = self._request("GET", f"manifests/{tag}", failure, (200, 404), headers=headers)
+        if response.status_code == 404:
+            if names_revision(response.content):
+                raise MissingManifestError(f"{self.description} does not have the manifest of the tag {tag}")
+            return None
+        return _described(response) or self._get_manifest(tag).descriptor
 
     def fetch_tagged(self, tag: str) -> Manifest | None:
         """Return the verified manifest or index with a tag, with one request; ``None`` after any failure.
@@ -245,7 +263,7 @@ class Repository:
         try:
             return self._request("HEAD", f"manifests/{reference}", failure, (200, 404), headers=headers)
         except RegistryError as error:
-            self._has_unreadable = self._has_unreadable or error.status == _UNREADABLE
+            self._has_unreadable = self._has_unreadable or error.status == UNREADABLE
             raise
 
     def _require_readable(self, descriptor: Descriptor) -> None:
@@ -253,7 +271,7 @@ class Repository:
         try:
             found = self._stores_manifest(descriptor)
         except RegistryError as error:
-            if error.status != _UNREADABLE:
+            if error.status != UNREADABLE:
                 raise
             found = False
         if not found:

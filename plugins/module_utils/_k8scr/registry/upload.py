@@ -35,7 +35,8 @@ _UPLOAD_PATH = re.compile(r"/v2/(?P<repository>.+)/blobs/uploads/(?!\.\.?/?$)[^/
 _RANGE = re.compile(r"(?:bytes=)?0-(.+)")
 _TOO_LARGE = (408, 413, 502, 504, 524)
 """Status codes that may mean that the request is too large, or takes too long."""
-_SESSION_LOST = (404, 416)
+_SESSION_UNKNOWN = 404
+_SESSION_LOST = (_SESSION_UNKNOWN, 416)
 _INTERRUPTIONS_UNTIL_SMALLER = 2
 _NEW_SESSIONS = 3
 """Attempts with a new session, if the registry has lost the session or its data is damaged."""
@@ -136,7 +137,7 @@ class BlobUpload:
         self.record.forget()
 
     def _discard(self) -> None:
-        """Free the space of the session's data in a full storage; a later run sends the blob again.
+        """Free the space of the session's data; a later session sends the blob again.
 
         Users of the Role for pushes may not send ``DELETE``. If the storage is completely full, distribution 3 also
         deletes data that does not match the digest in the last request.
@@ -239,7 +240,12 @@ class BlobUpload:
         is_lost = self._may_have_data if is_damaged else error.status in _SESSION_LOST
         retry = None
         if self._location is not None and is_lost:
-            self._forget_session()
+            if error.status == _SESSION_UNKNOWN:
+                self._forget_session()
+            else:
+                # distribution 3 keeps the data. In a full storage, it cannot write the last bytes, returns an offset
+                # that includes them, and rejects the next request.
+                self._discard()
             retry = Retry(_NEW_SESSIONS)
         return DigestMismatchError(error.message, retry=retry) if is_damaged else error.replace(retry=retry)
 

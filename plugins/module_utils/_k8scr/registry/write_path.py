@@ -18,7 +18,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from ..errors import ApiServerError, RegistryError, WrongPathError
+from ..errors import ApiServerError, WrongPathError
 
 if TYPE_CHECKING:
     from ..transport.api_server import ApiServerAdapter
@@ -72,7 +72,7 @@ class WritePath:
 
         Raises:
             ApiServerError: The user may not read the Secret.
-            RegistryError: The port is not the write port, or the registry was not restarted since the path changed.
+            WrongPathError: The port is not the write port, or the registry was not restarted since the path changed.
         """
         with self._lock:
             if self._path == used and self._secret:
@@ -134,6 +134,6 @@ class ReadOnlyPort:
 
     def missed(self, used: str) -> bool:
         """Raise the error, because the port has no other path."""
-        raise RegistryError(
+        raise WrongPathError(
             f"Pod {self.pod} does not serve a registry at the root of this port", f"To pull, {_READ_ONLY_PORT}", 404
         )

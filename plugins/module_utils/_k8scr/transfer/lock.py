@@ -43,11 +43,6 @@ class ImageLock:
         self._before = self._read()
         self._updates: dict[str, str] = {}
 
-    @property
-    def entries(self) -> list[tuple[Reference, str]]:
-        """The names in the file, each with its digest: of the manifest or index, or of the config."""
-        return [(parse_workload_reference(name), digest) for name, digest in self._before.items()]
-
     def digest_of(self, name: Reference) -> str:
         """Return the digest of a name.
 
@@ -113,32 +108,55 @@ class ImageLock:
         return {**self._before, **self._updates}
 
     def _read(self) -> dict[str, str]:
-        try:
-            content = read_small(self._path, MAXIMUM_SIZE)
-        except FileNotFoundError:
-            if self.enforced:
-                raise InputError(
-                    f"the lock file {self._path} does not exist", "Run once without locked to create it"
-                ) from None
-            if not self._path.parent.is_dir():
-                raise InputError(
-                    f"the folder {self._path.parent}, for the lock file, does not exist", "Create it first"
-                ) from None
-            return {}
-        except OSError as error:
-            raise InputError(f"the lock file {self._path} cannot be read: {error.strerror}") from error
-        reject_vault(content, f"the lock file {self._path}")
-        try:
-            if len(content) > MAXIMUM_SIZE:
-                raise InputError(f"it has more than {MAXIMUM_SIZE} bytes")
-            entries = json.loads(content)
-            if not isinstance(entries, dict):
-                raise InputError("it is not a JSON object")
-            return {_key(parse_workload_reference(name)): parse_digest(digest) for name, digest in entries.items()}
-        except (ValueError, RecursionError) as error:
-            raise InputError(f"the lock file {self._path} is damaged: it is not JSON") from error
-        except InputError as error:
-            raise InputError(f"the lock file {self._path} is damaged: {error.message}", error.advice) from error
+        entries = _read(self._path)
+        if entries is not None:
+            return entries
+        if self.enforced:
+            raise InputError(f"the lock file {self._path} does not exist", "Run once without locked to create it")
+        if not self._path.parent.is_dir():
+            raise InputError(f"the folder {self._path.parent}, for the lock file, does not exist", "Create it first")
+        return {}
+
+
+def read_lock(path: Path) -> list[tuple[Reference, str]]:
+    """Return the names in a lock file, each with its digest: of the manifest or index, or of the config.
+
+    Raises:
+        InputError: The file is damaged or does not exist.
+    """
+    path = Path(os.path.realpath(path))
+    entries = _read(path)
+    if entries is None:
+        raise InputError(
+            f"the lock file {path} does not exist", "Check the path. k8scr_push creates the file with lock"
+        )
+    return [(parse_workload_reference(name), digest) for name, digest in entries.items()]
+
+
+def _read(path: Path) -> dict[str, str] | None:
+    """Return the digests in a lock file by their names; ``None`` if it does not exist.
+
+    Raises:
+        InputError: The file is damaged or cannot be read.
+    """
+    try:
+        content = read_small(path, MAXIMUM_SIZE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise InputError(f"the lock file {path} cannot be read: {error.strerror}") from error
+    reject_vault(content, f"the lock file {path}")
+    try:
+        if len(content) > MAXIMUM_SIZE:
+            raise InputError(f"it has more than {MAXIMUM_SIZE} bytes")
+        entries = json.loads(content)
+        if not isinstance(entries, dict):
+            raise InputError("it is not a JSON object")
+        return {_key(parse_workload_reference(name)): parse_digest(digest) for name, digest in entries.items()}
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"the lock file {path} is damaged: it is not JSON") from error
+    except InputError as error:
+        raise InputError(f"the lock file {path} is damaged: {error.message}", error.advice) from error
 
 
 def _key(name: Reference) -> str:

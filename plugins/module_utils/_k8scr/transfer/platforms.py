@@ -23,9 +23,6 @@ from ..oci.manifest import Manifest, is_index, load_json_object, parse_manifest
 from ..oci.platform import Platform
 from .overlay import OverlaySource
 
-_UNKNOWN = "unknown"
-"""The platform under which BuildKit lists attestations."""
-
 
 @dataclass(frozen=True)
 class _Entry:
@@ -112,7 +109,7 @@ class PlatformSource(OverlaySource):
                     yield from self._entries(source, configs, nested, depth + 1, seen)
             else:
                 platform = descriptor.platform or configs.find(source.fetch_manifest(descriptor))
-                if platform and platform.os != _UNKNOWN:
+                if platform and not platform.is_unknown:
                     yield _Entry(descriptor, platform, value)
 
     def _require_platforms(self, root: Descriptor, existing: Sequence[Platform]) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence, Set
 from dataclasses import dataclass
 
 from ..errors import DestinationError, K8scrError
-from ..registry.capacity import Capacity
+from ..registry.capacity import UNKNOWN, Capacity
 from ..registry.inventory import Inventory
 from .plan import Action, ImagePlan
 
@@ -105,6 +105,8 @@ def _unknown(capacity: Capacity) -> K8scrError:
     reason, advice = f"its Pod states no size ({capacity.source})", "Set require_space: false"
     if capacity.source in ("emptyDir", "memory"):
         advice = "Set registry_storage_size_limit of the role registry, or require_space: false"
+    elif capacity.source == UNKNOWN:
+        reason = f"the user may not get its Pod, or the Pod states no size ({capacity.source})"
     elif capacity.source == "persistentVolumeClaim":
         reason = "the user may not read the PersistentVolumeClaim, or it is not bound"
         advice = "Allow get on the PersistentVolumeClaim, or set require_space: false"

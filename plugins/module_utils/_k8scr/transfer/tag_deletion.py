@@ -117,7 +117,8 @@ class TagDeletion:
     def _delete_tag(self, verdict: Verdict, tag: str) -> None:
         others = [other for other in verdict.image.tags if other in verdict.kept]
         repository, name = Repository(self.registry, verdict.image.repository), (verdict.image.key, tag)
-        if delete_tag(repository, tag, verdict.digest, others, partial(self.deleted.add, name)) is Deletion.MOVED:
+        note = partial(self.deleted.add, name)
+        if delete_tag(repository, tag, verdict.digest, others, on_deleted=note) is Deletion.MOVED:
             self.reasons[name] = _MOVED
         else:
             self.deleted.add(name)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
+from ..errors import one_line
 from ..oci.reference import target_name
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def report_missing(
             repository, tag = use.references[-1 if qualify else 0] if use.references else (None, "")
             entries.append(
                 {
-                    "name": use.image,
+                    # Users of the cluster write this name, which may contain any text.
+                    "name": one_line(use.image),
                     "repository": repository,
                     "digest": tag if ":" in tag else None,
                     "stored": None,

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from unit.plugins.module_utils.support import registry_deletion
-from unit.plugins.module_utils.support.images import Image, make_image
+from unit.plugins.module_utils.support.images import Image, encode, make_image
 from unit.plugins.module_utils.support.registry_deletion import by_digest
-from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.tasks import change_in
 
 Change = Callable[..., dict[str, Any]]
@@ -207,6 +207,83 @@ def test_image_named_by_digest_is_deleted_with_all_tags(
     ]
     left = set(deleting.manifests["team/app"])
     assert left == {"3", other_image.digest} | ({"1", "2", image.digest} if check_mode else set())
+
+
+@pytest.fixture
+def unreadable(deleting: RegistryServer, other_image: Image) -> Image:
+    """An image with the tag ``broken`` whose manifest the registry cannot read."""
+    deleting.fill("team/app", "broken", other_image)
+    content = other_image.contents[other_image.digest]
+    for method in ("HEAD", "GET"):
+        deleting.fail(
+            method, "/manifests/", lambda good: error_response(500, "UNKNOWN") if good.body == content else good
+        )
+    return other_image
+
+
+@MODES
+def test_unreadable_tag_is_deleted(
+    deleting: RegistryServer, change: Change, unreadable: Image, check_mode: bool
+) -> None:
+    result = change("team/app:broken", state="absent", check_mode=check_mode)
+
+    assert (result["changed"], result["images"][0]["digest_before"]) == (True, None)
+    assert result["diff"]["before"] == "team/app:broken unreadable\n"
+    left = {name for name in deleting.manifests["team/app"] if ":" not in name}
+    assert left == {"1", "2"} | ({"broken"} if check_mode else set())
+    assert unreadable.digest in deleting.manifests["team/app"]
+
+
+def test_failed_deletion_of_unreadable_tag_has_no_digest(
+    deleting: RegistryServer, change: Change, unreadable: Image
+) -> None:
+    deleting.fail("DELETE", "/manifests/", error_response(405, "UNSUPPORTED"))
+
+    result = change("team/app:broken", state="absent")
+
+    assert (result["failed"], result["images"][0]["digest_before"]) == (True, None)
+    assert unreadable.digest in deleting.manifests["team/app"]
+
+
+@MODES
+@pytest.mark.parametrize(
+    "detail", ["unknown manifest name=team/app revision=sha256:0", {"Name": "team/app", "Revision": "sha256:0"}]
+)
+def test_tag_without_manifest_is_deleted(
+    deleting: RegistryServer, change: Change, other_image: Image, detail: object, check_mode: bool
+) -> None:
+    deleting.fill("team/app", "broken", other_image)
+    content = other_image.contents[other_image.digest]
+    missing = Response(404, {}, encode({"errors": [{"code": "MANIFEST_UNKNOWN", "detail": detail}]}))
+    for method in ("HEAD", "GET"):
+        deleting.fail(method, "manifests/broken", lambda good: missing if good.body == content else good)
+
+    result = change("team/app:broken", state="absent", check_mode=check_mode)
+
+    assert result["changed"]
+    assert ("broken" in deleting.manifests["team/app"]) is check_mode
+
+
+def test_unreadable_image_is_deleted_by_digest_after_its_tag(
+    deleting: RegistryServer, change: Change, unreadable: Image
+) -> None:
+    name = f"team/app@{unreadable.digest}"
+    failed = change(name, state="absent")
+    change("team/app:broken", state="absent")
+    deleted = change(name, state="absent")
+
+    assert "If the manifest is damaged, delete the tag broken with k8scr_image first" in failed["msg"]
+    assert (deleted["changed"], deleted["images"][0]["method"]) == (True, "digest")
+    assert unreadable.digest not in deleting.manifests["team/app"]
+
+
+def test_unreadable_tag_is_not_deleted_if_name_has_digest(
+    deleting: RegistryServer, change: Change, unreadable: Image
+) -> None:
+    result = change(f"team/app:broken@{unreadable.digest}", state="absent")
+
+    assert "responded with 500" in result["msg"]
+    assert "broken" in deleting.manifests["team/app"]
 
 
 def test_tag_with_other_digest_than_name_is_not_deleted(

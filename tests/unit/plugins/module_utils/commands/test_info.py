@@ -18,6 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import fallback_tag
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry import inventory_reader
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from unit.plugins.module_utils.support.images import Image, describe, encode, layer, make_image
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
@@ -210,6 +211,11 @@ def test_info_rejects_damaged_lock_file(tmp_path: Path, run: Info, content: str)
         run(lock=str(path))
 
 
+def test_info_names_module_that_writes_missing_lock_file(tmp_path: Path, run: Info) -> None:
+    with pytest.raises(InputError, match=r"missing\.json does not exist\. Check the path\. k8scr_push creates"):
+        run(lock=str(tmp_path / "missing.json"))
+
+
 def test_info_does_not_report_unreadable_locked_image_as_missing(
     server: RegistryServer, run: Info, image: Image, lock: Callable[[dict[str, str]], str]
 ) -> None:
@@ -243,6 +249,57 @@ def test_info_counts_repositories_of_named_images(server: RegistryServer, run: I
     server.fill("team/app", "1", image)
     server.fill("other/app", "1", image)
     assert run(repositories=["team/app"], images=["other/app:1"])["totals"]["repositories"] == 2
+
+
+def test_info_does_not_count_missing_repositories(server: RegistryServer, run: Info, image: Image) -> None:
+    server.fill("team/app", "1", image)
+    assert run(repositories=["team/app", "team/none"])["totals"]["repositories"] == 1
+
+
+@pytest.mark.parametrize(
+    ("patterns", "unmatched"),
+    [
+        (["team/app", "team/none"], ["team/none"]),
+        (["team/*", "registry.example.com/team/*", "team/app:1"], ["registry.example.com/team/*", "team/app:1"]),
+        (["broken"], []),
+        (["*"], []),
+    ],
+)
+def test_info_warns_about_patterns_without_images(
+    server: RegistryServer,
+    run: Info,
+    image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+    patterns: list[str],
+    unmatched: list[str],
+) -> None:
+    warnings: list[str] = []
+    monkeypatch.setattr(info, "warn", warnings.append)
+    server.fill("team/app", "1", image)
+    server.fail("GET", "broken/tags/list", error_response(500, "UNKNOWN"))
+    run(repositories=patterns)
+    assert warnings == [
+        f"No image in the registry matches {pattern!r} in the option repositories." for pattern in unmatched
+    ]
+
+
+def test_info_of_too_many_images_advises_to_select_fewer(
+    server: RegistryServer, run: Info, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.fill("team/app", "1", image)
+    server.fill("team/app", "2", image)
+    monkeypatch.setattr(inventory_reader, "_MOST_IMAGES", 1)
+    with pytest.raises(RegistryError, match="Select fewer repositories"):
+        run()
+
+
+@pytest.mark.parametrize(("name", "shown"), [("\x1b[31mteam\napp", " [31mteam app"), ("a" * 1000, "a" * 400)])
+def test_info_returns_invalid_names_of_catalog_printable_and_short(
+    server: RegistryServer, run: Info, name: str, shown: str
+) -> None:
+    server.fail("GET", "_catalog", Response(200, {}, encode({"repositories": [name]})))
+    (entry,) = run()["incomplete"]
+    assert (entry["name"], entry["repository"]) == (shown, shown)
 
 
 def test_info_returns_broken_tags_with_reason(server: RegistryServer, run: Info, image: Image) -> None:
@@ -311,8 +368,7 @@ def test_info_returns_image_with_malformed_list_of_referrers(
     server.fill("team/app", "1", image)
     content = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
     server.fail("GET", f"referrers/{image.digest}", Response(200, {"Content-Type": OCI_INDEX}, content))
-    # The second request is that for the properties of the registry.
-    server.faults[-1].times = 1
     result = run(referrers=True)
     assert names_in(result) == ["team/app:1"]
     assert "cannot be used" in result["incomplete"][0]["error"]
+    assert result["registry"]["referrers_api"] is None

@@ -20,7 +20,7 @@ from unit.plugins.module_utils.support.documented_results import differences
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.list_server import ListServer, pod_spec, template, workload
 from unit.plugins.module_utils.support.object_server import Fault, failure
-from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.registry_server import RegistryServer, error_response
 from unit.plugins.module_utils.support.settings import module_options
 
 Info = Callable[..., dict[str, Any]]
@@ -79,6 +79,15 @@ def test_info_returns_used_unused_and_missing_images(
     assert (result["unseen"], result["changed"]) == ([], False)
 
 
+def test_info_returns_invalid_names_of_workloads_printable(api_server: ListServer, run: Info) -> None:
+    api_server.lists["Pod"] = [workload("bad", pod_spec("team/api:\x1b[31m1\n2"))]
+
+    (entry,) = run()["missing"]
+
+    assert entry["name"] == "team/api: [31m1 2"
+    assert entry["reason"].isprintable()
+
+
 def test_info_lists_used_image_without_tag_in_images_and_totals(
     server: RegistryServer, api_server: ListServer, run: Info, image: Image, other_image: Image
 ) -> None:
@@ -106,6 +115,20 @@ def test_info_with_patterns_reports_only_selected_repositories(
     assert users(result) == {"team/api:1": ["Pod"]}
     assert [entry["name"] for entry in result["missing"]] == ["team/web:1"]
     assert result["totals"]["tags"] == 1
+
+
+def test_info_with_patterns_reports_no_unreadable_images_of_other_repositories(
+    server: RegistryServer, api_server: ListServer, run: Info, image: Image
+) -> None:
+    server.fill("team/api", "1", image)
+    for method in ("GET", "HEAD"):
+        server.fail(method, "quay.io/team/db/manifests/1", error_response(500, "UNKNOWN"))
+    api_server.lists["Pod"] = [workload("db", pod_spec("quay.io/team/db:1"))]
+
+    result = run(repositories=["team/*"])
+
+    assert result["incomplete"] == []
+    assert [entry["name"] for entry in result["missing"]] == ["quay.io/team/db:1"]
 
 
 def test_info_with_images_reports_users_of_these_images_only(

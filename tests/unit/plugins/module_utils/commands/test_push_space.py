@@ -139,7 +139,7 @@ def test_push_warns_of_missing_space_and_uploads(
         ("emptyDir", r"states no size \(emptyDir\). Set registry_storage_size_limit"),
         ("memory", r"states no size \(memory\). Set registry_storage_size_limit"),
         ("hostPath", r"states no size \(hostPath\). Set require_space: false"),
-        ("unknown", r"states no size \(unknown\). Set require_space: false"),
+        ("unknown", r"the user may not get its Pod, or .* states no size \(unknown\). Set require_space: false"),
         ("persistentVolumeClaim", "may not read the PersistentVolumeClaim, or .* Allow get on"),
     ],
 )

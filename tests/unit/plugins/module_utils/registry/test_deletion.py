@@ -128,6 +128,18 @@ def test_delete_tag_keeps_empty_index_that_is_no_placeholder(
     assert set(server.manifests[NAME]) == {"2", empty.digest}
 
 
+def test_delete_tag_fails_if_manifest_cannot_be_read(
+    deleting: RegistryServer, repository: Repository, image: Image
+) -> None:
+    deleting.fail("HEAD", "manifests/1", error_response(500, "UNKNOWN"))
+
+    for digest in (None, image.digest):
+        with pytest.raises(RegistryError, match=r"500.* delete the tag 1 with k8scr_image first"):
+            delete_tag(repository, "1", digest)
+
+    assert "1" in deleting.manifests[NAME]
+
+
 def test_delete_tag_deletes_broken_tag(deleting: RegistryServer, repository: Repository) -> None:
     """A registry lists the tag, but has no manifest for it; the deletion by name succeeds for this tag only."""
     deletion = delete_tag(repository, "broken", None)

@@ -41,6 +41,7 @@ def features_of(
         (error_response(404, "NAME_UNKNOWN", "no such repository"), None, None),
         (Response(200, {}, b'{"tags": []}'), None, None),
         (Response(404, {}, b"404 page not found"), None, None),
+        (error_response(500, "UNKNOWN"), None, None),
     ],
 )
 def test_software_is_recognized_by_its_error_response(

@@ -128,6 +128,15 @@ def test_upload_discards_its_data_without_permission_to_delete(server: RegistryS
     assert not server.blobs.get("team/app")
 
 
+def test_upload_discards_data_of_session_with_wrong_offset(server: RegistryServer, repository: Repository) -> None:
+    server.fail("PUT", "/blobs/uploads/0", error_response(416, "RANGE_INVALID"), times=1)
+
+    send(repository, LARGE)
+
+    assert server.received("DELETE") == ["DELETE /v2/team/app/blobs/uploads/0"]
+    assert LARGE in server.blobs["team/app"].values()
+
+
 def test_upload_names_full_storage_that_left_blob_incomplete(server: RegistryServer, repository: Repository) -> None:
     # distribution 2.8: the last request fails, and the upload and the blob cannot be read any more.
     server.fail("PUT", "/blobs/uploads/", unknown_error("no space left on device"))

@@ -86,6 +86,25 @@ def test_index_with_too_many_manifests_has_error(
     assert not image.complete
 
 
+def test_endless_chain_of_referrers_ends_with_error(server: RegistryServer, registry: Registry, image: Image) -> None:
+    server.fill("team/app", "1", image)
+    referrers = [make_image(layer("a", b"%d" % number)) for number in range(50)]
+    for referrer in referrers:
+        server.fill("team/app", None, referrer)
+    unused = iter(referrers)
+
+    def next_referrer(_response: Response) -> Response:
+        entries = [describe(found.contents[found.digest], OCI_MANIFEST) for found in [next(unused)]]
+        content = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries})
+        return Response(200, {"Content-Type": OCI_INDEX}, content)
+
+    server.fail("GET", "referrers/", next_referrer)
+    images = take_inventory(registry, referrers=True).images
+    assert [found.root.digest for found in images[:3]] == [image.digest, *(each.digest for each in referrers[:2])]
+    assert [number for number, found in enumerate(images) if found.error] == [len(images) - 1] == [8]
+    assert "more than 8 levels of referrers" in str(images[-1].error)
+
+
 @pytest.mark.parametrize(
     ("limit", "message"),
     [("_MOST_IMAGES", "more than 1 tags"), ("_MOST_BLOBS", "more than 1 blobs"), ("_MOST_TEXT", "more than 1 char")],
@@ -186,6 +205,21 @@ def test_configs_are_read_only_for_unknown_platforms(server: RegistryServer, reg
     only_image(registry, created=True)
     first = json.loads(multi.contents[multi.manifest["manifests"][0]["digest"]])["config"]["digest"]
     assert [path for path in server.received("GET") if "/blobs/" in path] == [f"GET /v2/team/app/blobs/{first}"]
+
+
+def test_time_and_labels_are_not_those_of_attestation(server: RegistryServer, registry: Registry) -> None:
+    attestation = {"os": "unknown", "architecture": "unknown"}
+    store_config(server, attestation)
+    first = server.manifests["team/app"].pop("1")[1]
+    store_config(server, {"created": "2025-01-02T03:04:05Z", "config": {"Labels": {"a": "b"}}})
+    second = server.manifests["team/app"].pop("1")[1]
+    platforms = [attestation, {"os": "linux", "architecture": "amd64"}]
+    entries = [
+        {**describe(content, OCI_MANIFEST), "platform": each} for content, each in zip((first, second), platforms)
+    ]
+    store(server, "1", {"manifests": entries}, OCI_INDEX)
+    image = only_image(registry, created=True, details=True)
+    assert (image.created, image.labels) == ("2025-01-02T03:04:05Z", {"a": "b"})
 
 
 @pytest.mark.parametrize("name", ["../secrets", "team/app?x=1", "Team", "team//app", "a" * 300, "team/app\n"])

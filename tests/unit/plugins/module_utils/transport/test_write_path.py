@@ -20,6 +20,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     K8scrError,
     RegistryError,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory_reader import take_inventory
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.write_path import ReadOnlyPort, WritePath
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
@@ -211,6 +213,15 @@ def test_pull_from_write_port_names_read_only_port_and_reads_no_secret(
 
     assert "use the registry's read-only port (registry_port, 5001" in str(caught.value)
     assert not [request for request in registry.requested() if SECRET in request]
+
+
+@pytest.mark.parametrize("repositories", [None, ["team/app"]])
+def test_inventory_from_write_port_ends_and_names_read_only_port(
+    registry: RegistryBelowPath, open_session: Open, repositories: list[str] | None
+) -> None:
+    client = Registry(open_session("pull"), URL)
+    with pytest.raises(RegistryError, match="use the registry's read-only port"):
+        take_inventory(client, 1, repositories=repositories)
 
 
 def test_not_found_of_third_party_registry_is_unchanged(api_server: Server, open_session: Open) -> None:
