@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 from collections.abc import Callable, Iterator
 from functools import partial, partialmethod
@@ -34,6 +35,14 @@ from unit.plugins.module_utils.support.tasks import connected, pull_from, push_t
 def no_earlier_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the warnings of earlier tests, which Ansible keeps: their servers may have had the ports of this test's."""
     monkeypatch.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_system_authorities() -> Iterator[None]:
+    """Hide the certificate authorities of the system. Each TLS context would load them, which takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
 
 
 @pytest.fixture
