@@ -102,7 +102,9 @@ def test_shared_file_keeps_entries_of_concurrent_runs(
 ) -> None:
     context = multiprocessing.get_context("forkserver")
     # The server imports these modules once for all processes.
-    context.set_forkserver_preload(["pytest", *(kind.__module__ for kind in (CompressedLayers, ImageLock, PushedImages))])
+    context.set_forkserver_preload(
+        ["pytest", *(kind.__module__ for kind in (CompressedLayers, ImageLock, PushedImages))]
+    )
     barrier = context.Barrier(RUNS)
     runs = [context.Process(target=write, args=(tmp_path, run, barrier)) for run in range(RUNS)]
     for run in runs:
