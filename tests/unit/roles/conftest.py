@@ -10,7 +10,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +18,26 @@ import pytest
 import yaml
 
 ROLES = Path(__file__).resolve().parents[3] / "roles"
+RUNNER = Path(__file__).parent / "support/playbook_runner.py"
 Plays = Callable[..., subprocess.CompletedProcess[str]]
 Evaluate = Callable[..., Any]
 Render = Callable[..., list[dict[str, Any]]]
 
 
+@pytest.fixture(scope="session")
+def playbooks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[subprocess.Popen[str]]:
+    """A process that runs ansible-playbook with the collection, without the user's configuration."""
+    configuration = tmp_path_factory.mktemp("ansible") / "ansible.cfg"
+    configuration.touch()
+    environment = {**os.environ, "ANSIBLE_CONFIG": str(configuration), "ANSIBLE_NOCOLOR": "1"}
+    with subprocess.Popen(
+        [sys.executable, "-P", str(RUNNER)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment
+    ) as process:
+        yield process
+
+
 @pytest.fixture
-def run_plays(tmp_path: Path) -> Plays:
+def run_plays(tmp_path: Path, playbooks: subprocess.Popen[str]) -> Plays:
     """Runs plays on hosts of the local machine and returns the ended process."""
 
     def run(
@@ -37,16 +50,13 @@ def run_plays(tmp_path: Path) -> Plays:
         inventory = {"all": {"vars": connection, "hosts": {f"node-{number}": {} for number in range(hosts)}}}
         (tmp_path / "inventory.yml").write_text(json.dumps(inventory))
         command = ["ansible-playbook", "-i", "inventory.yml", "play.yml", f"--forks={hosts}", *options]
-        # A user's configuration could change the output.
-        (tmp_path / "ansible.cfg").touch()
-        environment = {**os.environ, "ANSIBLE_CONFIG": "ansible.cfg", "ANSIBLE_NOCOLOR": "1"}
-        return subprocess.run(
-            [*command, f"--extra-vars={json.dumps(variables)}"],
-            cwd=tmp_path,
-            env=environment,
-            capture_output=True,
-            text=True,
-            check=False,
+        command.append(f"--extra-vars={json.dumps(variables)}")
+        assert playbooks.stdin
+        assert playbooks.stdout
+        print(json.dumps({"folder": str(tmp_path), "command": command}), file=playbooks.stdin, flush=True)
+        status = int(playbooks.stdout.readline())
+        return subprocess.CompletedProcess(
+            command, status, (tmp_path / "stdout").read_text(), (tmp_path / "stderr").read_text()
         )
 
     return run

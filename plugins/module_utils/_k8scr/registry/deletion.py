@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from enum import Enum
 from functools import partial
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Optional
 
 from ..errors import ApiServerError, DigestMismatchError, LostTagsError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
@@ -29,7 +29,7 @@ from .listing import tags as list_tags
 from .repository import UNREADABLE, Repository
 
 if TYPE_CHECKING:
-    _LookUp = Callable[[str], Descriptor | None]
+    _LookUp = Callable[[str], Optional[Descriptor]]
 
 _DELETED_TAG = "k8scr.core/deleted-tag"
 """The annotation of a placeholder: the tag that it replaces."""

@@ -7,15 +7,19 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, partialmethod
 from typing import Any
 
 import pytest
 from ansible.module_utils.common import warnings
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import apply, wait
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http import retry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
+from unit.plugins.module_utils.support.clock import Clock
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import (
     Image,
@@ -31,6 +35,24 @@ from unit.plugins.module_utils.support.tasks import connected, pull_from, push_t
 def no_earlier_warnings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the warnings of earlier tests, which Ansible keeps: their servers may have had the ports of this test's."""
     monkeypatch.setattr(warnings, "_global_warnings", type(warnings._global_warnings)())
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_system_authorities() -> Iterator[None]:
+    """Hide the certificate authorities of the system. Each TLS context would load them, which takes long."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SSL_CERT_FILE", os.devnull)
+        yield
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The clock of retries and polls, whose waits take no time."""
+    clock = Clock()
+    for module in (apply, retry, wait):
+        monkeypatch.setattr(module, "time", clock)
+    monkeypatch.setattr(retry.Retries, "__init__", partialmethod(retry.Retries.__init__, sleep=clock.sleep))
+    return clock
 
 
 @pytest.fixture

@@ -108,7 +108,7 @@ def test_pipe_without_writer_is_error_in_time(pipe: str, reader: str) -> None:
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1])
-def test_content_of_process_substitution_is_kubeconfig(pipe: str, seconds: float) -> None:
+def test_content_of_process_substitution_is_kubeconfig(seconds: float) -> None:
     content = {
         "current-context": "a",
         "contexts": [{"name": "a", "context": {"cluster": "a"}}],

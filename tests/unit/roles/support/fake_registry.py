@@ -18,7 +18,6 @@ import socketserver
 import sys
 import threading
 import time
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +35,15 @@ def serve(config: dict[str, Any]) -> None:
     readonly = config["storage"]["maintenance"]["readonly"]["enabled"]
     headers = json.loads(os.environ["REGISTRY_HTTP_HEADERS"])
 
-    class Handler(BaseHTTPRequestHandler):
-        def respond(self) -> None:
-            self.send_response(405 if readonly and self.command != "GET" else 200)
-            for name, values in headers.items():
-                self.send_header(name, values[0])
-            self.send_header("Content-Length", "0")
-            self.end_headers()
-
-        do_GET = do_PUT = respond  # noqa: N815
-
-        def log_message(self, *_arguments: object) -> None:
-            """Print nothing."""
+    # The import of http.server would take longer than all else.
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            method = self.rfile.readline().partition(b" ")[0]
+            while self.rfile.readline().strip():
+                pass
+            status = "405 Method Not Allowed" if readonly and method != b"GET" else "200 OK"
+            lines = [f"HTTP/1.0 {status}", *(f"{name}: {values[0]}" for name, values in headers.items())]
+            self.wfile.write("\r\n".join([*lines, "Content-Length: 0", "", ""]).encode())
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True

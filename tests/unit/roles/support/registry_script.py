@@ -22,6 +22,8 @@ from cluster.waiting import free_port, wait_until
 SCRIPT = Path(__file__).resolve().parents[4] / "roles/registry/files/registry.sh"
 FAKE = Path(__file__).with_name("fake_registry.py")
 WRITE_PATH = "/secretsecretsecretsecret/"
+# A shorter pause makes the tests faster. A function takes precedence over the applets of busybox.
+START = 'sleep() { echo >>"$K8SCR_FAKE/pauses"; /bin/sleep 0.1; }; . "$0"'
 
 
 @dataclass
@@ -49,11 +51,9 @@ class RegistryScript:
         for name, readonly in (("registry", False), ("collection", True)):
             (self.folder / f"config/{name}.yaml").write_text(json.dumps(self._config(readonly)))
         command = f'"{self.program}"' if self.program else f'"{sys.executable}" -I -S "{FAKE}"'
-        # A shorter pause makes the tests faster. The applets of busybox take precedence over this file.
-        for name, text in (("registry", f'exec {command} "$@"'), ("sleep", "exec /bin/sleep 0.1")):
-            path = self.folder / "bin" / name
-            path.write_text(f"#!/bin/sh\n{text}\n")
-            path.chmod(0o755)
+        path = self.folder / "bin/registry"
+        path.write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        path.chmod(0o755)
 
     @property
     def fake(self) -> Path:
@@ -88,7 +88,7 @@ class RegistryScript:
             "REGISTRY_HTTP_SECRET": "signing-secret",
             **self.variables,
         }
-        command = [*self.shell, str(SCRIPT), *(str(self.folder / name) for name in arguments)]
+        command = [*self.shell, "-c", START, str(SCRIPT), *(str(self.folder / name) for name in arguments)]
         self.process = subprocess.Popen(
             command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -99,17 +99,18 @@ class RegistryScript:
         if self.is_alive():
             os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait()
-        # The other processes end at the same time, but may still be in the list of processes.
         wait_until(lambda: not self.is_alive(), "all processes have ended")
 
     def is_alive(self) -> bool:
-        """Return whether a process of the group exists."""
+        """Return whether a process of the group runs."""
         assert self.process is not None
-        try:
-            os.killpg(self.process.pid, 0)
-        except ProcessLookupError:
-            return False
-        return True
+        return self.process.pid in _running_groups()
+
+    def wait_for_pauses(self, count: int) -> None:
+        """Wait until the script begins this many more pauses."""
+        pauses = self.fake / "pauses"
+        before = pauses.stat().st_size if pauses.exists() else 0
+        wait_until(lambda: pauses.exists() and pauses.stat().st_size >= before + count, "the script pauses")
 
     def request(self, text: str) -> None:
         """Request a collection."""
@@ -141,6 +142,23 @@ class RegistryScript:
         """Wait until the header begins with a text or contains it as a word, and return the header."""
         wait_until(lambda: self.state().startswith(state) or f" {state} " in self.state(), f"the state is {state}", 20)
         return self.state()
+
+
+def _running_groups() -> Iterator[int]:
+    """Yield the process groups of all processes, without those that ended and still have an entry.
+
+    The entry of an orphan is removed by the init process, which may take a second.
+    """
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            # The program's name is in parentheses and may contain any character: parse after the last parenthesis.
+            fields = entry.read_text(encoding="utf-8", errors="replace").rpartition(")")[2].split()
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+        state, group, threads = fields[0], int(fields[2]), int(fields[17])
+        # The first thread may end before the others.
+        if state not in "ZX" or threads > 1:
+            yield group
 
 
 @contextmanager

@@ -6,17 +6,15 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import CLUSTER_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http import retry
+from unit.plugins.module_utils.support.clock import Clock
 from unit.plugins.module_utils.support.object_server import Fault, ObjectServer, failure
 from unit.plugins.module_utils.support.settings import module_options
 from unit.plugins.module_utils.transport.servers import response_bytes
@@ -28,14 +26,13 @@ DEPLOYMENT = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name"
 APPS = "/apis/apps/v1/namespaces/default/deployments/app"
 READY = {"updatedReplicas": 1, "availableReplicas": 1, "replicas": 1}
 LOST = b""
+pytestmark = pytest.mark.usefixtures("clock")
 Apply = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectServer]:
-    """An empty API server; retries and polls wait only a little."""
-    monkeypatch.setattr(retry, "_FIRST_WAIT", 0.01)
-    monkeypatch.setattr(apply, "_POLL_INTERVAL", 0.05)
+def server() -> Iterator[ObjectServer]:
+    """An empty API server."""
     running = ObjectServer()
     yield running
     running.stop()
@@ -260,15 +257,15 @@ def test_wait_reports_progress_if_reasons_cannot_be_read(run: Apply, server: Obj
     assert "Deployment default/app did not become ready within 0 s: 0 of 1 Pods are ready" in result["msg"]
 
 
-def test_wait_does_not_exceed_timeout_by_retries(run: Apply, server: ObjectServer) -> None:
+def test_wait_does_not_exceed_timeout_by_retries(run: Apply, server: ObjectServer, clock: Clock) -> None:
     server.objects[APPS] = dict(DEPLOYMENT)
     server.on_read = lambda item: server.faults.append(Fault("GET", APPS, LOST, times=10_000))
-    begin = time.monotonic()
+    begin = clock.monotonic()
 
     result = run(definition=DEPLOYMENT, wait_timeout=1)
 
     assert result["failed"]
-    assert time.monotonic() - begin < 20
+    assert clock.monotonic() - begin < 20
 
 
 def test_wait_reports_object_that_is_not_deleted(run: Apply, server: ObjectServer) -> None:

@@ -28,6 +28,7 @@ from unit.plugins.module_utils.support.images import Image, write_layout
 from unit.plugins.module_utils.support.settings import module_options
 from unit.plugins.module_utils.transport.servers import Registry, Request, Server, response_bytes
 
+pytestmark = pytest.mark.usefixtures("clock")
 JSON = {"Content-Type": "application/json"}
 HTML = {"Content-Type": "text/html"}
 TEXT = {"Content-Type": "text/plain"}

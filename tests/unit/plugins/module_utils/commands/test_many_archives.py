@@ -16,7 +16,7 @@ from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.tasks import run_with_few_files
 
 LIMIT = 256
-COUNT = 400
+COUNT = 300
 
 
 @pytest.fixture

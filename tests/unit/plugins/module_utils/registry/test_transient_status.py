@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Attempts
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from unit.plugins.module_utils.support.blobs import SMALL, send
 from unit.plugins.module_utils.support.images import Image
@@ -25,7 +24,7 @@ from unit.plugins.module_utils.support.upstream_servers import (
     source,
 )
 
-pytestmark = pytest.mark.usefixtures("no_credentials")
+pytestmark = pytest.mark.usefixtures("no_credentials", "clock")
 
 TRANSIENT = [408, 421, 425, 429, 499, 500, 502, 503, 504, 509, 520, 521, 522, 523, 524, 525, 527, 530]
 OF_PROXY = sorted({*TRANSIENT, 413, 526} - {429, 500})
@@ -33,18 +32,6 @@ PERMANENT = [400, 401, 403, 404, 405, 410, 415, 501, 505, 507, 526]
 WRITES = [("POST", "/blobs/uploads/"), ("PATCH", "/blobs/uploads/"), ("PUT", "/blobs/uploads/"), ("PUT", "/manifests/")]
 LOOKUPS = [("HEAD", "/manifests/"), ("HEAD", "/blobs/")]
 READS = [("HEAD", "/manifests/"), ("GET", "/manifests/"), ("GET", "/blobs/")]
-
-
-@pytest.fixture(autouse=True)
-def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Retry at once."""
-    original = Attempts.__init__
-
-    def begin(self: Attempts, retries: object, action: str) -> None:
-        retries.sleep = lambda _seconds: None  # type: ignore[attr-defined]
-        original(self, retries, action)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(Attempts, "__init__", begin)
 
 
 @pytest.mark.parametrize("status", TRANSIENT)

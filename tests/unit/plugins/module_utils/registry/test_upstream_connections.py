@@ -27,7 +27,7 @@ from unit.plugins.module_utils.support.upstream_servers import (
     tls_registry,
 )
 
-pytestmark = pytest.mark.usefixtures("no_credentials")
+pytestmark = pytest.mark.usefixtures("no_credentials", "clock")
 INSECURE = "an attacker on the network can read and change all data."
 
 

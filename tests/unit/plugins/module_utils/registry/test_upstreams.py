@@ -20,7 +20,7 @@ from unit.plugins.module_utils.support.upstream_servers import (
     source,
 )
 
-pytestmark = pytest.mark.usefixtures("no_credentials")
+pytestmark = pytest.mark.usefixtures("no_credentials", "clock")
 
 
 def test_push_copies_image_from_upstream(

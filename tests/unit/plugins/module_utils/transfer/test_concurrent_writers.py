@@ -100,7 +100,11 @@ def layer(content: bytes) -> Descriptor:
 def test_shared_file_keeps_entries_of_concurrent_runs(
     tmp_path: Path, write: Callable[[Path, int, Barrier], None], is_kept: Callable[[Path, int], bool]
 ) -> None:
-    context = multiprocessing.get_context("spawn")
+    context = multiprocessing.get_context("forkserver")
+    # The server imports these modules once for all processes.
+    context.set_forkserver_preload(
+        ["pytest", *(kind.__module__ for kind in (CompressedLayers, ImageLock, PushedImages))]
+    )
     barrier = context.Barrier(RUNS)
     runs = [context.Process(target=write, args=(tmp_path, run, barrier)) for run in range(RUNS)]
     for run in runs:

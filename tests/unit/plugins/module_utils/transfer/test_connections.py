@@ -68,7 +68,7 @@ def images() -> dict[str, Image]:
                 for architecture in ("amd64", "arm64")
             }
         )
-        for number in range(8)
+        for number in range(5)
     }
 
 

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     UnreadableResponseError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import cluster as transport_cluster
+from unit.plugins.module_utils.support.clock import Clock
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 if TYPE_CHECKING:
@@ -119,6 +119,7 @@ def carry_options(options: dict[str, Any], home: Path, monkeypatch: pytest.Monke
     return {**options, **POD, "state": "restored"}
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize("failure", [b"", status(503, "starting")], ids=["closed", "503"])
 def test_carry_reads_stateful_set_again_after_transient_failure(
     carry_options: dict[str, Any], api_server: Server, failure: bytes
@@ -149,14 +150,14 @@ def run_wait(options: dict[str, Any], seconds: int) -> dict[str, Any]:
     return wait.run_wait({**options, **POD, "wait_timeout": seconds}, check_mode=False)
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     "failure", [b"", REFUSED, response_bytes(500, {}, b"starting"), status(404, 'pods "k8scr-0" not found')],
     ids=["closed", "refused", "500", "missing"],
 )  # fmt: skip
 def test_wait_outlasts_failures_that_transfers_would_not(
-    options: dict[str, Any], api_server: Server, monkeypatch: pytest.MonkeyPatch, failure: bytes
+    options: dict[str, Any], api_server: Server, failure: bytes
 ) -> None:
-    monkeypatch.setattr(wait, "_INTERVAL", 0.05)
     failures = 4
     responses = iter([failure] * failures)
     api_server.closes_after_response = True
@@ -168,19 +169,20 @@ def test_wait_outlasts_failures_that_transfers_would_not(
     assert len([request for request in api_server.requests if "/proxy" in request.target]) == failures + 1
 
 
-def test_wait_fails_at_timeout_with_last_error(options: dict[str, Any], api_server: Server) -> None:
+def test_wait_fails_at_timeout_with_last_error(options: dict[str, Any], api_server: Server, clock: Clock) -> None:
     def respond(request: Request) -> bytes:
         return REFUSED if "/proxy" in request.target else status(403, "no permission")
 
     api_server.reply(respond)
-    begin = time.monotonic()
+    begin = clock.monotonic()
 
     with pytest.raises(ClusterError, match=r"not become available through the API server within 1 s.*refused"):
         run_wait(options, 1)
 
-    assert 1 <= time.monotonic() - begin < 3
+    assert 1 <= clock.monotonic() - begin < 3
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("failure", "text", "requests"),
     [
@@ -193,12 +195,10 @@ def test_wait_fails_at_timeout_with_last_error(options: dict[str, Any], api_serv
 def test_wait_reports_failure_that_waiting_does_not_resolve(
     options: dict[str, Any],
     api_server: Server,
-    monkeypatch: pytest.MonkeyPatch,
     failure: bytes,
     text: str,
     requests: int,
 ) -> None:
-    monkeypatch.setattr(wait, "_INTERVAL", 0.05)
     api_server.reply(failure)
 
     with pytest.raises(K8scrError, match=text):
@@ -207,6 +207,7 @@ def test_wait_reports_failure_that_waiting_does_not_resolve(
     assert len([request for request in api_server.requests if "/proxy" in request.target]) == requests
 
 
+@pytest.mark.usefixtures("clock")
 @pytest.mark.parametrize(
     ("stateful_set", "waits"),
     [
@@ -220,11 +221,9 @@ def test_wait_reports_failure_that_waiting_does_not_resolve(
 def test_wait_for_missing_pod_continues_if_stateful_set_creates_it(
     options: dict[str, Any],
     api_server: Server,
-    monkeypatch: pytest.MonkeyPatch,
     stateful_set: dict[str, Any] | None,
     waits: bool,
 ) -> None:
-    monkeypatch.setattr(wait, "_INTERVAL", 0.05)
     missing = iter([status(404, 'pods "k8scr-0" not found')] * 20)
 
     def respond(request: Request) -> bytes:

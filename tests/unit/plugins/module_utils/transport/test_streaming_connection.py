@@ -32,22 +32,24 @@ BLOCK = bytes(1 << 20)
 
 
 class WaitingBody:
-    """A body of eight blocks, which waits after the first block until the server has acted.
+    """A body of several blocks, which waits after the first block until the server has acted.
 
     Attributes:
+        blocks: Number of blocks.
         sent: Number of blocks that were read.
         resume: Event that ends the wait.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, blocks: int = 8) -> None:
+        self.blocks = blocks
         self.sent = 0
         self.resume = threading.Event()
 
     def __len__(self) -> int:
-        return 8 * len(BLOCK)
+        return self.blocks * len(BLOCK)
 
     def __iter__(self) -> Iterator[bytes]:
-        for number in range(8):
+        for number in range(self.blocks):
             if number == 1:
                 assert self.resume.wait(10)
             self.sent += 1
@@ -327,7 +329,7 @@ def test_slow_upload_ends_with_rate_in_message(
 def test_upload_continues_when_block_takes_longer_than_timeout(
     cluster_of: Connect, serve: Serve, options: dict[str, Any], tls: bool
 ) -> None:
-    body = WaitingBody()
+    body = WaitingBody(3)
     body.resume.set()
 
     def handle(client: socket.socket, reader: io.BufferedReader) -> None:
