@@ -10,14 +10,14 @@ runs, as JSON. The child writes to the files ``stdout`` and ``stderr`` of that f
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import sys
 
-# The command imports these modules during a run.
-import ansible.executor.playbook_executor
-import ansible.plugins.strategy.linear  # noqa: F401
 from ansible.cli.playbook import PlaybookCLI
+
+_IMPORTED_DURING_RUN = ("ansible.executor.playbook_executor", "ansible.plugins.strategy.linear")
 
 
 def run(folder: str, command: list[str]) -> int:
@@ -35,6 +35,8 @@ def run(folder: str, command: list[str]) -> int:
 
 def main() -> None:
     """Run the commands on stdin, one after the other."""
+    for module in _IMPORTED_DURING_RUN:
+        importlib.import_module(module)
     for line in sys.stdin:
         request = json.loads(line)
         child = os.fork()
