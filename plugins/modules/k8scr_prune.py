@@ -28,6 +28,8 @@ description:
     because garbage collectors delete images without a tag. An image that a workload or a lock file names by
     digest gets it too, because a push can move its other tags before the collection. Later prunes delete that tag by
     the same rules.
+  - If the registry cannot read the manifest of a tag to delete, the task fails before anything is deleted, because the
+    fault may pass. M(k8scr.core.k8scr_image) deletes a tag whose manifest is damaged.
   - The workloads are listed before the deletion and again afterwards. If a workload that was created meanwhile uses a
     deleted image, its tag is restored before the garbage collection.
 author:
@@ -186,7 +188,7 @@ images:
       type: str
       sample: team/api:1.0
     digest:
-      description: Digest of the manifest or index; empty for a tag whose manifest cannot be read.
+      description: Digest of the manifest or index; empty for a tag without a manifest.
       type: str
       sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
     size:

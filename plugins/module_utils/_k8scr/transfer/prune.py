@@ -16,7 +16,15 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
 
-from ..errors import InputError, K8scrError, MissingContentError, RegistryError, SourceError, StorageFullError
+from ..errors import (
+    InputError,
+    K8scrError,
+    MissingContentError,
+    MissingManifestError,
+    RegistryError,
+    SourceError,
+    StorageFullError,
+)
 from ..oci.digest_tag import digest_tag
 from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage
@@ -155,6 +163,7 @@ class Prune:
                 raise item.error.replace(advice=item.error.advice or "Nothing was deleted; correct the repository")
         plan = self._look_again(inventory, ())
         self._require_rest(plan.decision)
+        _require_known(plan.decision)
         if self.collector:
             _require_collectable(plan)
         return plan
@@ -264,6 +273,26 @@ class Prune:
                 f"{target_name(image.repository, tag)} was deleted, it is {reason} since then, and cannot be restored:"
                 f" {error.message}"
             ) from error
+
+
+def _require_known(decision: Decision) -> None:
+    """Check that the registry knows the digest of each tag to delete, because the fault of a storage may pass.
+
+    Raises:
+        SourceError: The registry has a tag to delete, and cannot read its manifest.
+    """
+    faults = {
+        name_of(verdict.image): verdict.image.error.message
+        for verdict in decision.verdicts
+        if verdict.deleted and verdict.image.error and not verdict.digest
+        if not isinstance(verdict.image.error, MissingManifestError)
+    }
+    if faults:
+        raise SourceError(
+            f"tags to delete cannot be read: {_listed(faults)}",
+            "Nothing was deleted. Check the registry's log. If the manifests are damaged, delete the tags with"
+            " k8scr_image first",
+        )
 
 
 def _require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> None:

@@ -228,6 +228,27 @@ def test_unreadable_image_that_no_rule_keeps_is_deleted(
     assert tags_in(server) == {"new"}
 
 
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_tag_with_unknown_digest_that_no_rule_keeps_prevents_deletion(
+    server: RegistryServer,
+    registry: Registry,
+    collector: FakeCollector,
+    image: Image,
+    other_image: Image,
+    check_mode: bool,
+) -> None:
+    fill(server, new=image, damaged=other_image)
+    server.fill("web", "old", other_image)
+    for method in ("GET", "HEAD"):
+        server.fail(method, "manifests/damaged", error_response(500, "UNKNOWN"))
+
+    with pytest.raises(K8scrError, match=r"tags to delete cannot be read: team/api:damaged .*with k8scr_image first"):
+        prune_registry(registry, collector, check_mode=check_mode, keep=["*:new"])
+
+    assert tags_in(server) == {"new", "damaged"}
+    assert tags_in(server, "web") == {"old"}
+
+
 def test_broken_tag_that_no_rule_keeps_is_deleted(
     server: RegistryServer, registry: Registry, collector: FakeCollector, image: Image, other_image: Image
 ) -> None:
