@@ -60,10 +60,14 @@ class PruneRegistry(ClusterRegistry):
         if done.returncode:
             raise RuntimeError(f"the role did not remove the registry: {done.stdout}{done.stderr}")
 
-    def delete(self, repository: str, digest: str) -> None:
-        """Delete a manifest and all of its tags, as a client of the write path does."""
+    def wait_until_started(self) -> None:
+        """Wait until the write port accepts connections; the last fault may have killed the registry."""
         address = self._pod_field("{.status.podIP}")
         wait_until(lambda: accepts_connections(PORT, address), "the registry accepts connections")
+
+    def delete(self, repository: str, digest: str) -> None:
+        """Delete a manifest and all of its tags, as a client of the write path does."""
+        self.wait_until_started()
         response = requests.delete(f"{self.write_url}/v2/{repository}/manifests/{digest}", timeout=30)
         if response.status_code not in (202, 404):
             raise RuntimeError(f"{repository}@{digest} cannot be deleted: {response.status_code} {response.text}")

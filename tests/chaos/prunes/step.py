@@ -113,6 +113,7 @@ class _Prune:
                 names = [*names, f"{HOST}/{image.repository}:latest"]
             entries += [Entry(name, image.content) for name in names]
         if entries:
+            self._testbed.registry.wait_until_started()
             run = self._push(entries)
             run.wait()
             self._outcome.pushed_before = len(entries)
