@@ -31,6 +31,8 @@ permanent.
 PROXY_STATUS = frozenset((413, 526, *TRANSIENT_STATUS)) - {429, 500}
 """The status codes that proxies and load balancers return on their own, rather than the server behind them."""
 
+_UNREADABLE = 500
+
 _Error = TypeVar("_Error", bound="K8scrError")
 
 
@@ -176,6 +178,11 @@ class RegistryError(ErrorResponseError):
     ) -> None:
         super().__init__(message, advice, status, retry, after)
         self.codes = codes
+
+    @property
+    def is_unreadable(self) -> bool:
+        """Whether it is distribution's error response for content that is stored incompletely or damaged."""
+        return self.status == _UNREADABLE
 
 
 class StorageFullError(RegistryError):

@@ -20,7 +20,7 @@ from ..registry.client import Registry
 from ..registry.cluster import RegistrySettings, connect_registry
 from ..registry.deletion import Deletion, delete_manifest, delete_tag
 from ..registry.references import find_references
-from ..registry.repository import UNREADABLE, Repository
+from ..registry.repository import Repository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, PinnedDigest
 from ..transfer.listener import Listener, RetryLog
@@ -162,7 +162,7 @@ class _Removal:
         try:
             return self.repository.find_tag(tag) if tag else self.repository.resolve(self._reference)
         except (MissingManifestError, RegistryError) as error:
-            is_broken = isinstance(error, MissingManifestError) or error.status == UNREADABLE
+            is_broken = isinstance(error, MissingManifestError) or error.is_unreadable
             if not is_broken or (tag and digest):
                 raise
             return Descriptor("application/octet-stream", digest or "", 0)

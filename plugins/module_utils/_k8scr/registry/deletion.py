@@ -26,7 +26,7 @@ from ..oci.digest import digest_of
 from ..oci.manifest import OCI_INDEX, Manifest, load_json_object, parse_manifest
 from .error_responses import error_of
 from .listing import tags as list_tags
-from .repository import UNREADABLE, Repository
+from .repository import Repository
 
 if TYPE_CHECKING:
     _LookUp = Callable[[str], Optional[Descriptor]]
@@ -217,7 +217,7 @@ def resolve_readable(repository: Repository, tag: str) -> Descriptor | None:
     try:
         return repository.resolve(tag)
     except RegistryError as error:
-        if error.status != UNREADABLE:
+        if not error.is_unreadable:
             raise
         advice = f"Check the registry's log. If the manifest is damaged, delete the tag {tag} with k8scr_image first"
         raise error.replace(advice=advice) from error
@@ -228,7 +228,7 @@ def _readable(repository: Repository, tag: str) -> Descriptor | None:
     try:
         return repository.resolve(tag)
     except RegistryError as error:
-        if error.status != UNREADABLE:
+        if not error.is_unreadable:
             raise
         return None
 

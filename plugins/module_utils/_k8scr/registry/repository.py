@@ -49,9 +49,8 @@ if TYPE_CHECKING:
 
 _MISSING_CONTENT = frozenset(("MANIFEST_BLOB_UNKNOWN", "MANIFEST_UNKNOWN", "BLOB_UNKNOWN"))
 """Error codes for a manifest that refers to missing content; registries use one or another."""
-UNREADABLE = 500
-"""The status code of distribution for a manifest whose file is damaged."""
 
+_ACCEPT = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
 _LONGEST_MEDIA_TYPE = 255
 """Characters. Descriptors with longer ones are not valid, and would take much memory."""
 
@@ -84,8 +83,7 @@ class Repository:
             RegistryError: The registry returned an error response, or has other content under this digest.
         """
         failure = f"image {self.repository}:{tag} cannot be looked up"
-        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        response = self._look_up_manifest(tag, failure, headers)
+        response = self._look_up_manifest(tag, failure, _ACCEPT)
         if response.status_code == 404:
             return None
         found = _described(response)
@@ -107,8 +105,7 @@ class Repository:
             RegistryError: The registry returned an error response.
         """
         failure = f"image {self.repository}:{tag} cannot be looked up"
-        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        response = self._request("GET", f"manifests/{tag}", failure, (200, 404), headers=headers)
+        response = self._request("GET", f"manifests/{tag}", failure, (200, 404), headers=_ACCEPT)
         if response.status_code == 404:
             if names_revision(response.content):
                 raise MissingManifestError(f"{self.description} does not have the manifest of the tag {tag}")
@@ -120,9 +117,8 @@ class Repository:
 
         Nothing is retried. :meth:`resolve` and :meth:`fetch_manifest` retry and state the reason.
         """
-        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
         try:
-            response = self.store.exchange("GET", f"/v2/{self.repository}/manifests/{tag}", headers=headers)
+            response = self.store.exchange("GET", f"/v2/{self.repository}/manifests/{tag}", headers=_ACCEPT)
             if response.status_code != 200:
                 return None
             digest = parse_digest(response.headers.get("Docker-Content-Digest"))
@@ -245,8 +241,7 @@ class Repository:
 
     def _get_manifest(self, reference: str, digest: str | None = None, size: int | None = None) -> Manifest:
         failure = f"manifest {reference} cannot be read"
-        headers = {"Accept": ", ".join(MANIFEST_MEDIA_TYPES)}
-        response = self._request("GET", f"manifests/{reference}", failure, (200, 404), headers=headers)
+        response = self._request("GET", f"manifests/{reference}", failure, (200, 404), headers=_ACCEPT)
         if response.status_code == 404:
             raise MissingManifestError(f"{self.description} does not have the manifest {reference}")
         content = response.content
@@ -263,7 +258,7 @@ class Repository:
         try:
             return self._request("HEAD", f"manifests/{reference}", failure, (200, 404), headers=headers)
         except RegistryError as error:
-            self._has_unreadable = self._has_unreadable or error.status == UNREADABLE
+            self._has_unreadable = self._has_unreadable or error.is_unreadable
             raise
 
     def _require_readable(self, descriptor: Descriptor) -> None:
@@ -271,7 +266,7 @@ class Repository:
         try:
             found = self._stores_manifest(descriptor)
         except RegistryError as error:
-            if error.status != UNREADABLE:
+            if not error.is_unreadable:
                 raise
             found = False
         if not found:

@@ -25,7 +25,6 @@ from .job import ImageCopy, ImageJob
 IMAGES_PER_CONNECTION = 8
 """Images in progress for each connection: enough to keep all connections busy, and few enough to bound memory."""
 
-_UNREADABLE = 500
 _Found = TypeVar("_Found")
 _Name = TypeVar("_Name")
 
@@ -263,7 +262,7 @@ def _found(missing: _Found, look_up: Callable[[_Name], _Found], name: _Name) -> 
     try:
         return look_up(name)
     except RegistryError as error:
-        if error.status != _UNREADABLE:
+        if not error.is_unreadable:
             raise
         return missing
 
