@@ -25,6 +25,8 @@ _REPOSITORIES = ("repository", "baseImage")
 _NAMES = ("image", "imageName")
 _TAGS = ("tag", "imageTag")
 _DIGESTS = ("digest", "sha")
+NAME_PARTS = frozenset((*_HOSTS, *_REPOSITORIES, *_NAMES))
+"""The fields of an object that are parts of one name, next to its tag or digest."""
 
 
 def names_in(text: str, hint: str = "") -> Iterator[str]:
@@ -39,10 +41,13 @@ def names_in(text: str, hint: str = "") -> Iterator[str]:
     if "/" not in text:
         return
     is_hinted, before = "image" in hint.lower(), ""
+    seen: set[str] = set()
     for match in _WORD.finditer(text):
         word = match[0]
-        if "/" in word and len(word) <= _LONGEST and _may_be_image(word, is_hinted or "image" in before):
-            yield word.rstrip(".:")
+        if "/" in word and len(word) <= _LONGEST and word not in seen:
+            seen.add(word)
+            if _may_be_image(word.rstrip(".:"), is_hinted or "image" in before):
+                yield word.rstrip(".:")
         before = word.lower() if len(word) <= _LONGEST else ""
 
 
@@ -72,10 +77,10 @@ def joined_name(item: Mapping[str, Any]) -> str | None:
 
 
 def _text(item: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
-    """Return the first text or whole number at one of the keys."""
+    """Return the first text at one of the keys. A number is a tag without quotes, which YAML may have shortened."""
     for key in keys:
         value = item.get(key)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
             return str(value)
         if isinstance(value, str) and value.strip():
             return value
@@ -83,12 +88,10 @@ def _text(item: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
 
 
 def _may_be_image(word: str, is_hinted: bool) -> bool:
-    name = _parsed(word.rstrip(".:"))
-    if name is None:
-        return False
-    has_host = name.host != DOCKER_HUB or word.startswith((DOCKER_HUB, "index."))
-    is_exact = name.digest is not None or ":" in word.rpartition("/")[2].rstrip(".:")
-    return (has_host and is_exact) or (is_hinted and (has_host or is_exact))
+    is_exact = "@" in word or ":" in word.rpartition("/")[2]
+    name = _parsed(word) if is_exact or is_hinted else None
+    has_host = name is not None and (name.host != DOCKER_HUB or word.startswith((DOCKER_HUB, "index.")))
+    return name is not None and ((has_host and is_exact) or (is_hinted and (has_host or is_exact)))
 
 
 def _parsed(text: str) -> Any:

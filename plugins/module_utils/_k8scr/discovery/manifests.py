@@ -42,9 +42,8 @@ def find_in_text(
         documents = read_documents(content, name)
     except InputError as error:
         braces: Any = "{{" if isinstance(content, str) else b"{{"
-        is_template = braces in content[:MAXIMUM_SIZE] and not error.advice
-        advice = "If it is a template, render it first; for a chart, use charts" if is_template else error.advice
-        discovery.add_problem(error.replace(advice=advice))
+        advice = "If it is a template, render it first; for a chart, use charts"
+        discovery.add_problem(error.replace(advice=advice) if braces in content[:MAXIMUM_SIZE] else error)
         return
     text = content if isinstance(content, str) else content.decode("utf-8", "replace")
     sources = _Sources(text) if how is How.RENDERED else None

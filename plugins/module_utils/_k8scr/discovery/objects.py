@@ -15,9 +15,9 @@ from ..objects.pod_images import CONTAINERS, images_of
 from ..oci.json_object import json_object, json_objects
 from .collection import Discovery, How, Origin
 from .custom_resources import RUNTIME_EXPRESSIONS, ResourcePaths, group_of
-from .guessed_names import is_image_key, is_image_name, joined_name, names_in
+from .guessed_names import NAME_PARTS, is_image_key, is_image_name, joined_name, names_in
 
-_MOST_VALUES = 2_000_000
+_MOST_VALUES = 1_000_000
 """The values of a document that are searched; the API server accepts about 100,000 in one object."""
 _RELATED_IMAGE = "RELATED_IMAGE_"
 """The prefix of the variables with which the Operator Lifecycle Manager gives images to operators."""
@@ -129,9 +129,12 @@ class _Search:
                 self._guess(value, path)
         elif isinstance(value, list):
             self._budget.use(len(value))
+            flag = ""
             for number, item in enumerate(value):
-                self._search(item, (path, number), key)
-        elif isinstance(value, Mapping):
+                if item and isinstance(item, (str, list, dict)):
+                    self._search(item, (path, number), flag or key)
+                flag = item if isinstance(item, str) and item.startswith("-") else ""
+        elif isinstance(value, dict):
             self._budget.use(len(value))
             self._search_object(value, path)
 
@@ -155,7 +158,7 @@ class _Search:
         for key, item in value.items():
             if key in sections:
                 self._search_containers(item, (path, key))
-            elif key != "managedFields":
+            elif key != "managedFields" and not (joined and key in NAME_PARTS):
                 self._search(item, (path, key), variable if key == "value" and variable else key)
 
     def _search_containers(self, containers: Any, path: _Path) -> None:
