@@ -27,7 +27,11 @@ from .programs import ProgramRun, find_program, run_program
 
 OCI = "oci://"
 _HELM = "Helm 3 or newer"
-_MISSING_DEPENDENCIES = "missing in charts"
+_ADVICE = {
+    "missing in charts": "Run helm dependency build on the chart",
+    "incompatible with Kubernetes": "Set kube_version to the version of the cluster",
+}
+"""The advice for texts in Helm's messages."""
 
 
 @dataclass(frozen=True)
@@ -118,9 +122,8 @@ def _render(helm: str, chart: Chart, path: str, run: ProgramRun, scratch: str) -
         what = f"the chart {chart.location} cannot be rendered"
         return run_program([*arguments, "--", chart.release, path], what, run)
     except InputError as error:
-        if _MISSING_DEPENDENCIES not in error.message:
-            raise
-        raise error.replace(advice=f"Run: helm dependency build {chart.location}") from None
+        advice = next((advice for text, advice in _ADVICE.items() if text in error.message), error.advice)
+        raise error.replace(advice=advice) from None
 
 
 def _secrets_of(chart: Chart) -> Iterator[str]:

@@ -47,7 +47,12 @@ KNOWN_PATHS: Mapping[str, tuple[str, ...]] = {
     "ClusterImageCatalog.postgresql.cnpg.io": ("spec.images[].image",),
     "ImageCatalog.postgresql.cnpg.io": ("spec.images[].image",),
     "postgresql.acid.zalan.do": ("spec.dockerImage",),
-    "OperatorConfiguration.acid.zalan.do": ("configuration.docker_image",),
+    "OperatorConfiguration.acid.zalan.do": (
+        *("configuration.docker_image", "configuration.connection_pooler.connection_pooler_image"),
+        "configuration.logical_backup.logical_backup_docker_image",
+    ),
+    "FluentBit.fluentbit.fluent.io": ("spec.image",),
+    "Fluentd.fluentd.fluent.io": ("spec.image",),
     "CephCluster.ceph.rook.io": ("spec.cephVersion.image",),
     "Elasticsearch.elasticsearch.k8s.elastic.co": ("spec.image",),
     "Kibana.kibana.k8s.elastic.co": ("spec.image",),

@@ -32,6 +32,7 @@ _MAXIMUM_MEMORY = 2 << 30
 """The bytes that a program may write to; Helm uses about 100 MiB for a large chart."""
 _SHOWN = 2000
 """Characters of a program's last output in messages."""
+_ADVICE_OF_HELM = "Use --debug flag to render out invalid YAML"
 _OFFLINE: Mapping[str, str] = {
     # A closed port: programs that load remote resources fail at once.
     **dict.fromkeys(("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy"), "http://127.0.0.1:9"),
@@ -151,4 +152,5 @@ def _end_of(messages: IO[bytes], secrets: Sequence[str]) -> str:
     for secret in sorted(secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST:
             text = text.replace(secret, HIDDEN)
-    return " ".join(str(without_passwords(text)).split()).rstrip(".")[-_SHOWN:]
+    text = str(without_passwords(text)).replace(_ADVICE_OF_HELM, "")
+    return " ".join(text.split()).rstrip(".")[-_SHOWN:]

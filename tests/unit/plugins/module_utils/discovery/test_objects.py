@@ -272,30 +272,25 @@ def test_image_that_istio_replaces_is_skipped() -> None:
     assert len(list(discovery.skipped)) == 1
 
 
+KEYS = (
+    *(
+        "kind",
+        "items",
+        "metadata",
+        "annotations",
+        "spec",
+        "template",
+        "containers",
+        "volumes",
+        "image",
+        "name",
+        "value",
+    ),
+    *("env", "relatedImages", "repository", "tag", "services", "build", "apiVersion", "reference"),
+)
 JSON: Any = st.recursive(
     st.none() | st.booleans() | st.integers() | st.sampled_from(("", "List", "auto", IMAGE, "{{", "a/b:1", "@", "/")),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(
-            st.sampled_from(
-                (
-                    "kind",
-                    "items",
-                    "metadata",
-                    "annotations",
-                    "spec",
-                    "template",
-                    "containers",
-                    "volumes",
-                    "image",
-                    "name",
-                )
-                + ("value", "env", "relatedImages", "repository", "tag", "services", "build", "apiVersion", "reference")
-            ),
-            inner,
-            max_size=4,
-        )
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=20,
 )
 
