@@ -109,8 +109,8 @@ def read_charts(entries: Sequence[Any]) -> Iterator[Chart]:
     """
     for number, entry in enumerate(entries, 1):
         given = {"chart": entry} if isinstance(entry, str) else entry
-        if not isinstance(given, Mapping):
-            raise InputError(f"entry {number} of charts is neither text nor a dictionary")
+        if not isinstance(given, Mapping) or _is_written_dictionary(entry):
+            raise InputError(f"entry {number} of charts is neither a location nor a dictionary")
         # Numbers such as 1.36 are read from YAML; the validator accepts them as texts.
         validated = ArgumentSpecValidator(CHART_SPEC).validate(dict(given))
         if validated.error_messages:
@@ -149,18 +149,20 @@ def run_find_images(options: Mapping[str, Any]) -> dict[str, Any]:
         charts.read(chart)
     for src in settings.src:
         files.read(src)
-    unseen = tuple(_search_cluster(settings.cluster, discovery)) if settings.cluster else ()
+    unseen = _search_cluster(settings.cluster, discovery) if settings.cluster else ()
     return {**_result(settings, discovery, unseen), **_failure(settings, discovery)}
 
 
-def _search_cluster(settings: ClusterSettings, discovery: Discovery) -> Iterator[Unseen]:
-    """Add the images of the workloads in all namespaces, and yield the kinds that the user may not list."""
+def _search_cluster(settings: ClusterSettings, discovery: Discovery) -> tuple[Unseen, ...]:
+    """Add the images of the workloads in all namespaces, and return the kinds that the user may not list."""
     with connect(settings) as cluster:
         uses, unseen = find_image_uses(cluster.adapter, Retries())
     for use in uses:
         origin = Origin(kind=use.kind, namespace=use.namespace, name=use.name)
         discovery.add(use.image, origin, How.CLUSTER)
-    yield from unseen
+    for each in unseen:
+        warn(f"The images of {each.kind}s are not found: {each.reason}")
+    return unseen
 
 
 def _result(settings: FindSettings, discovery: Discovery, unseen: Sequence[Unseen]) -> dict[str, Any]:
@@ -226,12 +228,18 @@ def redact_charts(charts: Any) -> Any:
     """Return the option ``charts`` without values, which may be secrets."""
     if not isinstance(charts, list):
         return HIDDEN
-    return [
-        {key: HIDDEN if key == "values" or key not in CHART_SPEC else value for key, value in entry.items()}
-        if isinstance(entry, Mapping)
-        else entry
-        for entry in charts
-    ]
+    return [_redact_chart(entry) for entry in charts]
+
+
+def _redact_chart(entry: Any) -> Any:
+    if isinstance(entry, Mapping):
+        return {key: HIDDEN if key == "values" or key not in CHART_SPEC else value for key, value in entry.items()}
+    return entry if isinstance(entry, str) and not _is_written_dictionary(entry) else HIDDEN
+
+
+def _is_written_dictionary(entry: Any) -> bool:
+    """Return whether an entry is the text of a dictionary, which may have values of a chart."""
+    return isinstance(entry, str) and entry.lstrip().startswith(("{", "["))
 
 
 def run_find_images_module() -> None:

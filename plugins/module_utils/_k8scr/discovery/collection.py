@@ -56,10 +56,11 @@ class Origin:
     def __str__(self) -> str:
         """Return the origin in messages."""
         name = f"{self.namespace}/{self.name}" if self.namespace else self.name
-        of_object = f" of {self.kind} {name}".rstrip() if self.kind else ""
-        file = self.chart if self.chart and not self.file else self.file
+        file = self.file or (f"the chart {self.chart}" if self.chart else "")
+        of_object = f"{self.kind} {name}".strip() if self.kind else ""
+        text = " of ".join(part for part in (self.path, of_object) if part)
         of_chart = f" of the chart {self.chart}" if self.chart and self.file else ""
-        return f"{self.path}{of_object}{f' in {file}{of_chart}' if file else ''}"
+        return f"{text}{f' in {file}{of_chart}' if file else ''}"
 
 
 @dataclass
