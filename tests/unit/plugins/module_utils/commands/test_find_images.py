@@ -110,11 +110,22 @@ def test_find_images_fails_with_all_problems_and_returns_images(
     assert result["sources"] == [f"docker://{NGINX}"]
 
 
-def test_find_images_warns_about_problems_on_request(manifest: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.fixture
+def warnings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The warnings of the module."""
+    shown: list[str] = []
+    monkeypatch.setattr(find_images, "warn", shown.append)
+    return shown
+
+
+def test_find_images_warns_about_problems_on_request(
+    manifest: Path, capsys: pytest.CaptureFixture[str], warnings: list[str]
+) -> None:
     result = run(capsys, src=[str(manifest), "/missing.yml"], on_problem="warn")
 
     assert "failed" not in result
-    assert [str(warning).partition(" cannot")[0] for warning in result["warnings"]] == ["/missing.yml"]
+    assert result["sources"] == [f"docker://{NGINX}"]
+    assert [warning.partition(" cannot")[0] for warning in warnings] == ["/missing.yml"]
 
 
 def test_find_images_compares_with_lock_file(
@@ -159,14 +170,15 @@ def test_find_images_returns_images_of_cluster(api_server: ListServer, capsys: p
 
 
 def test_find_images_returns_and_warns_about_unseen_kinds(
-    api_server: ListServer, capsys: pytest.CaptureFixture[str]
+    api_server: ListServer, capsys: pytest.CaptureFixture[str], warnings: list[str]
 ) -> None:
     api_server.faults = [Fault("GET", "/cronjobs", failure(403, "cronjobs.batch is forbidden"))]
 
     result = run(capsys, cluster=True)
 
     assert [entry["kind"] for entry in result["unseen"]] == ["CronJob"]
-    assert "CronJob" in str(result["warnings"])
+    (warning,) = warnings
+    assert warning.startswith("The images of CronJobs are not found: ")
 
 
 def test_find_images_names_invalid_image_of_cluster(api_server: ListServer, capsys: pytest.CaptureFixture[str]) -> None:
