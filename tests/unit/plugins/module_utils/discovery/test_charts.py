@@ -178,7 +178,7 @@ def test_annotations_of_sub_charts_are_found(helm: str, tmp_path: Path, is_packe
         return chart_file(**{"helm-sh_images": f"- image: {name}\n"})
 
     innermost = packed({"Chart.yaml": with_image("c:1")})
-    files = {
+    files: dict[str, str | bytes] = {
         "Chart.yaml": with_image("a:1"),
         "charts/b/Chart.yaml": with_image("b:1"),
         "charts/b/charts/c.tgz": innermost,

@@ -101,7 +101,7 @@ def test_pod_template_of_unknown_kind_is_found_with_its_path() -> None:
 
 @given(st.recursive(st.just(None), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=20), st.data())
 def test_images_in_nested_lists_are_all_found(shape: Any, data: st.DataObject) -> None:
-    expected = []
+    expected: list[str] = []
 
     def build(node: Any) -> Any:
         if node is None:
@@ -177,7 +177,7 @@ def test_related_images_of_catalog_are_found() -> None:
 
 
 def test_names_in_arguments_and_variables_are_guesses() -> None:
-    container = {
+    container: dict[str, Any] = {
         "args": ["--reloader=quay.io/team/reloader:1", "--solver-image", "team/solver:2", "--listen=localhost:80/x"],
         "env": [
             {"name": "VERSIONS", "value": "4=quay.io/team/db:4\n5=quay.io/team/db:5"},
