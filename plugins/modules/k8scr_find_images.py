@@ -244,7 +244,7 @@ guesses:
       type: int
       sample: 1
     found_in: *found_in
-skipped:
+left_out:
   description: What was not searched on purpose, such as the Pods of C(helm test), at most 1000 entries. Each has the
     properties of RV(images[].found_in), and the reason.
   returned: success or failure by a problem

@@ -80,7 +80,7 @@ def test_find_images_renders_values_and_skips_helm_test(task: Task, helm: str, c
     result = find(task, helm=helm, charts=[{"chart": str(chart), "values": {"image": {"tag": "1.29"}}}])
 
     assert names(result) == {"docker.io/library/nginx:1.29": "rendered"}
-    assert [(each["kind"], each["reason"]) for each in result["skipped"]] == [("Pod", "only helm test creates it")]
+    assert [(each["kind"], each["reason"]) for each in result["left_out"]] == [("Pod", "only helm test creates it")]
     assert result["images"][0]["found_in"] == [
         {
             "chart": str(chart),
