@@ -191,7 +191,7 @@ images:
       type: int
       sample: 2
     found_in: &found_in
-      description: The fields that name it, at most 100. A property that does not apply is V(null).
+      description: The fields that name it, at most 20. A property that does not apply is V(null).
       type: list
       elements: dict
       contains:

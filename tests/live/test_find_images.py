@@ -214,8 +214,7 @@ def test_find_images_loads_no_remote_resource(task: Task, overlay: Path, remote:
 
 
 def test_find_images_names_file_and_line_of_template_of_kubernetes(task: Task) -> None:
-    addons = sources.path_of(catalogue.FEW[0]).parent / "fluentd-gcp"
-    template = addons / "fluentd-gcp-ds.yaml"
+    template = sources.path_of(catalogue.TEMPLATES) / "fluentd-gcp-ds.yaml"
 
     problem = problem_of(task, src=[str(template)])
 
