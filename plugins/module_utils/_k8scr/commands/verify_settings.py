@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Optional
+from typing import Any
 
 from ..errors import InputError
 from ..signatures.policy import Policy, Requirement
@@ -31,7 +31,7 @@ VERIFY_ARGUMENT_SPEC: dict[str, Any] = {
 """Argument spec of the option, a list with a dictionary for each policy."""
 
 
-def verify_policies(options: Optional[Sequence[Mapping[str, Any]]]) -> Optional[tuple[Policy, ...]]:
+def verify_policies(options: Sequence[Mapping[str, Any]] | None) -> tuple[Policy, ...] | None:
     """Return the policies; ``None`` if the option is not set, so that signatures are not checked.
 
     Raises:
@@ -54,7 +54,7 @@ def _policy(number: int, option: Mapping[str, Any]) -> Policy:
         raise InputError(f"verify[{number}] is not a policy: {error.message}", error.advice) from error
 
 
-def _requirement(option: Mapping[str, Any]) -> Optional[Requirement]:
+def _requirement(option: Mapping[str, Any]) -> Requirement | None:
     if option["cosign_key"]:
         from ..signatures.public_key import PublicKey
 

@@ -80,8 +80,11 @@ class SignatureChecks:
         if first:
             try:
                 future.set_result(_check(source, image, policy, policy.requirement))
-            except BaseException as error:  # pylint: disable=broad-exception-caught
+            except K8scrError as error:
                 future.set_exception(error)
+            finally:
+                # After an unexpected error, other threads must not wait.
+                future.cancel()
         return future.result()
 
 
