@@ -50,7 +50,7 @@ def statement(digest: str, predicate: str = SIGN_PREDICATE) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def annotations(content: bytes, key: Key) -> dict[str, str]:
+def key_annotations(content: bytes, key: Key) -> dict[str, str]:
     """Return cosign 2's annotations for a signature of a payload with a key."""
     return {SIGNATURE: encode(key.sign(content))}
 
@@ -99,7 +99,7 @@ def envelope(content: bytes, key: Key, kind: str = STATEMENT) -> dict[str, Any]:
 def key_bundle(content: bytes, key: Key, kind: str = STATEMENT) -> dict[str, Any]:
     """Return the bundle of a statement that a key signs."""
     material = {"publicKey": {"hint": "test"}}
-    return {"mediaType": _MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": envelope(content, key, kind)}
+    return {"mediaType": BUNDLE, "verificationMaterial": material, "dsseEnvelope": envelope(content, key, kind)}
 
 
 def certificate_bundle(content: bytes, signer: Signer, deployment: Deployment, minute: float = 1) -> dict[str, Any]:
@@ -112,10 +112,7 @@ def certificate_bundle(content: bytes, signer: Signer, deployment: Deployment, m
     }
     entry = deployment.log("dsse", spec, signer, minute)
     material = {"certificate": {"rawBytes": encode(der(signer.certificate))}, "tlogEntries": [_log_entry(entry)]}
-    return {"mediaType": _MEDIA_TYPE, "verificationMaterial": material, "dsseEnvelope": signed}
-
-
-_MEDIA_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
+    return {"mediaType": BUNDLE, "verificationMaterial": material, "dsseEnvelope": signed}
 
 
 def _log_entry(entry: LogEntry) -> dict[str, Any]:
