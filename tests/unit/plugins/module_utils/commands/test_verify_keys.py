@@ -1,0 +1,449 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Pushes verify signatures with a key, in the formats and places of cosign 2 and 3, before anything is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from signatures.formats import BUNDLE, SIMPLE_SIGNING, envelope, key_annotations, key_bundle, payload, statement
+from unit.plugins.module_utils.support.images import Image, make_index, write_docker_archive, write_layout
+from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
+from unit.plugins.module_utils.support.signed_images import (
+    KeyPair,
+    artifact,
+    attach,
+    bundle_of,
+    cosign_2,
+    cosign_3,
+    key_pair,
+    put,
+    referrers_index,
+    signature_tag,
+)
+from unit.plugins.module_utils.support.tool_layouts import cosign_entries, named, write_entries
+from unit.plugins.module_utils.support.upstream_servers import error_of, host, settings, source
+
+Push = Callable[..., dict[str, Any]]
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> KeyPair:
+    """The key pair of the signer."""
+    return key_pair(tmp_path / "team.pub")
+
+
+@pytest.fixture
+def verified(push: Push, upstream: RegistryServer, pair: KeyPair) -> Push:
+    """Pushes an image of the upstream registry, whose signature is verified with the signer's key."""
+
+    def run(*images: Any, **options: Any) -> dict[str, Any]:
+        policies = [{"match": "*", "cosign_key": str(pair.public)}]
+        return push(*(images or [source(upstream)]), upstreams=settings(upstream), verify=policies, **options)
+
+    return run
+
+
+def rejected(result: dict[str, Any], server: RegistryServer) -> str:
+    """Return the error of the only image, of which nothing was sent."""
+    assert server.received("POST", "PUT", "PATCH") == []
+    return error_of(result)
+
+
+def test_push_accepts_signature_of_cosign_2(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), cosign_2(image, pair))
+
+    result = verified()
+
+    assert not result.get("failed"), result["msg"]
+    assert server.digest_of("team/app", "1") == image.digest
+    assert result["images"][0]["verified"] == {
+        "match": "*",
+        "by": "cosign_key",
+        "digest": image.digest,
+        "signature": f"tag {signature_tag(image)}",
+    }
+
+
+@pytest.mark.parametrize("api", [True, False], ids=["referrers API", "fallback tag"])
+def test_push_accepts_signature_of_cosign_3(
+    verified: Push, upstream: RegistryServer, image: Image, pair: KeyPair, api: bool
+) -> None:
+    signature = cosign_3(image, pair)
+    upstream.fill("team/app", "1", image)
+    attach(upstream, "team/app", image, signature, api=api)
+
+    result = verified()
+
+    assert not result.get("failed"), result["msg"]
+    assert result["images"][0]["verified"]["signature"] == f"referrer {signature.digest}"
+
+
+def test_push_accepts_signature_of_cosign_2_that_is_a_referrer(
+    verified: Push, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    content = payload(image.digest)
+    signature = artifact(
+        [(content, SIMPLE_SIGNING, key_annotations(content, pair))],
+        subject=image.root.to_json(),
+        artifactType="application/vnd.dev.cosign.artifact.sig.v1+json",
+    )
+    upstream.fill("team/app", "1", image)
+    attach(upstream, "team/app", image, signature)
+
+    assert not verified().get("failed")
+
+
+@pytest.mark.parametrize("kind", ["p384", "p384-sha256", "ed25519", "rsa"])
+@pytest.mark.parametrize("sign", [cosign_2, cosign_3])
+def test_push_accepts_signature_with_other_kinds_of_keys(
+    push: Push, upstream: RegistryServer, image: Image, tmp_path: Path, kind: str, sign: Callable[..., Image]
+) -> None:
+    pair = key_pair(tmp_path / "key.pub", kind)
+    upstream.fill("team/app", "1", image)
+    if sign is cosign_2:
+        put(upstream, "team/app", signature_tag(image), sign(image, pair))
+    else:
+        attach(upstream, "team/app", image, sign(image, pair))
+
+    result = push(
+        source(upstream), upstreams=settings(upstream), verify=[{"match": "*", "cosign_key": str(pair.public)}]
+    )
+
+    assert not result.get("failed"), result["msg"]
+
+
+def test_push_rejects_unsigned_image_and_copies_the_others(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image, pair: KeyPair
+) -> None:
+    upstream.fill("team/app", "1", image)
+    upstream.fill("team/other", "1", other_image)
+    put(upstream, "team/other", signature_tag(other_image), cosign_2(other_image, pair))
+
+    result = verified(source(upstream), source(upstream, "team/other:1"))
+
+    assert result["failed"]
+    name = f"{host(upstream)}/team/app:1"
+    assert result["msg"] == (
+        f"1 of 2 images failed. {name}: {image.digest} in repository team/app in {host(upstream)} is not signed: the"
+        f" policy '*' of verify requires a signature with the key {pair.public}. Sign it, for example with cosign sign."
+    )
+    assert "team/app" not in server.manifests
+    assert server.digest_of("team/other", "1") == other_image.digest
+
+
+@pytest.mark.parametrize("sign", [cosign_2, cosign_3])
+def test_push_rejects_signature_with_another_key(
+    verified: Push,
+    server: RegistryServer,
+    upstream: RegistryServer,
+    image: Image,
+    tmp_path: Path,
+    sign: Callable[..., Image],
+) -> None:
+    upstream.fill("team/app", "1", image)
+    signature = sign(image, key_pair(tmp_path / "other.pub"))
+    put(upstream, "team/app", signature_tag(image), signature)
+
+    error = rejected(verified(), server)
+
+    assert f"no signature of {image.digest}" in error
+    assert "another key" in error
+
+
+@pytest.mark.parametrize("sign", [cosign_2, cosign_3])
+def test_push_rejects_signature_of_another_image(
+    verified: Push,
+    server: RegistryServer,
+    upstream: RegistryServer,
+    image: Image,
+    other_image: Image,
+    pair: KeyPair,
+    sign: Callable[..., Image],
+) -> None:
+    upstream.fill("team/app", "1", image)
+    signature = sign(image, pair, digest=other_image.digest)
+    put(upstream, "team/app", signature_tag(image), signature)
+
+    assert f"it is a signature of another image ({other_image.digest})" in rejected(verified(), server)
+
+
+def test_push_rejects_changed_payload(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image, pair: KeyPair
+) -> None:
+    signed = key_annotations(payload(other_image.digest), pair)
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), artifact([(payload(image.digest), SIMPLE_SIGNING, signed)]))
+
+    assert "it was changed" in rejected(verified(), server)
+
+
+def test_push_rejects_changed_statement(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image, pair: KeyPair
+) -> None:
+    bundle = key_bundle(statement(image.digest), pair)
+    bundle["dsseEnvelope"]["signatures"] = envelope(statement(other_image.digest), pair)["signatures"]
+    upstream.fill("team/app", "1", image)
+    attach(upstream, "team/app", image, bundle_of(image, bundle))
+
+    assert "it was changed" in rejected(verified(), server)
+
+
+def test_push_rejects_damaged_signature(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), cosign_2(image, pair))
+    (digest,) = (each for each, content in upstream.blobs["team/app"].items() if content == payload(image.digest))
+    upstream.blobs["team/app"][digest] = payload(image.digest).replace(b"team", b"evil")
+
+    assert "is damaged" in rejected(verified(), server)
+
+
+def test_push_rejects_attestation_as_signature(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    provenance = cosign_3(image, pair, predicate="https://slsa.dev/provenance/v1")
+    bundle = key_bundle(statement(image.digest, "https://slsa.dev/provenance/v1"), pair)
+    upstream.fill("team/app", "1", image)
+    attach(upstream, "team/app", image, provenance, bundle_of(image, bundle, predicate=None))
+
+    assert "is not signed" in rejected(verified(), server)
+
+
+def test_push_accepts_one_valid_signature_among_invalid_ones(
+    verified: Push, upstream: RegistryServer, image: Image, pair: KeyPair, tmp_path: Path
+) -> None:
+    other = key_pair(tmp_path / "other.pub")
+    content = payload(image.digest)
+    layers = [
+        (content, SIMPLE_SIGNING, key_annotations(content, pair)),
+        (content, SIMPLE_SIGNING, key_annotations(content, other)),
+        (b"no payload", SIMPLE_SIGNING, {}),
+        (content, SIMPLE_SIGNING, {"dev.cosignproject.cosign/signature": "no base64"}),
+        (b"no bundle", BUNDLE, {}),
+    ]
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), artifact(layers))
+
+    result = verified()
+
+    assert not result.get("failed"), result["msg"]
+
+
+def test_push_accepts_signature_if_listed_referrer_is_missing(
+    verified: Push, upstream: RegistryServer, image: Image, other_image: Image, pair: KeyPair
+) -> None:
+    upstream.fill("team/app", "1", image)
+    missing, signature = cosign_3(other_image, pair), cosign_3(image, pair)
+    put(upstream, "team/app", None, signature)
+    upstream.fill("team/app", image.digest.replace(":", "-"), referrers_index(signature, missing))
+
+    assert not verified().get("failed")
+
+
+def test_push_checks_limited_number_of_signatures(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, tmp_path: Path
+) -> None:
+    other = key_pair(tmp_path / "other.pub")
+    content = payload(image.digest)
+    signature = content, SIMPLE_SIGNING, key_annotations(content, other)
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), artifact([signature] * 150))
+
+    error = rejected(verified(), server)
+
+    assert "and 98 more" in error
+    assert len(error) < 2000
+
+
+def test_push_names_signature_of_child_if_index_is_not_signed(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, multi: Image, pair: KeyPair
+) -> None:
+    child = multi.manifest["manifests"][1]["digest"]
+    upstream.fill("team/app", "1", multi)
+    content = payload(child)
+    signature = artifact([(content, SIMPLE_SIGNING, key_annotations(content, pair))])
+    put(upstream, "team/app", f"{child.replace(':', '-')}.sig", signature)
+
+    error = rejected(verified(), server)
+
+    assert f"{multi.digest} in repository team/app in {host(upstream)} is not signed" in error
+    assert f"its manifest {child} has a signature, but the index itself has none" in error
+
+
+def test_push_verifies_index_from_which_platforms_are_selected(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, multi: Image, pair: KeyPair
+) -> None:
+    upstream.fill("team/app", "1", multi)
+    put(upstream, "team/app", signature_tag(multi), cosign_2(multi, pair))
+
+    result = verified({"source": source(upstream), "platforms": ["linux/arm64"]})
+
+    assert not result.get("failed"), result["msg"]
+    assert result["images"][0]["digest"] == multi.manifest["manifests"][1]["digest"]
+    assert result["images"][0]["verified"]["digest"] == multi.digest
+
+
+def test_push_rejects_unsigned_child_of_signed_index(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, multi: Image, pair: KeyPair
+) -> None:
+    child = multi.manifest["manifests"][0]["digest"]
+    upstream.fill("team/app", "1", multi)
+    put(upstream, "team/app", signature_tag(multi), cosign_2(multi, pair))
+
+    assert f"{child} in" in rejected(verified(source(upstream, f"team/app@{child}")), server)
+
+
+def test_push_names_signature_of_notation(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    signature = artifact(
+        [(b"signed", "application/jose+json", {})],
+        subject=image.root.to_json(),
+        artifactType="application/vnd.cncf.notary.signature",
+    )
+    upstream.fill("team/app", "1", image)
+    attach(upstream, "team/app", image, signature)
+
+    assert "it has a signature of notation; only signatures of cosign are verified" in rejected(verified(), server)
+
+
+@pytest.mark.parametrize("sign", [cosign_2, cosign_3])
+def test_push_verifies_image_of_layout(
+    verified: Push, server: RegistryServer, image: Image, pair: KeyPair, tmp_path: Path, sign: Callable[..., Image]
+) -> None:
+    signature = sign(image, pair)
+    name = {cosign_2: signature_tag(image)}.get(sign, "signature")
+    entries = [named(image, "docker.io/team/app:1"), named(signature, name)]
+    if sign is cosign_3:
+        entries[1] = (signature, {})
+    write_entries(tmp_path / "layout", entries)
+
+    result = verified(f"oci:{tmp_path}/layout:docker.io/team/app:1")
+
+    assert not result.get("failed"), result["msg"]
+    assert server.digest_of("team/app", "1") == image.digest
+
+
+def test_push_verifies_image_that_cosign_saved(verified: Push, image: Image, pair: KeyPair, tmp_path: Path) -> None:
+    write_entries(tmp_path / "saved", cosign_entries(image, sigs=cosign_2(image, pair)))
+
+    result = verified({"source": f"oci:{tmp_path}/saved", "name": "docker.io/team/app:1"})
+
+    assert not result.get("failed"), result["msg"]
+
+
+def test_push_rejects_unsigned_image_of_layout(
+    verified: Push, server: RegistryServer, image: Image, tmp_path: Path
+) -> None:
+    write_layout(tmp_path / "layout", {"docker.io/team/app:1": image})
+
+    assert "is not signed" in rejected(verified(f"oci:{tmp_path}/layout"), server)
+
+
+def test_push_rejects_source_without_signatures(
+    verified: Push, server: RegistryServer, image: Image, tmp_path: Path
+) -> None:
+    write_docker_archive(tmp_path / "app.tar", [(["docker.io/team/app:1"], image)])
+
+    error = rejected(verified(f"docker-archive:{tmp_path}/app.tar"), server)
+
+    assert "cannot store signatures, and the policy '*' of verify requires" in error
+    assert "or set allow: unsigned for this image" in error
+
+
+def test_push_verifies_existing_image(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    upstream.fill("team/app", "1", image)
+
+    assert "is not signed" in rejected(verified(), server)
+
+
+def test_push_sends_what_was_verified_if_tag_moves(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image, pair: KeyPair
+) -> None:
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), cosign_2(image, pair))
+    moved = []
+
+    def move(path: str, _headers: object) -> Response | None:
+        if path.endswith(".sig") and not moved:
+            moved.append(path)
+            upstream.fill("team/app", "1", other_image)
+        return None
+
+    upstream.guard = move
+
+    result = verified()
+
+    assert moved
+    assert upstream.digest_of("team/app", "1") == other_image.digest
+    assert server.digest_of("team/app", "1") == image.digest, result.get("msg")
+
+
+def test_push_reads_signature_of_each_digest_once(
+    verified: Push, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    for tag in ("1", "2", "3"):
+        upstream.fill("team/app", tag, image)
+    put(upstream, "team/app", signature_tag(image), cosign_2(image, pair))
+
+    result = verified(*(source(upstream, f"team/app:{tag}") for tag in ("1", "2", "3")))
+
+    assert not result.get("failed"), result["msg"]
+    assert sum(signature_tag(image) in str(request) for request in upstream.requests) == 1
+
+
+def test_push_verifies_in_check_mode(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+
+    assert "is not signed" in rejected(verified(check_mode=True), server)
+
+
+def test_push_reports_unavailable_signatures_as_error_of_source(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+    upstream.fail("GET", "/referrers/", error_response(401, "UNAUTHORIZED"))
+
+    error = rejected(verified(), server)
+
+    assert "is not signed" not in error
+    assert "401" in error
+
+
+def test_push_leaves_out_referrers_of_rejected_image(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, tmp_path: Path
+) -> None:
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", signature_tag(image), cosign_2(image, key_pair(tmp_path / "other.pub")))
+
+    result = verified({"source": source(upstream), "referrers": True})
+
+    assert len(result["images"]) == 1
+    assert "another key" in rejected(result, server)
+
+
+def test_push_verifies_index_of_one_platform(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    index = make_index({"linux/amd64": image})
+    upstream.fill("team/app", "1", index)
+    put(upstream, "team/app", signature_tag(image), cosign_2(image, pair))
+
+    error = rejected(verified(), server)
+
+    assert f"its manifest {image.digest} has a signature" in error
