@@ -6,15 +6,18 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import Any, Protocol
 
 from .deployment import Deployment, LogEntry, Signer, der, encode, sha256
+from .timestamps import TimestampAuthority
 
 SIGNATURE = "dev.cosignproject.cosign/signature"
 CERTIFICATE = "dev.sigstore.cosign/certificate"
 CHAIN = "dev.sigstore.cosign/chain"
 LOG_ENTRY = "dev.sigstore.cosign/bundle"
+TIMESTAMP = "dev.sigstore.cosign/rfc3161timestamp"
 SIMPLE_SIGNING = "application/vnd.dev.cosign.simplesigning.v1+json"
 BUNDLE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 SIGN_PREDICATE = "https://sigstore.dev/cosign/sign/v1"
@@ -79,6 +82,13 @@ def certificate_annotations(
     }
 
 
+def timestamp_annotations(content: bytes, signer: Signer, authority: TimestampAuthority) -> dict[str, str]:
+    """Return cosign 2's annotations for a signature with a certificate and a timestamp, without a log."""
+    signature = signer.sign(content)
+    timestamp = json.dumps({"SignedRFC3161Timestamp": encode(authority.timestamp(signature))})
+    return {SIGNATURE: encode(signature), CERTIFICATE: signer.pem, TIMESTAMP: timestamp}
+
+
 def log_payload(
     content: bytes, signature: bytes, signer: Signer, deployment: Deployment, minute: float = 1
 ) -> LogEntry:
@@ -112,6 +122,17 @@ def certificate_bundle(content: bytes, signer: Signer, deployment: Deployment, m
     }
     entry = deployment.log("dsse", spec, signer, minute)
     material = {"certificate": {"rawBytes": encode(der(signer.certificate))}, "tlogEntries": [_log_entry(entry)]}
+    return {"mediaType": BUNDLE, "verificationMaterial": material, "dsseEnvelope": signed}
+
+
+def timestamp_bundle(content: bytes, signer: Signer, authority: TimestampAuthority) -> dict[str, Any]:
+    """Return the bundle of a statement that is signed with a certificate and has a timestamp, without a log."""
+    signed = envelope(content, signer)
+    timestamp = authority.timestamp(base64.b64decode(signed["signatures"][0]["sig"]))
+    material = {
+        "certificate": {"rawBytes": encode(der(signer.certificate))},
+        "timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": encode(timestamp)}]},
+    }
     return {"mediaType": BUNDLE, "verificationMaterial": material, "dsseEnvelope": signed}
 
 

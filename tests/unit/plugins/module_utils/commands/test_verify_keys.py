@@ -375,7 +375,7 @@ def test_push_sends_what_was_verified_if_tag_moves(
 ) -> None:
     upstream.fill("team/app", "1", image)
     put(upstream, "team/app", signature_tag(image), cosign_2(image, pair))
-    moved = []
+    moved: list[str] = []
 
     def move(path: str, _headers: object) -> Response | None:
         if path.endswith(".sig") and not moved:
