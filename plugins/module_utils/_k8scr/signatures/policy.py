@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 
@@ -51,9 +51,9 @@ class Policy:
     requirement: Requirement | None
 
     def matches(self, name: Reference) -> bool:
-        """Whether the pattern matches a name: the whole name, or the name without its tag and digest."""
-        repository = f"{name.host}/{name.path}"
-        return any(fnmatchcase(text, self.match) for text in (repository, str(name)))
+        """Whether the pattern matches a name, with or without its tag; a digest in the name is ignored."""
+        tagged = replace(name, digest=None)
+        return any(fnmatchcase(str(text), self.match) for text in (tagged, replace(tagged, tag=None)))
 
 
 def find_policy(policies: Sequence[Policy], name: Reference) -> Policy:
