@@ -30,11 +30,12 @@ from signatures.formats import (
     SIMPLE_SIGNING,
     certificate_annotations,
     certificate_bundle,
+    key_annotations,
     payload,
     statement,
 )
 from unit.plugins.module_utils.support.images import encode
-from unit.plugins.module_utils.support.signed_images import key_annotations, key_pair
+from unit.plugins.module_utils.support.signed_images import key_pair
 
 MANIFEST = b'{"schemaVersion": 2}'
 IDENTITY = "https://ci.example.com/team/app"
