@@ -98,6 +98,17 @@ class Deployment:
     ) -> Signer:
         """Issue a certificate for an identity, an e-mail address or a URL."""
         key = _key()
+        return Signer(self.certify(key.public_key(), identity, issuer, at, minutes), key)
+
+    def certify(
+        self,
+        key: ec.EllipticCurvePublicKey,
+        identity: str,
+        issuer: str = ISSUER,
+        at: datetime = _START + timedelta(days=9),
+        minutes: int = 10,
+    ) -> x509.Certificate:
+        """Return a certificate of a key for an identity."""
         is_mail = "@" in identity and "://" not in identity
         name = x509.RFC822Name(identity) if is_mail else x509.UniformResourceIdentifier(identity)
         usage = x509.KeyUsage(True, *[False] * 8)
@@ -105,7 +116,7 @@ class Deployment:
         extensions: list[tuple[x509.ExtensionType, bool]] = [
             (usage, True),
             (x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CODE_SIGNING]), False),
-            (x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False),
+            (x509.SubjectKeyIdentifier.from_public_key(key), False),
             (x509.AuthorityKeyIdentifier.from_issuer_public_key(self._authority_key.public_key()), False),
             (x509.SubjectAlternativeName([name]), True),
             (x509.UnrecognizedExtension(_ISSUER_V1, text), False),
@@ -115,7 +126,7 @@ class Deployment:
             x509.CertificateBuilder()
             .subject_name(x509.Name([]))
             .issuer_name(self.authority.subject)
-            .public_key(key.public_key())
+            .public_key(key)
             .serial_number(x509.random_serial_number())
             .not_valid_before(at)
             .not_valid_after(at + timedelta(minutes=minutes))
@@ -123,18 +134,22 @@ class Deployment:
         for extension, critical in extensions:
             builder = builder.add_extension(extension, critical)
         certificate = builder.sign(self._authority_key, hashes.SHA256())
-        if self._has_certificate_log:
-            proof = self._certificate_proof(certificate.tbs_certificate_bytes, at)
-            builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, proof), False)
-            certificate = builder.sign(self._authority_key, hashes.SHA256())
-        return Signer(certificate, key)
+        if not self._has_certificate_log:
+            return certificate
+        proof = self._certificate_proof(certificate.tbs_certificate_bytes, at)
+        builder = builder.add_extension(x509.UnrecognizedExtension(_SCT_LIST, proof), False)
+        return builder.sign(self._authority_key, hashes.SHA256())
 
     def log(self, kind: str, spec: dict[str, Any], signer: Signer, minute: float = 1) -> LogEntry:
         """Add an entry to the transparency log, some minutes after the certificate became valid."""
         body = json.dumps({"apiVersion": "0.0.1", "kind": kind, "spec": spec}, separators=(",", ":")).encode()
-        time = int((signer.certificate.not_valid_before_utc + timedelta(minutes=minute)).timestamp())
-        public = _public(self._log_key)
-        log = hashlib.sha256(public).digest()
+        return self.log_body(
+            body, int((signer.certificate.not_valid_before_utc + timedelta(minutes=minute)).timestamp())
+        )
+
+    def log_body(self, body: bytes, time: int) -> LogEntry:
+        """Add an entry to the transparency log at a time, in seconds since 1970."""
+        log = hashlib.sha256(_public(self._log_key)).digest()
         promised = {"body": encode(body), "integratedTime": time, "logID": log.hex(), "logIndex": _INDEX}
         promise = self._log_key.sign(
             json.dumps(promised, separators=(",", ":"), sort_keys=True).encode(), ec.ECDSA(hashes.SHA256())
@@ -143,7 +158,7 @@ class Deployment:
         head = f"{_LOG} - 1\n1\n{encode(root)}\n"
         signature = log[:4] + self._log_key.sign(head.encode(), ec.ECDSA(hashes.SHA256()))
         checkpoint = f"{head}\n\u2014 {_LOG} {encode(signature)}\n"
-        return LogEntry(kind, body, time, _INDEX, log, promise, root, checkpoint)
+        return LogEntry(json.loads(body)["kind"], body, time, _INDEX, log, promise, root, checkpoint)
 
     def _make_authority(self) -> x509.Certificate:
         name = x509.Name(
