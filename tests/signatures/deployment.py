@@ -12,6 +12,7 @@ import json
 import struct
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
+from pathlib import Path
 from typing import Any
 
 from cryptography import x509
@@ -92,6 +93,15 @@ class Deployment:
         if self._has_certificate_log:
             root["ctlogs"] = [_log_instance("ctfe.example.com", self._certificate_log_key, valid)]
         return root
+
+    def write_keys(self, folder: Path) -> None:
+        """Write the keys and the certificate of the deployment to PEM files, as its users get them."""
+        for name, key in (("rekor.pub", self._log_key), ("ctfe.pub", self._certificate_log_key)):
+            pem = key.public_key().public_bytes(
+                serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+            )
+            (folder / name).write_bytes(pem)
+        (folder / "fulcio.pem").write_bytes(self.authority.public_bytes(serialization.Encoding.PEM))
 
     def issue(
         self, identity: str, issuer: str = ISSUER, at: datetime = _START + timedelta(days=9), minutes: int = 10

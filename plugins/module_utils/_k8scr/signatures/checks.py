@@ -105,8 +105,9 @@ def _check(source: ImageSource, image: SourceImage, policy: Policy, requirement:
         found.rejected.append(f"{signature.origin}: {reason}")
     where = f"{digest} in {source.description}"
     if found.rejected:
-        more = f"; and {len(found.rejected) - _SHOWN_REASONS} more" if len(found.rejected) > _SHOWN_REASONS else ""
-        reasons = "; ".join(found.rejected[:_SHOWN_REASONS])
+        rejected = list(dict.fromkeys(found.rejected))
+        more = f"; and {len(rejected) - _SHOWN_REASONS} more" if len(rejected) > _SHOWN_REASONS else ""
+        reasons = "; ".join(rejected[:_SHOWN_REASONS])
         raise SourceError(f"no signature of {where} can be accepted: {required} ({reasons}{more})")
     raise SourceError(
         f"{where} is not signed: {required}{_hint(root, referrers, found)}", "Sign it, for example with cosign sign"
