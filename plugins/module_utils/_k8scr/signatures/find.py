@@ -13,7 +13,7 @@ from ..errors import DigestMismatchError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.digest import read_verified, split_digest
 from ..oci.interfaces import ImageSource, Referrers
-from ..oci.manifest import MAXIMUM_SIZE
+from ..oci.manifest import MAXIMUM_SIZE, OCI_CONFIG
 from .bundle import BUNDLE, PREDICATE_ANNOTATION, SIGNS_IMAGE, read_bundle
 from .signature import InvalidSignatureError, Signature
 from .simple_signing import PAYLOAD, read_payload
@@ -22,8 +22,10 @@ NOTATION = "application/vnd.cncf.notary.signature"
 """The artifact type of the signatures of notation."""
 _COSIGN_2 = "application/vnd.dev.cosign.artifact.sig.v1+json"
 """The artifact type of cosign 2's signatures that are referrers."""
+_POSSIBLE_TYPES = frozenset(("", _COSIGN_2, "application/vnd.oci.empty.v1+json", OCI_CONFIG))
+"""The artifact types of possible signatures. Some registries list the config's media type, some clients list none."""
 _MOST_SIGNATURES = 100
-"""Signatures of one image that are read. Each build of an image without changes may add one."""
+"""Signatures of one image that are read, and artifacts. Each build of an image without changes may add one."""
 
 
 class Signatures:
@@ -62,14 +64,15 @@ class Signatures:
     def _of_referrer(self, entry: dict[str, Any]) -> Iterator[Signature]:
         kind = str(entry.get("artifactType") or "")
         self.notation = self.notation or kind == NOTATION
-        # Some clients list referrers without their artifact type.
-        if kind and kind != _COSIGN_2 and not kind.startswith(BUNDLE):
+        if kind not in _POSSIBLE_TYPES and not kind.startswith(BUNDLE):
             return
         descriptor = Descriptor.from_json(entry)
         if descriptor.annotations.get(PREDICATE_ANNOTATION, SIGNS_IMAGE) == SIGNS_IMAGE:
             yield from self._in_manifest(descriptor, f"referrer {descriptor.digest}")
 
     def _in_manifest(self, descriptor: Descriptor, origin: str) -> Iterator[Signature]:
+        if not self._may_read(origin):
+            return
         try:
             manifest = self._source.fetch_manifest(descriptor)
         except (SourceError, DigestMismatchError) as error:
@@ -80,9 +83,7 @@ class Signatures:
         for layer in reversed(manifest.layers):
             if layer.media_type != PAYLOAD and not layer.media_type.startswith(BUNDLE):
                 continue
-            self._left -= 1
-            if self._left < 0:
-                self.rejected.append(f"{origin}: only {_MOST_SIGNATURES} signatures of an image are checked")
+            if not self._may_read(origin):
                 return
             try:
                 signature = self._read(layer, origin)
@@ -91,6 +92,13 @@ class Signatures:
             else:
                 if signature:
                     yield signature
+
+    def _may_read(self, origin: str) -> bool:
+        """Count an artifact or a signature, and return whether the limit allows to read it."""
+        self._left -= 1
+        if self._left < 0:
+            self.rejected.append(f"{origin}: only {_MOST_SIGNATURES} signatures and artifacts of an image are checked")
+        return self._left >= 0
 
     def _read(self, layer: Descriptor, origin: str) -> Signature | None:
         if layer.size > MAXIMUM_SIZE:

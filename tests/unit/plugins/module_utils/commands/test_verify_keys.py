@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_CONFIG, OCI_MANIFEST
 from signatures.formats import BUNDLE, SIMPLE_SIGNING, envelope, key_annotations, key_bundle, payload, statement
-from unit.plugins.module_utils.support.images import Image, make_index, write_docker_archive, write_layout
+from unit.plugins.module_utils.support.images import Image, index_of, make_index, write_docker_archive, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.signed_images import (
     KeyPair,
@@ -85,6 +86,48 @@ def test_push_accepts_signature_of_cosign_3(
 
     assert not result.get("failed"), result["msg"]
     assert result["images"][0]["verified"]["signature"] == f"referrer {signature.digest}"
+
+
+@pytest.mark.parametrize("kind", [None, "application/vnd.oci.empty.v1+json", OCI_CONFIG])
+def test_push_accepts_signature_that_is_listed_with_another_artifact_type(
+    verified: Push, upstream: RegistryServer, image: Image, pair: KeyPair, kind: str | None
+) -> None:
+    signature = cosign_3(image, pair)
+    entry = {**signature.root.to_json(), **({"artifactType": kind} if kind else {})}
+    upstream.fill("team/app", "1", image)
+    put(upstream, "team/app", None, signature)
+    upstream.fill("team/app", image.digest.replace(":", "-"), index_of([entry]))
+
+    result = verified()
+
+    assert not result.get("failed"), result["msg"]
+
+
+def test_push_reads_no_artifact_of_another_type(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, pair: KeyPair
+) -> None:
+    sbom = artifact([(b"contents", "text/spdx", {})], subject=image.root.to_json(), artifactType="text/spdx")
+    provenance = cosign_3(image, pair, predicate="https://slsa.dev/provenance/v1")
+    upstream.fill("team/app", "1", image)
+    attach(upstream, "team/app", image, sbom, provenance)
+
+    assert "is not signed" in rejected(verified(), server)
+
+    requests = " ".join(map(str, upstream.requests))
+    assert sbom.digest not in requests
+    assert provenance.digest not in requests
+
+
+def test_push_reads_limited_number_of_artifacts(
+    verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    entries = [{"mediaType": OCI_MANIFEST, "digest": f"sha256:{number:064}", "size": 5} for number in range(300)]
+    upstream.fill("team/app", "1", image)
+    upstream.fill("team/app", image.digest.replace(":", "-"), index_of(entries))
+
+    assert "no signature of" in rejected(verified(), server)
+
+    assert sum("/manifests/sha256:0000" in str(request) for request in upstream.requests) == 100
 
 
 def test_push_accepts_signature_of_cosign_2_that_is_a_referrer(
@@ -261,7 +304,7 @@ def test_push_checks_limited_number_of_signatures(
 
     error = rejected(verified(), server)
 
-    assert "only 100 signatures of an image are checked" in error
+    assert "only 100 signatures and artifacts of an image are checked" in error
     assert len(error) < 2000
 
 
