@@ -13,7 +13,6 @@ from dataclasses import dataclass
 
 from ..errors import K8scrError, SourceError
 from ..oci.interfaces import ImageSource, Referrers, SourceImage
-from ..oci.manifest import Manifest
 from ..oci.reference import Reference
 from .find import Signatures, signature_tag
 from .policy import Policy, Requirement, find_policy
@@ -96,10 +95,9 @@ def _check(source: ImageSource, image: SourceImage, policy: Policy, requirement:
             f"{source.description} cannot store signatures, and {required}",
             "Use docker://, oci: or oci-archive: as the source, or set allow: unsigned for this image",
         )
-    root = source.fetch_manifest(image.root)
     found = Signatures(source, referrers, digest)
     for signature in found.find():
-        reason = _rejection(signature, digest, requirement, root)
+        reason = _rejection(signature, requirement, source, image)
         if reason is None:
             return Verified(policy, digest, signature.origin)
         found.rejected.append(f"{signature.origin}: {reason}")
@@ -110,28 +108,29 @@ def _check(source: ImageSource, image: SourceImage, policy: Policy, requirement:
         reasons = "; ".join(rejected[:_SHOWN_REASONS])
         raise SourceError(f"no signature of {where} can be accepted: {required} ({reasons}{more})")
     raise SourceError(
-        f"{where} is not signed: {required}{_hint(root, referrers, found)}", "Sign it, for example with cosign sign"
+        f"{where} is not signed: {required}{_hint(source, image, referrers, found)}",
+        "Sign it, for example with cosign sign",
     )
 
 
-def _rejection(signature: Signature, digest: str, requirement: Requirement, root: Manifest) -> str | None:
+def _rejection(signature: Signature, requirement: Requirement, source: ImageSource, image: SourceImage) -> str | None:
     """Return the reason why a signature is not accepted; ``None`` if it is."""
-    if digest not in signature.digests:
+    if image.root.digest not in signature.digests:
         named = ", ".join(sorted(signature.digests)) or "no digest"
         return f"it is a signature of another image ({named:.200})"
     try:
-        requirement.verify(signature, root.content)
+        requirement.verify(signature, lambda: source.fetch_manifest(image.root).content)
     except InvalidSignatureError as error:
         return error.message
     return None
 
 
-def _hint(root: Manifest, referrers: Referrers, found: Signatures) -> str:
+def _hint(source: ImageSource, image: SourceImage, referrers: Referrers, found: Signatures) -> str:
     """Return what else is known about the signatures of an unsigned image."""
     if found.notation:
         return " (it has a signature of notation; only signatures of cosign are verified)"
     try:
-        for child in root.manifests[:_MOST_CHILDREN]:
+        for child in source.fetch_manifest(image.root).manifests[:_MOST_CHILDREN]:
             if referrers.tagged(signature_tag(child.digest)):
                 return f" (its manifest {child.digest} has a signature, but the index itself has none)"
     except K8scrError:

@@ -12,6 +12,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -103,7 +104,7 @@ class Identity:
     def __str__(self) -> str:
         return f"a signature of the identity {self.pattern} from {self.issuer}"
 
-    def verify(self, signature: Signature, manifest: bytes) -> None:
+    def verify(self, signature: Signature, manifest: Callable[[], bytes]) -> None:
         """Check a signature of an image with this manifest or index.
 
         Raises:
@@ -111,11 +112,12 @@ class Identity:
         """
         if signature.bundle is None:
             raise InvalidSignatureError("it was made with a key and has no certificate")
+        content = manifest() if signature.content is None else signature.content
         with tempfile.TemporaryDirectory(prefix="k8scr-") as name, write_errors(f"the folder {name}"):
             folder = Path(name)
             (folder / "bundle.json").write_text(json.dumps(signature.bundle), encoding="utf-8")
             (folder / "trusted_root.json").write_bytes(self.trusted_root.content)
-            (folder / "content").write_bytes(manifest if signature.content is None else signature.content)
+            (folder / "content").write_bytes(content)
             _run_cosign(self._arguments(signature.bundle, folder), folder)
 
     def _arguments(self, bundle: Any, folder: Path) -> list[str]:

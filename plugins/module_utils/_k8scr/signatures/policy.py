@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -25,12 +25,12 @@ class Requirement(Protocol):
 
     by: str
 
-    def verify(self, signature: Signature, manifest: bytes) -> None:
+    def verify(self, signature: Signature, manifest: Callable[[], bytes]) -> None:
         """Check a signature of an image.
 
         Args:
             signature: A signature whose signed content names the image's digest.
-            manifest: The content of the image's manifest or index.
+            manifest: Returns the content of the image's manifest or index.
 
         Raises:
             InvalidSignatureError: The signature is not accepted; the message is the reason.

@@ -9,6 +9,7 @@ The library cryptography verifies them, which ansible-core needs too. The progra
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +75,7 @@ class PublicKey:
     def __str__(self) -> str:
         return f"a signature with the key {self.path}"
 
-    def verify(self, signature: Signature, manifest: bytes) -> None:
+    def verify(self, signature: Signature, manifest: Callable[[], bytes]) -> None:
         """Check a signature; ``manifest`` is not read."""
         if not any(self._matches(signature, hash_name) for hash_name in ("SHA256", "SHA384", "SHA512")):
             raise InvalidSignatureError("it was made with another key, or it was changed")

@@ -100,7 +100,7 @@ def test_cosign_gets_bundle_trusted_root_and_manifest(
     )
     signature = of_cosign_3(deployment)
 
-    identity.verify(signature, MANIFEST)
+    identity.verify(signature, lambda: MANIFEST)
 
     arguments = (out / "arguments").read_text().splitlines()
     assert arguments[:2] == ["verify-blob", "--new-bundle-format"]
@@ -119,7 +119,7 @@ def test_cosign_gets_payload_of_signature_of_cosign_2(
 ) -> None:
     out = cosign('cat "$HOME/content" > "$out/content"')
 
-    identity.verify(of_cosign_2(deployment), MANIFEST)
+    identity.verify(of_cosign_2(deployment), lambda: MANIFEST)
 
     assert (out / "content").read_bytes() == payload(digest_of(MANIFEST))
 
@@ -132,7 +132,7 @@ def test_cosign_runs_without_environment_and_in_private_folder(
     monkeypatch.setenv("HOME", "/home/user")
     out = cosign('env > "$out/environment"; /bin/ls -ld "$HOME" > "$out/mode"; echo "$HOME" > "$out/folder"')
 
-    identity.verify(of_cosign_3(deployment), MANIFEST)
+    identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
     names = {line.partition("=")[0] for line in (out / "environment").read_text().splitlines()}
     assert names - {"PWD", "_", "SHLVL", "OLDPWD", "out"} == {"PATH", "HOME", "TUF_ROOT", "HTTPS_PROXY", "HTTP_PROXY"}
@@ -151,7 +151,7 @@ def test_cosign_checks_proofs_that_trusted_root_names(
     del root[removed]
     out = cosign('printf "%s\\n" "$@" > "$out/arguments"')
 
-    Identity(".*", ISSUER, trusted_root(tmp_path, root)).verify(of_cosign_3(deployment), MANIFEST)
+    Identity(".*", ISSUER, trusted_root(tmp_path, root)).verify(of_cosign_3(deployment), lambda: MANIFEST)
 
     arguments = (out / "arguments").read_text().splitlines()
     assert flag in arguments
@@ -167,7 +167,7 @@ def test_cosign_checks_timestamp_if_log_proves_no_time(
     del entry["inclusionPromise"]
     out = cosign('printf "%s\\n" "$@" > "$out/arguments"')
 
-    identity.verify(signature, MANIFEST)
+    identity.verify(signature, lambda: MANIFEST)
 
     arguments = (out / "arguments").read_text().splitlines()
     assert "--use-signed-timestamps=true" in arguments
@@ -178,14 +178,14 @@ def test_error_of_cosign_is_reason(cosign: Cosign, identity: Identity, deploymen
     cosign("echo Flag is deprecated >&2; echo Error: wrong identity >&2; echo error: wrong identity >&2; exit 1")
 
     with pytest.raises(InvalidSignatureError, match=r"^wrong identity$"):
-        identity.verify(of_cosign_3(deployment), MANIFEST)
+        identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
 
 def test_long_error_of_cosign_is_shortened(cosign: Cosign, identity: Identity, deployment: Deployment) -> None:
     cosign("printf 'Error: %05000d' 1 >&2; exit 1")
 
     with pytest.raises(InvalidSignatureError) as caught:
-        identity.verify(of_cosign_3(deployment), MANIFEST)
+        identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
     assert len(str(caught.value)) < 1000
 
@@ -196,14 +196,14 @@ def test_missing_cosign_is_error(
     monkeypatch.setenv("PATH", str(tmp_path))
 
     with pytest.raises(InputError, match=r"needs the program cosign .* Install cosign 2\.5 or later there"):
-        identity.verify(of_cosign_3(deployment), MANIFEST)
+        identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
 
 def test_old_cosign_is_error(cosign: Cosign, identity: Identity, deployment: Deployment) -> None:
     cosign("echo 'Error: unknown flag: --trusted-root' >&2; exit 1")
 
     with pytest.raises(InputError, match="cosign is not a supported version: unknown flag: --trusted-root"):
-        identity.verify(of_cosign_3(deployment), MANIFEST)
+        identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
 
 def test_unresponsive_cosign_is_error(
@@ -213,7 +213,7 @@ def test_unresponsive_cosign_is_error(
     cosign("exec /bin/sleep 60")
 
     with pytest.raises(InputError, match=r"cosign did not finish within 0\.2 s"):
-        identity.verify(of_cosign_3(deployment), MANIFEST)
+        identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
 
 def test_signature_with_key_has_no_identity(identity: Identity, tmp_path: Path) -> None:
@@ -222,7 +222,7 @@ def test_signature_with_key_has_no_identity(identity: Identity, tmp_path: Path) 
     layer = Descriptor(SIMPLE_SIGNING, digest_of(content), len(content), annotations)
 
     with pytest.raises(InvalidSignatureError, match="has no certificate"):
-        identity.verify(read_payload(layer, content, "the tag"), MANIFEST)
+        identity.verify(read_payload(layer, content, "the tag"), lambda: MANIFEST)
 
 
 def test_bundle_of_cosign_2_has_certificate_and_log_entry(deployment: Deployment) -> None:
@@ -259,6 +259,6 @@ def test_trusted_root_is_read_once(cosign: Cosign, identity: Identity, deploymen
     out = cosign('cat "$HOME/trusted_root.json" > "$out/root"')
     (tmp_path / "trusted_root.json").write_text("changed")
 
-    dataclasses.replace(identity).verify(of_cosign_3(deployment), MANIFEST)
+    dataclasses.replace(identity).verify(of_cosign_3(deployment), lambda: MANIFEST)
 
     assert json.loads((out / "root").read_text()) == deployment.trusted_root

@@ -19,6 +19,7 @@ from signatures.formats import BUNDLE, SIGN_PREDICATE, SIMPLE_SIGNING, key_annot
 
 from .images import Image, describe, encode, make_image
 from .registry_server import RegistryServer, Response
+from .upstream_servers import error_of
 
 PREDICATE = "dev.sigstore.bundle.predicateType"
 Layer = tuple[bytes, str, Mapping[str, str]]
@@ -124,3 +125,9 @@ def attach(server: RegistryServer, repository: str, image: Image, *artifacts: Im
         server.fail("GET", f"/referrers/{image.digest}", Response(200, {"Content-Type": OCI_INDEX}, content))
     else:
         server.fill(repository, image.digest.replace(":", "-"), index)
+
+
+def rejected(result: dict[str, Any], server: RegistryServer) -> str:
+    """Return the error of the only image, of which nothing was sent."""
+    assert server.received("POST", "PUT", "PATCH") == []
+    return error_of(result)
