@@ -6,9 +6,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,19 @@ import images
 import pytest
 from cluster import layout
 from signatures.deployment import ISSUER, Deployment
+from signatures.formats import (
+    SIMPLE_SIGNING,
+    certificate_annotations,
+    certificate_bundle,
+    payload,
+    statement,
+    timestamp_annotations,
+    timestamp_bundle,
+)
+from signatures.timestamps import TimestampAuthority
+from unit.plugins.module_utils.support.images import make_image
+from unit.plugins.module_utils.support.signed_images import artifact, bundle_of, signature_tag
+from unit.plugins.module_utils.support.tool_layouts import named, write_entries
 
 from .conftest import Task
 from .host_registries import HostRegistry
@@ -194,6 +209,57 @@ def test_push_verifies_index_that_is_signed_without_its_children(
     assert {each["verified"]["digest"] for each in result["images"]} == {image.partition("@")[2]}
     assert f"{reduced} in repository {repository}" in rejected["images"][0]["error"]
     assert "is not signed" in rejected["images"][0]["error"]
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_certificate_is_verified_at_time_of_timestamp_without_log(tmp_path: Path, version: int) -> None:
+    deployment, authority = Deployment(), TimestampAuthority(tmp_path / "authority")
+    root = {**deployment.trusted_root, "timestampAuthorities": [authority.trusted]}
+    del root["tlogs"]
+    (tmp_path / "trusted_root.json").write_text(json.dumps(root))
+    policy = {"match": "*", "identity": IDENTITY, "issuer": ISSUER, "trusted_root": str(tmp_path / "trusted_root.json")}
+    image = make_image()
+    now = datetime.now(timezone.utc).replace(microsecond=0)
+    valid, expired = (deployment.issue(IDENTITY, at=now - timedelta(minutes=age)) for age in (1, 60))
+    other = TimestampAuthority(tmp_path / "other")
+    cases = [(valid, authority, ""), (expired, authority, "certificate"), (valid, other, "timestamps")]
+
+    for number, (signer, stamping, reason) in enumerate(cases):
+        content = payload(image.digest)
+        annotations = timestamp_annotations(content, signer, stamping)
+        of_cosign_2 = named(artifact([(content, SIMPLE_SIGNING, annotations)]), signature_tag(image))
+        of_cosign_3 = bundle_of(image, timestamp_bundle(statement(image.digest), signer, stamping)), {}
+        for entry in (of_cosign_2, of_cosign_3):
+            folder = tmp_path / f"layout-{number}-{entry is of_cosign_3}"
+            write_entries(folder, [named(image, "docker.io/team/app:1"), entry])
+
+            (result,) = verify_offline(f"oci:{folder}", [policy], cosign(version))
+
+            if reason:
+                assert reason in result["error"]
+            else:
+                assert result.get("digest") == image.digest, result
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("minute", [-5, 1, 15])
+def test_certificate_is_verified_at_time_of_log_entry(tmp_path: Path, version: int, minute: int) -> None:
+    deployment, image = Deployment(), make_image()
+    (tmp_path / "trusted_root.json").write_text(json.dumps(deployment.trusted_root))
+    policy = {"match": "*", "identity": IDENTITY, "issuer": ISSUER, "trusted_root": str(tmp_path / "trusted_root.json")}
+    # The certificate is valid for ten minutes and expired long ago.
+    signer, content = deployment.issue(IDENTITY), payload(image.digest)
+    annotations = certificate_annotations(content, signer, deployment, minute)
+    of_cosign_2 = named(artifact([(content, SIMPLE_SIGNING, annotations)]), signature_tag(image))
+    of_cosign_3 = bundle_of(image, certificate_bundle(statement(image.digest), signer, deployment, minute)), {}
+
+    for number, entry in enumerate((of_cosign_2, of_cosign_3)):
+        write_entries(tmp_path / f"layout-{number}", [named(image, "docker.io/team/app:1"), entry])
+        (result,) = verify_offline(f"oci:{tmp_path}/layout-{number}", [policy], cosign(version))
+        if minute == 1:
+            assert result.get("digest") == image.digest, result
+        else:
+            assert "integrated time outside certificate validity" in result["error"]
 
 
 def test_push_does_not_verify_signatures_of_notation(

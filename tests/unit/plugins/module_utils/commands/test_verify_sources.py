@@ -12,7 +12,13 @@ from typing import Any
 
 import pytest
 from signatures.formats import SIMPLE_SIGNING, key_annotations, payload
-from unit.plugins.module_utils.support.images import Image, make_index, write_docker_archive, write_layout
+from unit.plugins.module_utils.support.images import (
+    Image,
+    make_index,
+    write_docker_archive,
+    write_layout,
+    write_oci_archive,
+)
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.signed_images import (
     KeyPair,
@@ -98,6 +104,16 @@ def test_push_verifies_image_of_layout(
 
     assert not result.get("failed"), result["msg"]
     assert server.digest_of("team/app", "1") == image.digest
+
+
+def test_push_verifies_image_of_archive(verified: Push, image: Image, pair: KeyPair, tmp_path: Path) -> None:
+    contents = {"docker.io/team/app:1": image, signature_tag(image): cosign_2(image, pair)}
+    archive = write_oci_archive(tmp_path / "app.tar", contents)
+
+    result = verified(f"oci-archive:{archive}")
+
+    assert not result.get("failed"), result["msg"]
+    assert [each["name"] for each in result["images"]] == ["docker.io/team/app:1"]
 
 
 def test_push_verifies_image_that_cosign_saved(verified: Push, image: Image, pair: KeyPair, tmp_path: Path) -> None:
