@@ -30,7 +30,7 @@ from signatures.formats import (
 from signatures.timestamps import TimestampAuthority
 from unit.plugins.module_utils.support.images import make_image
 from unit.plugins.module_utils.support.signed_images import artifact, bundle_of, signature_tag
-from unit.plugins.module_utils.support.tool_layouts import named, write_entries
+from unit.plugins.module_utils.support.tool_layouts import Entry, named, write_entries
 
 from .conftest import Task
 from .host_registries import HostRegistry
@@ -228,7 +228,7 @@ def test_certificate_is_verified_at_time_of_timestamp_without_log(tmp_path: Path
         content = payload(image.digest)
         annotations = timestamp_annotations(content, signer, stamping)
         of_cosign_2 = named(artifact([(content, SIMPLE_SIGNING, annotations)]), signature_tag(image))
-        of_cosign_3 = bundle_of(image, timestamp_bundle(statement(image.digest), signer, stamping)), {}
+        of_cosign_3: Entry = bundle_of(image, timestamp_bundle(statement(image.digest), signer, stamping)), {}
         for entry in (of_cosign_2, of_cosign_3):
             folder = tmp_path / f"layout-{number}-{entry is of_cosign_3}"
             write_entries(folder, [named(image, "docker.io/team/app:1"), entry])
@@ -251,7 +251,7 @@ def test_certificate_is_verified_at_time_of_log_entry(tmp_path: Path, version: i
     signer, content = deployment.issue(IDENTITY), payload(image.digest)
     annotations = certificate_annotations(content, signer, deployment, minute)
     of_cosign_2 = named(artifact([(content, SIMPLE_SIGNING, annotations)]), signature_tag(image))
-    of_cosign_3 = bundle_of(image, certificate_bundle(statement(image.digest), signer, deployment, minute)), {}
+    of_cosign_3: Entry = bundle_of(image, certificate_bundle(statement(image.digest), signer, deployment, minute)), {}
 
     for number, entry in enumerate((of_cosign_2, of_cosign_3)):
         write_entries(tmp_path / f"layout-{number}", [named(image, "docker.io/team/app:1"), entry])
