@@ -163,4 +163,58 @@ options:
         type: list
         elements: str
         default: []
+  verify:
+    description:
+      - Policies for the signatures of images. By default, signatures are not checked. The first policy whose
+        O(verify[].match) matches an image's name decides. An image without a policy, without a signature that its
+        policy accepts, or from a source that cannot store signatures is not copied and has an error in the result. The
+        other images are copied, and the task fails at its end.
+      - Signatures are checked before anything is sent, also for images that the destination already has and in check
+        mode. This takes at least one request for each image. Up to O(connections) images are checked at once.
+      - The signature must name the digest that the source has for the image's name. That digest was resolved once, and
+        its content is copied, even if the tag moves in the meantime. For an index, the index itself must be signed, as
+        by C(cosign sign). O(images[].platforms) selects from the verified index. Signatures of its manifests alone are
+        not sufficient, unless the image is named by the digest of the manifest.
+      - Signatures of cosign 2 and 3 are supported, under the tag C(sha256-DIGEST.sig) and as referrers, in registries
+        with and without the referrers API and in OCI layouts and archives, including those of C(cosign save).
+        Signatures of notation are not verified. Neither are attestations and SBOMs.
+      - The source must have the signatures; O(images[].referrers) is not required. No other host is contacted. The
+        guide on signatures has details.
+    type: list
+    elements: dict
+    suboptions:
+      match:
+        description:
+          - Shell pattern of the full names of images at the destination, as in V(registry.example.com/team/*). A C(*)
+            also matches slashes. The pattern is compared with the name with its tag and with the name without its tag;
+            a digest in the name is ignored. Names are complete, such as C(docker.io/library/busybox:1.36).
+        type: str
+        required: true
+      cosign_key:
+        description: Path of a public key in PEM format, such as C(cosign.pub), for ECDSA, Ed25519 or RSA. A signature
+          with this key is required. Entries in a transparency log are not required and not checked. It requires the
+          Python library C(cryptography) on the host that runs the module.
+        type: path
+      identity:
+        description:
+          - Regular expression for the identity in a certificate of Sigstore, an e-mail address or a URL, as in
+            V(https://github\.com/example/.*). It must match the whole identity. It has the syntax of Go and Python.
+          - It requires the program C(cosign), version 2.5 or later, on the host that runs the module. The program runs
+            without a network.
+        type: str
+      issuer:
+        description: URL of the identity provider in the certificate, as in
+          V(https://token.actions.githubusercontent.com).
+        type: str
+      trusted_root:
+        description:
+          - Path of the trusted root of the Sigstore deployment that issued the certificate, a JSON file. It is never
+            downloaded. C(cosign trusted-root create) writes it for a private deployment.
+          - It states the required proofs. With C(tlogs), a signature must be in a transparency log; without it, it must
+            have a signed timestamp. With C(ctlogs), its certificate must be in a certificate log.
+        type: path
+      allow:
+        description: With V(unsigned), images that match need no signature, and none is checked. No other value exists.
+        type: str
+        choices: [unsigned]
 """

@@ -122,6 +122,27 @@ EXAMPLES = r"""
         client_key: /etc/ssl/private/bastion-key.pem
     lock: "{{ playbook_dir }}/images.lock.json"
 
+- name: Push only images with a signature of the team, and the tools without a signature
+  k8scr.core.k8scr_push:
+    images:
+      - docker://registry.example.com/team/api:1.2
+      - docker-archive:/media/tools/tools.tar
+    verify:
+      - match: registry.example.com/team/*
+        cosign_key: /etc/keys/team.pub
+      - match: docker.io/library/tools:*
+        allow: unsigned
+
+- name: Push an image that a workflow of GitHub signed without a key
+  k8scr.core.k8scr_push:
+    images:
+      - docker://ghcr.io/example/web:2.1
+    verify:
+      - match: ghcr.io/example/*
+        identity: https://github\.com/example/web/\.github/workflows/release\.yml@refs/tags/.*
+        issuer: https://token.actions.githubusercontent.com
+        trusted_root: /etc/sigstore/trusted_root.json
+
 - name: Push only the platforms of the nodes
   k8scr.core.k8scr_push:
     images:
@@ -179,6 +200,17 @@ images:
       description: Digest of the manifest to which a referrer refers; only for referrers.
       type: str
       sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    verified:
+      description: The verified signature of the image; only with O(verify), and missing if the policy allows unsigned
+        images. It has the pattern of the policy (C(match)), the option that set its requirement (C(by)), the verified
+        digest (C(digest)), which differs from the image's digest if O(images[].platforms) reduces the index, and the
+        tag or referrer with the signature (C(signature)).
+      type: dict
+      sample:
+        match: registry.example.com/team/*
+        by: cosign_key
+        digest: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+        signature: tag sha256-4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1.sig
     digest:
       description: Digest in the registry; empty if the image failed, and in check mode if layers would be compressed.
       type: str

@@ -19,6 +19,8 @@ ORAS = "1.3.6"
 HELM = "3.22.0"
 TOXIPROXY = "2.5.0"
 VERSITYGW = "1.8.0"
+COSIGN = "3.1.3"
+NOTATION = "1.3.2"
 PAUSE = "3.10"
 # Increase it with every change of the source: a cached program is rebuilt only for a new version.
 SEED = "2"
@@ -174,6 +176,8 @@ ON_DEMAND = (
     _helm(),
     _from_source("toxiproxy", TOXIPROXY, "github.com/Shopify/toxiproxy/v2", "cmd/server"),
     _from_source("versitygw", VERSITYGW, "github.com/versity/versitygw", "cmd/versitygw"),
+    _from_source("cosign", COSIGN, "github.com/sigstore/cosign/v3", "cmd/cosign"),
+    _from_source("notation", NOTATION, "github.com/notaryproject/notation", "cmd/notation"),
     Program(name="listing-registry", version=GO_CONTAINERREGISTRY, package="listing_registry", module=""),
     Program(name="seed", version=SEED, package="../benchmark/seed", module=""),
     Program(name="seed-today", version=SEED, package="../benchmark/seed", module="", module_file="today.mod"),

@@ -23,6 +23,7 @@ from .image_entries import SourceEntry
 from .source_settings import SourceSettings
 
 if TYPE_CHECKING:
+    from ..signatures.checks import Verified
     from ..stores.location import FileSource
     from ..transfer.lock import ImageLock
     from ..transfer.platforms import PlatformSource
@@ -41,6 +42,8 @@ class SourcedImage:
         image: The image with the selected platforms.
         name: Its name at the destination.
         locked_as: Its name and its digest in the lock file, before platforms are selected.
+        complete_image: The image with all platforms.
+        verified: The verified signature of ``complete_image``, if the option ``verify`` requires one.
     """
 
     entry: SourceEntry
@@ -49,6 +52,8 @@ class SourcedImage:
     image: SourceImage
     name: Reference
     locked_as: tuple[Reference, str]
+    complete_image: SourceImage
+    verified: Verified | None = None
 
     @property
     def pinned(self) -> PinnedDigest | None:
@@ -78,8 +83,13 @@ class ImageSources:
     def read(self) -> Iterator[SourcedImage | ImageJob]:
         """Yield the images of all entries; an image that cannot be read is a job with an error."""
         self._upstreams.find_all(self._upstream_references(self._settings.images))
-        for entry in self._settings.images:
-            yield from self._read(entry)
+        found = (image for entry in self._settings.images for image in self._read(entry))
+        if self._settings.verify is None:
+            yield from found
+            return
+        from .verified_images import verify_images
+
+        yield from verify_images(found, self._settings.verify, self._settings.connections)
 
     def _read(self, entry: SourceEntry) -> Iterator[SourcedImage | ImageJob]:
         try:
@@ -119,7 +129,8 @@ class ImageSources:
                 f"image {selected.root.digest} in {entry.source} has no name", "Set its name with the option name"
             )
             raise selected.name_error or missing
-        found = SourcedImage(entry, selection or source, source, selected, name, (known_as, image.identity))
+        locked_as = known_as, image.identity
+        found = SourcedImage(entry, selection or source, source, selected, name, locked_as, image)
         if found.pinned:
             found.pinned.require(selected)
         return found

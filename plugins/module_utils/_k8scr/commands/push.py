@@ -157,7 +157,10 @@ class PushJobs:
         copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, found.pinned, protection)
         facts = {"repository": repository, "tag": name.tag}
         target = target_name(repository, name.tag or digest)
-        return ImageJob(str(name), copy, target, found.entry.source, facts, locked_as=found.locked_as)
+        verified = found.verified.to_result() if found.verified else None
+        return ImageJob(
+            str(name), copy, target, found.entry.source, facts, locked_as=found.locked_as, verified=verified
+        )
 
 
 def _reject_collisions(jobs: Sequence[ImageJob]) -> None:

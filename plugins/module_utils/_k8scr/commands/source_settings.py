@@ -13,9 +13,11 @@ from typing import Any
 
 from ..engine.settings import DockerSettings
 from ..registry.upstreams import UpstreamSettings
+from ..signatures.policy import Policy
 from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entries
 from .numbers import read_number
 from .upstream_settings import UPSTREAMS_ARGUMENT_SPEC, upstream_settings
+from .verify_settings import VERIFY_ARGUMENT_SPEC, verify_policies
 
 DOCKER_ARGUMENT_SPEC: dict[str, Any] = {
     "docker_host": {"type": "str"},
@@ -29,6 +31,7 @@ SOURCES_ARGUMENT_SPEC: dict[str, Any] = {
     "locked": {"type": "bool", "default": False},
     "tmp_dest": {"type": "path"},
     "upstreams": UPSTREAMS_ARGUMENT_SPEC,
+    "verify": VERIFY_ARGUMENT_SPEC,
     **DOCKER_ARGUMENT_SPEC,
 }
 """Argument spec of the fragments ``k8scr.core.sources`` and ``k8scr.core.docker_daemon``."""
@@ -44,6 +47,7 @@ class SourceSettings:
         locked: Whether the lock file is enforced.
         upstreams: The settings of upstream registries, by their hosts.
         connections: The number of connections to each registry, and of exports of an engine at once.
+        verify: The policies for the signatures of images; ``None`` to check no signatures.
     """
 
     images: tuple[SourceEntry, ...]
@@ -52,6 +56,7 @@ class SourceSettings:
     locked: bool
     upstreams: Mapping[str, UpstreamSettings]
     connections: int
+    verify: tuple[Policy, ...] | None = None
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> SourceSettings:
@@ -67,6 +72,7 @@ class SourceSettings:
             options["locked"],
             upstream_settings(options["upstreams"]),
             read_number(options, "connections"),
+            verify_policies(options["verify"]),
         )
 
 

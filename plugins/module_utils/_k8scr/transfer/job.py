@@ -82,6 +82,7 @@ class ImageJob:
         facts: Further entries of the image's result.
         subject: The digest that the image refers to, if it is a referrer of another image.
         locked_as: The name and the digest of the image in a lock file; ``None`` for an image that is not locked.
+        verified: The verified signature of the image, for results; ``None`` if none is required.
     """
 
     name: str
@@ -92,6 +93,7 @@ class ImageJob:
     subject: str | None = None
     error: K8scrError | None = None
     locked_as: tuple[Reference, str] | None = None
+    verified: Mapping[str, str] | None = None
 
     def unload(self) -> None:
         """Free the disk space of an image that its source exported for the copy."""

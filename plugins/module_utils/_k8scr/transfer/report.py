@@ -74,6 +74,8 @@ def _entry(result: ImageResult) -> dict[str, Any]:
     entry: dict[str, Any] = {"name": job.name, **source, **job.facts, "target": job.target}
     if job.subject:
         entry["subject"] = job.subject
+    if job.verified:
+        entry["verified"] = dict(job.verified)
     entry["changed"] = result.changed
     entry["digest"] = (result.root or None) if not result.error else None
     entry["digest_before"] = plan.before.digest if plan.before else None

@@ -1,0 +1,71 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Policies: the signature that an image must have, by its name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from typing import Protocol
+
+from ..errors import InputError
+from ..oci.reference import Reference
+from .signature import Signature
+
+
+class Requirement(Protocol):
+    """The signatures that a policy accepts; its text completes "the policy requires".
+
+    Attributes:
+        by: The option that sets it, for results.
+    """
+
+    by: str
+
+    def verify(self, signature: Signature, manifest: Callable[[], bytes]) -> None:
+        """Check a signature of an image.
+
+        Args:
+            signature: A signature whose signed content names the image's digest.
+            manifest: Returns the content of the image's manifest or index.
+
+        Raises:
+            InvalidSignatureError: The signature is not accepted; the message is the reason.
+            K8scrError: It cannot be checked.
+        """
+
+
+@dataclass(frozen=True, eq=False)
+class Policy:
+    """One entry of the option ``verify``.
+
+    Attributes:
+        match: A shell pattern of names.
+        requirement: The signature that an image must have; ``None`` to allow unsigned images.
+    """
+
+    match: str
+    requirement: Requirement | None
+
+    def matches(self, name: Reference) -> bool:
+        """Whether the pattern matches a name, with or without its tag; a digest in the name is ignored."""
+        tagged = replace(name, digest=None)
+        return any(fnmatchcase(str(text), self.match) for text in (tagged, replace(tagged, tag=None)))
+
+
+def find_policy(policies: Sequence[Policy], name: Reference) -> Policy:
+    """Return the first policy that matches a name.
+
+    Raises:
+        InputError: No policy matches.
+    """
+    for policy in policies:
+        if policy.matches(name):
+            return policy
+    raise InputError(
+        f"no policy of verify matches {name}",
+        'Add a policy for it; match: "*" with allow: unsigned accepts all other images without a signature',
+    )
