@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_source, parse_location
-from ..transfer.job import ImageJob, PinnedDigest
+from ..transfer.job import ImageJob, PinnedDigest, WantedReferrers
 from .image_entries import SourceEntry
 from .source_settings import SourceSettings
 
@@ -41,6 +41,7 @@ class SourcedImage:
         image: The image with the selected platforms.
         name: Its name at the destination.
         locked_as: Its name and its digest in the lock file, before platforms are selected.
+        complete_image: The image with all platforms.
     """
 
     entry: SourceEntry
@@ -49,11 +50,22 @@ class SourcedImage:
     image: SourceImage
     name: Reference
     locked_as: tuple[Reference, str]
+    complete_image: SourceImage
 
     @property
     def pinned(self) -> PinnedDigest | None:
         """The digest in the image's name, if any."""
         return PinnedDigest(self.name, self.entry.source) if self.name.digest else None
+
+    def referrers(self, target_of: Callable[[str], str]) -> WantedReferrers:
+        """Return the referrers to copy with the image.
+
+        Args:
+            target_of: Returns the target, for results and messages, of a tag or digest at the destination.
+        """
+        complete = self.complete_image.root
+        replaced = complete if complete != self.image.root else None
+        return WantedReferrers(self.entry.referrers, self.complete_source, target_of, replaced)
 
 
 class ImageSources:
@@ -119,7 +131,8 @@ class ImageSources:
                 f"image {selected.root.digest} in {entry.source} has no name", "Set its name with the option name"
             )
             raise selected.name_error or missing
-        found = SourcedImage(entry, selection or source, source, selected, name, (known_as, image.identity))
+        locked_as = known_as, image.identity
+        found = SourcedImage(entry, selection or source, source, selected, name, locked_as, image)
         if found.pinned:
             found.pinned.require(selected)
         return found
