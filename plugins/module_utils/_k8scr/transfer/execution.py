@@ -148,7 +148,7 @@ class Execution:
                 images.shutdown(wait=False, cancel_futures=True)
         unfinished = [*running.items(), *tagging.items()]
         left = [number for finish, number in unfinished if finish.cancelled() or not finish.result()]
-        left += [*schedule.deferred.intersection(running.values()), *schedule.left]
+        left += [*schedule.deferred & set(running.values()), *schedule.left]
         if left:
             fail(self._results, left, self._because_of(range(len(self._results))))
 

@@ -24,7 +24,6 @@ from .referrers import ReferrerSearch, find_referrers
 from .report import ImageResult, ReferrersReport
 from .schedule import Dependencies
 
-
 NOTHING: Mapping[int, K8scrError] = MappingProxyType({})
 
 
@@ -167,7 +166,9 @@ def _plan_optional(
     The source must have all blobs: the task does not fail without a referrer, but a copy that fails takes time.
     """
     planned = {}
-    for each, plan in zip(jobs, plan_images([each.job for each in jobs], connections, check_sources=True)):
+    plans = plan_images([each.job for each in jobs], connections, check_sources=True)
+    for each, first_plan in zip(jobs, plans):
+        plan = first_plan
         if plan.error and each.referrers and each.job.copy and len(each.referrers.entries) > 1:
             plan = _plan_readable(each, each.referrers, each.job.copy, images, connections) or plan
         if plan.error:

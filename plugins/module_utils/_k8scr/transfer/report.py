@@ -67,8 +67,7 @@ def fail(results: list[ImageResult], numbers: Iterable[int], error: K8scrError) 
 def report(
     results: Sequence[ImageResult], failures: Sequence[str] = (), diffs: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Return a module's result: ``changed``, ``images``, ``diff``, ``warnings`` about referrers, and ``msg`` and ``failed``
-    after a failure.
+    """Return a module's result: ``changed``, ``images``, ``diff``, ``warnings``, and ``msg`` after a failure.
 
     Args:
         failures: Further lines of the message; with any, the task fails.
