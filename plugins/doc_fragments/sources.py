@@ -22,8 +22,8 @@ options:
         the first image and V(@1) the second, including images without a name or with an invalid name. Set
         O(images[].name) for those.
       - OCI layouts of hauler and C(cosign save) are supported. Signatures and other referrers in a layout are not
-        images of their own; O(images[].referrers) states whether they are copied. Convert folders of C(skopeo sync --dest dir) with
-        C(skopeo copy --all dir:FOLDER oci:LAYOUT:NAME).
+        images of their own; O(images[].referrers) states whether they are copied. Convert folders of
+        C(skopeo sync --dest dir) with C(skopeo copy --all dir:FOLDER oci:LAYOUT:NAME).
       - An archive can be compressed with gzip, as by C(docker save NAME | gzip). It is read in place and needs no disk
         space. Reading takes as long as C(gunzip) if the destination has the images, and twice as long otherwise.
       - An archive can also be compressed with zstd, as those of k3s and RKE2, with xz or with bzip2. It is decompressed

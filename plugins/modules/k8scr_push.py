@@ -232,7 +232,7 @@ images:
           description: Reasons why other referrers were not copied, with their number if it is known.
           type: list
           elements: str
-          sample: ["1 referrer: repository team/api in registry.example.com does not have the manifest sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1"]
+          sample: ["1 referrer: the referrers of the image cannot be stored: the registry rejects them"]
     error:
       description: Reason for the failure of the image, if it failed.
       type: str

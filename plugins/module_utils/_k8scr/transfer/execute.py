@@ -40,7 +40,7 @@ class Transfer:
         listener = listener or Listener()
         images = plan_images(jobs, self.connections, self.check_mode)
         referrers = self._plan_referrers(images)
-        plans = share_blobs([*images, *referrers.plans])
+        plans = share_blobs([*images, *referrers.plans], referrers.dependencies.parents)
         for plan in plans:
             listener.image_planned(plan)
         results = [ImageResult(plan, plan.root, plan.blobs, plan.error) for plan in plans]

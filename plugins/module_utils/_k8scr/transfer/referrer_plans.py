@@ -69,11 +69,14 @@ class ReferrerPlans:
             listed.setdefault(next(iter(each.counts)), []).append(results[number])
         ordered = []
         for number, result in enumerate(results[:count]):
-            notes = _lines(self._images[number].left_out) if number in self._images else ()
-            report = ReferrersReport(copied.get(number, 0), notes)
-            attached = report if not result.error and (report.copied or report.left_out) else None
-            ordered += [replace(result, referrers=attached), *listed.get(number, ())]
+            ordered += [self._with_report(number, result, copied.get(number, 0)), *listed.get(number, ())]
         return ordered
+
+    def _with_report(self, number: int, result: ImageResult, copied: int) -> ImageResult:
+        left_out = _lines(self._images[number].left_out) if number in self._images else ()
+        if result.error or not (copied or left_out):
+            return result
+        return replace(result, referrers=ReferrersReport(copied, left_out))
 
     def _leave_out(self, each: ReferrerJob, error: K8scrError) -> None:
         for image, referrers in each.counts.items():
