@@ -99,7 +99,9 @@ notes:
   - With O(images[].platforms), an index is reduced to the selected platforms. If one image is left, the image's name
     points to it, and its digest is unchanged. Otherwise a new index lists the selected images. Its digest differs from
     the original index's and is the same in every run. Attestations in the index are omitted.
-  - With O(images[].referrers), referrers are found with the registry's referrers API, with the fallback tag
-    C(sha256-DIGEST), and with cosign's tags C(sha256-DIGEST.sig), C(.att) and C(.sbom). This applies to the image and
-    to each of its platforms.
+  - Referrers are found with the registry's referrers API, with the fallback tag C(sha256-DIGEST), and with cosign's
+    tags C(sha256-DIGEST.sig), C(.att) and C(.sbom). This applies to the image and to each of its platforms. It takes
+    up to five requests for each.
+  - With O(images[].platforms), a signature of the index does not apply to a reduced index, which has another digest, or
+    to the one manifest that is left. With O(images[].referrers=auto), the result reports it as left out.
 """

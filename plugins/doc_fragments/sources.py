@@ -22,8 +22,8 @@ options:
         the first image and V(@1) the second, including images without a name or with an invalid name. Set
         O(images[].name) for those.
       - OCI layouts of hauler and C(cosign save) are supported. Signatures and other referrers in a layout are not
-        images of their own; O(images[].referrers) copies them. Convert folders of C(skopeo sync --dest dir) with
-        C(skopeo copy --all dir:FOLDER oci:LAYOUT:NAME).
+        images of their own; O(images[].referrers) states whether they are copied. Convert folders of
+        C(skopeo sync --dest dir) with C(skopeo copy --all dir:FOLDER oci:LAYOUT:NAME).
       - An archive can be compressed with gzip, as by C(docker save NAME | gzip). It is read in place and needs no disk
         space. Reading takes as long as C(gunzip) if the destination has the images, and twice as long otherwise.
       - An archive can also be compressed with zstd, as those of k3s and RKE2, with xz or with bzip2. It is decompressed
@@ -66,14 +66,24 @@ options:
       referrers:
         description:
           - Whether to copy the referrers of the image, such as signatures, attestations and SBOMs, and their own
-            referrers. By default, they are not copied.
-          - Each referrer has its own entry in the result, after the image's. If the cluster's registry does not support
-            the referrers API, the module sets the tag C(sha256-DIGEST), which clients read instead.
-          - Supported sources are C(docker://), C(oci:) and C(oci-archive:). Other sources cannot store referrers. In
-            layouts, the artifacts that C(cosign save) and hauler store next to an image are referrers too.
-          - It costs some requests for each platform, even if nothing changes.
-        type: bool
-        default: false
+            referrers.
+          - With V(auto), they are copied together with a new or changed image. Referrers that cannot be copied are
+            left out, and the task succeeds. RV(images[].referrers.left_out) has the reasons, and one warning names the
+            images. Examples are a missing blob of a signature at the source, and a registry that rejects it.
+          - With V(auto), an unchanged image takes no additional requests. Therefore a referrer that was added to the
+            source later is not copied.
+          - With V(true), referrers of unchanged images are copied too, and the task fails if a referrer cannot be
+            copied. It takes some requests for each platform, even if nothing changes. Set it to add new signatures to
+            existing images, or if an image must not be used without them.
+          - With V(false), no referrers are copied.
+          - Each referrer has its own entry in the result, after the image's. The tag of an image is set after its
+            referrers were copied. If the destination's registry does not support the referrers API, the module sets the
+            tag C(sha256-DIGEST), which clients read instead.
+          - Supported sources are C(docker://), C(oci:) and C(oci-archive:). With other sources, V(auto) copies the
+            image alone, because they cannot store referrers. In layouts, the artifacts that C(cosign save) and hauler
+            store next to an image are referrers too.
+        type: raw
+        default: auto
   lock:
     description:
       - Path of a lock file with the digest of each image's name, on the host that runs the module. By default, no file

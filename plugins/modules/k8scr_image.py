@@ -181,6 +181,19 @@ images:
         digest of the image. It is empty in check mode and if nothing was deleted.
       type: str
       sample: tag
+    referrers:
+      description: Referrers of the image, such as signatures; missing if it has none, and without O(referrers).
+      type: dict
+      contains:
+        copied:
+          description: Number of its referrers that the repository has after the task.
+          type: int
+          sample: 2
+        left_out:
+          description: Always empty, because the task fails if a referrer cannot be copied.
+          type: list
+          elements: str
+          sample: []
     error:
       description: Reason for the failure of the image, if it failed.
       type: str

@@ -66,18 +66,26 @@ options:
       referrers:
         description:
           - Whether to pull the referrers of the image, such as signatures, attestations and SBOMs, and their own
-            referrers. By default, they are not pulled.
+            referrers.
+          - With V(auto), they are pulled together with a new or changed image. Referrers that cannot be pulled are left
+            out, and the task succeeds. RV(images[].referrers.left_out) has the reasons, and one warning names the
+            images. An example is a destination that cannot store referrers. Supported destinations are C(oci:) and
+            C(oci-archive:).
+          - With V(auto), an unchanged image takes no additional requests. Therefore a referrer that was added to the
+            registry later is not pulled.
+          - With V(true), referrers of unchanged images are pulled too, and the task fails if a referrer cannot be
+            pulled. It takes some requests for each platform, even if nothing changes.
+          - With V(false), no referrers are pulled.
           - Each referrer has its own entry in the result, after the image's. A layout lists it under cosign's tag or
-            without a name, and M(k8scr.core.k8scr_push) with C(referrers) finds it there.
-          - Supported destinations are C(oci:) and C(oci-archive:). Other destinations cannot store referrers.
-        type: bool
-        default: false
+            without a name, and M(k8scr.core.k8scr_push) finds it there.
+        type: raw
+        default: auto
 seealso:
   - module: k8scr.core.k8scr_push
 """
 
 EXAMPLES = r"""
-- name: Back up an image with its signatures and SBOMs
+- name: Back up an image, and fail if one of its signatures and SBOMs cannot be pulled
   k8scr.core.k8scr_pull:
     images:
       - name: registry.example.com/team/api:1.2
@@ -171,6 +179,20 @@ images:
         - digest: sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
           size: 1532
           action: sent
+    referrers:
+      description: Referrers of the image, such as signatures; missing if the source has none, and if they were not
+        looked up, as for an unchanged image with O(images[].referrers=auto).
+      type: dict
+      contains:
+        copied:
+          description: Number of its referrers that the destination has after the task.
+          type: int
+          sample: 2
+        left_out:
+          description: Reasons why other referrers were not copied, with their number if it is known.
+          type: list
+          elements: str
+          sample: ["2 referrers: the archive /tmp/busybox.tar cannot store referrers"]
     error:
       description: Reason for the failure of the image, if it failed.
       type: str

@@ -251,6 +251,20 @@ images:
           size: 29124181
           action: sent
           uncompressed: sha256:7c9d20b9b6cda1c58bc4f9d6c401386786f584437abbe87e58910f8a9a15386b
+    referrers:
+      description: Referrers of the image, such as signatures; missing if the source has none, and if they were not
+        looked up, as for an unchanged image with O(images[].referrers=auto).
+      type: dict
+      contains:
+        copied:
+          description: Number of its referrers that the destination has after the task.
+          type: int
+          sample: 2
+        left_out:
+          description: Reasons why other referrers were not copied, with their number if it is known.
+          type: list
+          elements: str
+          sample: ["1 referrer: the referrers of the image cannot be stored: the registry rejects them"]
     error:
       description: Reason for the failure of the image, if it failed.
       type: str

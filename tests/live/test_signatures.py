@@ -17,7 +17,7 @@ from typing import Any
 
 import images
 import pytest
-from cluster import layout, newer_debian, programs
+from cluster import audit, layout, newer_debian, programs
 from cluster.media_types import CONFIG, INDEX, MANIFEST
 from images.layout import REFERENCE, Descriptor, Layout
 
@@ -128,6 +128,12 @@ def push(task: Task, source: CopiedLayout, repository: str, referrers: bool = Tr
     return result
 
 
+def requests_since(position: int) -> list[str]:
+    """Return the requests to registries through the API server since a position in the audit log."""
+    audit.settle()
+    return sorted(f"{event['verb']} {event['requestURI']}" for event in audit.proxy_events(position))
+
+
 @pytest.fixture
 def upstream(tmp_path: Path) -> Iterator[HostRegistry]:
     """An upstream registry, in which cosign signs images."""
@@ -148,9 +154,9 @@ def test_cosign_verifies_signatures_after_push_pull_and_push(
     signer.attest(f"{signed}@{original.digest}")
     first, second = f"{repository}/first", f"{repository}/second"
     steps = [
-        ("k8scr_push", push_entry(f"docker://{signed}:1", first, referrers=True)),
-        ("k8scr_pull", pull_entry(first, pulled, referrers=True)),
-        ("k8scr_push", push_entry(f"{pulled}:docker.io/{first}:1", second, referrers=True)),
+        ("k8scr_push", push_entry(f"docker://{signed}:1", first)),
+        ("k8scr_pull", pull_entry(first, pulled)),
+        ("k8scr_push", push_entry(f"{pulled}:docker.io/{first}:1", second)),
     ]
     upstreams = [{"host": upstream.address, "plain_http": True}]
 
@@ -179,7 +185,7 @@ def test_cosign_verifies_signature_that_cosign_saved(
     signer.save(f"{signed}:1", tmp_path / "saved")
     entry = push_entry(f"oci:{tmp_path}/saved", repository)
 
-    alone = task("k8scr_push", images=[entry])
+    alone = task("k8scr_push", images=[{**entry, "referrers": False}])
     result = task("k8scr_push", images=[{**entry, "referrers": True}])
 
     assert [each["digest"] for each in alone["images"]] == [original.digest], alone.get("msg")
@@ -218,6 +224,58 @@ def test_registry_with_referrers_api_lists_pushed_referrers(
     assert [image["digest"] for image in pulled["images"]] == [source.digest, sbom["digest"]], pulled.get("msg")
     # With the referrers API, the push creates no list under a tag.
     assert crane("ls", target).split() == [b"1"]
+
+
+@pytest.mark.parametrize("kind", ["distribution-3", "go-containerregistry with referrers"])
+def test_new_image_is_copied_with_its_referrers_and_unchanged_image_without_requests_for_them(
+    task: Task, repository: str, address: str, tmp_path: Path, kind: str
+) -> None:
+    original, oras = images.ensure("busybox"), str(programs.ensure(["oras"])["oras"])
+    (tmp_path / "sbom.json").write_text("{}")
+    with upstream_registry(kind, tmp_path / "upstream") as upstream:
+        there = f"{upstream.address}/{repository}:1"
+        crane("push", "--insecure", str(original.layout), there)
+        attach = [oras, "attach", "--plain-http", "--disable-path-validation", f"--artifact-type={SBOM}", there]
+        subprocess.run([*attach, f"{tmp_path}/sbom.json"], check=True, capture_output=True)
+        entry = push_entry(f"docker://{there}", repository)
+        options = {"upstreams": [{"host": upstream.address, "plain_http": True}]}
+
+        planned = task("k8scr_push", images=[entry], check_mode=True, **options)
+        pushed = task("k8scr_push", images=[entry], **options)
+        position = audit.position()
+        again = task("k8scr_push", images=[entry], **options)
+        requests = requests_since(position)
+        position = audit.position()
+        task("k8scr_push", images=[{**entry, "referrers": False}], **options)
+        without = requests_since(position)
+    pulled = task("k8scr_pull", images=[pull_entry(repository, f"oci:{tmp_path}/layout")])
+
+    tags = crane("ls", "--insecure", f"{address}/{repository}").decode().split()
+    assert sorted(tags) == ["1", original.digest.replace(":", "-")], pushed.get("msg")
+    assert [each["digest"] for each in planned["images"]] == [each["digest"] for each in pushed["images"]]
+    assert pushed["images"][0]["referrers"] == {"copied": 1, "left_out": []}
+    assert not again["changed"]
+    assert requests == without
+    assert pulled["images"][0]["referrers"] == {"copied": 1, "left_out": []}, pulled.get("msg")
+    for location in (
+        ["--plain-http", f"{address}/{repository}:1"],
+        ["--oci-layout", f"{tmp_path}/layout@{original.digest}"],
+    ):
+        found = subprocess.run([oras, "discover", "--format=json", *location], check=True, capture_output=True).stdout
+        assert [each["artifactType"] for each in json.loads(found)["referrers"]] == [SBOM]
+
+
+def test_pull_to_docker_archive_reports_signature(task: Task, repository: str, tmp_path: Path) -> None:
+    source = CopiedLayout(tmp_path / "layout", "busybox")
+    source.list(source.add_manifest(source.document({}, "application/json"), subject=source.root, artifactType=SBOM))
+    push(task, source, repository)
+
+    result = task("k8scr_pull", images=[pull_entry(repository, f"docker-archive:{tmp_path}/app.tar")])
+
+    assert not result.get("failed"), result["msg"]
+    (left_out,) = result["images"][0]["referrers"]["left_out"]
+    assert left_out.startswith("1 referrer: ")
+    assert any(left_out in warning for warning in result["warnings"])
 
 
 def test_push_copies_attestations_of_index(task: Task, repository: str, address: str, tmp_path: Path) -> None:

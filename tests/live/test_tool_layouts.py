@@ -52,7 +52,7 @@ def test_push_of_layout_of_oras_copies_attached_artifact(
     run(*copy, f"{tmp_path}/layout:1")
     entry = push_entry(f"oci:{tmp_path}/layout", repository)
 
-    alone = task("k8scr_push", images=[entry])
+    alone = task("k8scr_push", images=[{**entry, "referrers": False}])
     result = task("k8scr_push", images=[{**entry, "referrers": True}])
 
     assert [image["digest"] for image in alone["images"]] == [images.ensure("busybox").digest], alone.get("msg")

@@ -22,7 +22,7 @@ from ..registry.deletion import Deletion, delete_manifest, delete_tag
 from ..registry.references import find_references
 from ..registry.repository import Repository
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageCopy, ImageJob, PinnedDigest
+from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, ReferrersMode, WantedReferrers
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.plan import ImagePlan
@@ -88,25 +88,15 @@ def change_image(settings: ImageSettings, check_mode: bool, registry: Registry, 
     repository = Repository(registry, settings.name.repository(settings.qualify))
     if settings.source is None:
         return _Removal(repository, settings.name, settings.registry.connections, check_mode).run()
-    jobs = _copy_jobs(settings, settings.source, repository)
-    return report(Transfer(settings.registry.connections, check_mode).run(jobs, listener))
-
-
-def _copy_jobs(settings: ImageSettings, name: Reference, destination: Repository) -> list[ImageJob]:
-    """Return the jobs for an image and, on request, its referrers; a job with an error if the image is missing."""
     try:
-        source = Repository(destination.store, name.repository(settings.qualify))
-        job = _copy_job(settings, name, source, destination)
-        if not settings.referrers:
-            return [job]
-        from ..transfer.referrers import referrer_jobs
-
-        return [job, *referrer_jobs(job, source, partial(target_name, destination.repository))]
+        job = _copy_job(settings, settings.source, repository)
     except K8scrError as error:
-        return [ImageJob(str(settings.name), source=str(name), error=error)]
+        job = ImageJob(str(settings.name), source=str(settings.source), error=error)
+    return report(Transfer(settings.registry.connections, check_mode).run([job], listener))
 
 
-def _copy_job(settings: ImageSettings, name: Reference, source: Repository, destination: Repository) -> ImageJob:
+def _copy_job(settings: ImageSettings, name: Reference, destination: Repository) -> ImageJob:
+    source = Repository(destination.store, name.repository(settings.qualify))
     root = source.resolve(name.digest or name.tag or "")
     if root is None:
         raise SourceError(
@@ -123,7 +113,9 @@ def _copy_job(settings: ImageSettings, name: Reference, source: Repository, dest
     copy = ImageCopy(*content, destination, new.tag, neighbors, None, pinned, protection)
     target = target_name(destination.repository, new.tag or root.digest)
     facts = {"repository": destination.repository, "tag": new.tag}
-    return ImageJob(str(new), copy, target, str(name), facts)
+    mode = ReferrersMode.ALWAYS if settings.referrers else ReferrersMode.NEVER
+    referrers = WantedReferrers(mode, source, partial(target_name, destination.repository))
+    return ImageJob(str(new), copy, target, str(name), facts, referrers=referrers)
 
 
 @dataclass(frozen=True)

@@ -11,15 +11,17 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
 from ..oci.reference import Reference, parse_reference
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
+from ..transfer.job import ReferrersMode
 
 _SHARED_SPEC: dict[str, Any] = {
     "platforms": {"type": "list", "elements": "str"},
-    "referrers": {"type": "bool", "default": False},
+    "referrers": {"type": "raw", "default": "auto"},
 }
 SOURCE_ENTRY_SPEC: dict[str, Any] = {
     "source": {"type": "str", "required": True},
@@ -42,13 +44,13 @@ class SourceEntry:
         source: The location of the images.
         name: The image's name at the destination; ``None`` to keep its name at the source.
         platforms: The platforms to copy; empty for all.
-        referrers: Whether to copy the images' referrers too.
+        referrers: Whether to copy the images' referrers.
     """
 
     source: str
     name: str | None = None
     platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
+    referrers: ReferrersMode = ReferrersMode.AUTO
 
     @property
     def upstream(self) -> Reference:
@@ -63,13 +65,13 @@ class PullEntry:
     Attributes:
         dest: The location to write to.
         platforms: The platforms to pull; empty for all.
-        referrers: Whether to pull the image's referrers too.
+        referrers: Whether to pull the image's referrers.
     """
 
     reference: Reference
     dest: str
     platforms: tuple[Platform, ...] = ()
-    referrers: bool = False
+    referrers: ReferrersMode = ReferrersMode.AUTO
 
 
 def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
@@ -80,7 +82,7 @@ def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
     """
 
     def read(entry: Mapping[str, Any]) -> SourceEntry:
-        return SourceEntry(entry["source"], entry["name"], _platforms(entry), entry["referrers"])
+        return SourceEntry(entry["source"], entry["name"], _platforms(entry), _referrers(entry))
 
     return tuple(_entries(images, "source", SOURCE_ENTRY_SPEC, read))
 
@@ -94,7 +96,7 @@ def read_pull_entries(images: Iterable[Any]) -> tuple[PullEntry, ...]:
 
     def read(entry: Mapping[str, Any]) -> PullEntry:
         dest = entry["dest"] or f"{DOCKER_DAEMON}:"
-        return PullEntry(parse_reference(entry["name"]), dest, _platforms(entry), entry["referrers"])
+        return PullEntry(parse_reference(entry["name"]), dest, _platforms(entry), _referrers(entry))
 
     return tuple(_entries(images, "name", PULL_ENTRY_SPEC, read))
 
@@ -131,3 +133,13 @@ def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
 
 def _platforms(entry: Mapping[str, Any]) -> tuple[Platform, ...]:
     return tuple(map(parse_platform, entry["platforms"] or ()))
+
+
+def _referrers(entry: Mapping[str, Any]) -> ReferrersMode:
+    value = entry["referrers"]
+    if value == ReferrersMode.AUTO.value:
+        return ReferrersMode.AUTO
+    try:
+        return ReferrersMode.ALWAYS if boolean(value) else ReferrersMode.NEVER
+    except TypeError as error:
+        raise InputError(f"referrers is {value!r:.50}, which is not auto, true or false") from error

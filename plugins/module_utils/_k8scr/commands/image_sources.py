@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -18,7 +18,7 @@ from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_source, parse_location
-from ..transfer.job import ImageJob, PinnedDigest
+from ..transfer.job import ImageJob, PinnedDigest, WantedReferrers
 from .image_entries import SourceEntry
 from .source_settings import SourceSettings
 
@@ -59,6 +59,16 @@ class SourcedImage:
     def pinned(self) -> PinnedDigest | None:
         """The digest in the image's name, if any."""
         return PinnedDigest(self.name, self.entry.source) if self.name.digest else None
+
+    def referrers(self, target_of: Callable[[str], str]) -> WantedReferrers:
+        """Return the referrers to copy with the image.
+
+        Args:
+            target_of: Returns the target, for results and messages, of a tag or digest at the destination.
+        """
+        complete = self.complete_image.root
+        replaced = complete if complete != self.image.root else None
+        return WantedReferrers(self.entry.referrers, self.complete_source, target_of, replaced)
 
 
 class ImageSources:

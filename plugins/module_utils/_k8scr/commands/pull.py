@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
+from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource, SourceImage
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
@@ -25,7 +26,7 @@ from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageCopy, ImageJob, unique_jobs
+from ..transfer.job import ImageCopy, ImageJob, WantedReferrers
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.report import report
 from .image_entries import PullEntry
@@ -83,7 +84,7 @@ class PullJobs:
         """
         requests = [self._request(entry) for entry in entries]
         with ThreadPoolExecutor(self.settings.registry.connections) as workers:
-            return unique_jobs(job for jobs in workers.map(self._jobs, requests) for job in jobs)
+            return list(workers.map(self._job, requests))
 
     def _request(self, entry: PullEntry) -> _Request:
         reference, location = entry.reference, parse_location(entry.dest)
@@ -117,30 +118,28 @@ class PullJobs:
             self._destinations[store] = self.exit_stack.enter_context(closing(open_destination(store)))
         return self._destinations[store]
 
-    def _jobs(self, request: _Request) -> list[ImageJob]:
-        """Return the job for an image, and the jobs for its referrers."""
+    def _job(self, request: _Request) -> ImageJob:
         reference, location = request.entry.reference, request.location
         repository = Repository(self.registry, reference.repository(self.settings.qualify))
         facts = {"repository": repository.repository, "tag": reference.tag, "dest": request.entry.dest}
         target = _target(location, request.tag or str(reference.digest))
         if request.destination is None:
-            return [ImageJob(str(reference), None, target, facts=facts, error=request.error)]
+            return ImageJob(str(reference), None, target, facts=facts, error=request.error)
         try:
-            copy = _find_copy(repository, request, request.destination)
+            copy, complete = _find_copy(repository, request, request.destination)
         except K8scrError as error:
-            return [ImageJob(str(reference), None, target, facts=facts, error=error)]
+            return ImageJob(str(reference), None, target, facts=facts, error=error)
         if request.entry.platforms and not request.tag:
             target = _target(location, copy.image.root.digest)
-        job = ImageJob(str(reference), copy, target, facts=facts)
-        if not request.entry.referrers:
-            return [job]
-        from ..transfer.referrers import referrer_jobs
-
-        return [job, *referrer_jobs(job, repository, partial(_target, location))]
+        replaced = complete if complete != copy.image.root else None
+        referrers = WantedReferrers(request.entry.referrers, repository, partial(_target, location), replaced)
+        return ImageJob(str(reference), copy, target, facts=facts, referrers=referrers)
 
 
-def _find_copy(repository: Repository, request: _Request, destination: ImageDestination) -> ImageCopy:
-    """Find an image in the registry, and the part of it that the destination stores."""
+def _find_copy(
+    repository: Repository, request: _Request, destination: ImageDestination
+) -> tuple[ImageCopy, Descriptor]:
+    """Find an image in the registry, with the part of it that the destination stores; also return all of it."""
     reference, platforms = request.entry.reference, request.entry.platforms
     root = repository.resolve(reference.digest or reference.tag or "latest")
     if root is None:
@@ -157,7 +156,7 @@ def _find_copy(repository: Repository, request: _Request, destination: ImageDest
         image = selection.select(image)
     if request.engine:
         image = request.engine.select(source, image)
-    return ImageCopy(source, image, destination, request.tag)
+    return ImageCopy(source, image, destination, request.tag), root
 
 
 @dataclass(frozen=True)

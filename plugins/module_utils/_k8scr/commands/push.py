@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
@@ -27,7 +27,7 @@ from ..registry.repository import Repository
 from ..registry.upstreams import Upstreams
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageCopy, ImageJob, unique_jobs
+from ..transfer.job import ImageCopy, ImageJob
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
@@ -121,24 +121,17 @@ class PushJobs:
         Raises:
             InputError: Two jobs write different images to one tag.
         """
-        jobs = unique_jobs(job for found in sources.read() for job in self._jobs(found))
+        jobs = [self._job_or_error(found) for found in sources.read()]
         _reject_collisions(jobs)
         return jobs
 
-    def _jobs(self, found: SourcedImage | ImageJob) -> Iterator[ImageJob]:
+    def _job_or_error(self, found: SourcedImage | ImageJob) -> ImageJob:
         if isinstance(found, ImageJob):
-            yield found
-            return
+            return found
         try:
-            job = self._job(found)
+            return self._job(found)
         except K8scrError as error:
-            job = ImageJob(str(found.name), source=found.entry.source, error=error)
-        yield job
-        if found.entry.referrers and job.copy:
-            from ..transfer.referrers import referrer_jobs
-
-            target_of = partial(target_name, job.copy.destination.repository)
-            yield from referrer_jobs(job, found.complete_source, target_of)
+            return ImageJob(str(found.name), source=found.entry.source, error=error)
 
     def _job(self, found: SourcedImage) -> ImageJob:
         source, image, name = found.source, found.image, found.name
@@ -157,9 +150,15 @@ class PushJobs:
         copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, found.pinned, protection)
         facts = {"repository": repository, "tag": name.tag}
         target = target_name(repository, name.tag or digest)
-        verified = found.verified.to_result() if found.verified else None
         return ImageJob(
-            str(name), copy, target, found.entry.source, facts, locked_as=found.locked_as, verified=verified
+            str(name),
+            copy,
+            target,
+            found.entry.source,
+            facts,
+            locked_as=found.locked_as,
+            verified=found.verified.to_result() if found.verified else None,
+            referrers=found.referrers(partial(target_name, repository)),
         )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from ..errors import DigestMismatchError, K8scrError, MissingManifestError, SourceError
 from .descriptor import Descriptor
 from .interfaces import ManifestSource
-from .manifest import Manifest
+from .manifest import Manifest, is_index
 
 MAXIMUM_DEPTH = 8
 """Levels of nested indexes. No tool creates more than two."""
@@ -61,6 +61,33 @@ def walk_manifests(source: ManifestSource, root: Descriptor, partial: bool = Fal
         SourceError: The image exceeds a limit.
     """
     yield from _walk(BoundedSource(source), root, partial, 0, set())
+
+
+def walk_digests(source: ManifestSource, root: Descriptor) -> Iterator[str]:
+    """Yield the digests of an image's manifests as :func:`walk_manifests` does, but read only its root and its indexes.
+
+    Raises:
+        MissingManifestError: An index is missing.
+        SourceError: The image exceeds a limit.
+    """
+    seen: set[str] = set()
+    for digest in _walk_digests(BoundedSource(source), root, 0, seen):
+        if len(seen) > MAXIMUM_MANIFESTS:
+            raise SourceError(f"an image in {source.description} has more than {MAXIMUM_MANIFESTS} manifests")
+        yield digest
+
+
+def _walk_digests(source: ManifestSource, descriptor: Descriptor, depth: int, seen: set[str]) -> Iterator[str]:
+    if descriptor.digest in seen:
+        return
+    seen.add(descriptor.digest)
+    if depth > MAXIMUM_DEPTH:
+        raise SourceError(f"an image in {source.description} has indexes nested deeper than {MAXIMUM_DEPTH}")
+    # Registries may return another media type for the root.
+    if depth == 0 or is_index(descriptor.media_type):
+        for child in source.fetch_manifest(descriptor).manifests:
+            yield from _walk_digests(source, child, depth + 1, seen)
+    yield descriptor.digest
 
 
 def _walk(

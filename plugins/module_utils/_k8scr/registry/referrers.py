@@ -31,6 +31,7 @@ class RegistryReferrers:
     def __init__(self, registry: Registry, repository: ImageDestination) -> None:
         self._registry = registry
         self._repository = repository
+        self._has_api = True
 
     def of(self, digest: str) -> list[dict[str, Any]]:
         listed = self.listed(digest)
@@ -48,9 +49,12 @@ class RegistryReferrers:
 
     def listed(self, digest: str) -> list[dict[str, Any]] | None:
         """Return the list of the referrers API; ``None`` if the registry does not have the API."""
-        with _hidden():
-            return self._listed(digest)
-        return None
+        listed = None
+        if self._has_api:
+            with _hidden():
+                listed = self._listed(digest)
+            self._has_api = listed is not None
+        return listed
 
     def _listed(self, digest: str) -> list[dict[str, Any]] | None:
         failure = f"the referrers of {digest} cannot be listed"

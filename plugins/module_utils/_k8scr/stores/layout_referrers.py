@@ -11,6 +11,7 @@ an index with the fallback tag, cosign's tags, and the annotation ``kind`` of ``
 from __future__ import annotations
 
 import re
+import threading
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
@@ -44,14 +45,21 @@ class LayoutReferrers:
         self._entries = entries
         self._files = files
         self._source = source
+        self._lock = threading.Lock()
+        """Held by a search, so that threads read the layout once."""
 
     def of(self, digest: str) -> list[dict[str, Any]]:
+        with self._lock:
+            return self._of(digest)
+
+    def _of(self, digest: str) -> list[dict[str, Any]]:
         root = self._named(fallback_tag(digest))
         listed = entries_of(self._source.fetch_manifest(root)) if root else []
         return with_entries(listed, list(map(describe_referrer, self._by_subject.get(digest, []))))
 
     def tagged(self, tag: str) -> Descriptor | None:
-        return self._named(tag) or self._by_cosign_tag.get(tag)
+        with self._lock:
+            return self._named(tag) or self._by_cosign_tag.get(tag)
 
     def subject(self, entry: Descriptor) -> str | None:
         """Return the digest of the manifest to which an entry of the layout refers; ``None`` for an image.

@@ -6,11 +6,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
-from ..errors import InputError, K8scrError, SourceError
+from ..errors import K8scrError, SourceError
+from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource, LayerCompressor, SourceImage
 from ..oci.reference import Reference
 
@@ -70,6 +72,35 @@ class PinnedDigest:
             raise SourceError(f"{self.origin} has {image.root.digest}, not the digest of {self.name}", advice)
 
 
+class ReferrersMode(Enum):
+    """Whether to copy the referrers of an image, such as signatures.
+
+    Attributes:
+        AUTO: Copy them together with a new image, as far as possible. The result reports those that stay behind.
+        ALWAYS: Copy them, also those of an unchanged image. The task fails if that is impossible.
+    """
+
+    AUTO = "auto"
+    ALWAYS = "true"
+    NEVER = "false"
+
+
+@dataclass(frozen=True, eq=False)
+class WantedReferrers:
+    """The referrers to copy with an image.
+
+    Attributes:
+        source: The source with all artifacts, not only those of selected platforms.
+        target_of: Returns the target, for results and messages, of a tag or digest at the destination.
+        replaced: The index in that source, if only a part of it is copied; its referrers stay behind.
+    """
+
+    mode: ReferrersMode
+    source: ImageSource
+    target_of: Callable[[str], str]
+    replaced: Descriptor | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class ImageJob:
     """One image of a task.
@@ -83,6 +114,7 @@ class ImageJob:
         subject: The digest that the image refers to, if it is a referrer of another image.
         locked_as: The name and the digest of the image in a lock file; ``None`` for an image that is not locked.
         verified: The verified signature of the image, for results; ``None`` if none is required.
+        referrers: The referrers to copy with it, if any.
     """
 
     name: str
@@ -94,27 +126,9 @@ class ImageJob:
     error: K8scrError | None = None
     locked_as: tuple[Reference, str] | None = None
     verified: Mapping[str, str] | None = None
+    referrers: WantedReferrers | None = None
 
     def unload(self) -> None:
         """Free the disk space of an image that its source exported for the copy."""
         if self.copy and self.copy.image.deferred:
             self.copy.image.deferred.unload()
-
-
-def unique_jobs(jobs: Iterable[ImageJob]) -> list[ImageJob]:
-    """Remove duplicate referrers: one that belongs to several images is copied once.
-
-    Raises:
-        InputError: Different referrers have the same target.
-    """
-    seen: dict[str, set[str]] = {}
-    kept = []
-    for job in jobs:
-        digest = job.copy.image.root.digest if job.copy else ""
-        digests = seen.setdefault(str(job.target), set())
-        if job.subject and digests and digest not in digests:
-            raise InputError(f"{job.name} would be written to {job.target}, like another image", "Use two destinations")
-        if not job.subject or digest not in digests:
-            kept.append(job)
-        digests.add(digest)
-    return kept

@@ -138,10 +138,12 @@ class ImagePlan:
         return with_layers(self.manifests[-1], layers) if layers else self.manifests[-1]
 
 
-def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) -> list[ImagePlan]:
-    """Plan all images of a task, with at most ``connections`` requests at once. A plan that fails holds its error.
+def plan_images(jobs: Sequence[ImageJob], connections: int, check_sources: bool) -> list[ImagePlan]:
+    """Plan images, with at most ``connections`` requests at once. A plan that fails holds its error.
 
-    In check mode, also check that the source has each blob; otherwise the copy does that.
+    Args:
+        check_sources: Whether to check that the source has each blob to copy; otherwise the copy does that. Images
+            that a source exported for the plan are then deleted, as in check mode.
     """
     plans: list[ImagePlan] = []
     with ThreadPoolExecutor(connections) as workers:
@@ -150,14 +152,14 @@ def plan_images(jobs: Sequence[ImageJob], connections: int, check_mode: bool) ->
             drafts = list(workers.map(_draft, jobs[first : first + at_once]))
             errors: dict[int, K8scrError] = {}
             blobs = [(number, blob) for number, draft in enumerate(drafts) for blob in draft.blobs]
-            steps = workers.map(partial(_plan_or_fail, drafts, errors, check_mode), blobs)
+            steps = workers.map(partial(_plan_or_fail, drafts, errors, check_sources), blobs)
             done = [[step for step in islice(steps, len(draft.blobs)) if step] for draft in drafts]
             batch = [_complete(draft, done[number], errors.get(number)) for number, draft in enumerate(drafts)]
             for plan in batch:
-                if check_mode or not plan.changes:
+                if check_sources or not plan.changes:
                     plan.job.unload()
             plans += batch
-    return share_blobs(plans)
+    return plans
 
 
 def plan_again(plan: ImagePlan) -> ImagePlan:
@@ -175,38 +177,6 @@ def plan_again(plan: ImagePlan) -> ImagePlan:
     manifests, blobs = _find_content(copy, image, all_manifests=True)
     draft = _Draft(replace(plan, image=image, root=image.root.digest, manifests=manifests), copy, blobs)
     return _complete(draft, [_plan_blob(copy, image, blob) for blob in blobs], None)
-
-
-def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
-    """Copy each blob once to a store, and mount it in its other repositories. The plans are executed in this order."""
-    first_in_store: dict[tuple[int, str, int, bool], StepId] = {}
-    first_in_repository: dict[tuple[int, str, int, bool, str], StepId] = {}
-    shared = []
-    for image, plan in enumerate(plans):
-        destination = plan.job.copy.destination if plan.job.copy else None
-        if destination is None:
-            shared.append(plan)
-            continue
-        steps = []
-        for number, step in enumerate(plan.steps):
-            # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong,
-            # and only the blob's content shows which.
-            key = (id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown)
-            this = StepId(image, number)
-            same = first_in_repository.setdefault((*key, destination.repository), this)
-            steps.append(_share(step, this, same, first_in_store.setdefault(key, this)))
-        shared.append(replace(plan, steps=tuple(steps)))
-    return shared
-
-
-def _share(step: BlobStep, this: StepId, same: StepId, origin: StepId) -> BlobStep:
-    if step.action is Action.PRESENT:
-        return step
-    if same != this:
-        return replace(step, action=Action.PRESENT, waits_for=same)
-    if origin != this and not step.mount_from and _can_be_mounted(step.descriptor):
-        return replace(step, action=Action.MOUNTED, waits_for=origin)
-    return step
 
 
 @dataclass(frozen=True)
@@ -316,7 +286,7 @@ def _find_content(
 
 
 def _plan_or_fail(
-    drafts: Sequence[_Draft], errors: dict[int, K8scrError], check_mode: bool, each: tuple[int, Descriptor]
+    drafts: Sequence[_Draft], errors: dict[int, K8scrError], check_sources: bool, each: tuple[int, Descriptor]
 ) -> BlobStep | None:
     """Return the step for a blob; ``None`` after an error of the same image, which is in ``errors``."""
     number, blob = each
@@ -325,7 +295,7 @@ def _plan_or_fail(
         return None
     try:
         step = _plan_blob(copy, image, blob)
-        if check_mode and step.action is Action.SENT and not copy.source.has_blob(step.at_source):
+        if check_sources and step.action is Action.SENT and not copy.source.has_blob(step.at_source):
             raise SourceError(
                 f"{copy.source.description} does not have the blob {step.at_source.digest} of"
                 f" {step.at_source.size} bytes",
@@ -353,7 +323,7 @@ def _plan_blob(copy: ImageCopy, image: SourceImage, blob: Descriptor) -> BlobSte
 def _find_at_destination(copy: ImageCopy, known: Descriptor, layer: Descriptor | None) -> BlobStep | None:
     if _found(False, copy.destination.has_blob, known):
         return BlobStep(known, Action.PRESENT, layer=layer)
-    for neighbor in copy.neighbors if _can_be_mounted(known) else ():
+    for neighbor in copy.neighbors if can_be_mounted(known) else ():
         if _found(False, neighbor.has_blob, known):
             return BlobStep(known, Action.MOUNTED, neighbor.repository, layer=layer)
     return None
@@ -370,6 +340,7 @@ def _complete(draft: _Draft, steps: Sequence[BlobStep], error: K8scrError | None
     return plan
 
 
-def _can_be_mounted(blob: Descriptor) -> bool:
+def can_be_mounted(blob: Descriptor) -> bool:
+    """Return whether registries mount a blob."""
     # distribution mounts a blob under its sha256 only, and then does not have it under the sha512 in the manifest.
     return blob.digest.startswith("sha256:")

@@ -2,24 +2,21 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Find the referrers of an image, such as signatures, and make the jobs that copy them together with the image."""
+"""Find the referrers of images, such as signatures, for many images in parallel."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from typing import Any
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Union
 
-from ..errors import InputError, K8scrError, MissingManifestError, SourceError
+from ..errors import InputError, K8scrError, SourceError
 from ..oci.descriptor import Descriptor
-from ..oci.graph import walk_manifests
-from ..oci.interfaces import ImageDestination, ImageSource, Referrers, SourceImage
-from ..oci.manifest import OCI_INDEX, Manifest, parse_manifest
-from ..oci.reference import parse_reference
-from ..oci.referrers import cosign_tags, fallback_tag, with_entries
-from .job import ImageCopy, ImageJob
-from .overlay import OverlaySource
+from ..oci.interfaces import ImageSource, Referrers
+from ..oci.referrers import cosign_tags
 
 _MOST_REFERRERS = 1000
 
@@ -38,108 +35,137 @@ class Attached:
     entries: list[dict[str, Any]]
     tags: dict[str, Descriptor]
 
+    @property
+    def count(self) -> int:
+        """The number of referrers."""
+        return len(self.entries) + len(self.tags)
 
-def referrer_jobs(job: ImageJob, source: ImageSource, target_of: Callable[[str], str]) -> list[ImageJob]:
-    """Return the jobs for the referrers of a job's image, or one job that fails if they cannot be found.
+
+Answer = Union[Attached, K8scrError]
+Subject = tuple[str, str]
+"""A source and the digest of one of its manifests."""
+
+
+class ReferrerSearch:
+    """The search for the referrers of one image, and for the referrers of those.
 
     Args:
-        source: The source with all its artifacts, not only those of selected platforms.
-        target_of: Returns the target, for results and messages, of a tag or digest at the destination.
-    """
-    if job.copy is None:
-        return []
-    try:
-        return list(_find(job, job.copy, source, target_of))
-    except K8scrError as error:
-        return [replace(job, name=f"referrers of {job.name}", copy=None, target=None, error=error)]
+        source: The source of the referrers.
+        subjects: The digests of the image's manifests.
 
-
-def _find(job: ImageJob, image: ImageCopy, source: ImageSource, target_of: Callable[[str], str]) -> Iterator[ImageJob]:
-    if not image.destination.capabilities.referrers:
-        raise InputError(
-            f"{image.destination.description} cannot store referrers", "Use oci: or oci-archive: as the destination"
-        )
-    for attached in attached_to(image.source, referrers_in(source), image.image.root):
-        copies = [
-            ImageCopy(source, SourceImage(descriptor), image.destination, tag, image.neighbors)
-            for tag, descriptor in attached.tags.items()
-        ]
-        copies += _listed(source, attached, image) if attached.entries else ()
-        for copy in copies:
-            digest = copy.image.root.digest
-            name = replace(parse_reference(job.name), tag=copy.tag, digest=None if copy.tag else digest)
-            target, facts = target_of(copy.tag or digest), {**job.facts, "tag": copy.tag}
-            yield ImageJob(str(name), copy, target, job.source, facts, attached.subject)
-
-
-def _listed(source: ImageSource, attached: Attached, image: ImageCopy) -> Iterator[ImageCopy]:
-    destination = image.destination
-    before = destination.fallback_referrers(attached.subject)
-    if before is None:
-        for entry in attached.entries:
-            referrer = SourceImage(Descriptor.from_json(entry))
-            yield ImageCopy(source, referrer, destination, None, image.neighbors)
-        return
-    # The client maintains the list of a registry without the referrers API; entries of other clients stay.
-    tag = fallback_tag(attached.subject)
-    entries = with_entries(before, attached.entries)
-    before_root = destination.resolve(tag)
-    if entries == before and before_root:
-        index = destination.fetch_manifest(before_root)
-    else:
-        value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
-        index = parse_manifest(json.dumps(value, separators=(",", ":")).encode())
-    merged = _ListSource(source, destination, index)
-    yield ImageCopy(merged, SourceImage(index.descriptor), destination, tag, image.neighbors)
-
-
-def referrers_in(source: ImageSource) -> Referrers:
-    """Return the referrers of a source.
+    Attributes:
+        attached: The referrers that were found, by subject, in the order of the search.
+        errors: The errors of manifests whose referrers could not be read.
 
     Raises:
         InputError: Sources of this kind have no referrers.
     """
+
+    def __init__(self, source: ImageSource, subjects: Iterable[str]) -> None:
+        self.referrers = _referrers_in(source)
+        self.where = source.description
+        self.attached: list[Attached] = []
+        self.errors: list[K8scrError] = []
+        self._seen = set[str]()
+        self._lock = threading.Lock()
+        self._listed = 0
+        self.subjects = self._new(subjects)
+        """The digests to ask for next."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether too many referrers were found."""
+        return self._listed > _MOST_REFERRERS
+
+    def count(self, answer: Answer) -> None:
+        """Count the referrers of an answer before :meth:`receive`, so that the requests end early."""
+        if isinstance(answer, Attached):
+            # A referrer has one subject, so one that is listed several times counts each time.
+            with self._lock:
+                self._listed += len(answer.entries)
+
+    def receive(self, answers: Mapping[Subject, Answer]) -> None:
+        """Take over the answers for all :attr:`subjects`, and continue with the referrers that were found."""
+        asked, found = self.subjects, list[str]()
+        for subject in asked:
+            answer = answers[self.where, subject]
+            if isinstance(answer, K8scrError):
+                self.errors.append(answer)
+            elif answer.count:
+                self.attached.append(answer)
+                found += [entry["digest"] for entry in answer.entries]
+        self.subjects = self._new(found)
+        if self.is_over:
+            self.attached, self.subjects = [], []
+            self.errors = [SourceError(f"more than {_MOST_REFERRERS} manifests in {self.where} refer to one image")]
+
+    def _new(self, digests: Iterable[str]) -> list[str]:
+        new = [digest for digest in dict.fromkeys(digests) if digest not in self._seen]
+        self._seen.update(new)
+        return new
+
+
+def find_referrers(searches: Sequence[ReferrerSearch], connections: int) -> None:
+    """Run searches, with at most ``connections`` requests at once. Each manifest of a source is looked up once."""
+    answers: dict[Subject, Answer] = {}
+    lookups: dict[str, _Lookup] = {}
+    for search in searches:
+        lookups.setdefault(search.where, _Lookup(search.referrers))
+    with ThreadPoolExecutor(connections) as workers:
+        while wanted := _subjects_of(searches):
+            for subject in wanted.keys() & answers.keys():
+                for search in wanted[subject]:
+                    search.count(answers[subject])
+            new = [subject for subject in wanted if subject not in answers]
+            answers.update(zip(new, workers.map(partial(_ask, lookups, wanted), new)))
+            for search in searches:
+                search.receive(answers)
+
+
+def _subjects_of(searches: Iterable[ReferrerSearch]) -> dict[Subject, list[ReferrerSearch]]:
+    wanted: dict[Subject, list[ReferrerSearch]] = {}
+    for search in searches:
+        for digest in search.subjects:
+            wanted.setdefault((search.where, digest), []).append(search)
+    return wanted
+
+
+def _ask(
+    lookups: Mapping[str, _Lookup], wanted: Mapping[Subject, Sequence[ReferrerSearch]], subject: Subject
+) -> Answer:
+    where, digest = subject
+    if all(search.is_over for search in wanted[subject]):
+        return Attached(digest, [], {})
+    answer = lookups[where].ask(digest)
+    for search in wanted[subject]:
+        search.count(answer)
+    return answer
+
+
+@dataclass
+class _Lookup:
+    """The lookups in one source."""
+
+    referrers: Referrers
+    failure: K8scrError | None = None
+
+    def ask(self, subject: str) -> Answer:
+        if self.failure:
+            # Each further lookup would be retried until the timeout.
+            return self.failure
+        try:
+            entries = self.referrers.of(subject)
+            tags = {tag: found for tag in cosign_tags(subject) if (found := self.referrers.tagged(tag))}
+            return Attached(subject, entries, tags)
+        except K8scrError as error:
+            if error.transient:
+                self.failure = error
+            return error
+
+
+def _referrers_in(source: ImageSource) -> Referrers:
     if source.referrers is None:
         raise InputError(
             f"{source.description} cannot store referrers", "Use docker://, oci: or oci-archive: as the source"
         )
     return source.referrers
-
-
-def attached_to(source: ImageSource, referrers: Referrers, root: Descriptor) -> Iterator[Attached]:
-    """Find the referrers of an image and of all its manifests, and the referrers of those.
-
-    Args:
-        source: The source of the image, limited to the selected platforms.
-        referrers: The referrers of the complete source.
-
-    Raises:
-        K8scrError: The source does not return them, or returns more than 1,000.
-    """
-    subjects = [manifest.descriptor.digest for manifest in walk_manifests(source, root)]
-    listed = 0
-    for subject in subjects:
-        entries = referrers.of(subject)
-        # A referrer has one subject, so one that is listed several times counts each time.
-        listed += len(entries)
-        subjects += [entry["digest"] for entry in entries if entry["digest"] not in subjects]
-        if listed > _MOST_REFERRERS:
-            raise SourceError(f"more than {_MOST_REFERRERS} manifests in {source.description} refer to one image")
-        tags = {tag: descriptor for tag in cosign_tags(subject) if (descriptor := referrers.tagged(tag))}
-        if entries or tags:
-            yield Attached(subject, entries, tags)
-
-
-class _ListSource(OverlaySource):
-    """A source with a merged list of referrers, some of which only the destination has."""
-
-    def __init__(self, source: ImageSource, destination: ImageDestination, index: Manifest) -> None:
-        super().__init__(source)
-        self._destination = destination
-        self.add(index)
-
-    def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
-        try:
-            return super().fetch_manifest(descriptor)
-        except MissingManifestError:
-            return self._destination.fetch_manifest(descriptor)

@@ -6,12 +6,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import K8scrError
+from ..errors import DestinationError, K8scrError
 from .plan import Action, BlobResult, ImagePlan
+
+_MOST_NAMES = 5
+"""Images in one warning with the same reason."""
+_MOST_REASONS = 3
+"""Reasons in one warning."""
+
+
+@dataclass(frozen=True)
+class ReferrersReport:
+    """The referrers of an image.
+
+    Attributes:
+        copied: The number of referrers that the destination has after the copy.
+        left_out: The reasons why others stay behind.
+    """
+
+    copied: int = 0
+    left_out: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -20,12 +38,14 @@ class ImageResult:
 
     Attributes:
         root: The digest with the tag after the copy; empty if it is not known yet.
+        referrers: Its referrers; ``None`` if it has none or they were not looked for.
     """
 
     plan: ImagePlan
     root: str = ""
     blobs: tuple[BlobResult, ...] = ()
     error: K8scrError | None = None
+    referrers: ReferrersReport | None = None
 
     @property
     def changed(self) -> bool:
@@ -33,10 +53,21 @@ class ImageResult:
         return self.plan.changes and not self.error
 
 
+def because_of(plan: ImagePlan) -> DestinationError:
+    """Return the error of an image that is not copied, because another image failed."""
+    return DestinationError(f"not copied, because {plan.job.name} failed")
+
+
+def fail(results: list[ImageResult], numbers: Iterable[int], error: K8scrError) -> None:
+    """Set the error of images without one."""
+    for number in numbers:
+        results[number] = replace(results[number], error=results[number].error or error)
+
+
 def report(
     results: Sequence[ImageResult], failures: Sequence[str] = (), diffs: Sequence[Mapping[str, Any]] = ()
 ) -> dict[str, Any]:
-    """Return a module's result: ``changed``, ``images``, ``diff``, and ``msg`` and ``failed`` after a failure.
+    """Return a module's result: ``changed``, ``images``, ``diff``, ``warnings``, and ``msg`` after a failure.
 
     Args:
         failures: Further lines of the message; with any, the task fails.
@@ -49,6 +80,9 @@ def report(
         "images": [_entry(result) for result in results],
         "diff": [diff, *diffs] if diffs else diff,
     }
+    warning = _warning_of(results)
+    if warning:
+        value["warnings"] = [warning]
     messages = [*_failures(results), *failures]
     if messages:
         value.update(failed=True, msg="\n".join(messages))
@@ -66,6 +100,31 @@ def _failures(results: Sequence[ImageResult]) -> list[str]:
     count = f"{sum(map(len, names.values()))} of {len(results)} images failed."
     reasons = [f"{', '.join(images)}: {error}" for error, images in names.items()]
     return [count, *reasons] if len(reasons) > 1 else [f"{count} {reasons[0]}"]
+
+
+def _warning_of(results: Sequence[ImageResult]) -> str | None:
+    """Return one warning about all referrers that stay behind."""
+    names: dict[str, list[str]] = {}
+    left_out = [(result, result.referrers.left_out) for result in results if result.referrers]
+    for result, reasons in left_out:
+        for reason in reasons:
+            names.setdefault(reason, []).append(result.plan.job.name)
+    if not names:
+        return None
+    count = sum(bool(reasons) for _result, reasons in left_out)
+    total = sum(not result.plan.job.subject for result in results)
+    shown = [f"{_few(images)}: {reason}" for reason, images in list(names.items())[:_MOST_REASONS]]
+    more = [f"{len(names) - _MOST_REASONS} more reasons"] if len(names) > _MOST_REASONS else []
+    return (
+        f"Referrers, such as signatures, of {count} of {total} images are not copied. {'; '.join([*shown, *more])}."
+        " images[].referrers.left_out of the result has all reasons. Set images[].referrers to false to copy no"
+        " referrers, or to true to fail."
+    )
+
+
+def _few(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+    return f"{', '.join(names[:_MOST_NAMES])}{more}"
 
 
 def _entry(result: ImageResult) -> dict[str, Any]:
@@ -86,6 +145,8 @@ def _entry(result: ImageResult) -> dict[str, Any]:
         sizes = [blob.size for blob in result.blobs if blob.action is action]
         entry[action.value] = {"blobs": len(sizes), "bytes": sum(sizes)}
     entry["blobs"] = [_blob_entry(blob) for blob in result.blobs]
+    if result.referrers:
+        entry["referrers"] = {"copied": result.referrers.copied, "left_out": list(result.referrers.left_out)}
     return entry
 
 

@@ -37,9 +37,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_index import entry_names
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.platforms import PlatformSource
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.referrers import attached_to, referrers_in
 from hypothesis import example, given
 from hypothesis import strategies as st
+from unit.plugins.module_utils.support.copies import attached_to
 from unit.plugins.module_utils.support.fuzzing import (
     HEADERS,
     HostileResponse,
@@ -96,7 +96,7 @@ def read_all(source: ImageSource, image: SourceImage) -> None:
                     for _block in verified(blocks, blob.digest, blob.size, "the blob"):
                         pass
     if isinstance(source, OciLayoutSource):
-        list(attached_to(source, referrers_in(source), image.root))
+        attached_to(source, image.root)
 
 
 def read_location(location: Location, valid: bool) -> None:
@@ -330,4 +330,4 @@ def test_hostile_list_of_referrers_is_read_or_rejected(
     repository = Repository(registry, "app")
 
     with bounds(not responses and document == as_document(REFERRERS)):
-        list(attached_to(repository, referrers_in(repository), image.root))
+        attached_to(repository, image.root)

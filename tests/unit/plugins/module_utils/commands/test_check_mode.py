@@ -220,7 +220,8 @@ def test_check_mode_predicts_push_from_any_source(
     targets = data.draw(st.dictionaries(st.tuples(repositories, tags), st.sampled_from(pool), min_size=1), "targets")
     kind = data.draw(st.sampled_from(["oci", "oci-archive", "docker", "docker-daemon"]), "source")
     platforms = data.draw(st.sampled_from([[], ["linux/amd64"]]), "platforms")
-    referrers = kind != "docker-daemon" and data.draw(st.booleans(), "referrers")
+    modes = ["auto", False] if kind == "docker-daemon" else ["auto", False, True]
+    referrers = data.draw(st.sampled_from(modes), "referrers")
     locked = data.draw(st.booleans(), "lock")
     with tempfile.TemporaryDirectory() as folder:
         entries = [
@@ -254,7 +255,8 @@ def test_check_mode_predicts_pull_to_any_destination(
             server.fill(repository, f"{image.digest.replace(':', '-')}.sig", SIGNATURE)
     kind = data.draw(st.sampled_from(["oci", "oci-archive", "docker-archive", "docker-daemon"]), "destination")
     platforms = data.draw(st.sampled_from([[], ["linux/amd64"]]), "platforms")
-    referrers = kind in ("oci", "oci-archive") and data.draw(st.booleans(), "referrers")
+    modes = ["auto", False, True] if kind in ("oci", "oci-archive") else ["auto", False]
+    referrers = data.draw(st.sampled_from(modes), "referrers")
     remotes.engine.images.clear()
     with tempfile.TemporaryDirectory() as folder:
         entries = [

@@ -16,6 +16,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_e
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform import Platform
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_reference
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ReferrersMode
 
 AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 
@@ -26,8 +27,11 @@ AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
         ("oci:/x", SourceEntry("oci:/x")),
         ({"source": "oci:/x", "name": "app:1"}, SourceEntry("oci:/x", "app:1")),
         ({"source": "oci:/x", "name": None, "platforms": None, "referrers": None}, SourceEntry("oci:/x")),
-        ({"source": "oci:/x", "referrers": "true"}, SourceEntry("oci:/x", referrers=True)),
-        ({"source": "oci:/x", "referrers": "no"}, SourceEntry("oci:/x")),
+        ({"source": "oci:/x", "referrers": "auto"}, SourceEntry("oci:/x", referrers=ReferrersMode.AUTO)),
+        ({"source": "oci:/x", "referrers": True}, SourceEntry("oci:/x", referrers=ReferrersMode.ALWAYS)),
+        ({"source": "oci:/x", "referrers": "true"}, SourceEntry("oci:/x", referrers=ReferrersMode.ALWAYS)),
+        ({"source": "oci:/x", "referrers": "no"}, SourceEntry("oci:/x", referrers=ReferrersMode.NEVER)),
+        ({"source": "oci:/x", "referrers": False}, SourceEntry("oci:/x", referrers=ReferrersMode.NEVER)),
         ({"source": "oci:/x", "platforms": "linux/amd64"}, SourceEntry("oci:/x", platforms=(AMD64,))),
         ({"source": "oci:/x", "platforms": "linux/amd64,linux/arm64"}, SourceEntry("oci:/x", platforms=(AMD64, ARM64))),
         ({"source": 7}, SourceEntry("7")),
@@ -43,7 +47,14 @@ def test_source_entry_is_converted_as_ansible_converts_options(entry: object, ex
         ("app:1", PullEntry(parse_reference("app:1"), "docker-daemon:")),
         ({"name": "app:1", "dest": None}, PullEntry(parse_reference("app:1"), "docker-daemon:")),
         ({"name": "app:1", "dest": "oci:/x"}, PullEntry(parse_reference("app:1"), "oci:/x")),
-        ({"name": "app:1", "referrers": "yes"}, PullEntry(parse_reference("app:1"), "docker-daemon:", (), True)),
+        (
+            {"name": "app:1", "referrers": "yes"},
+            PullEntry(parse_reference("app:1"), "docker-daemon:", (), ReferrersMode.ALWAYS),
+        ),
+        (
+            {"name": "app:1", "referrers": False},
+            PullEntry(parse_reference("app:1"), "docker-daemon:", (), ReferrersMode.NEVER),
+        ),
         (
             {"name": "app:1", "platforms": "linux/amd64"},
             PullEntry(parse_reference("app:1"), "docker-daemon:", (AMD64,)),
@@ -68,7 +79,8 @@ def test_pull_entry_is_converted_as_ansible_converts_options(entry: object, expe
         ({"source": "oci:/x", "nam": "y", 7: 8}, "unknown keys: nam, 7; known keys: source, name, "),
         ({"source": "oci:/x", "platforms": "linux"}, "'linux'"),
         ({"source": "oci:/x", "platforms": {"os": "linux"}}, "'platforms' is of type .*dict"),
-        ({"source": "oci:/x", "referrers": "perhaps"}, "'referrers' is of type .*str"),
+        ({"source": "oci:/x", "referrers": "perhaps"}, "referrers is 'perhaps', which is not auto, true or false"),
+        ({"source": "oci:/x", "referrers": ["auto"]}, r"referrers is \['auto'\], which is not auto, true or false"),
     ],
 )
 def test_source_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:

@@ -12,14 +12,26 @@ from typing import TypeVar
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import FolderFiles
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.tar_reader import TarFiles
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination, SourceImage
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.graph import walk_digests
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import (
+    ImageDestination,
+    ImageSource,
+    SourceImage,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.docker_archive import DockerArchiveSource
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import open_source, parse_location
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_layout import OciLayoutSource
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, ImagePlan, plan_images
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.referrers import (
+    Attached,
+    ReferrerSearch,
+    find_referrers,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.shared_blobs import share_blobs
 
 from .images import Image, write_docker_archive, write_layout
 from .stores import read_image
@@ -53,7 +65,7 @@ def job_of(copy: ImageCopy) -> ImageJob:
 
 def plan_jobs(*jobs: ImageJob) -> list[ImagePlan]:
     """Plan jobs, with one request at a time; raise the first error."""
-    return _raise_first_error(plan_images(jobs, 1, check_mode=False))
+    return _raise_first_error(share_blobs(plan_images(jobs, 1, check_sources=False)))
 
 
 def plan_copies(*copies: ImageCopy) -> list[ImagePlan]:
@@ -81,6 +93,15 @@ def read_location(location: str) -> dict[str, bytes]:
     with closing(open_source(parse_location(location))) as source:
         (found,) = source.images(parse_location(location).name)
         return read_image(source, found.root)
+
+
+def attached_to(source: ImageSource, root: Descriptor) -> list[Attached]:
+    """Return the referrers of an image, with one request at a time; raise the first error."""
+    search = ReferrerSearch(source, walk_digests(source, root))
+    find_referrers([search], 1)
+    for error in search.errors:
+        raise error
+    return search.attached
 
 
 def _raise_first_error(outcomes: list[Outcome]) -> list[Outcome]:

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 # Values of every module, which Ansible documents.
-COMMON = {"changed", "diff", "failed", "msg"}
+COMMON = {"changed", "diff", "failed", "msg", "warnings"}
 TYPES: dict[str, Any] = {
     "bool": bool,
     "dict": dict,

@@ -24,7 +24,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform import Platform
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.platforms import PlatformSource
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.referrers import attached_to
+from unit.plugins.module_utils.support.copies import attached_to
 from unit.plugins.module_utils.support.images import describe, encode, make_image
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.upstream_servers import Push, error_of, host, settings, source
@@ -172,10 +172,11 @@ def test_referrers_that_are_listed_again_and_again_are_limited() -> None:
         def tagged(self, _tag: str) -> None:
             return None
 
-    referrers, manifests = Repeating(), Manifests(root)
-    source_with_referrers: Any = manifests
+    referrers = Repeating()
+    source_with_referrers: Any = Manifests(root)
+    source_with_referrers.referrers = referrers
 
     with pytest.raises(SourceError, match="more than 1000 manifests in the source refer to one image"):
-        list(attached_to(source_with_referrers, referrers, root.descriptor))
+        attached_to(source_with_referrers, root.descriptor)
 
     assert referrers.requests == 11
