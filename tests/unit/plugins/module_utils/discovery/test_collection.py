@@ -14,7 +14,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.discovery.collec
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 
 
-@pytest.mark.parametrize("ways", permutations((How.ANNOTATION, How.CLUSTER, How.MANIFEST)))
+@pytest.mark.parametrize("ways", [*permutations((How.ANNOTATION, How.CLUSTER, How.MANIFEST))])
 def test_image_has_first_way_in_which_it_was_found(ways: tuple[How, ...]) -> None:
     discovery = Discovery()
 
@@ -40,7 +40,7 @@ def test_number_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     discovery.add("a:1", Origin(file="app.yml"), How.MANIFEST)
     discovery.add("a:2", Origin(file="app.yml"), How.MANIFEST)
 
-    with pytest.raises(InputError, match="app.yml has more than 2 names of images"):
+    with pytest.raises(InputError, match=r"app\.yml has more than 2 names of images"):
         discovery.add("a:3", Origin(file="app.yml"), How.MANIFEST)
 
 
