@@ -252,8 +252,7 @@ guesses:
     found_in: *found_in
 left_out:
   description: What was not searched on purpose, such as the Pods of C(helm test) and archives in a folder, at most 1000
-    entries. Each has the
-    properties of RV(images[].found_in), and the reason.
+    entries. Each has the properties of RV(images[].found_in), and the reason.
   returned: success or failure by a problem
   type: list
   elements: dict
