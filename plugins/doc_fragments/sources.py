@@ -208,7 +208,7 @@ options:
       identity:
         description:
           - Regular expression for the identity in a certificate of Sigstore, an e-mail address or a URL, as in
-            V(https://github\.com/example/.*). It must match the whole identity. It has the syntax of Go and Python.
+            V(https://github\\.com/example/.*). It must match the whole identity. It has the syntax of Go and Python.
           - It requires the program C(cosign), version 2.5 or later, on the host that runs the module. The program runs
             without a network.
         type: str

@@ -122,27 +122,6 @@ EXAMPLES = r"""
         client_key: /etc/ssl/private/bastion-key.pem
     lock: "{{ playbook_dir }}/images.lock.json"
 
-- name: Push only images with a signature of the team, and the tools without a signature
-  k8scr.core.k8scr_push:
-    images:
-      - docker://registry.example.com/team/api:1.2
-      - docker-archive:/media/tools/tools.tar
-    verify:
-      - match: registry.example.com/team/*
-        cosign_key: /etc/keys/team.pub
-      - match: docker.io/library/tools:*
-        allow: unsigned
-
-- name: Push an image that a workflow of GitHub signed without a key
-  k8scr.core.k8scr_push:
-    images:
-      - docker://ghcr.io/example/web:2.1
-    verify:
-      - match: ghcr.io/example/*
-        identity: https://github\.com/example/web/\.github/workflows/release\.yml@refs/tags/.*
-        issuer: https://token.actions.githubusercontent.com
-        trusted_root: /etc/sigstore/trusted_root.json
-
 - name: Push only the platforms of the nodes
   k8scr.core.k8scr_push:
     images:
@@ -167,6 +146,27 @@ EXAMPLES = r"""
     namespace: default
     registry: k8scr
     registry_port: 80
+
+- name: Push only images with a signature of the team, and the tools without a signature
+  k8scr.core.k8scr_push:
+    images:
+      - docker://registry.example.com/team/api:1.2
+      - docker-archive:/media/tools/tools.tar
+    verify:
+      - match: registry.example.com/team/*
+        cosign_key: /etc/keys/team.pub
+      - match: docker.io/library/tools:*
+        allow: unsigned
+
+- name: Push an image that a workflow of GitHub signed without a key
+  k8scr.core.k8scr_push:
+    images:
+      - docker://ghcr.io/example/web:2.1
+    verify:
+      - match: ghcr.io/example/*
+        identity: https://github\.com/example/web/\.github/workflows/release\.yml@refs/tags/.*
+        issuer: https://token.actions.githubusercontent.com
+        trusted_root: /etc/sigstore/trusted_root.json
 """
 
 RETURN = r"""

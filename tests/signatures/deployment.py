@@ -70,7 +70,7 @@ class Deployment:
     """
 
     def __init__(self, certificate_log: bool = True) -> None:
-        self._authority_key, self._log_key, self._certificate_log_key = (_key() for _ in range(3))
+        self._authority_key, self._log_key, self._certificate_log_key = (_key() for _number in range(3))
         self._has_certificate_log = certificate_log
         self.authority = self._make_authority()
 

@@ -42,7 +42,7 @@ class TimestampAuthority:
     def __init__(self, folder: Path) -> None:
         folder.mkdir()
         self._folder = folder
-        root, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+        root, key = (ec.generate_private_key(ec.SECP256R1()) for _number in range(2))
         self._root = _certificate("root", root.public_key(), "root", root)
         self._certificate = _certificate("timestamps", key.public_key(), "root", root)
         pem = key.private_bytes(

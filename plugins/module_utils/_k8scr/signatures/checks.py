@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from ..errors import K8scrError, SourceError
 from ..oci.interfaces import ImageSource, Referrers, SourceImage
 from ..oci.reference import Reference
-from .find import Signatures, signature_tag
+from .find import Signatures
 from .policy import Policy, Requirement, find_policy
 from .signature import InvalidSignatureError, Signature
 
@@ -131,7 +131,7 @@ def _hint(source: ImageSource, image: SourceImage, referrers: Referrers, found: 
         return " (it has a signature of notation; only signatures of cosign are verified)"
     try:
         for child in source.fetch_manifest(image.root).manifests[:_MOST_CHILDREN]:
-            if referrers.tagged(signature_tag(child.digest)):
+            if next(Signatures(source, referrers, child.digest).find(), None):
                 return f" (its manifest {child.digest} has a signature, but the index itself has none)"
     except K8scrError:
         # The error about the missing signature stays.

@@ -161,7 +161,7 @@ def _run_cosign(arguments: list[str], folder: Path) -> None:
         **dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY"), _NO_PROXY),
     }
     try:
-        done = subprocess.run(
+        done = subprocess.run(  # pylint: disable=ansible-bad-function
             [program, *arguments],
             stdin=subprocess.DEVNULL,
             capture_output=True,

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from signatures.formats import SIMPLE_SIGNING, key_annotations, payload
 from unit.plugins.module_utils.support.images import (
     Image,
     make_index,
@@ -37,19 +36,27 @@ from unit.plugins.module_utils.support.upstream_servers import host, source
 Push = Callable[..., dict[str, Any]]
 
 
+@pytest.mark.parametrize("sign", [cosign_2, cosign_3])
 def test_push_names_signature_of_child_if_index_is_not_signed(
-    verified: Push, server: RegistryServer, upstream: RegistryServer, multi: Image, pair: KeyPair
+    verified: Push,
+    server: RegistryServer,
+    upstream: RegistryServer,
+    image: Image,
+    other_image: Image,
+    pair: KeyPair,
+    sign: Callable[..., Image],
 ) -> None:
-    child = multi.manifest["manifests"][1]["digest"]
-    upstream.fill("team/app", "1", multi)
-    content = payload(child)
-    signature = artifact([(content, SIMPLE_SIGNING, key_annotations(content, pair))])
-    put(upstream, "team/app", f"{child.replace(':', '-')}.sig", signature)
+    index = make_index({"linux/amd64": image, "linux/arm64": other_image})
+    upstream.fill("team/app", "1", index)
+    if sign is cosign_2:
+        put(upstream, "team/app", signature_tag(other_image), sign(other_image, pair))
+    else:
+        attach(upstream, "team/app", other_image, sign(other_image, pair))
 
     error = rejected(verified(), server)
 
-    assert f"{multi.digest} in repository team/app in {host(upstream)} is not signed" in error
-    assert f"its manifest {child} has a signature, but the index itself has none" in error
+    assert f"{index.digest} in repository team/app in {host(upstream)} is not signed" in error
+    assert f"its manifest {other_image.digest} has a signature, but the index itself has none" in error
 
 
 def test_push_verifies_index_from_which_platforms_are_selected(
