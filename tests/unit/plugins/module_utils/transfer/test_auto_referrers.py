@@ -562,8 +562,13 @@ def test_push_in_check_mode_predicts_mounts_of_referrers_that_share_blobs(
         image = make_image(*other_image.files[:1], layer("etc/number", b"%d" % number))
         upstream.fill(name, "1", image)
         upstream.fill(name, referrers_tag(image, ".sig"), other_image)
+
+    def wait(response: Response) -> Response:
+        time.sleep(0.2)
+        return response
+
     # The first image is the last one whose manifest is stored.
-    server.fail("PUT", "/team/app-0/manifests/", lambda response: (time.sleep(0.2), response)[1], times=1)
+    server.fail("PUT", "/team/app-0/manifests/", wait, times=1)
     sources = [source(upstream, f"{name}:1") for name in names]
 
     planned = push(*sources, upstreams=settings(upstream), connections=4, check_mode=True)
