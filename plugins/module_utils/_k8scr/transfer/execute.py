@@ -42,10 +42,10 @@ class Transfer:
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
         """Copy images and return their results, in the order of the jobs; failures are results too."""
         listener = listener or Listener()
-        images = plan_images(jobs, self.connections, self.check_mode)
+        images = share_blobs(plan_images(jobs, self.connections, self.check_mode))
         referrers = self._plan_referrers(images)
         dependencies = referrers.dependencies if referrers else Dependencies()
-        plans = share_blobs([*images, *(referrers.plans if referrers else ())], dependencies.parents)
+        plans = share_blobs([*images, *referrers.plans], dependencies.parents) if referrers else images
         for plan in plans:
             listener.image_planned(plan)
         results = [ImageResult(plan, plan.root, plan.blobs, plan.error) for plan in plans]
