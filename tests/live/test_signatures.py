@@ -128,6 +128,12 @@ def push(task: Task, source: CopiedLayout, repository: str, referrers: bool = Tr
     return result
 
 
+def discover(oras: str, *location: str) -> list[str]:
+    """Return the digests of the referrers that oras finds."""
+    found = subprocess.run([oras, "discover", "--format=json", *location], check=True, capture_output=True).stdout
+    return [each["digest"] for each in json.loads(found)["referrers"]]
+
+
 def requests_since(position: int) -> list[str]:
     """Return the requests to registries through the API server since a position in the audit log."""
     audit.settle()
@@ -237,6 +243,7 @@ def test_new_image_is_copied_with_its_referrers_and_unchanged_image_without_requ
         crane("push", "--insecure", str(original.layout), there)
         attach = [oras, "attach", "--plain-http", "--disable-path-validation", f"--artifact-type={SBOM}", there]
         subprocess.run([*attach, f"{tmp_path}/sbom.json"], check=True, capture_output=True)
+        attached = discover(oras, "--plain-http", there)
         entry = push_entry(f"docker://{there}", repository)
         options = {"upstreams": [{"host": upstream.address, "plain_http": True}]}
 
@@ -257,12 +264,9 @@ def test_new_image_is_copied_with_its_referrers_and_unchanged_image_without_requ
     assert not again["changed"]
     assert requests == without
     assert pulled["images"][0]["referrers"] == {"copied": 1, "left_out": []}, pulled.get("msg")
-    for location in (
-        ["--plain-http", f"{address}/{repository}:1"],
-        ["--oci-layout", f"{tmp_path}/layout@{original.digest}"],
-    ):
-        found = subprocess.run([oras, "discover", "--format=json", *location], check=True, capture_output=True).stdout
-        assert [each["artifactType"] for each in json.loads(found)["referrers"]] == [SBOM]
+    assert len(attached) == 1
+    assert discover(oras, "--plain-http", f"{address}/{repository}:1") == attached
+    assert discover(oras, "--oci-layout", f"{tmp_path}/layout@{original.digest}") == attached
 
 
 def test_pull_to_docker_archive_reports_signature(task: Task, repository: str, tmp_path: Path) -> None:
@@ -275,7 +279,7 @@ def test_pull_to_docker_archive_reports_signature(task: Task, repository: str, t
     assert not result.get("failed"), result["msg"]
     (left_out,) = result["images"][0]["referrers"]["left_out"]
     assert left_out.startswith("1 referrer: ")
-    assert any(left_out in warning for warning in result["warnings"])
+    assert left_out in json.dumps(result["warnings"])
 
 
 def test_push_copies_attestations_of_index(task: Task, repository: str, address: str, tmp_path: Path) -> None:

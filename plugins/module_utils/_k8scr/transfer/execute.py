@@ -8,15 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from ..errors import K8scrError
 from .execution import Execution
 from .job import ImageJob
 from .listener import Listener
 from .plan import ImagePlan, plan_images
-from .referrer_plans import ReferrerPlans, plan_referrers
 from .report import ImageResult, because_of, fail
+from .schedule import Dependencies
 from .shared_blobs import share_blobs
+
+if TYPE_CHECKING:
+    from .referrer_plans import ReferrerPlans
 
 
 @dataclass(frozen=True)
@@ -38,9 +42,10 @@ class Transfer:
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
         """Copy images and return their results, in the order of the jobs; failures are results too."""
         listener = listener or Listener()
-        images = plan_images(jobs, self.connections, self.check_mode)
+        images = share_blobs(plan_images(jobs, self.connections, self.check_mode))
         referrers = self._plan_referrers(images)
-        plans = share_blobs([*images, *referrers.plans], referrers.dependencies.parents)
+        dependencies = referrers.dependencies if referrers else Dependencies()
+        plans = share_blobs([*images, *referrers.plans], dependencies.parents) if referrers else images
         for plan in plans:
             listener.image_planned(plan)
         results = [ImageResult(plan, plan.root, plan.blobs, plan.error) for plan in plans]
@@ -55,14 +60,16 @@ class Transfer:
             except K8scrError as error:
                 fail(results, changing, error)
                 changing = []
-        if self.check_mode:
-            return referrers.collect(results)
-        execution = Execution(plans, results, referrers.dependencies, self.connections, self.fail_fast, listener)
-        execution.run(changing)
-        return referrers.collect(results, execution.left_out, execution.dropped)
+        execution = Execution(plans, results, dependencies, self.connections, self.fail_fast, listener)
+        if not self.check_mode:
+            execution.run(changing)
+        return referrers.collect(results, execution.left_out, execution.dropped) if referrers else results
 
-    def _plan_referrers(self, images: Sequence[ImagePlan]) -> ReferrerPlans:
-        """Find and plan the referrers of the images."""
-        if self.fail_fast and any(plan.error for plan in images):
-            return ReferrerPlans()
+    def _plan_referrers(self, images: Sequence[ImagePlan]) -> ReferrerPlans | None:
+        """Find and plan the referrers of the images; ``None`` if none are wanted."""
+        ends = self.fail_fast and any(plan.error for plan in images)
+        if ends or not any(plan.wants_referrers for plan in images):
+            return None
+        from .referrer_plans import plan_referrers
+
         return plan_referrers(images, self.connections, self.check_mode)

@@ -167,8 +167,7 @@ class Execution:
         """Give up the referrers of images that failed."""
         for number in referrers:
             self.dropped.add(number)
-            error = DestinationError("not copied, because the image to which it refers failed")
-            fail(self._results, [number], error)
+        fail(self._results, referrers, DestinationError("not copied, because the image to which it refers failed"))
         return referrers
 
     def _end(self, image: int) -> bool:

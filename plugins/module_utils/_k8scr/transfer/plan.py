@@ -20,7 +20,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
 from ..oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
-from .job import ImageCopy, ImageJob
+from .job import ImageCopy, ImageJob, ReferrersMode
 
 IMAGES_PER_CONNECTION = 8
 """Images in progress for each connection: enough to keep all connections busy, and few enough to bound memory."""
@@ -126,6 +126,14 @@ class ImagePlan:
     def changes(self) -> bool:
         """Whether the task copies anything."""
         return bool(self.manifests)
+
+    @property
+    def wants_referrers(self) -> bool:
+        """Whether to look for referrers. With AUTO, an unchanged image takes no requests for them."""
+        wanted = self.job.referrers
+        if wanted is None or self.job.copy is None or self.error or wanted.mode is ReferrersMode.NEVER:
+            return False
+        return wanted.mode is ReferrersMode.ALWAYS or (self.changes and wanted.source.referrers is not None)
 
     @property
     def blobs(self) -> tuple[BlobResult, ...]:

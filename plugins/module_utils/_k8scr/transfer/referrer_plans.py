@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from types import MappingProxyType
+from dataclasses import dataclass, replace
 
 from ..errors import InputError, K8scrError
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_digests
 from ..oci.interfaces import ImageDestination, SourceImage
-from .job import ImageCopy, ReferrersMode
+from .job import ImageCopy
 from .overlay import OverlaySource
 from .plan import ImagePlan, plan_images
 from .referrer_jobs import ImageReferrers, LeftOut, ReferrerJob, ReferrerJobs, StoredManifest, stored_manifest
@@ -23,8 +22,6 @@ from .referrer_lists import ReferrerList
 from .referrers import ReferrerSearch, find_referrers
 from .report import ImageResult, ReferrersReport
 from .schedule import Dependencies
-
-NOTHING: Mapping[int, K8scrError] = MappingProxyType({})
 
 
 @dataclass
@@ -36,16 +33,16 @@ class ReferrerPlans:
         dependencies: The order of the copies.
     """
 
-    plans: list[ImagePlan] = field(default_factory=list)
-    dependencies: Dependencies = field(default_factory=Dependencies)
-    _jobs: list[ReferrerJob] = field(default_factory=list)
-    _images: dict[int, ImageReferrers] = field(default_factory=dict)
+    plans: list[ImagePlan]
+    dependencies: Dependencies
+    _jobs: list[ReferrerJob]
+    _images: dict[int, ImageReferrers]
 
     def collect(
         self,
         results: Sequence[ImageResult],
-        left_out: Mapping[int, K8scrError] = NOTHING,
-        dropped: Set[int] = frozenset(),
+        left_out: Mapping[int, K8scrError],
+        dropped: Set[int],
     ) -> list[ImageResult]:
         """Return the results of a task in the order of its images, each followed by those of its referrers.
 
@@ -89,9 +86,11 @@ def plan_referrers(plans: Sequence[ImagePlan], connections: int, check_mode: boo
     Raises:
         InputError: Different referrers, which are required, have the same target.
     """
-    wanted = [image for image in map(_wanted, range(len(plans)), plans) if image]
-    if not wanted:
-        return ReferrerPlans()
+    wanted = [
+        ImageReferrers(number, plan, plan.job.copy, plan.job.referrers)
+        for number, plan in enumerate(plans)
+        if plan.job.copy and plan.job.referrers and plan.wants_referrers
+    ]
     with ThreadPoolExecutor(connections) as workers:
         list(workers.map(_prepare, wanted))
     searches = [search for image in wanted for search in (image.search, image.replaced) if search]
@@ -106,16 +105,6 @@ def plan_referrers(plans: Sequence[ImagePlan], connections: int, check_mode: boo
     kept = [each for each in jobs if id(each) in planned]
     dependencies = _dependencies(plans, wanted, kept)
     return ReferrerPlans([planned[id(each)] for each in kept], dependencies, kept, images)
-
-
-def _wanted(number: int, plan: ImagePlan) -> ImageReferrers | None:
-    """Return the image if its referrers are wanted. An unchanged image takes no requests in the mode AUTO."""
-    wanted, copy = plan.job.referrers, plan.job.copy
-    if wanted is None or copy is None or plan.error or wanted.mode is ReferrersMode.NEVER:
-        return None
-    if wanted.mode is ReferrersMode.AUTO and (not plan.changes or wanted.source.referrers is None):
-        return None
-    return ImageReferrers(number, plan, copy, wanted)
 
 
 def _prepare(image: ImageReferrers) -> None:

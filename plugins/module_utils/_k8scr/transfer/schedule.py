@@ -97,8 +97,9 @@ class Schedule:
 
     def failed(self, number: int) -> None:
         """Continue after a copy failed: referrers whose subject is not stored are dropped."""
-        failed = [number]
-        for each in failed:
+        failed = deque([number])
+        while failed:
+            each = failed.popleft()
             self._end(each)
             for child in self._children.get(each, ()):
                 parents = self._blocked.get(child, {each})

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -550,3 +551,26 @@ def test_cycle_of_referrers_that_registry_lists_is_copied(
 
     assert not result.get("failed"), result.get("msg")
     assert {first.digest, second.digest} <= set(server.manifests["team/app"])
+
+
+def test_push_in_check_mode_predicts_mounts_of_referrers_that_share_blobs(
+    push: Run, server: RegistryServer, upstream: RegistryServer, other_image: Image
+) -> None:
+    names = [f"team/app-{number}" for number in range(6)]
+    for number, name in enumerate(names):
+        # The signature of an image shares a layer with it, and all signatures share their blobs.
+        image = make_image(*other_image.files[:1], layer("etc/number", b"%d" % number))
+        upstream.fill(name, "1", image)
+        upstream.fill(name, referrers_tag(image, ".sig"), other_image)
+
+    def wait(response: Response) -> Response:
+        time.sleep(0.2)
+        return response
+
+    # The first image is the last one whose manifest is stored.
+    server.fail("PUT", "/team/app-0/manifests/", wait, times=1)
+    sources = [source(upstream, f"{name}:1") for name in names]
+
+    planned = push(*sources, upstreams=settings(upstream), connections=4, check_mode=True)
+
+    assert planned == push(*sources, upstreams=settings(upstream), connections=4)
