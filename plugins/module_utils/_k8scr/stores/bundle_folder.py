@@ -30,7 +30,14 @@ from .bundle_format import (
     sha256_of,
     sums_content,
 )
-from .bundle_store import ExtraContent, require_blobs, sorted_entries, verify_bundle, without_entries
+from .bundle_store import (
+    ExtraContent,
+    delete_temporary,
+    require_blobs,
+    sorted_entries,
+    verify_bundle,
+    without_entries,
+)
 from .layout_content import reachable
 from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, layout_files, write_index
 from .oci_layout import OciLayoutDestination, OciLayoutSource
@@ -85,6 +92,7 @@ class BundleFolder(OciLayoutDestination):
         sums.update({name: sha256_of(content) for name, content in listed.items()})
         self._write(LOCK_FILE, files[LOCK_FILE])
         self._write(SUMS_FILE, sums_content(sums))
+        delete_temporary(self.folder, [*listed, SUMS_FILE, *(each.path for each in bundle.extras)])
         for folder in sorted({(self.folder / path).parent for path in sums}):
             sync_folder(folder)
         self._write(BUNDLE_FILE, files[BUNDLE_FILE])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from glob import escape
 from pathlib import Path
 from typing import Protocol, Union
 
@@ -125,6 +126,13 @@ def require_blobs(
             f"{description} lacks {len(missing)} blobs of its images, such as {missing[0]}",
             "Another run may have changed it at the same time; run again",
         )
+
+
+def delete_temporary(folder: Path, paths: Iterable[str]) -> None:
+    """Delete the temporary files that a killed run left beside files of a bundle."""
+    for path in map(folder.joinpath, paths):
+        for temporary in path.parent.glob(f".{escape(path.name)}.*"):
+            temporary.unlink()
 
 
 def verify_bundle(path: Path) -> Iterator[BundleFault]:
