@@ -29,7 +29,22 @@ from unit.plugins.module_utils.support.stores import read_image
 SIZE = 64 << 10
 DIGEST = f"sha256:{'a' * 64}"
 EXTRA = {"path": "extras/a", "size": 1, "sha256": "a" * 64}
-VALUES: list[Any] = [None, True, -1, 1.5, 1 << 60, 10**400, "", "x", "../../etc/passwd", [], [[]], {}, {"a": 1}, "\n" * 9000]
+VALUES: list[Any] = [
+    None,
+    True,
+    -1,
+    1.5,
+    1 << 60,
+    10**400,
+    "",
+    "x",
+    "../../etc/passwd",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    "\n" * 9000,
+]
 
 
 def huge_image() -> Image:
