@@ -162,8 +162,8 @@ class BundleFault:
     def __str__(self) -> str:
         where = f"volume {self.volume}" if self.volume else ""
         named = f"{self.path} on {where}" if self.path and where else self.path or where
-        needed = f", which {', '.join(self.images)} needs" if self.images else ""
-        return f"{named}{needed}: {self.problem}"
+        needed = f" (needed by {', '.join(self.images):.500})" if self.images else ""
+        return f"{named} {self.problem}{needed}"
 
 
 def read_bundle(files: Files) -> tuple[BundleManifest, bool] | None:

@@ -93,13 +93,21 @@ class BundleSource(OciLayoutSource):
     def absence(self, blob: Descriptor) -> K8scrError | None:
         """See :class:`SparseContent`."""
         volumes = self.bundle.volumes
-        missing = [number for number in (volumes.of(blob.digest) if volumes else ()) if number in self.missing_volumes]
+        needed = volumes.of(blob.digest) if volumes else ()
+        missing = [number for number in needed if number in self.missing_volumes]
         if volumes is None or not missing:
             return None
-        numbers = " and ".join(map(str, missing))
+        of_bundle = f"of {volumes.count} (bundle {short_id(volumes)})"
+        if len(needed) > 1:
+            numbers = ", ".join(map(str, needed))
+            return MissingVolumeError(
+                f"the parts of the blob {blob.digest} are on the volumes {numbers}, and {self.description} does not have"
+                f" volume {', '.join(map(str, missing))}",
+                f"Insert the volumes {numbers} {of_bundle} at once, or copy them to subfolders of a folder, and run again",
+            )
         return MissingVolumeError(
-            f"the blob {blob.digest} is on volume {numbers} of {volumes.count}, which {self.description} does not have",
-            f"Insert volume {numbers} of {volumes.count} (bundle {short_id(volumes)}) and run again",
+            f"the blob {blob.digest} is on volume {missing[0]}, which {self.description} does not have",
+            f"Insert volume {missing[0]} {of_bundle} and run again",
         )
 
     def repositories(self, root: Descriptor) -> list[str]:
