@@ -53,6 +53,9 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
             DestinationError: The disk is full.
         """
 
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the bundle has a manifest or a blob, or will have it after ``finish``; its content is not read."""
+
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         """Add or replace a file beside the images. The content must stay readable until ``finish``.
 
