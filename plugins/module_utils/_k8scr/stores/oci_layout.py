@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -160,7 +160,11 @@ class OciLayoutSource:
 
 
 class LayoutDestination:
-    """The common methods of layouts as destinations: folders and archives."""
+    """The common methods of layouts as destinations: folders and archives.
+
+    Attributes:
+        omitted: The digests of blobs that the layout leaves out on purpose; its images are whole without them.
+    """
 
     repository = ""
     capabilities = Capabilities(commits=True, referrers=True)
@@ -174,6 +178,7 @@ class LayoutDestination:
         self._existing: OciLayoutSource | None = None
         self._blob_locks: dict[str, threading.Lock] = {}
         self._undamaged: set[str] = set()
+        self.omitted: Container[str] = frozenset()
 
     def resolve(self, tag: str) -> Descriptor | None:
         return find_entry(self.entries, tag)
@@ -185,11 +190,14 @@ class LayoutDestination:
 
     def is_whole(self, root: Descriptor, tagged: bool) -> bool:
         # Layouts can be sparse.
-        return self._existing is not None and self._existing.is_whole(root)
+        return self._existing is not None and self._is_whole(self._existing, root, self._existing.has_blob)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         is_entry = find_entry(self.entries, descriptor.digest) is not None
-        return is_entry and self._existing is not None and self._existing.is_whole(descriptor, self.has_blob)
+        return is_entry and self._existing is not None and self._is_whole(self._existing, descriptor, self.has_blob)
+
+    def _is_whole(self, layout: OciLayoutSource, root: Descriptor, has_blob: Callable[[Descriptor], bool]) -> bool:
+        return layout.is_whole(root, lambda blob: blob.digest in self.omitted or has_blob(blob))
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the layout has a blob with this size and digest. Each blob is read once."""
@@ -213,7 +221,7 @@ class LayoutDestination:
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         # A layout accepts nondistributable layers that the source has.
-        return not is_nondistributable(blob) or source.has_blob(blob)
+        return blob.digest not in self.omitted and (not is_nondistributable(blob) or source.has_blob(blob))
 
 
 class OciLayoutDestination(LayoutDestination):
