@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import InputError
 from ..registry.cluster import RegistrySettings
 from ..stores.location import Location, parse_location
+from .bundle_extras import EXTRAS_ARGUMENT_SPEC, BundleExtras
 from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entries
 from .numbers import VOLUME_SIZES, read_number, require_bounds
 from .source_settings import SOURCES_ARGUMENT_SPEC, SourceSettings
@@ -32,6 +33,7 @@ BUNDLE_ARGUMENT_SPEC: dict[str, Any] = {
         "type": "dict",
         "options": {"size": {"type": "bytes", "required": True}, "margin": {"type": "str", "default": "2%"}},
     },
+    **EXTRAS_ARGUMENT_SPEC,
     "prune": {"type": "bool", "default": False},
     "connections": {"type": "int", "default": RegistrySettings.connections},
     "timeout": {"type": "int", "default": RegistrySettings.timeout},
@@ -60,11 +62,17 @@ class BundleSettings:
     verify: bool
     sources: SourceSettings
     registry_image: SourceSettings | None
+    extras: BundleExtras
     since: Path | None
     volume_size: int | None
     prune: bool
     fail_fast: bool
     limits: tuple[int, int, int, int]
+
+    @property
+    def tmp_dest(self) -> str | None:
+        """The folder for temporary files; ``None`` for the default."""
+        return self.sources.docker.tmp_dest
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> BundleSettings:
@@ -78,8 +86,8 @@ class BundleSettings:
         sources = replace(sources, images=(*sources.images, *_charts(options["charts"])))
         given = options["registry_image"]
         registry_image = replace(sources, images=_registry_image(given)) if given else None
-        if not verify and not sources.images and not registry_image:
-            raise InputError("there is nothing to bundle", "Set images, charts or registry_image")
+        if not verify and not sources.images and not registry_image and not options["extras"]:
+            raise InputError("there is nothing to bundle", "Set images, charts, registry_image or extras")
         limits = (
             read_number(options, "connections"),
             read_number(options, "timeout"),
@@ -92,6 +100,7 @@ class BundleSettings:
             verify,
             sources,
             registry_image,
+            BundleExtras.from_options(options),
             since,
             _volume_size(options["volumes"]),
             options["prune"],

@@ -237,7 +237,7 @@ class OciLayoutDestination(LayoutDestination):
         self.store = self
         self._started = False
         self._published: list[tuple[Descriptor, str | None]] = []
-        self._files: FolderFiles = FolderFiles(folder)
+        self._files: Files = self._open_files()
         with write_errors(folder):
             if self._files.size(INDEX_FILE) is not None:
                 self._existing = OciLayoutSource(self._files)
@@ -251,6 +251,9 @@ class OciLayoutDestination(LayoutDestination):
             for path in (folder / "blobs", *folder.glob("blobs/*")):
                 if path.is_symlink():
                     raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
+
+    def _open_files(self) -> Files:
+        return FolderFiles(self.folder)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         self._start()

@@ -69,7 +69,9 @@ class BundleImages:
         digests = {digest for entry in kept for digest in _names_of(self._content(entry).manifests)}
         waiting = {position: subject for position, subject in subjects.items() if subject}
         while True:
-            found = [at for at, subject in waiting.items() if subject in digests or subject.replace(":", "-") in digests]
+            found = [
+                at for at, subject in waiting.items() if subject in digests or subject.replace(":", "-") in digests
+            ]
             if not found:
                 return kept
             for position in found:
@@ -84,6 +86,11 @@ class BundleImages:
         return [entry for entry in self.entries if id(entry) not in kept]
 
     @property
+    def removed_images(self) -> list[BundleImage]:
+        """The removed images that have a full name."""
+        return self._named(self.removed, self._known_digests)
+
+    @property
     def removed_names(self) -> list[str]:
         """The names or digests by which the store removes the entries."""
         digests = {entry.digest for entry in self.kept}
@@ -93,15 +100,7 @@ class BundleImages:
     @cached_property
     def images(self) -> tuple[BundleImage, ...]:
         """The images with their full names, as ``bundle.json`` lists them."""
-        found: dict[str, BundleImage] = {}
-        by_digest = {**self._known_digests, **self._wanted_digests}
-        for entry in self.kept:
-            names = [entry_names(entry)[0]] if full_name(entry) else []
-            if not entry_names(entry):
-                names = by_digest.get(entry.digest, [])
-            for name in names:
-                found.setdefault(name, BundleImage(name, entry.digest, entry.size))
-        return tuple(sorted(found.values(), key=lambda each: each.name))
+        return tuple(self._named(self.kept, {**self._known_digests, **self._wanted_digests}))
 
     @cached_property
     def contents(self) -> Mapping[str, Descriptor]:
@@ -157,6 +156,17 @@ class BundleImages:
                 found.setdefault(each.digest, []).append(each.name)
         return found
 
+    @staticmethod
+    def _named(entries: Sequence[Descriptor], by_digest: Mapping[str, list[str]]) -> list[BundleImage]:
+        """Return the entries that have names, in their own order; ``by_digest`` has the names of those without tags."""
+        found: dict[str, BundleImage] = {}
+        for entry in entries:
+            known = entry_names(entry)
+            names = by_digest.get(entry.digest, []) if not known else [known[0]] if full_name(entry) else []
+            for name in names:
+                found.setdefault(name, BundleImage(name, entry.digest, entry.size))
+        return sorted(found.values(), key=lambda each: each.name)
+
     def _stays(self, entry: Descriptor, subject: str | None) -> bool:
         """Whether an entry stays because it is an image; referrers stay with their images."""
         names = entry_names(entry)
@@ -164,7 +174,13 @@ class BundleImages:
             return True
         if subject:
             return False
-        return not self.prune or not self._wanted_names.isdisjoint(names)
+        return not self._wanted_names.isdisjoint(names) or (not self.prune and self._is_usable(entry))
+
+    def _is_usable(self, entry: Descriptor) -> bool:
+        """Whether an existing image is complete, as all images of a complete bundle are."""
+        return self.store.bundle is not None or all(
+            is_nondistributable(blob) or self.store.will_have(blob) for blob in self._content(entry).blobs
+        )
 
     def _content(self, entry: Descriptor) -> _Content:
         content = _Content()

@@ -82,25 +82,24 @@ class FarSide:
     def __contains__(self, digest: object) -> bool:
         return digest in self._recorded or digest in self.file.omitted or digest in self.layers
 
-    def add(self, wanted: WantedImage) -> None:
-        """Add an image of the task. Add all of them before the first lookup of a blob."""
+    def leaves_out(self, wanted: WantedImage) -> bool:
+        """Return whether the other side has an image of the task under the same name, and remember that.
+
+        Ask for all images of the task before the first lookup of a blob.
+        """
         if wanted.upstream:
             at = wanted.upstream.host, wanted.upstream.path
             self._repositories.setdefault(at, set()).add(wanted.platforms)
-
-    def leaves_out(self, wanted: WantedImage) -> bool:
-        """Return whether the other side has the image under the same name, and record that."""
-        if wanted.image.deferred or wanted.image.config_digest:
+        image, name = wanted.image, wanted.name
+        if image.deferred or image.config_digest:
             # The digest of its manifest is not known before its layers are compressed.
             return False
-        name = wanted.name
-        digest = wanted.identity if self.file.is_lock else wanted.image.root.digest
-        for image in self._by_digest.get(digest, ()):
-            if image.has_name(name):
-                full = str(replace(name, digest=None) if name.tag else name)
-                self._left_out[full] = BundleImage(full, wanted.image.root.digest, wanted.image.root.size)
-                return True
-        return False
+        digest = wanted.identity if self.file.is_lock else image.root.digest
+        found = any(each.has_name(name) for each in self._by_digest.get(digest, ()))
+        if found:
+            full = str(replace(name, digest=None) if name.tag else name)
+            self._left_out[full] = BundleImage(full, image.root.digest, image.root.size)
+        return found
 
     def base_of(self, missing: Mapping[str, int]) -> tuple[tuple[BundleImage, ...], dict[str, OmittedBlob]]:
         """Return the images that the other side must have, and the blobs of them that the bundle leaves out.
@@ -117,15 +116,13 @@ class FarSide:
                 position = next((each for each in positions if each in chosen), positions[0])
                 chosen.add(position)
                 omitted[digest] = OmittedBlob(size, self.file.images[position].repositories)
-                found = [self._names[position]]
+                found: Sequence[BundleImage] = [self._names[position]]
             elif digest in self.file.omitted:
                 omitted[digest] = self.file.omitted[digest]
                 found = list(map(_bundle_image, self.file.base))
-            elif self.existing and digest in self._recorded:
-                omitted[digest] = self._recorded[digest]
-                found = list(self.existing.base)
             else:
-                continue
+                found, recorded = recorded_base(self.existing, {digest: size})
+                omitted.update(recorded)
             base.update({each.name: each for each in found})
         return tuple(sorted(base.values(), key=lambda each: each.name)), omitted
 
@@ -225,6 +222,15 @@ class FarSide:
                 image = selection.select(image)
         manifests = walk_manifests(source, image.root)
         return image.root.digest, {layer.digest for manifest in manifests for layer in manifest.layers}
+
+
+def recorded_base(
+    existing: BundleManifest | None, missing: Mapping[str, int]
+) -> tuple[tuple[BundleImage, ...], dict[str, OmittedBlob]]:
+    """Return what an existing bundle states about the blobs that it leaves out; see :meth:`FarSide.base_of`."""
+    known = existing.omitted if existing else {}
+    omitted = {digest: known[digest] for digest in missing if digest in known}
+    return (existing.base if existing and omitted else ()), omitted
 
 
 def _bundle_image(image: FarImage) -> BundleImage:

@@ -184,4 +184,3 @@ def _named(name: str, digest: str) -> FarImage:
     reference = parse_workload_reference(name)
     tags = (reference.tag,) if reference.tag else ()
     return FarImage(digest, tags, name=Reference(reference.host, reference.path))
-
