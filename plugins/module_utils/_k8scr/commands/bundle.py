@@ -62,14 +62,14 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         folder = _scratch_folder(settings, exit_stack)
         archive = RegistryArchive()
         if settings.registry_image:
-            existing = next((each for each in _extras(store.bundle) if each.path == REGISTRY_FILE), None)
+            existing = next((each for each in _extras(writer.before) if each.path == REGISTRY_FILE), None)
             archive = make_registry_archive(
                 settings.registry_image, existing, folder, upstreams, lock, listener, check_mode
             )
         done = [*results, *archive.results]
         finished, failures, diffs = dict[str, Any](), list[str](), list[dict[str, str]]()
         if not any(result.error for result in done):
-            images = BundleImages(store, results, settings.prune, check_mode)
+            images = BundleImages(store, results, writer.before, settings.prune, check_mode)
             try:
                 finished, diffs = _finish(settings, writer, images, archive, folder)
             except K8scrError as error:
@@ -108,7 +108,7 @@ def _finish(
     settings: BundleSettings, writer: BundleWriter, images: BundleImages, archive: RegistryArchive, folder: Path
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Finish the bundle; return the part of the module's result about it, and the changes for ``--diff``."""
-    store, before = writer.store, _extras(writer.store.bundle)
+    store, before = writer.store, _extras(writer.before)
     collected = settings.extras.collect(folder, before)
     files = {each.path: each for each in before if not settings.prune}
     files.update({each.path: each.file for each in collected})

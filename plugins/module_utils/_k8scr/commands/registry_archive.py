@@ -19,7 +19,6 @@ from ..registry.upstreams import Upstreams
 from ..stores.bundle_format import BundleFile
 from ..stores.oci_archive import OciArchiveDestination
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageJob
 from ..transfer.listener import Listener
 from ..transfer.report import ImageResult
 from .bundle_jobs import BundleJobs

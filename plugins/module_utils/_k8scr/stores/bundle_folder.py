@@ -31,7 +31,7 @@ from .bundle_format import (
     sha256_of,
     sums_content,
 )
-from .bundle_store import ExtraContent, require_blobs, sorted_entries, verify_bundle, without_entries
+from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
 from .layout_content import reachable
 from .oci_index import INDEX_FILE, blob_path, layout_files, write_index
 from .oci_layout import OciLayoutDestination, OciLayoutSource
@@ -91,6 +91,9 @@ class BundleFolder(OciLayoutDestination):
         self._write(BUNDLE_FILE, files[BUNDLE_FILE])
         sync_folder(self.folder)
         return bundle
+
+    def volumes(self) -> list[VolumeFolder]:
+        return []
 
     def verify(self) -> Iterator[BundleFault]:
         return verify_bundle(self.folder)

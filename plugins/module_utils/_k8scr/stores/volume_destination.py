@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SourceError
@@ -35,22 +35,13 @@ from .bundle_format import (
     volume_content,
     with_identity,
 )
-from .bundle_store import verify_bundle
+from .bundle_store import VolumeFolder, verify_bundle
 from .oci_index import blob_path, layout_files
 from .volume_folders import VolumeFolders
 from .volume_plan import VolumeContent, plan_volumes
 
 _DESCRIPTIONS = 4096
 """Bytes for the files with a fixed size that describe a volume."""
-
-
-@dataclass(frozen=True)
-class VolumeFolder:
-    """A volume with the bytes of its files."""
-
-    number: int
-    path: Path
-    bytes: int
 
 
 class VolumesDestination(BundleFolder):

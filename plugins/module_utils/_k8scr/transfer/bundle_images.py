@@ -15,7 +15,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.manifest import Manifest, is_nondistributable
 from ..oci.reference import Reference
-from ..stores.bundle_format import BundleImage
+from ..stores.bundle_format import BundleImage, BundleManifest
 from ..stores.bundle_store import BundleStore
 from ..stores.layout_referrers import LayoutReferrers
 from ..stores.oci_index import entry_names, full_name, with_entry
@@ -27,24 +27,26 @@ def bundle_tag(name: Reference) -> str | None:
     return str(replace(name, digest=None)) if name.tag else None
 
 
-@dataclass(frozen=True)
+@dataclass(eq=False)
 class BundleImages:
     """The images of a bundle after a task, in check mode those that it would have.
 
     Attributes:
         results: The results of the task's images, which all succeeded.
+        before: The bundle before the task, if it was complete.
         prune: Whether images that the task does not name are removed.
+        description: The name of the bundle in messages.
     """
 
     store: BundleStore
     results: Sequence[ImageResult]
+    before: BundleManifest | None
     prune: bool
     check_mode: bool
+    description: str = ""
 
-    @property
-    def description(self) -> str:
-        """The name of the bundle in messages."""
-        return self.store.description
+    def __post_init__(self) -> None:
+        self.description = self.store.description
 
     def fetch_manifest(self, descriptor: Descriptor) -> Manifest:
         """Return a manifest of the bundle or of the plans of the task; see :class:`ManifestSource`."""
@@ -151,7 +153,7 @@ class BundleImages:
     @cached_property
     def _known_digests(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for each in self.store.bundle.images if self.store.bundle else ():
+        for each in self.before.images if self.before else ():
             if "@" in each.name:
                 found.setdefault(each.digest, []).append(each.name)
         return found
@@ -178,7 +180,7 @@ class BundleImages:
 
     def _is_usable(self, entry: Descriptor) -> bool:
         """Whether an existing image is complete, as all images of a complete bundle are."""
-        return self.store.bundle is not None or all(
+        return self.before is not None or all(
             is_nondistributable(blob) or self.store.will_have(blob) for blob in self._content(entry).blobs
         )
 

@@ -44,6 +44,7 @@ class BundleWriter:
         volume_size: The bytes for the files of a volume; ``None`` for a bundle without volumes.
         far_side: What the other side has; ``None`` for a complete bundle.
         is_begun: Whether the bundle is marked as incomplete.
+        before: The bundle before the task, if it was complete.
     """
 
     store: BundleStore
@@ -51,7 +52,10 @@ class BundleWriter:
     far_side: FarSide | None
     check_mode: bool
     is_begun: bool = field(default=False, init=False)
-    _extras_before: tuple[BundleFile, ...] = field(default=(), init=False)
+    before: BundleManifest | None = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.before = self.store.bundle
 
     def prepare(self, plans: Sequence[ImagePlan]) -> None:
         """Begin the change before the first image is copied; see :attr:`Transfer.before_copy`."""
@@ -78,7 +82,7 @@ class BundleWriter:
         Raises:
             DestinationError: The bundle cannot be written. It stays incomplete.
         """
-        before = self.store.bundle
+        before = self.before
         after = self._description(images, extras)
         same = before is not None and _comparable(before) == _comparable(after)
         size_before = before.volumes.size if before and before.volumes else None
@@ -90,7 +94,7 @@ class BundleWriter:
 
     def _write(self, images: BundleImages, after: BundleManifest, contents: Mapping[str, Path]) -> None:
         kept = {each.path for each in after.extras}
-        gone = [each.path for each in self._extras_before if each.path not in kept]
+        gone = [each.path for each in self.before.extras if each.path not in kept] if self.before else []
         self._begin()
         self.store.remove(images.removed_names, gone)
         for extra in after.extras:
@@ -101,7 +105,6 @@ class BundleWriter:
 
     def _begin(self) -> None:
         if not self.is_begun:
-            self._extras_before = self.store.bundle.extras if self.store.bundle else ()
             self.store.begin()
             self.is_begun = True
 
@@ -109,7 +112,7 @@ class BundleWriter:
         if self.far_side:
             base, omitted = self.far_side.base_of(images.missing)
         else:
-            base, omitted = recorded_base(self.store.bundle, images.missing)
+            base, omitted = recorded_base(self.before, images.missing)
         return BundleManifest(images.images, base, omitted, tuple(extras))
 
 
