@@ -19,7 +19,6 @@ from ..files.partial_file import PartialFile
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, split_digest
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     BundleFault,
@@ -33,7 +32,7 @@ from .bundle_format import (
 )
 from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
 from .layout_content import reachable
-from .oci_index import INDEX_FILE, blob_path, layout_files, write_index
+from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, layout_files, write_index
 from .oci_layout import OciLayoutDestination, OciLayoutSource
 
 
