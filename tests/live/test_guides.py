@@ -11,8 +11,8 @@ nodes' addresses, the kubeconfigs, the upstream registry, and namespaces of the 
 
 from __future__ import annotations
 
+import hashlib
 import json
-import os
 import secrets
 import shutil
 import subprocess
@@ -74,10 +74,8 @@ class Machine:
         self._variables: dict[str, str] | None = None
         upstream.log_in(folder)
         # Kubelets record the names of pulled images and pull an image again under a new name, so the image must be new.
-        original = f"{upstream.address}/{NAMES['registry']}"
-        mutate = [str(layout.BIN / "crane"), "mutate", original, f"--label=for={self.host}", f"--tag={original}"]
-        environment = {**os.environ, "HOME": str(folder), "SSL_CERT_FILE": str(upstream.ca_cert)}
-        subprocess.run(mutate, env=environment, check=True, capture_output=True)
+        registry = with_label(images.ensure("registry").layout, folder / "layout", self.host)
+        upstream.fill(registry, NAMES["registry"])
         (folder / ".config/containers/registries.conf").write_text(
             f'[[registry]]\nprefix = "{self.host}"\nlocation = "{upstream.address}"\n'
         )
@@ -177,6 +175,26 @@ def machine(tmp_path: Path, upstream: SecuredRegistry) -> Iterator[Machine]:
         yield machine
     finally:
         machine.clean()
+
+
+def with_label(layout: Path, folder: Path, label: str) -> str:
+    """Copy an OCI layout of one image, add a label to the image, and return it as a source of skopeo."""
+    shutil.copytree(layout, folder)
+    index = json.loads((folder / "index.json").read_text())
+    (entry,) = index["manifests"]
+    manifest = json.loads(_blob(folder, entry["digest"]).read_text())
+    config = json.loads(_blob(folder, manifest["config"]["digest"]).read_text())
+    config.setdefault("config", {}).setdefault("Labels", {})["for"] = label
+    for descriptor, content in ((manifest["config"], config), (entry, manifest)):
+        written = json.dumps(content).encode()
+        descriptor.update(digest=f"sha256:{hashlib.sha256(written).hexdigest()}", size=len(written))
+        _blob(folder, descriptor["digest"]).write_bytes(written)
+    (folder / "index.json").write_text(json.dumps(index))
+    return f"oci:{folder}:{entry['annotations']['org.opencontainers.image.ref.name']}"
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
 
 
 def image_on(node: Node, name: str) -> str:
