@@ -30,7 +30,7 @@ from .bundle_format import (
     sha256_of,
     sums_content,
 )
-from .bundle_store import ExtraContent, require_blobs, sorted_entries, verify_bundle, without_entries
+from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
 from .oci_archive import OciArchiveDestination
 from .oci_index import blob_path
 
@@ -77,6 +77,9 @@ class BundleArchive(OciArchiveDestination):
         require_blobs(self.description, kept, has, self.omitted)
         self._replace({digest: each for digest, each in kept.items() if digest in has})
         self.bundle = bundle
+
+    def volumes(self) -> list[VolumeFolder]:
+        return []
 
     def verify(self) -> Iterator[BundleFault]:
         return verify_bundle(self.path)

@@ -31,9 +31,9 @@ from .bundle_format import (
     sha256_of,
     sums_content,
 )
-from .bundle_store import ExtraContent, require_blobs, sorted_entries, verify_bundle, without_entries
+from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
 from .layout_content import reachable
-from .oci_index import INDEX_FILE, LAYOUT_CONTENT, LAYOUT_FILE, blob_path, write_index
+from .oci_index import INDEX_FILE, blob_path, layout_files, write_index
 from .oci_layout import OciLayoutDestination, OciLayoutSource
 
 
@@ -44,11 +44,7 @@ class BundleFolder(OciLayoutDestination):
         super().__init__(folder)
         self._sums: dict[str, str] = {}
         """The sums of the files beside the images that this run wrote, by path."""
-        self._previous: BundleManifest | None = None
-        complete = False
-        # A damaged description is written again.
-        with suppress(SourceError):
-            self._previous, complete = read_bundle(self._files) or (None, False)
+        self._previous, complete = self._read_description()
         self.bundle = self._previous if complete else None
 
     def begin(self) -> None:
@@ -78,24 +74,36 @@ class BundleFolder(OciLayoutDestination):
         with write_errors(self.folder), folder_lock(self.folder):
             self.entries = sorted_entries(self.entries)
             self._write(INDEX_FILE, write_index(self.entries))
-            kept = self._kept()
-            self._delete_unneeded(kept)
-            sums = self._blob_sums(kept)
-            sums.update(self._extra_sums(bundle))
-            files = {LOCK_FILE: lock_content(bundle), BUNDLE_FILE: bundle_content(bundle)}
-            listed = {LAYOUT_FILE: LAYOUT_CONTENT, INDEX_FILE: write_index(self.entries), **files}
-            sums.update({name: sha256_of(content) for name, content in listed.items()})
-            self._write(LOCK_FILE, files[LOCK_FILE])
-            self._write(SUMS_FILE, sums_content(sums))
-            for folder in sorted({(self.folder / path).parent for path in sums}):
-                sync_folder(folder)
-            # The bundle is complete with this file, so it is written last.
-            self._write(BUNDLE_FILE, files[BUNDLE_FILE])
-            sync_folder(self.folder)
-        self.bundle = self._previous = bundle
+            self.bundle = self._previous = self._complete(bundle)
+
+    def _complete(self, bundle: BundleManifest) -> BundleManifest:
+        """Write the describing files, the one that marks the bundle as complete last."""
+        kept = self._kept()
+        self._delete_unneeded(kept)
+        sums = {**self._blob_sums(kept), **self._extra_sums(bundle)}
+        files = {LOCK_FILE: lock_content(bundle), BUNDLE_FILE: bundle_content(bundle)}
+        listed = {**layout_files(self.entries), **files}
+        sums.update({name: sha256_of(content) for name, content in listed.items()})
+        self._write(LOCK_FILE, files[LOCK_FILE])
+        self._write(SUMS_FILE, sums_content(sums))
+        for folder in sorted({(self.folder / path).parent for path in sums}):
+            sync_folder(folder)
+        self._write(BUNDLE_FILE, files[BUNDLE_FILE])
+        sync_folder(self.folder)
+        return bundle
+
+    def volumes(self) -> list[VolumeFolder]:
+        return []
 
     def verify(self) -> Iterator[BundleFault]:
         return verify_bundle(self.folder)
+
+    def _read_description(self) -> tuple[BundleManifest | None, bool]:
+        """Return the existing description of the bundle, and whether it is complete."""
+        # A damaged description is written again.
+        with suppress(SourceError):
+            return read_bundle(self._files) or (None, False)
+        return None, False
 
     def _kept(self) -> dict[str, Descriptor]:
         """Return the content that the images need, by digest.
@@ -103,11 +111,17 @@ class BundleFolder(OciLayoutDestination):
         Raises:
             DestinationError: Content is missing.
         """
-        found = reachable(OciLayoutSource(self._files), self.entries, {})
+        found = {digest: each for image in self._images() for digest, each in image.items()}
         kept = {digest: each for digest, each in found.items() if digest not in self.omitted}
         has = {digest for digest, each in kept.items() if self._files.size(blob_path(digest)) == each.size}
         require_blobs(self.description, kept, has, self.omitted)
         return {digest: each for digest, each in kept.items() if digest in has}
+
+    def _images(self) -> Iterator[dict[str, Descriptor]]:
+        """Yield the content of each image, by digest."""
+        layout = OciLayoutSource(self._files)
+        for entry in self.entries:
+            yield reachable(layout, [entry], {})
 
     def _delete_unneeded(self, kept: Mapping[str, Descriptor]) -> None:
         """Delete the blobs that no image needs, and partial files."""

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,6 +20,17 @@ from ..errors import InputError, SourceError
 from ..files.file_access import Files, read_file
 from ..oci.digest import digest_of, parse_digest, split_digest
 from ..oci.manifest import load_json_object
+from .json_members import (
+    as_number,
+    members,
+    number,
+    object_members,
+    objects,
+    require_unique,
+    sha256_sum,
+    text,
+    texts,
+)
 from .oci_index import INDEX_FILE, LAYOUT_FILE
 
 BUNDLE_FILE = "bundle.json"
@@ -27,20 +38,19 @@ VOLUME_FILE = "volume.json"
 SUMS_FILE = "SHA256SUMS"
 LOCK_FILE = "images.lock.json"
 PARTS_FOLDER = "parts"
+STAGING_FOLDER = ".staging"
 BUNDLE_MEDIA_TYPE = "application/vnd.k8scr.bundle.v1+json"
 VOLUME_MEDIA_TYPE = "application/vnd.k8scr.volume.v1+json"
 MAXIMUM_BUNDLE_FILE = 32 << 20
 """Bytes of the largest file that describes a bundle, for more than 100,000 blobs."""
 MAXIMUM_VOLUMES = 9999
 _SCHEMA_VERSION = 1
-_LARGEST_NUMBER = 1 << 53
 _RESERVED = frozenset(
     name.lower()
     for name in (BUNDLE_FILE, VOLUME_FILE, SUMS_FILE, LOCK_FILE, INDEX_FILE, LAYOUT_FILE, PARTS_FOLDER, "blobs")
 )
 _COMPONENT = re.compile(r'[^\x00-\x20"*/:<>?\\|\x7f](?:[^\x00-\x1f"*/:<>?\\|\x7f]{0,253}[^\x00-\x20"*/:<>?\\|\x7f.])?')
 """The names that FAT32, NTFS and ISO 9660 with extensions can store, and ``sha256sum`` prints unescaped."""
-_SHA256 = re.compile("[0-9a-f]{64}")
 _SUM = re.compile(r"([0-9a-f]{64}) [ *](.+)")
 
 
@@ -72,11 +82,17 @@ class OmittedBlob:
 
 @dataclass(frozen=True)
 class BundleFile:
-    """A file of a bundle beside the images; its path is relative, with ``/``."""
+    """A file of a bundle beside the images.
+
+    Attributes:
+        path: Its path, relative and with ``/``.
+        image: The digest of the image in an image archive; empty for another file.
+    """
 
     path: str
     size: int
     sha256: str
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,15 +217,15 @@ def parse_bundle(content: bytes) -> tuple[BundleManifest, bool]:
     """
     value = load_json_object(content, BUNDLE_FILE, MAXIMUM_BUNDLE_FILE)
     _require_kind(value, BUNDLE_MEDIA_TYPE)
-    extras = tuple(_extra(each) for each in _objects(value, "extras"))
-    _require_unique([each.path.lower() for each in extras], "extras")
-    images = tuple(_image(each) for each in _objects(value, "images"))
-    _require_unique([each.name for each in images], "images")
+    extras = tuple(_extra(each) for each in objects(value, "extras"))
+    require_unique([each.path.lower() for each in extras], "extras")
+    images = tuple(_image(each) for each in objects(value, "images"))
+    require_unique([each.name for each in images], "images")
     omitted = {
-        parse_digest(digest): OmittedBlob(_number(each, "size"), tuple(_texts(each, "repositories")))
-        for digest, each in _members(value, "omitted")
+        parse_digest(digest): OmittedBlob(number(each, "size"), tuple(texts(each, "repositories")))
+        for digest, each in object_members(value, "omitted")
     }
-    base = tuple(_image(each) for each in _objects(value, "base"))
+    base = tuple(_image(each) for each in objects(value, "base"))
     stated = value.get("volumes")
     bundle = BundleManifest(images, base, omitted, extras, None if stated is None else _volumes(stated))
     return bundle, value.get("complete") is True
@@ -231,7 +247,7 @@ def bundle_content(bundle: BundleManifest, complete: bool = True) -> bytes:
             for digest, blob in bundle.omitted.items()
         }
     if bundle.extras:
-        value["extras"] = [vars(each) for each in sorted(bundle.extras, key=lambda each: each.path)]
+        value["extras"] = [_extra_json(each) for each in sorted(bundle.extras, key=lambda each: each.path)]
     if bundle.volumes:
         value["volumes"] = {
             **vars(bundle.volumes),
@@ -272,7 +288,7 @@ def read_volume(files: Files) -> tuple[str, int]:
     try:
         value = load_json_object(content, VOLUME_FILE)
         _require_kind(value, VOLUME_MEDIA_TYPE)
-        return _sha256(value, "bundle"), _number(value, "number", 1, MAXIMUM_VOLUMES)
+        return sha256_sum(value, "bundle"), number(value, "number", 1, MAXIMUM_VOLUMES)
     except InputError as error:
         raise SourceError(
             f"{VOLUME_FILE} in {files.description} cannot be used: {error.message}", "Copy the volume again"
@@ -300,7 +316,7 @@ def read_sums(files: Files) -> dict[str, str]:
     """
     content = read_file(files, SUMS_FILE, MAXIMUM_BUNDLE_FILE)
     found = {}
-    for line in content.decode("utf-8", "replace").splitlines():
+    for line in content.decode("utf-8", "replace").removesuffix("\n").split("\n"):
         match = _SUM.fullmatch(line)
         if match is None or not is_path(match[2]):
             raise SourceError(f"{SUMS_FILE} in {files.description} is damaged: invalid line {line!r:.200}")
@@ -338,7 +354,7 @@ def extra_path(path: str) -> str:
 
 
 def _image(value: Mapping[str, Any]) -> BundleImage:
-    return BundleImage(_text(value, "name"), parse_digest(value.get("digest")), _number(value, "size"))
+    return BundleImage(text(value, "name"), parse_digest(value.get("digest")), number(value, "size"))
 
 
 def _images_json(images: Iterable[BundleImage]) -> list[dict[str, Any]]:
@@ -346,25 +362,31 @@ def _images_json(images: Iterable[BundleImage]) -> list[dict[str, Any]]:
 
 
 def _extra(value: Mapping[str, Any]) -> BundleFile:
-    return BundleFile(extra_path(_text(value, "path")), _number(value, "size"), _sha256(value, "sha256"))
+    image = parse_digest(value["image"]) if "image" in value else ""
+    return BundleFile(extra_path(text(value, "path")), number(value, "size"), sha256_sum(value, "sha256"), image)
+
+
+def _extra_json(file: BundleFile) -> dict[str, Any]:
+    return {key: value for key, value in vars(file).items() if value != ""}
 
 
 def _volumes(value: Any) -> Volumes:
     if not isinstance(value, Mapping):
         raise InputError("its volumes are not a JSON object")
-    count = _number(value, "count", 1, MAXIMUM_VOLUMES)
+    count = number(value, "count", 1, MAXIMUM_VOLUMES)
     cut = {}
-    for digest, parts in _values(value, "cut"):
+    for digest, parts in members(value, "cut"):
         if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
             raise InputError("its cut blobs are not lists of parts")
         cut[parse_digest(digest)] = tuple(
-            Part(_number(part, "volume", 1, count), _number(part, "size", 1), _sha256(part, "sha256")) for part in parts
+            Part(number(part, "volume", 1, count), number(part, "size", 1), sha256_sum(part, "sha256"))
+            for part in parts
         )
-    blobs = {parse_digest(digest): _as_number(at, "volume", 1, count) for digest, at in _values(value, "blobs")}
-    files = {extra_path(path): _as_number(at, "volume", 1, count) for path, at in _values(value, "files")}
+    blobs = {parse_digest(digest): as_number(at, "volume", 1, count) for digest, at in members(value, "blobs")}
+    files = {extra_path(path): as_number(at, "volume", 1, count) for path, at in members(value, "files")}
     if not all(cut.values()) or set(cut) & set(blobs):
         raise InputError("its cut blobs have no parts, or are also whole on a volume")
-    return Volumes(count, _number(value, "size", 1), blobs, cut, files, _sha256(value, "id"))
+    return Volumes(count, number(value, "size", 1), blobs, cut, files, sha256_sum(value, "id"))
 
 
 def _require_kind(value: Mapping[str, Any], media_type: str) -> None:
@@ -375,63 +397,6 @@ def _require_kind(value: Mapping[str, Any], media_type: str) -> None:
             f"it has the version {str(value.get('schemaVersion'))!r:.50} instead of {_SCHEMA_VERSION}",
             "Update the collection",
         )
-
-
-def _require_unique(names: Sequence[str], what: str) -> None:
-    if len(set(names)) < len(names):
-        raise InputError(f"its {what} have one name twice")
-
-
-def _objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
-    found = value.get(key) or []
-    if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
-        raise InputError(f"its {key} are not a list of JSON objects")
-    return found
-
-
-def _values(value: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
-    found = value.get(key) or {}
-    if not isinstance(found, Mapping):
-        raise InputError(f"its {key} are not a JSON object")
-    return list(found.items())
-
-
-def _members(value: Mapping[str, Any], key: str) -> list[tuple[str, Mapping[str, Any]]]:
-    found = _values(value, key)
-    if not all(isinstance(each, Mapping) for _name, each in found):
-        raise InputError(f"its {key} are not JSON objects")
-    return found
-
-
-def _texts(value: Mapping[str, Any], key: str) -> list[str]:
-    found = value.get(key) or []
-    if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
-        raise InputError(f"its {key} are not a list of strings")
-    return found
-
-
-def _text(value: Mapping[str, Any], key: str) -> str:
-    found = value.get(key)
-    if not isinstance(found, str) or not found:
-        raise InputError(f"a {key} is not a string")
-    return found
-
-
-def _number(value: Mapping[str, Any], key: str, least: int = 0, most: int = _LARGEST_NUMBER) -> int:
-    return _as_number(value.get(key), key, least, most)
-
-
-def _as_number(value: Any, what: str, least: int, most: int) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise InputError(f"a {what} is not a number from {least} to {most}")
-    return value
-
-
-def _sha256(value: Mapping[str, Any], key: str) -> str:
-    found = value.get(key)
-    if not isinstance(found, str) or not _SHA256.fullmatch(found):
-        raise InputError(f"a {key} is not a SHA-256 sum")
-    return found
 
 
 def _has_tag(name: str) -> bool:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Union
 
@@ -20,6 +21,15 @@ from .bundle_format import BundleFault, BundleManifest
 from .oci_index import entry_names
 
 ExtraContent = Union[bytes, BlobContent]
+
+
+@dataclass(frozen=True)
+class VolumeFolder:
+    """A volume with the bytes of its files."""
+
+    number: int
+    path: Path
+    bytes: int
 
 
 class BundleStore(ImageDestination, DestinationStore, Protocol):
@@ -53,6 +63,9 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
             DestinationError: The disk is full.
         """
 
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the bundle has a manifest or a blob, or will have it after ``finish``; its content is not read."""
+
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         """Add or replace a file beside the images. The content must stay readable until ``finish``.
 
@@ -83,6 +96,9 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
             DestinationError: The bundle cannot be written, or lacks something that ``bundle`` lists. It stays
                 incomplete.
         """
+
+    def volumes(self) -> list[VolumeFolder]:
+        """Return the existing volumes; none for a bundle in one folder or archive."""
 
     def verify(self) -> Iterator[BundleFault]:
         """Read the whole bundle, and yield its faults.

@@ -166,6 +166,10 @@ def open_bundle_store(location: Location, volume_size: int | None = None) -> Bun
         from .bundle_archive import BundleArchive
 
         return BundleArchive(location.path)
+    if volume_size is not None:
+        from .volume_destination import VolumesDestination
+
+        return VolumesDestination(location.path, volume_size)
     from .bundle_folder import BundleFolder
 
     return BundleFolder(location.path)

@@ -197,7 +197,7 @@ class LayoutDestination:
         return is_entry and self._existing is not None and self._is_whole(self._existing, descriptor, self.has_blob)
 
     def _is_whole(self, layout: OciLayoutSource, root: Descriptor, has_blob: Callable[[Descriptor], bool]) -> bool:
-        return layout.is_whole(root, lambda blob: blob.digest in self.omitted or has_blob(blob))
+        return layout.is_whole(root, lambda blob: has_blob(blob) or blob.digest in self.omitted)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the layout has a blob with this size and digest. Each blob is read once."""
@@ -212,6 +212,10 @@ class LayoutDestination:
                     if is_undamaged(blocks, digest, descriptor.size):
                         self._undamaged.add(digest)
         return digest in self._undamaged
+
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the layout has a file of the size of a blob, which is not read."""
+        return self._files is not None and self._files.size(blob_path(blob.digest)) == blob.size
 
     def require_support(self, manifest: Manifest) -> None:
         """Do nothing: a layout can store all media types."""
@@ -233,7 +237,7 @@ class OciLayoutDestination(LayoutDestination):
         self.store = self
         self._started = False
         self._published: list[tuple[Descriptor, str | None]] = []
-        self._files: FolderFiles = FolderFiles(folder)
+        self._files: Files = self._open_files()
         with write_errors(folder):
             if self._files.size(INDEX_FILE) is not None:
                 self._existing = OciLayoutSource(self._files)
@@ -247,6 +251,9 @@ class OciLayoutDestination(LayoutDestination):
             for path in (folder / "blobs", *folder.glob("blobs/*")):
                 if path.is_symlink():
                     raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
+
+    def _open_files(self) -> Files:
+        return FolderFiles(self.folder)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         self._start()

@@ -20,21 +20,18 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import De
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_archive import BundleArchive
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_folder import BundleFolder
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import (
-    BundleFile,
-    BundleImage,
     BundleManifest,
     OmittedBlob,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_source import open_bundle
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location import Location
+from unit.plugins.module_utils.support.bundles import NAME, OTHER, description, write_bundle
 from unit.plugins.module_utils.support.images import Image, make_image
 from unit.plugins.module_utils.support.interruptions import MemorySource, files_of
 from unit.plugins.module_utils.support.stores import blob, content_of, put, read_image
 
 Store = Union[BundleFolder, BundleArchive]
 OpenStore = Callable[[], Store]
-NAME = "example.com/team/app:1"
-OTHER = "example.com/team/other:1"
 
 
 @pytest.fixture(params=["oci", "oci-archive"])
@@ -53,27 +50,8 @@ def open_store(location: Location) -> OpenStore:
     return open_it
 
 
-def description(*images: tuple[str, Image], extras: dict[str, bytes] | None = None) -> BundleManifest:
-    """Return the description of a bundle with these images and files."""
-    files = [BundleFile(path, len(data), hashlib.sha256(data).hexdigest()) for path, data in (extras or {}).items()]
-    listed = [BundleImage(name, image.root.digest, image.root.size) for name, image in images]
-    return BundleManifest(tuple(listed), extras=tuple(files))
-
-
-def write(store: Store, *images: tuple[str, Image], extras: dict[str, bytes] | None = None) -> None:
-    """Write a complete bundle."""
-    store.begin()
-    for name, image in images:
-        put(store, image, name)
-    store.commit()
-    for path, data in (extras or {}).items():
-        store.add_file(path, content_of(data), len(data))
-    store.finish(description(*images, extras=extras))
-    store.close()
-
-
 def test_bundle_has_the_written_images(open_store: OpenStore, location: Location, image: Image, multi: Image) -> None:
-    write(open_store(), (NAME, image), (OTHER, multi))
+    write_bundle(open_store(), (NAME, image), (OTHER, multi))
 
     source = open_bundle(location.path)
     assert read_image(source, source.images(NAME)[0].root) == image.contents
@@ -82,7 +60,7 @@ def test_bundle_has_the_written_images(open_store: OpenStore, location: Location
 
 
 def test_bundle_describes_its_content(open_store: OpenStore, location: Location, image: Image) -> None:
-    write(open_store(), (NAME, image), extras={"extras/a.txt": b"more"})
+    write_bundle(open_store(), (NAME, image), extras={"extras/a.txt": b"more"})
 
     files = files_of(location)
     assert json.loads(files["bundle.json"]) == {
@@ -100,7 +78,7 @@ def test_sums_of_bundle_are_valid_and_complete(
     open_store: OpenStore, location: Location, image: Image, tmp_path: Path
 ) -> None:
     sha512 = make_image(algorithm="sha512")
-    write(open_store(), (NAME, image), (OTHER, sha512), extras={"extras/a b.txt": b"more"})
+    write_bundle(open_store(), (NAME, image), (OTHER, sha512), extras={"extras/a b.txt": b"more"})
     folder = location.path
     if location.transport == "oci-archive":
         folder = tmp_path / "extracted"
@@ -116,7 +94,7 @@ def test_sums_of_bundle_are_valid_and_complete(
 def test_bundle_is_incomplete_before_it_is_finished(
     open_store: OpenStore, location: Location, image: Image, other_image: Image
 ) -> None:
-    write(open_store(), (NAME, image))
+    write_bundle(open_store(), (NAME, image))
     again = open_store()
     again.begin()
     put(again, other_image, OTHER)
@@ -134,7 +112,7 @@ def test_bundle_is_incomplete_before_it_is_finished(
 
 def test_complete_bundle_is_known_to_the_next_run(open_store: OpenStore, image: Image) -> None:
     assert open_store().bundle is None
-    write(open_store(), (NAME, image), extras={"extras/a.txt": b"more"})
+    write_bundle(open_store(), (NAME, image), extras={"extras/a.txt": b"more"})
 
     assert open_store().bundle == description((NAME, image), extras={"extras/a.txt": b"more"})
 
@@ -146,7 +124,7 @@ def test_interrupted_bundle_has_the_bytes_of_an_uninterrupted_one(
     layers = [blob(digest, data) for _name, each in images for digest, data in each.blobs.items()]
     uninterrupted = open_store()
     uninterrupted.reserve(layers)
-    write(uninterrupted, *images)
+    write_bundle(uninterrupted, *images)
     expected = location.path.read_bytes() if location.transport != "oci" else files_of(location)
     _remove(location)
 
@@ -158,15 +136,15 @@ def test_interrupted_bundle_has_the_bytes_of_an_uninterrupted_one(
     stopped.close()
     resumed = open_store()
     resumed.reserve(layers)
-    write(resumed, *reversed(images))
+    write_bundle(resumed, *reversed(images))
 
     assert (location.path.read_bytes() if location.transport != "oci" else files_of(location)) == expected
 
 
 def test_removed_image_leaves_no_blob(open_store: OpenStore, location: Location, image: Image, multi: Image) -> None:
-    write(open_store(), (NAME, image))
+    write_bundle(open_store(), (NAME, image))
     expected = files_of(location)
-    write(open_store(), (NAME, image), (OTHER, multi), extras={"extras/sub/a.txt": b"more"})
+    write_bundle(open_store(), (NAME, image), (OTHER, multi), extras={"extras/sub/a.txt": b"more"})
 
     again = open_store()
     again.begin()
@@ -178,7 +156,7 @@ def test_removed_image_leaves_no_blob(open_store: OpenStore, location: Location,
 
 
 def test_extra_file_of_existing_bundle_is_kept(open_store: OpenStore, location: Location, image: Image) -> None:
-    write(open_store(), (NAME, image), extras={"extras/a.txt": b"more"})
+    write_bundle(open_store(), (NAME, image), extras={"extras/a.txt": b"more"})
 
     again = open_store()
     again.begin()
