@@ -17,7 +17,7 @@ from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore, ImageDestination
 from ..oci.manifest import is_nondistributable
-from .bundle_format import LOCK_FILE, SUMS_FILE, VOLUME_FILE, BundleFault, BundleManifest
+from .bundle_format import LOCK_FILE, SUMS_FILE, VOLUME_FILE, BundleFault, BundleFile, BundleManifest
 from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE, entry_names
 
 EXTRAS_FOLDER = "extras"
@@ -46,11 +46,13 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
 
     Attributes:
         bundle: The description of the existing bundle; ``None`` without a complete bundle.
+        previous: The last complete description, also of a bundle that is incomplete now.
         entries: The entries of ``index.json``, with the published images.
         omitted: The digests of blobs to leave out; set it before the first image. Images are whole without them.
     """
 
     bundle: BundleManifest | None
+    previous: BundleManifest | None
     entries: list[Descriptor]
     omitted: Container[str]
 
@@ -70,6 +72,13 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
 
     def will_have(self, blob: Descriptor) -> bool:
         """Whether the bundle has a manifest or a blob, or will have it after ``finish``; its content is not read."""
+
+    def extras(self) -> list[BundleFile]:
+        """Return the existing files beside the images. Those of an incomplete bundle are read.
+
+        Raises:
+            SourceError: A file cannot be read.
+        """
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         """Add or replace a file beside the images. The content must stay readable until ``finish``.
