@@ -40,8 +40,8 @@ PARTS_FOLDER = "parts"
 STAGING_FOLDER = ".staging"
 BUNDLE_MEDIA_TYPE = "application/vnd.k8scr.bundle.v1+json"
 VOLUME_MEDIA_TYPE = "application/vnd.k8scr.volume.v1+json"
-MAXIMUM_BUNDLE_FILE = 32 << 20
-"""Bytes of the largest file that describes a bundle, for more than 100,000 blobs."""
+MAXIMUM_BUNDLE_FILE = 16 << 20
+"""Bytes of the largest file that describes a bundle, for about 100,000 blobs."""
 MAXIMUM_VOLUMES = 9999
 _SCHEMA_VERSION = 1
 _RESERVED = frozenset(
@@ -227,6 +227,8 @@ def parse_bundle(content: bytes) -> tuple[BundleManifest, bool]:
     base = tuple(_image(each) for each in objects(value, "base"))
     stated = value.get("volumes")
     bundle = BundleManifest(images, base, omitted, extras, None if stated is None else _volumes(stated))
+    if bundle.volumes and set(bundle.volumes.files) != {each.path for each in extras}:
+        raise InputError("its volumes do not have the files that it lists")
     return bundle, value.get("complete") is True
 
 

@@ -66,7 +66,9 @@ class VolumeFolders:
         cut = {}
         for digest, parts in volumes.cut.items() if volumes else ():
             head, size = self._head(digest, parts)
-            if size < sum(part.size for part in parts):
+            total = sum(part.size for part in parts)
+            # Until it is cut, the whole blob is in one folder.
+            if all(files.size(blob_path(digest)) != total for files in folders):
                 rest = [Segment(part_path(digest, number), part.size) for number, part in enumerate(parts, 1)][head:]
                 cut[blob_path(digest)] = [*([Segment(blob_path(digest), size)] if head else []), *rest]
         return JoinedFiles(folders, description, cut)
