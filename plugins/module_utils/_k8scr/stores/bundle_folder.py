@@ -19,10 +19,10 @@ from ..files.partial_file import PartialFile
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, split_digest
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     BundleFault,
+    BundleFile,
     BundleManifest,
     bundle_content,
     extra_path,
@@ -31,9 +31,18 @@ from .bundle_format import (
     sha256_of,
     sums_content,
 )
-from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
+from .bundle_store import (
+    ExtraContent,
+    VolumeFolder,
+    delete_in_folder,
+    delete_leftovers,
+    require_blobs,
+    sorted_entries,
+    verify_bundle,
+    without_entries,
+)
 from .layout_content import reachable
-from .oci_index import INDEX_FILE, blob_path, layout_files, write_index
+from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, layout_files, write_index
 from .oci_layout import OciLayoutDestination, OciLayoutSource
 
 
@@ -44,18 +53,33 @@ class BundleFolder(OciLayoutDestination):
         super().__init__(folder)
         self._sums: dict[str, str] = {}
         """The sums of the files beside the images that this run wrote, by path."""
-        self._previous, complete = self._read_description()
-        self.bundle = self._previous if complete else None
+        self.previous, complete = self._read_description()
+        self.bundle = self.previous if complete else None
 
     def begin(self) -> None:
         self._start()
-        self._write(BUNDLE_FILE, bundle_content(self._previous or BundleManifest(), complete=False))
+        self._write(BUNDLE_FILE, bundle_content(self.previous or BundleManifest(), complete=False))
         with write_errors(self.folder):
             sync_folder(self.folder)
         self.bundle = None
 
     def reserve(self, blobs: Iterable[Descriptor]) -> None:
         """Do nothing: each blob is a file of its own."""
+
+    def extras(self) -> list[BundleFile]:
+        if self.bundle:
+            return list(self.bundle.extras)
+        found = []
+        for each in self.previous.extras if self.previous else ():
+            # An interrupted run may have replaced or deleted the file.
+            if self._files.size(each.path) is not None:
+                with self._files.open(each.path) as blocks:
+                    sha256 = split_digest(digest_of_blocks(blocks))[1]
+                if sha256 == each.sha256:
+                    found.append(each)
+                else:
+                    found.append(BundleFile(each.path, self._files.size(each.path) or 0, sha256))
+        return found
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         self._sums[path] = self._write_extra(extra_path(path), content, size)
@@ -74,7 +98,7 @@ class BundleFolder(OciLayoutDestination):
         with write_errors(self.folder), folder_lock(self.folder):
             self.entries = sorted_entries(self.entries)
             self._write(INDEX_FILE, write_index(self.entries))
-            self.bundle = self._previous = self._complete(bundle)
+            self.bundle = self.previous = self._complete(bundle)
 
     def _complete(self, bundle: BundleManifest) -> BundleManifest:
         """Write the describing files, the one that marks the bundle as complete last."""
@@ -84,6 +108,7 @@ class BundleFolder(OciLayoutDestination):
         files = {LOCK_FILE: lock_content(bundle), BUNDLE_FILE: bundle_content(bundle)}
         listed = {**layout_files(self.entries), **files}
         sums.update({name: sha256_of(content) for name, content in listed.items()})
+        delete_leftovers(self.folder, sums)
         self._write(LOCK_FILE, files[LOCK_FILE])
         self._write(SUMS_FILE, sums_content(sums))
         for folder in sorted({(self.folder / path).parent for path in sums}):
@@ -185,9 +210,4 @@ class BundleFolder(OciLayoutDestination):
         """Delete a file beside the images, and its folder if that is empty."""
         self._files.size(path)
         with write_errors(self.folder / path):
-            (self.folder / path).unlink(missing_ok=True)
-        for parent in (self.folder / path).parents:
-            if parent == self.folder:
-                break
-            with suppress(OSError):
-                parent.rmdir()
+            delete_in_folder(self.folder / path, self.folder)

@@ -18,7 +18,6 @@ from ..oci.descriptor import Descriptor
 from ..oci.manifest import MAXIMUM_SIZE, is_manifest
 from .bundle_folder import BundleFolder
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     VOLUME_FILE,
@@ -36,7 +35,7 @@ from .bundle_format import (
     with_identity,
 )
 from .bundle_store import VolumeFolder, verify_bundle
-from .oci_index import blob_path, layout_files
+from .oci_index import BUNDLE_FILE, blob_path, layout_files
 from .volume_folders import VolumeFolders
 from .volume_plan import VolumeContent, plan_volumes
 
@@ -64,7 +63,7 @@ class VolumesDestination(BundleFolder):
     def begin(self) -> None:
         super().begin()
         for number in self._folders.numbers():
-            content = bundle_content(self._previous or BundleManifest(), complete=False)
+            content = bundle_content(self.previous or BundleManifest(), complete=False)
             replace_file(self._folders.path(number) / BUNDLE_FILE, content)
 
     def remove(self, names: Sequence[str], paths: Sequence[str]) -> None:
@@ -121,7 +120,7 @@ class VolumesDestination(BundleFolder):
             for image in self._images()
         ]
         files = {each.path: each.size for each in bundle.extras}
-        before = self._previous.volumes if self._previous else None
+        before = self.previous.volumes if self.previous else None
         plan = plan_volumes(VolumeContent(every, blobs, files), self._volume_size, before)
         contents = {digest: read_file(self._files, blob_path(digest), MAXIMUM_SIZE) for digest in manifests}
         sums = self._blob_sums(kept)
@@ -149,7 +148,7 @@ class VolumesDestination(BundleFolder):
     def _describe(self, bundle: BundleManifest, manifests: Mapping[str, bytes], sums: Mapping[str, str]) -> None:
         """Write the manifests and the describing files to every volume, those that mark them as complete last."""
         volumes = bundle.volumes or Volumes(1, self._volume_size)
-        before = self._previous.volumes if self._previous else None
+        before = self.previous.volumes if self.previous else None
         earlier = {*volumes.files, *(before.files if before else ())}
         content = bundle_content(bundle)
         for number in range(1, volumes.count + 1):
