@@ -191,7 +191,7 @@ images:
       type: int
       sample: 2
     found_in: &found_in
-      description: The fields that name it, at most 100. A property that does not apply is V(null).
+      description: The fields that name it, at most 20. A property that does not apply is V(null).
       type: list
       elements: dict
       contains:
@@ -244,7 +244,7 @@ guesses:
       type: int
       sample: 1
     found_in: *found_in
-skipped:
+left_out:
   description: What was not searched on purpose, such as the Pods of C(helm test), at most 1000 entries. Each has the
     properties of RV(images[].found_in), and the reason.
   returned: success or failure by a problem

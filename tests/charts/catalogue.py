@@ -15,15 +15,20 @@ from cluster.catalogue import HELM, KUBERNETES
 
 @dataclass(frozen=True)
 class GoModule:
-    """A Go module from which a program of the cluster or the tests is built."""
+    """A Go module from which a program of the cluster or the tests is built.
+
+    Attributes:
+        repository: Its repository, for machines without Go.
+    """
 
     path: str
     version: str
+    repository: str
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A public Git repository on GitHub, at a commit."""
+    """A public Git repository on GitHub, at a commit or a tag."""
 
     name: str
     commit: str
@@ -46,8 +51,8 @@ class Input:
     is_chart: bool = True
 
 
-_KUBERNETES = GoModule("k8s.io/kubernetes", KUBERNETES)
-_HELM = GoModule("helm.sh/helm/v3", HELM)
+_KUBERNETES = GoModule("k8s.io/kubernetes", KUBERNETES, "kubernetes/kubernetes")
+_HELM = GoModule("helm.sh/helm/v3", HELM, "helm/helm")
 _ADDONS = "cluster/addons"
 _TEST_CHARTS = "cmd/helm/testdata/testcharts"
 
@@ -59,6 +64,9 @@ FEW = (
     Input("sub-charts", _HELM, f"{_TEST_CHARTS}/subchart"),
 )
 """The inputs that ``make test`` installs. The modules are those from which the programs are built."""
+
+TEMPLATES = Input("fluentd-gcp", _KUBERNETES, f"{_ADDONS}/fluentd-gcp", is_chart=False)
+"""Manifests with placeholders, which the scripts of Kubernetes replace."""
 
 _ARGO = Repository("argoproj/argo-helm", "af0a9310bacbaa4636018dfe22c801a6d33a5c43")
 _EKS = Repository("aws/eks-charts", "5239609242f3430be50fb0b714a24d3ef2b47983")
