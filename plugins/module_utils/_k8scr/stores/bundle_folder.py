@@ -22,6 +22,7 @@ from .bundle_format import (
     LOCK_FILE,
     SUMS_FILE,
     BundleFault,
+    BundleFile,
     BundleManifest,
     bundle_content,
     extra_path,
@@ -32,6 +33,9 @@ from .bundle_format import (
 )
 from .bundle_store import (
     ExtraContent,
+    VolumeFolder,
+    delete_in_folder,
+    delete_leftovers,
     delete_temporary,
     require_blobs,
     sorted_entries,
@@ -50,18 +54,33 @@ class BundleFolder(OciLayoutDestination):
         super().__init__(folder)
         self._sums: dict[str, str] = {}
         """The sums of the files beside the images that this run wrote, by path."""
-        self._previous, complete = self._read_description()
-        self.bundle = self._previous if complete else None
+        self.previous, complete = self._read_description()
+        self.bundle = self.previous if complete else None
 
     def begin(self) -> None:
         self._start()
-        self._write(BUNDLE_FILE, bundle_content(self._previous or BundleManifest(), complete=False))
+        self._write(BUNDLE_FILE, bundle_content(self.previous or BundleManifest(), complete=False))
         with write_errors(self.folder):
             sync_folder(self.folder)
         self.bundle = None
 
     def reserve(self, blobs: Iterable[Descriptor]) -> None:
         """Do nothing: each blob is a file of its own."""
+
+    def extras(self) -> list[BundleFile]:
+        if self.bundle:
+            return list(self.bundle.extras)
+        found = []
+        for each in self.previous.extras if self.previous else ():
+            # An interrupted run may have replaced or deleted the file.
+            if self._files.size(each.path) is not None:
+                with self._files.open(each.path) as blocks:
+                    sha256 = split_digest(digest_of_blocks(blocks))[1]
+                if sha256 == each.sha256:
+                    found.append(each)
+                else:
+                    found.append(BundleFile(each.path, self._files.size(each.path) or 0, sha256))
+        return found
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         self._sums[path] = self._write_extra(extra_path(path), content, size)
@@ -80,7 +99,7 @@ class BundleFolder(OciLayoutDestination):
         with write_errors(self.folder), folder_lock(self.folder):
             self.entries = sorted_entries(self.entries)
             self._write(INDEX_FILE, write_index(self.entries))
-            self.bundle = self._previous = self._complete(bundle)
+            self.bundle = self.previous = self._complete(bundle)
 
     def _complete(self, bundle: BundleManifest) -> BundleManifest:
         """Write the describing files, the one that marks the bundle as complete last."""
@@ -90,6 +109,7 @@ class BundleFolder(OciLayoutDestination):
         files = {LOCK_FILE: lock_content(bundle), BUNDLE_FILE: bundle_content(bundle)}
         listed = {**layout_files(self.entries), **files}
         sums.update({name: sha256_of(content) for name, content in listed.items()})
+        delete_leftovers(self.folder, sums)
         self._write(LOCK_FILE, files[LOCK_FILE])
         self._write(SUMS_FILE, sums_content(sums))
         delete_temporary(self.folder, [*listed, SUMS_FILE, *(each.path for each in bundle.extras)])
@@ -98,6 +118,9 @@ class BundleFolder(OciLayoutDestination):
         self._write(BUNDLE_FILE, files[BUNDLE_FILE])
         sync_folder(self.folder)
         return bundle
+
+    def volumes(self) -> list[VolumeFolder]:
+        return []
 
     def verify(self) -> Iterator[BundleFault]:
         return verify_bundle(self.folder)
@@ -189,9 +212,4 @@ class BundleFolder(OciLayoutDestination):
         """Delete a file beside the images, and its folder if that is empty."""
         self._files.size(path)
         with write_errors(self.folder / path):
-            (self.folder / path).unlink(missing_ok=True)
-        for parent in (self.folder / path).parents:
-            if parent == self.folder:
-                break
-            with suppress(OSError):
-                parent.rmdir()
+            delete_in_folder(self.folder / path, self.folder)

@@ -81,11 +81,17 @@ class OmittedBlob:
 
 @dataclass(frozen=True)
 class BundleFile:
-    """A file of a bundle beside the images; its path is relative, with ``/``."""
+    """A file of a bundle beside the images.
+
+    Attributes:
+        path: Its path, relative and with ``/``.
+        image: The digest of the image in an image archive; empty for another file.
+    """
 
     path: str
     size: int
     sha256: str
+    image: str = ""
 
 
 @dataclass(frozen=True)
@@ -242,7 +248,7 @@ def bundle_content(bundle: BundleManifest, complete: bool = True) -> bytes:
             for digest, blob in bundle.omitted.items()
         }
     if bundle.extras:
-        value["extras"] = [vars(each) for each in sorted(bundle.extras, key=lambda each: each.path)]
+        value["extras"] = [_extra_json(each) for each in sorted(bundle.extras, key=lambda each: each.path)]
     if bundle.volumes:
         value["volumes"] = {
             **vars(bundle.volumes),
@@ -357,7 +363,12 @@ def _images_json(images: Iterable[BundleImage]) -> list[dict[str, Any]]:
 
 
 def _extra(value: Mapping[str, Any]) -> BundleFile:
-    return BundleFile(extra_path(text(value, "path")), number(value, "size"), sha256_sum(value, "sha256"))
+    image = parse_digest(value["image"]) if "image" in value else ""
+    return BundleFile(extra_path(text(value, "path")), number(value, "size"), sha256_sum(value, "sha256"), image)
+
+
+def _extra_json(file: BundleFile) -> dict[str, Any]:
+    return {key: value for key, value in vars(file).items() if value != ""}
 
 
 def _volumes(value: Any) -> Volumes:

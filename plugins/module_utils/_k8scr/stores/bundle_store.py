@@ -7,7 +7,8 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
+from dataclasses import dataclass
 from glob import escape
 from pathlib import Path
 from typing import Protocol, Union
@@ -17,10 +18,22 @@ from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore, ImageDestination
 from ..oci.manifest import is_nondistributable
-from .bundle_format import BundleFault, BundleManifest
+from .bundle_format import BundleFault, BundleFile, BundleManifest
 from .oci_index import entry_names
 
+EXTRAS_FOLDER = "extras"
+REGISTRY_FILE = "registry.tar"
+"""The path in a bundle of the archive with the registry's image."""
 ExtraContent = Union[bytes, BlobContent]
+
+
+@dataclass(frozen=True)
+class VolumeFolder:
+    """A volume with the bytes of its files."""
+
+    number: int
+    path: Path
+    bytes: int
 
 
 class BundleStore(ImageDestination, DestinationStore, Protocol):
@@ -32,11 +45,13 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
 
     Attributes:
         bundle: The description of the existing bundle; ``None`` without a complete bundle.
+        previous: The last complete description, also of a bundle that is incomplete now.
         entries: The entries of ``index.json``, with the published images.
         omitted: The digests of blobs to leave out; set it before the first image. Images are whole without them.
     """
 
     bundle: BundleManifest | None
+    previous: BundleManifest | None
     entries: list[Descriptor]
     omitted: Container[str]
 
@@ -52,6 +67,16 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
 
         Raises:
             DestinationError: The disk is full.
+        """
+
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the bundle has a manifest or a blob, or will have it after ``finish``; its content is not read."""
+
+    def extras(self) -> list[BundleFile]:
+        """Return the existing files beside the images. Those of an incomplete bundle are read.
+
+        Raises:
+            SourceError: A file cannot be read.
         """
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
@@ -85,6 +110,9 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
                 incomplete.
         """
 
+    def volumes(self) -> list[VolumeFolder]:
+        """Return the existing volumes; none for a bundle in one folder or archive."""
+
     def verify(self) -> Iterator[BundleFault]:
         """Read the whole bundle, and yield its faults.
 
@@ -102,6 +130,37 @@ def without_entries(entries: Iterable[Descriptor], names: Sequence[str]) -> list
     """Return the entries except those with these names or digests."""
     removed = set(names)
     return [entry for entry in entries if removed.isdisjoint((*entry_names(entry), entry.digest))]
+
+
+def delete_leftovers(folder: Path, needed: Container[str]) -> None:
+    """Delete the files beside the images that an interrupted run left in a bundle or a volume.
+
+    The folder ``extras`` belongs to the bundle.
+
+    Args:
+        needed: The paths of the files that stay.
+
+    Raises:
+        OSError: A file cannot be deleted.
+    """
+    extras = [path for path in (folder / EXTRAS_FOLDER).rglob("*") if path.is_symlink() or not path.is_dir()]
+    for path in (folder / REGISTRY_FILE, *extras):
+        if path.relative_to(folder).as_posix() not in needed:
+            delete_in_folder(path, folder)
+
+
+def delete_in_folder(path: Path, folder: Path) -> None:
+    """Delete a file below a folder, if it exists, and the subfolders that are empty then.
+
+    Raises:
+        OSError: The file cannot be deleted.
+    """
+    path.unlink(missing_ok=True)
+    for parent in path.parents:
+        if parent == folder:
+            break
+        with suppress(OSError):
+            parent.rmdir()
 
 
 def require_blobs(

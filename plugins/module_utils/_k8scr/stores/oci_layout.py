@@ -197,7 +197,7 @@ class LayoutDestination:
         return is_entry and self._existing is not None and self._is_whole(self._existing, descriptor, self.has_blob)
 
     def _is_whole(self, layout: OciLayoutSource, root: Descriptor, has_blob: Callable[[Descriptor], bool]) -> bool:
-        return layout.is_whole(root, lambda blob: blob.digest in self.omitted or has_blob(blob))
+        return layout.is_whole(root, lambda blob: has_blob(blob) or blob.digest in self.omitted)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the layout has a blob with this size and digest. Each blob is read once."""
@@ -212,6 +212,10 @@ class LayoutDestination:
                     if is_undamaged(blocks, digest, descriptor.size):
                         self._undamaged.add(digest)
         return digest in self._undamaged
+
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the layout has a file of the size of a blob, which is not read."""
+        return self._files is not None and self._files.size(blob_path(blob.digest)) == blob.size
 
     def require_support(self, manifest: Manifest) -> None:
         """Do nothing: a layout can store all media types."""

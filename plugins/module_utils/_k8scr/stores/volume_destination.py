@@ -9,7 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Container, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from ..errors import SourceError
@@ -34,22 +34,13 @@ from .bundle_format import (
     volume_content,
     with_identity,
 )
-from .bundle_store import delete_temporary, verify_bundle
+from .bundle_store import VolumeFolder, delete_temporary, verify_bundle
 from .oci_index import BUNDLE_FILE, blob_path, layout_files
 from .volume_folders import VolumeFolders
 from .volume_plan import VolumeContent, plan_volumes
 
 _DESCRIPTIONS = 4096
 """Bytes for the files with a fixed size that describe a volume."""
-
-
-@dataclass(frozen=True)
-class VolumeFolder:
-    """A volume with the bytes of its files."""
-
-    number: int
-    path: Path
-    bytes: int
 
 
 class VolumesDestination(BundleFolder):
@@ -136,7 +127,7 @@ class VolumesDestination(BundleFolder):
             for image in self._images()
         ]
         files = {each.path: each.size for each in bundle.extras}
-        before = self._previous.volumes if self._previous else None
+        before = self.previous.volumes if self.previous else None
         plan = plan_volumes(VolumeContent(every, blobs, files), self._volume_size, before)
         contents = {digest: read_file(self._files, blob_path(digest), MAXIMUM_SIZE) for digest in manifests}
         sums = self._blob_sums(kept)
