@@ -13,18 +13,12 @@ from ..files.file_access import Files
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, is_undamaged, split_digest
 from ..oci.manifest import Manifest, is_nondistributable
-from .bundle_format import (
-    LOCK_FILE,
-    SUMS_FILE,
-    VOLUME_FILE,
-    BundleFault,
-    part_path,
-    read_sums,
-)
+from .bundle_format import LOCK_FILE, SUMS_FILE, VOLUME_FILE, BundleFault, read_sums
 from .bundle_source import BundleSource, FoundVolume
 from .layout_content import reachable
 from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE, blob_path, entry_names
 from .oci_layout import OciLayoutSource
+from .volume_format import part_path
 
 
 def check_bundle(source: BundleSource) -> Iterator[BundleFault]:

@@ -18,18 +18,10 @@ from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
 from ..oci.reference import Reference, parse_reference
-from .bundle_format import (
-    STAGING_FOLDER,
-    VOLUME_FILE,
-    BundleManifest,
-    Volumes,
-    complete_bundle,
-    part_path,
-    read_volume,
-    with_identity,
-)
+from .bundle_format import STAGING_FOLDER, VOLUME_FILE, BundleManifest, Volumes, complete_bundle, with_identity
 from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, entry_names, full_name
 from .oci_layout import OciLayoutSource
+from .volume_format import part_path, read_volume
 
 _MOST_NAMES = 10
 """Names in one message."""
@@ -101,9 +93,9 @@ class BundleSource(OciLayoutSource):
         if len(needed) > 1:
             numbers = ", ".join(map(str, needed))
             return MissingVolumeError(
-                f"the parts of the blob {blob.digest} are on the volumes {numbers}, and {self.description} does not have"
-                f" volume {', '.join(map(str, missing))}",
-                f"Insert the volumes {numbers} {of_bundle} at once, or copy them to subfolders of a folder, and run again",
+                f"the blob {blob.digest} has parts on the volumes {numbers}, and {self.description} lacks volume"
+                f" {', '.join(map(str, missing))}",
+                f"Insert the volumes {numbers} {of_bundle} at once, or copy them to a disk, and run again",
             )
         return MissingVolumeError(
             f"the blob {blob.digest} is on volume {missing[0]}, which {self.description} does not have",

@@ -26,17 +26,15 @@ from .bundle_format import (
     Volumes,
     bundle_content,
     lock_content,
-    part_path,
     read_bundle,
-    read_volume,
     sha256_of,
     sums_content,
-    volume_content,
     with_identity,
 )
 from .bundle_store import VolumeFolder, delete_temporary, verify_bundle
 from .oci_index import BUNDLE_FILE, blob_path, layout_files
 from .volume_folders import VolumeFolders
+from .volume_format import part_path, read_volume, volume_content
 from .volume_plan import VolumeContent, plan_volumes
 
 _DESCRIPTIONS = 4096
