@@ -75,8 +75,9 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
             except K8scrError as error:
                 failures = [str(error)]
     report = report_with_lock(done, lock, check_mode, failures, diffs)
-    for job, entry in zip(listed, report["images"]):
-        entry.update({"left_out": True, "digest": jobs.left_out[job]} if job in jobs.left_out else {})
+    for image, entry in zip(done, report["images"]):
+        digest = jobs.left_out.get(image.plan.job)
+        entry.update({"left_out": True, "digest": digest} if digest else {})
     return {
         **report,
         **finished,

@@ -36,6 +36,7 @@ from .bundle_store import (
     VolumeFolder,
     delete_in_folder,
     delete_leftovers,
+    delete_temporary,
     require_blobs,
     sorted_entries,
     verify_bundle,
@@ -111,6 +112,7 @@ class BundleFolder(OciLayoutDestination):
         delete_leftovers(self.folder, sums)
         self._write(LOCK_FILE, files[LOCK_FILE])
         self._write(SUMS_FILE, sums_content(sums))
+        delete_temporary(self.folder, [*listed, SUMS_FILE, *(each.path for each in bundle.extras)])
         for folder in sorted({(self.folder / path).parent for path in sums}):
             sync_folder(folder)
         self._write(BUNDLE_FILE, files[BUNDLE_FILE])
