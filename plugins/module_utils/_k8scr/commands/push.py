@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import InputError, K8scrError
+from ..errors import K8scrError
 from ..files.compression import find_compression
 from ..oci.digest_tag import digest_tag
 from ..oci.reference import target_name
@@ -27,7 +27,7 @@ from ..registry.repository import Repository
 from ..registry.upstreams import Upstreams
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageCopy, ImageJob
+from ..transfer.job import ImageCopy, ImageJob, reject_collisions
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
@@ -122,7 +122,7 @@ class PushJobs:
             InputError: Two jobs write different images to one tag.
         """
         jobs = [self._job_or_error(found) for found in sources.read()]
-        _reject_collisions(jobs)
+        reject_collisions(jobs, "Rename one of them, or keep their registries apart with qualify: true")
         return jobs
 
     def _job_or_error(self, found: SourcedImage | ImageJob) -> ImageJob:
@@ -139,7 +139,8 @@ class PushJobs:
         if name.tag and not image.deferred:
             source, image = with_canonical_digest(source, image)
         repository = name.repository(self.settings.qualify)
-        others = dict.fromkeys((*self.settings.mount_from, *self.pushed.repositories(image.identity)))
+        base = image.sparse.repositories(image.root) if image.sparse else ()
+        others = dict.fromkeys((*self.settings.mount_from, *self.pushed.repositories(image.identity), *base))
         neighbors = tuple(Repository(self.registry, other) for other in others if other != repository)
         destination = Repository(self.registry, repository)
         # A compressed image has another digest, so an image that is requested by digest is copied unchanged.
@@ -160,18 +161,6 @@ class PushJobs:
             verified=found.verified.to_result() if found.verified else None,
             referrers=found.referrers(partial(target_name, repository)),
         )
-
-
-def _reject_collisions(jobs: Sequence[ImageJob]) -> None:
-    targets: dict[str | None, ImageJob] = {}
-    for job in jobs:
-        other = targets.setdefault(job.target, job)
-        if job.copy and other.copy and not other.copy.image.is_same(job.copy.image):
-            raise InputError(
-                f"{other.name} from {other.source} and {job.name} from {job.source}"
-                f" are different images with the same target {job.target}",
-                "Rename one of them, or keep their registries apart with qualify: true",
-            )
 
 
 def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:

@@ -19,10 +19,11 @@ from ..errors import InputError, SourceError
 from ..files.file_access import FolderFiles, closed_on_failure, read_errors
 from ..oci.reference import parse_reference
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .oci_index import INDEX_FILE
+from .oci_index import BUNDLE_FILE, INDEX_FILE
 
 if TYPE_CHECKING:
     from ..files.tar_reader import TarFiles
+    from .bundle_store import BundleStore
     from .docker_archive import DockerArchiveSource
     from .oci_archive import OciArchiveDestination
     from .oci_layout import OciLayoutDestination, OciLayoutSource
@@ -31,7 +32,8 @@ if TYPE_CHECKING:
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
 _DIR_FILES = ("version", "manifest.json")
-_TRANSPORTS = ("oci", "oci-archive", "docker-archive")
+BUNDLE = "bundle"
+_TRANSPORTS = ("oci", "oci-archive", "docker-archive", BUNDLE)
 _KNOWN = (
     "Write "
     + ", ".join(f"{transport}:PATH[:NAME]" for transport in _TRANSPORTS)
@@ -110,6 +112,11 @@ def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
         )
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout, write oci: before its path")
+    if location.transport == BUNDLE or (not location.transport and path.is_dir()):
+        from .bundle_source import is_bundle, open_bundle
+
+        if location.transport or is_bundle(path):
+            return open_bundle(path, tmp_dest)
     if path.is_dir():
         _reject_dir_folder(path)
         return OciLayoutSource(FolderFiles(path))
@@ -117,6 +124,10 @@ def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
 
     files = TarFiles(path, tmp_dest=tmp_dest)
     with closed_on_failure(files):
+        if not location.transport and files.size(BUNDLE_FILE) is not None:
+            from .bundle_source import open_bundle_files
+
+            return open_bundle_files(files)
         if (location.transport or _detect(files)) == "oci-archive":
             return OciLayoutSource(files)
         from .docker_archive import DockerArchiveSource
@@ -133,6 +144,8 @@ def open_destination(location: Location) -> FileDestination:
     """
     if not location.transport:
         raise InputError(f"the destination {location.path} has no transport", _KNOWN)
+    if location.transport == BUNDLE:
+        raise InputError(f"{location} cannot be a destination", "Create bundles with k8scr_bundle")
     if location.transport == "oci":
         from .oci_layout import OciLayoutDestination
 
@@ -144,6 +157,34 @@ def open_destination(location: Location) -> FileDestination:
     from .docker_archive import DockerArchiveDestination
 
     return DockerArchiveDestination(location.path)
+
+
+def open_bundle_store(location: Location, volume_size: int | None = None) -> BundleStore:
+    """Open a bundle as a destination. Nothing is written yet.
+
+    Args:
+        location: A path without a transport or with ``oci`` for a folder, or with ``oci-archive`` for an archive.
+        volume_size: The bytes that the files of a volume can have; ``None`` for a bundle without volumes.
+
+    Raises:
+        InputError: The location or the size cannot be used.
+        DestinationError: A file or a folder of another kind exists at the path.
+    """
+    if location.transport not in ("", "oci", "oci-archive"):
+        raise InputError(f"{location} cannot be a bundle", "Write the path of a folder, or oci-archive:PATH")
+    if location.transport == "oci-archive":
+        if volume_size is not None:
+            raise InputError(f"{location} cannot be divided into volumes", "Write the path of a folder")
+        from .bundle_archive import BundleArchive
+
+        return BundleArchive(location.path)
+    if volume_size is not None:
+        from .volume_destination import VolumesDestination
+
+        return VolumesDestination(location.path, volume_size)
+    from .bundle_folder import BundleFolder
+
+    return BundleFolder(location.path)
 
 
 def _reject_dir_folder(path: Path) -> None:

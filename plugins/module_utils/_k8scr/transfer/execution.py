@@ -16,7 +16,6 @@ from itertools import count
 
 from ..errors import (
     DestinationError,
-    DigestMismatchError,
     ErrorResponseError,
     K8scrError,
     MissingContentError,
@@ -25,13 +24,13 @@ from ..errors import (
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore
 from ..oci.manifest import Manifest
+from .blob_copy import copy_blob
 from .job import ImageCopy
 from .listener import Listener
 from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_again
 from .report import ImageResult, because_of, fail
 from .schedule import Dependencies, Schedule
 from .slots import Slots
-from .source_content import SourceContent, find_fault
 
 _MOST_NEW_PLANS = 3
 """New plans for one image whose content vanishes from the destination during the copy."""
@@ -204,7 +203,7 @@ class Execution:
         plan, copy = self._plans[this.image], self._copies[this.image]
         origin = self._wait_for(step.waits_for)
         if origin is None or step.action is not Action.PRESENT:
-            result = self._copy_blob(plan, copy, step, origin)
+            result = copy_blob(plan, copy, step, origin, self._slots, self._listener)
         else:
             result = BlobResult(origin[0], origin[0].size, Action.PRESENT, step.layer)
         self._done[this] = result
@@ -223,24 +222,6 @@ class Execution:
         if result is None or result.descriptor is None:
             return None
         return result.descriptor, self._copies[origin.image].destination.repository
-
-    def _copy_blob(
-        self, plan: ImagePlan, copy: ImageCopy, step: BlobStep, origin: tuple[Descriptor, str] | None
-    ) -> BlobResult:
-        descriptor, mount_from = origin or (step.descriptor, step.mount_from)
-        content = SourceContent(plan, copy, step.at_source, self._listener)
-        self._listener.blob_started(plan, step.at_source)
-        try:
-            with self._slots:
-                if step.layer is None or copy.compressor is None:
-                    mounted = copy.destination.put_blob(descriptor, content, mount_from)
-                else:
-                    descriptor, mounted = copy.compressor.put(step.layer, descriptor, content, mount_from)
-        except DigestMismatchError as error:
-            if copy.destination.capabilities.verifies_digests:
-                raise find_fault(copy, step.at_source, error) from error
-            raise
-        return BlobResult(descriptor, descriptor.size, Action.MOUNTED if mounted else Action.SENT, step.layer)
 
     def _finish(self, image: int) -> bool:
         """Wait for the steps of an image and store its manifests; return whether the task can succeed."""
@@ -339,7 +320,7 @@ class Execution:
         self._listener.image_planned(again)
         try:
             futures = {
-                number: self._workers.submit(self._copy_blob, again, copy, step, None)
+                number: self._workers.submit(copy_blob, again, copy, step, None, self._slots, self._listener)
                 for number, step in enumerate(again.steps)
                 if step.is_pending
             }

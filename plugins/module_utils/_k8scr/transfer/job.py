@@ -6,12 +6,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ..errors import K8scrError, SourceError
+from ..errors import InputError, K8scrError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource, LayerCompressor, SourceImage
 from ..oci.reference import Reference
@@ -132,3 +132,20 @@ class ImageJob:
         """Free the disk space of an image that its source exported for the copy."""
         if self.copy and self.copy.image.deferred:
             self.copy.image.deferred.unload()
+
+
+def reject_collisions(jobs: Iterable[ImageJob], advice: str) -> None:
+    """Check that no two jobs write different images to one target.
+
+    Raises:
+        InputError: Two jobs do.
+    """
+    targets: dict[str | None, ImageJob] = {}
+    for job in jobs:
+        other = targets.setdefault(job.target, job)
+        if job.copy and other.copy and not other.copy.image.is_same(job.copy.image):
+            raise InputError(
+                f"{other.name} from {other.source} and {job.name} from {job.source}"
+                f" are different images with the same target {job.target}",
+                advice,
+            )

@@ -304,7 +304,9 @@ def _plan_or_fail(
     try:
         step = _plan_blob(copy, image, blob)
         if check_sources and step.action is Action.SENT and not copy.source.has_blob(step.at_source):
-            raise SourceError(
+            if image.sparse and image.sparse.omission(step.at_source):
+                return step
+            raise (image.sparse and image.sparse.absence(step.at_source)) or SourceError(
                 f"{copy.source.description} does not have the blob {step.at_source.digest} of"
                 f" {step.at_source.size} bytes",
                 "Save or push the image again, with all of its layers",

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence, Set
 from dataclasses import replace
 from types import MappingProxyType
 
+from ..errors import K8scrError
 from ..oci.interfaces import ImageDestination
 from .plan import Action, BlobStep, ImagePlan, StepId, can_be_mounted
 
@@ -50,16 +51,32 @@ class _KnownBlobs:
         self._in_repository: dict[tuple[BlobKey, str], StepId] = {}
 
     def add_all(self, image: int, plan: ImagePlan, destination: ImageDestination) -> ImagePlan:
-        """Add the steps of a plan, and return the plan with steps that wait for earlier steps."""
+        """Add the steps of a plan, and return the plan with steps that wait for earlier steps.
+
+        The returned plan has an error if a sparse source omits a blob that no store and no earlier step has.
+        """
+        error = next(filter(None, (self._omission(plan, step, destination) for step in plan.steps)), None)
+        if error:
+            return ImagePlan(plan.job, before=plan.before, error=error)
         steps = []
         for number, step in enumerate(plan.steps):
-            # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong,
-            # and only the blob's content shows which.
-            key = (id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown)
+            key = _key(step, destination)
             this = StepId(image, number)
             same = self._in_repository.setdefault((key, destination.repository), this)
             steps.append(_share(step, this, same, self._in_store.setdefault(key, this)))
         return replace(plan, steps=tuple(steps))
+
+    def _omission(self, plan: ImagePlan, step: BlobStep, destination: ImageDestination) -> K8scrError | None:
+        sparse = plan.image.sparse if plan.image else None
+        if sparse is None or step.action is not Action.SENT or _key(step, destination) in self._in_store:
+            return None
+        return sparse.omission(step.at_source)
+
+
+def _key(step: BlobStep, destination: ImageDestination) -> BlobKey:
+    # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong, and only the
+    # blob's content shows which.
+    return id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown
 
 
 def _share(step: BlobStep, this: StepId, same: StepId, origin: StepId) -> BlobStep:
