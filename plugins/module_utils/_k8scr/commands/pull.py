@@ -28,7 +28,8 @@ from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, unique_jobs
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.report import report
-from .image_settings import PullEntry, PullSettings
+from .image_entries import PullEntry
+from .image_settings import PullSettings
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination

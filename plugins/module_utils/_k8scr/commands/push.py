@@ -6,46 +6,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import InputError, K8scrError, SourceError
+from ..errors import InputError, K8scrError
 from ..files.compression import find_compression
 from ..oci.digest_tag import digest_tag
-from ..oci.interfaces import ImageSource, SourceImage
-from ..oci.reference import Reference, parse_reference, target_name
+from ..oci.reference import target_name
 from ..registry.capacity import Capacity, capacity
 from ..registry.client import Registry
 from ..registry.cluster import ClusterRegistry, cache_folder, connect_registry
 from ..registry.inventory import Inventory
 from ..registry.repository import Repository
-from ..registry.upstreams import TRANSPORT, Upstreams
-from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
-from ..stores.docker_daemon import DockerDaemon
-from ..stores.location import Location, open_source, parse_location
+from ..registry.upstreams import Upstreams
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, unique_jobs
+from ..transfer.job import ImageCopy, ImageJob, unique_jobs
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
-from ..transfer.report import ImageResult, report
+from ..transfer.report import ImageResult
 from ..transfer.space import SpaceCheck
-from .image_settings import PushEntry, PushSettings
-
-if TYPE_CHECKING:
-    from ..stores.location import FileSource
-    from ..transfer.lock import ImageLock
-    from ..transfer.platforms import PlatformSource
-
-_MOST_NAMES = 10
-"""Names in one message."""
+from .image_settings import PushSettings
+from .image_sources import ImageSources, SourcedImage
+from .lock_file import open_lock, report_with_lock
 
 
 def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -59,7 +49,7 @@ def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
     given, log = settings.registry, RetryLog()
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with (
-        closing(Upstreams(settings.upstreams, *limits, on_retry=log.retried)) as upstreams,
+        closing(Upstreams(settings.sources.upstreams, *limits, on_retry=log.retried)) as upstreams,
         connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,
     ):
         space = space_check(settings, registry)
@@ -86,27 +76,14 @@ def push_images(
     pushed = PushedImages(cache / "pushed", registry.identity)
     compression = find_compression(settings.compression)
     compressed = CompressedLayers(cache / "compressed", compression) if compression else None
-    lock = None
-    if settings.lock:
-        from ..transfer.lock import ImageLock
-
-        lock = ImageLock(settings.lock, settings.locked)
+    lock = open_lock(settings.sources)
     with ExitStack() as exit_stack:
-        daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.registry.connections)))
-        reader = PushJobs(registry, settings, pushed, compressed, upstreams, daemon, lock, exit_stack)
-        jobs = reader.read(settings.images)
+        sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
+        jobs = PushJobs(registry, settings, pushed, compressed).read(sources)
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast, space).run(jobs, listener)
     if not check_mode:
         _remember(pushed, results)
-    if lock is None:
-        return report(results)
-    lock.update(reader.names_of(results))
-    try:
-        if not check_mode:
-            lock.save()
-    except K8scrError as error:
-        return report(results, [str(error)])
-    return report(results, diffs=[lock.diff] if lock.changed else [])
+    return report_with_lock(results, lock, check_mode)
 
 
 def space_check(settings: PushSettings, registry: ClusterRegistry) -> SpaceCheck:
@@ -124,130 +101,48 @@ def space_check(settings: PushSettings, registry: ClusterRegistry) -> SpaceCheck
     return SpaceCheck(settings.require_space, read_capacity, read_inventory, warn)
 
 
-@dataclass
+@dataclass(frozen=True)
 class PushJobs:
-    """Makes jobs from the entries of the option ``images``.
+    """Makes jobs from the images of the sources.
 
     Attributes:
         compressed: How to compress layers, and the layers that earlier tasks compressed; ``None`` to leave them
             uncompressed.
-        upstreams: The registries for ``docker://`` sources.
-        daemon: The engine for ``docker-daemon:`` sources.
-        exit_stack: Closes the sources after the transfer.
     """
 
     registry: Registry
     settings: PushSettings
     pushed: PushedImages
     compressed: CompressedLayers | None
-    upstreams: Upstreams
-    daemon: DockerDaemon
-    lock: ImageLock | None
-    exit_stack: ExitStack
-    _sources: dict[Location, FileSource] = field(default_factory=dict)
-    _names: dict[ImageJob, tuple[Reference, str]] = field(default_factory=dict)
 
-    def read(self, entries: Sequence[PushEntry]) -> list[ImageJob]:
-        """Return the jobs; an entry that cannot be read becomes a job with an error.
+    def read(self, sources: ImageSources) -> list[ImageJob]:
+        """Return the jobs; an image that cannot be read is a job with an error.
 
         Raises:
             InputError: Two jobs write different images to one tag.
         """
-        self.upstreams.find_all(self._upstream_references(entries))
-        jobs = unique_jobs(job for entry in entries for job in self._jobs(entry))
+        jobs = unique_jobs(job for found in sources.read() for job in self._jobs(found))
         _reject_collisions(jobs)
         return jobs
 
-    def names_of(self, results: Sequence[ImageResult]) -> Iterator[tuple[Reference, str]]:
-        """Yield the name and the identifying digest of each image that was copied or existed."""
-        for result in results:
-            if result.plan.job in self._names and not result.error:
-                yield self._names[result.plan.job]
-
-    def _jobs(self, entry: PushEntry) -> list[ImageJob]:
-        text, name = entry.source, entry.name
+    def _jobs(self, found: SourcedImage | ImageJob) -> Iterator[ImageJob]:
+        if isinstance(found, ImageJob):
+            yield found
+            return
         try:
-            reference = parse_reference(name) if name else None
-            source, images = self._open(entry)
-            if name:
-                images = [_only(images, text)]
+            job = self._job(found)
         except K8scrError as error:
-            return [ImageJob(name or text, source=text, error=error)]
-        selection = None
-        if entry.platforms:
-            from ..transfer.platforms import PlatformSource
-
-            selection = PlatformSource(source, entry.platforms)
-        jobs = [self._job(source, selection, image, reference, text) for image in images]
-        if entry.referrers:
+            job = ImageJob(str(found.name), source=found.entry.source, error=error)
+        yield job
+        if found.entry.referrers and job.copy:
             from ..transfer.referrers import referrer_jobs
 
-            for job in list(jobs):
-                if job.copy:
-                    target_of = partial(target_name, job.copy.destination.repository)
-                    jobs += referrer_jobs(job, source, target_of)
-        return jobs
+            target_of = partial(target_name, job.copy.destination.repository)
+            yield from referrer_jobs(job, found.complete_source, target_of)
 
-    def _open(self, entry: PushEntry) -> tuple[ImageSource, list[SourceImage]]:
-        if entry.source.startswith(TRANSPORT):
-            repository, image = self.upstreams.open(self._upstream_reference(entry))
-            return repository, [replace(image, name=entry.upstream)]
-        location = parse_location(entry.source)
-        if location.transport == DOCKER_DAEMON:
-            return self.daemon.open(location.name)
-        source = self._open_files(replace(location, name=None))
-        return source, source.images(location.name)
-
-    def _open_files(self, location: Location) -> FileSource:
-        """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""
-        tmp_dest = self.settings.docker.tmp_dest
-        if location not in self._sources:
-            self._sources[location] = self.exit_stack.enter_context(closing(open_source(location, tmp_dest)))
-        return self._sources[location]
-
-    def _upstream_references(self, entries: Iterable[PushEntry]) -> Iterator[Reference]:
-        for entry in entries:
-            # The entry's own job reports the error.
-            with suppress(InputError):
-                if entry.source.startswith(TRANSPORT):
-                    yield self._upstream_reference(entry)
-
-    def _upstream_reference(self, entry: PushEntry) -> Reference:
-        """Return the reference to request from an upstream registry; an enforced lock file sets its digest."""
-        reference = entry.upstream
-        if self.lock and self.lock.enforced and not reference.digest:
-            name = parse_reference(entry.name) if entry.name else reference
-            return replace(reference, digest=self.lock.digest_of(name))
-        return reference
-
-    def _job(
-        self,
-        source: ImageSource,
-        selection: PlatformSource | None,
-        image: SourceImage,
-        reference: Reference | None,
-        text: str,
-    ) -> ImageJob:
-        name = reference or image.name
-        try:
-            if self.lock and name:
-                self.lock.require(name, image, text)
-            selected = selection.select(image) if selection else image
-            job = self._named_job(selection or source, selected, reference or selected.name, text)
-        except K8scrError as error:
-            return ImageJob(str(name or text), source=text, error=error)
-        if name:
-            self._names[job] = name, image.identity
-        return job
-
-    def _named_job(self, source: ImageSource, image: SourceImage, name: Reference | None, text: str) -> ImageJob:
+    def _job(self, found: SourcedImage) -> ImageJob:
+        source, image, name = found.source, found.image, found.name
         digest = image.root.digest
-        if name is None:
-            missing = SourceError(f"image {digest} in {text} has no name", "Set its name with the option name")
-            raise image.name_error or missing
-        pinned = PinnedDigest(name, text) if name.digest else None
-        if pinned:
-            pinned.require(image)
         if name.tag and not image.deferred:
             source, image = with_canonical_digest(source, image)
         repository = name.repository(self.settings.qualify)
@@ -259,22 +154,10 @@ class PushJobs:
         compressor = CompressingRepository(destination, compressed) if compressed else None
         # A registry names the manifests with tags by sha256, so this tag would not protect another digest.
         protection = digest_tag(digest) if name.tag is None and digest.startswith("sha256:") else None
-        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, pinned, protection)
+        copy = ImageCopy(source, image, destination, name.tag, neighbors, compressor, found.pinned, protection)
         facts = {"repository": repository, "tag": name.tag}
-        return ImageJob(str(name), copy, target_name(repository, name.tag or digest), text, facts)
-
-
-def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
-    """Return the only image, which may have several names."""
-    if not all(image.is_same(images[0]) for image in images):
-        names = list(dict.fromkeys(str(image.name) for image in images if image.name))
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        known = f" of {', '.join(names[:_MOST_NAMES])}{more}" if names else ""
-        raise InputError(
-            f"{where} has {len(images)} images, which cannot all have the same name",
-            f"Select one by its name or its position: {where}:@0 is the first{known:.2000}",
-        )
-    return images[0]
+        target = target_name(repository, name.tag or digest)
+        return ImageJob(str(name), copy, target, found.entry.source, facts, locked_as=found.locked_as)
 
 
 def _reject_collisions(jobs: Sequence[ImageJob]) -> None:

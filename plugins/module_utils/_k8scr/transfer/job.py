@@ -81,6 +81,7 @@ class ImageJob:
         source: The location of the image, as the user wrote it.
         facts: Further entries of the image's result.
         subject: The digest that the image refers to, if it is a referrer of another image.
+        locked_as: The name and the digest of the image in a lock file; ``None`` for an image that is not locked.
     """
 
     name: str
@@ -90,6 +91,7 @@ class ImageJob:
     facts: Mapping[str, Any] = field(default_factory=dict)
     subject: str | None = None
     error: K8scrError | None = None
+    locked_as: tuple[Reference, str] | None = None
 
     def unload(self) -> None:
         """Free the disk space of an image that its source exported for the copy."""

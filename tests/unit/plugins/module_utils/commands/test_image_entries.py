@@ -7,11 +7,11 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import (
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_entries import (
     PullEntry,
-    PushEntry,
+    SourceEntry,
     read_pull_entries,
-    read_push_entries,
+    read_source_entries,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.platform import Platform
@@ -23,18 +23,18 @@ AMD64, ARM64 = Platform("linux", "amd64"), Platform("linux", "arm64")
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [
-        ("oci:/x", PushEntry("oci:/x")),
-        ({"source": "oci:/x", "name": "app:1"}, PushEntry("oci:/x", "app:1")),
-        ({"source": "oci:/x", "name": None, "platforms": None, "referrers": None}, PushEntry("oci:/x")),
-        ({"source": "oci:/x", "referrers": "true"}, PushEntry("oci:/x", referrers=True)),
-        ({"source": "oci:/x", "referrers": "no"}, PushEntry("oci:/x")),
-        ({"source": "oci:/x", "platforms": "linux/amd64"}, PushEntry("oci:/x", platforms=(AMD64,))),
-        ({"source": "oci:/x", "platforms": "linux/amd64,linux/arm64"}, PushEntry("oci:/x", platforms=(AMD64, ARM64))),
-        ({"source": 7}, PushEntry("7")),
+        ("oci:/x", SourceEntry("oci:/x")),
+        ({"source": "oci:/x", "name": "app:1"}, SourceEntry("oci:/x", "app:1")),
+        ({"source": "oci:/x", "name": None, "platforms": None, "referrers": None}, SourceEntry("oci:/x")),
+        ({"source": "oci:/x", "referrers": "true"}, SourceEntry("oci:/x", referrers=True)),
+        ({"source": "oci:/x", "referrers": "no"}, SourceEntry("oci:/x")),
+        ({"source": "oci:/x", "platforms": "linux/amd64"}, SourceEntry("oci:/x", platforms=(AMD64,))),
+        ({"source": "oci:/x", "platforms": "linux/amd64,linux/arm64"}, SourceEntry("oci:/x", platforms=(AMD64, ARM64))),
+        ({"source": 7}, SourceEntry("7")),
     ],
 )
-def test_push_entry_is_converted_as_ansible_converts_options(entry: object, expected: PushEntry) -> None:
-    assert read_push_entries([entry]) == (expected,)
+def test_source_entry_is_converted_as_ansible_converts_options(entry: object, expected: SourceEntry) -> None:
+    assert read_source_entries([entry]) == (expected,)
 
 
 @pytest.mark.parametrize(
@@ -71,9 +71,9 @@ def test_pull_entry_is_converted_as_ansible_converts_options(entry: object, expe
         ({"source": "oci:/x", "referrers": "perhaps"}, "'referrers' is of type .*str"),
     ],
 )
-def test_push_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:
-    with pytest.raises(InputError, match=rf"^images\[1\] \(.*\) is not an image to push: .*{reason}"):
-        read_push_entries(["oci:/x", entry])
+def test_source_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:
+    with pytest.raises(InputError, match=rf"^images\[1\] \(.*\) cannot be used: .*{reason}"):
+        read_source_entries(["oci:/x", entry])
 
 
 @pytest.mark.parametrize(
@@ -91,13 +91,13 @@ def test_push_entry_error_names_entry_and_reason(entry: object, reason: str) -> 
     ],
 )
 def test_pull_entry_error_names_entry_and_reason(entry: object, reason: str) -> None:
-    with pytest.raises(InputError, match=rf"^images\[2\] \(.*\) is not an image to pull: .*{reason}"):
+    with pytest.raises(InputError, match=rf"^images\[2\] \(.*\) cannot be used: .*{reason}"):
         read_pull_entries(["app:1", "app:2", entry])
 
 
 def test_entry_error_shortens_entry_and_gives_advice() -> None:
     with pytest.raises(InputError) as caught:
-        read_push_entries([{"sauce": "x" * 1000}])
+        read_source_entries([{"sauce": "x" * 1000}])
 
     assert len(caught.value.message) < 250
     assert caught.value.advice == "Write a source, or a dictionary with source, name, platforms, referrers"

@@ -39,7 +39,7 @@ def open_engine(host: str) -> None:
 
 ADDRESSES: dict[str, Callable[[str], object]] = {
     "image": lambda host: parse_reference(f"{host}/app:1"),
-    "source": lambda host: push_settings(f"docker://{host}/app:1").images[0].upstream,
+    "source": lambda host: push_settings(f"docker://{host}/app:1").sources.images[0].upstream,
     "upstream": lambda host: upstreams_of({"host": host}),
     "mirror of an upstream": lambda host: upstreams_of({"host": "a.example.com", "mirrors": [f"{host}/prefix"]}),
     "engine": lambda host: open_engine(f"tcp://{host}"),

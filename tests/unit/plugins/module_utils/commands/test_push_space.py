@@ -51,7 +51,7 @@ class Task:
         """Push images, and return the result."""
         settings = push_settings(*sources, require_space=required)
         space = SpaceCheck(settings.require_space, self._capacity, self._inventory, self.warnings.append)
-        with closing(Upstreams(settings.upstreams, 1, timeout=10.0, retry_timeout=8.0)) as upstreams:
+        with closing(Upstreams(settings.sources.upstreams, 1, timeout=10.0, retry_timeout=8.0)) as upstreams:
             return push_images(settings, check_mode, self.registry, self.folder, upstreams, Listener(), space)
 
     def _capacity(self) -> Capacity:

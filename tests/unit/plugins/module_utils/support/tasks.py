@@ -50,7 +50,9 @@ def push_to(registry: Registry, cache: Path, *images: Any, check_mode: bool = Fa
     settings = push_settings(*images, **options)
     connections = settings.registry.connections
     log = RetryLog()
-    upstreams = Upstreams(settings.upstreams, connections, timeout=10.0, retry_timeout=8.0, on_retry=log.retried)
+    upstreams = Upstreams(
+        settings.sources.upstreams, connections, timeout=10.0, retry_timeout=8.0, on_retry=log.retried
+    )
     with closing(upstreams):
         result = push_images(settings, check_mode, registry, cache, upstreams, log)
     return {**result, "retries": log.entries}

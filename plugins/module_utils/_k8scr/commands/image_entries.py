@@ -1,0 +1,133 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Entries of the option ``images``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
+
+from ..errors import InputError
+from ..oci.platform import Platform, parse_platform
+from ..oci.reference import Reference, parse_reference
+from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
+
+_SHARED_SPEC: dict[str, Any] = {
+    "platforms": {"type": "list", "elements": "str"},
+    "referrers": {"type": "bool", "default": False},
+}
+SOURCE_ENTRY_SPEC: dict[str, Any] = {
+    "source": {"type": "str", "required": True},
+    "name": {"type": "str"},
+    **_SHARED_SPEC,
+}
+PULL_ENTRY_SPEC: dict[str, Any] = {
+    "name": {"type": "str", "required": True},
+    "dest": {"type": "str"},
+    **_SHARED_SPEC,
+}
+_Entry = TypeVar("_Entry")
+
+
+@dataclass(frozen=True)
+class SourceEntry:
+    """Images of one source.
+
+    Attributes:
+        source: The location of the images.
+        name: The image's name at the destination; ``None`` to keep its name at the source.
+        platforms: The platforms to copy; empty for all.
+        referrers: Whether to copy the images' referrers too.
+    """
+
+    source: str
+    name: str | None = None
+    platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
+
+    @property
+    def upstream(self) -> Reference:
+        """The name in an upstream registry, for a source of ``docker://``."""
+        return parse_reference(self.source.partition("://")[2])
+
+
+@dataclass(frozen=True)
+class PullEntry:
+    """An image to pull.
+
+    Attributes:
+        dest: The location to write to.
+        platforms: The platforms to pull; empty for all.
+        referrers: Whether to pull the image's referrers too.
+    """
+
+    reference: Reference
+    dest: str
+    platforms: tuple[Platform, ...] = ()
+    referrers: bool = False
+
+
+def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
+    """Return the entries of a module that reads images from sources; a string is a source.
+
+    Raises:
+        InputError: An entry is invalid.
+    """
+
+    def read(entry: Mapping[str, Any]) -> SourceEntry:
+        return SourceEntry(entry["source"], entry["name"], _platforms(entry), entry["referrers"])
+
+    return tuple(_entries(images, "source", SOURCE_ENTRY_SPEC, read))
+
+
+def read_pull_entries(images: Iterable[Any]) -> tuple[PullEntry, ...]:
+    """Return the entries of ``k8scr_pull``; a string is a name.
+
+    Raises:
+        InputError: An entry is invalid.
+    """
+
+    def read(entry: Mapping[str, Any]) -> PullEntry:
+        dest = entry["dest"] or f"{DOCKER_DAEMON}:"
+        return PullEntry(parse_reference(entry["name"]), dest, _platforms(entry), entry["referrers"])
+
+    return tuple(_entries(images, "name", PULL_ENTRY_SPEC, read))
+
+
+def _entries(
+    images: Iterable[Any],
+    main_key: str,
+    spec: Mapping[str, Any],
+    read: Callable[[Mapping[str, Any]], _Entry],
+) -> Iterable[_Entry]:
+    advice = f"Write a {main_key}, or a dictionary with {', '.join(spec)}"
+    for number, image in enumerate(images):
+        try:
+            yield read(_validated({main_key: image} if isinstance(image, str) else image, spec))
+        except InputError as error:
+            raise InputError(
+                f"images[{number}] ({image!r:.100}) cannot be used: {error.message}",
+                error.advice or advice,
+            ) from error
+
+
+def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
+    if not isinstance(entry, Mapping):
+        raise InputError("it is neither a string nor a dictionary")
+    unknown = [str(key) for key in entry if key not in spec]
+    if unknown:
+        raise InputError(f"unknown keys: {', '.join(unknown)}; known keys: {', '.join(spec)}")
+    # A key without a value is like a missing key, also for the validator's check of required ones.
+    found = ArgumentSpecValidator(spec).validate({key: value for key, value in entry.items() if value is not None})
+    if found.error_messages:
+        raise InputError("; ".join(found.error_messages))
+    return dict(found.validated_parameters)
+
+
+def _platforms(entry: Mapping[str, Any]) -> tuple[Platform, ...]:
+    return tuple(map(parse_platform, entry["platforms"] or ()))
