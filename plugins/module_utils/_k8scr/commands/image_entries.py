@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 
 from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, parse_reference, parse_repository
+from ..registry.upstreams import TRANSPORT as UPSTREAM
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
+from .tag_settings import TAGS_ARGUMENT_SPEC, read_selection
+
+if TYPE_CHECKING:
+    from ..oci.tag_selection import TagSelection
 
 _SHARED_SPEC: dict[str, Any] = {
     "platforms": {"type": "list", "elements": "str"},
@@ -25,6 +30,7 @@ SOURCE_ENTRY_SPEC: dict[str, Any] = {
     "source": {"type": "str", "required": True},
     "name": {"type": "str"},
     **_SHARED_SPEC,
+    "tags": {"type": "dict", "options": TAGS_ARGUMENT_SPEC},
 }
 PULL_ENTRY_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -43,12 +49,14 @@ class SourceEntry:
         name: The image's name at the destination; ``None`` to keep its name at the source.
         platforms: The platforms to copy; empty for all.
         referrers: Whether to copy the images' referrers too.
+        tags: Selects tags of the repository ``source``; ``name`` is then a repository too. ``None`` for one image.
     """
 
     source: str
     name: str | None = None
     platforms: tuple[Platform, ...] = ()
     referrers: bool = False
+    tags: TagSelection | None = None
 
     @property
     def upstream(self) -> Reference:
@@ -80,7 +88,11 @@ def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
     """
 
     def read(entry: Mapping[str, Any]) -> SourceEntry:
-        return SourceEntry(entry["source"], entry["name"], _platforms(entry), entry["referrers"])
+        source, name = entry["source"], entry["name"]
+        tags = None if entry["tags"] is None else read_selection(entry["tags"])
+        if tags:
+            _require_repositories(source, name)
+        return SourceEntry(source, name, _platforms(entry), entry["referrers"], tags)
 
     return tuple(_entries(images, "source", SOURCE_ENTRY_SPEC, read))
 
@@ -127,6 +139,15 @@ def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
     if found.error_messages:
         raise InputError("; ".join(found.error_messages))
     return dict(found.validated_parameters)
+
+
+def _require_repositories(source: str, name: str | None) -> None:
+    if not source.startswith(UPSTREAM):
+        advice = f"Write {UPSTREAM}REGISTRY/REPOSITORY as the source, or remove tags"
+        raise InputError("tags can only be selected in the repository of a registry", advice)
+    parse_repository(source[len(UPSTREAM) :])
+    if name is not None:
+        parse_repository(name)
 
 
 def _platforms(entry: Mapping[str, Any]) -> tuple[Platform, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..oci.interfaces import ImageSource, SourceImage
@@ -63,6 +63,9 @@ class ImageSources:
         upstreams: The registries for ``docker://`` sources.
         lock: The lock file, if the task uses one.
         exit_stack: Closes the sources after the transfer.
+
+    Attributes:
+        selections: The selected tags of each entry with ``tags``, as modules return them; known after :meth:`read`.
     """
 
     def __init__(
@@ -74,12 +77,27 @@ class ImageSources:
         self._exit_stack = exit_stack
         self._daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.connections)))
         self._files: dict[Location, FileSource] = {}
+        self.selections: list[dict[str, Any]] = []
 
     def read(self) -> Iterator[SourcedImage | ImageJob]:
         """Yield the images of all entries; an image that cannot be read is a job with an error."""
-        self._upstreams.find_all(self._upstream_references(self._settings.images))
-        for entry in self._settings.images:
-            yield from self._read(entry)
+        images = self._expanded()
+        self._upstreams.find_all(self._upstream_references(images))
+        for image in images:
+            if isinstance(image, ImageJob):
+                yield image
+            else:
+                yield from self._read(image)
+
+    def _expanded(self) -> list[SourceEntry | ImageJob]:
+        """Return the entries, with an entry for each tag in place of those that select tags."""
+        if not any(entry.tags for entry in self._settings.images):
+            return [*self._settings.images]
+        from .tag_expansion import expand_entries
+
+        expanded = list(expand_entries(self._settings.images, self._upstreams, self._lock))
+        self.selections = [each.selection for each in expanded if each.selection]
+        return [image for each in expanded for image in each.images]
 
     def _read(self, entry: SourceEntry) -> Iterator[SourcedImage | ImageJob]:
         try:
@@ -141,11 +159,11 @@ class ImageSources:
             self._files[location] = self._exit_stack.enter_context(closing(source))
         return self._files[location]
 
-    def _upstream_references(self, entries: Iterable[SourceEntry]) -> Iterator[Reference]:
+    def _upstream_references(self, entries: Iterable[SourceEntry | ImageJob]) -> Iterator[Reference]:
         for entry in entries:
             # The entry's own job reports the error.
             with suppress(InputError):
-                if entry.source.startswith(TRANSPORT):
+                if isinstance(entry, SourceEntry) and entry.source.startswith(TRANSPORT):
                     yield self._upstream_reference(entry)
 
     def _upstream_reference(self, entry: SourceEntry) -> Reference:

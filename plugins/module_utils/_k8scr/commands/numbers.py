@@ -18,6 +18,8 @@ _SIZE = 1 << 52
 _SECONDS = ((1 << 31) - 1) // 1000
 
 BOUNDS = {
+    # A list of tags has at most this many names.
+    "at_most": (1, 100_000),
     # Zero means no limit.
     "bandwidth": (0, _SIZE),
     "chunk_size": (0, _SIZE),
@@ -27,6 +29,7 @@ BOUNDS = {
     "keep_last": (1, 1_000_000),
     # Zero means no minimum. A larger rate would fail on fast networks too.
     "minimum_rate": (0, 1 << 30),
+    "newest": (1, 100_000),
     "offset": (0, _BYTES),
     "registry_port": (1, 65535),
     "retry_timeout": (0, _SECONDS),

@@ -21,8 +21,6 @@ from .reference import is_tag
 from .semantic_version import RELEASE, SemanticVersion, parse_semantic_version
 from .version_range import VersionRange
 
-AT_MOST = 20
-"""The default for the largest number of selected tags."""
 _MOST_NAMES = 100
 """Tags in one message."""
 _REFERRERS_TAG = re.compile(r"sha(?:256|512)-[0-9a-f]{64,128}(?:\..*)?")
@@ -82,7 +80,7 @@ class TagSelection:
     match: re.Pattern[str] | None = None
     exclude: tuple[re.Pattern[str], ...] = ()
     newest: int | None = None
-    at_most: int = AT_MOST
+    at_most: int = 20
 
     def select(self, tags: Iterable[str], where: str) -> SelectedTags:
         """Select tags of a repository.
