@@ -133,6 +133,12 @@ EXAMPLES = r"""
         platforms: [linux/amd64]
     lock: "{{ playbook_dir }}/images.lock.json"
 
+- name: Push the archive of a Helm chart, for helm install oci://…/charts/app
+  k8scr.core.k8scr_push:
+    images:
+      - source: chart:/media/app/app-1.2.0.tgz
+        name: registry.example.com/charts/app:1.2.0
+
 - name: Push only the platforms of the nodes
   k8scr.core.k8scr_push:
     images:

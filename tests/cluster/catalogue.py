@@ -16,6 +16,7 @@ DISTRIBUTION = "3.1.2"
 GO_CONTAINERREGISTRY = "0.22.1"
 REGCLIENT = "0.11.7"
 ORAS = "1.3.6"
+HELM = "3.22.0"
 TOXIPROXY = "2.5.0"
 VERSITYGW = "1.8.0"
 PAUSE = "3.10"
@@ -133,6 +134,20 @@ def _crane() -> Program:
     )
 
 
+def _helm() -> Program:
+    url = f"https://get.helm.sh/helm-v{HELM}-linux-{ARCH}.tar.gz"
+    module = "helm.sh/helm/v3"
+    return Program(
+        name="helm",
+        version=HELM,
+        package=f"{module}/cmd/helm",
+        module=module,
+        version_variable=f"{module}/internal/version.version",
+        version_arguments=("version", "--short"),
+        release=Release(url, f"{url}.sha256sum", f"linux-{ARCH}/helm"),
+    )
+
+
 def _from_source(name: str, version: str, module: str, command: str) -> Program:
     return Program(name=name, version=version, package=f"{module}/{command}", module=module)
 
@@ -156,6 +171,7 @@ NEEDED = (
 ON_DEMAND = (
     _from_source("regctl", REGCLIENT, "github.com/regclient/regclient", "cmd/regctl"),
     _from_source("oras", ORAS, "oras.land/oras", "cmd/oras"),
+    _helm(),
     _from_source("toxiproxy", TOXIPROXY, "github.com/Shopify/toxiproxy/v2", "cmd/server"),
     _from_source("versitygw", VERSITYGW, "github.com/versity/versitygw", "cmd/versitygw"),
     Program(name="listing-registry", version=GO_CONTAINERREGISTRY, package="listing_registry", module=""),
