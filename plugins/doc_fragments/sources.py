@@ -104,8 +104,8 @@ options:
       - C(docker://NAME) is an image of the registry in its name, as in
         C(docker://registry.example.com/team/api:1.2). It is copied directly to the destination. A name with a digest,
         as in C(docker://registry.example.com/team/api:1.2@sha256:…), selects that digest, even if the tag has moved.
-      - C(chart:FILE.tgz) is the archive of a Helm chart, as C(helm package) writes it. It is copied as the artifact that
-        C(helm push) makes, with its provenance file C(FILE.tgz.prov) if there is one. The artifact has no time of
+      - C(chart:FILE.tgz) is the archive of a Helm chart, as C(helm package) writes it. It is copied as the artifact
+        that C(helm push) makes, with its provenance file C(FILE.tgz.prov) if there is one. The artifact has no time of
         creation, so the same chart always has the same digest. The default of O(images[].name) is
         C(localhost/charts/NAME:VERSION), with C(_) in place of C(+). C(helm pull) requires that the repository ends
         with the chart's name, and that the tag is its version.
