@@ -110,6 +110,10 @@ class MissingBlobError(SourceError):
     """The source of an image does not have one of its blobs."""
 
 
+class MissingVolumeError(SourceError):
+    """A blob is on a volume of a bundle that is not at hand."""
+
+
 class DestinationError(K8scrError):
     """The destination of an image cannot store it: disk full, no permission, in use."""
 

@@ -7,10 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.util import find_spec
 from typing import Any
-
-from ansible.module_utils.basic import missing_required_lib
 
 from ..transport.kubeconfig_secrets import masked_secrets_of, redacted_kubeconfig
 from .cluster_options import CLUSTER_ARGUMENT_SPEC
@@ -36,7 +33,5 @@ def run_module(
 ) -> None:
     """Run a module with the options of a cluster, and exit. ``body`` takes the options and the check mode."""
     module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
-    for library in _LIBRARIES:
-        if find_spec(library) is None:
-            module.fail_json(msg=missing_required_lib(library))
+    module.require(_LIBRARIES)
     module.run(lambda: body(module.params, module.check_mode))

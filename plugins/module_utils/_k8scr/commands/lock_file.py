@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..errors import K8scrError
@@ -30,15 +30,26 @@ def open_lock(settings: SourceSettings) -> ImageLock | None:
     return ImageLock(settings.lock, settings.locked)
 
 
-def report_with_lock(results: Sequence[ImageResult], lock: ImageLock | None, check_mode: bool) -> dict[str, Any]:
-    """Return a module's result after the digests of the images were written to the lock file, if there is one."""
+def report_with_lock(
+    results: Sequence[ImageResult],
+    lock: ImageLock | None,
+    check_mode: bool,
+    failures: Sequence[str] = (),
+    diffs: Sequence[Mapping[str, Any]] = (),
+) -> dict[str, Any]:
+    """Return a module's result after the digests of the images were written to the lock file, if there is one.
+
+    Args:
+        failures: Further lines of the message; with any, the task fails.
+        diffs: Further changes of the task, as ``--diff`` shows them.
+    """
     if lock is None:
-        return report(results)
+        return report(results, failures, diffs)
     copied = (result.plan.job.locked_as for result in results if not result.error)
     lock.update(locked_as for locked_as in copied if locked_as)
     try:
         if not check_mode:
             lock.save()
     except K8scrError as error:
-        return report(results, [str(error)])
-    return report(results, diffs=[lock.diff] if lock.changed else [])
+        return report(results, [*failures, str(error)], diffs)
+    return report(results, failures, [*diffs, lock.diff] if lock.changed else diffs)

@@ -38,6 +38,8 @@ BOUNDS = {
     "wait_timeout": (0, _SECONDS),
 }
 """The smallest and the largest value of each numeric option."""
+VOLUME_SIZES = (1 << 20, _SIZE)
+"""The smallest and the largest size of a volume in bytes."""
 
 
 def read_number(options: Mapping[str, Any], name: str) -> int:
@@ -46,8 +48,16 @@ def read_number(options: Mapping[str, Any], name: str) -> int:
     Raises:
         InputError: The value is out of bounds.
     """
-    value: int = options[name]
-    smallest, largest = BOUNDS[name]
+    return require_bounds(options[name], name, BOUNDS[name])
+
+
+def require_bounds(value: int, name: str, bounds: tuple[int, int]) -> int:
+    """Return a number that is in bounds.
+
+    Raises:
+        InputError: It is out of bounds.
+    """
+    smallest, largest = bounds
     if not smallest <= value <= largest:
         raise InputError(f"{name} is {value!s:.80}", f"The allowed range is {smallest} to {largest}")
     return value

@@ -15,7 +15,7 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import InputError, K8scrError
+from ..errors import K8scrError
 from ..files.compression import find_compression
 from ..oci.digest_tag import digest_tag
 from ..oci.reference import target_name
@@ -27,7 +27,7 @@ from ..registry.repository import Repository
 from ..registry.upstreams import Upstreams
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
-from ..transfer.job import ImageCopy, ImageJob, unique_jobs
+from ..transfer.job import ImageCopy, ImageJob, reject_collisions, unique_jobs
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.pushed_images import PushedImages
@@ -123,7 +123,7 @@ class PushJobs:
             InputError: Two jobs write different images to one tag.
         """
         jobs = unique_jobs(job for found in sources.read() for job in self._jobs(found))
-        _reject_collisions(jobs)
+        reject_collisions(jobs, "Rename one of them, or keep their registries apart with qualify: true")
         return jobs
 
     def _jobs(self, found: SourcedImage | ImageJob) -> Iterator[ImageJob]:
@@ -159,18 +159,6 @@ class PushJobs:
         facts = {"repository": repository, "tag": name.tag}
         target = target_name(repository, name.tag or digest)
         return ImageJob(str(name), copy, target, found.entry.source, facts, locked_as=found.locked_as)
-
-
-def _reject_collisions(jobs: Sequence[ImageJob]) -> None:
-    targets: dict[str | None, ImageJob] = {}
-    for job in jobs:
-        other = targets.setdefault(job.target, job)
-        if job.copy and other.copy and not other.copy.image.is_same(job.copy.image):
-            raise InputError(
-                f"{other.name} from {other.source} and {job.name} from {job.source}"
-                f" are different images with the same target {job.target}",
-                "Rename one of them, or keep their registries apart with qualify: true",
-            )
 
 
 def _remember(pushed: PushedImages, results: Sequence[ImageResult]) -> None:

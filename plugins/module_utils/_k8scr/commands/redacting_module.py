@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from importlib.util import find_spec
 from typing import Any
 
-from ansible.module_utils.basic import AnsibleModule
+from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..errors import K8scrError
 from ..redaction import HIDDEN, SHORTEST, hidden_values, redacted
@@ -45,6 +46,12 @@ class RedactingModule(AnsibleModule):
         if result.pop("failed", False):
             self.fail_json(**result)
         self.exit_json(**result)
+
+    def require(self, libraries: Iterable[str]) -> None:
+        """Fail if a Python library is missing."""
+        for library in libraries:
+            if find_spec(library) is None:
+                self.fail_json(msg=missing_required_lib(library))
 
     def exit_json(self, **result: Any) -> None:
         """Return the result with the redacted options; see :meth:`AnsibleModule.exit_json`."""
@@ -103,8 +110,16 @@ def _fault(value: Any, option: Mapping[str, Any]) -> str | None:
 
 
 def run_local_module(
-    argument_spec: dict[str, Any], command: Callable[[RedactingModule], dict[str, Any]], **arguments: Any
+    argument_spec: dict[str, Any],
+    command: Callable[[RedactingModule], dict[str, Any]],
+    libraries: Sequence[str] = (),
+    **arguments: Any,
 ) -> None:
-    """Run a module that uses neither a cluster nor a Python library, and exit. ``command`` takes the module."""
+    """Run a module that uses no cluster, and exit. ``command`` takes the module.
+
+    Args:
+        libraries: The Python libraries that it needs.
+    """
     module = RedactingModule(argument_spec, supports_check_mode=True, **arguments)
+    module.require(libraries)
     module.run(lambda: command(module))

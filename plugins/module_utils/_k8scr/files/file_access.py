@@ -311,3 +311,16 @@ def sync(descriptor: int) -> None:
     except OSError as error:
         if error.errno not in UNSUPPORTED:
             raise
+
+
+def sync_folder(folder: Path) -> None:
+    """Write the names of a folder's files to disk, if its file system supports that.
+
+    Raises:
+        OSError: The disk is broken.
+    """
+    descriptor = os.open(folder, _FOLDER)
+    try:
+        sync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import tarfile
 import threading
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from ..errors import SourceError
@@ -30,6 +30,7 @@ class TarWriter:
 
     Attributes:
         left_over: The offset and the size in bytes of resumable entries' content, by name.
+        reserved: The offset of the content of new entries that were reserved before they are written, by name.
 
     Raises:
         DestinationError: The partial file cannot be created.
@@ -41,6 +42,7 @@ class TarWriter:
         delete_expired_partials(path.parent, path.name)
         self._partial = PartialFile(path)
         self.left_over = _left_over(self._partial, prefix)
+        self.reserved: dict[str, int] = {}
         self._entries = dict(self.left_over)
         self._end = max((start + _padded(size) for start, size in self.left_over.values()), default=0)
         with write_errors(path):
@@ -62,6 +64,32 @@ class TarWriter:
             self._entries[name], self._end = (start, size), end
         self.write(position, memoryview(header))
         return start
+
+    def reserve_all(self, sizes: Mapping[str, int]) -> None:
+        """Reserve entries in this order, to be written later; they are in ``reserved`` or in ``left_over``.
+
+        Entries of an interrupted run are kept if they are the first ones of this order.
+
+        Raises:
+            DestinationError: The disk is full.
+        """
+        resumed = sorted(self.left_over.items(), key=lambda entry: entry[1])
+        wanted = list(sizes.items())
+        same = 0
+        while same < min(len(resumed), len(wanted)) and (resumed[same][0], resumed[same][1][1]) == wanted[same]:
+            same += 1
+        for name, _place in resumed[same:]:
+            del self._entries[name]
+        self.left_over = dict(resumed[:same])
+        self._end = max((start + _padded(size) for start, size in self.left_over.values()), default=0)
+        with write_errors(self.path):
+            os.ftruncate(self._partial.descriptor, self._end)
+        for name, size in wanted[same:]:
+            self.reserved[name] = self.reserve(name, size)
+
+    def read_entry(self, name: str) -> Blocks:
+        """Read the content of an entry."""
+        return self.read(*self._entries[name])
 
     def write(self, position: int, block: memoryview) -> None:
         """Write ``block`` at ``position`` (bytes).

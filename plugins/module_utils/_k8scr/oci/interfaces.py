@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from typing import Any, Protocol
@@ -29,6 +30,7 @@ class SourceImage:
         compressible: Whether the manifest was made by the collection, so that compressed layers do not make it another
             image.
         name_error: The reason why the image has no name, if the source has a name that cannot be used.
+        sparse: Explains which blobs the source does not have on purpose; ``None`` for a source with all blobs.
         deferred: Loads the image, if its manifest is not known before that; the digest of ``root`` then only tells
             whether the destination has the image. ``None`` if ``root`` is the image's manifest or index.
     """
@@ -39,6 +41,7 @@ class SourceImage:
     compressible: bool = False
     name_error: K8scrError | None = field(default=None, compare=False)
     deferred: DeferredImage | None = field(default=None, compare=False)
+    sparse: SparseContent | None = field(default=None, compare=False)
 
     @property
     def identity(self) -> str:
@@ -48,6 +51,19 @@ class SourceImage:
     def is_same(self, other: SourceImage) -> bool:
         """Whether another source has the same image for certain."""
         return self.root == other.root or self.identity == other.identity
+
+
+class SparseContent(Protocol):
+    """The blobs that the source of images does not have on purpose."""
+
+    def omission(self, blob: Descriptor) -> K8scrError | None:
+        """Return the error for a blob that only the destination can have, because the source leaves it out."""
+
+    def absence(self, blob: Descriptor) -> K8scrError | None:
+        """Return the error for a blob on a medium that is not at hand, so that a later run may copy it."""
+
+    def repositories(self, root: Descriptor) -> Sequence[str]:
+        """Return the repositories of the destination that should have the blobs that the source leaves out."""
 
 
 class DeferredImage(Protocol):

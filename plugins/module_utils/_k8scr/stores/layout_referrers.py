@@ -36,11 +36,11 @@ class LayoutReferrers:
 
     Args:
         entries: The entries of ``index.json``.
-        files: The files of the layout.
+        files: The files of the layout, which only :meth:`belongs` reads.
         source: Reads the manifests of the layout.
     """
 
-    def __init__(self, entries: Sequence[Descriptor], files: Files, source: ManifestSource) -> None:
+    def __init__(self, entries: Sequence[Descriptor], files: Files | None, source: ManifestSource) -> None:
         self._entries = entries
         self._files = files
         self._source = source
@@ -77,7 +77,8 @@ class LayoutReferrers:
         """Whether an entry refers to a manifest of the layout, so that it is copied with that image."""
         subject = self.subject(entry)
         try:
-            return bool(subject) and self._files.size(blob_path(parse_digest(subject))) is not None
+            path = blob_path(parse_digest(subject)) if subject else None
+            return path is not None and self._files is not None and self._files.size(path) is not None
         except InputError:
             # A fallback tag has only the beginning of a sha512 digest.
             return str(subject).replace(":", "-") in self._fallback_tags

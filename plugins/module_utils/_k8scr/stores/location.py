@@ -23,6 +23,7 @@ from .oci_index import INDEX_FILE
 
 if TYPE_CHECKING:
     from ..files.tar_reader import TarFiles
+    from .bundle_store import BundleStore
     from .chart_archive import ChartArchiveSource
     from .docker_archive import DockerArchiveSource
     from .oci_archive import OciArchiveDestination
@@ -155,6 +156,34 @@ def open_destination(location: Location) -> FileDestination:
     from .docker_archive import DockerArchiveDestination
 
     return DockerArchiveDestination(location.path)
+
+
+def open_bundle_store(location: Location, volume_size: int | None = None) -> BundleStore:
+    """Open a bundle as a destination. Nothing is written yet.
+
+    Args:
+        location: A path without a transport or with ``oci`` for a folder, or with ``oci-archive`` for an archive.
+        volume_size: The bytes that the files of a volume can have; ``None`` for a bundle without volumes.
+
+    Raises:
+        InputError: The location or the size cannot be used.
+        DestinationError: A file or a folder of another kind exists at the path.
+    """
+    if location.transport not in ("", "oci", "oci-archive"):
+        raise InputError(f"{location} cannot be a bundle", "Write the path of a folder, or oci-archive:PATH")
+    if location.transport == "oci-archive":
+        if volume_size is not None:
+            raise InputError(f"{location} cannot be divided into volumes", "Write the path of a folder")
+        from .bundle_archive import BundleArchive
+
+        return BundleArchive(location.path)
+    if volume_size is not None:
+        from .volume_destination import VolumesDestination
+
+        return VolumesDestination(location.path, volume_size)
+    from .bundle_folder import BundleFolder
+
+    return BundleFolder(location.path)
 
 
 def _reject_dir_folder(path: Path) -> None:

@@ -6,19 +6,19 @@
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
-from ..errors import DestinationError, DigestMismatchError, InputError, K8scrError, MissingManifestError, SourceError
+from ..errors import DestinationError, DigestMismatchError, K8scrError, SourceError
 from ..files.file_access import closed_on_failure, write_errors
 from ..files.locked_file import folder_lock
 from ..files.tar_reader import TarFiles
 from ..files.tar_writer import TarWriter
 from ..oci.content import BlobContent, Blocks
 from ..oci.descriptor import Descriptor
-from ..oci.digest import is_undamaged, read_verified, verified
-from ..oci.manifest import MAXIMUM_SIZE, Manifest, is_manifest, load_json_object
+from ..oci.digest import is_undamaged, verified
+from ..oci.manifest import Manifest
+from .layout_content import reachable
 from .oci_index import blob_path, entry_names, layout_files, with_entry
 from .oci_layout import LayoutDestination, OciLayoutSource
 
@@ -75,7 +75,7 @@ class OciArchiveDestination(LayoutDestination):
         name = blob_path(descriptor.digest)
         start, size = writer.left_over.pop(name, (0, 0))
         if size != descriptor.size:
-            start = writer.reserve(name, descriptor.size)
+            start = writer.reserved.pop(name, 0) or writer.reserve(name, descriptor.size)
         elif is_undamaged(writer.read(start, size), descriptor.digest, descriptor.size):
             self._written.add(descriptor.digest)
             return False
@@ -94,22 +94,29 @@ class OciArchiveDestination(LayoutDestination):
 
     def commit(self) -> None:
         if self._manifests:
-            writer = self._open_writer()
-            kept = self._content()
-            # A partial file can have blobs of other images, complete or not.
-            writer.keep_only([blob_path(digest) for digest in self._written.intersection(kept)])
-            for name, content in self.index_files().items():
-                writer.add(name, content)
-            for descriptor in kept.values():
-                self._copy(writer, descriptor)
-            with write_errors(self.path), folder_lock(self.path.parent):
-                if self._read_state() != self._state:
-                    raise DestinationError(
-                        f"another run changed {self.path} at the same time, and its images would be lost", "Run again"
-                    )
-                writer.finish()
-                self._state = self._read_state()
-            self._writer = None
+            self._replace(self._content())
+
+    def _replace(self, kept: Mapping[str, Descriptor]) -> None:
+        """Write the archive with this content, and replace the existing one."""
+        writer = self._open_writer()
+        # A partial file can have blobs of other images, complete or not.
+        writer.keep_only([blob_path(digest) for digest in self._written.intersection(kept)])
+        for name, content in self.index_files().items():
+            writer.add(name, content)
+        for descriptor in kept.values():
+            self._copy(writer, descriptor)
+        self._write_more(writer, kept)
+        with write_errors(self.path), folder_lock(self.path.parent):
+            if self._read_state() != self._state:
+                raise DestinationError(
+                    f"another run changed {self.path} at the same time, and its images would be lost", "Run again"
+                )
+            writer.finish()
+            self._state = self._read_state()
+        self._writer = None
+
+    def _write_more(self, writer: TarWriter, kept: Mapping[str, Descriptor]) -> None:
+        """Write further entries at the end of the archive: none, unless it is a bundle."""
 
     def abandon(self, resumable: bool = False) -> bool:
         if self._writer:
@@ -142,7 +149,7 @@ class OciArchiveDestination(LayoutDestination):
     def _content(self) -> dict[str, Descriptor]:
         """Return the descriptors of all content of the new archive, by digest. Content can be missing."""
         try:
-            return _reachable(self._existing, self.entries, self._manifests)
+            return reachable(self._existing, self.entries, self._manifests)
         except (SourceError, DigestMismatchError) as error:
             raise DestinationError(
                 f"no image can be added to {self.path}: {error.message}", "Remove it or choose another file"
@@ -163,7 +170,7 @@ class OciArchiveDestination(LayoutDestination):
 
     def _damaged(self, digest: str, error: K8scrError) -> DestinationError:
         """Return the error for a damaged blob of the existing archive, with the affected images."""
-        entries = [entry for entry in self.entries if digest in _reachable(self._existing, [entry], self._manifests)]
+        entries = [entry for entry in self.entries if digest in reachable(self._existing, [entry], self._manifests)]
         names = ", ".join((*entry_names(entry), entry.digest)[0] for entry in entries)
         return DestinationError(
             f"no image can be added to {self.path} because its image {names:.500} is damaged: {error.message}",
@@ -182,57 +189,3 @@ class OciArchiveDestination(LayoutDestination):
             if self._writer is None:
                 self._writer = TarWriter(self.path, "blobs/")
             return self._writer
-
-
-def _reachable(
-    layout: OciLayoutSource | None, entries: Iterable[Descriptor], added: Mapping[str, Manifest]
-) -> dict[str, Descriptor]:
-    """Return the descriptors of all content that is reachable from the entries, by digest. Content can be missing."""
-    found: dict[str, Descriptor] = {}
-    waiting, followed = deque(entries), set[str]()
-    while waiting:
-        descriptor = waiting.popleft()
-        if descriptor.digest in followed:
-            continue
-        followed.add(descriptor.digest)
-        manifest = added.get(descriptor.digest)
-        manifests, blobs = (manifest.manifests, manifest.blobs) if manifest else _parts(layout, descriptor)
-        waiting.extend(manifests)
-        for each in (descriptor, *blobs):
-            found.setdefault(each.digest, each)
-    return found
-
-
-def _parts(layout: OciLayoutSource | None, descriptor: Descriptor) -> tuple[Sequence[Descriptor], Sequence[Descriptor]]:
-    """Return the manifests and the blobs in a manifest, an index or a document of unknown kind."""
-    if layout is None:
-        return (), ()
-    try:
-        manifest = layout.fetch_manifest(descriptor)
-    except MissingManifestError:
-        return (), ()
-    except SourceError:
-        parts = _descriptors_in(layout, descriptor)
-        return [part for part in parts if is_manifest(part.media_type)], parts
-    return manifest.manifests, manifest.blobs
-
-
-def _descriptors_in(layout: OciLayoutSource, document: Descriptor) -> list[Descriptor]:
-    """Return all descriptors among the members of a JSON object; none for other or larger documents."""
-    if document.size > MAXIMUM_SIZE:
-        return []
-    what = f"{document.digest} in {layout.description}"
-    with layout.open_blob(document) as blocks:
-        content = read_verified(blocks, document.digest, document.size, what)
-    try:
-        members = load_json_object(content, "the document").values()
-    except InputError:
-        return []
-    descriptors = []
-    for member in members:
-        for value in member if isinstance(member, list) else [member]:
-            try:
-                descriptors.append(Descriptor.from_json(value))
-            except InputError:
-                continue
-    return descriptors

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Container, Iterator
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -160,7 +160,11 @@ class OciLayoutSource:
 
 
 class LayoutDestination:
-    """The common methods of layouts as destinations: folders and archives."""
+    """The common methods of layouts as destinations: folders and archives.
+
+    Attributes:
+        omitted: The digests of blobs that the layout leaves out on purpose; its images are whole without them.
+    """
 
     repository = ""
     capabilities = Capabilities(commits=True, referrers=True)
@@ -174,6 +178,7 @@ class LayoutDestination:
         self._existing: OciLayoutSource | None = None
         self._blob_locks: dict[str, threading.Lock] = {}
         self._undamaged: set[str] = set()
+        self.omitted: Container[str] = frozenset()
 
     def resolve(self, tag: str) -> Descriptor | None:
         return find_entry(self.entries, tag)
@@ -185,11 +190,14 @@ class LayoutDestination:
 
     def is_whole(self, root: Descriptor, tagged: bool) -> bool:
         # Layouts can be sparse.
-        return self._existing is not None and self._existing.is_whole(root)
+        return self._existing is not None and self._is_whole(self._existing, root, self._existing.has_blob)
 
     def has_manifest(self, descriptor: Descriptor) -> bool:
         is_entry = find_entry(self.entries, descriptor.digest) is not None
-        return is_entry and self._existing is not None and self._existing.is_whole(descriptor, self.has_blob)
+        return is_entry and self._existing is not None and self._is_whole(self._existing, descriptor, self.has_blob)
+
+    def _is_whole(self, layout: OciLayoutSource, root: Descriptor, has_blob: Callable[[Descriptor], bool]) -> bool:
+        return layout.is_whole(root, lambda blob: has_blob(blob) or blob.digest in self.omitted)
 
     def has_blob(self, descriptor: Descriptor) -> bool:
         """Whether the layout has a blob with this size and digest. Each blob is read once."""
@@ -205,6 +213,10 @@ class LayoutDestination:
                         self._undamaged.add(digest)
         return digest in self._undamaged
 
+    def will_have(self, blob: Descriptor) -> bool:
+        """Whether the layout has a file of the size of a blob, which is not read."""
+        return self._files is not None and self._files.size(blob_path(blob.digest)) == blob.size
+
     def require_support(self, manifest: Manifest) -> None:
         """Do nothing: a layout can store all media types."""
 
@@ -213,7 +225,7 @@ class LayoutDestination:
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         # A layout accepts nondistributable layers that the source has.
-        return not is_nondistributable(blob) or source.has_blob(blob)
+        return blob.digest not in self.omitted and (not is_nondistributable(blob) or source.has_blob(blob))
 
 
 class OciLayoutDestination(LayoutDestination):
@@ -225,7 +237,7 @@ class OciLayoutDestination(LayoutDestination):
         self.store = self
         self._started = False
         self._published: list[tuple[Descriptor, str | None]] = []
-        self._files: FolderFiles = FolderFiles(folder)
+        self._files: Files = self._open_files()
         with write_errors(folder):
             if self._files.size(INDEX_FILE) is not None:
                 self._existing = OciLayoutSource(self._files)
@@ -239,6 +251,9 @@ class OciLayoutDestination(LayoutDestination):
             for path in (folder / "blobs", *folder.glob("blobs/*")):
                 if path.is_symlink():
                     raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
+
+    def _open_files(self) -> Files:
+        return FolderFiles(self.folder)
 
     def put_blob(self, descriptor: Descriptor, content: BlobContent, mount_from: str | None = None) -> bool:
         self._start()

@@ -116,3 +116,20 @@ def unique_jobs(jobs: Iterable[ImageJob]) -> list[ImageJob]:
             kept.append(job)
         digests.add(digest)
     return kept
+
+
+def reject_collisions(jobs: Iterable[ImageJob], advice: str) -> None:
+    """Check that no two jobs write different images to one target.
+
+    Raises:
+        InputError: Two jobs do.
+    """
+    targets: dict[str | None, ImageJob] = {}
+    for job in jobs:
+        other = targets.setdefault(job.target, job)
+        if job.copy and other.copy and not other.copy.image.is_same(job.copy.image):
+            raise InputError(
+                f"{other.name} from {other.source} and {job.name} from {job.source}"
+                f" are different images with the same target {job.target}",
+                advice,
+            )

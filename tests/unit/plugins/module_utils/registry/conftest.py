@@ -23,18 +23,6 @@ def repository(registry: Registry) -> Repository:
 
 
 @pytest.fixture
-def no_credentials(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An environment without credentials and proxies."""
-    for name in ("DOCKER_AUTH_CONFIG", "REGISTRY_AUTH_FILE", "DOCKER_CONFIG", "XDG_CONFIG_HOME"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("http_proxy", "https_proxy", "no_proxy"):
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.upper(), raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
-    monkeypatch.setenv("XDG_RUNTIME_DIR", "/nowhere")
-
-
-@pytest.fixture
 def upstream(image: Image) -> Iterator[RegistryServer]:
     """A registry with ``image`` as team/app:1."""
     with RegistryServer().running() as running:

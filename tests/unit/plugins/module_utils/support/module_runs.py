@@ -23,6 +23,7 @@ MODULES = sorted(path.stem for path in _FOLDER.glob("k8scr_*.py") if path.stem !
 REQUIRED: dict[str, dict[str, Any]] = {
     "k8scr_apply": {"definition": {}},
     "k8scr_archive_info": {"archives": ["/missing"]},
+    "k8scr_bundle": {"dest": "/missing/bundle", "images": ["oci:/missing"]},
     "k8scr_carry": {"state": "saved"},
     "k8scr_image": {"name": "app:2", "from": "app:1"},
     "k8scr_mirror": {"runtime": "containerd", "path": "/missing", "endpoint": "http://10.0.0.1", "upstreams": ["*"]},

@@ -1,0 +1,67 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Make the jobs that copy images to a bundle."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from ..oci.interfaces import ImageDestination
+from ..registry.upstreams import TRANSPORT
+from ..transfer.bundle_images import bundle_tag
+from ..transfer.far_side import FarSide, WantedImage
+from ..transfer.job import ImageCopy, ImageJob, reject_collisions, unique_jobs
+from .image_sources import ImageSources, SourcedImage
+
+
+@dataclass(frozen=True)
+class BundleJobs:
+    """Makes jobs from the images of the sources.
+
+    Attributes:
+        destination: The bundle.
+        far_side: What the other side has; ``None`` for a complete bundle.
+        left_out: The digests of the images that the other side has, by their jobs.
+    """
+
+    destination: ImageDestination
+    far_side: FarSide | None = None
+    left_out: dict[ImageJob, str] = field(default_factory=dict)
+
+    def read(self, sources: ImageSources) -> list[ImageJob]:
+        """Return the jobs; an image that cannot be read is a job with an error.
+
+        Raises:
+            InputError: Two jobs write different images under one name.
+        """
+        jobs = unique_jobs(job for found in sources.read() for job in self._jobs(found))
+        reject_collisions(jobs, "Rename one of them")
+        return jobs
+
+    def _jobs(self, found: SourcedImage | ImageJob) -> Iterator[ImageJob]:
+        if isinstance(found, ImageJob):
+            yield found
+            return
+        job = self._job(found)
+        yield job
+        if found.entry.referrers and job.copy:
+            from ..transfer.referrers import referrer_jobs
+
+            yield from referrer_jobs(job, found.complete_source, str)
+
+    def _job(self, found: SourcedImage) -> ImageJob:
+        name, tag, origin = str(found.name), bundle_tag(found.name), found.entry.source
+        if self.far_side and self.far_side.leaves_out(_wanted(found)):
+            job = ImageJob(name, None, tag or name, origin, locked_as=found.locked_as)
+            self.left_out[job] = found.image.root.digest
+            return job
+        copy = ImageCopy(found.source, found.image, self.destination, tag, pinned=found.pinned)
+        return ImageJob(name, copy, tag or name, origin, locked_as=found.locked_as)
+
+
+def _wanted(found: SourcedImage) -> WantedImage:
+    upstream = found.entry.upstream if found.entry.source.startswith(TRANSPORT) else None
+    return WantedImage(found.name, found.image, found.locked_as[1], upstream, found.entry.platforms)

@@ -1,0 +1,88 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The archive with the registry's image in a bundle, for the nodes of a cluster that has no registry yet."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import InputError
+from ..files.file_access import FolderFiles
+from ..oci.digest import digest_of_blocks, split_digest
+from ..registry.upstreams import Upstreams
+from ..stores.bundle_format import BundleFile
+from ..stores.oci_archive import OciArchiveDestination
+from ..transfer.execute import Transfer
+from ..transfer.listener import Listener
+from ..transfer.report import ImageResult
+from .bundle_jobs import BundleJobs
+from .image_sources import ImageSources
+from .source_settings import SourceSettings
+
+if TYPE_CHECKING:
+    from ..transfer.lock import ImageLock
+
+REGISTRY_FILE = "registry.tar"
+"""The path of the archive in a bundle."""
+
+
+@dataclass(frozen=True)
+class RegistryArchive:
+    """The archive after a task.
+
+    Attributes:
+        file: Its entry in the description of the bundle; in check mode, without size and sum if it would be written.
+        local: The new archive; ``None`` if the bundle has it already, and in check mode.
+        results: The result for the image.
+    """
+
+    file: BundleFile | None = None
+    local: Path | None = None
+    results: Sequence[ImageResult] = ()
+
+
+def make_registry_archive(
+    settings: SourceSettings,
+    existing: BundleFile | None,
+    folder: Path,
+    upstreams: Upstreams,
+    lock: ImageLock | None,
+    listener: Listener,
+    check_mode: bool,
+) -> RegistryArchive:
+    """Write the archive to a folder, unless the existing one has the same image.
+
+    Args:
+        settings: The sources of a task with the entry of the image alone.
+        existing: The archive in the bundle.
+
+    Raises:
+        InputError: The entry selects several images.
+    """
+    with ExitStack() as exit_stack:
+        archive = exit_stack.enter_context(closing(OciArchiveDestination(folder / REGISTRY_FILE)))
+        jobs = BundleJobs(archive).read(ImageSources(settings, upstreams, lock, exit_stack))
+        images = [job for job in jobs if not job.subject]
+        if len(images) != 1:
+            raise InputError(f"registry_image selects {len(images)} images", "Select one")
+        copy = images[0].copy
+        if existing and copy and existing.image == copy.image.identity:
+            return RegistryArchive(existing)
+        # With one connection, the order of the blobs in the archive is always the same.
+        results = Transfer(1, check_mode).run(jobs, listener)
+    if copy is None or any(result.error for result in results):
+        return RegistryArchive(results=results)
+    identity = copy.image.identity
+    if check_mode:
+        return RegistryArchive(BundleFile(REGISTRY_FILE, 0, "", identity), None, results)
+    files = FolderFiles(folder)
+    with files.open(REGISTRY_FILE) as blocks:
+        sha256 = split_digest(digest_of_blocks(blocks))[1]
+    file = BundleFile(REGISTRY_FILE, files.size(REGISTRY_FILE) or 0, sha256, identity)
+    return RegistryArchive(file, folder / REGISTRY_FILE, results)

@@ -1,0 +1,402 @@
+#!/usr/bin/python
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+from __future__ import annotations
+
+DOCUMENTATION = r"""
+module: k8scr_bundle
+short_description: Bundle images, charts and files on a medium for a cluster without a network
+version_added: 0.1.0
+description:
+  - Copies images from registries, engines, archives and layouts into one OCI layout on a medium, such as a disk or
+    DVDs. Run it on a host that reaches the registries; it uses no cluster. M(k8scr.core.k8scr_push) with the source
+    C(bundle:PATH) pushes the images of the medium on the other side.
+  - The layout is a folder or an C(oci-archive). skopeo, crane, oras and podman read it as it is. Images have their full
+    names, all digests stay unchanged, and each blob is stored once.
+  - An image that the bundle has costs one request to its registry. An interrupted task is resumed by the next one, in
+    the middle of a blob.
+  - The bundle is marked as incomplete before the first change, and as complete after the last one. If an image fails,
+    the bundle stays incomplete until a later task succeeds. M(k8scr.core.k8scr_push) rejects an incomplete bundle.
+  - The bundle contains no credentials, mirrors, local paths and times. The same content has the same bytes.
+author:
+  - k8scr.core contributors (@k8scr)
+extends_documentation_fragment:
+  - k8scr.core.sources
+  - k8scr.core.docker_daemon
+  - k8scr.core.attributes
+attributes:
+  check_mode:
+    description: Reads manifests, and writes nothing. With O(extras.wheels), wheels are downloaded to a temporary folder.
+requirements:
+  - requests
+options:
+  dest:
+    description:
+      - Folder of the bundle, or C(oci-archive:FILE) for a tar archive. A folder is created if it is missing.
+      - Images of an existing bundle or OCI layout stay, unless O(prune) is set. An archive is written anew with each
+        change and needs twice the space.
+    type: str
+    required: true
+  state:
+    description:
+      - V(present), the default, makes the bundle.
+      - V(verified) reads the whole bundle, compares it with C(SHA256SUMS) and all digests, and fails if anything is
+        missing or damaged. It changes nothing. All other options except O(dest) and O(tmp_dest) are ignored.
+    type: str
+    choices: [present, verified]
+    default: present
+  images:
+    required: false
+    default: []
+  charts:
+    description:
+      - Helm charts to add. An entry is C(oci://REGISTRY/REPOSITORY:VERSION), the path of a chart's archive or folder,
+        or a dictionary with the chart and its name in the bundle.
+      - A chart from an archive becomes the same artifact as with C(helm push). Its default name is
+        C(localhost/charts/NAME:VERSION), with V(_) in place of V(+). A folder requires the program C(helm).
+    type: list
+    elements: raw
+    default: []
+    suboptions:
+      chart:
+        description: Location of the chart.
+        type: str
+        required: true
+      name:
+        description: Full name of the chart in the bundle, as in C(registry.example.com/charts/app:1.2.0).
+        type: str
+  registry_image:
+    description:
+      - Image of the cluster's registry, a source or a dictionary as in O(images). It is written to C(registry.tar) in
+        the bundle, an OCI archive that can be imported on nodes before the cluster has a registry, for example by the
+        role P(k8scr.core.preload#role). By default, there is no such file.
+      - Set O(registry_image.platforms) to the platforms of the nodes, because the archive is copied to each of them.
+    type: raw
+    suboptions:
+      source:
+        description: Source of the image; see O(images[].source).
+        type: str
+        required: true
+      name:
+        description: Name of the image; see O(images[].name).
+        type: str
+      platforms:
+        description: Platforms to copy; see O(images[].platforms).
+        type: list
+        elements: str
+      referrers:
+        description: Whether to copy the referrers of the image; see O(images[].referrers).
+        type: bool
+        default: false
+  extras:
+    description: Other files to add, each with its checksum, so that the other side can start without a network. By
+      default, there are none.
+    type: dict
+    suboptions:
+      collections:
+        description: Paths of the tarballs of collections, for C(ansible-galaxy collection install). They are stored in
+          C(extras/collections).
+        type: list
+        elements: path
+      wheels:
+        description: Python packages to download with C(pip) for the host on the other side, for
+          C(pip install --no-index --find-links). They are stored in C(extras/wheels).
+        type: dict
+        suboptions:
+          requirements:
+            description: Requirements as for C(pip), as in V(kubernetes>=30). By default, those of the collection's
+              modules.
+            type: list
+            elements: str
+          python:
+            description: Python versions, as in V(3.11).
+            type: list
+            elements: str
+            required: true
+          platforms:
+            description: Platforms of the wheels as in their file names, as in V(manylinux2014_x86_64).
+            type: list
+            elements: str
+      files:
+        description: Paths of files and folders, such as manifests and values. They are stored in C(extras/files) under
+          their own names.
+        type: list
+        elements: path
+  since:
+    description:
+      - What the other side has already. The bundle then has only what is missing there. By default, it is complete.
+      - It is the path of the result of M(k8scr.core.k8scr_info) from the other side in JSON or YAML, of an earlier
+        bundle that was delivered, or of a lock file. The result of C(k8scr_info) is the most reliable, because it states
+        what the registry has now.
+      - Images that the other side has under the same name and digest are left out. Layers that another image of the
+        other side has are left out of the other images. The module reads the manifests of that image by its digest from
+        the registries of O(images). If no registry returns them, the layers are included.
+      - C(bundle.json) lists the images that the registry on the other side must have. If one is missing there,
+        M(k8scr.core.k8scr_push) fails before it sends anything.
+      - The digests in a lock file are those before O(images[].platforms) reduces the images. Use a lock file only if
+        the images were delivered with the same platforms as in this task.
+    type: path
+  volumes:
+    description: Division of the bundle into volumes for media of limited size. By default, the bundle is not divided.
+      Each volume is a folder C(volume-1), C(volume-2) and so on in O(dest), to copy to one medium. It is read from the
+      medium and never joined on disk. A blob that is larger than a volume is cut. O(dest) must be a folder.
+    type: dict
+    suboptions:
+      size:
+        description: Bytes of a medium, as in V(4480M), from V(1048576) to V(4503599627370496).
+        type: bytes
+        required: true
+      margin:
+        description: Part of O(volumes.size) to leave free for the file system of the medium, in percent.
+        type: str
+        default: 2%
+  prune:
+    description: Whether to remove images, charts and files of the existing bundle that the task does not name. By
+      default, they stay. Blobs that no image needs are always removed.
+    type: bool
+    default: false
+  connections:
+    description: Maximum number of concurrent requests to each registry, from V(1) to V(1024). The default is V(4).
+    type: int
+    default: 4
+  timeout:
+    description: Seconds without data after which a connection is considered lost, from V(1) to V(2147483). The
+      default is V(60). The duration of a transfer is not limited.
+    type: int
+    default: 60
+  minimum_rate:
+    description: Minimum number of bytes a second of each connection, averaged over one minute, or over O(timeout) if
+      that is longer, as in V(10K), from V(0) to V(1073741824). The default is V(1024). A slower connection is
+      interrupted and its transfer is resumed, at most four times for each request. Set it to V(0) for no minimum.
+    type: bytes
+    default: 1024
+  retry_timeout:
+    description: Seconds to keep retrying a failing request, from V(0) to V(2147483). The default is V(120). Progress
+      resets the timer. Until a registry has responded, only three attempts are made, so that a wrong name fails quickly.
+    type: int
+    default: 120
+  fail_fast:
+    description: Whether to stop at the first image that fails. By default, the other images are still copied.
+    type: bool
+    default: false
+seealso:
+  - module: k8scr.core.k8scr_push
+  - module: k8scr.core.k8scr_info
+"""
+
+EXAMPLES = r"""
+- name: Bundle the images and the chart of an application
+  k8scr.core.k8scr_bundle:
+    dest: /media/out
+    images:
+      - docker://registry.example.com/team/api:1.2
+      - source: docker://docker.io/library/busybox:1.36
+        platforms: [linux/amd64]
+      - docker-archive:/srv/build/web.tar
+    charts:
+      - oci://registry.example.com/charts/app:1.2.0
+    lock: "{{ playbook_dir }}/images.lock.json"
+
+- name: Bundle everything that the other side needs to start, and remove what is no longer needed
+  k8scr.core.k8scr_bundle:
+    dest: /media/out
+    images: "{{ found.sources }}"
+    registry_image:
+      source: docker://docker.io/library/registry:3
+      platforms: [linux/amd64]
+    extras:
+      collections: [/srv/build/k8scr-core-0.1.0.tar.gz]
+      wheels:
+        python: ["3.11", "3.12"]
+        platforms: [manylinux2014_x86_64]
+      files: [/srv/app/manifests]
+    prune: true
+
+- name: Divide the bundle into volumes for DVDs
+  k8scr.core.k8scr_bundle:
+    dest: /srv/dvd
+    images: "{{ found.sources }}"
+    volumes:
+      size: 4480M
+
+- name: Bundle only what the other side does not have, according to its own report
+  k8scr.core.k8scr_bundle:
+    dest: oci-archive:/media/out/update.tar
+    images: "{{ found.sources }}"
+    since: /media/in/far-side.json
+
+- name: Verify the medium before it leaves
+  k8scr.core.k8scr_bundle:
+    dest: /media/out
+    state: verified
+"""
+
+RETURN = r"""
+dest:
+  description: Location of the bundle.
+  returned: success or failure of an image
+  type: str
+  sample: oci-archive:/media/out/update.tar
+images:
+  description: One entry for each image, in the given order; with O(state=verified), each image in the bundle.
+  returned: success or failure of an image
+  type: list
+  elements: dict
+  contains:
+    name:
+      description: Full name of the image.
+      type: str
+      sample: registry.example.com/team/api:1.2
+    source:
+      description: Source of the image.
+      type: str
+      sample: docker://registry.example.com/team/api:1.2
+    target:
+      description: Name of the image in the bundle.
+      type: str
+      sample: registry.example.com/team/api:1.2
+    subject:
+      description: Digest of the manifest to which a referrer refers; only for referrers.
+      type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    digest:
+      description: Digest in the bundle; empty if the image failed.
+      type: str
+      sample: sha256:4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+    digest_before:
+      description: Previous digest of the name in the bundle; empty if the bundle did not have it.
+      type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
+    changed:
+      description: Whether the image was copied.
+      type: bool
+      sample: true
+    left_out:
+      description: Whether the image is not in the bundle because the other side has it; only then returned.
+      type: bool
+      sample: true
+    present:
+      description: Number and bytes of the existing blobs.
+      type: dict
+      sample: {blobs: 3, bytes: 31357624}
+    mounted:
+      description: Always zero; bundles have no repositories.
+      type: dict
+      sample: {blobs: 0, bytes: 0}
+    sent:
+      description: Number and bytes of the blobs that were copied, or in check mode of those to copy.
+      type: dict
+      sample: {blobs: 1, bytes: 1532}
+    blobs:
+      description: The blobs of the missing manifests, each with the action that was taken.
+      type: list
+      elements: dict
+      sample:
+        - digest: sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
+          size: 1532
+          action: sent
+    error:
+      description: Reason for the failure of the image, if it failed.
+      type: str
+      sample: there is no image 1.2 in repository team/api in registry.example.com. Check the image's name and its tag.
+removed:
+  description: Names of the images that were removed from the bundle.
+  returned: success, with O(state=present)
+  type: list
+  elements: str
+  sample: ["registry.example.com/team/api:1.1"]
+volumes:
+  description: The volumes; empty without O(volumes).
+  returned: success, with O(state=present)
+  type: list
+  elements: dict
+  contains:
+    number:
+      description: Number of the volume.
+      type: int
+      sample: 1
+    path:
+      description: Folder of the volume.
+      type: str
+      sample: /srv/dvd/volume-1
+    bytes:
+      description: Size of its files in bytes.
+      type: int
+      sample: 4510392320
+bytes:
+  description: Size of all manifests, blobs and other files of the bundle in bytes.
+  returned: success, with O(state=present)
+  type: int
+  sample: 5368709120
+extras:
+  description: The files beside the images.
+  returned: success, with O(state=present)
+  type: list
+  elements: dict
+  contains:
+    path:
+      description: Path in the bundle.
+      type: str
+      sample: extras/collections/k8scr-core-0.1.0.tar.gz
+    size:
+      description: Size in bytes.
+      type: int
+      sample: 1048576
+    sha256:
+      description: SHA-256 sum of the content.
+      type: str
+      sample: 4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+retries:
+  description: Retried requests, each with the reason and the number of retries.
+  returned: success or failure of an image, with O(state=present)
+  type: list
+  elements: dict
+  sample:
+    - what: blob sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
+      why: the connection to registry.example.com was interrupted
+      times: 1
+faults:
+  description: Differences between the bundle and its description; empty for an undamaged bundle.
+  returned: with O(state=verified)
+  type: list
+  elements: dict
+  contains:
+    volume:
+      description: Number of the volume; V(null) for a bundle without volumes.
+      type: int
+      sample: 2
+    path:
+      description: File with the fault, relative to the bundle or the volume; empty for a whole volume.
+      type: str
+      sample: blobs/sha256/4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
+    images:
+      description: Names of the images that need the file.
+      type: list
+      elements: str
+      sample: ["registry.example.com/team/api:1.2"]
+    problem:
+      description: The fault.
+      type: str
+      sample: is missing
+"""
+
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle import run_bundle
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_settings import BUNDLE_ARGUMENT_SPEC
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.source_settings import SOURCES_RULES
+
+
+def main() -> None:
+    """Run the module."""
+    run_local_module(
+        BUNDLE_ARGUMENT_SPEC,
+        lambda module: run_bundle(module.params, module.check_mode),
+        libraries=("requests",),
+        **SOURCES_RULES,
+    )
+
+
+if __name__ == "__main__":
+    main()
