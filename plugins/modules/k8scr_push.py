@@ -242,7 +242,7 @@ images:
       sample: /media/app/layout does not exist. Sources are read on the host that runs the module; check the path there.
 selections:
   description: The selected tags of each entry with O(images[].tags).
-  returned: if an entry selects tags
+  returned: success or failure of an image
   type: list
   elements: dict
   contains:

@@ -121,6 +121,7 @@ def test_helm_pulls_and_installs_pushed_chart(
     task("k8scr_push", images=[{"source": f"chart:{archive}", "name": f"docker.io/{repository}/app:1.2.3"}])
     reference = f"oci://{address}/{repository}/app"
     pulled = tmp_path / "pulled"
+    pulled.mkdir()
 
     helm("pull", reference, "--version=1.2.3", "--plain-http", f"--destination={pulled}")
     helm(

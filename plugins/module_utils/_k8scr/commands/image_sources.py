@@ -65,7 +65,7 @@ class ImageSources:
         exit_stack: Closes the sources after the transfer.
 
     Attributes:
-        selections: The selected tags of each entry with ``tags``, as modules return them; known after :meth:`read`.
+        result: The part of the module's result about the selected tags; known after :meth:`read`.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class ImageSources:
         self._exit_stack = exit_stack
         self._daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.connections)))
         self._files: dict[Location, FileSource] = {}
-        self.selections: list[dict[str, Any]] = []
+        self.result: dict[str, Any] = {"selections": []}
 
     def read(self) -> Iterator[SourcedImage | ImageJob]:
         """Yield the images of all entries; an image that cannot be read is a job with an error."""
@@ -96,7 +96,7 @@ class ImageSources:
         from .tag_expansion import expand_entries
 
         expanded = list(expand_entries(self._settings.images, self._upstreams, self._lock))
-        self.selections = [each.selection for each in expanded if each.selection]
+        self.result = {"selections": [each.selection for each in expanded if each.selection]}
         return [image for each in expanded for image in each.images]
 
     def _read(self, entry: SourceEntry) -> Iterator[SourcedImage | ImageJob]:

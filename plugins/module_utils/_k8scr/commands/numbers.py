@@ -18,8 +18,6 @@ _SIZE = 1 << 52
 _SECONDS = ((1 << 31) - 1) // 1000
 
 BOUNDS = {
-    # A list of tags has at most this many names.
-    "at_most": (1, 100_000),
     # Zero means no limit.
     "bandwidth": (0, _SIZE),
     "chunk_size": (0, _SIZE),
@@ -29,7 +27,6 @@ BOUNDS = {
     "keep_last": (1, 1_000_000),
     # Zero means no minimum. A larger rate would fail on fast networks too.
     "minimum_rate": (0, 1 << 30),
-    "newest": (1, 100_000),
     "offset": (0, _BYTES),
     "registry_port": (1, 65535),
     "retry_timeout": (0, _SECONDS),
@@ -38,6 +35,8 @@ BOUNDS = {
     "wait_timeout": (0, _SECONDS),
 }
 """The smallest and the largest value of each numeric option."""
+TAG_COUNTS = (1, 100_000)
+"""The smallest and the largest number of selected tags; a list of tags has at most as many names."""
 VOLUME_SIZES = (1 << 20, _SIZE)
 """The smallest and the largest size of a volume in bytes."""
 

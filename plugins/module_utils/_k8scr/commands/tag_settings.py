@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
-from .numbers import read_number
+from .numbers import TAG_COUNTS, require_bounds
 
 if TYPE_CHECKING:
     from ..oci.tag_selection import TagSelection
@@ -42,8 +42,8 @@ def read_selection(options: Mapping[str, Any]) -> TagSelection:
         tuple(each for text in _texts(options, "semver") for each in parse_ranges(text)),
         None if options["match"] is None else _pattern("match", options["match"]),
         tuple(_pattern("exclude", text) for text in _texts(options, "exclude")),
-        None if options["newest"] is None else read_number(options, "newest"),
-        read_number(options, "at_most"),
+        None if options["newest"] is None else require_bounds(options["newest"], "newest", TAG_COUNTS),
+        require_bounds(options["at_most"], "at_most", TAG_COUNTS),
     )
 
 
