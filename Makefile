@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(FAIL_ON_SKIPS),--fail-on-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo packages test lint sanity unit integration live bench chaos chaos-prunes cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo packages test lint sanity unit integration live charts bench chaos chaos-prunes cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -37,6 +37,9 @@ integration: packages cluster-up  ## Run ansible-test integration on the cluster
 
 live: packages cluster-up  ## Run the pytest tests on the cluster
 	@$(TEST) live
+
+charts: packages cluster-up  ## Install real charts of GitHub on the cluster, and compare their images with those found
+	@$(TEST) charts
 
 bench: packages cluster-up  ## Run the benchmarks on the cluster: make bench ARGS='--quick --output docs/benchmark'
 	@$(DEV) bench --pass-on='$(ARGS)'

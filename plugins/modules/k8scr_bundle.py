@@ -28,7 +28,7 @@ extends_documentation_fragment:
   - k8scr.core.attributes
 attributes:
   check_mode:
-    description: Reads manifests, and writes nothing. With O(extras.wheels), wheels are downloaded to a temporary folder.
+    description: Reads manifests, and writes nothing. Wheels of O(extras.wheels) are downloaded to a temporary folder.
 requirements:
   - requests
 options:
@@ -128,8 +128,8 @@ options:
     description:
       - What the other side has already. The bundle then has only what is missing there. By default, it is complete.
       - It is the path of the result of M(k8scr.core.k8scr_info) from the other side in JSON or YAML, of an earlier
-        bundle that was delivered, or of a lock file. The result of C(k8scr_info) is the most reliable, because it states
-        what the registry has now.
+        bundle that was delivered, or of a lock file. The result of C(k8scr_info) is the most reliable, because it
+        states what the registry has now.
       - Images that the other side has under the same name and digest are left out. Layers that another image of the
         other side has are left out of the other images. The module reads the manifests of that image by its digest from
         the registries of O(images). If no registry returns them, the layers are included.
@@ -174,7 +174,8 @@ options:
     default: 1024
   retry_timeout:
     description: Seconds to keep retrying a failing request, from V(0) to V(2147483). The default is V(120). Progress
-      resets the timer. Until a registry has responded, only three attempts are made, so that a wrong name fails quickly.
+      resets the timer. Until a registry has responded, only three attempts are made, so that a wrong name fails
+      quickly.
     type: int
     default: 120
   fail_fast:

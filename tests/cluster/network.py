@@ -110,6 +110,24 @@ def connect_node(node: Node) -> None:
     name.symlink_to(f"/proc/{_pid(node.name)}/ns/net")
 
 
+def connect_process(pid: int, link: str, address: str) -> None:
+    """Connect the network namespace of a process to the switch, without routes to other networks.
+
+    Args:
+        pid: The process.
+        link: The name of the link's end at the switch.
+        address: The address in the namespace, one of `layout.MACHINES`.
+    """
+    _batch(
+        f"link add {link} type veth peer name eth0 netns {pid}",
+        f"link set {link} master {_BRIDGE} up",
+        inside=SWITCH,
+    )
+    commands = ("link set lo up", f"address add {address}/{_PREFIX} dev eth0", "link set eth0 up")
+    for command in commands:
+        subprocess.run(["nsenter", f"--net=/proc/{pid}/ns/net", "--", "ip", *command.split()], check=True)
+
+
 def exists() -> bool:
     """Return whether this machine has links, namespaces or routes of the cluster."""
     if shutil.which("ip", path=SYSTEM_PATH) is None:

@@ -17,7 +17,7 @@ from . import collection, demo, stages, venv
 from .commands import BUILD, CLUSTER, Failed, describe, run
 
 _PROGRAMS = {"bench": "benchmark", "chaos": "chaos", "chaos-prunes": "chaos/prunes"}
-_NAMES = (*stages.STAGES, *stages.GROUPS)
+_NAMES = (*stages.STAGES, *stages.EXTRA, *stages.GROUPS)
 
 
 def main() -> int:

@@ -116,6 +116,10 @@ def _chaos_prunes(context: Context) -> None:
     few.run("python", "tests/chaos/prunes")
 
 
+def _charts(context: Context) -> None:
+    _pytest(context, "charts", _status()["kubeconfig"])
+
+
 def _pytest(context: Context, folder: str, kubeconfig: str = "") -> None:
     report = RESULTS / f"{folder}.xml"
     context.run("pytest", f"tests/{folder}", f"--junitxml={report}", kubeconfig=kubeconfig)
@@ -165,6 +169,8 @@ STAGES: dict[str, Callable[[Context], None]] = {
     "chaos": _chaos,
     "chaos-prunes": _chaos_prunes,
 }
+EXTRA: dict[str, Callable[[Context], None]] = {"charts": _charts}
+"""Stages that run only if they are named."""
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 
 
@@ -185,7 +191,7 @@ def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, fail_on_s
         log(f"==== {stage}")
         start = time.monotonic()
         try:
-            STAGES[stage](context)
+            {**STAGES, **EXTRA}[stage](context)
         except (subprocess.CalledProcessError, Failed) as error:
             failed[stage] = describe(error)
         times[stage] = time.monotonic() - start

@@ -11,7 +11,7 @@ import re
 import shlex
 import subprocess
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,13 @@ class CommandResult:
 
 
 def run_command(
-    command: str, folder: Path, kubeconfig: Path, options: list[str] | None = None, fails: bool = False
+    command: str,
+    folder: Path,
+    kubeconfig: Path,
+    options: list[str] | None = None,
+    fails: bool = False,
+    inside: Sequence[str] = (),
+    variables: Mapping[str, str] | None = None,
 ) -> CommandResult:
     """Run a command of a guide.
 
@@ -86,13 +92,21 @@ def run_command(
         kubeconfig: The kubeconfig of the user.
         options: Additional options if the command is ansible-playbook.
         fails: Whether the command must fail.
+        inside: A command that runs the command, for example in a network namespace.
+        variables: The environment variables; None for those of this process.
     """
-    environment = {**os.environ, "HOME": str(folder), "KUBECONFIG": str(kubeconfig)}
+    environment = {
+        **(os.environ if variables is None else variables),
+        "HOME": str(folder),
+        "KUBECONFIG": str(kubeconfig),
+    }
     arguments = shlex.split(command)
     playbook = arguments[0] == "ansible-playbook"
     if playbook:
         arguments += options or []
-    done = subprocess.run(arguments, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [*inside, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     output = done.stdout + done.stderr
     assert (done.returncode != 0) == fails, output
     changes = {host: int(changed) for host, changed, failed in _RECAP.findall(done.stdout) if failed == "0"}

@@ -2,18 +2,22 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""The inventories and commands of the guides, run on nodes that Ansible reaches over SSH.
+"""The files and commands of the guides, run on nodes that Ansible reaches over SSH.
 
-They run unchanged with two exceptions. The host of the images is one that no node knows. A second inventory adds the
-nodes' addresses, the kubeconfigs, and namespaces of the test.
+They run unchanged with three exceptions. The host of the images is one that no node knows, and whose images come from a
+registry with TLS and token authentication. The folder of the medium is one of the test. Additional variables add the
+nodes' addresses, the kubeconfigs, the upstream registry, and namespaces of the test.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import secrets
 import shutil
 import subprocess
-from collections.abc import Iterator, Mapping
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,16 +25,18 @@ import images
 import pytest
 import yaml
 from cluster import layout, nodes
+from cluster.components import SYSTEM_PATH
 from cluster.images import ctr
 from cluster.kubectl import kubectl
 from cluster.layout import NODES, Node
 from images.image import Image
 
-from .guide_pages import read_guide, run_command
-from .host_registries import HostRegistry
-from .upstream_registries import upstream_registry
+from .air_gap import air_gap, write_kubeconfig
+from .guide_pages import GUIDES, read_guide, run_command
+from .upstream_registries import PASSWORD, SecuredRegistry, secured_registry
 
 NAMES = {"registry": "library/registry:3.1.2", "busybox": "library/busybox:1.36", "multi": "team/waiter:1.2.3"}
+MEDIUM = "/media/app"
 
 
 @pytest.fixture(scope="module")
@@ -40,15 +46,11 @@ def originals() -> dict[str, Image]:
 
 
 @pytest.fixture(scope="module")
-def upstream(originals: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:
+def upstream(originals: dict[str, Image], tmp_path_factory: pytest.TempPathFactory) -> Iterator[SecuredRegistry]:
     """The registry that serves the images of docker.io in the guides."""
-    with upstream_registry("distribution-3", tmp_path_factory.mktemp("upstream")) as registry:
+    with secured_registry("distribution-3", tmp_path_factory.mktemp("upstream")) as registry:
         for name, repository in NAMES.items():
-            source = originals[name].reference("oci")
-            copy = ["skopeo", "--insecure-policy", "copy", "--all", "--dest-tls-verify=false"]
-            subprocess.run(
-                [*copy, source, f"docker://{registry.address}/{repository}"], check=True, capture_output=True
-            )
+            registry.fill(originals[name].reference("oci"), repository)
         yield registry
 
 
@@ -60,20 +62,26 @@ class Machine:
         upstream: The registry that serves the images of docker.io.
     """
 
-    def __init__(self, folder: Path, upstream: HostRegistry) -> None:
+    def __init__(self, folder: Path, upstream: SecuredRegistry) -> None:
         self.folder = folder
         self.host = f"{secrets.token_hex(6)}.example.net"
         self.namespaces: list[str] = []
         self.output = ""
-        configuration = folder / ".config/containers/registries.conf"
-        configuration.parent.mkdir(parents=True)
+        self.upstreams = [{"host": self.host, "mirrors": [upstream.address]}, upstream.upstream]
+        self._files: Mapping[str, str] = {}
+        self._kubeconfig = layout.KUBECONFIG
+        self._inside: Sequence[str] = ()
+        self._variables: dict[str, str] | None = None
+        upstream.log_in(folder)
         # Kubelets record the names of pulled images and pull an image again under a new name, so the image must be new.
-        original = f"{upstream.address}/{NAMES['registry']}"
-        mutate = [str(layout.BIN / "crane"), "mutate", original, f"--label=for={self.host}", f"--tag={original}"]
-        subprocess.run(mutate, check=True, capture_output=True)
-        configuration.write_text(
-            f'[[registry]]\nprefix = "{self.host}"\nlocation = "{upstream.address}"\ninsecure = true\n'
+        registry = with_label(images.ensure("registry").layout, folder / "layout", self.host)
+        upstream.fill(registry, NAMES["registry"])
+        (folder / ".config/containers/registries.conf").write_text(
+            f'[[registry]]\nprefix = "{self.host}"\nlocation = "{upstream.address}"\n'
         )
+        source = f"docker://{self.image('registry')}"
+        self._bundle = {"bundle_upstreams": self.upstreams, "bundle_registry": source}
+        (folder / "machine.json").write_text(json.dumps(self._bundle))
 
     def image(self, name: str) -> str:
         """Return an image's name on this machine."""
@@ -84,12 +92,25 @@ class Machine:
         self.namespaces.append(f"guide-{secrets.token_hex(4)}")
         return self.namespaces[-1]
 
-    def read(self, guide: str) -> list[str]:
+    def read(self, guide: str, replaced: Mapping[str, str] | None = None) -> list[str]:
         """Write the files of a guide, with this machine's host of images, and return the guide's commands."""
-        page = read_guide(guide, {"docker.io": self.host})
-        for name, text in page.files.items():
-            (self.folder / name).write_text(text)
+        page = read_guide(guide, {"docker.io": self.host, **(replaced or {})})
+        self._files = page.files
+        self._write_files()
         return page.commands
+
+    def move(self, folder: Path, inside: Sequence[str]) -> None:
+        """Continue on another machine, with nothing but the files of the guide and a Python without libraries.
+
+        Args:
+            folder: The working directory there.
+            inside: The command that runs another command in the network of that machine.
+        """
+        self.folder, self._inside = folder, inside
+        self._kubeconfig = folder / "kubeconfig"
+        self._variables = {"PATH": f"{sys.base_prefix}/bin:{SYSTEM_PATH}", "LC_ALL": "C.UTF-8"}
+        write_kubeconfig(self._kubeconfig)
+        self._write_files()
 
     def write_inventory(self, variables: Mapping[str, Any], hosts: Mapping[str, tuple[int, Mapping[str, Any]]]) -> None:
         """Write the second inventory, with variables that differ from the guide.
@@ -115,9 +136,25 @@ class Machine:
             command: The command, as in the guide.
             fails: Whether the command must fail.
         """
-        done = run_command(command, self.folder, layout.KUBECONFIG, ["-i", "machine.yml"], fails)
+        if command.startswith(". "):
+            self._activate(self.folder / command[2:])
+            return {}
+        options = ["-e", "@machine.json"] if "k8scr.core.bundle" in command else ["-i", "machine.yml"]
+        done = run_command(
+            *(command, self.folder, self._kubeconfig, options, fails), inside=self._inside, variables=self._variables
+        )
         self.output = done.output
         return done.changes
+
+    def _activate(self, script: Path) -> None:
+        """Do what the script of a virtual environment does that commands need."""
+        assert script.is_file()
+        assert self._variables is not None
+        self._variables["PATH"] = f"{script.parent}:{self._variables['PATH']}"
+
+    def _write_files(self) -> None:
+        for name, text in self._files.items():
+            (self.folder / name).write_text(text)
 
     def clean(self) -> None:
         """Remove the namespaces, and the images and files on the nodes."""
@@ -131,7 +168,7 @@ class Machine:
 
 
 @pytest.fixture
-def machine(tmp_path: Path, upstream: HostRegistry) -> Iterator[Machine]:
+def machine(tmp_path: Path, upstream: SecuredRegistry) -> Iterator[Machine]:
     """A machine with an empty working directory, and nodes without its images."""
     machine = Machine(tmp_path, upstream)
     try:
@@ -140,38 +177,105 @@ def machine(tmp_path: Path, upstream: HostRegistry) -> Iterator[Machine]:
         machine.clean()
 
 
+def with_label(layout: Path, folder: Path, label: str) -> str:
+    """Copy an OCI layout of one image, add a label to the image, and return it as a source of skopeo."""
+    shutil.copytree(layout, folder)
+    index = json.loads((folder / "index.json").read_text())
+    (entry,) = index["manifests"]
+    manifest = json.loads(_blob(folder, entry["digest"]).read_text())
+    config = json.loads(_blob(folder, manifest["config"]["digest"]).read_text())
+    config.setdefault("config", {}).setdefault("Labels", {})["for"] = label
+    for descriptor, content in ((manifest["config"], config), (entry, manifest)):
+        written = json.dumps(content).encode()
+        descriptor.update(digest=f"sha256:{hashlib.sha256(written).hexdigest()}", size=len(written))
+        _blob(folder, descriptor["digest"]).write_bytes(written)
+    (folder / "index.json").write_text(json.dumps(index))
+    return f"oci:{folder}:{entry['annotations']['org.opencontainers.image.ref.name']}"
+
+
+def _blob(layout: Path, digest: str) -> Path:
+    return layout / "blobs" / digest.replace(":", "/")
+
+
 def image_on(node: Node, name: str) -> str:
     """Return the line of an image in the list of the node's containerd, or an empty string."""
     _header, _newline, line = ctr(node, "images", "list", f"name=={name}").partition("\n")
     return line
 
 
-def test_air_gap_guide_delivers_and_removes_images(machine: Machine, originals: dict[str, Image]) -> None:
-    *copy, plan, deliver, remove = machine.read("guide_air_gap.rst")
-    namespace = machine.namespace()
-    machine.write_inventory({"registry_namespace": namespace}, {"node-1": (1, {}), "node-2": (2, {})})
-    for command in copy:
-        machine.run(command)
+@pytest.fixture(scope="module")
+def tarball(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The tarball of this collection."""
+    folder = tmp_path_factory.mktemp("tarball")
+    build = ["ansible-galaxy", "collection", "build", str(GUIDES.parents[2]), "--output-path", str(folder)]
+    subprocess.run(build, check=True, capture_output=True)
+    (tarball,) = folder.glob("k8scr-core-*.tar.gz")
+    return tarball
 
-    planned = machine.run(plan)
-    delivered = machine.run(deliver)
 
-    assert all(planned.values())
-    assert all(delivered.values())
-    for node in NODES:
-        assert "io.cri-containerd.pinned=pinned" in image_on(node, machine.image("registry"))
-        assert originals["multi"].digest in image_on(node, machine.image("multi"))
-        assert image_on(node, machine.image("busybox"))
+def test_air_gap_guide_delivers_and_removes_images(
+    machine: Machine,
+    originals: dict[str, Image],
+    upstream: SecuredRegistry,
+    tarball: Path,
+    tmp_path: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    medium = tmp_path_factory.mktemp("media") / "app"
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    replaced = {MEDIUM: str(medium), '"3.13"': f'"{python}"'}
+    fill, venv, activate, install, galaxy, plan, deliver, remove = machine.read("guide_air_gap.rst", replaced)
+    shutil.copy(tarball, machine.folder)
+    assert machine.run(fill) == {"localhost": 1}
+    assert machine.run(fill) == {"localhost": 0}, machine.output
+    check_sums(medium)
+    assert_public(medium, upstream.address, str(tmp_path), PASSWORD)
 
-    # The volume is deleted with the Pod; the same command restores the images.
-    kubectl("delete", "pod", "k8scr-0", f"--namespace={namespace}", "--now")
-    assert sorted(machine.run(deliver).values()) == [0, 1], machine.output
+    with air_gap() as inside:
+        machine.move(tmp_path_factory.mktemp("far"), inside)
+        namespace = machine.namespace()
+        machine.write_inventory({"registry_namespace": namespace}, {"node-1": (1, {}), "node-2": (2, {})})
+        machine.run(f"curl --max-time 5 --insecure https://{upstream.address}/v2/", fails=True)
+        for command in (venv, activate, install, galaxy):
+            machine.run(command)
 
-    machine.run(remove)
+        planned = machine.run(plan)
+        delivered = machine.run(deliver)
+
+        assert all(planned.values())
+        assert all(delivered.values())
+        for node in NODES:
+            assert "io.cri-containerd.pinned=pinned" in image_on(node, machine.image("registry"))
+            assert originals["multi"].digest in image_on(node, machine.image("multi"))
+            assert image_on(node, machine.image("busybox"))
+
+        # The volume is deleted with the Pod; the same command restores the images.
+        kubectl("delete", "pod", "k8scr-0", f"--namespace={namespace}", "--now")
+        assert sorted(machine.run(deliver).values()) == [0, 1], machine.output
+
+        machine.run(remove)
     assert namespace not in kubectl("get", "namespaces")
     for node in NODES:
         assert not image_on(node, machine.image("registry"))
         assert not (node.certs_d / machine.host).exists()
+
+
+def check_sums(bundle: Path) -> None:
+    """Check the files of a bundle by ``sha256sum``, and that there are no others."""
+    subprocess.run(["sha256sum", "--check", "--strict", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
+    listed = {line.partition("  ")[2] for line in (bundle / "SHA256SUMS").read_text().splitlines()}
+    found = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert found == {*listed, "SHA256SUMS"}
+
+
+def assert_public(bundle: Path, *hidden: str) -> None:
+    """Assert that the files of a bundle, except other people's wheels, do not contain texts."""
+    for path in bundle.rglob("*"):
+        if path.is_file() and path.suffix != ".whl":
+            content = path.read_bytes()
+            # Programs in images contain most words.
+            texts = [text for text in hidden if len(text) > len(PASSWORD) or content[:1] in b"{[#"]
+            assert not [text for text in texts if text.encode() in content], path
 
 
 def test_many_clusters_guide_delivers_despite_unreachable_cluster(machine: Machine) -> None:
@@ -198,12 +302,11 @@ def test_many_clusters_guide_delivers_despite_unreachable_cluster(machine: Machi
     assert machine.run(deliver, fails=True) == {"oslo-1": 0, "paris-1": 0}, machine.output
 
 
-def test_bastion_guide_delivers_images(machine: Machine, upstream: HostRegistry) -> None:
-    copy, deliver = machine.read("guide_bastion.rst")
-    upstreams = [{"host": machine.host, "mirrors": [upstream.address]}, {"host": upstream.address, "plain_http": True}]
-    variables = {"registry_namespace": machine.namespace(), "deliver_upstreams": upstreams}
+def test_bastion_guide_delivers_images(machine: Machine) -> None:
+    save, deliver = machine.read("guide_bastion.rst")
+    variables = {"registry_namespace": machine.namespace(), "deliver_upstreams": machine.upstreams}
     machine.write_inventory(variables, {"node-1": (1, {}), "node-2": (2, {})})
-    machine.run(copy)
+    machine.run(save)
 
     assert all(machine.run(deliver).values())
     assert set(machine.run(deliver).values()) == {0}, machine.output

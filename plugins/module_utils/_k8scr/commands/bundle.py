@@ -18,7 +18,7 @@ from ..files.file_access import write_errors
 from ..files.unpacking import temporary_folder
 from ..registry.upstreams import Upstreams
 from ..stores.bundle_format import BundleFile, BundleManifest
-from ..stores.bundle_store import BundleStore
+from ..stores.bundle_store import REGISTRY_FILE, BundleStore
 from ..stores.location import open_bundle_store
 from ..transfer.bundle_images import BundleImages
 from ..transfer.bundle_writer import BundleWriter
@@ -31,7 +31,7 @@ from .bundle_jobs import BundleJobs
 from .bundle_settings import BundleSettings
 from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
-from .registry_archive import REGISTRY_FILE, RegistryArchive, make_registry_archive
+from .registry_archive import RegistryArchive, make_registry_archive
 
 
 def run_bundle(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

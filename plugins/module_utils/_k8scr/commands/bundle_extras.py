@@ -111,7 +111,7 @@ class BundleExtras:
         for extra in (*self._wheels(folder, existing), *self._local_files(known)):
             # Some file systems do not distinguish upper and lower case.
             other = found.setdefault(extra.path.lower(), extra)
-            if other is not extra:
+            if other != extra:
                 raise InputError(f"extras has two files {extra.path}", "Rename one of them")
         return sorted(found.values(), key=lambda extra: extra.path)
 

@@ -146,7 +146,8 @@ class PushJobs:
         if name.tag and not image.deferred:
             source, image = with_canonical_digest(source, image)
         repository = name.repository(self.settings.qualify)
-        others = dict.fromkeys((*self.settings.mount_from, *self.pushed.repositories(image.identity)))
+        base = image.sparse.repositories(image.root) if image.sparse else ()
+        others = dict.fromkeys((*self.settings.mount_from, *self.pushed.repositories(image.identity), *base))
         neighbors = tuple(Repository(self.registry, other) for other in others if other != repository)
         destination = Repository(self.registry, repository)
         # A compressed image has another digest, so an image that is requested by digest is copied unchanged.

@@ -17,6 +17,7 @@ from ..files.file_access import FolderFiles
 from ..oci.digest import digest_of_blocks, split_digest
 from ..registry.upstreams import Upstreams
 from ..stores.bundle_format import BundleFile
+from ..stores.bundle_store import REGISTRY_FILE
 from ..stores.oci_archive import OciArchiveDestination
 from ..transfer.execute import Transfer
 from ..transfer.listener import Listener
@@ -27,9 +28,6 @@ from .source_settings import SourceSettings
 
 if TYPE_CHECKING:
     from ..transfer.lock import ImageLock
-
-REGISTRY_FILE = "registry.tar"
-"""The path of the archive in a bundle."""
 
 
 @dataclass(frozen=True)

@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError
 from ..oci.digest import parse_digest
 from ..oci.json_object import json_object, json_objects
 
-_CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
+CONTAINERS = ("initContainers", "containers", "ephemeralContainers")
 _STATUSES = ("initContainerStatuses", "containerStatuses", "ephemeralContainerStatuses")
 _LONGEST_NAME = 1000
 """Characters of a name that are kept; a valid name has at most 900: a host, a path, a tag and a digest."""
@@ -33,11 +33,13 @@ class PodImage:
         image: Its name as the Pod has it, which may be invalid.
         digest: The digest that the container runtime reports; None if it reports none.
         is_ephemeral: Whether the image is that of an ephemeral container, which no template has.
+        path: The field with the name, relative to the spec.
     """
 
     image: str
     digest: str | None
     is_ephemeral: bool = False
+    path: str = field(default="", compare=False)
 
 
 def images_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[PodImage]:
@@ -48,16 +50,18 @@ def images_of(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Iterator[Po
         status: The status of the Pod; empty for a template.
     """
     containers, volumes = _image_ids(status)
-    for section in _CONTAINERS:
-        for container in json_objects(spec.get(section)):
+    for section in CONTAINERS:
+        for number, container in _numbered(spec.get(section)):
             image = container.get("image")
             if isinstance(image, str) and image.strip():
                 digest = digest_in(containers.get(str(container.get("name"))))
-                yield PodImage(_shortened(image), digest, section == "ephemeralContainers")
-    for volume in json_objects(spec.get("volumes")):
+                is_ephemeral, path = section == "ephemeralContainers", f"{section}[{number}].image"
+                yield PodImage(_shortened(image), digest, is_ephemeral, path)
+    for number, volume in _numbered(spec.get("volumes")):
         reference = json_object(volume.get("image")).get("reference")
         if isinstance(reference, str) and reference.strip():
-            yield PodImage(_shortened(reference), digest_in(volumes.get(str(volume.get("name")))))
+            digest = digest_in(volumes.get(str(volume.get("name"))))
+            yield PodImage(_shortened(reference), digest, path=f"volumes[{number}].image.reference")
 
 
 def digest_in(image_id: object) -> str | None:
@@ -74,6 +78,12 @@ def digest_in(image_id: object) -> str | None:
         return parse_digest(f"sha256:{text}" if _HEXADECIMAL.fullmatch(text) else text)
     except InputError:
         return None
+
+
+def _numbered(value: object) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the JSON objects in a list, each with its index."""
+    items = value if isinstance(value, list) else ()
+    yield from ((number, item) for number, item in enumerate(items) if isinstance(item, Mapping))
 
 
 def _image_ids(status: Mapping[str, Any]) -> tuple[dict[str, object], dict[str, object]]:

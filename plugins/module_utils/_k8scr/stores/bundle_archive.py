@@ -17,7 +17,6 @@ from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, split_digest
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     BundleFault,
@@ -32,7 +31,7 @@ from .bundle_format import (
 )
 from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
 from .oci_archive import OciArchiveDestination
-from .oci_index import blob_path
+from .oci_index import BUNDLE_FILE, blob_path
 
 
 class BundleArchive(OciArchiveDestination):

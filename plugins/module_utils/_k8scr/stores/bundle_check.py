@@ -14,7 +14,6 @@ from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, is_undamaged, split_digest
 from ..oci.manifest import Manifest, is_nondistributable
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     VOLUME_FILE,
@@ -24,7 +23,7 @@ from .bundle_format import (
 )
 from .bundle_source import BundleSource, FoundVolume
 from .layout_content import reachable
-from .oci_index import INDEX_FILE, LAYOUT_FILE, blob_path, entry_names
+from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE, blob_path, entry_names
 from .oci_layout import OciLayoutSource
 
 

@@ -19,7 +19,6 @@ from ..files.partial_file import PartialFile
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, split_digest
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     BundleFault,
@@ -31,9 +30,18 @@ from .bundle_format import (
     sha256_of,
     sums_content,
 )
-from .bundle_store import ExtraContent, VolumeFolder, require_blobs, sorted_entries, verify_bundle, without_entries
+from .bundle_store import (
+    ExtraContent,
+    VolumeFolder,
+    delete_in_folder,
+    delete_leftovers,
+    require_blobs,
+    sorted_entries,
+    verify_bundle,
+    without_entries,
+)
 from .layout_content import reachable
-from .oci_index import INDEX_FILE, blob_path, layout_files, write_index
+from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, layout_files, write_index
 from .oci_layout import OciLayoutDestination, OciLayoutSource
 
 
@@ -84,6 +92,7 @@ class BundleFolder(OciLayoutDestination):
         files = {LOCK_FILE: lock_content(bundle), BUNDLE_FILE: bundle_content(bundle)}
         listed = {**layout_files(self.entries), **files}
         sums.update({name: sha256_of(content) for name, content in listed.items()})
+        delete_leftovers(self.folder, sums)
         self._write(LOCK_FILE, files[LOCK_FILE])
         self._write(SUMS_FILE, sums_content(sums))
         for folder in sorted({(self.folder / path).parent for path in sums}):
@@ -185,9 +194,4 @@ class BundleFolder(OciLayoutDestination):
         """Delete a file beside the images, and its folder if that is empty."""
         self._files.size(path)
         with write_errors(self.folder / path):
-            (self.folder / path).unlink(missing_ok=True)
-        for parent in (self.folder / path).parents:
-            if parent == self.folder:
-                break
-            with suppress(OSError):
-                parent.rmdir()
+            delete_in_folder(self.folder / path, self.folder)

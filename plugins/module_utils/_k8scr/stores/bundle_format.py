@@ -31,9 +31,8 @@ from .json_members import (
     text,
     texts,
 )
-from .oci_index import INDEX_FILE, LAYOUT_FILE
+from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE
 
-BUNDLE_FILE = "bundle.json"
 VOLUME_FILE = "volume.json"
 SUMS_FILE = "SHA256SUMS"
 LOCK_FILE = "images.lock.json"

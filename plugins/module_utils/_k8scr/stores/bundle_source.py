@@ -7,17 +7,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from ..errors import DigestMismatchError, K8scrError, MissingVolumeError, SourceError
+from ..errors import DigestMismatchError, InputError, K8scrError, MissingVolumeError, SourceError
 from ..files.file_access import Files, FolderFiles, closed_on_failure, read_errors
 from ..files.joined_files import JoinedFiles, Segment
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
+from ..oci.reference import Reference, parse_reference
 from .bundle_format import (
-    BUNDLE_FILE,
     STAGING_FOLDER,
     VOLUME_FILE,
     BundleManifest,
@@ -27,7 +28,7 @@ from .bundle_format import (
     read_volume,
     with_identity,
 )
-from .oci_index import INDEX_FILE, blob_path, entry_names, full_name
+from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, entry_names, full_name
 from .oci_layout import OciLayoutSource
 
 _MOST_NAMES = 10
@@ -68,7 +69,15 @@ class BundleSource(OciLayoutSource):
         self._check_names()
 
     def images(self, name: str | None = None) -> list[SourceImage]:
-        return [replace(image, sparse=self) for image in super().images(name)]
+        return [replace(image, name=image.name or self._name(image), sparse=self) for image in super().images(name)]
+
+    def _name(self, image: SourceImage) -> Reference | None:
+        """Return the name of an image without a tag, which has no name in ``index.json``."""
+        names = [each.name for each in self.bundle.images if each.digest == image.root.digest]
+        for name in names if image.name_error is None else ():
+            with suppress(InputError):
+                return parse_reference(name)
+        return None
 
     def omission(self, blob: Descriptor) -> K8scrError | None:
         """See :class:`SparseContent`."""
@@ -155,12 +164,15 @@ def open_bundle(path: Path, tmp_dest: str | None = None) -> BundleSource:
 
         files = TarFiles(path, tmp_dest=tmp_dest)
     with closed_on_failure(files):
-        bundle = complete_bundle(files)
-        if bundle.volumes:
-            raise SourceError(
-                f"{files.description} is a volume without its file {VOLUME_FILE}", "Copy the volume again"
-            )
-        return BundleSource(files, bundle, [FoundVolume(None, files)])
+        return open_bundle_files(files)
+
+
+def open_bundle_files(files: Files) -> BundleSource:
+    """Open a bundle in one folder or archive; see :func:`open_bundle`."""
+    bundle = complete_bundle(files)
+    if bundle.volumes:
+        raise SourceError(f"{files.description} is a volume without its file {VOLUME_FILE}", "Copy the volume again")
+    return BundleSource(files, bundle, [FoundVolume(None, files)])
 
 
 def is_bundle(path: Path) -> bool:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, Union
@@ -17,9 +17,14 @@ from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore, ImageDestination
 from ..oci.manifest import is_nondistributable
-from .bundle_format import BundleFault, BundleManifest
-from .oci_index import entry_names
+from .bundle_format import LOCK_FILE, SUMS_FILE, VOLUME_FILE, BundleFault, BundleManifest
+from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE, entry_names
 
+EXTRAS_FOLDER = "extras"
+REGISTRY_FILE = "registry.tar"
+"""The path in a bundle of the archive with the registry's image."""
+_WRITTEN = (BUNDLE_FILE, VOLUME_FILE, LOCK_FILE, SUMS_FILE, INDEX_FILE, LAYOUT_FILE, REGISTRY_FILE)
+"""The files outside of subfolders."""
 ExtraContent = Union[bytes, BlobContent]
 
 
@@ -117,6 +122,38 @@ def without_entries(entries: Iterable[Descriptor], names: Sequence[str]) -> list
     """Return the entries except those with these names or digests."""
     removed = set(names)
     return [entry for entry in entries if removed.isdisjoint((*entry_names(entry), entry.digest))]
+
+
+def delete_leftovers(folder: Path, needed: Container[str]) -> None:
+    """Delete what an interrupted run left in a bundle or a volume: temporary files, and files beside the images.
+
+    The folder ``extras`` belongs to the bundle.
+
+    Args:
+        needed: The paths of the files that stay.
+
+    Raises:
+        OSError: A file cannot be deleted.
+    """
+    temporary = [path for name in _WRITTEN for path in folder.glob(f".{name}.*")]
+    extras = [path for path in (folder / EXTRAS_FOLDER).rglob("*") if path.is_symlink() or not path.is_dir()]
+    beside = (folder / REGISTRY_FILE, *extras)
+    for path in (*temporary, *(each for each in beside if each.relative_to(folder).as_posix() not in needed)):
+        delete_in_folder(path, folder)
+
+
+def delete_in_folder(path: Path, folder: Path) -> None:
+    """Delete a file below a folder, if it exists, and the subfolders that are empty then.
+
+    Raises:
+        OSError: The file cannot be deleted.
+    """
+    path.unlink(missing_ok=True)
+    for parent in path.parents:
+        if parent == folder:
+            break
+        with suppress(OSError):
+            parent.rmdir()
 
 
 def require_blobs(

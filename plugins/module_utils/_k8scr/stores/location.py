@@ -19,7 +19,7 @@ from ..errors import InputError, SourceError
 from ..files.file_access import FolderFiles, closed_on_failure, read_errors
 from ..oci.reference import parse_reference
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
-from .oci_index import INDEX_FILE
+from .oci_index import BUNDLE_FILE, INDEX_FILE
 
 if TYPE_CHECKING:
     from ..files.tar_reader import TarFiles
@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
 _DIR_FILES = ("version", "manifest.json")
-_TRANSPORTS = ("oci", "oci-archive", "docker-archive")
+BUNDLE = "bundle"
+_TRANSPORTS = ("oci", "oci-archive", "docker-archive", BUNDLE)
 _CHART = "chart"
 """The transport of a source only: a chart's archive with the path after it, which may contain colons."""
 _KNOWN = (
@@ -120,6 +121,11 @@ def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
         )
     if location.transport.endswith("-archive") and path.is_dir():
         raise SourceError(f"{path} is a folder, not an archive", "For an OCI layout, write oci: before its path")
+    if location.transport == BUNDLE or (not location.transport and path.is_dir()):
+        from .bundle_source import is_bundle, open_bundle
+
+        if location.transport or is_bundle(path):
+            return open_bundle(path, tmp_dest)
     if path.is_dir():
         _reject_dir_folder(path)
         return OciLayoutSource(FolderFiles(path))
@@ -127,6 +133,10 @@ def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
 
     files = TarFiles(path, tmp_dest=tmp_dest)
     with closed_on_failure(files):
+        if not location.transport and files.size(BUNDLE_FILE) is not None:
+            from .bundle_source import open_bundle_files
+
+            return open_bundle_files(files)
         if (location.transport or _detect(files)) == "oci-archive":
             return OciLayoutSource(files)
         from .docker_archive import DockerArchiveSource
@@ -143,6 +153,8 @@ def open_destination(location: Location) -> FileDestination:
     """
     if not location.transport:
         raise InputError(f"the destination {location.path} has no transport", _KNOWN)
+    if location.transport == BUNDLE:
+        raise InputError(f"{location} cannot be a destination", "Create bundles with k8scr_bundle")
     if location.transport == _CHART:
         raise InputError(f"{location} is not a destination", "Use helm pull to fetch a chart")
     if location.transport == "oci":

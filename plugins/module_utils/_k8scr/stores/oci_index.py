@@ -21,6 +21,8 @@ from ..oci.reference import Reference, parse_reference
 
 INDEX_FILE = "index.json"
 LAYOUT_FILE = "oci-layout"
+BUNDLE_FILE = "bundle.json"
+"""The description of a bundle, which is a layout with further files."""
 LAYOUT_CONTENT = b'{"imageLayoutVersion":"1.0.0"}'
 REFERENCE_NAME = "org.opencontainers.image.ref.name"
 _CONTAINERD_NAME = "io.containerd.image.name"

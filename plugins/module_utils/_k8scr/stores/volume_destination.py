@@ -18,7 +18,6 @@ from ..oci.descriptor import Descriptor
 from ..oci.manifest import MAXIMUM_SIZE, is_manifest
 from .bundle_folder import BundleFolder
 from .bundle_format import (
-    BUNDLE_FILE,
     LOCK_FILE,
     SUMS_FILE,
     VOLUME_FILE,
@@ -36,7 +35,7 @@ from .bundle_format import (
     with_identity,
 )
 from .bundle_store import VolumeFolder, verify_bundle
-from .oci_index import blob_path, layout_files
+from .oci_index import BUNDLE_FILE, blob_path, layout_files
 from .volume_folders import VolumeFolders
 from .volume_plan import VolumeContent, plan_volumes
 

@@ -14,7 +14,6 @@ import os
 import re
 import shutil
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from ..files.partial_file import PartialFile
 from ..oci.content import Blocks
 from ..oci.digest import digest_of_blocks, split_digest
 from .bundle_format import PARTS_FOLDER, STAGING_FOLDER, Part, Volumes, part_path
+from .bundle_store import delete_in_folder, delete_leftovers
 from .oci_index import blob_path
 from .volume_plan import UNKNOWN_SUM
 
@@ -123,12 +123,8 @@ class VolumeFolders:
         for path in found:
             name = path.relative_to(folder).as_posix()
             if name not in needed:
-                path.unlink(missing_ok=True)
-                for parent in path.parents:
-                    if parent == folder:
-                        break
-                    with suppress(OSError):
-                        parent.rmdir()
+                delete_in_folder(path, folder)
+        delete_leftovers(folder, needed)
 
     def delete_from(self, number: int) -> None:
         """Delete the volumes from this number on."""

@@ -220,6 +220,10 @@ class _Execution:
     ) -> BlobResult:
         descriptor, mount_from = origin or (step.descriptor, step.mount_from)
         content = _Content(plan, copy, step.at_source, self._listener)
+        absence = plan.image.sparse.absence(step.at_source) if plan.image and plan.image.sparse else None
+        if absence and not mount_from:
+            # The other blobs are copied, so that a later run needs only the missing medium.
+            raise absence
         self._listener.blob_started(plan, step.at_source)
         try:
             with self._slots:

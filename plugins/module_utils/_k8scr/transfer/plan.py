@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Container, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -18,7 +18,7 @@ from typing import NamedTuple, TypeVar
 from ..errors import DigestMismatchError, K8scrError, RegistryError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
-from ..oci.interfaces import SourceImage
+from ..oci.interfaces import ImageDestination, SourceImage
 from ..oci.manifest import OCI_CONFIG, OCI_LAYER, Manifest, with_layers
 from .job import ImageCopy, ImageJob
 
@@ -187,16 +187,34 @@ def share_blobs(plans: Sequence[ImagePlan]) -> list[ImagePlan]:
         if destination is None:
             shared.append(plan)
             continue
+        error = next(filter(None, (_omission(plan, step, destination, first_in_store) for step in plan.steps)), None)
+        if error:
+            shared.append(ImagePlan(plan.job, before=plan.before, error=error))
+            continue
         steps = []
         for number, step in enumerate(plan.steps):
-            # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong,
-            # and only the blob's content shows which.
-            key = (id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown)
+            key = _key(step, destination)
             this = StepId(image, number)
             same = first_in_repository.setdefault((*key, destination.repository), this)
             steps.append(_share(step, this, same, first_in_store.setdefault(key, this)))
         shared.append(replace(plan, steps=tuple(steps)))
     return shared
+
+
+def _key(step: BlobStep, destination: ImageDestination) -> tuple[int, str, int, bool]:
+    # A layer and its compressed form are different blobs. If a digest has two sizes, one of them is wrong, and only the
+    # blob's content shows which.
+    return id(destination.store), step.descriptor.digest, step.descriptor.size, step.unknown
+
+
+def _omission(
+    plan: ImagePlan, step: BlobStep, destination: ImageDestination, sent: Container[tuple[int, str, int, bool]]
+) -> K8scrError | None:
+    """Return the error for a blob that the source leaves out, unless the destination or an earlier plan has it."""
+    sparse = plan.image.sparse if plan.image else None
+    if sparse is None or step.action is not Action.SENT or _key(step, destination) in sent:
+        return None
+    return sparse.omission(step.at_source)
 
 
 def _share(step: BlobStep, this: StepId, same: StepId, origin: StepId) -> BlobStep:
@@ -326,7 +344,9 @@ def _plan_or_fail(
     try:
         step = _plan_blob(copy, image, blob)
         if check_mode and step.action is Action.SENT and not copy.source.has_blob(step.at_source):
-            raise SourceError(
+            if image.sparse and image.sparse.omission(step.at_source):
+                return step
+            raise (image.sparse and image.sparse.absence(step.at_source)) or SourceError(
                 f"{copy.source.description} does not have the blob {step.at_source.digest} of"
                 f" {step.at_source.size} bytes",
                 "Save or push the image again, with all of its layers",

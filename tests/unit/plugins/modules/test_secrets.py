@@ -235,6 +235,25 @@ def test_apply_hides_values_of_secret(run: Run, definition: Any, misspelt: dict[
     assert result["failed"]
 
 
+@pytest.mark.parametrize(
+    "charts",
+    [
+        [{"chart": "/missing", "values": {"password": "canary-password", "pin": 20251128}}],
+        [{"chart": "/missing", "valuess": {"password": "canary-password"}}],
+        [{"chart": "/missing", "values": "canary-password"}],
+        [{"chart": "/missing", "values": ["canary-password"]}],
+        [["canary-password"]],
+        {"chart": "/missing", "values": {"password": "canary-password"}},
+        "{'values': 'canary-password'}",
+    ],
+)
+@pytest.mark.parametrize("misspelt", [{}, {"timout": 3}], ids=["valid", "misspelt"])
+def test_find_images_hides_values_of_charts(run: Run, charts: Any, misspelt: dict[str, Any]) -> None:
+    result = run("k8scr_find_images", charts=charts, **misspelt)
+
+    assert result["failed"]
+
+
 def test_module_shows_options_without_secrets(run: Run) -> None:
     result = run("k8scr_push", images=["oci:/x"], kubeconfig="/missing", timeout=7, connections="many")
 

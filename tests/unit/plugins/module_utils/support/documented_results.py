@@ -50,6 +50,7 @@ def _is_returned(condition: str, failed: bool, check_mode: bool, given: set[str]
         "success": not failed,
         "success or failure of an image": True,
         "success or failure of an object": True,
+        "success or failure by a problem": True,
         "success, not in check mode": not failed and not check_mode,
         "with O(piece_dir)": not failed and "piece_dir" in given,
         "without O(piece)": not failed and "piece" not in given,

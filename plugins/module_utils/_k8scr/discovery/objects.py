@@ -1,0 +1,206 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Find the images of the objects in a document: templates of Pods, custom resources, and guesses."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Callable, Optional
+
+from ..errors import InputError
+from ..objects.pod_images import CONTAINERS, images_of
+from ..oci.json_object import json_object, json_objects
+from .collection import Discovery, How, Origin
+from .custom_resources import RUNTIME_EXPRESSIONS, ResourcePaths, group_of
+from .guessed_names import NAME_PARTS, is_image_key, is_image_name, joined_name, names_in
+
+_MOST_VALUES = 1_000_000
+"""The values of a document that are searched; the API server accepts about 100,000 in one object."""
+_RELATED_IMAGE = "RELATED_IMAGE_"
+"""The prefix of the variables with which the Operator Lifecycle Manager gives images to operators."""
+_INJECTED = "inject.istio.io/templates"
+_HOOK = "helm.sh/hook"
+_TEST_HOOKS = ("test", "test-success", "test-failure")
+# Secrets have no names of images that users may see. The schemas in definitions of custom resources have examples.
+_UNSEARCHED = ("Secret", "CustomResourceDefinition")
+_Path = Optional[tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the search of a text needs to know.
+
+    Attributes:
+        line_of: Returns the line of a name, for messages.
+        skip_test_hooks: Whether the Pods of Helm's tests are skipped, which only ``helm test`` creates.
+    """
+
+    discovery: Discovery
+    paths: ResourcePaths
+    how: How = How.MANIFEST
+    line_of: Callable[[str], int] | None = None
+    skip_test_hooks: bool = False
+
+
+def find_in_document(value: Any, origin: Origin, context: Context) -> None:
+    """Add the images of all objects in a document.
+
+    Args:
+        value: The document, with types of JSON only.
+        origin: The document.
+
+    Raises:
+        InputError: The document has too many values or names.
+    """
+    budget = _Budget(origin)
+    for item, path, kind in _objects(value, "", "", budget):
+        metadata = json_object(item.get("metadata"))
+        namespace, name = (str(metadata.get(key) or "") for key in ("namespace", "name"))
+        of_object = replace(origin, kind=kind, namespace=namespace, name=name, path=path)
+        hook = json_object(metadata.get("annotations")).get(_HOOK)
+        if context.skip_test_hooks and any(part.strip() in _TEST_HOOKS for part in str(hook or "").split(",")):
+            context.discovery.skip(of_object, "only helm test creates it")
+        elif kind not in _UNSEARCHED:
+            _Search(item, of_object, context, budget).run()
+
+
+class _Budget:
+    """Counts the searched values of a document. Aliases of YAML repeat values without repeating text."""
+
+    def __init__(self, origin: Origin) -> None:
+        self._origin = origin
+        self._left = _MOST_VALUES
+
+    def use(self, count: int) -> None:
+        self._left -= count
+        if self._left < 0:
+            document = f"document {self._origin.document} of {self._origin.file or 'the input'}"
+            raise InputError(f"{document} has more than {_MOST_VALUES} values")
+
+
+def _objects(value: Any, path: str, kind: str, budget: _Budget) -> Iterator[tuple[Mapping[str, Any], str, str]]:
+    """Yield the objects in a document, each with its path and its kind; lists are replaced by their items.
+
+    Args:
+        kind: The kind of an object that does not state one: that of its list.
+    """
+    if isinstance(value, list):
+        budget.use(len(value))
+        for number, item in enumerate(value):
+            yield from _objects(item, f"{path}[{number}]", kind, budget)
+    elif isinstance(value, Mapping):
+        stated = str(value.get("kind") or kind)
+        items = value.get("items")
+        is_list = stated.endswith("List") or not stated
+        if is_list and isinstance(items, list):
+            yield from _objects(items, f"{path}.items" if path else "items", stated[:-4], budget)
+        else:
+            yield value, path, stated
+
+
+class _Search:
+    """The search of one object."""
+
+    def __init__(self, item: Mapping[str, Any], origin: Origin, context: Context, budget: _Budget) -> None:
+        self._item = item
+        self._origin = origin
+        self._context = context
+        self._budget = budget
+
+    def run(self) -> None:
+        for path, text in self._context.paths.texts(self._item, self._origin.kind):
+            self._found(text, path)
+        self._search(self._item, None, "")
+
+    def _search(self, value: Any, path: _Path, key: str) -> None:
+        """Search a value.
+
+        Args:
+            path: The path of the value: the path of its parent, and its key or index.
+            key: The name of the field or the variable.
+        """
+        if isinstance(value, str):
+            for name in names_in(value, key):
+                self._guess(name, path)
+            if is_image_key(key) and is_image_name(value):
+                self._guess(value, path)
+        elif isinstance(value, list):
+            self._budget.use(len(value))
+            flag = ""
+            for number, item in enumerate(value):
+                if item and isinstance(item, (str, list, dict)):
+                    self._search(item, (path, number), flag or key)
+                flag = item if isinstance(item, str) and item.startswith("-") else ""
+        elif isinstance(value, dict):
+            self._budget.use(len(value))
+            self._search_object(value, path)
+
+    def _search_object(self, value: Mapping[str, Any], path: _Path) -> None:
+        related = value.get("relatedImages")
+        for number, entry in enumerate(related if isinstance(related, list) else ()):
+            text = json_object(entry).get("image")
+            if isinstance(text, str) and text:
+                self._found(text, _text_of(path, f"relatedImages[{number}].image"))
+        name, text = value.get("name"), value.get("value")
+        variable = name if isinstance(name, str) and isinstance(text, str) else ""
+        if variable.startswith(_RELATED_IMAGE) and text:
+            self._found(str(text), _text_of(path, "value"))
+        sections = [section for section in CONTAINERS if _has_images(value.get(section))]
+        if sections:
+            for image in images_of(value, {}):
+                self._found(image.image, _text_of(path, image.path))
+        joined = joined_name(value)
+        if joined:
+            self._guess(joined, path)
+        for key, item in value.items():
+            if key in sections:
+                self._search_containers(item, (path, key))
+            elif key != "managedFields" and not (joined and key in NAME_PARTS):
+                self._search(item, (path, key), variable if key == "value" and variable else key)
+
+    def _search_containers(self, containers: Any, path: _Path) -> None:
+        """Search the other fields of containers, such as arguments and variables."""
+        self._budget.use(len(containers))
+        for number, container in enumerate(containers):
+            if isinstance(container, Mapping):
+                rest = {key: item for key, item in container.items() if key != "image"}
+                self._search(rest, (path, number), "")
+
+    def _found(self, text: str, path: str) -> None:
+        origin = self._at(path)
+        annotations = json_object(json_object(self._item.get("metadata")).get("annotations"))
+        template = json_object(json_object(self._item.get("spec")).get("template"))
+        of_pods = json_object(json_object(template.get("metadata")).get("annotations"))
+        if text == "auto" and _INJECTED in (*annotations, *of_pods):
+            self._context.discovery.skip(origin, "Istio replaces the image auto when it creates the Pod")
+        elif ("{{" in text or "$(" in text) and group_of(self._item) in RUNTIME_EXPRESSIONS:
+            self._context.discovery.skip(origin, "its controller computes the image when it runs")
+        else:
+            self._context.discovery.add(text, origin, self._context.how, self._context.line_of)
+
+    def _guess(self, text: str, path: _Path) -> None:
+        self._context.discovery.add_guess(text, self._at(_text_of(path, "")))
+
+    def _at(self, path: str) -> Origin:
+        """Return the origin of a path in the object."""
+        before = self._origin.path
+        return replace(self._origin, path=f"{before}.{path}" if before and path else before or path)
+
+
+def _has_images(containers: object) -> bool:
+    return any(isinstance(container.get("image"), str) for container in json_objects(containers))
+
+
+def _text_of(path: _Path, last: str) -> str:
+    """Return a path as text, followed by the path of a field in the value."""
+    steps: list[str] = [last] if last else []
+    while path:
+        path, key = path
+        steps.append(f"[{key}]" if isinstance(key, int) else str(key))
+    text = ""
+    for step in reversed(steps):
+        text += step if step.startswith("[") or not text else f".{step}"
+    return text

@@ -1,0 +1,143 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Installs rendered charts and manifests on the test cluster, and returns the images of the Pods that it creates.
+
+The nodes cannot pull most of the images, so operators do not run. Their webhooks and API services would fail requests
+of the whole cluster; they are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_workload_reference
+from cluster import layout
+from cluster.catalogue import KUBERNETES
+from cluster.kubectl import kubectl
+from cluster.waiting import wait_until
+
+from .catalogue import Input
+
+_LEFT_OUT = ("APIService", "MutatingWebhookConfiguration", "Namespace", "ValidatingWebhookConfiguration")
+_TEST_HOOKS = ("test", "test-success", "test-failure")
+_SECONDS = 60
+
+
+def chart_options(wanted: Input, path: Path, namespace: str = "charts") -> dict[str, Any]:
+    """Return the options of k8scr_find_images for an input."""
+    if not wanted.is_chart:
+        return {"src": [str(path)]}
+    chart = {"chart": str(path), "values": dict(wanted.values), "kube_version": KUBERNETES, "namespace": namespace}
+    return {"charts": [chart], "helm": str(layout.BIN / "helm")}
+
+
+@contextmanager
+def installed(wanted: Input, path: Path) -> Iterator[set[str]]:
+    """Install an input in a namespace of its own, and yield the images of its Pods; delete everything afterwards."""
+    namespace = f"charts-{secrets.token_hex(4)}"
+    objects = list(_objects(wanted, path, namespace))
+    kinds = _kinds()
+    definitions = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
+    kubectl("create", "namespace", namespace)
+    try:
+        _apply(definitions)
+        if definitions:
+            kubectl("wait", "--for=condition=Established", f"--timeout={_SECONDS}s", "-f=-", stdin=_text(definitions))
+            kinds = _kinds()
+        others = [each for each in objects if each not in definitions and (each["apiVersion"], each["kind"]) in kinds]
+        for each in others:
+            if kinds[each["apiVersion"], each["kind"]]:
+                each["metadata"]["namespace"] = namespace
+        _apply(others)
+        _run_cron_jobs(others, namespace)
+        yield _images_of_pods(others, namespace)
+    finally:
+        _delete(namespace, [each for each in objects if not each["metadata"].get("namespace")])
+
+
+def _objects(wanted: Input, path: Path, namespace: str) -> Iterator[dict[str, Any]]:
+    """Yield the objects of an input, without those of Helm's tests."""
+    for text in _texts(wanted, path, namespace):
+        for document in yaml.load_all(text, Loader=yaml.CSafeLoader):
+            items = document.get("items", [document]) if isinstance(document, dict) else []
+            for each in items:
+                annotations = each["metadata"].get("annotations") or {}
+                if each["kind"] not in _LEFT_OUT and annotations.get("helm.sh/hook") not in _TEST_HOOKS:
+                    each["metadata"].pop("namespace", None)
+                    yield each
+
+
+def _texts(wanted: Input, path: Path, namespace: str) -> Iterator[str]:
+    if not wanted.is_chart:
+        yield from (file.read_text() for file in ([path] if path.is_file() else sorted(path.rglob("*.yaml"))))
+        return
+    command = [str(layout.BIN / "helm"), "template", "release-name", str(path), "--include-crds"]
+    command += [f"--kube-version={KUBERNETES}", f"--namespace={namespace}", "--values=-"]
+    values = json.dumps(dict(wanted.values))
+    yield subprocess.run(command, input=values, check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+def _kinds() -> dict[tuple[str, str], bool]:
+    """Return the kinds that the API server serves, by version and kind, each with whether it has a namespace."""
+    kinds = {}
+    # Columns of the wide output are aligned; only the short names may be missing.
+    for line in kubectl("api-resources", "--no-headers").splitlines():
+        *_names, version, namespaced, kind = line.split()
+        kinds[version, kind] = namespaced == "true"
+    return kinds
+
+
+def _apply(objects: Sequence[dict[str, Any]]) -> None:
+    if objects:
+        kubectl("apply", "--server-side", "--force-conflicts", "-f=-", stdin=_text(objects))
+
+
+def _text(objects: Sequence[dict[str, Any]]) -> str:
+    return json.dumps({"apiVersion": "v1", "kind": "List", "items": objects})
+
+
+def _run_cron_jobs(objects: Sequence[dict[str, Any]], namespace: str) -> None:
+    for name in (each["metadata"]["name"] for each in objects if each["kind"] == "CronJob"):
+        kubectl("create", "job", f"--from=cronjob/{name}", f"run-{name}"[:60], f"--namespace={namespace}")
+
+
+def _images_of_pods(objects: Sequence[dict[str, Any]], namespace: str) -> set[str]:
+    """Return the full names of the images of all Pods, once every workload that creates Pods has one."""
+    creators = {(each["kind"], each["metadata"]["name"]) for each in objects if _creates_pods(each)}
+    pods: list[dict[str, Any]] = []
+
+    def all_exist() -> bool:
+        pods[:] = json.loads(kubectl("get", "pods", f"--namespace={namespace}", "--output=json"))["items"]
+        names = [pod["metadata"]["name"] for pod in pods]
+        return all(any(name.startswith(creator) for name in names) for _kind, creator in creators)
+
+    wait_until(all_exist, f"Pods of {sorted(creators)} exist", _SECONDS)
+    containers = [each for pod in pods for key in _CONTAINERS for each in pod["spec"].get(key) or ()]
+    return {str(parse_workload_reference(each["image"])) for each in containers}
+
+
+_CONTAINERS = ("containers", "initContainers")
+
+
+def _creates_pods(item: dict[str, Any]) -> bool:
+    kind, spec = item["kind"], item.get("spec") or {}
+    if kind == "DaemonSet":
+        # Windows and other nodes do not exist.
+        return not spec["template"]["spec"].get("nodeSelector") and not spec["template"]["spec"].get("affinity")
+    return kind in ("Pod", "Job") or (kind in ("Deployment", "StatefulSet") and spec.get("replicas", 1) != 0)
+
+
+def _delete(namespace: str, cluster_objects: Sequence[dict[str, Any]]) -> None:
+    kubectl("delete", "pods", "--all", f"--namespace={namespace}", "--force", "--grace-period=0", "--wait=false")
+    if cluster_objects:
+        kubectl("delete", "--ignore-not-found", "--wait=false", "-f=-", stdin=_text(cluster_objects))
+    kubectl("delete", "namespace", namespace, f"--timeout={2 * _SECONDS}s")

@@ -1,0 +1,177 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``k8scr_push`` from bundles: whole ones, volumes and deltas."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_archive import BundleArchive
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_folder import BundleFolder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import BundleImage, OmittedBlob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.volume_destination import VolumesDestination
+from unit.plugins.module_utils.support.bundles import NAME, OTHER, description, write_bundle
+from unit.plugins.module_utils.support.images import Image, layer, make_image
+from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.stores import put
+
+Push = Callable[..., dict[str, Any]]
+SIZE = 64 << 10
+
+
+@pytest.fixture
+def medium() -> Image:
+    """An image whose layers need two volumes."""
+    return make_image(*(layer(name, hashlib.shake_256(name.encode()).digest(24 << 10)) for name in "abc"))
+
+
+def write_delta(path: Path, name: str, image: Image, omitted: Sequence[str], repository: str = "team/app") -> None:
+    """Write a bundle of an image without some of its layers."""
+    with closing(BundleFolder(path)) as store:
+        store.omitted = set(omitted)
+        store.begin()
+        kept = {digest: data for digest, data in image.contents.items() if digest not in omitted}
+        put(store, Image(image.root, kept), name)
+        store.commit()
+        bundle = replace(
+            description((name, image)),
+            base=(BundleImage("example.com/team/base:1", f"sha256:{'0' * 64}", 1),),
+            omitted={digest: OmittedBlob(len(image.contents[digest]), (repository,)) for digest in omitted},
+        )
+        store.finish(bundle)
+
+
+@pytest.mark.parametrize("prefix", ["", "bundle:"])
+@pytest.mark.parametrize("kind", [BundleFolder, BundleArchive, lambda path: VolumesDestination(path, SIZE)])
+def test_push_uploads_images_of_every_kind_of_bundle(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, multi: Image, kind: Any, prefix: str
+) -> None:
+    write_bundle(kind(tmp_path / "bundle"), (NAME, image), (OTHER, multi), extras={"extras/a": b"more"})
+
+    result = push(f"{prefix}{tmp_path}/bundle")
+
+    assert [each["name"] for each in result["images"]] == [NAME, OTHER]
+    assert server.digest_of("team/app", "1") == image.digest
+    assert server.digest_of("team/other", "1") == multi.digest
+    assert push(f"{prefix}{tmp_path}/bundle")["changed"] is False
+
+
+def test_push_uploads_one_image_of_bundle(push: Push, server: RegistryServer, tmp_path: Path, image: Image) -> None:
+    write_bundle(BundleFolder(tmp_path / "bundle"), (NAME, image), (OTHER, image))
+
+    result = push(f"bundle:{tmp_path}/bundle:{OTHER}")
+
+    assert [each["name"] for each in result["images"]] == [OTHER]
+
+
+def test_push_of_incomplete_bundle_fails_before_upload(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    store = BundleFolder(tmp_path / "bundle")
+    write_bundle(store, (NAME, image))
+    store.begin()
+
+    result = push(str(tmp_path / "bundle"))
+
+    assert "is incomplete. Run the task with k8scr_bundle again until it succeeds" in result["msg"]
+    assert not server.manifests
+
+
+def test_push_continues_with_the_next_volume(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, medium: Image
+) -> None:
+    write_bundle(VolumesDestination(tmp_path / "bundle", SIZE), (NAME, image), (OTHER, medium))
+    drive = tmp_path / "drive"
+    drive.symlink_to(tmp_path / "bundle/volume-1")
+
+    first = push(f"bundle:{drive}")
+
+    assert first["failed"]
+    assert [each.get("error") is None for each in first["images"]] == [True, False]
+    assert "Insert volume 2 of 2 (bundle" in first["msg"]
+    assert server.digest_of("team/app", "1") == image.digest
+    drive.unlink()
+    drive.symlink_to(tmp_path / "bundle/volume-2")
+    second = push(f"bundle:{drive}")
+    assert not second.get("failed")
+    assert server.digest_of("team/other", "1") == medium.digest
+    assert [each["changed"] for each in second["images"]] == [False, True]
+
+
+def test_check_of_push_names_the_missing_volume(push: Push, tmp_path: Path, image: Image, medium: Image) -> None:
+    write_bundle(VolumesDestination(tmp_path / "bundle", SIZE), (NAME, image), (OTHER, medium))
+
+    result = push(f"bundle:{tmp_path}/bundle/volume-1", check_mode=True)
+
+    assert "Insert volume 2 of 2 (bundle" in result["msg"]
+
+
+def test_push_of_delta_uses_blobs_of_its_base(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    write_delta(tmp_path / "delta", NAME, other_image, [image.layers[0]])
+
+    result = push(str(tmp_path / "delta"))
+
+    assert result["changed"]
+    assert server.digest_of("team/app", "1") == other_image.digest
+
+
+def test_push_of_delta_mounts_blobs_from_other_repositories(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    server.fill("team/elsewhere", "1", image)
+    write_delta(tmp_path / "delta", NAME, other_image, [image.layers[0]], "team/elsewhere")
+
+    (pushed,) = push(str(tmp_path / "delta"))["images"]
+
+    assert [each["action"] for each in pushed["blobs"] if each["digest"] == image.layers[0]] == ["mounted"]
+    assert server.digest_of("team/app", "1") == other_image.digest
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+def test_push_of_delta_without_its_base_fails_before_upload(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, check_mode: bool
+) -> None:
+    write_delta(tmp_path / "delta", NAME, image, [image.layers[0]])
+
+    result = push(str(tmp_path / "delta"), check_mode=check_mode)
+
+    assert f"leaves out the blob {image.layers[0]}, and the destination does not have it" in result["msg"]
+    assert f"Deliver the base of this bundle first: example.com/team/base:1 (sha256:{'0' * 64})" in result["msg"]
+    assert NAME in result["msg"]
+    assert not server.blobs
+
+
+def test_push_of_base_and_delta_in_one_task_succeeds(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_bundle(BundleFolder(tmp_path / "base"), (NAME, image))
+    write_delta(tmp_path / "delta", OTHER, other_image, [image.layers[0]])
+
+    result = push(str(tmp_path / "base"), str(tmp_path / "delta"))
+
+    assert not result.get("failed")
+    assert server.digest_of("team/other", "1") == other_image.digest
+
+
+def test_push_of_changed_bundle_names_the_image(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_bundle(BundleFolder(tmp_path / "bundle"), (NAME, image))
+    index = tmp_path / "bundle/index.json"
+    index.write_text(index.read_text().replace(image.digest, other_image.digest))
+
+    result = push(str(tmp_path / "bundle"))
+
+    assert f"index.json in the folder {tmp_path}/bundle has {other_image.digest} for {NAME}" in result["msg"]
+    assert not server.manifests

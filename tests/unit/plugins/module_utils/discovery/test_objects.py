@@ -1,0 +1,300 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The images of objects: templates of Pods, lists, custom resources, and guesses."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.discovery.collection import Discovery, Origin
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.discovery.custom_resources import ResourcePaths
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.discovery.manifests import find_in_value
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import WORKLOAD_KINDS
+from hypothesis import given
+from hypothesis import strategies as st
+
+IMAGE = "registry.example.com/team/app:1"
+
+
+def search(value: Any, extra_paths: dict[str, Any] | None = None) -> Discovery:
+    """Return the images in a value."""
+    discovery = Discovery()
+    find_in_value(value, Origin(file="app.yml"), discovery, ResourcePaths(extra_paths))
+    return discovery
+
+
+def found(value: Any, **options: Any) -> list[str]:
+    """Return the names of the found images."""
+    discovery = search(value, **options)
+    assert discovery.problems == []
+    return [str(image.name) for image in discovery.found]
+
+
+def guessed(value: Any) -> list[str]:
+    """Return the guessed names."""
+    return [str(image.name) for image in search(value).guesses]
+
+
+def paths_of(value: Any) -> list[str]:
+    """Return the paths of the found images."""
+    return [origin.path for image in search(value).found for origin in image.origins]
+
+
+def pod_spec(image: str = IMAGE, **fields: Any) -> dict[str, Any]:
+    """Return the spec of a Pod with one container."""
+    return {"containers": [{"name": "main", "image": image, **fields}]}
+
+
+def item(kind: str, spec: Any, api_version: str = "v1", **metadata: Any) -> dict[str, Any]:
+    """Return an object."""
+    return {"apiVersion": api_version, "kind": kind, "metadata": {"name": "app", **metadata}, "spec": spec}
+
+
+def workload(kind: str, image: str = IMAGE) -> dict[str, Any]:
+    """Return a workload of a built-in kind."""
+    template = {"template": {"spec": pod_spec(image)}}
+    specs = {"Pod": pod_spec(image), "CronJob": {"jobTemplate": {"spec": template}}}
+    return item(kind, specs.get(kind, template))
+
+
+@pytest.mark.parametrize("kind", WORKLOAD_KINDS)
+def test_images_are_found_in_workload(kind: str) -> None:
+    assert found(workload(kind)) == [IMAGE]
+
+
+def test_images_of_all_kinds_of_containers_and_volumes_are_found() -> None:
+    sections = {
+        section: [{"name": "x", "image": f"registry.example.com/{section.lower()}:1"}]
+        for section in ("initContainers", "containers", "ephemeralContainers")
+    }
+    volumes = [{"name": "a"}, {"name": "model", "image": {"reference": "registry.example.com/model:1"}}]
+
+    value = item("Pod", {**sections, "volumes": volumes})
+
+    names = ("containers", "ephemeralcontainers", "initcontainers", "model")
+    assert found(value) == [f"registry.example.com/{name}:1" for name in names]
+    assert "spec.volumes[1].image.reference" in paths_of(value)
+
+
+def test_names_are_full_and_sorted_and_each_once() -> None:
+    assert found(
+        [workload("Pod", name) for name in ("nginx", "docker.io/nginx", "library/nginx:latest", "alpine:3")]
+    ) == [
+        "docker.io/library/alpine:3",
+        "docker.io/library/nginx:latest",
+    ]
+
+
+def test_pod_template_of_unknown_kind_is_found_with_its_path() -> None:
+    value = item("Rollout", {"template": {"spec": pod_spec()}}, "argoproj.io/v1alpha1", namespace="team")
+
+    (image,) = search(value).found
+
+    assert list(image.origins) == [
+        Origin("app.yml", 1, "", "Rollout", "team", "app", "spec.template.spec.containers[0].image")
+    ]
+
+
+@given(st.recursive(st.just(None), lambda inner: st.lists(inner, min_size=1, max_size=3), max_leaves=20), st.data())
+def test_images_in_nested_lists_are_all_found(shape: Any, data: st.DataObject) -> None:
+    expected: list[str] = []
+
+    def build(node: Any) -> Any:
+        if node is None:
+            expected.append(f"registry.example.com/app:{len(expected)}")
+            built = workload(data.draw(st.sampled_from(sorted(WORKLOAD_KINDS))), expected[-1])
+            return built if data.draw(st.booleans()) else {"spec": built["spec"]}
+        kind = data.draw(st.sampled_from(("List", "DeploymentList", "PodList", "ThingList", "")))
+        return {"kind": kind, "items": [build(each) for each in node]}
+
+    assert found(build(shape)) == sorted(expected)
+
+
+def test_item_of_typed_list_without_kind_has_kind_of_list() -> None:
+    value = {"apiVersion": "apps/v1", "kind": "DeploymentList", "items": [{"spec": {"template": {"spec": pod_spec()}}}]}
+
+    ((origin,),) = [image.origins for image in search(value).found]
+
+    assert (origin.kind, origin.path) == ("Deployment", "items[0].spec.template.spec.containers[0].image")
+
+
+@pytest.mark.parametrize(
+    ("kind", "api_version", "spec", "path"),
+    [
+        ("Prometheus", "monitoring.coreos.com/v1", {"image": IMAGE}, "spec.image"),
+        ("Cluster", "postgresql.cnpg.io/v1", {"imageName": IMAGE}, "spec.imageName"),
+        (
+            "Workflow",
+            "argoproj.io/v1alpha1",
+            {"templates": [{"suspend": {}}, {"script": {"image": IMAGE}}]},
+            "spec.templates[1].script.image",
+        ),
+    ],
+)
+def test_known_field_of_custom_resource_is_found(kind: str, api_version: str, spec: Any, path: str) -> None:
+    assert paths_of(item(kind, spec, api_version)) == [path]
+
+
+def test_known_field_is_not_found_in_other_group() -> None:
+    value = item("Prometheus", {"image": IMAGE}, "example.com/v1")
+
+    assert found(value) == []
+    assert guessed(value) == [IMAGE]
+
+
+@pytest.mark.parametrize("kind", ["Database", "Database.example.com"])
+def test_extra_path_is_found(kind: str) -> None:
+    value = item("Database", {"sidecars": {"a": {"images": [{"ref": IMAGE}]}}}, "example.com/v1")
+
+    assert found(value, extra_paths={kind: ["spec.sidecars.*.images[].ref"]}) == [IMAGE]
+
+
+@pytest.mark.parametrize("paths", [["spec..image"], ["spec.image[0]"], [7], {"a": "b"}])
+def test_extra_path_is_rejected_if_invalid(paths: Any) -> None:
+    with pytest.raises(InputError, match="extra_paths of Database"):
+        ResourcePaths({"Database": paths})
+
+
+def test_images_of_operator_bundle_are_found() -> None:
+    variables = [{"name": "RELATED_IMAGE_DB", "value": "registry.example.com/db:1"}]
+    deployments = [{"name": "operator", "spec": {"template": {"spec": pod_spec(env=variables)}}}]
+    spec = {
+        "install": {"spec": {"deployments": deployments}},
+        "relatedImages": [{"name": "proxy", "image": "registry.example.com/proxy:1"}],
+    }
+
+    value = item("ClusterServiceVersion", spec, "operators.coreos.com/v1alpha1")
+
+    assert found(value) == ["registry.example.com/db:1", "registry.example.com/proxy:1", IMAGE]
+
+
+def test_related_images_of_catalog_are_found() -> None:
+    assert found({"schema": "olm.bundle", "relatedImages": [{"name": "", "image": IMAGE}]}) == [IMAGE]
+
+
+def test_names_in_arguments_and_variables_are_guesses() -> None:
+    container: dict[str, Any] = {
+        "args": ["--reloader=quay.io/team/reloader:1", "--solver-image", "team/solver:2", "--listen=localhost:80/x"],
+        "env": [
+            {"name": "VERSIONS", "value": "4=quay.io/team/db:4\n5=quay.io/team/db:5"},
+            {"name": "AGENT_IMAGE", "value": "quay.io/team/agent"},
+            {"name": "URL", "value": "https://quay.io/team/page:1"},
+        ],
+    }
+
+    value = item("Pod", pod_spec(**container))
+
+    assert found(value) == [IMAGE]
+    assert guessed(value) == [
+        "docker.io/team/solver:2",
+        "quay.io/team/agent:latest",
+        "quay.io/team/db:4",
+        "quay.io/team/db:5",
+        "quay.io/team/reloader:1",
+    ]
+
+
+def test_found_image_is_no_guess() -> None:
+    assert guessed(item("Pod", pod_spec(args=[f"--self={IMAGE}"]))) == []
+
+
+@pytest.mark.parametrize(
+    ("spec", "name"),
+    [
+        ({"agent": {"repository": "quay.io/team/agent", "tag": "1.2"}}, "quay.io/team/agent:1.2"),
+        ({"agent": {"registry": "quay.io", "repository": "team/agent", "tag": 17}}, "quay.io/team/agent:17"),
+        ({"hub": "quay.io/istio", "image": "proxyv2", "tag": "1.2"}, "quay.io/istio/proxyv2:1.2"),
+        ({"repository": "nvcr.io/nvidia", "image": "driver", "version": "v5"}, "nvcr.io/nvidia/driver:v5"),
+        ({"baseImage": "quay.io/team/db", "tag": "v1"}, "quay.io/team/db:v1"),
+        ({"repository": "quay.io/team/db", "sha": "a" * 64}, f"quay.io/team/db@sha256:{'a' * 64}"),
+        ({"sidecarImage": "quay.io/team/sidecar"}, "quay.io/team/sidecar:latest"),
+    ],
+)
+def test_fields_of_unknown_custom_resource_are_guesses(spec: Any, name: str) -> None:
+    value = item("Thing", spec, "example.com/v1")
+
+    assert found(value) == []
+    assert guessed(value) == [name]
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        {"repository": "https://charts.example.com", "version": "1.2"},
+        {"repository": "team/charts", "version": "1.2"},
+        {"image": "logo"},
+        {"image": "/usr/share/logo.png"},
+        {"hostImage": "data:image/png;base64,AAAA"},
+        {"text": "apps.example.com/v1 and 10.0.0.0/8 and registry.example.com:5000"},
+    ],
+)
+def test_other_texts_are_no_guesses(spec: Any) -> None:
+    assert guessed(item("Thing", spec, "example.com/v1")) == []
+
+
+def test_config_map_has_guesses() -> None:
+    assert guessed({"kind": "ConfigMap", "data": {"config": f"pod:\n  image: {IMAGE}\n"}}) == [IMAGE]
+
+
+@pytest.mark.parametrize("kind", ["Secret", "CustomResourceDefinition"])
+def test_secrets_and_schemas_are_not_searched(kind: str) -> None:
+    value = {"kind": kind, "stringData": {"image": IMAGE}, "spec": {"example": pod_spec()}}
+
+    assert (found(value), guessed(value)) == ([], [])
+
+
+@pytest.mark.parametrize("name", ["{{ .Values.image }}", "$(IMAGE)", "Team/App:1", "app:"])
+def test_invalid_name_of_container_is_problem_with_its_field(name: str) -> None:
+    discovery = search(workload("Deployment", name))
+
+    (problem,) = discovery.problems
+    assert problem.message.startswith("spec.template.spec.containers[0].image of Deployment app in app.yml: ")
+
+
+@pytest.mark.parametrize("group", ["argoproj.io/v1alpha1", "tekton.dev/v1"])
+def test_expression_of_workflow_is_skipped(group: str) -> None:
+    name = "{{inputs.parameters.image}}" if "argo" in group else "$(params.image)"
+    discovery = search(item("Thing", {"template": {"spec": pod_spec(name)}}, group))
+
+    assert discovery.problems == []
+    assert [each.reason for each in discovery.skipped] == ["its controller computes the image when it runs"]
+
+
+def test_image_that_istio_replaces_is_skipped() -> None:
+    template = {"metadata": {"annotations": {"inject.istio.io/templates": "gateway"}}, "spec": pod_spec("auto")}
+    discovery = search(item("Deployment", {"template": template}))
+
+    assert (discovery.found, discovery.guesses) == ([], [])
+    assert len(list(discovery.skipped)) == 1
+
+
+KEYS = (
+    *(
+        "kind",
+        "items",
+        "metadata",
+        "annotations",
+        "spec",
+        "template",
+        "containers",
+        "volumes",
+        "image",
+        "name",
+        "value",
+    ),
+    *("env", "relatedImages", "repository", "tag", "services", "build", "apiVersion", "reference"),
+)
+JSON: Any = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.sampled_from(("", "List", "auto", IMAGE, "{{", "a/b:1", "@", "/")),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    max_leaves=20,
+)
+
+
+@given(JSON)
+def test_search_of_any_value_ends_without_exception(value: Any) -> None:
+    search(value)
