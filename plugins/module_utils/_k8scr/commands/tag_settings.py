@@ -50,9 +50,9 @@ def read_selection(options: Mapping[str, Any]) -> TagSelection:
 def _texts(options: Mapping[str, Any], name: str) -> list[str]:
     value = options[name]
     texts = value if isinstance(value, (list, tuple)) else [] if value is None else [value]
-    # YAML reads a version such as 1.2 as a number.
-    if any(isinstance(text, bool) or not isinstance(text, (str, int, float)) for text in texts):
-        raise InputError(f"{name} is {value!r:.200}", "Write a string or a list of strings")
+    # YAML reads 1.10 as the number 1.1.
+    if any(isinstance(text, bool) or not isinstance(text, (str, int)) for text in texts):
+        raise InputError(f"{name} is {value!r:.200}", "Write a string in quotes, or a list of such strings")
     return [str(text) for text in texts]
 
 

@@ -191,6 +191,7 @@ def test_locked_push_fails_without_tag_in_lock_file(push: Push, upstream: Regist
         ({"tags": {"semver": "newest"}}, "'newest' in the range of versions"),
         ({"tags": {"semver": [["1"]]}}, r"semver is \[\['1'\]\]"),
         ({"tags": {"semver": True}}, "semver is True"),
+        ({"tags": {"semver": 1.10}}, "semver is 1.1. Write a string in quotes"),
         ({"tags": {"match": "("}}, r"match is '\(', which is not a regular expression"),
         ({"tags": {"exclude": ["x", "a{99999999999}"]}}, r"exclude is 'a\{99999999999\}', which is not a regular"),
         ({"tags": {"match": "x" * 1001}}, "match has more than 1000 characters"),
@@ -207,7 +208,7 @@ def test_entry_with_tags_is_rejected(changes: dict[str, Any], reason: str) -> No
 
 def test_entry_reads_rules_with_commas_and_numbers() -> None:
     (read,) = read_source_entries(
-        [{"source": "docker://team/api", "tags": {"semver": [">=1.2, <2", 3.1], "exclude": r"\d{1,3}-x"}}]
+        [{"source": "docker://team/api", "tags": {"semver": [">=1.2, <2", 3], "exclude": r"\d{1,3}-x"}}]
     )
 
     assert read.tags
