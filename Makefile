@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(FAIL_ON_SKIPS),--fail-on-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo packages test lint sanity unit integration live charts bench chaos chaos-prunes cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo packages test lint sanity unit integration live charts bench chaos chaos-prunes bundle-kills cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -49,6 +49,9 @@ chaos: packages cluster-up  ## Run a thousand transfers with faults: make chaos 
 
 chaos-prunes: packages cluster-up  ## Prune a registry 200 times with faults: make chaos-prunes ARGS='--prunes 200 --seed 1'
 	@$(DEV) chaos-prunes --pass-on='$(ARGS)'
+
+bundle-kills:  ## Kill k8scr_bundle 200 times: make bundle-kills KILLS=500
+	@K8SCR_BUNDLE_KILLS=$(or $(KILLS),200) $(DEV) test unit --pass-on='-k test_bundle_kills $(ARGS)'
 
 cluster-up:  ## Start the test cluster, or its missing components
 	@$(CLUSTER) up

@@ -21,6 +21,13 @@ options:
         Without C(NAME), all images of the source are copied under their own names. V(@0) in place of C(NAME) selects
         the first image and V(@1) the second, including images without a name or with an invalid name. Set
         O(images[].name) for those.
+      - C(bundle:PATH[:NAME]) is a bundle of M(k8scr.core.k8scr_bundle), which is also detected if only its path is
+        written. C(PATH) is a folder, an archive, one volume of a bundle, or a folder whose subfolders are volumes. It
+        is read in place, also from read-only media. An incomplete bundle is an error. If a volume is missing, the
+        images and the layers on the other volumes are copied, and the task fails with the number of the missing volume;
+        insert it and run the task again. A layer that is cut into parts requires all of their volumes at once.
+      - A bundle can leave out content that its destination should have. If the destination does not have it, the image
+        fails before anything is sent for it, and the message lists the images to deliver first.
       - OCI layouts of hauler and C(cosign save) are supported. Signatures and other referrers in a layout are not
         images of their own; O(images[].referrers) copies them. Convert folders of C(skopeo sync --dest dir) with
         C(skopeo copy --all dir:FOLDER oci:LAYOUT:NAME).

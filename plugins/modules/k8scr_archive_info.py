@@ -91,6 +91,31 @@ archives:
       description: Whether several archives have the same base name.
       type: bool
       sample: false
+    bundle:
+      description: The description of a bundle of M(k8scr.core.k8scr_bundle); V(null) for another archive. An
+        incomplete bundle is an error.
+      type: dict
+      contains:
+        base:
+          description: The images that a registry must have before it can receive the bundle, each with its name and
+            its digest; empty for a bundle that leaves out nothing.
+          type: list
+          elements: dict
+          sample: []
+        omitted:
+          description: Number of blobs that the bundle leaves out. Such a bundle cannot be loaded into a container
+            runtime.
+          type: int
+          sample: 0
+        omitted_bytes:
+          description: Total size of these blobs.
+          type: int
+          sample: 0
+        extras:
+          description: The files beside the images, each with its path, its size and its SHA-256 sum.
+          type: list
+          elements: dict
+          sample: []
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import (

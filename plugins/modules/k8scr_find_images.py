@@ -27,12 +27,18 @@ author:
 extends_documentation_fragment:
   - k8scr.core.auth
   - k8scr.core.attributes
-  - k8scr.core.attributes.cluster
+attributes:
+  action_group:
+    description: Use C(group/k8scr.core.k8scr) in C(module_defaults) to set the cluster and the credentials for all
+      modules at once.
+    support: full
+    membership:
+      - k8scr.core.k8scr
 requirements:
-  - requests and kubernetes, only with O(cluster)
   - PyYAML
-  - helm 3 or newer, only for charts
-  - kubectl, only for kustomizations
+  - helm 3 or newer, for charts
+  - kubectl, for kustomizations
+  - requests and kubernetes >= 24.2.0, without 36.0.0 and 36.0.1, with O(cluster)
 options:
   charts:
     description: Charts, each as a location or as a dictionary with O(charts[].chart).
@@ -191,7 +197,7 @@ images:
       type: int
       sample: 2
     found_in: &found_in
-      description: The fields that name it, at most 100. A property that does not apply is V(null).
+      description: The fields that name it, at most 20. A property that does not apply is V(null).
       type: list
       elements: dict
       contains:
@@ -244,9 +250,9 @@ guesses:
       type: int
       sample: 1
     found_in: *found_in
-skipped:
-  description: What was not searched on purpose, such as the Pods of C(helm test), at most 1000 entries. Each has the
-    properties of RV(images[].found_in), and the reason.
+left_out:
+  description: What was not searched on purpose, such as the Pods of C(helm test) and archives in a folder, at most 1000
+    entries. Each has the properties of RV(images[].found_in), and the reason.
   returned: success or failure by a problem
   type: list
   elements: dict

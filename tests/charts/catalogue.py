@@ -15,15 +15,20 @@ from cluster.catalogue import HELM, KUBERNETES
 
 @dataclass(frozen=True)
 class GoModule:
-    """A Go module from which a program of the cluster or the tests is built."""
+    """A Go module from which a program of the cluster or the tests is built.
+
+    Attributes:
+        repository: Its repository, for machines without Go.
+    """
 
     path: str
     version: str
+    repository: str
 
 
 @dataclass(frozen=True)
 class Repository:
-    """A public Git repository on GitHub, at a commit."""
+    """A public Git repository on GitHub, at a commit or a tag."""
 
     name: str
     commit: str
@@ -46,8 +51,8 @@ class Input:
     is_chart: bool = True
 
 
-_KUBERNETES = GoModule("k8s.io/kubernetes", KUBERNETES)
-_HELM = GoModule("helm.sh/helm/v3", HELM)
+_KUBERNETES = GoModule("k8s.io/kubernetes", KUBERNETES, "kubernetes/kubernetes")
+_HELM = GoModule("helm.sh/helm/v3", HELM, "helm/helm")
 _ADDONS = "cluster/addons"
 _TEST_CHARTS = "cmd/helm/testdata/testcharts"
 
@@ -60,11 +65,15 @@ FEW = (
 )
 """The inputs that ``make test`` installs. The modules are those from which the programs are built."""
 
+TEMPLATES = Input("fluentd-gcp", _KUBERNETES, f"{_ADDONS}/fluentd-gcp", is_chart=False)
+"""Manifests with placeholders, which the scripts of Kubernetes replace."""
+
 _ARGO = Repository("argoproj/argo-helm", "af0a9310bacbaa4636018dfe22c801a6d33a5c43")
 _EKS = Repository("aws/eks-charts", "5239609242f3430be50fb0b714a24d3ef2b47983")
 _FLUENT = Repository("fluent/helm-charts", "5b81bf7a5a5d9f7c3513810efdef47cdb4e28239")
 _GRAFANA = Repository("grafana/helm-charts", "7a0ab968961a165318ab95ff678908c3b9bc3240")
 _ISTIO = Repository("istio/istio", "86c9f01fd735fb01d8192f5bcaf0d424afb7f14c")
+_JENKINS = Repository("jenkinsci/helm-charts", "22055414e808938d0fc0585c4920d57661acce90")
 _KEDA = Repository("kedacore/charts", "1444d00d90d7668cf7f53f270777d039371d90d0")
 _NATS = Repository("nats-io/k8s", "957650fba03e2e6ad8b5d54d66358f67a431157b")
 _OPEN_TELEMETRY = Repository("open-telemetry/opentelemetry-helm-charts", "dd5665c06f376c00a5e2147aa84b70c3d105ecfb")
@@ -99,7 +108,7 @@ MANY = (
     Input("istio-gateway", _ISTIO, "manifests/charts/gateway"),
     Input("istiod", _ISTIO, "manifests/charts/istio-control/istio-discovery"),
     Input("ztunnel", _ISTIO, "manifests/charts/ztunnel"),
-    _github("jenkinsci/helm-charts", "22055414e808938d0fc0585c4920d57661acce90", "charts/jenkins"),
+    Input("jenkins", _JENKINS, "charts/jenkins"),
     _github("jupyterhub/zero-to-jupyterhub-k8s", "48ea50e34daddde55d76e30df6ecd47e4abd4d8e", "jupyterhub"),
     Input("keda", _KEDA, "keda"),
     Input("keda-http-add-on", _KEDA, "http-add-on"),

@@ -45,23 +45,21 @@ def installed(wanted: Input, path: Path) -> Iterator[set[str]]:
     """Install an input in a namespace of its own, and yield the images of its Pods; delete everything afterwards."""
     namespace = f"charts-{secrets.token_hex(4)}"
     objects = list(_objects(wanted, path, namespace))
-    kinds = _kinds()
-    definitions = [each for each in objects if each["kind"] == "CustomResourceDefinition"]
+    definitions = [each for each in _served(objects) if each["kind"] == "CustomResourceDefinition"]
     kubectl("create", "namespace", namespace)
     try:
-        _apply(definitions)
-        if definitions:
-            kubectl("wait", "--for=condition=Established", f"--timeout={_SECONDS}s", "-f=-", stdin=_text(definitions))
-            kinds = _kinds()
-        others = [each for each in objects if each not in definitions and (each["apiVersion"], each["kind"]) in kinds]
-        for each in others:
-            if kinds[each["apiVersion"], each["kind"]]:
-                each["metadata"]["namespace"] = namespace
-        _apply(others)
-        _run_cron_jobs(others, namespace)
-        yield _images_of_pods(others, namespace)
+        with _applied(definitions):
+            if definitions:
+                kubectl(
+                    "wait", "--for=condition=Established", f"--timeout={_SECONDS}s", "-f=-", stdin=_text(definitions)
+                )
+            others = [each for each in _served(objects, namespace) if each not in definitions]
+            with _applied(others):
+                _run_cron_jobs(others, namespace)
+                yield _images_of_pods(others, namespace)
     finally:
-        _delete(namespace, [each for each in objects if not each["metadata"].get("namespace")])
+        kubectl("delete", "pods", "--all", f"--namespace={namespace}", "--force", "--grace-period=0", "--wait=false")
+        kubectl("delete", "namespace", namespace, f"--timeout={2 * _SECONDS}s")
 
 
 def _objects(wanted: Input, path: Path, namespace: str) -> Iterator[dict[str, Any]]:
@@ -96,9 +94,27 @@ def _kinds() -> dict[tuple[str, str], bool]:
     return kinds
 
 
-def _apply(objects: Sequence[dict[str, Any]]) -> None:
-    if objects:
-        kubectl("apply", "--server-side", "--force-conflicts", "-f=-", stdin=_text(objects))
+def _served(objects: Sequence[dict[str, Any]], namespace: str = "") -> list[dict[str, Any]]:
+    """Return the objects of kinds that the API server serves, with the namespace where the kind has one."""
+    kinds = _kinds()
+    served = [each for each in objects if (each["apiVersion"], each["kind"]) in kinds]
+    for each in served:
+        if namespace and kinds[each["apiVersion"], each["kind"]]:
+            each["metadata"]["namespace"] = namespace
+    return served
+
+
+@contextmanager
+def _applied(objects: Sequence[dict[str, Any]]) -> Iterator[None]:
+    """Apply objects, and delete those without a namespace at the end."""
+    try:
+        if objects:
+            kubectl("apply", "--server-side", "--force-conflicts", "-f=-", stdin=_text(objects))
+        yield
+    finally:
+        of_cluster = [each for each in objects if not each["metadata"].get("namespace")]
+        if of_cluster:
+            kubectl("delete", "--ignore-not-found", "--wait=false", "-f=-", stdin=_text(of_cluster))
 
 
 def _text(objects: Sequence[dict[str, Any]]) -> str:
@@ -134,10 +150,3 @@ def _creates_pods(item: dict[str, Any]) -> bool:
         # Windows and other nodes do not exist.
         return not spec["template"]["spec"].get("nodeSelector") and not spec["template"]["spec"].get("affinity")
     return kind in ("Pod", "Job") or (kind in ("Deployment", "StatefulSet") and spec.get("replicas", 1) != 0)
-
-
-def _delete(namespace: str, cluster_objects: Sequence[dict[str, Any]]) -> None:
-    kubectl("delete", "pods", "--all", f"--namespace={namespace}", "--force", "--grace-period=0", "--wait=false")
-    if cluster_objects:
-        kubectl("delete", "--ignore-not-found", "--wait=false", "-f=-", stdin=_text(cluster_objects))
-    kubectl("delete", "namespace", namespace, f"--timeout={2 * _SECONDS}s")

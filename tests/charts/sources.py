@@ -29,7 +29,11 @@ def path_of(wanted: Input) -> Path:
         CalledProcessError: They cannot be downloaded; the output of git or go tells why.
     """
     source = wanted.source
-    return (_module(source) if isinstance(source, GoModule) else _checkout(source, wanted.path)) / wanted.path
+    if isinstance(source, GoModule) and shutil.which("go"):
+        return _module(source) / wanted.path
+    if isinstance(source, GoModule):
+        source = Repository(source.repository, f"refs/tags/v{source.version}")
+    return _checkout(source, wanted.path) / wanted.path
 
 
 def _module(module: GoModule) -> Path:
@@ -41,8 +45,9 @@ def _module(module: GoModule) -> Path:
 
 def _checkout(repository: Repository, path: str) -> Path:
     """Return a folder with a path of a repository."""
+    version = repository.commit.rpartition("/")[2][:12]
     key = f"{repository.name}/{path}".replace("/", "-").strip("-.")
-    final = _CACHE / f"{key}-{repository.commit[:12]}"
+    final = _CACHE / f"{key}-{version}"
     if final.exists():
         return final
     _CACHE.mkdir(parents=True, exist_ok=True)
@@ -54,7 +59,7 @@ def _checkout(repository: Repository, path: str) -> Path:
         (scratch / "files").mkdir()
         archive = scratch / "files.tar"
         paths = [] if path == "." else [path]
-        _git(scratch / "git", "archive", f"--output={archive}", repository.commit, *paths)
+        _git(scratch / "git", "archive", f"--output={archive}", "FETCH_HEAD", *paths)
         shutil.unpack_archive(archive, scratch / "files", filter="data")
         (scratch / "files").rename(final)
     finally:

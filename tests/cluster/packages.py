@@ -39,7 +39,12 @@ TESTS = {
     "containerd": "containerd",
     "docker-registry": "docker-registry",
     "dockerd": "docker.io",
+    "fusefat": "fusefat",
+    "fuseiso": "fuseiso",
+    "mcopy": "mtools",
+    "mkfs.vfat": "dosfstools",
     "setfacl": "acl",
+    "xorriso": "xorriso",
     "zstd": "zstd",
 }
 ALL = {**CLUSTER, **IMAGES, **TESTS}

@@ -25,6 +25,7 @@ from .registry_role import deploy
 
 MODULES = "ansible_collections.k8scr.core.plugins.modules"
 Task = Callable[..., dict[str, Any]]
+_WITHOUT_CLUSTER = ("k8scr_bundle",)
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -45,7 +46,8 @@ def task(capsys: pytest.CaptureFixture[str]) -> Task:
     """Runs a module with options, by default as the administrator, and returns its result."""
 
     def run(module: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
-        arguments = {"kubeconfig": str(layout.KUBECONFIG), "_ansible_check_mode": check_mode, **options}
+        cluster = {} if module in _WITHOUT_CLUSTER else {"kubeconfig": str(layout.KUBECONFIG)}
+        arguments = {**cluster, "_ansible_check_mode": check_mode, **options}
         with patch_module_args(arguments), pytest.raises(SystemExit):
             import_module(f"{MODULES}.{module}").main()
         result: dict[str, Any] = json.loads(capsys.readouterr().out)

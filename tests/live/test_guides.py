@@ -79,9 +79,6 @@ class Machine:
         (folder / ".config/containers/registries.conf").write_text(
             f'[[registry]]\nprefix = "{self.host}"\nlocation = "{upstream.address}"\n'
         )
-        source = f"docker://{self.image('registry')}"
-        self._bundle = {"bundle_upstreams": self.upstreams, "bundle_registry": source}
-        (folder / "machine.json").write_text(json.dumps(self._bundle))
 
     def image(self, name: str) -> str:
         """Return an image's name on this machine."""
@@ -139,7 +136,7 @@ class Machine:
         if command.startswith(". "):
             self._activate(self.folder / command[2:])
             return {}
-        options = ["-e", "@machine.json"] if "k8scr.core.bundle" in command else ["-i", "machine.yml"]
+        options = ["-i", "machine.yml"] if "-i inventory.yml" in command else []
         done = run_command(
             *(command, self.folder, self._kubeconfig, options, fails), inside=self._inside, variables=self._variables
         )
@@ -154,7 +151,11 @@ class Machine:
 
     def _write_files(self) -> None:
         for name, text in self._files.items():
-            (self.folder / name).write_text(text)
+            content = yaml.safe_load(text)
+            if isinstance(content, list):
+                for play in content:
+                    play["module_defaults"] = {"k8scr.core.k8scr_bundle": {"upstreams": self.upstreams}}
+            (self.folder / name).write_text(yaml.safe_dump(content))
 
     def clean(self) -> None:
         """Remove the namespaces, and the images and files on the nodes."""

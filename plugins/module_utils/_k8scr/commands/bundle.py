@@ -17,7 +17,7 @@ from ..errors import InputError, K8scrError
 from ..files.file_access import write_errors
 from ..files.unpacking import temporary_folder
 from ..registry.upstreams import Upstreams
-from ..stores.bundle_format import BundleFile, BundleManifest
+from ..stores.bundle_format import BundleFile
 from ..stores.bundle_store import REGISTRY_FILE, BundleStore
 from ..stores.location import open_bundle_store
 from ..transfer.bundle_images import BundleImages
@@ -63,21 +63,22 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         folder = _scratch_folder(settings, exit_stack)
         archive = RegistryArchive()
         if settings.registry_image:
-            existing = next((each for each in _extras(writer.before) if each.path == REGISTRY_FILE), None)
+            existing = next((each for each in writer.extras if each.path == REGISTRY_FILE), None)
             archive = make_registry_archive(
                 settings.registry_image, existing, folder, upstreams, lock, listener, check_mode
             )
         done = [*results, *archive.results]
         finished, failures, diffs = dict[str, Any](), list[str](), list[dict[str, str]]()
         if not any(result.error for result in done):
-            images = BundleImages(store, results, writer.before, settings.prune, check_mode)
+            images = BundleImages(store, results, writer.before is not None, settings.prune, check_mode)
             try:
                 finished, diffs = _finish(settings, writer, images, archive, folder)
             except K8scrError as error:
                 failures = [str(error)]
     report = report_with_lock(done, lock, check_mode, failures, diffs)
-    for job, entry in zip(listed, report["images"]):
-        entry.update({"left_out": True, "digest": jobs.left_out[job]} if job in jobs.left_out else {})
+    for image, entry in zip(done, report["images"]):
+        digest = jobs.left_out.get(image.plan.job)
+        entry.update({"left_out": True, "digest": digest} if digest else {})
     return {
         **report,
         **finished,
@@ -94,7 +95,7 @@ def _far_side(settings: BundleSettings, upstreams: Upstreams, store: BundleStore
     if os.path.realpath(settings.since) == os.path.realpath(settings.dest.path):
         raise InputError(f"since and dest are both {settings.since}", "Write the new bundle to another folder")
     found = read_far_side(settings.since, settings.tmp_dest)
-    far_side = FarSide(found, upstreams, settings.limits[0], store.bundle)
+    far_side = FarSide(found, upstreams, settings.limits[0], store.previous)
     store.omitted = far_side
     return far_side
 
@@ -110,7 +111,7 @@ def _finish(
     settings: BundleSettings, writer: BundleWriter, images: BundleImages, archive: RegistryArchive, folder: Path
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Finish the bundle; return the part of the module's result about it, and the changes for ``--diff``."""
-    store, before = writer.store, _extras(writer.before)
+    store, before = writer.store, writer.extras
     collected = settings.extras.collect(folder, before)
     files = {each.path: each for each in before if not settings.prune}
     files.update({each.path: each.file for each in collected})
@@ -134,10 +135,6 @@ def _finish(
         ),
     ]
     return finished, [each for each in diffs if each["before"] != each["after"]]
-
-
-def _extras(bundle: BundleManifest | None) -> Sequence[BundleFile]:
-    return bundle.extras if bundle else ()
 
 
 def _sorted(files: Iterable[BundleFile]) -> list[BundleFile]:

@@ -175,7 +175,8 @@ def _result(settings: FindSettings, discovery: Discovery, unseen: Sequence[Unsee
         ],
         "sources": [f"docker://{image.name}" for image in found],
         "guesses": [_entry(image) for image in discovery.guesses],
-        "skipped": [{**_origin(each.origin), "reason": each.reason} for each in discovery.skipped],
+        # Ansible takes a result with the key ``skipped`` for a skipped task.
+        "left_out": [{**_origin(each.origin), "reason": each.reason} for each in discovery.skipped],
         "unseen": [{"kind": each.kind, "reason": each.reason} for each in unseen],
         **_comparison(settings, found),
     }

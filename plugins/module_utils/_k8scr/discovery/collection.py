@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from ..errors import InputError
@@ -15,8 +15,10 @@ from ..oci.reference import Reference, parse_workload_reference
 
 MOST_IMAGES = 10_000
 """The largest number of different names; large clusters use about a thousand."""
-_MOST_ORIGINS = 100
+_MOST_ORIGINS = 20
 """The origins of a name that are kept; the others are counted."""
+_LONGEST = 500
+"""Characters of each text of an origin; names in Kubernetes have at most 253."""
 _MOST_SKIPPED = 1000
 _MOST_PROBLEMS = 100
 
@@ -52,6 +54,11 @@ class Origin:
     namespace: str = ""
     name: str = ""
     path: str = ""
+
+    def within(self, kind: str, namespace: str, name: str, path: str) -> Origin:
+        """Return the origin of a field of an object in this document. Long texts are shortened."""
+        kind, namespace, name, path = map(_shortened, (kind, namespace, name, path))
+        return replace(self, kind=kind, namespace=namespace, name=name, path=path)
 
     def __str__(self) -> str:
         """Return the origin in messages."""
@@ -167,6 +174,10 @@ class Discovery:
                 raise InputError(f"{origin.file or 'the input'} has more than {MOST_IMAGES} names of images")
             images[key] = Image(name, how)
         images[key].add(origin, how)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
 
 
 def _advice(text: str) -> str | None:

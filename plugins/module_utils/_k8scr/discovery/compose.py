@@ -30,9 +30,9 @@ def find_in_compose(value: Any, origin: Origin, context: Context) -> None:
     """Add the images of the services, with the defaults of their variables."""
     for name, service in json_object(json_object(value).get("services")).items():
         text = json_object(service).get("image")
-        found = replace(origin, kind="service", name=name, path=f"services.{name}.image")
+        found = origin.within("service", "", name, f"services.{name}.image")
         if isinstance(text, str) and text:
-            plain = _VARIABLE.sub(lambda match: match[1], text).replace("$$", "$")
+            plain = _VARIABLE.sub(lambda match: match[1], text)
             context.discovery.add(plain, found, context.how, context.line_of)
         elif "build" in json_object(service):
             context.discovery.skip(replace(found, path=f"services.{name}"), "the service builds its image")

@@ -26,6 +26,7 @@ _KUSTOMIZATIONS = ("kustomization.yaml", "kustomization.yml", "Kustomization")
 _CHART = "Chart.yaml"
 _SUFFIXES = (".yaml", ".yml", ".json")
 _ARCHIVES = (".tgz", ".tar.gz")
+_READ = (*_SUFFIXES, *_ARCHIVES)
 _MOST_FILES = 20_000
 _COMPONENT = re.compile(rb"^kind: *[\"']?Component\b", re.MULTILINE)
 
@@ -83,6 +84,8 @@ class FileReader:
             self.charts.read(Chart(str(Path(part).parent)))
         elif name in _KUSTOMIZATIONS:
             self._kustomize(str(Path(part).parent))
+        elif name.endswith(_ARCHIVES):
+            self.discovery.skip(Origin(file=part), "it is an archive; add a chart to charts")
         else:
             self._read_file(part)
 
@@ -131,7 +134,7 @@ def _parts_of(folder: str) -> Iterator[str]:
             yield os.path.join(path, kustomization)
         elif not path.startswith(tuple(built)):
             # The other files of a kustomization are its sources.
-            yield from (os.path.join(path, name) for name in sorted(files) if name.endswith(_SUFFIXES))
+            yield from (os.path.join(path, name) for name in sorted(files) if name.endswith(_READ))
 
 
 def _fail(error: OSError) -> None:

@@ -21,6 +21,8 @@ _MOST_VALUES = 1_000_000
 """The values of a document that are searched; the API server accepts about 100,000 in one object."""
 _RELATED_IMAGE = "RELATED_IMAGE_"
 """The prefix of the variables with which the Operator Lifecycle Manager gives images to operators."""
+_LONGEST_KEY = 100
+"""Characters of each key in a path."""
 _INJECTED = "inject.istio.io/templates"
 _HOOK = "helm.sh/hook"
 _TEST_HOOKS = ("test", "test-success", "test-failure")
@@ -59,7 +61,7 @@ def find_in_document(value: Any, origin: Origin, context: Context) -> None:
     for item, path, kind in _objects(value, "", "", budget):
         metadata = json_object(item.get("metadata"))
         namespace, name = (str(metadata.get(key) or "") for key in ("namespace", "name"))
-        of_object = replace(origin, kind=kind, namespace=namespace, name=name, path=path)
+        of_object = origin.within(kind, namespace, name, path)
         hook = json_object(metadata.get("annotations")).get(_HOOK)
         if context.skip_test_hooks and any(part.strip() in _TEST_HOOKS for part in str(hook or "").split(",")):
             context.discovery.skip(of_object, "only helm test creates it")
@@ -199,7 +201,7 @@ def _text_of(path: _Path, last: str) -> str:
     steps: list[str] = [last] if last else []
     while path:
         path, key = path
-        steps.append(f"[{key}]" if isinstance(key, int) else str(key))
+        steps.append(f"[{key}]" if isinstance(key, int) else key[:_LONGEST_KEY])
     text = ""
     for step in reversed(steps):
         text += step if step.startswith("[") or not text else f".{step}"

@@ -50,12 +50,16 @@ class BundleArchive(OciArchiveDestination):
             with suppress(SourceError):
                 found, complete = read_bundle(self._files) or (None, False)
                 self.bundle = found if complete else None
+        self.previous = self.bundle
 
     def begin(self) -> None:
         """Do nothing: the existing archive stays complete until it is replaced."""
 
     def reserve(self, blobs: Iterable[Descriptor]) -> None:
         self._open_writer().reserve_all({blob_path(blob.digest): blob.size for blob in blobs})
+
+    def extras(self) -> list[BundleFile]:
+        return list(self.bundle.extras) if self.bundle else []
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         self._added[extra_path(path)] = content, size
@@ -75,7 +79,7 @@ class BundleArchive(OciArchiveDestination):
         has = {digest for digest, each in kept.items() if digest in self._manifests or self.will_have(each)}
         require_blobs(self.description, kept, has, self.omitted)
         self._replace({digest: each for digest, each in kept.items() if digest in has})
-        self.bundle = bundle
+        self.bundle = self.previous = bundle
 
     def volumes(self) -> list[VolumeFolder]:
         return []

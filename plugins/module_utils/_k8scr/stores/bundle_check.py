@@ -6,25 +6,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 
 from ..errors import DigestMismatchError, MissingManifestError, SourceError
 from ..files.file_access import Files
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, is_undamaged, split_digest
 from ..oci.manifest import Manifest, is_nondistributable
-from .bundle_format import (
-    LOCK_FILE,
-    SUMS_FILE,
-    VOLUME_FILE,
-    BundleFault,
-    part_path,
-    read_sums,
-)
+from .bundle_format import LOCK_FILE, SUMS_FILE, VOLUME_FILE, BundleFault, read_sums
 from .bundle_source import BundleSource, FoundVolume
 from .layout_content import reachable
 from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE, blob_path, entry_names
 from .oci_layout import OciLayoutSource
+from .volume_format import part_path
 
 
 def check_bundle(source: BundleSource) -> Iterator[BundleFault]:
@@ -38,8 +32,9 @@ def check_bundle(source: BundleSource) -> Iterator[BundleFault]:
         paths = checker.paths_on(number)
         images = sorted({image for path in paths for image in checker.images.get(path, ())})
         yield BundleFault(number, "", tuple(images), "is missing")
-    for volume in source.volumes:
-        yield from checker.check(volume)
+    faults = [fault for volume in source.volumes for fault in checker.check(volume)]
+    yield from faults
+    yield from checker.check_cut_blobs({fault.path for fault in faults})
 
 
 class _DamagedLayout(OciLayoutSource):
@@ -101,6 +96,18 @@ class _Checker:
             problem = self._check_file(volume.files, path, expected.get(path), sums.get(path))
             if problem:
                 yield BundleFault(volume.number, path, tuple(sorted(self.images.get(path, ()))), problem)
+
+    def check_cut_blobs(self, damaged: Container[str]) -> Iterator[BundleFault]:
+        """Yield the faults of blobs that are cut, if all of their parts are undamaged."""
+        for digest, parts in self._volumes.cut.items() if self._volumes else ():
+            paths = [part_path(digest, number) for number, _part in enumerate(parts, 1)]
+            size = self._source.files.size(blob_path(digest))
+            if size is None or any(path in damaged for path in paths):
+                continue
+            with self._source.files.open(blob_path(digest)) as blocks:
+                if not is_undamaged(blocks, digest, size):
+                    images = tuple(sorted(self.images.get(paths[0], ())))
+                    yield BundleFault(parts[0].volume, paths[0], images, "is not a part of its blob")
 
     def _expected(self, volume: FoundVolume) -> dict[str, tuple[str, int]]:
         """Return the digest and the size of each file that the description of the bundle requires, by path."""

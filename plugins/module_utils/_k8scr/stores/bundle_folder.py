@@ -22,6 +22,7 @@ from .bundle_format import (
     LOCK_FILE,
     SUMS_FILE,
     BundleFault,
+    BundleFile,
     BundleManifest,
     bundle_content,
     extra_path,
@@ -35,6 +36,7 @@ from .bundle_store import (
     VolumeFolder,
     delete_in_folder,
     delete_leftovers,
+    delete_temporary,
     require_blobs,
     sorted_entries,
     verify_bundle,
@@ -52,18 +54,33 @@ class BundleFolder(OciLayoutDestination):
         super().__init__(folder)
         self._sums: dict[str, str] = {}
         """The sums of the files beside the images that this run wrote, by path."""
-        self._previous, complete = self._read_description()
-        self.bundle = self._previous if complete else None
+        self.previous, complete = self._read_description()
+        self.bundle = self.previous if complete else None
 
     def begin(self) -> None:
         self._start()
-        self._write(BUNDLE_FILE, bundle_content(self._previous or BundleManifest(), complete=False))
+        self._write(BUNDLE_FILE, bundle_content(self.previous or BundleManifest(), complete=False))
         with write_errors(self.folder):
             sync_folder(self.folder)
         self.bundle = None
 
     def reserve(self, blobs: Iterable[Descriptor]) -> None:
         """Do nothing: each blob is a file of its own."""
+
+    def extras(self) -> list[BundleFile]:
+        if self.bundle:
+            return list(self.bundle.extras)
+        found = []
+        for each in self.previous.extras if self.previous else ():
+            # An interrupted run may have replaced or deleted the file.
+            if self._files.size(each.path) is not None:
+                with self._files.open(each.path) as blocks:
+                    sha256 = split_digest(digest_of_blocks(blocks))[1]
+                if sha256 == each.sha256:
+                    found.append(each)
+                else:
+                    found.append(BundleFile(each.path, self._files.size(each.path) or 0, sha256))
+        return found
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         self._sums[path] = self._write_extra(extra_path(path), content, size)
@@ -82,7 +99,7 @@ class BundleFolder(OciLayoutDestination):
         with write_errors(self.folder), folder_lock(self.folder):
             self.entries = sorted_entries(self.entries)
             self._write(INDEX_FILE, write_index(self.entries))
-            self.bundle = self._previous = self._complete(bundle)
+            self.bundle = self.previous = self._complete(bundle)
 
     def _complete(self, bundle: BundleManifest) -> BundleManifest:
         """Write the describing files, the one that marks the bundle as complete last."""
@@ -95,6 +112,7 @@ class BundleFolder(OciLayoutDestination):
         delete_leftovers(self.folder, sums)
         self._write(LOCK_FILE, files[LOCK_FILE])
         self._write(SUMS_FILE, sums_content(sums))
+        delete_temporary(self.folder, [*listed, SUMS_FILE, *(each.path for each in bundle.extras)])
         for folder in sorted({(self.folder / path).parent for path in sums}):
             sync_folder(folder)
         self._write(BUNDLE_FILE, files[BUNDLE_FILE])

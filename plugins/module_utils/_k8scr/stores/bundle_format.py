@@ -39,11 +39,10 @@ LOCK_FILE = "images.lock.json"
 PARTS_FOLDER = "parts"
 STAGING_FOLDER = ".staging"
 BUNDLE_MEDIA_TYPE = "application/vnd.k8scr.bundle.v1+json"
-VOLUME_MEDIA_TYPE = "application/vnd.k8scr.volume.v1+json"
-MAXIMUM_BUNDLE_FILE = 32 << 20
-"""Bytes of the largest file that describes a bundle, for more than 100,000 blobs."""
+MAXIMUM_BUNDLE_FILE = 16 << 20
+"""Bytes of the largest file that describes a bundle, for about 100,000 blobs."""
 MAXIMUM_VOLUMES = 9999
-_SCHEMA_VERSION = 1
+SCHEMA_VERSION = 1
 _RESERVED = frozenset(
     name.lower()
     for name in (BUNDLE_FILE, VOLUME_FILE, SUMS_FILE, LOCK_FILE, INDEX_FILE, LAYOUT_FILE, PARTS_FOLDER, "blobs")
@@ -168,8 +167,8 @@ class BundleFault:
     def __str__(self) -> str:
         where = f"volume {self.volume}" if self.volume else ""
         named = f"{self.path} on {where}" if self.path and where else self.path or where
-        needed = f", which {', '.join(self.images)} needs" if self.images else ""
-        return f"{named}{needed}: {self.problem}"
+        needed = f" (needed by {', '.join(self.images):.500})" if self.images else ""
+        return f"{named} {self.problem}{needed}"
 
 
 def read_bundle(files: Files) -> tuple[BundleManifest, bool] | None:
@@ -215,7 +214,7 @@ def parse_bundle(content: bytes) -> tuple[BundleManifest, bool]:
         InputError: It is not valid.
     """
     value = load_json_object(content, BUNDLE_FILE, MAXIMUM_BUNDLE_FILE)
-    _require_kind(value, BUNDLE_MEDIA_TYPE)
+    require_kind(value, BUNDLE_MEDIA_TYPE)
     extras = tuple(_extra(each) for each in objects(value, "extras"))
     require_unique([each.path.lower() for each in extras], "extras")
     images = tuple(_image(each) for each in objects(value, "images"))
@@ -227,13 +226,15 @@ def parse_bundle(content: bytes) -> tuple[BundleManifest, bool]:
     base = tuple(_image(each) for each in objects(value, "base"))
     stated = value.get("volumes")
     bundle = BundleManifest(images, base, omitted, extras, None if stated is None else _volumes(stated))
+    if bundle.volumes and set(bundle.volumes.files) != {each.path for each in extras}:
+        raise InputError("its volumes do not have the files that it lists")
     return bundle, value.get("complete") is True
 
 
 def bundle_content(bundle: BundleManifest, complete: bool = True) -> bytes:
     """Return the content of ``bundle.json``."""
     value: dict[str, Any] = {
-        "schemaVersion": _SCHEMA_VERSION,
+        "schemaVersion": SCHEMA_VERSION,
         "mediaType": BUNDLE_MEDIA_TYPE,
         "complete": complete,
         "images": _images_json(bundle.images),
@@ -252,7 +253,7 @@ def bundle_content(bundle: BundleManifest, complete: bool = True) -> bytes:
             **vars(bundle.volumes),
             "cut": {digest: [vars(part) for part in parts] for digest, parts in bundle.volumes.cut.items()},
         }
-    return _json(value)
+    return json_content(value)
 
 
 def with_identity(bundle: BundleManifest) -> BundleManifest:
@@ -266,40 +267,9 @@ def with_identity(bundle: BundleManifest) -> BundleManifest:
 
 def lock_content(bundle: BundleManifest) -> bytes:
     """Return the content of the lock file of a bundle, in the format of ``transfer/lock.py``."""
-    return _json(
+    return json_content(
         {each.name.partition("@")[0] if _has_tag(each.name) else each.name: each.digest for each in bundle.images}
     )
-
-
-def volume_content(number: int, volumes: Volumes) -> bytes:
-    """Return the content of ``volume.json``."""
-    value = {"schemaVersion": _SCHEMA_VERSION, "mediaType": VOLUME_MEDIA_TYPE}
-    return _json({**value, "bundle": volumes.id, "number": number, "count": volumes.count})
-
-
-def read_volume(files: Files) -> tuple[str, int]:
-    """Return the bundle's ID and the number of a volume.
-
-    Raises:
-        SourceError: ``volume.json`` is missing or damaged.
-    """
-    content = read_file(files, VOLUME_FILE, MAXIMUM_BUNDLE_FILE)
-    try:
-        value = load_json_object(content, VOLUME_FILE)
-        _require_kind(value, VOLUME_MEDIA_TYPE)
-        return sha256_sum(value, "bundle"), number(value, "number", 1, MAXIMUM_VOLUMES)
-    except InputError as error:
-        raise SourceError(
-            f"{VOLUME_FILE} in {files.description} cannot be used: {error.message}", "Copy the volume again"
-        ) from error
-
-
-def part_path(digest: str, number: int) -> str:
-    """Return the path of a part of a blob on its volume; parts are counted from 1.
-
-    ISO 9660 with Joliet has at most 64 characters for a name, so it has only the beginning of the digest.
-    """
-    return f"{PARTS_FOLDER}/{split_digest(digest)[1][:32]}.{number}"
 
 
 def sums_content(sums: Mapping[str, str]) -> bytes:
@@ -388,12 +358,13 @@ def _volumes(value: Any) -> Volumes:
     return Volumes(count, number(value, "size", 1), blobs, cut, files, sha256_sum(value, "id"))
 
 
-def _require_kind(value: Mapping[str, Any], media_type: str) -> None:
+def require_kind(value: Mapping[str, Any], media_type: str) -> None:
+    """Raise an error if a description has another media type or version."""
     if value.get("mediaType") != media_type:
         raise InputError(f"its mediaType is not {media_type}")
-    if value.get("schemaVersion") != _SCHEMA_VERSION:
+    if value.get("schemaVersion") != SCHEMA_VERSION:
         raise InputError(
-            f"it has the version {str(value.get('schemaVersion'))!r:.50} instead of {_SCHEMA_VERSION}",
+            f"it has the version {str(value.get('schemaVersion'))!r:.50} instead of {SCHEMA_VERSION}",
             "Update the collection",
         )
 
@@ -402,5 +373,6 @@ def _has_tag(name: str) -> bool:
     return ":" in name.partition("@")[0].rpartition("/")[2]
 
 
-def _json(value: Mapping[str, Any]) -> bytes:
+def json_content(value: Mapping[str, Any]) -> bytes:
+    """Return the content of a description: the same value always gives the same bytes."""
     return (json.dumps(value, indent=2, sort_keys=True) + "\n").encode()

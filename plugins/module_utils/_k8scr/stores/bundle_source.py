@@ -18,18 +18,10 @@ from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
 from ..oci.reference import Reference, parse_reference
-from .bundle_format import (
-    STAGING_FOLDER,
-    VOLUME_FILE,
-    BundleManifest,
-    Volumes,
-    complete_bundle,
-    part_path,
-    read_volume,
-    with_identity,
-)
+from .bundle_format import STAGING_FOLDER, VOLUME_FILE, BundleManifest, Volumes, complete_bundle, with_identity
 from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, entry_names, full_name
 from .oci_layout import OciLayoutSource
+from .volume_format import part_path, read_volume
 
 _MOST_NAMES = 10
 """Names in one message."""
@@ -93,13 +85,21 @@ class BundleSource(OciLayoutSource):
     def absence(self, blob: Descriptor) -> K8scrError | None:
         """See :class:`SparseContent`."""
         volumes = self.bundle.volumes
-        missing = [number for number in (volumes.of(blob.digest) if volumes else ()) if number in self.missing_volumes]
+        needed = volumes.of(blob.digest) if volumes else ()
+        missing = [number for number in needed if number in self.missing_volumes]
         if volumes is None or not missing:
             return None
-        numbers = " and ".join(map(str, missing))
+        of_bundle = f"of {volumes.count} (bundle {short_id(volumes)})"
+        if len(needed) > 1:
+            numbers = ", ".join(map(str, needed))
+            return MissingVolumeError(
+                f"the blob {blob.digest} has parts on the volumes {numbers}, and {self.description} lacks volume"
+                f" {', '.join(map(str, missing))}",
+                f"Insert the volumes {numbers} {of_bundle} at once, or copy them to a disk, and run again",
+            )
         return MissingVolumeError(
-            f"the blob {blob.digest} is on volume {numbers} of {volumes.count}, which {self.description} does not have",
-            f"Insert volume {numbers} of {volumes.count} (bundle {short_id(volumes)}) and run again",
+            f"the blob {blob.digest} is on volume {missing[0]}, which {self.description} does not have",
+            f"Insert volume {missing[0]} {of_bundle} and run again",
         )
 
     def repositories(self, root: Descriptor) -> list[str]:

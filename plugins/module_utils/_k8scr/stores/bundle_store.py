@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 from typing import Protocol, Union
 
@@ -17,14 +18,12 @@ from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore, ImageDestination
 from ..oci.manifest import is_nondistributable
-from .bundle_format import LOCK_FILE, SUMS_FILE, VOLUME_FILE, BundleFault, BundleManifest
-from .oci_index import BUNDLE_FILE, INDEX_FILE, LAYOUT_FILE, entry_names
+from .bundle_format import BundleFault, BundleFile, BundleManifest
+from .oci_index import entry_names
 
 EXTRAS_FOLDER = "extras"
 REGISTRY_FILE = "registry.tar"
 """The path in a bundle of the archive with the registry's image."""
-_WRITTEN = (BUNDLE_FILE, VOLUME_FILE, LOCK_FILE, SUMS_FILE, INDEX_FILE, LAYOUT_FILE, REGISTRY_FILE)
-"""The files outside of subfolders."""
 ExtraContent = Union[bytes, BlobContent]
 
 
@@ -46,11 +45,13 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
 
     Attributes:
         bundle: The description of the existing bundle; ``None`` without a complete bundle.
+        previous: The last complete description, also of a bundle that is incomplete now.
         entries: The entries of ``index.json``, with the published images.
         omitted: The digests of blobs to leave out; set it before the first image. Images are whole without them.
     """
 
     bundle: BundleManifest | None
+    previous: BundleManifest | None
     entries: list[Descriptor]
     omitted: Container[str]
 
@@ -70,6 +71,13 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
 
     def will_have(self, blob: Descriptor) -> bool:
         """Whether the bundle has a manifest or a blob, or will have it after ``finish``; its content is not read."""
+
+    def extras(self) -> list[BundleFile]:
+        """Return the existing files beside the images. Those of an incomplete bundle are read.
+
+        Raises:
+            SourceError: A file cannot be read.
+        """
 
     def add_file(self, path: str, content: ExtraContent, size: int) -> None:
         """Add or replace a file beside the images. The content must stay readable until ``finish``.
@@ -125,7 +133,7 @@ def without_entries(entries: Iterable[Descriptor], names: Sequence[str]) -> list
 
 
 def delete_leftovers(folder: Path, needed: Container[str]) -> None:
-    """Delete what an interrupted run left in a bundle or a volume: temporary files, and files beside the images.
+    """Delete the files beside the images that an interrupted run left in a bundle or a volume.
 
     The folder ``extras`` belongs to the bundle.
 
@@ -135,11 +143,10 @@ def delete_leftovers(folder: Path, needed: Container[str]) -> None:
     Raises:
         OSError: A file cannot be deleted.
     """
-    temporary = [path for name in _WRITTEN for path in folder.glob(f".{name}.*")]
     extras = [path for path in (folder / EXTRAS_FOLDER).rglob("*") if path.is_symlink() or not path.is_dir()]
-    beside = (folder / REGISTRY_FILE, *extras)
-    for path in (*temporary, *(each for each in beside if each.relative_to(folder).as_posix() not in needed)):
-        delete_in_folder(path, folder)
+    for path in (folder / REGISTRY_FILE, *extras):
+        if path.relative_to(folder).as_posix() not in needed:
+            delete_in_folder(path, folder)
 
 
 def delete_in_folder(path: Path, folder: Path) -> None:
@@ -178,6 +185,13 @@ def require_blobs(
             f"{description} lacks {len(missing)} blobs of its images, such as {missing[0]}",
             "Another run may have changed it at the same time; run again",
         )
+
+
+def delete_temporary(folder: Path, paths: Iterable[str]) -> None:
+    """Delete the temporary files that a killed run left beside files of a bundle."""
+    for path in map(folder.joinpath, paths):
+        for temporary in path.parent.glob(f".{escape(path.name)}.*"):
+            temporary.unlink()
 
 
 def verify_bundle(path: Path) -> Iterator[BundleFault]:

@@ -25,7 +25,7 @@ def require_unique(names: Sequence[str], what: str) -> None:
 
 def objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
     """Return a member that is a list of JSON objects; an empty list without it."""
-    found = value.get(key) or []
+    found = [] if value.get(key) is None else value[key]
     if not isinstance(found, list) or not all(isinstance(each, Mapping) for each in found):
         raise InputError(f"its {key} are not a list of JSON objects")
     return found
@@ -33,7 +33,7 @@ def objects(value: Mapping[str, Any], key: str) -> list[Mapping[str, Any]]:
 
 def members(value: Mapping[str, Any], key: str) -> list[tuple[str, Any]]:
     """Return the members of a JSON object in a member; none without it."""
-    found = value.get(key) or {}
+    found = {} if value.get(key) is None else value[key]
     if not isinstance(found, Mapping):
         raise InputError(f"its {key} are not a JSON object")
     return list(found.items())
@@ -49,7 +49,7 @@ def object_members(value: Mapping[str, Any], key: str) -> list[tuple[str, Mappin
 
 def texts(value: Mapping[str, Any], key: str) -> list[str]:
     """Return a member that is a list of strings; an empty list without it."""
-    found = value.get(key) or []
+    found = [] if value.get(key) is None else value[key]
     if not isinstance(found, list) or not all(isinstance(each, str) for each in found):
         raise InputError(f"its {key} are not a list of strings")
     return found

@@ -26,17 +26,15 @@ from .bundle_format import (
     Volumes,
     bundle_content,
     lock_content,
-    part_path,
     read_bundle,
-    read_volume,
     sha256_of,
     sums_content,
-    volume_content,
     with_identity,
 )
-from .bundle_store import VolumeFolder, verify_bundle
+from .bundle_store import VolumeFolder, delete_temporary, verify_bundle
 from .oci_index import BUNDLE_FILE, blob_path, layout_files
 from .volume_folders import VolumeFolders
+from .volume_format import part_path, read_volume, volume_content
 from .volume_plan import VolumeContent, plan_volumes
 
 _DESCRIPTIONS = 4096
@@ -63,7 +61,7 @@ class VolumesDestination(BundleFolder):
     def begin(self) -> None:
         super().begin()
         for number in self._folders.numbers():
-            content = bundle_content(self._previous or BundleManifest(), complete=False)
+            content = bundle_content(self._described(number), complete=False)
             replace_file(self._folders.path(number) / BUNDLE_FILE, content)
 
     def remove(self, names: Sequence[str], paths: Sequence[str]) -> None:
@@ -103,6 +101,13 @@ class VolumesDestination(BundleFolder):
         complete = not self._folders.staging.exists() and previous is not None and _are_complete(volumes, previous)
         return previous, complete
 
+    def _described(self, number: int) -> BundleManifest:
+        """Return the description on a volume, which stays until the bundle is finished."""
+        with suppress(SourceError):
+            found = read_bundle(FolderFiles(self._folders.path(number)))
+            return found[0] if found else BundleManifest()
+        return BundleManifest()
+
     def _complete(self, bundle: BundleManifest) -> BundleManifest:
         kept = self._kept()
         self._extra_sums(bundle)
@@ -120,7 +125,7 @@ class VolumesDestination(BundleFolder):
             for image in self._images()
         ]
         files = {each.path: each.size for each in bundle.extras}
-        before = self._previous.volumes if self._previous else None
+        before = self.previous.volumes if self.previous else None
         plan = plan_volumes(VolumeContent(every, blobs, files), self._volume_size, before)
         contents = {digest: read_file(self._files, blob_path(digest), MAXIMUM_SIZE) for digest in manifests}
         sums = self._blob_sums(kept)
@@ -148,8 +153,6 @@ class VolumesDestination(BundleFolder):
     def _describe(self, bundle: BundleManifest, manifests: Mapping[str, bytes], sums: Mapping[str, str]) -> None:
         """Write the manifests and the describing files to every volume, those that mark them as complete last."""
         volumes = bundle.volumes or Volumes(1, self._volume_size)
-        before = self._previous.volumes if self._previous else None
-        earlier = {*volumes.files, *(before.files if before else ())}
         content = bundle_content(bundle)
         for number in range(1, volumes.count + 1):
             folder = self._folders.path(number)
@@ -166,7 +169,9 @@ class VolumesDestination(BundleFolder):
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 if FolderFiles(folder).size(path) != len(each) or not path.startswith("blobs/"):
                     replace_file(folder / path, each)
-            self._folders.clean(number, on_volume, earlier)
+            earlier = self._described(number).extras
+            self._folders.clean(number, on_volume, [each.path for each in (*earlier, *bundle.extras)])
+            delete_temporary(folder, [*(path for path in written if "/" not in path), BUNDLE_FILE])
             for parent in sorted({(folder / path).parent for path in on_volume}):
                 sync_folder(parent)
         self._folders.delete_from(volumes.count + 1)

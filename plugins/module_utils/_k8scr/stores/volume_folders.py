@@ -23,9 +23,10 @@ from ..files.joined_files import JoinedFiles, Segment
 from ..files.partial_file import PartialFile
 from ..oci.content import Blocks
 from ..oci.digest import digest_of_blocks, split_digest
-from .bundle_format import PARTS_FOLDER, STAGING_FOLDER, Part, Volumes, part_path
+from .bundle_format import PARTS_FOLDER, STAGING_FOLDER, Part, Volumes
 from .bundle_store import delete_in_folder, delete_leftovers
 from .oci_index import blob_path
+from .volume_format import part_path
 from .volume_plan import UNKNOWN_SUM
 
 _VOLUME = re.compile("volume-([1-9][0-9]{0,3})")
@@ -66,7 +67,9 @@ class VolumeFolders:
         cut = {}
         for digest, parts in volumes.cut.items() if volumes else ():
             head, size = self._head(digest, parts)
-            if size < sum(part.size for part in parts):
+            total = sum(part.size for part in parts)
+            # Until it is cut, the whole blob is in one folder.
+            if all(files.size(blob_path(digest)) != total for files in folders):
                 rest = [Segment(part_path(digest, number), part.size) for number, part in enumerate(parts, 1)][head:]
                 cut[blob_path(digest)] = [*([Segment(blob_path(digest), size)] if head else []), *rest]
         return JoinedFiles(folders, description, cut)

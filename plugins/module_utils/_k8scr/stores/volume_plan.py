@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import DestinationError
-from .bundle_format import MAXIMUM_VOLUMES, Part, Volumes, part_path
+from .bundle_format import MAXIMUM_VOLUMES, Part, Volumes
 from .oci_index import blob_path
+from .volume_format import part_path
 
 _LARGEST_FILE = (4 << 30) - (32 << 10)
 """Bytes of the largest file. FAT32 has a limit of 4 GiB - 1."""

@@ -15,7 +15,7 @@ from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.manifest import Manifest, is_nondistributable
 from ..oci.reference import Reference
-from ..stores.bundle_format import BundleImage, BundleManifest
+from ..stores.bundle_format import BundleImage
 from ..stores.bundle_store import BundleStore
 from ..stores.layout_referrers import LayoutReferrers
 from ..stores.oci_index import entry_names, full_name, with_entry
@@ -33,14 +33,14 @@ class BundleImages:
 
     Attributes:
         results: The results of the task's images, which all succeeded.
-        before: The bundle before the task, if it was complete.
+        was_complete: Whether the bundle was complete before the task.
         prune: Whether images that the task does not name are removed.
         description: The name of the bundle in messages.
     """
 
     store: BundleStore
     results: Sequence[ImageResult]
-    before: BundleManifest | None
+    was_complete: bool
     prune: bool
     check_mode: bool
     description: str = ""
@@ -153,7 +153,7 @@ class BundleImages:
     @cached_property
     def _known_digests(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
-        for each in self.before.images if self.before else ():
+        for each in self.store.previous.images if self.store.previous else ():
             if "@" in each.name:
                 found.setdefault(each.digest, []).append(each.name)
         return found
@@ -180,8 +180,10 @@ class BundleImages:
 
     def _is_usable(self, entry: Descriptor) -> bool:
         """Whether an existing image is complete, as all images of a complete bundle are."""
-        return self.before is not None or all(
-            is_nondistributable(blob) or self.store.will_have(blob) for blob in self._content(entry).blobs
+        omitted = self.store.previous.omitted if self.store.previous else {}
+        return self.was_complete or all(
+            is_nondistributable(blob) or self.store.will_have(blob) or blob.digest in omitted
+            for blob in self._content(entry).blobs
         )
 
     def _content(self, entry: Descriptor) -> _Content:

@@ -45,6 +45,7 @@ class BundleWriter:
         far_side: What the other side has; ``None`` for a complete bundle.
         is_begun: Whether the bundle is marked as incomplete.
         before: The bundle before the task, if it was complete.
+        extras: The files beside the images before the task.
     """
 
     store: BundleStore
@@ -53,9 +54,11 @@ class BundleWriter:
     check_mode: bool
     is_begun: bool = field(default=False, init=False)
     before: BundleManifest | None = field(init=False)
+    extras: list[BundleFile] = field(init=False)
 
     def __post_init__(self) -> None:
         self.before = self.store.bundle
+        self.extras = self.store.extras()
 
     def prepare(self, plans: Sequence[ImagePlan]) -> None:
         """Begin the change before the first image is copied; see :attr:`Transfer.before_copy`."""
@@ -94,7 +97,7 @@ class BundleWriter:
 
     def _write(self, images: BundleImages, after: BundleManifest, contents: Mapping[str, Path]) -> None:
         kept = {each.path for each in after.extras}
-        gone = [each.path for each in self.before.extras if each.path not in kept] if self.before else []
+        gone = [each.path for each in self.extras if each.path not in kept]
         self._begin()
         self.store.remove(images.removed_names, gone)
         for extra in after.extras:
@@ -112,7 +115,7 @@ class BundleWriter:
         if self.far_side:
             base, omitted = self.far_side.base_of(images.missing)
         else:
-            base, omitted = recorded_base(self.before, images.missing)
+            base, omitted = recorded_base(self.store.previous, images.missing)
         return BundleManifest(images.images, base, omitted, tuple(extras))
 
 

@@ -6,24 +6,37 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import (
     archive_entries,
-    image_entries,
+    read_archive,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_archive import BundleArchive
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_folder import BundleFolder
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import BundleImage, OmittedBlob
+from unit.plugins.module_utils.support.bundles import description, write_bundle
 from unit.plugins.module_utils.support.images import (
+    Image,
     make_image,
     make_index,
     write_docker_archive,
     write_layout,
     write_oci_archive,
 )
+from unit.plugins.module_utils.support.stores import put
 
 NAME = "docker.io/library/app:1"
+
+
+def image_entries(path: Path) -> list[dict[str, Any]]:
+    """Return the entries of an archive's images."""
+    return read_archive(path)[0]
 
 
 def test_image_entries_have_digest_for_oci_archive(tmp_path: Path) -> None:
@@ -109,3 +122,31 @@ def test_archive_entries_have_previous_name_after_list_changed() -> None:
 
 def test_archive_entries_ignore_duplicate_archives() -> None:
     assert [entry["name"] for entry in archive_entries([Path("/media/app.tar")] * 2)] == ["app.tar"]
+
+
+def test_archive_info_describes_delta_bundle(tmp_path: Path, image: Image) -> None:
+    omitted = image.layers[0]
+    size = len(image.contents[omitted])
+    store = BundleArchive(tmp_path / "delta.tar")
+    store.omitted = {omitted}
+    put(store, Image(image.root, {key: data for key, data in image.contents.items() if key != omitted}), NAME)
+    base = BundleImage("example.com/team/base:1", image.digest, 1)
+    store.finish(replace(description((NAME, image)), base=(base,), omitted={omitted: OmittedBlob(size)}))
+    store.close()
+
+    images, bundle = read_archive(tmp_path / "delta.tar")
+
+    assert [each["name"] for each in images] == [NAME]
+    assert bundle == {
+        "base": [{"name": "example.com/team/base:1", "digest": image.digest}],
+        "omitted": 1,
+        "omitted_bytes": size,
+        "extras": [],
+    }
+
+
+def test_archive_info_names_bundle_in_folder(tmp_path: Path, image: Image) -> None:
+    write_bundle(BundleFolder(tmp_path / "bundle"), (NAME, image))
+
+    with pytest.raises(InputError, match=r"is a bundle in a folder, not an archive. k8scr_push reads it in place"):
+        read_archive(tmp_path / "bundle")

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 import zstandard
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import image_entries
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.archive_info import read_archive
 from unit.plugins.module_utils.support.images import Image, write_docker_archive, write_oci_archive
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 
@@ -63,7 +63,7 @@ def test_push_reads_compressed_archive(
 def test_archive_info_reads_compressed_archive(tmp_path: Path, image: Image, transport: str, suffix: str) -> None:
     archive = write_archive(tmp_path, transport, image, suffix)
 
-    (entry,) = image_entries(archive)
+    (entry,) = read_archive(archive)[0]
 
     assert (entry["name"], entry["archive"]) == (NAME, str(archive))
 

@@ -68,6 +68,18 @@ def test_manifests_of_folder_and_subfolders_are_read(programs: Path, folder: Pat
     assert names(read(programs, folder)) == ["a", "b", "c"]
 
 
+def test_archive_in_folder_is_left_out_with_reason(programs: Path, folder: Path) -> None:
+    write(folder / "a.yml")
+    write(folder / "app.tgz")
+
+    discovery = read(programs, folder)
+
+    assert names(discovery) == ["nginx"]
+    assert [(each.origin.file, each.reason) for each in discovery.skipped] == [
+        (str(folder / "app.tgz"), "it is an archive; add a chart to charts")
+    ]
+
+
 def test_chart_and_kustomization_in_folder_are_rendered_and_built(programs: Path, folder: Path) -> None:
     write(folder / "app.yml")
     write(folder / "chart/templates/pod.yaml", "source")

@@ -219,7 +219,7 @@ def test_missing_volume_is_named(volumes: Path, medium: Image) -> None:
 
     with closing(open_bundle(volumes)) as source:
         (found,) = source.images(NAME)
-        with pytest.raises(SourceError, match=r"is on volume 2 of 5.*Insert volume 2 of 5 \(bundle [0-9a-f]{12}\)"):
+        with pytest.raises(SourceError, match=r"is on volume 2, which.*Insert volume 2 of 5 \(bundle [0-9a-f]{12}\)"):
             read_image(source, found.root)
 
 
@@ -292,3 +292,28 @@ def test_missing_volume_is_a_fault_with_its_images(volumes: Path) -> None:
     (fault,) = VolumesDestination(volumes, SIZE).verify()
 
     assert (fault.volume, fault.images, fault.problem) == (5, (OTHER,), "is missing")
+
+
+def test_all_volumes_of_a_cut_layer_are_named_if_one_is_missing(volumes: Path, huge: Image) -> None:
+    shutil.rmtree(volumes / "volume-5")
+
+    with closing(open_bundle(volumes)) as source:
+        assert source.bundle.volumes
+        numbers = ", ".join(map(str, source.bundle.volumes.of(huge.layers[0])))
+        (found,) = source.images(OTHER)
+        with pytest.raises(SourceError, match=rf"volume 5\. Insert the volumes {numbers} of 5 .* at once"):
+            read_image(source, found.root)
+
+
+def test_exchanged_parts_of_a_layer_are_found(volumes: Path, huge: Image) -> None:
+    one, two = (next(volumes.glob(f"*/parts/*.{number}")) for number in (1, 2))
+    content = one.read_bytes(), two.read_bytes()
+    assert len(content[0]) == len(content[1])
+    one.write_bytes(content[1])
+    two.write_bytes(content[0])
+
+    faults = list(VolumesDestination(volumes, SIZE).verify())
+
+    assert [(fault.path, fault.images) for fault in faults] == [
+        (path.relative_to(path.parents[1]).as_posix(), (OTHER,)) for path in (one, two)
+    ]

@@ -52,6 +52,9 @@ def _is_returned(condition: str, failed: bool, check_mode: bool, given: set[str]
         "success or failure of an object": True,
         "success or failure by a problem": True,
         "success, not in check mode": not failed and not check_mode,
+        "success, with O(state=present)": not failed and "faults" not in given,
+        "success or failure of an image, with O(state=present)": "faults" not in given,
+        "with O(state=verified)": "faults" in given,
         "with O(piece_dir)": not failed and "piece_dir" in given,
         "without O(piece)": not failed and "piece" not in given,
     }

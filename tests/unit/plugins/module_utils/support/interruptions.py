@@ -32,7 +32,7 @@ from .images import Image
 
 _BLOCK = 512 << 10
 _WRITES = ("write", "pwrite", "posix_fallocate", "fsync")
-_STEPS = (*_WRITES, "ftruncate", "replace")
+_STEPS = (*_WRITES, "ftruncate", "truncate", "replace", "unlink")
 _FAILED = 1
 
 
@@ -126,7 +126,7 @@ def _after(steps: int, interrupt: Callable[[str], None]) -> Iterator[None]:
     left = steps
 
     def counted(function: str, original: Callable[..., Any]) -> Callable[..., Any]:
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
             nonlocal left
             with lock:
                 left -= 1
@@ -135,7 +135,7 @@ def _after(steps: int, interrupt: Callable[[str], None]) -> Iterator[None]:
                     descriptor, block, *position = arguments
                     original(descriptor, block[: len(block) // 2], *position)
                 interrupt(function)
-            return original(*arguments)
+            return original(*arguments, **options)
 
         return call
 
