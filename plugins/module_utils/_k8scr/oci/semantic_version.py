@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .decimal import parse_decimal
 from .version_tag import parse_suffix, parse_version
 
 _PRERELEASES = frozenset(
@@ -142,9 +143,9 @@ def _read_tokens(
                 words.append(token)
         elif in_prerelease:
             # Semantic versioning orders numbers before words.
-            prerelease.append((0, int(token), ""))
+            prerelease.append((0, parse_decimal(token) or 0, ""))
         else:
-            revision.append(int(token))
+            revision.append(parse_decimal(token) or 0)
     return tuple(prerelease), tuple(words), tuple(revision)
 
 
@@ -157,5 +158,5 @@ def _read_metadata(metadata: str) -> tuple[tuple[str, ...], tuple[int, ...]]:
     build, _hyphen, suffix = metadata.partition("-")
     tokens = parse_suffix(build)[0]
     words = tuple(token for token in tokens if token in _ARCHITECTURES)
-    numbers = tuple(int(token) for token in tokens if token.isdigit() and not words)
+    numbers = tuple(parse_decimal(token) or 0 for token in tokens if token.isdigit() and not words)
     return (*words, *(token for token in parse_suffix(suffix)[0] if token.isalpha())), numbers

@@ -59,7 +59,7 @@ def parse_version(tag: str) -> VersionTag | None:
         return None
     tokens, has_commit = parse_suffix(suffix)
     words = [token for token in tokens if token.isalpha()]
-    numbers = tuple(int(token) for token in tokens if not token.isalpha())
+    numbers = tuple(parse_decimal(token) or 0 for token in tokens if not token.isalpha())
     if has_commit and not numbers and not _DATE.fullmatch(text):
         return None
     release = [parse_decimal(number) or 0 for number in text.split(".")]

@@ -14,6 +14,7 @@ import json
 import re
 import struct
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from decimal import Decimal
 from typing import Any
 
 from ..errors import InputError
@@ -177,13 +178,13 @@ def _short_float(number: float) -> str:
     """Return a number with the fewest digits that identify it in 32 bits, as Go's ``FormatFloat(x, 'g', -1, 32)``."""
     try:
         wanted = struct.pack("f", number)
-        digits = next(count for count in range(1, 10) if struct.pack("f", float(f"{number:.{count}g}")) == wanted)
     except OverflowError:
         return repr(number)
-    exponent = int(f"{number:.{digits - 1}e}".partition("e")[2])
-    if exponent in _PLAIN_EXPONENTS:
-        return f"{float(f'{number:.{digits}g}'):.{max(digits - 1 - exponent, 0)}f}"
-    return f"{number:.{digits - 1}e}"
+    shortened = (Decimal(f"{number:.{count}g}") for count in range(1, 10))
+    rounded = next(each for each in shortened if struct.pack("f", each) == wanted)
+    if rounded.adjusted() in _PLAIN_EXPONENTS:
+        return f"{rounded:f}"
+    return f"{number:.{len(rounded.as_tuple().digits) - 1}e}"
 
 
 _MAINTAINER: Mapping[str, _Reader] = {"name": _clean, "email": _clean, "url": _clean}
