@@ -8,7 +8,7 @@ from __future__ import annotations
 
 
 class ModuleDocFragment:
-    """Options of modules that read images from any source."""
+    """Options of modules that read images from any source, and the settings of registries alone."""
 
     DOCUMENTATION = r"""
 options:
@@ -47,6 +47,11 @@ options:
       - C(docker://NAME) is an image of the registry in its name, as in
         C(docker://registry.example.com/team/api:1.2). It is copied directly to the destination. A name with a digest,
         as in C(docker://registry.example.com/team/api:1.2@sha256:…), selects that digest, even if the tag has moved.
+      - C(chart:FILE.tgz) is the archive of a Helm chart, as C(helm package) writes it. It is copied as the artifact
+        that C(helm push) makes, with its provenance file C(FILE.tgz.prov) if there is one. The artifact has no time of
+        creation, so the same chart always has the same digest. The default of O(images[].name) is
+        C(localhost/charts/NAME:VERSION), with C(_) in place of C(+). C(helm pull) requires that the repository ends
+        with the chart's name, and that the tag is its version.
       - Sources are read on the host that runs the module. Symbolic links in an C(oci:) folder are not followed, because
         they may lead outside the folder. C(cp -rL) makes a copy without links.
     type: list
@@ -91,6 +96,52 @@ options:
             store next to an image are referrers too.
         type: raw
         default: auto
+      tags:
+        description:
+          - Rules that select tags of a repository. O(images[].source) is then C(docker://REGISTRY/REPOSITORY) without a
+            tag, and O(images[].name) is a repository too. By default, an entry of C(docker://) is one image.
+          - Each selected tag is an image of its own, in the result and in the file of O(lock). Only selected tags are
+            requested. An empty selection is an error.
+          - With O(locked), the rules select among the tags of the repository in the lock file, without a request. The
+            lookup P(k8scr.core.tags#lookup) shows a selection before it is used.
+        type: dict
+        suboptions:
+          semver:
+            description:
+              - Ranges of versions to select, as in V(>=1.2 <2). Separate the comparisons that must all be satisfied
+                with spaces or commas, and alternatives with C(||), or write a list of alternatives. By default, all
+                versions are selected.
+              - The operators are C(=), C(!=), C(>), C(>=), C(<), C(<=), C(~) and C(^). V(1.2), V(1.2.x) and V(~1.2.0)
+                select all versions 1.2, V(^1.2) selects 1.2 and later versions 1, and V(1.2 - 1.4) both ends too. A
+                bound with fewer numbers includes all others, so V(<=1.2) includes 1.2.7.
+              - A version may begin with C(v), and may have one to eight numbers, as calendar versions do. C(_) begins
+                build metadata, because tags cannot contain C(+). Other tags, such as V(latest), have no version.
+              - Pre-releases, such as 1.2.0-rc.1, are selected only by a range with a pre-release, as in V(>=1.2.0-0
+                <2). Variants, such as 1.2.0-alpine, are selected only by a range with that suffix, as in
+                V(>=1.2.0-alpine), or with O(images[].tags.match).
+            type: raw
+          match:
+            description: Regular expression of Python that a whole tag must match, as in V(v?[0-9.]+). By default, all
+              tags match. Avoid nested repetitions, which can take very long.
+            type: str
+          exclude:
+            description: Regular expressions of Python that no part of a tag may match, as in V(-debug$), as a string or
+              a list. By default, no tag is excluded.
+            type: raw
+          newest:
+            description:
+              - Number of newest versions to select, from V(1) to V(100000). By default, all are selected.
+              - Tags are compared as versions, and each variant that O(images[].tags.match) selects is counted alone.
+                Tags of equal versions, such as V(v1.2.3) and V(1.2.3), count as one and are all selected. A shorter tag
+                such as V(1.2) is not selected next to a longer one such as V(1.2.3), because it usually names the same
+                image.
+              - The order of tags says nothing about the time when an image was made.
+            type: int
+          at_most:
+            description: Largest number of tags of the repository, from V(1) to V(100000). More selected tags are an
+              error that lists them. The default is V(20). Increase it if you need more tags.
+            type: int
+            default: 20
   lock:
     description:
       - Path of a lock file with the digest of each image's name, on the host that runs the module. By default, no file
@@ -120,66 +171,6 @@ options:
         missing images, most of them are exported twice, for the plan and for the copy. Check mode exports missing
         images too, to show the same blobs as the copy. Existing images are not exported.
     type: path
-  upstreams:
-    description:
-      - Settings of the registries in names of C(docker://), one entry for each registry. By default, registries are
-        reached over HTTPS, with the host's trusted certificates and with the credentials of other tools.
-      - Without O(upstreams[].username), the module looks for credentials when a registry requests them. It reads
-        E(DOCKER_AUTH_CONFIG), which has the content of a C(config.json), then the file in E(REGISTRY_AUTH_FILE), or if
-        that is unset C($XDG_RUNTIME_DIR/containers/auth.json), C($XDG_CONFIG_HOME/containers/auth.json) and
-        C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in this order, with the credential helpers that these
-        files name.
-      - CA certificates (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
-        read as in containers-certs.d(5), from the first existing folder of C(~/.config/containers/certs.d/HOST:PORT),
-        C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
-      - A registry's credentials and client certificates are used only for that registry and its token server.
-      - Proxies are read from the environment variables E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY).
-        E(NO_PROXY) has the notation of O(no_proxy).
-    type: list
-    elements: dict
-    default: []
-    suboptions:
-      host:
-        description: Host of the registry as in image names, such as V(registry.example.com:5000). Docker Hub is
-          V(docker.io).
-        type: str
-        required: true
-      username:
-        description: User to log in as. By default, the module looks for credentials as described above.
-        type: str
-      password:
-        description: Password or access token of the user.
-        type: str
-      ca_cert:
-        description: Path of a PEM file with CA certificates to trust, in addition to the system's. Set it for a
-          registry with a certificate of a private CA. They also apply to its token server and to redirects.
-        type: path
-      client_cert:
-        description: Path of a PEM file with the client certificate, for a registry that requires one.
-        type: path
-      client_key:
-        description: Path of a PEM file with the certificate's private key, without a password. The default is the file
-          of O(upstreams[].client_cert).
-        type: path
-      validate_certs:
-        description: Whether to verify the registry's certificate. By default, it is verified.
-        type: bool
-        default: true
-      plain_http:
-        description: Whether to use HTTP without TLS, which also sends credentials unencrypted. The default is HTTPS.
-        type: bool
-        default: false
-      mirrors:
-        description:
-          - Mirrors to read this registry's images from, in order of preference, before the registry itself. An entry is
-            a host, or a host with a path that precedes the repositories of images, as in V(mirror.example.com) or
-            V(mirror.example.com/docker-hub).
-          - The module skips a mirror that does not have an image. A mirror that keeps failing for five seconds before
-            its first image is skipped for the rest of the task.
-          - Names of images do not change with a mirror. Settings of a mirror belong in a separate entry.
-        type: list
-        elements: str
-        default: []
   verify:
     description:
       - Policies for the signatures of images. By default, signatures are not checked. The first policy whose
@@ -234,4 +225,68 @@ options:
         description: With V(unsigned), images that match need no signature, and none is checked. No other value exists.
         type: str
         choices: [unsigned]
+"""
+
+    UPSTREAMS = r"""
+options:
+  upstreams:
+    description:
+      - Settings of the registries in names of C(docker://), one entry for each registry. By default, registries are
+        reached over HTTPS, with the host's trusted certificates and with the credentials of other tools.
+      - Without O(upstreams[].username), the module looks for credentials when a registry requests them. It reads
+        E(DOCKER_AUTH_CONFIG), which has the content of a C(config.json), then the file in E(REGISTRY_AUTH_FILE), or if
+        that is unset C($XDG_RUNTIME_DIR/containers/auth.json), C($XDG_CONFIG_HOME/containers/auth.json) and
+        C($DOCKER_CONFIG/config.json) (C(~/.docker/config.json)), in this order, with the credential helpers that these
+        files name.
+      - CA certificates (C(*.crt)) and client certificates (C(NAME.cert) with C(NAME.key)) of a registry are
+        read as in containers-certs.d(5), from the first existing folder of C(~/.config/containers/certs.d/HOST:PORT),
+        C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
+      - A registry's credentials and client certificates are used only for that registry and its token server.
+      - Proxies are read from the environment variables E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY).
+        E(NO_PROXY) has the notation of O(k8scr.core.k8scr_push#module:no_proxy).
+    type: list
+    elements: dict
+    default: []
+    suboptions:
+      host:
+        description: Host of the registry as in image names, such as V(registry.example.com:5000). Docker Hub is
+          V(docker.io).
+        type: str
+        required: true
+      username:
+        description: User to log in as. By default, the module looks for credentials as described above.
+        type: str
+      password:
+        description: Password or access token of the user.
+        type: str
+      ca_cert:
+        description: Path of a PEM file with CA certificates to trust, in addition to the system's. Set it for a
+          registry with a certificate of a private CA. They also apply to its token server and to redirects.
+        type: path
+      client_cert:
+        description: Path of a PEM file with the client certificate, for a registry that requires one.
+        type: path
+      client_key:
+        description: Path of a PEM file with the certificate's private key, without a password. The default is the file
+          of O(upstreams[].client_cert).
+        type: path
+      validate_certs:
+        description: Whether to verify the registry's certificate. By default, it is verified.
+        type: bool
+        default: true
+      plain_http:
+        description: Whether to use HTTP without TLS, which also sends credentials unencrypted. The default is HTTPS.
+        type: bool
+        default: false
+      mirrors:
+        description:
+          - Mirrors to read this registry's images from, in order of preference, before the registry itself. An entry is
+            a host, or a host with a path that precedes the repositories of images, as in V(mirror.example.com) or
+            V(mirror.example.com/docker-hub).
+          - The module skips a mirror that does not have an image. A mirror that keeps failing for five seconds before
+            its first image is skipped for the rest of the task.
+          - Names of images do not change with a mirror. Settings of a mirror belong in a separate entry.
+        type: list
+        elements: str
+        default: []
 """

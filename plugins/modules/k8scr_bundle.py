@@ -24,6 +24,7 @@ author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
   - k8scr.core.sources
+  - k8scr.core.sources.upstreams
   - k8scr.core.docker_daemon
   - k8scr.core.attributes
 attributes:
@@ -349,6 +350,27 @@ extras:
       description: SHA-256 sum of the content.
       type: str
       sample: 4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
+selections:
+  description: The selected tags of each entry with O(images[].tags).
+  returned: success or failure of an image, with O(state=present)
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: Source of the images.
+      type: str
+      sample: docker://registry.example.com/team/api
+    tags:
+      description: The selected tags, the newest version first.
+      type: list
+      elements: str
+      sample: [v1.10.1, v1.10.0, v1.9.0]
+    left_out:
+      description: Number of the other tags by reason. C(unmatched) ones do not match the patterns, C(unversioned) ones
+        are not versions, C(prereleases) and C(variants) have a suffix, C(out_of_range) ones do not satisfy the range,
+        C(shorter) ones are other names of longer versions, and C(older) ones are older than the newest.
+      type: dict
+      sample: {unversioned: 2, prereleases: 4, out_of_range: 11, older: 7}
 retries:
   description: Retried requests, each with the reason and the number of retries.
   returned: success or failure of an image, with O(state=present)

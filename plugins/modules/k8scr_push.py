@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - k8scr.core.registry
   - k8scr.core.registry.images
   - k8scr.core.sources
+  - k8scr.core.sources.upstreams
   - k8scr.core.docker_daemon
   - k8scr.core.attributes
   - k8scr.core.attributes.images
@@ -121,6 +122,23 @@ EXAMPLES = r"""
         client_cert: /etc/ssl/bastion.pem
         client_key: /etc/ssl/private/bastion-key.pem
     lock: "{{ playbook_dir }}/images.lock.json"
+
+- name: Copy the last three releases of version 1 without candidates, and record their tags and digests
+  k8scr.core.k8scr_push:
+    images:
+      - source: docker://registry.example.com/team/api
+        tags:
+          semver: ">=1.2 <2"
+          exclude: -debug$
+          newest: 3
+        platforms: [linux/amd64]
+    lock: "{{ playbook_dir }}/images.lock.json"
+
+- name: Push the archive of a Helm chart, for helm install oci://…/charts/app
+  k8scr.core.k8scr_push:
+    images:
+      - source: chart:/media/app/app-1.2.0.tgz
+        name: registry.example.com/charts/app:1.2.0
 
 - name: Push only the platforms of the nodes
   k8scr.core.k8scr_push:
@@ -269,6 +287,27 @@ images:
       description: Reason for the failure of the image, if it failed.
       type: str
       sample: /media/app/layout does not exist. Sources are read on the host that runs the module; check the path there.
+selections:
+  description: The selected tags of each entry with O(images[].tags).
+  returned: success or failure of an image
+  type: list
+  elements: dict
+  contains:
+    source:
+      description: Source of the images.
+      type: str
+      sample: docker://registry.example.com/team/api
+    tags:
+      description: The selected tags, the newest version first.
+      type: list
+      elements: str
+      sample: [v1.10.1, v1.10.0, v1.9.0]
+    left_out:
+      description: Number of the other tags by reason. C(unmatched) ones do not match the patterns, C(unversioned) ones
+        are not versions, C(prereleases) and C(variants) have a suffix, C(out_of_range) ones do not satisfy the range,
+        C(shorter) ones are other names of longer versions, and C(older) ones are older than the newest.
+      type: dict
+      sample: {unversioned: 2, prereleases: 4, out_of_range: 11, older: 7}
 retries:
   description: Retried requests, each with the reason and the number of retries.
   returned: success or failure of an image

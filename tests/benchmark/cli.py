@@ -26,7 +26,8 @@ from .comparisons import COMPARISONS
 from .measure import Failed
 from .registry import deployed_registry
 from .results import Results
-from .runner import Runner
+from .runner import Runner, UpstreamRunner
+from .upstream import upstream_registry
 from .workloads import Workloads
 
 API_LATENCY = "neighbour"
@@ -104,14 +105,15 @@ def _measure(selected: Mapping[str, set[str]], rounds: int, scale: float, result
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="benchmark-", dir=layout.CACHE)))
         registry = stack.enter_context(deployed_registry())
         workloads = Workloads(scratch, scale, stack)
-        runner = Runner(registry, workloads, scratch)
+        upstream = stack.enter_context(upstream_registry(scratch))
+        runners = {False: Runner(registry, workloads, scratch), True: UpstreamRunner(upstream, workloads, scratch)}
         for name, clients in selected.items():
             try:
                 if name == API_LATENCY:
                     results.save_api_latency(measure_api_latency(registry, workloads, 15 * scale))
                     continue
                 comparison = COMPARISONS[name]
-                figures = runner.run(comparison, clients, rounds)
+                figures = runners[comparison.upstream].run(comparison, clients, rounds)
                 results.save(name, workloads.get(comparison.workload).size, figures)
             except Exception as problem:  # noqa: BLE001 - the other comparisons are still measured
                 log(f"  {name}: {problem}")

@@ -39,8 +39,7 @@ def with_latency(milliseconds: int, client: Client) -> Client:
 @contextmanager
 def _delayed(registry: Registry, milliseconds: int) -> Iterator[Registry]:
     with tempfile.TemporaryDirectory() as folder, faulty_connection(Path(folder)) as proxy:
-        for stream, latency in {"upstream": milliseconds // 2, "downstream": -(-milliseconds // 2)}.items():
-            proxy.add_fault("latency", stream, latency=latency)
+        proxy.add_latency(milliseconds)
         kubeconfig = Path(proxy.kubeconfig)
         (server,) = re.findall(r"server: (\S+)", kubeconfig.read_text())
         yield replace(registry, api_url=server, kubeconfig=kubeconfig)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from . import curl, modules, third_party
+from .bundle_comparisons import BUNDLE_COMPARISONS
 from .client import Client, with_empty_engine, with_latency
+from .comparison import Comparison
 from .third_party import forwarded_pull, forwarded_push
 from .workloads import (
     Factory,
@@ -102,35 +103,6 @@ _PULLS: dict[str, Client] = {
     PLUGIN: third_party.plugin_pull("seed"),
     PLUGIN_CURRENT: third_party.plugin_pull("seed-today"),
 }
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """One workload, and the clients that are measured with it.
-
-    Attributes:
-        name: Name on the command line and in results.json.
-        title: Title in the report.
-        workload: The workload.
-        clients: The clients by name.
-        initial: Content of the registry before each measurement, under the same names.
-        keep: Whether clients leave that content unchanged, so that one preparation is enough.
-        rounds: Maximum number of rounds, for slow comparisons.
-        series: Plot that the comparison is a point of.
-        x: Position in that plot.
-        note: Explanation of the figures in the report.
-    """
-
-    name: str
-    title: str
-    workload: Factory
-    clients: Mapping[str, Client]
-    initial: Factory | None = None
-    keep: bool = False
-    rounds: int | None = None
-    series: str = ""
-    x: float = 0
-    note: str = ""
 
 
 def split_latency(name: str) -> tuple[str, str]:
@@ -362,5 +334,6 @@ COMPARISONS = {
         *_PULL_COMPARISONS,
         *_LATENCY_COMPARISONS,
         *_SCALING_COMPARISONS,
+        *BUNDLE_COMPARISONS,
     )
 }

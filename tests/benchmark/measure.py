@@ -49,7 +49,9 @@ class Measurement:
         inside: Seconds that the module took, without the start of Python and Ansible.
         first: Seconds from the start of the first program to the first upload request, or to the first line of a
             module that does nothing.
-        requests: Number of requests that the API server received.
+        requests: Number of requests that the API server received, or the upstream registry of a bundle.
+        written: Bytes of the files that a bundle has afterwards.
+        needed: Bytes of the layer that changed before the bundle.
     """
 
     seconds: float
@@ -60,6 +62,8 @@ class Measurement:
     inside: float | None = None
     first: float | None = None
     requests: int | None = None
+    written: int | None = None
+    needed: int | None = None
 
 
 @dataclass(frozen=True)

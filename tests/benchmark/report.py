@@ -14,6 +14,8 @@ from typing import Any
 from images.sizes import MIB
 
 from . import svg
+from .bundle_comparisons import BUNDLE
+from .comparison import Comparison
 from .comparisons import (
     COMPARISONS,
     CRANE,
@@ -22,7 +24,6 @@ from .comparisons import (
     PULL,
     PUSH,
     ROUND_TRIPS,
-    Comparison,
     delayed,
     label,
     split_latency,
@@ -51,6 +52,7 @@ CPU time and the memory of `kubectl port-forward` are included.
 through the Pod proxy, and the plugin's registry. That registry keeps all data in memory, writes one upload at a time \
 and is restarted for each measurement. *Current libraries and registry*: the same code with current releases \
 (`today.mod`) and the registry of the other clients.
+- *k8scr_bundle* and the clients beside it copy from an upstream registry over a connection with latency.
 - Memory is the peak resident memory. CPU time is the sum of all processes of the client.
 """
 API_LATENCY_TITLE = "Latency of other API requests during a push"
@@ -137,7 +139,8 @@ def _comparison(results: Results, comparison: Comparison) -> Iterator[str]:
 
 def _module(client: str, comparison: Comparison) -> str:
     """Return the collection's module under the same conditions as a client."""
-    module = PULL if any(name.startswith(PULL) for name in comparison.clients) else PUSH
+    found = (module for module in (PULL, BUNDLE) if any(name.startswith(module) for name in comparison.clients))
+    module = next(found, PUSH)
     return module + split_latency(client)[1]
 
 

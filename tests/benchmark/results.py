@@ -62,7 +62,7 @@ class Results:
         """Return a figure of all rounds; empty if it was not measured."""
         clients = self.content["comparisons"].get(cell.comparison, {}).get("ways", {})
         rounds = clients.get(cell.client, {}).get("rounds", [])
-        return [one[cell.field] for one in rounds if one[cell.field] is not None]
+        return [one[cell.field] for one in rounds if one.get(cell.field) is not None]
 
     def median(self, cell: Cell) -> float | None:
         """Return the median of a figure over all rounds."""

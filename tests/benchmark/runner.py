@@ -18,8 +18,10 @@ from typing import Any
 from cluster.errors import log
 
 from . import modules
-from .comparisons import Comparison, label
+from .comparison import Comparison
+from .comparisons import label
 from .registry import Registry
+from .upstream import Upstream
 from .workloads import Workload, Workloads
 
 Figures = dict[str, Any]
@@ -90,8 +92,22 @@ class Runner:
         token = f"bench/{next(self._numbers)}-{time.time_ns()}"
         names = [f"{token}-{number}:1" for number in range(len(initial.sources))]
         if comparison.initial:
-            modules.push()(self._registry, initial, names, self._scratch)
+            self._fill(initial, names)
         return names
+
+    def _fill(self, initial: Workload, names: list[str]) -> None:
+        modules.push()(self._registry, initial, names, self._scratch)
+
+
+class UpstreamRunner(Runner):
+    """Measures comparisons whose clients read from the upstream registry."""
+
+    def __init__(self, registry: Upstream, workloads: Workloads, scratch: Path) -> None:
+        super().__init__(registry, workloads, scratch)
+        self._upstream = registry
+
+    def _fill(self, initial: Workload, names: list[str]) -> None:
+        self._upstream.fill(zip(initial.sources, names))
 
 
 def _warm_page_cache(workload: Workload) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from .bundle_comparisons import BUNDLE, BUNDLE_DELTA, CURL_LAYERS, SIZES
 from .comparisons import (
     CRANE,
     CURL,
@@ -83,6 +84,7 @@ _MEMORY = [
     [Cell(f"{verb}-size-{size}", module, "memory") for size in (10240, 1024)]
     for verb, module in (("push", PUSH), ("pull", PULL))
 ]
+_BUNDLE_MEMORY = [Cell(f"bundle-size-{size}", BUNDLE, "memory") for size in reversed(SIZES)]
 
 TARGETS = (
     _ratio(
@@ -161,6 +163,23 @@ TARGETS = (
         0.6,
         Cell("push-1g", PUSH_IN_PLAYBOOK, "first"),
         Cell("nothing-1", NO_OP, "first"),
+    ),
+    _ratio(
+        "bundle of 100 images, 20 ms: k8scr_bundle (module time) relative to curl, layers alone",
+        1.2,
+        Cell("bundle-100", BUNDLE, "inside"),
+        Cell("bundle-100", CURL_LAYERS),
+        at_most=True,
+    ),
+    _maximum("bundle of 100 unchanged images: requests", 100, "", Cell("bundle-nothing", BUNDLE, "requests")),
+    _maximum("client memory, bundles", 64, "MiB", Cell("bundle-100", BUNDLE, "memory"), *_BUNDLE_MEMORY),
+    _ratio("client memory, bundle: 5 GiB relative to 1 GiB", 1.1, *_BUNDLE_MEMORY, at_most=True),
+    _ratio(
+        "delta of one layer: bytes of the bundle relative to those of the layer",
+        1.02,
+        Cell("bundle-changed", BUNDLE_DELTA, "written"),
+        Cell("bundle-changed", BUNDLE_DELTA, "needed"),
+        at_most=True,
     ),
 )
 

@@ -17,18 +17,21 @@ from cluster import layout, programs
 from cluster.waiting import free_port, wait_for_port
 
 
-class FaultyConnection:
-    """A connection to the API server with configurable faults.
+class FaultyPort:
+    """A local port that forwards to an address, with configurable faults.
 
     Args:
         api: The URL of toxiproxy's API.
-        kubeconfig: A user's kubeconfig with the proxy as the API server.
+        name: The name of the proxy there.
+        port: The local port.
     """
 
-    def __init__(self, api: str, kubeconfig: Path) -> None:
-        self._proxy = f"{api}/proxies/api-server"
+    def __init__(self, api: str, name: str, port: int) -> None:
+        self.api = api
+        self.name = name
+        self.port = port
+        self._proxy = f"{api}/proxies/{name}"
         self._numbers = itertools.count()
-        self.kubeconfig = str(kubeconfig)
 
     def add_fault(self, kind: str, stream: str, **attributes: int) -> str:
         """Add a fault in one direction and return its name."""
@@ -45,6 +48,41 @@ class FaultyConnection:
         """Accept connections, or reset all connections and reject new ones."""
         requests.post(self._proxy, json={"enabled": enabled}, timeout=60).raise_for_status()
 
+    def add_latency(self, milliseconds: int) -> None:
+        """Delay both directions, so that a round trip takes this time longer."""
+        for stream, latency in {"upstream": milliseconds // 2, "downstream": -(-milliseconds // 2)}.items():
+            self.add_fault("latency", stream, latency=latency)
+
+
+class FaultyConnection(FaultyPort):
+    """A connection to the API server with configurable faults.
+
+    Args:
+        kubeconfig: A user's kubeconfig with that port. The others are those of :class:`FaultyPort`.
+    """
+
+    def __init__(self, api: str, name: str, port: int, kubeconfig: Path) -> None:
+        super().__init__(api, name, port)
+        self.kubeconfig = str(kubeconfig)
+
+
+@contextmanager
+def faulty_port(upstream: str, name: str = "upstream") -> Iterator[FaultyPort]:
+    """Forward a local port to an address without faults until the end of the block."""
+    program = programs.ensure(["toxiproxy"])["toxiproxy"]
+    port = free_port()
+    api = f"http://127.0.0.1:{port}"
+    command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for_port(port, "toxiproxy")
+            proxy = {"name": name, "listen": "127.0.0.1:0", "upstream": upstream}
+            response = requests.post(f"{api}/proxies", json=proxy, timeout=60)
+            response.raise_for_status()
+            yield FaultyPort(api, name, int(response.json()["listen"].rpartition(":")[2]))
+        finally:
+            process.kill()
+
 
 @contextmanager
 def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Iterator[FaultyConnection]:
@@ -54,19 +92,7 @@ def faulty_connection(folder: Path, kubeconfig: Path = layout.KUBECONFIG) -> Ite
         folder: The folder for its kubeconfig.
         kubeconfig: The user's kubeconfig; the administrator's by default.
     """
-    program = programs.ensure(["toxiproxy"])["toxiproxy"]
-    port = free_port()
-    api = f"http://127.0.0.1:{port}"
-    command = [str(program), "-host", "127.0.0.1", "-port", str(port)]
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
-        try:
-            wait_for_port(port, "toxiproxy")
-            proxy = {"name": "api-server", "listen": "127.0.0.1:0", "upstream": f"127.0.0.1:{layout.API_PORT}"}
-            response = requests.post(f"{api}/proxies", json=proxy, timeout=60)
-            response.raise_for_status()
-            listener = response.json()["listen"].rpartition(":")[2]
-            proxied = folder / "faulty.kubeconfig"
-            proxied.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{listener}"))
-            yield FaultyConnection(api, proxied)
-        finally:
-            process.kill()
+    with faulty_port(f"127.0.0.1:{layout.API_PORT}", "api-server") as port:
+        proxied = folder / "faulty.kubeconfig"
+        proxied.write_text(kubeconfig.read_text().replace(f":{layout.API_PORT}", f":{port.port}"))
+        yield FaultyConnection(port.api, port.name, port.port, proxied)

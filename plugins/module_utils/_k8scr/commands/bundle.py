@@ -56,7 +56,8 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         store = exit_stack.enter_context(closing(open_bundle_store(settings.dest, settings.volume_size)))
         far_side = _far_side(settings, upstreams, store)
         jobs = BundleJobs(store, far_side)
-        listed = jobs.read(ImageSources(settings.sources, upstreams, lock, exit_stack))
+        sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
+        listed = jobs.read(sources)
         writer = BundleWriter(store, settings.volume_size, far_side, check_mode)
         results = Transfer(connections, check_mode, settings.fail_fast, writer.prepare).run(listed, listener)
         folder = _scratch_folder(settings, exit_stack)
@@ -81,6 +82,7 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
     return {
         **report,
         **finished,
+        **sources.result,
         "changed": report["changed"] or bool(finished.get("changed")),
         "dest": str(settings.dest),
     }

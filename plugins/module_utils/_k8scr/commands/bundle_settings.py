@@ -21,13 +21,14 @@ from .numbers import VOLUME_SIZES, read_number, require_bounds
 from .source_settings import SOURCES_ARGUMENT_SPEC, SourceSettings
 
 CHART_SPEC: dict[str, Any] = {"chart": {"type": "str", "required": True}, "name": {"type": "str"}}
+_ONE_IMAGE_SPEC = {name: option for name, option in SOURCE_ENTRY_SPEC.items() if name != "tags"}
 BUNDLE_ARGUMENT_SPEC: dict[str, Any] = {
     **SOURCES_ARGUMENT_SPEC,
     "dest": {"type": "str", "required": True},
     "state": {"type": "str", "choices": ["present", "verified"], "default": "present"},
     "images": {**SOURCES_ARGUMENT_SPEC["images"], "required": False, "default": []},
     "charts": {"type": "list", "elements": "raw", "default": [], "options": CHART_SPEC},
-    "registry_image": {"type": "raw", "options": SOURCE_ENTRY_SPEC},
+    "registry_image": {"type": "raw", "options": _ONE_IMAGE_SPEC},
     "since": {"type": "path"},
     "volumes": {
         "type": "dict",
@@ -131,9 +132,12 @@ def _charts(charts: Sequence[Any]) -> Iterator[SourceEntry]:
 
 def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
     try:
-        return read_source_entries([given])
+        (entry,) = read_source_entries([given])
     except InputError as error:
         raise error.replace(error.message.replace("images[0]", "registry_image", 1)) from error
+    if entry.tags:
+        raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
+    return (entry,)
 
 
 def _volume_size(volumes: Mapping[str, Any] | None) -> int | None:

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ansible.module_utils.common.arg_spec import ArgumentSpecValidator
 from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
-from ..oci.reference import Reference, parse_reference
+from ..oci.reference import Reference, parse_reference, parse_repository
+from ..registry.upstreams import TRANSPORT as UPSTREAM
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..transfer.job import ReferrersMode
+from .tag_settings import TAGS_ARGUMENT_SPEC, read_selection
+
+if TYPE_CHECKING:
+    from ..oci.tag_selection import TagSelection
 
 _SHARED_SPEC: dict[str, Any] = {
     "platforms": {"type": "list", "elements": "str"},
@@ -27,6 +32,7 @@ SOURCE_ENTRY_SPEC: dict[str, Any] = {
     "source": {"type": "str", "required": True},
     "name": {"type": "str"},
     **_SHARED_SPEC,
+    "tags": {"type": "dict", "options": TAGS_ARGUMENT_SPEC},
 }
 PULL_ENTRY_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -45,12 +51,14 @@ class SourceEntry:
         name: The image's name at the destination; ``None`` to keep its name at the source.
         platforms: The platforms to copy; empty for all.
         referrers: Whether to copy the images' referrers.
+        tags: Selects tags of the repository ``source``; ``name`` is then a repository too. ``None`` for one image.
     """
 
     source: str
     name: str | None = None
     platforms: tuple[Platform, ...] = ()
     referrers: ReferrersMode = ReferrersMode.AUTO
+    tags: TagSelection | None = None
 
     @property
     def upstream(self) -> Reference:
@@ -82,7 +90,11 @@ def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
     """
 
     def read(entry: Mapping[str, Any]) -> SourceEntry:
-        return SourceEntry(entry["source"], entry["name"], _platforms(entry), _referrers(entry))
+        source, name = entry["source"], entry["name"]
+        tags = None if entry["tags"] is None else read_selection(entry["tags"])
+        if tags:
+            _require_repositories(source, name)
+        return SourceEntry(source, name, _platforms(entry), _referrers(entry), tags)
 
     return tuple(_entries(images, "source", SOURCE_ENTRY_SPEC, read))
 
@@ -129,6 +141,15 @@ def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
     if found.error_messages:
         raise InputError("; ".join(found.error_messages))
     return dict(found.validated_parameters)
+
+
+def _require_repositories(source: str, name: str | None) -> None:
+    if not source.startswith(UPSTREAM):
+        advice = f"Write {UPSTREAM}REGISTRY/REPOSITORY as the source, or remove tags"
+        raise InputError("tags can only be selected in the repository of a registry", advice)
+    parse_repository(source[len(UPSTREAM) :])
+    if name is not None:
+        parse_repository(name)
 
 
 def _platforms(entry: Mapping[str, Any]) -> tuple[Platform, ...]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
 from ..oci.interfaces import ImageSource, SourceImage
@@ -78,6 +78,9 @@ class ImageSources:
         upstreams: The registries for ``docker://`` sources.
         lock: The lock file, if the task uses one.
         exit_stack: Closes the sources after the transfer.
+
+    Attributes:
+        result: The part of the module's result about the selected tags; known after :meth:`read`.
     """
 
     def __init__(
@@ -89,17 +92,35 @@ class ImageSources:
         self._exit_stack = exit_stack
         self._daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.connections)))
         self._files: dict[Location, FileSource] = {}
+        self.result: dict[str, Any] = {"selections": []}
 
     def read(self) -> Iterator[SourcedImage | ImageJob]:
         """Yield the images of all entries; an image that cannot be read is a job with an error."""
-        self._upstreams.find_all(self._upstream_references(self._settings.images))
-        found = (image for entry in self._settings.images for image in self._read(entry))
+        found = self._read_all(self._expanded())
         if self._settings.verify is None:
             yield from found
             return
         from .verified_images import verify_images
 
         yield from verify_images(found, self._settings.verify, self._settings.connections)
+
+    def _read_all(self, entries: Sequence[SourceEntry | ImageJob]) -> Iterator[SourcedImage | ImageJob]:
+        self._upstreams.find_all(self._upstream_references(entries))
+        for entry in entries:
+            if isinstance(entry, ImageJob):
+                yield entry
+            else:
+                yield from self._read(entry)
+
+    def _expanded(self) -> list[SourceEntry | ImageJob]:
+        """Return the entries, with an entry for each tag in place of those that select tags."""
+        if not any(entry.tags for entry in self._settings.images):
+            return [*self._settings.images]
+        from .tag_expansion import expand_entries
+
+        expanded = list(expand_entries(self._settings.images, self._upstreams, self._lock))
+        self.result = {"selections": [each.selection for each in expanded if each.selection]}
+        return [image for each in expanded for image in each.images]
 
     def _read(self, entry: SourceEntry) -> Iterator[SourcedImage | ImageJob]:
         try:
@@ -162,11 +183,11 @@ class ImageSources:
             self._files[location] = self._exit_stack.enter_context(closing(source))
         return self._files[location]
 
-    def _upstream_references(self, entries: Iterable[SourceEntry]) -> Iterator[Reference]:
+    def _upstream_references(self, entries: Iterable[SourceEntry | ImageJob]) -> Iterator[Reference]:
         for entry in entries:
             # The entry's own job reports the error.
             with suppress(InputError):
-                if entry.source.startswith(TRANSPORT):
+                if isinstance(entry, SourceEntry) and entry.source.startswith(TRANSPORT):
                     yield self._upstream_reference(entry)
 
     def _upstream_reference(self, entry: SourceEntry) -> Reference:

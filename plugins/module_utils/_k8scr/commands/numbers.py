@@ -35,6 +35,8 @@ BOUNDS = {
     "wait_timeout": (0, _SECONDS),
 }
 """The smallest and the largest value of each numeric option."""
+TAG_COUNTS = (1, 100_000)
+"""The smallest and the largest number of selected tags; a list of tags has at most as many names."""
 VOLUME_SIZES = (1 << 20, _SIZE)
 """The smallest and the largest size of a volume in bytes."""
 

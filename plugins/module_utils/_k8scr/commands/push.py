@@ -83,7 +83,7 @@ def push_images(
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast, space).run(jobs, listener)
     if not check_mode:
         _remember(pushed, results)
-    return report_with_lock(results, lock, check_mode)
+    return {**report_with_lock(results, lock, check_mode), **sources.result}
 
 
 def space_check(settings: PushSettings, registry: ClusterRegistry) -> SpaceCheck:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv6Address
 
 from ..errors import InputError
@@ -85,6 +85,20 @@ def parse_reference(text: str) -> Reference:
         InputError: The text is not a valid reference.
     """
     return _parse(text, _HOST)
+
+
+def parse_repository(text: str) -> Reference:
+    """Parse the name of a repository: a reference without tag and digest, which get no default.
+
+    Raises:
+        InputError: The text is not a valid name, or it has a tag or a digest.
+    """
+    # A text with a tag or digest is not valid with a second tag.
+    try:
+        return replace(parse_reference(f"{text}:any"), tag=None)
+    except InputError as error:
+        advice = "Write a repository without a tag and digest, such as registry.example.com/team/api"
+        raise InputError(f"{text!r:.300} is not the name of a repository", advice) from error
 
 
 def parse_workload_reference(text: str) -> Reference:

@@ -12,7 +12,7 @@ suffix.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from .decimal import parse_decimal
 
@@ -33,10 +33,16 @@ class VersionTag:
     Attributes:
         form: The words of the suffix in lower case, such as ``alpine`` or ``rc``; empty without words.
         order: The numbers of the version, without zeros at the end, and the numbers of the suffix.
+        tokens: The words and numbers of the suffix in their order, without the hash of a commit.
+        has_commit: Whether the suffix has the hash of a commit.
+        parts: How many numbers the tag has before its suffix.
     """
 
     form: str
     order: tuple[tuple[int, ...], tuple[int, ...]]
+    tokens: tuple[str, ...] = field(default=(), compare=False)
+    has_commit: bool = field(default=False, compare=False)
+    parts: int = field(default=1, compare=False)
 
 
 def parse_version(tag: str) -> VersionTag | None:
@@ -51,23 +57,25 @@ def parse_version(tag: str) -> VersionTag | None:
     is_dotted = "." in text
     if not is_dotted and (_is_hash(text) or suffix[:1].isalpha()):
         return None
-    words, numbers, has_commit = _parse_suffix(suffix)
+    tokens, has_commit = parse_suffix(suffix)
+    words = [token for token in tokens if token.isalpha()]
+    numbers = tuple(parse_decimal(token) or 0 for token in tokens if not token.isalpha())
     if has_commit and not numbers and not _DATE.fullmatch(text):
         return None
     release = [parse_decimal(number) or 0 for number in text.split(".")]
+    parts = len(release)
     while len(release) > 1 and release[-1] == 0:
         release.pop()
-    return VersionTag("-".join(words), (tuple(release), numbers))
+    return VersionTag("-".join(words), (tuple(release), numbers), tokens, has_commit, parts)
 
 
-def _parse_suffix(suffix: str) -> tuple[list[str], tuple[int, ...], bool]:
-    """Return the words and the numbers of a suffix, and whether it has the hash of a commit."""
+def parse_suffix(suffix: str) -> tuple[tuple[str, ...], bool]:
+    """Return the words and numbers of a suffix, and whether it has the hash of a commit."""
     commits = [token for token in _COMMIT.findall(suffix) if not _DATE.fullmatch(token)]
     tokens = _TOKEN.findall(_COMMIT.sub(lambda found: found[0] if _DATE.fullmatch(found[0]) else "", suffix))
-    words = [token.lower() for token in tokens if token.isalpha()]
     # A longer number than the parser accepts is a hash too.
-    numbers = (parse_decimal(token) for token in tokens if not token.isalpha())
-    return words, tuple(number for number in numbers if number is not None), bool(commits)
+    known = (token.lower() for token in tokens if token.isalpha() or parse_decimal(token) is not None)
+    return tuple(known), bool(commits)
 
 
 def _is_hash(digits: str) -> bool:

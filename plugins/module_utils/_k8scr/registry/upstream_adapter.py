@@ -40,7 +40,7 @@ except ImportError:  # the module reports missing libraries; the class below mus
     if not TYPE_CHECKING:
         HTTPAdapter = object
 
-_CONTENT = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers)/[^/]+")
+_CONTENT = re.compile(r"/v2/(?P<repository>.+)/(?P<kind>manifests|blobs|referrers|tags)/[^/]+")
 _MAY_REFUSE_HEAD = (400, 403, 404, 405, 501)
 """Status codes for HEAD from registries, and from storage they redirect to, that return the same content for GET."""
 _CODE = re.compile("[A-Z_]{1,40}")

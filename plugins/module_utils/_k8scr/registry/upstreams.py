@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from ansible.module_utils.common.warnings import warn
 
@@ -28,6 +28,7 @@ from .tls_files import TlsFiles, find_tls_files
 if TYPE_CHECKING:
     import requests
 
+_Found = TypeVar("_Found")
 TRANSPORT = "docker://"
 _DOCKER_HUB_API = "registry-1.docker.io"
 _CONNECT_TIMEOUT = 10.0
@@ -101,42 +102,52 @@ class Upstreams:
         for _registry, session in self._registries.values():
             session.close()
 
+    def tags_of(self, reference: Reference) -> list[str]:
+        """Return the tags of a repository, from the first of its registry's mirrors that lists any, or its registry.
+
+        Raises:
+            SourceError: No registry has tags of it.
+            K8scrError: The registry cannot be reached or returned an error response.
+        """
+        return self._first(reference, _list_tags)[1]
+
     def _search(self, reference: Reference) -> tuple[Repository, SourceImage]:
+        def find(repository: Repository) -> SourceImage:
+            return _find(repository, reference)
+
+        return self._first(reference, find)
+
+    def _first(self, reference: Reference, read: Callable[[Repository], _Found]) -> tuple[Repository, _Found]:
+        """Return the first repository with the content: that of a mirror or that of the registry."""
         failures = []
         for host, path in self._settings_of(reference.host).mirrors:
             if host in self._unavailable:
                 continue
             try:
-                return self._find_in_mirror(host, f"{path}/{reference.path}" if path else reference.path, reference)
+                return self._read_from_mirror(host, f"{path}/{reference.path}" if path else reference.path, read)
             except K8scrError as error:
                 if error.transient:
                     self._unavailable.add(host)
                 failures.append(error.message)
         try:
-            return self._find(self._registry(reference.host), reference.path, reference)
+            repository = Repository(self._registry(reference.host), reference.path)
+            return repository, read(repository)
         except K8scrError as error:
             if failures:
                 raise error.replace(f"{error.message} (mirrors: {'; '.join(failures)})") from error
             raise
 
-    def _find_in_mirror(self, host: str, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
+    def _read_from_mirror(
+        self, host: str, path: str, read: Callable[[Repository], _Found]
+    ) -> tuple[Repository, _Found]:
         mirror = self._registry(host)
+        repository = Repository(mirror, path)
         if mirror.retries.has_response:
-            return self._find(mirror, path, reference)
+            return repository, read(repository)
         policy = replace(mirror.retries, seconds=min(mirror.retries.seconds, _MIRROR_TIMEOUT))
-        _repository, image = self._find(replace(mirror, retries=policy), path, reference)
+        found = read(Repository(replace(mirror, retries=policy), path))
         mirror.retries.has_response = True
-        return Repository(mirror, path), image
-
-    def _find(self, registry: Registry, path: str, reference: Reference) -> tuple[Repository, SourceImage]:
-        repository = Repository(registry, path)
-        wanted = reference.digest or reference.tag or "latest"
-        root = repository.resolve(wanted)
-        if root is None:
-            raise SourceError(
-                f"there is no image {wanted} in {repository.description}", "Check the image's name and its tag"
-            )
-        return repository, SourceImage(root, reference)
+        return repository, found
 
     def _registry(self, host: str) -> Registry:
         with self._lock:
@@ -172,6 +183,25 @@ class Upstreams:
 
     def _settings_of(self, host: str) -> UpstreamSettings:
         return self.settings.get(host.lower(), UpstreamSettings())
+
+
+def _find(repository: Repository, reference: Reference) -> SourceImage:
+    wanted = reference.digest or reference.tag or "latest"
+    root = repository.resolve(wanted)
+    if root is None:
+        raise SourceError(
+            f"there is no image {wanted} in {repository.description}", "Check the image's name and its tag"
+        )
+    return SourceImage(root, reference)
+
+
+def _list_tags(repository: Repository) -> list[str]:
+    from .listing import tags
+
+    found = list(tags(repository.store, repository.repository))
+    if not found:
+        raise SourceError(f"there are no tags in {repository.description}", "Check the name of the repository")
+    return found
 
 
 def _tls_files(host: str, settings: UpstreamSettings) -> TlsFiles:

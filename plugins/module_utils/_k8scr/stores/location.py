@@ -24,20 +24,23 @@ from .oci_index import BUNDLE_FILE, INDEX_FILE
 if TYPE_CHECKING:
     from ..files.tar_reader import TarFiles
     from .bundle_store import BundleStore
+    from .chart_archive import ChartArchiveSource
     from .docker_archive import DockerArchiveSource
     from .oci_archive import OciArchiveDestination
     from .oci_layout import OciLayoutDestination, OciLayoutSource
 
-    FileSource = Union[OciLayoutSource, DockerArchiveSource]
+    FileSource = Union[OciLayoutSource, DockerArchiveSource, ChartArchiveSource]
     FileDestination = Union[OciLayoutDestination, OciArchiveDestination]
 
 _DIR_FILES = ("version", "manifest.json")
 BUNDLE = "bundle"
 _TRANSPORTS = ("oci", "oci-archive", "docker-archive", BUNDLE)
+_CHART = "chart"
+"""The transport of a source only: a chart's archive with the path after it, which may contain colons."""
 _KNOWN = (
     "Write "
     + ", ".join(f"{transport}:PATH[:NAME]" for transport in _TRANSPORTS)
-    + ", a path that starts with / or ./, or the name of an image in the Docker daemon"
+    + f", {_CHART}:FILE.tgz, a path that starts with / or ./, or the name of an image in the Docker daemon"
 )
 
 
@@ -73,6 +76,8 @@ def parse_location(text: str) -> Location:
             return Location(transport, Path(os.path.expanduser(text)))
     elif colon and transport == DOCKER_DAEMON:
         return Location(DOCKER_DAEMON, Path(), rest or None)
+    elif colon and transport == _CHART and rest:
+        return Location(_CHART, Path(os.path.expanduser(rest)))
     elif not colon or transport not in _TRANSPORTS:
         try:
             parse_reference(text)
@@ -106,6 +111,10 @@ def open_source(location: Location, tmp_dest: str | None = None) -> FileSource:
         raise SourceError(
             f"{path} does not exist", "Sources are read on the host that runs the module; check the path there"
         )
+    if location.transport == _CHART:
+        from .chart_archive import ChartArchiveSource
+
+        return ChartArchiveSource(path)
     if location.transport == "oci" and not path.is_dir():
         raise SourceError(
             f"{path} is not a folder", "For an archive, write oci-archive: or docker-archive: before its path"
@@ -146,6 +155,8 @@ def open_destination(location: Location) -> FileDestination:
         raise InputError(f"the destination {location.path} has no transport", _KNOWN)
     if location.transport == BUNDLE:
         raise InputError(f"{location} cannot be a destination", "Create bundles with k8scr_bundle")
+    if location.transport == _CHART:
+        raise InputError(f"{location} is not a destination", "Use helm pull to fetch a chart")
     if location.transport == "oci":
         from .oci_layout import OciLayoutDestination
 

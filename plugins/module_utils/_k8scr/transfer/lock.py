@@ -54,6 +54,20 @@ class ImageLock:
             raise InputError(f"the lock file {self._path} has no digest for {key}", "Run once without locked to add it")
         return self._before[key]
 
+    def tags_of(self, repository: Reference) -> list[str]:
+        """Return the tags of a repository in the file.
+
+        Raises:
+            InputError: The file has no tag of the repository.
+        """
+        prefix = f"{repository}:"
+        tags = [key[len(prefix) :] for key in self._before if key.startswith(prefix)]
+        if not tags:
+            raise InputError(
+                f"the lock file {self._path} has no tag of {repository}", "Run once without locked to add the tags"
+            )
+        return tags
+
     def require(self, name: Reference, image: SourceImage, where: str) -> None:
         """Check that an image from a source has the digest of its name, if the file is enforced.
 

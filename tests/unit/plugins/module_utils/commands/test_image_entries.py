@@ -112,4 +112,4 @@ def test_entry_error_shortens_entry_and_gives_advice() -> None:
         read_source_entries([{"sauce": "x" * 1000}])
 
     assert len(caught.value.message) < 250
-    assert caught.value.advice == "Write a source, or a dictionary with source, name, platforms, referrers"
+    assert caught.value.advice == "Write a source, or a dictionary with source, name, platforms, referrers, tags"

@@ -1,0 +1,57 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""``k8scr_bundle``: selected tags and archives of charts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description
+from unit.plugins.module_utils.support.charts import write_chart
+from unit.plugins.module_utils.support.images import Image
+from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.upstream_servers import host, settings
+
+pytestmark = pytest.mark.usefixtures("no_credentials", "clock")
+
+
+def test_bundle_has_selected_tags(upstream: RegistryServer, image: Image, tmp_path: Path) -> None:
+    for tag in ("latest", "1.9", "1.10", "1.11-rc.1", "2.0"):
+        upstream.fill("team/api", tag, image)
+    entry = {"source": f"docker://{host(upstream)}/team/api", "tags": {"semver": "<2", "newest": 1}}
+
+    result = bundle_to(tmp_path / "out", entry, upstreams=settings(upstream), lock=tmp_path / "images.lock.json")
+    upstream.fill("team/api", "1.12", image)
+    upstream.requests.clear()
+    again = bundle_to(
+        tmp_path / "out", entry, upstreams=settings(upstream), lock=tmp_path / "images.lock.json", locked=True
+    )
+
+    assert [each["name"] for each in description(tmp_path / "out")["images"]] == [f"{host(upstream)}/team/api:1.10"]
+    assert result["selections"][0]["tags"] == ["1.10"]
+    assert again["changed"] is False
+    assert not any("tags/list" in request for request in upstream.received("GET"))
+
+
+def test_bundle_has_chart_as_artifact(tmp_path: Path) -> None:
+    archive = write_chart(tmp_path / "app-1.2.3.tgz")
+
+    result = bundle_to(tmp_path / "out", f"chart:{archive}")
+
+    assert [each["name"] for each in result["images"]] == ["localhost/charts/app:1.2.3_build.5"], result.get("msg")
+    contents = [
+        (tmp_path / "out/blobs/sha256" / digest.partition(":")[2]).read_bytes() for digest in blobs(tmp_path / "out")
+    ]
+    assert archive.read_bytes() in contents
+    check_sums(tmp_path / "out")
+
+
+def test_registry_image_selects_no_tags(tmp_path: Path) -> None:
+    image = {"source": "docker://registry.example.com/registry", "tags": {"newest": 1}}
+
+    with pytest.raises(InputError, match="registry_image has tags, but it is one image"):
+        bundle_to(tmp_path / "out", registry_image=image)
