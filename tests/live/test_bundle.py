@@ -11,6 +11,7 @@ import json
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import images
@@ -92,12 +93,14 @@ def test_skopeo_reads_images_of_bundle_by_their_names(
 @pytest.mark.parametrize("dest", ["oci:{}/out", "oci-archive:{}/out.tar"])
 def test_podman_pulls_image_of_bundle(bundle: Bundle, names: dict[str, str], dest: str, tmp_path: Path) -> None:
     location = dest.format(tmp_path)
-    storage = [f"--root={tmp_path}/root", f"--runroot={tmp_path}/run", "--storage-driver=vfs"]
 
     bundle(location)
 
     name = next(name for name in names if "busybox" in name)
-    pulled = output_of("podman", *storage, "pull", "--quiet", f"{location}:{name}").decode().strip()
+    # podman accepts only short paths.
+    with TemporaryDirectory(prefix="podman-") as folder:
+        storage = [f"--root={folder}/root", f"--runroot={folder}/run", "--storage-driver=vfs"]
+        pulled = output_of("podman", *storage, "pull", "--quiet", f"{location}:{name}").decode().strip()
     config = json.loads(output_of("skopeo", "inspect", "--raw", f"{location}:{name}"))["config"]["digest"]
     assert config == f"sha256:{pulled}"
 

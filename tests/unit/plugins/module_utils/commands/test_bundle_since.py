@@ -158,29 +158,36 @@ def test_since_accepts_lock_file(upstream: RegistryServer, tmp_path: Path) -> No
 
 
 def test_lock_file_of_index_leaves_out_only_layers_of_selected_platforms(
-    upstream: RegistryServer, multi: Image, tmp_path: Path
+    upstream: RegistryServer, tmp_path: Path
 ) -> None:
-    upstream.fill("team/multi", "1", multi)
+    arm64 = make_image(layer("bin/app", b"for arm64"), architecture="arm64")
+    index = make_index({"linux/amd64": OLD, "linux/arm64": arm64})
+    upstream.fill("team/multi", "1", index)
+    # The new image for amd64 has one layer of each of the two platforms of the old image.
+    new = make_image(BASE, *arm64.files)
+    upstream.fill("team/multi", "2", new)
     lock = tmp_path / "lock.json"
-    lock.write_text(json.dumps({f"{host(upstream)}/team/multi:1": multi.digest}))
-    arm64 = multi.manifest["manifests"][1]["digest"]
-    digest = json.loads(multi.contents[arm64])["layers"][1]["digest"]
-    upstream.fill("team/multi", "2", make_index({"linux/amd64": OLD, "linux/arm64": image_of(multi, arm64)}))
+    lock.write_text(json.dumps({f"{host(upstream)}/team/multi:1": index.digest}))
     entry = {"source": source(upstream, "team/multi:2"), "platforms": ["linux/amd64"]}
 
     bundle_to(tmp_path / "out", entry, upstreams=settings(upstream), since=str(lock))
 
-    assert digest not in description(tmp_path / "out").get("omitted", {})
-    assert layers_in(tmp_path / "out", OLD) == OLD.layers
+    assert layers_in(tmp_path / "out", new) == new.layers[1:]
+    assert description(tmp_path / "out")["base"][0]["digest"] == OLD.digest
 
 
-def image_of(index: Image, digest: str) -> Image:
-    """Return the image of an index with this digest."""
-    manifest = json.loads(index.contents[digest])
-    parts = [manifest["config"]["digest"], *(each["digest"] for each in manifest["layers"]), digest]
-    from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import parse_manifest
+def test_lock_file_of_index_leaves_out_nothing_if_its_platforms_are_unknown(
+    upstream: RegistryServer, tmp_path: Path
+) -> None:
+    index = make_index({"linux/amd64": OLD, "linux/arm64": make_image(architecture="arm64")})
+    upstream.fill("team/app", "index", index)
+    lock = tmp_path / "lock.json"
+    lock.write_text(json.dumps({f"{host(upstream)}/team/app:index": index.digest}))
+    entries = [{"source": source(upstream, "team/app:2"), "platforms": ["linux/amd64"]}, source(upstream, "team/app:1")]
 
-    return Image(parse_manifest(index.contents[digest]).descriptor, {part: index.contents[part] for part in parts})
+    bundle_to(tmp_path / "out", *entries, upstreams=settings(upstream), since=str(lock))
+
+    assert layers_in(tmp_path / "out", NEW) == NEW.layers
 
 
 @pytest.mark.parametrize("dest", ["{}/first", "oci-archive:{}/first"])
