@@ -124,7 +124,7 @@ options:
         C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
       - A registry's credentials and client certificates are used only for that registry and its token server.
       - Proxies are read from the environment variables E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY).
-        E(NO_PROXY) has the notation of O(no_proxy).
+        E(NO_PROXY) has the notation of O(k8scr.core.k8scr_push#module:no_proxy).
     type: list
     elements: dict
     default: []
