@@ -25,7 +25,7 @@ options:
         written. C(PATH) is a folder, an archive, one volume of a bundle, or a folder whose subfolders are volumes. It
         is read in place, also from read-only media. An incomplete bundle is an error. If a volume is missing, the
         images and the layers on the other volumes are copied, and the task fails with the number of the missing volume;
-        insert it and run the task again. A layer that is cut into parts requires all of their volumes at once.
+        insert it and run the task again. A layer that is cut into parts is uploaded part by part.
       - A bundle can leave out content that its destination should have. If the destination does not have it, the image
         fails before anything is sent for it, and the message lists the images to deliver first.
       - OCI layouts of hauler and C(cosign save) are supported. Signatures and other referrers in a layout are not

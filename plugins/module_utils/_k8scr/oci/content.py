@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 BLOCK_SIZE = 1 << 20
 """Bytes of one read or write; with smaller blocks, the calls take more time than the transfer."""
@@ -24,3 +24,11 @@ class BlobContent(Protocol):
 
     def __call__(self, offset: int = 0) -> AbstractContextManager[Blocks]:
         """Open the content at ``offset`` (bytes)."""
+
+
+@runtime_checkable
+class PartialContent(Protocol):
+    """Content of which a later part may be missing, so that a later run reads it."""
+
+    def end(self, offset: int) -> int:
+        """Return up to which byte the content can be read from ``offset``."""

@@ -62,6 +62,12 @@ class SparseContent(Protocol):
     def absence(self, blob: Descriptor) -> K8scrError | None:
         """Return the error for a blob on a medium that is not at hand, so that a later run may copy it."""
 
+    def has_part(self, blob: Descriptor) -> bool:
+        """Whether at least a part of a blob is at hand."""
+
+    def end(self, blob: Descriptor, offset: int) -> int:
+        """Return up to which byte the content of a blob can be read from ``offset``."""
+
     def repositories(self, root: Descriptor) -> Sequence[str]:
         """Return the repositories of the destination that should have the blobs that the source leaves out."""
 

@@ -23,7 +23,7 @@ from ..errors import (
 )
 from ..files.compression import CompressedContent
 from ..http.retry import Attempts
-from ..oci.content import BLOCK_SIZE, BlobContent, Blocks
+from ..oci.content import BLOCK_SIZE, BlobContent, Blocks, PartialContent
 from ..oci.decimal import parse_decimal
 from ..oci.descriptor import Descriptor
 from .client import SMALLEST_CHUNK, Registry
@@ -159,13 +159,19 @@ class BlobUpload:
         size = self.descriptor.size
         # The request that completes the upload carries a small blob.
         while self._offset < size and (self._offset or size > BLOCK_SIZE):
-            length = min(size - self._offset, self.registry.chunks.size or size)
+            length = min(self._readable(size) - self._offset, self.registry.chunks.size or size)
             headers = {"Content-Range": f"{self._offset}-{self._offset + length - 1}"}
             with self.content(self._offset) as blocks:
                 body = KnownBody(self._limited(blocks, length), length)
                 response = self._send_body("PATCH", self._location or "", body, headers)
             self._follow(response)
             self._advance(length)
+
+    def _readable(self, size: int) -> int:
+        """Return the end of the next request: a later run resumes the session with a part that is missing now."""
+        end = self.content.end(self._offset) if isinstance(self.content, PartialContent) else size
+        # Without content, opening it raises the error.
+        return end if end > self._offset else size
 
     def _advance(self, length: int) -> None:
         self._offset += length

@@ -6,19 +6,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from ..errors import DigestMismatchError, InputError, K8scrError, MissingVolumeError, SourceError
 from ..files.file_access import Files, FolderFiles, closed_on_failure, read_errors
 from ..files.joined_files import JoinedFiles, Segment
+from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_manifests
 from ..oci.interfaces import SourceImage
 from ..oci.reference import Reference, parse_reference
-from .bundle_format import STAGING_FOLDER, VOLUME_FILE, BundleManifest, Volumes, complete_bundle, with_identity
+from .bundle_format import STAGING_FOLDER, VOLUME_FILE, BundleManifest, Part, Volumes, complete_bundle, with_identity
 from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, entry_names, full_name
 from .oci_layout import OciLayoutSource
 from .volume_format import part_path, read_volume
@@ -82,25 +83,51 @@ class BundleSource(OciLayoutSource):
             f"Deliver the base of this bundle first: {', '.join(names[:_MOST_NAMES]) or 'an earlier bundle'}{more}",
         )
 
-    def absence(self, blob: Descriptor) -> K8scrError | None:
+    def absence(self, blob: Descriptor, offset: int = 0) -> K8scrError | None:
         """See :class:`SparseContent`."""
+        volumes, end = self.bundle.volumes, 0
+        for part in self._parts(blob):
+            end += part.size
+            if volumes and end > offset and part.volume in self.missing_volumes:
+                parts = f"the part at byte {end - part.size} of " if blob.digest in volumes.cut else ""
+                return MissingVolumeError(
+                    f"{parts}the blob {blob.digest} is on volume {part.volume}, which {self.description} does not have",
+                    f"Insert volume {part.volume} of {volumes.count} (bundle {short_id(volumes)}) and run again",
+                )
+        return None
+
+    def has_part(self, blob: Descriptor) -> bool:
+        """See :class:`SparseContent`."""
+        parts = self._parts(blob)
+        return not parts or any(part.volume not in self.missing_volumes for part in parts)
+
+    def end(self, blob: Descriptor, offset: int) -> int:
+        """See :class:`SparseContent`."""
+        start = 0
+        for part in self._parts(blob):
+            if start + part.size > offset and part.volume in self.missing_volumes:
+                return max(start, offset)
+            start += part.size
+        return blob.size
+
+    @contextmanager
+    def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
+        if self.absence(descriptor) is None:
+            with super().open_blob(descriptor, offset) as blocks:
+                yield blocks
+            return
+        absence, end = self.absence(descriptor, offset), self.end(descriptor, offset)
+        if absence and end == offset:
+            raise absence
+        with self.files.open(blob_path(descriptor.digest), offset) as blocks:
+            yield _until(blocks, end - offset, absence) if absence else blocks
+
+    def _parts(self, blob: Descriptor) -> tuple[Part, ...]:
+        """Return the parts of a blob; a blob that is not cut has one part."""
         volumes = self.bundle.volumes
-        needed = volumes.of(blob.digest) if volumes else ()
-        missing = [number for number in needed if number in self.missing_volumes]
-        if volumes is None or not missing:
-            return None
-        of_bundle = f"of {volumes.count} (bundle {short_id(volumes)})"
-        if len(needed) > 1:
-            numbers = ", ".join(map(str, needed))
-            return MissingVolumeError(
-                f"the blob {blob.digest} has parts on the volumes {numbers}, and {self.description} lacks volume"
-                f" {', '.join(map(str, missing))}",
-                f"Insert the volumes {numbers} {of_bundle} at once, or copy them to a disk, and run again",
-            )
-        return MissingVolumeError(
-            f"the blob {blob.digest} is on volume {missing[0]}, which {self.description} does not have",
-            f"Insert volume {missing[0]} {of_bundle} and run again",
-        )
+        if volumes is None or blob.digest not in volumes.blobs.keys() | volumes.cut.keys():
+            return ()
+        return volumes.cut.get(blob.digest) or (Part(volumes.blobs[blob.digest], blob.size, ""),)
 
     def repositories(self, root: Descriptor) -> list[str]:
         """See :class:`SparseContent`."""
@@ -142,6 +169,16 @@ class BundleSource(OciLayoutSource):
             f"{INDEX_FILE} in {self.description} has {found} for {name}, and {BUNDLE_FILE} has {stated}",
             "The bundle was changed after k8scr_bundle finished it; copy or create it again",
         )
+
+
+def _until(blocks: Blocks, length: int, error: K8scrError) -> Blocks:
+    """Yield the first bytes of a blob, and then raise the error for the missing ones."""
+    for block in blocks:
+        yield block[:length]
+        length -= len(block)
+        if length <= 0:
+            break
+    raise error
 
 
 def open_bundle(path: Path, tmp_dest: str | None = None) -> BundleSource:

@@ -220,10 +220,10 @@ class _Execution:
     ) -> BlobResult:
         descriptor, mount_from = origin or (step.descriptor, step.mount_from)
         content = _Content(plan, copy, step.at_source, self._listener)
-        absence = plan.image.sparse.absence(step.at_source) if plan.image and plan.image.sparse else None
-        if absence and not mount_from:
+        sparse = plan.image.sparse if plan.image else None
+        if sparse and not mount_from and not sparse.has_part(step.at_source):
             # The other blobs are copied, so that a later run needs only the missing medium.
-            raise absence
+            raise sparse.absence(step.at_source) or SourceError(f"{content.what} is missing")
         self._listener.blob_started(plan, step.at_source)
         try:
             with self._slots:
@@ -354,6 +354,11 @@ class _Content:
     def __call__(self, offset: int = 0) -> Iterator[Blocks]:
         with self._copy.source.open_blob(self._blob, offset) as blocks:
             yield self._watch(blocks, offset)
+
+    def end(self, offset: int) -> int:
+        """See :class:`PartialContent`."""
+        sparse = self._plan.image.sparse if self._plan.image else None
+        return sparse.end(self._blob, offset) if sparse else self._blob.size
 
     def _watch(self, blocks: Blocks, offset: int) -> Blocks:
         for block in blocks:

@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -14,6 +15,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_archive import BundleArchive
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_folder import BundleFolder
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import BundleImage, OmittedBlob
@@ -104,6 +107,25 @@ def test_push_continues_with_the_next_volume(
     assert not second.get("failed")
     assert server.digest_of("team/other", "1") == medium.digest
     assert [each["changed"] for each in second["images"]] == [False, True]
+
+
+def test_push_with_one_drive_uploads_cut_layer_part_by_part(
+    push: Push, registry: ClusterRegistry, server: RegistryServer, tmp_path: Path
+) -> None:
+    registry.records = UploadRecords(tmp_path / "uploads", "cluster")
+    cut = make_image(layer("cut", hashlib.shake_256(b"cut").digest(5 << 20)))
+    write_bundle(VolumesDestination(tmp_path / "bundle", 2 << 20), (NAME, cut))
+    messages: list[str] = []
+
+    for number in (2, 1, 2, 3):
+        drive = tmp_path / f"drive-{len(messages)}"
+        (tmp_path / f"bundle/volume-{number}").rename(drive)
+        messages.append(push(f"bundle:{drive}").get("msg", ""))
+        drive.rename(tmp_path / f"bundle/volume-{number}")
+
+    assert [re.findall(r"Insert volume (\d) of 3", message)[:1] for message in messages] == [["1"], ["2"], ["3"], []]
+    assert server.digest_of("team/app", "1") == cut.digest
+    assert sum(len(data) for data in server.blobs["team/app"].values()) == sum(map(len, cut.blobs.values()))
 
 
 def test_check_of_push_names_the_missing_volume(push: Push, tmp_path: Path, image: Image, medium: Image) -> None:

@@ -294,15 +294,22 @@ def test_missing_volume_is_a_fault_with_its_images(volumes: Path) -> None:
     assert (fault.volume, fault.images, fault.problem) == (5, (OTHER,), "is missing")
 
 
-def test_all_volumes_of_a_cut_layer_are_named_if_one_is_missing(volumes: Path, huge: Image) -> None:
-    shutil.rmtree(volumes / "volume-5")
-
+def test_cut_layer_is_read_until_its_missing_part(volumes: Path, huge: Image) -> None:
     with closing(open_bundle(volumes)) as source:
         assert source.bundle.volumes
-        numbers = ", ".join(map(str, source.bundle.volumes.of(huge.layers[0])))
-        (found,) = source.images(OTHER)
-        with pytest.raises(SourceError, match=rf"volume 5\. Insert the volumes {numbers} of 5 .* at once"):
-            read_image(source, found.root)
+        first, second, *_rest = source.bundle.volumes.cut[huge.layers[0]]
+    shutil.rmtree(volumes / f"volume-{second.volume}")
+    content = huge.contents[huge.layers[0]]
+
+    with closing(open_bundle(volumes)) as source:
+        with source.open_blob(blob(huge.layers[0], content)) as blocks:
+            read = b"".join(bytes(next(blocks)) for _block in range(1))
+            with pytest.raises(SourceError, match=f"Insert volume {second.volume} of 5"):
+                next(blocks)
+        end = first.size + second.size
+        assert read == content[: first.size]
+        assert [source.end(blob(huge.layers[0], content), at) for at in (0, end)] == [first.size, len(content)]
+        assert read_blob(source, blob(huge.layers[0], content), end) == content[end:]
 
 
 def test_exchanged_parts_of_a_layer_are_found(volumes: Path, huge: Image) -> None:
