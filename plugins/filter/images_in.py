@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from ansible.errors import AnsibleFilterError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.discovery.text_filter import images_in
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 
@@ -18,6 +17,9 @@ def _images_in(manifests: Any, guess: bool = False, extra_paths: Mapping[str, An
     try:
         return images_in(manifests, guess, extra_paths)
     except K8scrError as error:
+        # With this import, Ansible sends the warnings of all code in this process to its display.
+        from ansible.errors import AnsibleFilterError
+
         raise AnsibleFilterError(f"images_in: {error}") from error
 
 

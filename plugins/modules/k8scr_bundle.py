@@ -101,22 +101,30 @@ options:
         type: list
         elements: path
       wheels:
-        description: Python packages to download with C(pip) for the host on the other side, for
-          C(pip install --no-index --find-links). They are stored in C(extras/wheels).
+        description:
+          - Python packages to download for the host on the other side, with everything they require. They are stored in
+            C(extras/wheels), with the file C(requirements.txt), for C(pip install --no-index --find-links).
+          - The pip of the module's Python interpreter downloads them, with its configuration, index and credentials.
+            Only wheels are used, so that no code of the packages runs.
+          - The module downloads them again only if this option changes, or with an incomplete or new bundle. To update
+            them, raise a version in O(extras.wheels.requirements).
         type: dict
         suboptions:
           requirements:
-            description: Requirements as for C(pip), as in V(kubernetes>=30). By default, those of the collection's
-              modules.
+            description: Names of packages with versions (PEP 508), as in V(ansible-core==2.19.*). URLs, paths and
+              options of pip are not allowed. The default is C(requests) and C(kubernetes) in the versions that the
+              modules of this collection need.
             type: list
             elements: str
           python:
-            description: Python versions, as in V(3.11).
+            description: Versions of CPython on the other side, in quotes, as in V("3.11").
             type: list
             elements: str
             required: true
           platforms:
-            description: Platforms of the wheels as in their file names, as in V(manylinux2014_x86_64).
+            description: Platforms of the hosts on the other side, as in the file names of wheels. The default is
+              V(manylinux2014_x86_64), which is Linux with glibc 2.17 or newer. Each package must have a wheel for each
+              Python version on each platform. Wheels for an older C(manylinux) or C(musllinux) are compatible.
             type: list
             elements: str
       files:
@@ -358,6 +366,15 @@ retries:
     - what: blob sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
       why: the connection to registry.example.com was interrupted
       times: 1
+base:
+  description: The images that the registry on the other side must have, each with its name and its digest; empty for a
+    bundle that leaves out nothing.
+  returned: with O(state=verified)
+  type: list
+  elements: dict
+  sample:
+    - name: registry.example.com/team/api:1.1
+      digest: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
 faults:
   description: Differences between the bundle and its description; empty for an undamaged bundle.
   returned: with O(state=verified)

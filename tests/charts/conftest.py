@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,13 +15,17 @@ from ansible.module_utils.testing import patch_module_args
 from ansible_collections.k8scr.core.plugins.modules import k8scr_find_images
 from cluster import programs
 
+from . import installation
+
 Find = Callable[..., dict[str, Any]]
 
 
 @pytest.fixture(scope="session", autouse=True)
-def helm() -> None:
-    """Build or download Helm."""
+def helm() -> Iterator[None]:
+    """Build or download Helm, and wait at the end until the cluster is empty."""
     programs.ensure(["helm"])
+    yield
+    installation.wait_until_deleted()
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from .catalogue import Input
 _LEFT_OUT = ("APIService", "MutatingWebhookConfiguration", "Namespace", "ValidatingWebhookConfiguration")
 _TEST_HOOKS = ("test", "test-success", "test-failure")
 _SECONDS = 60
+_LABEL = "k8scr.example/charts"
 
 
 def chart_options(wanted: Input, path: Path, namespace: str = "charts") -> dict[str, Any]:
@@ -46,7 +47,8 @@ def installed(wanted: Input, path: Path) -> Iterator[set[str]]:
     namespace = f"charts-{secrets.token_hex(4)}"
     objects = list(_objects(wanted, path, namespace))
     definitions = [each for each in _served(objects) if each["kind"] == "CustomResourceDefinition"]
-    kubectl("create", "namespace", namespace)
+    metadata = {"name": namespace, "labels": {_LABEL: "true"}}
+    kubectl("create", "-f=-", stdin=json.dumps({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))
     try:
         with _applied(definitions):
             if definitions:
@@ -59,7 +61,12 @@ def installed(wanted: Input, path: Path) -> Iterator[set[str]]:
                 yield _images_of_pods(others, namespace)
     finally:
         kubectl("delete", "pods", "--all", f"--namespace={namespace}", "--force", "--grace-period=0", "--wait=false")
-        kubectl("delete", "namespace", namespace, f"--timeout={2 * _SECONDS}s")
+        kubectl("delete", "namespace", namespace, "--wait=false")
+
+
+def wait_until_deleted() -> None:
+    """Wait until the cluster has deleted the namespaces of all inputs."""
+    kubectl("wait", "--for=delete", "namespaces", f"--selector={_LABEL}", f"--timeout={3 * _SECONDS}s")
 
 
 def _objects(wanted: Input, path: Path, namespace: str) -> Iterator[dict[str, Any]]:
@@ -114,7 +121,7 @@ def _applied(objects: Sequence[dict[str, Any]]) -> Iterator[None]:
     finally:
         of_cluster = [each for each in objects if not each["metadata"].get("namespace")]
         if of_cluster:
-            kubectl("delete", "--ignore-not-found", "--wait=false", "-f=-", stdin=_text(of_cluster))
+            kubectl("delete", "--ignore-not-found", f"--timeout={_SECONDS}s", "-f=-", stdin=_text(of_cluster))
 
 
 def _text(objects: Sequence[dict[str, Any]]) -> str:

@@ -15,6 +15,7 @@ import resource
 import shutil
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,13 @@ from .guide_pages import read_guide, run_command
 from .host_registries import HostRegistry
 
 DIGEST = f"sha256:{'a' * 64}"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_leftovers() -> Iterator[None]:
+    """Wait at the end until the cluster has deleted the objects of the charts."""
+    yield
+    installation.wait_until_deleted()
 
 
 @pytest.fixture(scope="session")

@@ -30,8 +30,10 @@ from cluster.images import ctr
 from cluster.kubectl import kubectl
 from cluster.layout import NODES, Node
 from images.image import Image
+from images.sizes import MIB
 
 from .air_gap import air_gap, write_kubeconfig
+from .conftest import Task
 from .guide_pages import GUIDES, read_guide, run_command
 from .upstream_registries import PASSWORD, SecuredRegistry, secured_registry
 
@@ -311,3 +313,35 @@ def test_bastion_guide_delivers_images(machine: Machine) -> None:
 
     assert all(machine.run(deliver).values())
     assert set(machine.run(deliver).values()) == {0}, machine.output
+
+
+def test_deliver_playbook_delivers_volumes_and_delta(
+    machine: Machine, originals: dict[str, Image], task: Task, tmp_path: Path
+) -> None:
+    names = {name: machine.image(name) for name in NAMES}
+    sources = {name: {"source": image.reference("oci"), "name": names[name]} for name, image in originals.items()}
+    large = {"source": images.ensure_random(24 * MIB, 1).reference("oci"), "name": f"{machine.host}/team/large:1"}
+    registry = f"oci:{machine.folder}/layout"
+    bundle = {"registry_image": {"source": registry, "name": names["registry"]}, "upstreams": machine.upstreams}
+    volumes, delta = tmp_path / "volumes", tmp_path / "delta"
+    medium = {"dest": str(volumes), "images": [sources["busybox"], large], "volumes": {"size": "20M"}}
+    update = {"dest": str(delta), "images": [sources["busybox"], sources["multi"]], "since": str(volumes)}
+    first, second = (task("k8scr_bundle", **bundle, **options) for options in (medium, update))
+    assert len(first["volumes"]) > 1, first
+    assert [image.get("left_out") for image in second["images"]][:2] == [True, None], second
+    variables = {"registry_namespace": machine.namespace(), "node_mirror_fallback": False}
+    check = [{"image": names["busybox"], "args": ["true"]}]
+    machine.write_inventory({**variables, "deliver_check": check}, {"node-1": (1, {}), "node-2": (2, {})})
+    deliver = "ansible-playbook -i machine.yml k8scr.core.deliver -e deliver_bundle="
+    (damaged,) = volumes.glob("*/registry.tar")
+    content = damaged.read_bytes()
+
+    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    machine.run(f"{deliver}{volumes}", fails=True)
+    assert "registry.tar on volume" in machine.output
+    damaged.write_bytes(content)
+
+    assert all(machine.run(f"{deliver}{volumes}").values())
+    assert set(machine.run(f"{deliver}{volumes}").values()) == {0}, machine.output
+    assert sorted(machine.run(f"{deliver}{delta}").values()) == [0, 1], machine.output
+    assert all(image_on(node, names["busybox"]) for node in NODES)

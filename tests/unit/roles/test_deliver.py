@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -17,7 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.location 
     parse_location,
 )
 from unit.plugins.module_utils.support.bundles import NAME, write_bundle
-from unit.plugins.module_utils.support.images import make_image
+from unit.plugins.module_utils.support.images import layer, make_image
 
 Deliver = Callable[..., subprocess.CompletedProcess[str]]
 REGISTRY = {"registry.tar": b"archive"}
@@ -72,10 +74,6 @@ def test_deliver_verifies_bundle_once_and_skips_all_nodes_if_it_is_damaged(deliv
     assert done.stdout.count("failed=1") == 1
 
 
-def test_deliver_names_missing_bundle(deliver: Deliver, tmp_path: Path) -> None:
-    assert_rejected(deliver(deliver_bundle=str(tmp_path / "missing")), f"{tmp_path}/missing")
-
-
 def test_deliver_needs_archive_of_registry_that_bundle_lacks(deliver: Deliver, tmp_path: Path) -> None:
     make_bundle(str(tmp_path / "app"), {})
 
@@ -92,11 +90,22 @@ def test_deliver_needs_extracted_archive_of_registry_for_bundle_in_archive(deliv
     assert_rejected(done, f"extract it with `tar -xf {tmp_path}/app.tar registry.tar`")
 
 
-def test_deliver_finds_archive_of_registry_in_bundle(deliver: Deliver, tmp_path: Path) -> None:
+def make_volumes(folder: Path) -> Path:
+    """Write a bundle on two volumes, rename the first one, delete the second one, and return the folder."""
+    image = make_image(*(layer(name, os.urandom(1 << 20)) for name in ("one", "two")))
+    store = open_bundle_store(parse_location(str(folder)), 3 << 19)
+    write_bundle(store, (NAME, image), extras=REGISTRY)
+    (folder / "volume-1").rename(folder / "dvd")
+    shutil.rmtree(folder / "volume-2")
+    return folder
+
+
+def test_deliver_rejects_bundle_without_one_volume(deliver: Deliver, tmp_path: Path) -> None:
+    assert_rejected(deliver(deliver_bundle=str(make_volumes(tmp_path / "app"))), "volume 2")
+
+
+def test_deliver_reads_inserted_volume_of_bundle(deliver: Deliver, tmp_path: Path) -> None:
+    done = deliver(deliver_bundle=str(make_volumes(tmp_path / "app")), deliver_missing_volumes=True)
+
     # The file is no archive, so the next task fails.
-    make_bundle(str(tmp_path / "app"), REGISTRY)
-
-    done = deliver(deliver_bundle=str(tmp_path / "app"))
-
-    assert FIRST_CHANGE in done.stdout
-    assert f"{tmp_path}/app/registry.tar" in done.stdout.partition(FIRST_CHANGE)[2]
+    assert f"{tmp_path}/app/dvd/registry.tar" in done.stdout.partition(FIRST_CHANGE)[2]

@@ -33,6 +33,7 @@ def verify_bundle_at(path: Path, tmp_dest: str | None) -> dict[str, Any]:
     result: dict[str, Any] = {
         "changed": False,
         "images": [{"name": each.name, "digest": each.digest, "changed": False} for each in bundle.images],
+        "base": [{"name": each.name, "digest": each.digest} for each in bundle.base],
         "faults": [vars(each) | {"images": list(each.images)} for each in faults],
     }
     if faults:

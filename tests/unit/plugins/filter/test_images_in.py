@@ -6,10 +6,13 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
-from ansible.errors import AnsibleFilterError
 from ansible_collections.k8scr.core.plugins.filter.images_in import FilterModule
 
 images_in = FilterModule().filters()["images_in"]
@@ -32,14 +35,31 @@ def test_images_in_reads_extra_paths() -> None:
     ]
 
 
+# A process of its own: with the import of ansible.errors, Ansible sends the warnings of modules to its display.
+FAIL = """
+import json, sys
+from ansible.errors import AnsibleFilterError
+from ansible_collections.k8scr.core.plugins.filter.images_in import FilterModule
+try:
+    FilterModule().filters()["images_in"](json.loads(sys.argv[1]))
+except AnsibleFilterError as error:
+    print(error)
+"""
+
+
 @pytest.mark.parametrize(
     ("manifests", "message"),
     [
-        ("a: [", "the text is not YAML"),
+        ("a: [", "images_in: the text is not YAML"),
         ("spec:\n  containers:\n  - image: '{{ image }}'\n", "line 3"),
-        ({"spec": {1, 2}}, "JSON does not support"),
+        (
+            [{"spec": {"containers": [{"image": "Invalid"}]}}],
+            "spec.containers[0].image: 'Invalid' is not a valid",
+        ),
     ],
 )
 def test_images_in_fails_for_invalid_manifests(manifests: Any, message: str) -> None:
-    with pytest.raises(AnsibleFilterError, match=message):
-        images_in(manifests)
+    command = [sys.executable, "-c", FAIL, json.dumps(manifests)]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert message in done.stdout

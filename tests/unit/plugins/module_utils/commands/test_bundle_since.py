@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_check import verify_bundle_at
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
 from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description, tree
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index, write_layout
@@ -65,6 +66,16 @@ def test_bundle_leaves_out_image_that_other_side_has_under_same_name_and_digest(
     assert description(tmp_path / "out")["base"] == [
         {"name": f"{host(upstream)}/team/app:1", "digest": OLD.digest, "size": OLD.root.size}
     ]
+
+
+def test_verified_delta_names_its_base(upstream: RegistryServer, tmp_path: Path) -> None:
+    since = write_info(tmp_path / "far.json", reported("team/app", "1", OLD))
+    images = [source(upstream), source(upstream, "team/web:1")]
+    bundle_to(tmp_path / "out", *images, upstreams=settings(upstream), since=since)
+
+    result = verify_bundle_at(tmp_path / "out", None)
+
+    assert result["base"] == [{"name": f"{host(upstream)}/team/app:1", "digest": OLD.digest}]
 
 
 def test_bundle_has_image_that_other_side_has_with_other_digest(upstream: RegistryServer, tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def manifest(tmp_path: Path) -> Path:
 
 def run(capsys: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:
     """Run the module, compare its result with its documentation, and return it."""
-    result = run_module("k8scr_find_images", capsys, **options)
+    result = run_module("k8scr_find_images", capsys, **{"src": None, **options})
     known = {name: value for name, value in result.items() if name not in ("invocation", "warnings")}
     assert differences("k8scr_find_images", known) == []
     return result
@@ -91,7 +91,7 @@ def test_find_images_renders_chart_with_options(tmp_path: Path, capsys: pytest.C
 def test_find_images_rejects_invalid_options(
     capsys: pytest.CaptureFixture[str], options: dict[str, Any], message: str
 ) -> None:
-    result = run_module("k8scr_find_images", capsys, **options)
+    result = run_module("k8scr_find_images", capsys, **{"src": None, **options})
 
     assert result["failed"]
     assert message.partition(".*")[0] in result["msg"]

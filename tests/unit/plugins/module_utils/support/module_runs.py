@@ -25,6 +25,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "k8scr_archive_info": {"archives": ["/missing"]},
     "k8scr_bundle": {"dest": "/missing/bundle", "images": ["oci:/missing"]},
     "k8scr_carry": {"state": "saved"},
+    "k8scr_find_images": {"src": ["/missing"]},
     "k8scr_image": {"name": "app:2", "from": "app:1"},
     "k8scr_mirror": {"runtime": "containerd", "path": "/missing", "endpoint": "http://10.0.0.1", "upstreams": ["*"]},
     "k8scr_pull": {"images": ["app:1"]},
