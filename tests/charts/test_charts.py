@@ -18,6 +18,9 @@ def test_images_of_pods_are_found_or_guessed(wanted: catalogue.Input, find: Find
     result = find(**installation.chart_options(wanted, path))
     assert not result.get("failed"), result["msg"]
     names = {image["name"] for image in (*result["images"], *result["guesses"])}
+    if any("Istio replaces" in each["reason"] for each in result["left_out"]):
+        # The webhook of Istio, which replaces this placeholder, is not installed.
+        names.add("docker.io/library/auto:latest")
 
     with installation.installed(wanted, path) as images:
         assert images
