@@ -11,9 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 from ..errors import K8scrError
+from ..oci.interfaces import ImageSource
 from ..signatures.checks import SignatureChecks
 from ..signatures.policy import Policy
 from ..transfer.job import ImageJob
+from ..transfer.remembered_referrers import RememberedReferrers, SourceWithReferrers
 from .image_sources import SourcedImage
 
 
@@ -27,15 +29,24 @@ def verify_images(
         connections: The number of images to verify at once.
     """
     checks = SignatureChecks(policies)
+    remembered: dict[str, RememberedReferrers] = {}
+
+    def remember(source: ImageSource) -> ImageSource:
+        """Return the source with referrers that the copy does not look up again."""
+        if source.referrers is None:
+            return source
+        known = remembered.setdefault(source.description, RememberedReferrers(source.referrers))
+        return SourceWithReferrers(source, known)
 
     def verify(found: SourcedImage | ImageJob) -> SourcedImage | ImageJob:
         if isinstance(found, ImageJob):
             return found
+        source = remember(found.complete_source)
         try:
-            verified = checks.check(found.complete_source, found.complete_image, found.name)
+            verified = checks.check(source, found.complete_image, found.name)
         except K8scrError as error:
             return ImageJob(str(found.name), source=found.entry.source, error=error)
-        return replace(found, verified=verified)
+        return replace(found, complete_source=source, verified=verified)
 
     with ThreadPoolExecutor(connections) as workers:
         return list(workers.map(verify, images))

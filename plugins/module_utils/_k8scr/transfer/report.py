@@ -90,14 +90,19 @@ def report(
 
 
 def _failures(results: Sequence[ImageResult]) -> list[str]:
-    """Return the lines of the message about failed images; images with the same error share one."""
+    """Return the lines of the message about failed images; images with the same error share one.
+
+    Referrers count as images only if one of them failed.
+    """
     names: dict[str, list[str]] = {}
     for result in results:
         if result.error:
             names.setdefault(str(result.error), []).append(result.plan.job.name)
     if not names:
         return []
-    count = f"{sum(map(len, names.values()))} of {len(results)} images failed."
+    has_failed_referrer = any(result.error and result.plan.job.subject for result in results)
+    total = sum(has_failed_referrer or not result.plan.job.subject for result in results)
+    count = f"{sum(map(len, names.values()))} of {total} images failed."
     reasons = [f"{', '.join(images)}: {error}" for error, images in names.items()]
     return [count, *reasons] if len(reasons) > 1 else [f"{count} {reasons[0]}"]
 

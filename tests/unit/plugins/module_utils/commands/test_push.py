@@ -94,6 +94,7 @@ def test_push_result_has_actions_and_digests(push: Push, tmp_path: Path, image: 
         ],
         "diff": {"before": "", "after": f"team/app:1 {image.digest}\n"},
         "retries": [],
+        "selections": [],
     }
     assert json.loads(json.dumps(result)) == result
 

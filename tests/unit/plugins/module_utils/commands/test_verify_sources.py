@@ -120,7 +120,8 @@ def test_push_verifies_image_of_archive(verified: Push, image: Image, pair: KeyP
     result = verified(f"oci-archive:{archive}")
 
     assert not result.get("failed"), result["msg"]
-    assert [each["name"] for each in result["images"]] == ["docker.io/team/app:1"]
+    names = ["docker.io/team/app:1", f"docker.io/team/app:{signature_tag(image)}"]
+    assert [each["name"] for each in result["images"]] == names
 
 
 def test_push_verifies_image_that_cosign_saved(verified: Push, image: Image, pair: KeyPair, tmp_path: Path) -> None:
