@@ -24,6 +24,7 @@ def _run(*command: str | Path) -> None:
 @contextmanager
 def dvd(volume: Path, mounted: Path) -> Iterator[Path]:
     """Write a folder to an ISO 9660 image with Joliet and Rock Ridge, and mount it."""
+    mounted.mkdir(parents=True)
     image = mounted.with_suffix(".iso")
     _run("xorriso", "-as", "mkisofs", "-quiet", "-J", "-joliet-long", "-R", "-o", image, volume)
     with _mounted(["fuseiso", image], mounted):
@@ -33,6 +34,7 @@ def dvd(volume: Path, mounted: Path) -> Iterator[Path]:
 @contextmanager
 def usb_stick(volume: Path, mounted: Path) -> Iterator[Path]:
     """Copy the files of a folder to a FAT32 file system, and mount it."""
+    mounted.mkdir(parents=True)
     image = mounted.with_suffix(".img")
     with image.open("wb") as file:
         file.truncate(_FAT_SIZE)
@@ -48,7 +50,6 @@ Medium = Callable[[Path, Path], AbstractContextManager[Path]]
 
 @contextmanager
 def _mounted(command: Sequence[str | Path], folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True)
     _run(*command, folder)
     try:
         yield

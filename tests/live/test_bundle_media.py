@@ -11,6 +11,7 @@ import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import images
 import pytest
@@ -129,8 +130,10 @@ def test_other_tools_read_images_of_bundle(tmp_path: Path, named: dict[str, imag
 
     run("skopeo", "--insecure-policy", "copy", "--all", f"{place}:{name}", f"oci:{tmp_path}/copy:1")
     assert run("skopeo", "inspect", "--format={{.Digest}}", f"oci:{tmp_path}/copy:1") == image.digest
-    storage: list[str | Path] = ["--root", tmp_path / "root", "--runroot", tmp_path / "run", "--storage-driver=vfs"]
-    assert run("podman", *storage, "pull", "--quiet", f"{place}:{name}")
+    with TemporaryDirectory() as short:
+        # podman rejects long paths.
+        storage = ["--root", f"{short}/root", "--runroot", f"{short}/run", "--storage-driver=vfs"]
+        assert run("podman", *storage, "pull", "--quiet", f"{place}:{name}")
     oras = programs.ensure(["oras"])["oras"]
     descriptor = ["manifest", "fetch", "--oci-layout", "--descriptor"]
     assert image.digest in run(oras, *descriptor, f"{place.partition(':')[2]}@{image.digest}")
