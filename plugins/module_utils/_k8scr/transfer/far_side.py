@@ -187,7 +187,8 @@ class FarSide:
             if image.repository.startswith(prefix):
                 yield Reference(host, image.repository[len(prefix) :], digest=image.digest)
         if len(hosts) == 1:
-            yield Reference(next(iter(hosts)), image.repository, digest=image.digest)
+            (only,) = hosts
+            yield Reference(only, image.repository, digest=image.digest)
 
     def _layers_of(self, number: int, references: Sequence[Reference]) -> set[str]:
         """Return the digests of an image's layers; none if no upstream registry returns its manifests."""
