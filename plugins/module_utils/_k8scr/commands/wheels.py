@@ -128,7 +128,7 @@ def _download(version: str, platform: str, requirements: Path) -> None:
     what = f"the wheels for Python {version} on {platform}"
     with tempfile.TemporaryFile() as output:
         try:
-            status = subprocess.run(
+            status = subprocess.run(  # pylint: disable=ansible-bad-function
                 command, cwd=requirements.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
             ).returncode
         except OSError as error:
