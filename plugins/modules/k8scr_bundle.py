@@ -246,6 +246,23 @@ images:
         - digest: sha256:4f4fb700ef54461cfa02571ae0db9a0dc1e0cdb5577484a6d75e68dc38e8acc1
           size: 1532
           action: sent
+    verified:
+      description: The verified signature of the image; only with O(verify). See M(k8scr.core.k8scr_push).
+      type: dict
+      sample: {match: registry.example.com/*, by: cosign_key, digest: "sha256:4bcf…", signature: "tag sha256-4bcf….sig"}
+    referrers:
+      description: Referrers of the image that were copied (C(copied)), and why others were not (C(left_out)).
+      type: dict
+      contains:
+        copied:
+          description: Number of referrers in the bundle.
+          type: int
+          sample: 2
+        left_out:
+          description: Reasons why other referrers were not copied.
+          type: list
+          elements: str
+          sample: []
     error:
       description: Reason for the failure of the image, if it failed.
       type: str
