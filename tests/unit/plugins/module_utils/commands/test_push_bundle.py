@@ -25,10 +25,13 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_fo
     OmittedBlob,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.volume_destination import VolumesDestination
+from unit.plugins.module_utils.support.bundle_tasks import bundle_to
 from unit.plugins.module_utils.support.bundles import NAME, OTHER, description, write_bundle
-from unit.plugins.module_utils.support.images import Image, layer, make_image
+from unit.plugins.module_utils.support.images import Image, layer, make_image, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.stores import put
+
+from ..transfer.test_referrer_jobs import referrers_tag
 
 Push = Callable[..., dict[str, Any]]
 SIZE = 64 << 10
@@ -281,3 +284,23 @@ def test_push_of_one_image_of_delta_does_not_need_its_base(
 
     assert not result.get("failed")
     assert server.digest_of("team/app", "1") == image.digest
+
+
+def test_push_with_one_drive_copies_referrer_that_is_on_another_volume_than_its_image(
+    push: Push, server: RegistryServer, tmp_path: Path
+) -> None:
+    image = make_image(layer("app", hashlib.shake_256(b"app").digest(600 << 10)))
+    signature = make_image(layer("signature", hashlib.shake_256(b"signature").digest(700 << 10)))
+    write_layout(tmp_path / "layout", {NAME: image, referrers_tag(image, ".sig"): signature})
+    bundle_to(tmp_path / "bundle", f"oci:{tmp_path}/layout", volumes={"size": 1 << 20})
+
+    planned = push(f"bundle:{tmp_path}/bundle/volume-1", check_mode=True)
+    first = push(f"bundle:{tmp_path}/bundle/volume-1")
+
+    assert "Insert volume 2 of 2 (bundle" in planned["msg"]
+    assert "Insert volume 2 of 2 (bundle" in first["msg"]
+    assert server.digest_of("team/app", "1") is None
+    second = push(f"bundle:{tmp_path}/bundle/volume-2")
+    assert not second.get("failed")
+    assert server.digest_of("team/app", "1") == image.digest
+    assert server.digest_of("team/app", referrers_tag(image, ".sig")) == signature.digest
