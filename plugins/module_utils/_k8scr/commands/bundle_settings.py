@@ -15,6 +15,7 @@ from typing import Any
 from ..errors import InputError
 from ..registry.cluster import RegistrySettings
 from ..stores.location import Location, parse_location
+from ..transfer.job import ReferrersMode
 from .bundle_extras import EXTRAS_ARGUMENT_SPEC, BundleExtras
 from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entries
 from .numbers import VOLUME_SIZES, read_number, require_bounds
@@ -137,6 +138,9 @@ def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
         raise error.replace(error.message.replace("images[0]", "registry_image", 1)) from error
     if entry.tags:
         raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
+    if entry.referrers is ReferrersMode.AUTO:
+        # Container runtimes import everything in an archive, and cannot unpack signatures.
+        entry = replace(entry, referrers=ReferrersMode.NEVER)
     return (entry,)
 
 
