@@ -251,8 +251,8 @@ guesses:
       sample: 1
     found_in: *found_in
 left_out:
-  description: What was not searched on purpose, such as the Pods of C(helm test), and archives and links to folders in a
-    folder, at most 1000 entries. Each has the properties of RV(images[].found_in), and the reason.
+  description: What was not searched on purpose, such as the Pods of C(helm test), and archives and links to folders in
+    a folder, at most 1000 entries. Each has the properties of RV(images[].found_in), and the reason.
   returned: success or failure by a problem
   type: list
   elements: dict
