@@ -210,7 +210,5 @@ def _text_of(path: _Path, last: str) -> str:
     while path:
         path, key = path
         steps.append(f"[{key}]" if isinstance(key, int) else key[:_LONGEST_KEY])
-    text = ""
-    for step in reversed(steps):
-        text += step if step.startswith("[") or not text else f".{step}"
-    return text
+    steps.reverse()
+    return "".join(step if step.startswith("[") or not number else f".{step}" for number, step in enumerate(steps))

@@ -172,7 +172,7 @@ HOSTILE = {
     "long name of operator": "relatedImages: [{image: '" + "a-" * 2_500_000 + "'}]",
     "long paths": "kind: Thing\n"
     + "".join(" " * level + "k" * 99 + ":\n" for level in range(180))
-    + "".join(" " * 180 + f"- a.example.com/b:{number}\n" for number in range(9000)),
+    + "".join(" " * 180 + f"- a.example.com/b:{number}\n" for number in range(4200)),
     "product of aliases": "kind: Workflow\napiVersion: argoproj.io/v1\nx: &a {sidecars: ["
     + "{}," * 3000
     + "]}\nspec: {templates: ["
