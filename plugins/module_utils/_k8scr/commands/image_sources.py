@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
@@ -18,57 +18,18 @@ from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_source, parse_location
-from ..transfer.job import ImageJob, PinnedDigest, WantedReferrers
+from ..transfer.job import ImageJob
 from .image_entries import SourceEntry
 from .source_settings import SourceSettings
+from .sourced_image import SourcedImage
 
 if TYPE_CHECKING:
-    from ..signatures.checks import Verified
     from ..stores.location import FileSource
     from ..transfer.lock import ImageLock
     from ..transfer.platforms import PlatformSource
 
 _MOST_NAMES = 10
 """Names in one message."""
-
-
-@dataclass(frozen=True)
-class SourcedImage:
-    """An image that an entry selects.
-
-    Attributes:
-        source: Its source, limited to the selected platforms.
-        complete_source: Its source with all platforms, for artifacts that refer to the image.
-        image: The image with the selected platforms.
-        name: Its name at the destination.
-        locked_as: Its name and its digest in the lock file, before platforms are selected.
-        complete_image: The image with all platforms.
-        verified: The verified signature of ``complete_image``, if the option ``verify`` requires one.
-    """
-
-    entry: SourceEntry
-    source: ImageSource
-    complete_source: ImageSource
-    image: SourceImage
-    name: Reference
-    locked_as: tuple[Reference, str]
-    complete_image: SourceImage
-    verified: Verified | None = None
-
-    @property
-    def pinned(self) -> PinnedDigest | None:
-        """The digest in the image's name, if any."""
-        return PinnedDigest(self.name, self.entry.source) if self.name.digest else None
-
-    def referrers(self, target_of: Callable[[str], str]) -> WantedReferrers:
-        """Return the referrers to copy with the image.
-
-        Args:
-            target_of: Returns the target, for results and messages, of a tag or digest at the destination.
-        """
-        complete = self.complete_image.root
-        replaced = complete if complete != self.image.root else None
-        return WantedReferrers(self.entry.referrers, self.complete_source, target_of, replaced)
 
 
 class ImageSources:
