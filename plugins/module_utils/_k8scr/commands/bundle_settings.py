@@ -111,19 +111,25 @@ class BundleSettings:
 
 
 def _charts(charts: Sequence[Any]) -> Iterator[SourceEntry]:
-    """Yield the entries of charts: in a registry, or in an archive or a folder."""
+    """Yield the entries of charts: in a registry, or in an archive."""
     for number, chart in enumerate(charts):
         entry = {"chart": chart} if isinstance(chart, str) else chart
         is_valid = isinstance(entry, Mapping) and isinstance(entry.get("chart"), str) and entry["chart"].strip()
         if not is_valid or not _CHART_KEYS.issuperset(entry):
             raise InputError(
                 f"charts[{number}] ({chart!r:.100}) cannot be used",
-                "Write oci://REGISTRY/REPOSITORY:VERSION, the path of a chart, or a dictionary with chart and name",
+                f"Write {_OCI}REGISTRY/REPOSITORY:VERSION, the path of a chart's archive, or a dictionary with chart"
+                " and name",
             )
         source, name = entry["chart"], entry.get("name")
         if source.startswith(_OCI):
             # Registries do not allow + in tags; Helm replaces it.
             source = f"docker://{source[len(_OCI) :].replace('+', '_')}"
+        elif "://" in source:
+            # The URL may have a password.
+            raise InputError(
+                f"charts[{number}] is a URL without {_OCI}", "Run helm pull first, and write the path of the archive"
+            )
         else:
             source = f"chart:{source}"
         (read,) = read_source_entries([{"source": source, "name": name}])

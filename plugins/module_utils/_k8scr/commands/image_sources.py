@@ -133,9 +133,20 @@ class ImageSources:
             return repository, [replace(image, name=entry.upstream)]
         location = parse_location(entry.source)
         if location.transport == DOCKER_DAEMON:
-            return self._daemon.open(location.name)
+            return self._open_in_engine(entry, location.name)
         source = self._open_files(replace(location, name=None))
         return source, source.images(location.name)
+
+    def _open_in_engine(self, entry: SourceEntry, name: str | None) -> tuple[ImageSource, list[SourceImage]]:
+        try:
+            return self._daemon.open(name)
+        except K8scrError as error:
+            if entry.source.startswith(DOCKER_DAEMON):
+                raise
+            advice = f"{error.advice}. " if error.advice else ""
+            raise error.replace(
+                advice=f"{advice}For an image of a registry, write {TRANSPORT}{entry.source}"
+            ) from error
 
     def _open_files(self, location: Location) -> FileSource:
         """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""

@@ -181,6 +181,11 @@ def open_bundle_store(location: Location, volume_size: int | None = None) -> Bun
         InputError: The location or the size cannot be used.
         DestinationError: A file or a folder of another kind exists at the path.
     """
+    if location.transport == DOCKER_DAEMON:
+        raise InputError(
+            f"{location.name or location} is not the path of a bundle",
+            "Begin the path of a folder with / or ./, or write oci-archive:PATH",
+        )
     if location.transport not in ("", "oci", "oci-archive"):
         raise InputError(f"{location} cannot be a bundle", "Write the path of a folder, or oci-archive:PATH")
     if location.transport == "oci-archive":

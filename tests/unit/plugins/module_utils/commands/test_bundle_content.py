@@ -132,6 +132,13 @@ def test_charts_become_sources() -> None:
     ]
 
 
+def test_charts_reject_url_without_its_password() -> None:
+    with pytest.raises(InputError, match=r"charts\[0\] is a URL without oci://. Run helm pull first") as caught:
+        bundle_settings("/out", charts=["https://user:canary@charts.example.com/app"])
+
+    assert "canary" not in str(caught.value)
+
+
 @pytest.mark.parametrize("chart", [1, [], {}, {"name": "a"}, {"chart": "a", "other": "b"}, "", {"chart": 1}])
 def test_charts_reject_unusable_entry(chart: Any) -> None:
     with pytest.raises(InputError, match=r"charts\[1\]"):
