@@ -92,7 +92,9 @@ def test_push_sends_no_request_to_cluster_for_missing_referrers(
     assert Counter(map(str, server.requests)) == without
 
 
-def test_push_requests_missing_referrers_api_of_repository_once(push: Run, upstream: RegistryServer, multi: Image) -> None:
+def test_push_requests_missing_referrers_api_of_repository_once(
+    push: Run, upstream: RegistryServer, multi: Image
+) -> None:
     upstream.fill("team/app", "1", multi)
 
     push_all(push, upstream, connections=1)
