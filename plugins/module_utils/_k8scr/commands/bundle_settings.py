@@ -16,6 +16,7 @@ from ..errors import InputError
 from ..oci.decimal import parse_decimal
 from ..registry.cluster import RegistrySettings
 from ..stores.location import Location, parse_location
+from ..transfer.job import ReferrersMode
 from .bundle_extras import EXTRAS_ARGUMENT_SPEC, BundleExtras
 from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entries
 from .numbers import VOLUME_SIZES, read_number, require_bounds
@@ -142,6 +143,9 @@ def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
         (entry,) = read_source_entries([given])
     except InputError as error:
         raise error.replace(error.message.replace("images[0]", "registry_image", 1)) from error
+    if not isinstance(given, Mapping) or given.get("referrers") is None:
+        # Nodes import the archive, and would list each referrer as an image.
+        entry = replace(entry, referrers=ReferrersMode.NEVER)
     if entry.tags:
         raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
     return (entry,)
