@@ -15,7 +15,10 @@ from typing import Any
 
 from ..errors import InputError, K8scrError
 from ..files.file_access import write_errors
+from ..files.locked_file import file_lock
 from ..files.unpacking import temporary_folder
+from ..oci.digest import digest_of, split_digest
+from ..registry.cluster import cache_folder
 from ..registry.upstreams import Upstreams
 from ..stores.bundle_format import BundleFile
 from ..stores.bundle_store import REGISTRY_FILE, BundleStore
@@ -53,6 +56,8 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
     """Make a bundle and return the module's result."""
     lock, connections = open_lock(settings.sources), settings.limits[0]
     with ExitStack() as exit_stack:
+        if not check_mode:
+            exit_stack.enter_context(file_lock(_lock_path(settings)))
         store = exit_stack.enter_context(closing(open_bundle_store(settings.dest, settings.volume_size)))
         far_side = _far_side(settings, upstreams, store)
         jobs = BundleJobs(store, far_side)
@@ -86,6 +91,12 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         "changed": report["changed"] or bool(finished.get("changed")),
         "dest": str(settings.dest),
     }
+
+
+def _lock_path(settings: BundleSettings) -> Path:
+    """Return the file whose lock allows one run at a time to change a bundle."""
+    at = os.path.realpath(settings.dest.path)
+    return cache_folder() / "bundles" / split_digest(digest_of(os.fsencode(at)))[1]
 
 
 def _far_side(settings: BundleSettings, upstreams: Upstreams, store: BundleStore) -> FarSide | None:

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
+from ..oci.reference import Reference
 from ..registry.upstreams import TRANSPORT
 from ..transfer.bundle_images import bundle_tag
 from ..transfer.far_side import FarSide, WantedImage
@@ -39,7 +41,16 @@ class BundleJobs:
         """
         jobs = [found if isinstance(found, ImageJob) else self._job(found) for found in sources.read()]
         reject_collisions(jobs, "Rename one of them")
-        return jobs
+        if not sources.bundles:
+            return jobs
+        from .left_out_images import require_left_out
+
+        # The existing bundle is a local file.
+        elsewhere = self.far_side.has_image if self.far_side else None
+        return require_left_out(sources.bundles, jobs, _target, self._resolve, 1, elsewhere)
+
+    def _resolve(self, name: Reference) -> Descriptor | None:
+        return self.destination.resolve(bundle_tag(name) or name.digest or "")
 
     def _job(self, found: SourcedImage) -> ImageJob:
         name, tag, origin = str(found.name), bundle_tag(found.name), found.entry.source
@@ -57,6 +68,10 @@ class BundleJobs:
             verified=found.verified.to_result() if found.verified else None,
             referrers=found.referrers(str),
         )
+
+
+def _target(name: Reference) -> str:
+    return bundle_tag(name) or str(name)
 
 
 def _wanted(found: SourcedImage) -> WantedImage:

@@ -148,6 +148,9 @@ def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
         entry = replace(entry, referrers=ReferrersMode.NEVER)
     if entry.tags:
         raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
+    if entry.referrers is ReferrersMode.AUTO:
+        # Container runtimes import everything in an archive, and cannot unpack signatures.
+        entry = replace(entry, referrers=ReferrersMode.NEVER)
     return (entry,)
 
 

@@ -17,13 +17,14 @@ from ..oci.reference import Reference, parse_reference
 from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
-from ..stores.location import Location, open_source, parse_location
+from ..stores.location import BUNDLE, Location, open_source, parse_location
 from ..transfer.job import ImageJob
 from .image_entries import SourceEntry
 from .source_settings import SourceSettings
 from .sourced_image import SourcedImage
 
 if TYPE_CHECKING:
+    from ..stores.bundle_source import BundleSource
     from ..stores.location import FileSource
     from ..transfer.lock import ImageLock
     from ..transfer.platforms import PlatformSource
@@ -42,6 +43,7 @@ class ImageSources:
 
     Attributes:
         result: The part of the module's result about the selected tags; known after :meth:`read`.
+        bundles: The bundles of which all images are selected, by the entries' sources; known after :meth:`read`.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class ImageSources:
         self._daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker, settings.connections)))
         self._files: dict[Location, FileSource] = {}
         self.result: dict[str, Any] = {"selections": []}
+        self.bundles: dict[str, BundleSource] = {}
 
     def read(self) -> Iterator[SourcedImage | ImageJob]:
         """Yield the images of all entries; an image that cannot be read is a job with an error."""
@@ -135,6 +138,11 @@ class ImageSources:
         if location.transport == DOCKER_DAEMON:
             return self._open_in_engine(entry, location.name)
         source = self._open_files(replace(location, name=None))
+        if location.transport in ("", BUNDLE) and location.name is None and entry.name is None:
+            from ..stores.bundle_source import BundleSource
+
+            if isinstance(source, BundleSource):
+                self.bundles[entry.source] = source
         return source, source.images(location.name)
 
     def _open_in_engine(self, entry: SourceEntry, name: str | None) -> tuple[ImageSource, list[SourceImage]]:
@@ -173,6 +181,8 @@ class ImageSources:
 
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
     """Return the only image, which may have several names."""
+    if not images:
+        raise SourceError(f"{where} has no image")
     if not all(image.is_same(images[0]) for image in images):
         names = list(dict.fromkeys(str(image.name) for image in images if image.name))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

@@ -17,8 +17,9 @@ from ansible.module_utils.common.warnings import warn
 
 from ..errors import K8scrError
 from ..files.compression import find_compression
+from ..oci.descriptor import Descriptor
 from ..oci.digest_tag import digest_tag
-from ..oci.reference import target_name
+from ..oci.reference import Reference, target_name
 from ..registry.capacity import Capacity, capacity
 from ..registry.client import Registry
 from ..registry.cluster import ClusterRegistry, cache_folder, connect_registry
@@ -124,7 +125,19 @@ class PushJobs:
         """
         jobs = [self._job_or_error(found) for found in sources.read()]
         reject_collisions(jobs, "Rename one of them, or keep their registries apart with qualify: true")
-        return jobs
+        if not sources.bundles:
+            return jobs
+        from .left_out_images import require_left_out
+
+        connections = self.settings.registry.connections
+        return require_left_out(sources.bundles, jobs, self._target, self._resolve, connections)
+
+    def _target(self, name: Reference) -> str:
+        return target_name(name.repository(self.settings.qualify), name.tag or name.digest or "")
+
+    def _resolve(self, name: Reference) -> Descriptor | None:
+        repository = Repository(self.registry, name.repository(self.settings.qualify))
+        return repository.resolve(name.tag or name.digest or "")
 
     def _job_or_error(self, found: SourcedImage | ImageJob) -> ImageJob:
         if isinstance(found, ImageJob):

@@ -79,6 +79,26 @@ def folder_lock(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
+@contextmanager
+def file_lock(path: Path) -> Iterator[None]:
+    """Wait for the lock of a file, which exists only as long as it is locked. Without it, nothing is locked.
+
+    Args:
+        path: The file. It is created with its folder, if this user may do that.
+    """
+    descriptor: int | None = None
+    with suppress(OSError):
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        descriptor = open_locked(path, wait=True)
+    try:
+        yield
+    finally:
+        if descriptor is not None:
+            with suppress(OSError):
+                path.unlink(missing_ok=True)
+            os.close(descriptor)
+
+
 def delete_expired(paths: Iterable[Path], lifetime: float) -> None:
     """Delete files that were not written for ``lifetime`` seconds, unless a process has locked them."""
     latest = time.time() - lifetime

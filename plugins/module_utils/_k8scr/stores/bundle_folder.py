@@ -37,6 +37,7 @@ from .bundle_store import (
     delete_in_folder,
     delete_leftovers,
     delete_temporary,
+    reject_links,
     require_blobs,
     sorted_entries,
     verify_bundle,
@@ -52,6 +53,8 @@ class BundleFolder(OciLayoutDestination):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        with write_errors(folder):
+            reject_links(folder)
         self._sums: dict[str, str] = {}
         """The sums of the files beside the images that this run wrote, by path."""
         self.previous, complete = self._read_description()

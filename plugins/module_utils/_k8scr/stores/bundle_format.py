@@ -139,6 +139,8 @@ class BundleManifest:
         omitted: The blobs that the bundle leaves out, by digest.
         extras: The files beside the images.
         volumes: ``None`` for a bundle in one folder or archive.
+        left_out: The images of the tasks that the bundle does not have because the other side has them. They are a part
+            of ``base``.
     """
 
     images: tuple[BundleImage, ...] = ()
@@ -146,6 +148,7 @@ class BundleManifest:
     omitted: Mapping[str, OmittedBlob] = field(default_factory=dict)
     extras: tuple[BundleFile, ...] = ()
     volumes: Volumes | None = None
+    left_out: tuple[BundleImage, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -223,9 +226,9 @@ def parse_bundle(content: bytes) -> tuple[BundleManifest, bool]:
         parse_digest(digest): OmittedBlob(number(each, "size"), tuple(texts(each, "repositories")))
         for digest, each in object_members(value, "omitted")
     }
-    base = tuple(_image(each) for each in objects(value, "base"))
+    base, left_out = (tuple(_image(each) for each in objects(value, name)) for name in ("base", "left_out"))
     stated = value.get("volumes")
-    bundle = BundleManifest(images, base, omitted, extras, None if stated is None else _volumes(stated))
+    bundle = BundleManifest(images, base, omitted, extras, None if stated is None else _volumes(stated), left_out)
     if bundle.volumes and set(bundle.volumes.files) != {each.path for each in extras}:
         raise InputError("its volumes do not have the files that it lists")
     return bundle, value.get("complete") is True
@@ -241,6 +244,8 @@ def bundle_content(bundle: BundleManifest, complete: bool = True) -> bytes:
     }
     if bundle.base:
         value["base"] = _images_json(bundle.base)
+    if bundle.left_out:
+        value["left_out"] = _images_json(bundle.left_out)
     if bundle.omitted:
         value["omitted"] = {
             digest: {"size": blob.size, "repositories": sorted(set(blob.repositories))}

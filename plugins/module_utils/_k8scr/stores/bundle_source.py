@@ -62,6 +62,9 @@ class BundleSource(OciLayoutSource):
         self._check_names()
 
     def images(self, name: str | None = None) -> list[SourceImage]:
+        if name is None and not self.entries:
+            # The other side has all images of the task that made the bundle.
+            return []
         return [replace(image, name=image.name or self._name(image), sparse=self) for image in super().images(name)]
 
     def _name(self, image: SourceImage) -> Reference | None:

@@ -18,7 +18,7 @@ from ..oci.content import BlobContent
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore, ImageDestination
 from ..oci.manifest import is_nondistributable
-from .bundle_format import BundleFault, BundleFile, BundleManifest
+from .bundle_format import PARTS_FOLDER, BundleFault, BundleFile, BundleManifest
 from .oci_index import entry_names
 
 EXTRAS_FOLDER = "extras"
@@ -147,6 +147,17 @@ def delete_leftovers(folder: Path, needed: Container[str]) -> None:
     for path in (folder / REGISTRY_FILE, *extras):
         if path.relative_to(folder).as_posix() not in needed:
             delete_in_folder(path, folder)
+
+
+def reject_links(folder: Path) -> None:
+    """Check that the subfolders of a bundle or a volume are no links: unneeded files in them are deleted.
+
+    Raises:
+        DestinationError: One is a link.
+    """
+    for path in (*map(folder.joinpath, ("blobs", PARTS_FOLDER, EXTRAS_FOLDER)), *folder.glob("blobs/*")):
+        if path.is_symlink():
+            raise DestinationError(f"{path} is a link that may point outside the folder", "Remove it first")
 
 
 def delete_in_folder(path: Path, folder: Path) -> None:

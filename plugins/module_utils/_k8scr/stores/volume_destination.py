@@ -31,7 +31,7 @@ from .bundle_format import (
     sums_content,
     with_identity,
 )
-from .bundle_store import VolumeFolder, delete_temporary, verify_bundle
+from .bundle_store import VolumeFolder, delete_temporary, reject_links, verify_bundle
 from .oci_index import BUNDLE_FILE, blob_path, layout_files
 from .volume_folders import VolumeFolders
 from .volume_format import part_path, read_volume, volume_content
@@ -54,6 +54,8 @@ class VolumesDestination(BundleFolder):
     def __init__(self, folder: Path, volume_size: int) -> None:
         with write_errors(folder):
             self._folders = VolumeFolders(folder)
+            for number in self._folders.numbers():
+                reject_links(self._folders.path(number))
         self._volume_size = volume_size
         super().__init__(self._folders.staging)
         self.description = f"the volumes in {folder}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from ..files.file_access import FolderFiles
 from ..oci.content import Blocks
-from ..stores.bundle_format import BundleFile, BundleManifest
+from ..stores.bundle_format import BundleFile, BundleImage, BundleManifest
 from ..stores.bundle_store import BundleStore
 from .bundle_images import BundleImages
 from .far_side import FarSide, recorded_base
@@ -116,11 +116,24 @@ class BundleWriter:
             base, omitted = self.far_side.base_of(images.missing)
         else:
             base, omitted = recorded_base(self.store.previous, images.missing)
-        return BundleManifest(images.images, base, omitted, tuple(extras))
+        left_out = self._left_out(images)
+        known = {each.name for each in base}
+        base = (*base, *(each for each in left_out if each.name not in known))
+        return BundleManifest(images.images, base, omitted, tuple(extras), left_out=left_out)
+
+    def _left_out(self, images: BundleImages) -> tuple[BundleImage, ...]:
+        """Return the images that the bundle leaves out: those of this task and, without ``prune``, of earlier ones."""
+        previous = self.store.previous.left_out if self.store.previous and not images.prune else ()
+        found = {each.name: each for each in previous}
+        found.update(self.far_side.left_out if self.far_side else {})
+        for each in images.images:
+            found.pop(each.name, None)
+        return tuple(found[name] for name in sorted(found))
 
 
 def _comparable(bundle: BundleManifest) -> tuple[object, ...]:
     """Return what identifies the content of a bundle, apart from its volumes."""
-    images, base = (sorted(each, key=lambda image: image.name) for each in (bundle.images, bundle.base))
+    lists = bundle.images, bundle.base, bundle.left_out
+    images, base, left_out = (sorted(each, key=lambda image: image.name) for each in lists)
     omitted = {digest: (blob.size, sorted(blob.repositories)) for digest, blob in bundle.omitted.items()}
-    return images, base, omitted, sorted(bundle.extras, key=lambda extra: extra.path)
+    return images, base, left_out, omitted, sorted(bundle.extras, key=lambda extra: extra.path)

@@ -19,6 +19,7 @@ from ..errors import (
     ErrorResponseError,
     K8scrError,
     MissingContentError,
+    MissingVolumeError,
     StorageFullError,
 )
 from ..oci.descriptor import Descriptor
@@ -378,4 +379,4 @@ def _merged(before: Iterable[BlobResult], again: Iterable[BlobResult]) -> tuple[
 def _stays_behind(error: K8scrError) -> bool:
     """Whether an image is copied without a referrer after this error. The next task could copy it after others."""
     is_local = isinstance(error, DestinationError) and isinstance(error.__cause__, OSError)
-    return not (error.transient or is_local or isinstance(error, StorageFullError))
+    return not (error.transient or is_local or isinstance(error, (StorageFullError, MissingVolumeError)))

@@ -101,6 +101,18 @@ class FarSide:
             self._left_out[full] = BundleImage(full, image.root.digest, image.root.size)
         return found
 
+    def has_image(self, image: BundleImage) -> bool:
+        """Return whether the other side has an image that the bundle of a source leaves out, and remember that."""
+        found = self._has(image)
+        if found:
+            self._left_out[image.name] = image
+        return found
+
+    @property
+    def left_out(self) -> Mapping[str, BundleImage]:
+        """The images of the task that the other side has, by their full names."""
+        return self._left_out
+
     def base_of(self, missing: Mapping[str, int]) -> tuple[tuple[BundleImage, ...], dict[str, OmittedBlob]]:
         """Return the images that the other side must have, and the blobs of them that the bundle leaves out.
 
@@ -123,7 +135,8 @@ class FarSide:
             else:
                 found, recorded = recorded_base(self.existing, {digest: size})
                 omitted.update(recorded)
-            base.update({each.name: each for each in found})
+            for each in found:
+                base.setdefault(each.name, each)
         return tuple(sorted(base.values(), key=lambda each: each.name)), omitted
 
     @property

@@ -51,7 +51,9 @@ class ReferrerJob:
         """Make the job again after the list changed."""
         if self.referrers and self.job.copy:
             source, root = self.referrers.merged()
-            self.job = replace(self.job, copy=replace(self.job.copy, source=source, image=SourceImage(root)))
+            self.job = replace(
+                self.job, copy=replace(self.job.copy, source=source, image=replace(self.job.copy.image, root=root))
+            )
 
 
 @dataclass(frozen=True)
@@ -191,5 +193,6 @@ def _job(
     job, copy = image.plan.job, image.copy
     name = replace(parse_reference(job.name), tag=tag, digest=None if tag else descriptor.digest)
     target = image.wanted.target_of(tag or descriptor.digest)
-    referrer = ImageCopy(source, SourceImage(descriptor), copy.destination, tag, copy.neighbors)
+    found = SourceImage(descriptor, sparse=copy.image.sparse)
+    referrer = ImageCopy(source, found, copy.destination, tag, copy.neighbors)
     return ImageJob(str(name), referrer, target, job.source, {**job.facts, "tag": tag}, attached.subject)

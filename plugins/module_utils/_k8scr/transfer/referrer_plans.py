@@ -10,10 +10,10 @@ from collections.abc import Mapping, Sequence, Set
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
-from ..errors import InputError, K8scrError
+from ..errors import InputError, K8scrError, MissingVolumeError
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_digests
-from ..oci.interfaces import ImageDestination, SourceImage
+from ..oci.interfaces import ImageDestination
 from .job import ImageCopy
 from .overlay import OverlaySource
 from .plan import ImagePlan, plan_images
@@ -101,7 +101,7 @@ def plan_referrers(plans: Sequence[ImagePlan], connections: int, check_mode: boo
     images = {image.number: image for image in wanted}
     required = [each for each in jobs if each.required]
     planned = dict(zip(map(id, required), plan_images([each.job for each in required], connections, check_mode)))
-    planned.update(_plan_optional([each for each in jobs if not each.required], images, connections))
+    planned.update(_plan_optional([each for each in jobs if not each.required], images, connections, check_mode))
     kept = [each for each in jobs if id(each) in planned]
     dependencies = _dependencies(plans, wanted, kept)
     return ReferrerPlans([planned[id(each)] for each in kept], dependencies, kept, images)
@@ -151,19 +151,22 @@ def _count(search: ReferrerSearch) -> int:
 
 
 def _plan_optional(
-    jobs: Sequence[ReferrerJob], images: Mapping[int, ImageReferrers], connections: int
+    jobs: Sequence[ReferrerJob], images: Mapping[int, ImageReferrers], connections: int, check_mode: bool
 ) -> dict[int, ImagePlan]:
     """Return the plans for referrers, by the ids of their jobs, without those that stay behind.
 
-    The source must have all blobs: the task does not fail without a referrer, but a copy that fails takes time.
+    The source must have all blobs: the task does not fail without a referrer, but a copy that fails takes time. A
+    referrer on a missing volume fails together with its image, so that the task with that volume copies both.
     """
     planned = {}
     plans = plan_images([each.job for each in jobs], connections, check_sources=True)
     for each, first_plan in zip(jobs, plans):
         plan = first_plan
-        if plan.error and each.referrers and each.job.copy and len(each.referrers.entries) > 1:
+        if _is_lost(plan) and each.referrers and each.job.copy and len(each.referrers.entries) > 1:
             plan = _plan_readable(each, each.referrers, each.job.copy, images, connections) or plan
-        if plan.error:
+        if plan.error and not _is_lost(plan):
+            planned[id(each)] = plan if check_mode else plan_images([each.job], connections, check_sources=False)[0]
+        elif plan.error:
             for image, count in each.counts.items():
                 images[image].left_out.append(LeftOut(str(plan.error), count))
         else:
@@ -171,18 +174,23 @@ def _plan_optional(
     return planned
 
 
+def _is_lost(plan: ImagePlan) -> bool:
+    """Whether a referrer cannot be copied, and a missing volume is not the reason."""
+    return plan.error is not None and not isinstance(plan.error, MissingVolumeError)
+
+
 def _plan_readable(
     each: ReferrerJob, listed: ReferrerList, copy: ImageCopy, images: Mapping[int, ImageReferrers], connections: int
 ) -> ImagePlan | None:
     """Return the plan for a list without the referrers that cannot be copied; ``None`` if none can be copied."""
     jobs = [
-        replace(each.job, copy=replace(copy, image=SourceImage(Descriptor.from_json(entry)), tag=None))
+        replace(each.job, copy=replace(copy, image=replace(copy.image, root=Descriptor.from_json(entry)), tag=None))
         for entry in listed.entries
     ]
     errors = {
         job.copy.image.root.digest: plan.error
         for job, plan in zip(jobs, plan_images(jobs, connections, check_sources=True))
-        if job.copy and plan.error
+        if job.copy and plan.error and _is_lost(plan)
     }
     if len(errors) in (0, len(jobs)):
         return None

@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import json
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_check import check_bundle
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_source import open_bundle
 from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description, tree
 from unit.plugins.module_utils.support.images import Image, make_image, write_docker_archive, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
@@ -275,3 +279,23 @@ def test_bundle_keeps_extra_files_of_earlier_task(image: Image, other_image: Ima
 
     assert [each["path"] for each in result["extras"]] == ["extras/files/app.yml"]
     check_sums(tmp_path / "out")
+
+
+@pytest.mark.parametrize("dest", ["{}/out", "oci-archive:{}/out"])
+def test_tasks_that_write_one_bundle_at_once_wait_for_each_other(
+    image: Image, other_image: Image, multi: Image, dest: str, tmp_path: Path
+) -> None:
+    images = {"example.com/a:1": image, "example.com/b:1": other_image, "example.com/c:1": multi}
+    for number, (name, each) in enumerate(images.items()):
+        write_layout(tmp_path / str(number), {name: each})
+    target = dest.format(tmp_path)
+
+    with ThreadPoolExecutor(9) as workers:
+        sources = [f"oci:{tmp_path}/{number % 3}" for number in range(9)]
+        results = list(workers.map(lambda each: bundle_to(target, each), sources))
+
+    assert not any(result.get("failed") for result in results)
+    assert [result["changed"] for result in results].count(True) == 3
+    with closing(open_bundle(tmp_path / "out")) as bundle:
+        assert [each.name for each in bundle.bundle.images] == list(images)
+        assert not list(check_bundle(bundle))

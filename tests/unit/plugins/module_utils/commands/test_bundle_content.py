@@ -60,6 +60,18 @@ def test_registry_image_is_an_archive_of_its_platform(upstream: RegistryServer, 
     check_sums(tmp_path / "out")
 
 
+@pytest.mark.parametrize(("wanted", "count"), [({}, 1), ({"referrers": True}, 2)])
+def test_archive_of_registry_image_has_referrers_only_on_request(
+    upstream: RegistryServer, image: Image, wanted: dict[str, Any], count: int, tmp_path: Path
+) -> None:
+    upstream.fill("team/app", f"{image.digest.replace(':', '-')}.sig", make_image(layer("signature", b"signed")))
+
+    bundle_to(tmp_path / "out", registry_image={"source": source(upstream), **wanted}, upstreams=settings(upstream))
+
+    entries = json.loads(read_tar(tmp_path / "out/registry.tar")["index.json"])["manifests"]
+    assert len(entries) == count
+
+
 @pytest.mark.parametrize("dest", ["{}/out", "oci-archive:{}/out.tar"])
 def test_existing_registry_image_costs_one_request(upstream: RegistryServer, dest: str, tmp_path: Path) -> None:
     options: dict[str, Any] = {

@@ -327,6 +327,59 @@ def test_since_rejects_incomplete_bundle(image: Image, tmp_path: Path) -> None:
         bundle_to(tmp_path / "out", f"oci:{tmp_path}/layout", since=str(tmp_path / "first"))
 
 
+def test_delta_lists_the_images_that_it_leaves_out(upstream: RegistryServer, tmp_path: Path) -> None:
+    since = write_info(tmp_path / "far.json", reported("team/app", "1", OLD))
+    images = [source(upstream), source(upstream, "team/app:2")]
+    entry = {"name": f"{host(upstream)}/team/app:1", "digest": OLD.digest, "size": OLD.root.size}
+
+    bundle_to(tmp_path / "out", *images, upstreams=settings(upstream), since=since)
+
+    assert description(tmp_path / "out")["left_out"] == description(tmp_path / "out")["base"] == [entry]
+    bundle_to(tmp_path / "out", source(upstream, "team/web:1"), upstreams=settings(upstream))
+    assert description(tmp_path / "out")["left_out"] == [entry]
+    bundle_to(tmp_path / "out", source(upstream), upstreams=settings(upstream))
+    assert "left_out" not in description(tmp_path / "out")
+
+
+def test_prune_forgets_the_images_that_an_earlier_delta_left_out(upstream: RegistryServer, tmp_path: Path) -> None:
+    since = write_info(tmp_path / "far.json", reported("team/app", "1", OLD))
+    images = [source(upstream), source(upstream, "team/web:1")]
+    bundle_to(tmp_path / "out", *images, upstreams=settings(upstream), since=since)
+
+    again = bundle_to(tmp_path / "out", *images[1:], upstreams=settings(upstream), prune=True)
+
+    assert again["changed"] is True
+    assert not {"left_out", "base"} & description(tmp_path / "out").keys()
+
+
+@pytest.mark.parametrize("dest", ["{}/out", "oci-archive:{}/out"])
+def test_delta_of_unchanged_images_is_a_bundle_without_images(
+    upstream: RegistryServer, dest: str, tmp_path: Path
+) -> None:
+    since = write_info(tmp_path / "far.json", reported("team/app", "1", OLD))
+    options: dict[str, Any] = {"upstreams": settings(upstream), "since": since}
+
+    bundle_to(dest.format(tmp_path), source(upstream), **options)
+
+    verified = verify_bundle_at(tmp_path / "out", None)
+    assert (verified["images"], verified["faults"], len(verified["base"])) == ([], [], 1)
+    assert bundle_to(dest.format(tmp_path), source(upstream), **options)["changed"] is False
+
+
+def test_bundle_of_delta_fails_without_the_image_that_it_leaves_out(upstream: RegistryServer, tmp_path: Path) -> None:
+    since = write_info(tmp_path / "far.json", reported("team/app", "1", OLD))
+    images = [source(upstream), source(upstream, "team/web:1")]
+    bundle_to(tmp_path / "delta", *images, upstreams=settings(upstream), since=since)
+    delta = f"bundle:{tmp_path}/delta"
+
+    failed = bundle_to(tmp_path / "out", delta)
+
+    assert f"Deliver the base of this bundle first: {host(upstream)}/team/app:1" in failed["msg"]
+    assert not bundle_to(tmp_path / "out", delta, source(upstream), upstreams=settings(upstream)).get("failed")
+    bundle_to(tmp_path / "again", delta, since=since)
+    assert description(tmp_path / "again")["left_out"] == description(tmp_path / "delta")["left_out"]
+
+
 def test_delta_of_one_layer_has_hardly_more_bytes_than_the_layer(upstream: RegistryServer, tmp_path: Path) -> None:
     import hashlib
 

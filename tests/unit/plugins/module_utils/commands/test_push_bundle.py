@@ -19,12 +19,19 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload_state import UploadRecords
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_archive import BundleArchive
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_folder import BundleFolder
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import BundleImage, OmittedBlob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import (
+    BundleImage,
+    BundleManifest,
+    OmittedBlob,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.volume_destination import VolumesDestination
+from unit.plugins.module_utils.support.bundle_tasks import bundle_to
 from unit.plugins.module_utils.support.bundles import NAME, OTHER, description, write_bundle
-from unit.plugins.module_utils.support.images import Image, layer, make_image
+from unit.plugins.module_utils.support.images import Image, layer, make_image, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.stores import put
+
+from ..transfer.test_referrer_jobs import referrers_tag
 
 Push = Callable[..., dict[str, Any]]
 SIZE = 64 << 10
@@ -197,3 +204,103 @@ def test_push_of_changed_bundle_names_the_image(
 
     assert f"index.json in the folder {tmp_path}/bundle has {other_image.digest} for {NAME}" in result["msg"]
     assert not server.manifests
+
+
+def leave_out(path: Path, name: str, image: Image, **changes: Any) -> None:
+    """Let a bundle leave out an image, because the other side should have it."""
+    with closing(BundleFolder(path)) as store:
+        listed = (BundleImage(name, image.digest, image.root.size),)
+        store.begin()
+        store.finish(replace(store.previous or BundleManifest(), base=listed, left_out=listed, **changes))
+
+
+@pytest.mark.parametrize("check_mode", [False, True])
+@pytest.mark.parametrize("lost", ["image", "tag"])
+def test_push_of_delta_names_the_image_that_the_registry_lost_before_upload(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image, lost: str, check_mode: bool
+) -> None:
+    if lost == "tag":
+        server.fill("team/other", "1", image)
+    before = {name: dict(blobs) for name, blobs in server.blobs.items()}
+    write_bundle(BundleFolder(tmp_path / "delta"), (NAME, image))
+    leave_out(tmp_path / "delta", OTHER, other_image)
+
+    result = push(str(tmp_path / "delta"), check_mode=check_mode)
+
+    assert [(each["name"], "error" in each) for each in result["images"]] == [(NAME, True), (OTHER, True)]
+    assert "leaves out images that the destination does not have" in result["msg"]
+    assert f"Deliver the base of this bundle first: {OTHER} ({other_image.digest})" in result["msg"]
+    assert {name: dict(blobs) for name, blobs in server.blobs.items()} == before
+
+
+def test_push_of_delta_looks_up_the_image_that_it_leaves_out_once(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    server.fill("team/other", "1", other_image)
+    write_bundle(BundleFolder(tmp_path / "delta"), (NAME, image))
+    leave_out(tmp_path / "delta", OTHER, other_image)
+
+    result = push(str(tmp_path / "delta"))
+
+    assert not result.get("failed")
+    assert [each["name"] for each in result["images"]] == [NAME]
+    assert [each for each in server.received("GET", "HEAD") if "team/other" in each] == [
+        "HEAD /v2/team/other/manifests/1"
+    ]
+
+
+def test_push_of_delta_and_of_the_image_that_it_leaves_out_in_one_task_succeeds(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_bundle(BundleFolder(tmp_path / "base"), (OTHER, other_image))
+    write_bundle(BundleFolder(tmp_path / "delta"), (NAME, image))
+    leave_out(tmp_path / "delta", OTHER, other_image)
+
+    result = push(str(tmp_path / "delta"), str(tmp_path / "base"))
+
+    assert not result.get("failed")
+    assert server.digest_of("team/other", "1") == other_image.digest
+
+
+def test_push_of_delta_without_images_succeeds_if_the_registry_has_its_base(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    write_bundle(BundleFolder(tmp_path / "delta"))
+    leave_out(tmp_path / "delta", NAME, image)
+
+    result = push(str(tmp_path / "delta"))
+
+    assert (result["changed"], result["images"], result.get("failed")) == (False, [], None)
+
+
+def test_push_of_one_image_of_delta_does_not_need_its_base(
+    push: Push, server: RegistryServer, tmp_path: Path, image: Image, other_image: Image
+) -> None:
+    write_bundle(BundleFolder(tmp_path / "delta"), (NAME, image))
+    leave_out(tmp_path / "delta", OTHER, other_image)
+
+    result = push(f"bundle:{tmp_path}/delta:{NAME}")
+
+    assert not result.get("failed")
+    assert server.digest_of("team/app", "1") == image.digest
+
+
+def test_push_with_one_drive_copies_referrer_that_is_on_another_volume_than_its_image(
+    push: Push, server: RegistryServer, tmp_path: Path
+) -> None:
+    image = make_image(layer("app", hashlib.shake_256(b"app").digest(600 << 10)))
+    signature = make_image(layer("signature", hashlib.shake_256(b"signature").digest(700 << 10)))
+    write_layout(tmp_path / "layout", {NAME: image, referrers_tag(image, ".sig"): signature})
+    bundle_to(tmp_path / "bundle", f"oci:{tmp_path}/layout", volumes={"size": 1 << 20})
+
+    planned = push(f"bundle:{tmp_path}/bundle/volume-1", check_mode=True)
+    first = push(f"bundle:{tmp_path}/bundle/volume-1")
+
+    assert "Insert volume 2 of 2 (bundle" in planned["msg"]
+    assert "Insert volume 2 of 2 (bundle" in first["msg"]
+    assert server.digest_of("team/app", "1") is None
+    second = push(f"bundle:{tmp_path}/bundle/volume-2")
+    assert not second.get("failed")
+    assert server.digest_of("team/app", "1") == image.digest
+    assert server.digest_of("team/app", referrers_tag(image, ".sig")) == signature.digest

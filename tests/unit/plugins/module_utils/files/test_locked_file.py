@@ -13,7 +13,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.locked_file import delete_expired, open_locked
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.locked_file import (
+    delete_expired,
+    file_lock,
+    open_locked,
+)
 
 RUNS = 3
 LINES = 300
@@ -110,3 +114,17 @@ def test_delete_expired_deletes_only_old_files_that_no_process_uses(file: Path) 
         delete_expired([file.with_name("missing"), young, old, used], HOUR)
 
     assert sorted(file.parent.iterdir()) == [used, young]
+
+
+def test_file_lock_leaves_no_file(tmp_path: Path) -> None:
+    with file_lock(tmp_path / "new/lock"):
+        assert open_locked(tmp_path / "new/lock") is None
+
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_file_lock_of_unusable_path_locks_nothing(file: Path) -> None:
+    file.write_bytes(b"")
+
+    with file_lock(file / "lock"):
+        assert file.read_bytes() == b""

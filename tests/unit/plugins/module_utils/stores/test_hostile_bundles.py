@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, K8scrError, SourceError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_folder import BundleFolder
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_source import open_bundle
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_store import verify_bundle
@@ -170,3 +170,24 @@ def test_changed_member_of_description_is_an_error_or_harmless(
     store = VolumesDestination(folder, SIZE)
     write_bundle(store, *images, extras={"extras/a": b"more"})
     assert list(store.verify()) == []
+
+
+@pytest.mark.parametrize("link", ["blobs", "blobs/sha256", "parts", "extras"])
+@pytest.mark.parametrize("kind", ["folder", "volumes"])
+def test_link_in_existing_bundle_is_rejected_before_files_behind_it_are_deleted(
+    tmp_path: Path, image: Image, kind: str, link: str
+) -> None:
+    def open_store() -> BundleFolder:
+        return BundleFolder(tmp_path / "out") if kind == "folder" else VolumesDestination(tmp_path / "out", 1 << 20)
+
+    write_bundle(open_store(), ("example.com/team/app:1", image))
+    at = tmp_path / "out" / ("volume-1" if kind == "volumes" else "") / link
+    at.mkdir(exist_ok=True)
+    at.rename(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere/file").write_text("content")
+    at.symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(DestinationError, match="is a link that may point outside the folder"):
+        write_bundle(open_store())
+
+    assert (tmp_path / "elsewhere/file").read_text() == "content"
