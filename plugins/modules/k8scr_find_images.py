@@ -90,8 +90,8 @@ options:
     description:
       - Paths of files and folders with manifests or compose files, on the host that runs the module. With
         V(kustomize:) before the path of a folder, C(kubectl kustomize) builds it.
-      - In a folder, all files that end in C(.yaml), C(.yml) and C(.json) are read, including subfolders. Charts in it
-        are rendered with their default values, and kustomizations in it are built.
+      - In a folder, all files that end in C(.yaml), C(.yml) and C(.json) are read, including subfolders that are no
+        links. Charts in it are rendered with their default values, and kustomizations in it are built.
     type: list
     elements: str
     default: []
@@ -128,7 +128,7 @@ options:
     type: int
     default: 60
 notes:
-  - A file and a rendered chart can have 16 MiB, and the whole input 10000 different images.
+  - A file and a rendered chart can have 16 MiB and 100000 documents, and the whole input 10000 different images.
 seealso:
   - plugin: k8scr.core.images_in
     plugin_type: filter
@@ -251,8 +251,8 @@ guesses:
       sample: 1
     found_in: *found_in
 left_out:
-  description: What was not searched on purpose, such as the Pods of C(helm test) and archives in a folder, at most 1000
-    entries. Each has the properties of RV(images[].found_in), and the reason.
+  description: What was not searched on purpose, such as the Pods of C(helm test), and archives and links to folders in
+    a folder, at most 1000 entries. Each has the properties of RV(images[].found_in), and the reason.
   returned: success or failure by a problem
   type: list
   elements: dict

@@ -20,6 +20,12 @@ from .catalogue import GoModule, Input, Repository
 MIRROR_VARIABLE = "K8SCR_GITHUB_MIRROR"
 """A folder or URL with the repositories as ``OWNER/NAME``, in place of GitHub."""
 _CACHE = layout.CACHE / "charts"
+_REMOTE = {
+    "promisor": "true",
+    "partialclonefilter": "blob:none",
+    # A mirror in a folder; a server has its own settings.
+    "uploadpack": "git -c uploadpack.allowFilter=true -c uploadpack.allowAnySHA1InWant=true upload-pack",
+}
 
 
 def path_of(wanted: Input) -> Path:
@@ -54,14 +60,17 @@ def _checkout(repository: Repository, path: str) -> Path:
     scratch = Path(tempfile.mkdtemp(prefix=".fetch-", dir=_CACHE))
     try:
         url = f"{os.environ.get(MIRROR_VARIABLE) or 'https://github.com'}/{repository.name}"
-        _git(scratch, "init", "--quiet", "--bare", "git")
-        _git(scratch / "git", "fetch", "--quiet", "--depth=1", url, repository.commit)
-        (scratch / "files").mkdir()
-        archive = scratch / "files.tar"
-        paths = [] if path == "." else [path]
-        _git(scratch / "git", "archive", f"--output={archive}", "FETCH_HEAD", *paths)
-        shutil.unpack_archive(archive, scratch / "files", filter="data")
-        (scratch / "files").rename(final)
+        files = scratch / "files"
+        files.mkdir()
+        _git(scratch, "init", "--quiet", "git")
+        for setting, value in _REMOTE.items():
+            _git(scratch / "git", "config", f"remote.origin.{setting}", value)
+        _git(scratch / "git", "config", "remote.origin.url", url)
+        _git(scratch / "git", "config", "gc.auto", "0")
+        # Only the files below the path are downloaded.
+        _git(scratch / "git", "fetch", "--quiet", "--depth=1", "--filter=blob:none", "origin", repository.commit)
+        _git(scratch / "git", f"--work-tree={files}", "checkout", "--quiet", "FETCH_HEAD", "--", path)
+        files.rename(final)
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
     return final

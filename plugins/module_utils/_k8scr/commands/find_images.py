@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -54,6 +55,7 @@ FIND_IMAGES_ARGUMENT_SPEC: dict[str, Any] = {
     "kubectl": {"type": "path"},
     "timeout": {"type": "int", "default": 60},
 }
+_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
 _LIBRARIES = ("requests", "kubernetes")
 
 
@@ -86,6 +88,8 @@ class FindSettings:
         """
         if not (options["charts"] or options["src"] or options["cluster"]):
             raise InputError("there is nothing to search", "Set charts, src or cluster")
+        if any(_CREDENTIALS.search(src) for src in options["src"]):
+            raise InputError("src has a URL with credentials", "Write paths of files and folders")
         names = [name for name, _digest in read_lock(Path(options["lock"]))] if options["lock"] else []
         return cls(
             tuple(read_charts(options["charts"])),
@@ -123,6 +127,8 @@ def read_charts(entries: Sequence[Any]) -> Iterator[Chart]:
         found: Mapping[str, Any] = validated.validated_parameters
         if not found["chart"] or found["chart"].startswith("-"):
             raise InputError(f"entry {number} of charts has the invalid chart {found['chart']!r:.100}")
+        if _CREDENTIALS.search(found["chart"]):
+            raise InputError(f"entry {number} of charts has credentials", "Log in with helm registry login")
         yield Chart(
             found["chart"],
             found["version"],
@@ -239,8 +245,12 @@ def redact_charts(charts: Any) -> Any:
 
 def _redact_chart(entry: Any) -> Any:
     if isinstance(entry, Mapping):
-        return {key: HIDDEN if key == "values" or key not in CHART_SPEC else value for key, value in entry.items()}
-    return entry if isinstance(entry, str) and not _is_written_dictionary(entry) else HIDDEN
+        return {key: HIDDEN if key == "values" or key not in CHART_SPEC else _printable(entry[key]) for key in entry}
+    return _printable(entry) if isinstance(entry, str) and not _is_written_dictionary(entry) else HIDDEN
+
+
+def _printable(value: Any) -> Any:
+    return _CREDENTIALS.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value
 
 
 def _is_written_dictionary(entry: Any) -> bool:

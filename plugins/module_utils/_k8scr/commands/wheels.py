@@ -41,7 +41,9 @@ runpy.run_module("pip", run_name="__main__")
 """
 """Runs pip. pip evaluates the markers of requirements, such as ``python_version < "3.11"``, for its own interpreter,
 whatever ``--python-version`` is, and would leave out packages that another version needs."""
-_REQUIREMENT = re.compile(r"[A-Za-z0-9][\w.-]*(?: ?\[[\w ,.-]*\])?[\w .,<>=!~*+()-]*(?:;[^\\#@/]*)?", re.ASCII)
+_REQUIREMENT = re.compile(
+    r"(?!.*\s-)[A-Za-z0-9][\w.-]*(?: ?\[[\w ,.-]*\])?[\w .,<>=!~*+()-]*(?:;[^\\#@/$]*)?", re.ASCII
+)
 _PYTHON = re.compile(r"3\.(?:[6-9]|[1-9]\d{1,2})(\.\d{1,3})?")
 """3.6 or newer: pip supports no older versions, and YAML reads 3.10 as 3.1."""
 _PLATFORM = re.compile(r"(?:manylinux|musllinux|linux|macosx|win)\w*", re.ASCII)

@@ -109,14 +109,14 @@ class ChartReader:
 
 def _render(helm: str, chart: Chart, path: str, run: ProgramRun, scratch: str) -> bytes:
     arguments = [helm, "template"]
-    arguments += [f"--values={file}" for file in chart.values_files]
+    arguments += [f"--values={_item(file)}" for file in chart.values_files]
     if chart.values:
         values = os.path.join(scratch, "values.json")
         with open(os.open(values, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
             json.dump(chart.values, file)
-        arguments.append(f"--values={values}")
+        arguments.append(f"--values={_item(values)}")
     arguments += [f"--kube-version={chart.kube_version}"] if chart.kube_version else []
-    arguments += [f"--api-versions={version}" for version in chart.api_versions]
+    arguments += [f"--api-versions={_item(version)}" for version in chart.api_versions]
     arguments += [f"--namespace={chart.namespace}"] if chart.namespace else []
     try:
         what = f"the chart {chart.location} cannot be rendered"
@@ -124,6 +124,14 @@ def _render(helm: str, chart: Chart, path: str, run: ProgramRun, scratch: str) -
     except InputError as error:
         advice = next((advice for text, advice in _ADVICE.items() if text in error.message), error.advice)
         raise error.replace(advice=advice) from None
+
+
+def _item(text: str) -> str:
+    """Return one item of an option that Helm reads as a line of CSV."""
+    if not any(character in text for character in ',"\n\r'):
+        return text
+    quoted = text.replace('"', '""')
+    return f'"{quoted}"'
 
 
 def _secrets_of(chart: Chart) -> Iterator[str]:

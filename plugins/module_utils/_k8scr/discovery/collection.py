@@ -19,6 +19,8 @@ _MOST_ORIGINS = 20
 """The origins of a name that are kept; the others are counted."""
 _LONGEST = 500
 """Characters of each text of an origin; names in Kubernetes have at most 253."""
+LONGEST_NAME = 1000
+"""Characters of a name that are kept; a valid name has at most 900, and a shortened one is not valid."""
 _MOST_SKIPPED = 1000
 _MOST_PROBLEMS = 100
 
@@ -59,6 +61,11 @@ class Origin:
         """Return the origin of a field of an object in this document. Long texts are shortened."""
         kind, namespace, name, path = map(_shortened, (kind, namespace, name, path))
         return replace(self, kind=kind, namespace=namespace, name=name, path=path)
+
+    def at(self, path: str) -> Origin:
+        """Return the origin of a path below this one. A long path is shortened."""
+        joined = f"{self.path}.{path}" if self.path and path else self.path or path
+        return replace(self, path=_shortened(joined))
 
     def __str__(self) -> str:
         """Return the origin in messages."""
@@ -124,7 +131,7 @@ class Discovery:
             line_of: Returns the line of a text in the file.
         """
         try:
-            name = parse_workload_reference(text)
+            name = parse_workload_reference(_shortened(text, LONGEST_NAME))
         except InputError as error:
             line = f", line {line_of(text)}" if line_of and len(self.problems) < _MOST_PROBLEMS else ""
             self.add_problem(InputError(f"{origin}{line}: {error.message}", _advice(text)))
@@ -176,8 +183,8 @@ class Discovery:
         images[key].add(origin, how)
 
 
-def _shortened(text: str) -> str:
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+def _shortened(text: str, longest: int = _LONGEST) -> str:
+    return text if len(text) <= longest else f"{text[:longest]}…"
 
 
 def _advice(text: str) -> str | None:

@@ -15,9 +15,14 @@ from typing import Any
 from ..errors import InputError
 from .field_paths import FieldPath, parse_field_path
 
-_WORKFLOW = tuple(f"templates[].{part}.image" for part in ("container", "script", "sidecars[]"))
+_TEMPLATES = ("templates[]", "templates[].dag.tasks[].inline", "templateDefaults")
+_WORKFLOW = tuple(
+    f"{template}.{part}.image" for template in _TEMPLATES for part in ("container", "script", "sidecars[]")
+)
 _LANGUAGES = ("java", "nodejs", "python", "dotnet", "go", "apacheHttpd", "nginx")
 _STEPS = ("steps[].image", "sidecars[].image", "stepTemplate.image")
+_TASKS = tuple(f"{tasks}[].taskSpec.{path}" for tasks in ("tasks", "finally") for path in _STEPS)
+_PREDICTORS = tuple(f"spec.{part}.*.image" for part in ("predictor", "transformer", "explainer"))
 
 
 def _below(prefix: str, paths: tuple[str, ...]) -> tuple[str, ...]:
@@ -33,13 +38,20 @@ KNOWN_PATHS: Mapping[str, tuple[str, ...]] = {
     "ClusterWorkflowTemplate.argoproj.io": _below("spec", _WORKFLOW),
     "Workflow.argoproj.io": _below("spec", _WORKFLOW),
     "WorkflowTemplate.argoproj.io": _below("spec", _WORKFLOW),
-    "Pipeline.tekton.dev": _below("spec.tasks[].taskSpec", _STEPS),
+    "EventSource.argoproj.io": ("spec.template.container.image",),
+    "Sensor.argoproj.io": ("spec.template.container.image",),
+    "ClusterTask.tekton.dev": _below("spec", _STEPS),
+    "Pipeline.tekton.dev": _below("spec", _TASKS),
+    "PipelineRun.tekton.dev": _below("spec.pipelineSpec", _TASKS),
+    "StepAction.tekton.dev": ("spec.image",),
     "Task.tekton.dev": _below("spec", _STEPS),
     "TaskRun.tekton.dev": _below("spec.taskSpec", _STEPS),
     "Kafka.kafka.strimzi.io": (
         *("spec.kafka.image", "spec.zookeeper.image", "spec.kafkaExporter.image", "spec.cruiseControl.image"),
         *("spec.entityOperator.topicOperator.image", "spec.entityOperator.userOperator.image"),
     ),
+    "Image.caching.internal.knative.dev": ("spec.image",),
+    "InferenceService.serving.kserve.io": _PREDICTORS,
     "KafkaBridge.kafka.strimzi.io": ("spec.image",),
     "KafkaConnect.kafka.strimzi.io": ("spec.image",),
     "KafkaMirrorMaker2.kafka.strimzi.io": ("spec.image",),
@@ -71,6 +83,9 @@ KNOWN_PATHS: Mapping[str, tuple[str, ...]] = {
 """The paths of each kind with its group. Paths that do not exist in an object are skipped."""
 RUNTIME_EXPRESSIONS = ("argoproj.io", "tekton.dev")
 """Groups whose objects may have expressions in place of names, which their controllers replace at run time."""
+
+PATTERNS = ("kyverno.io", "policies.kyverno.io")
+"""Groups whose objects have patterns in place of names, such as ``*:latest``."""
 
 
 class ResourcePaths:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,7 +67,7 @@ class FileReader:
 
     def _read_folder(self, folder: str) -> None:
         count = 0
-        for part in _parts_of(folder):
+        for part in _parts_of(folder, self._skip_link):
             count += 1
             if count > _MOST_FILES:
                 raise InputError(f"{folder} has more than {_MOST_FILES} files", "Name the folders with manifests")
@@ -77,6 +77,9 @@ class FileReader:
                 self.discovery.add_problem(error)
         if not count:
             raise InputError(f"{folder} has no manifest", f"Files with manifests end in {', '.join(_SUFFIXES)}")
+
+    def _skip_link(self, link: str) -> None:
+        self.discovery.skip(Origin(file=link), "it is a link to a folder; add the folder to src")
 
     def _read_part(self, part: str) -> None:
         name = Path(part).name
@@ -120,8 +123,12 @@ def _content_of(path: str) -> bytes:
     return content
 
 
-def _parts_of(folder: str) -> Iterator[str]:
-    """Yield the manifests of a folder and its subfolders, and the main files of charts and kustomizations."""
+def _parts_of(folder: str, skip_link: Callable[[str], None]) -> Iterator[str]:
+    """Yield the manifests of a folder and its subfolders, and the main files of charts and kustomizations.
+
+    Args:
+        skip_link: Is called with each link to a folder.
+    """
     built: list[str] = []
     for path, folders, files in os.walk(folder, onerror=_fail):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -133,6 +140,10 @@ def _parts_of(folder: str) -> Iterator[str]:
             built.append(os.path.join(path, ""))
             yield os.path.join(path, kustomization)
         elif not path.startswith(tuple(built)):
+            for each in (Path(path, name) for name in folders):
+                # os.walk does not follow links, which may lead to a loop.
+                if each.is_symlink():
+                    skip_link(str(each))
             # The other files of a kustomization are its sources.
             yield from (os.path.join(path, name) for name in sorted(files) if name.endswith(_READ))
 

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Callable, Optional
 
 from ..errors import InputError
 from ..objects.pod_images import CONTAINERS, images_of
 from ..oci.json_object import json_object, json_objects
 from .collection import Discovery, How, Origin
-from .custom_resources import RUNTIME_EXPRESSIONS, ResourcePaths, group_of
+from .custom_resources import PATTERNS, RUNTIME_EXPRESSIONS, ResourcePaths, group_of
 from .guessed_names import NAME_PARTS, is_image_key, is_image_name, joined_name, names_in
 
 _MOST_VALUES = 1_000_000
@@ -28,6 +28,8 @@ _HOOK = "helm.sh/hook"
 _TEST_HOOKS = ("test", "test-success", "test-failure")
 # Secrets have no names of images that users may see. The schemas in definitions of custom resources have examples.
 _UNSEARCHED = ("Secret", "CustomResourceDefinition")
+_COPIES = ("managedFields", "kubectl.kubernetes.io/last-applied-configuration")
+"""Fields and annotations that repeat an object, or state an earlier one."""
 _Path = Optional[tuple[Any, Any]]
 
 
@@ -113,9 +115,10 @@ class _Search:
         self._budget = budget
 
     def run(self) -> None:
+        # The search counts the values, which bounds those at the paths.
+        self._search(self._item, None, "")
         for path, text in self._context.paths.texts(self._item, self._origin.kind):
             self._found(text, path)
-        self._search(self._item, None, "")
 
     def _search(self, value: Any, path: _Path, key: str) -> None:
         """Search a value.
@@ -151,7 +154,7 @@ class _Search:
         if variable.startswith(_RELATED_IMAGE) and text:
             self._found(str(text), _text_of(path, "value"))
         sections = [section for section in CONTAINERS if _has_images(value.get(section))]
-        if sections:
+        if sections or _has_image_volumes(value.get("volumes")):
             for image in images_of(value, {}):
                 self._found(image.image, _text_of(path, image.path))
         joined = joined_name(value)
@@ -160,7 +163,7 @@ class _Search:
         for key, item in value.items():
             if key in sections:
                 self._search_containers(item, (path, key))
-            elif key != "managedFields" and not (joined and key in NAME_PARTS):
+            elif key not in _COPIES and not (joined and key in NAME_PARTS):
                 self._search(item, (path, key), variable if key == "value" and variable else key)
 
     def _search_containers(self, containers: Any, path: _Path) -> None:
@@ -178,6 +181,8 @@ class _Search:
         of_pods = json_object(json_object(template.get("metadata")).get("annotations"))
         if text == "auto" and _INJECTED in (*annotations, *of_pods):
             self._context.discovery.skip(origin, "Istio replaces the image auto when it creates the Pod")
+        elif group_of(self._item) in PATTERNS:
+            self._context.discovery.add_guess(text, origin)
         elif ("{{" in text or "$(" in text) and group_of(self._item) in RUNTIME_EXPRESSIONS:
             self._context.discovery.skip(origin, "its controller computes the image when it runs")
         else:
@@ -188,12 +193,15 @@ class _Search:
 
     def _at(self, path: str) -> Origin:
         """Return the origin of a path in the object."""
-        before = self._origin.path
-        return replace(self._origin, path=f"{before}.{path}" if before and path else before or path)
+        return self._origin.at(path)
 
 
 def _has_images(containers: object) -> bool:
     return any(isinstance(container.get("image"), str) for container in json_objects(containers))
+
+
+def _has_image_volumes(volumes: object) -> bool:
+    return any(isinstance(json_object(volume.get("image")).get("reference"), str) for volume in json_objects(volumes))
 
 
 def _text_of(path: _Path, last: str) -> str:

@@ -18,6 +18,7 @@ import re
 from base64 import b64decode
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 from ..errors import InputError
@@ -27,6 +28,9 @@ MAXIMUM_DEPTH = 200
 """The levels of nested lists and dictionaries. Functions that copy values recursively need a limit."""
 _MAXIMUM_ALIASED = 16 << 20
 """The characters that all aliases of a text may repeat. Texts of a few lines can expand to gigabytes otherwise."""
+
+_MOST_DOCUMENTS = 100_000
+"""The documents of a text. An empty one takes four characters, and a hundred times as much memory."""
 
 _WORDS: dict[str, bool | None] = {
     **dict.fromkeys(("y", "Y", "yes", "Yes", "YES", "true", "True", "TRUE", "on", "On", "ON"), True),
@@ -74,10 +78,18 @@ def read_documents(content: str | bytes, name: str) -> list[Document]:
     text = _decoded(content, name)
     if text.lstrip().startswith("{"):
         try:
-            return list(_json_documents(text, name))
+            return _bounded(_json_documents(text, name), name)
         except (ValueError, RecursionError):
             pass  # YAML may begin with a brace too.
-    return list(_yaml_documents(text, name))
+    # Like go-yaml, ignore byte order marks of files that were joined.
+    return _bounded(_yaml_documents(text.replace("\n\ufeff", "\n"), name), name)
+
+
+def _bounded(documents: Iterator[Document], name: str) -> list[Document]:
+    read = list(islice(documents, _MOST_DOCUMENTS + 1))
+    if len(read) > _MOST_DOCUMENTS:
+        raise InputError(f"{name} has more than {_MOST_DOCUMENTS} documents", "Split it into several files")
+    return read
 
 
 def json_value(value: Any, name: str, depth: int = 0) -> Any:

@@ -87,6 +87,9 @@ def test_find_images_renders_chart_with_options(tmp_path: Path, capsys: pytest.C
             "entry 1 of charts: unknown keys: x; known keys: chart, ",
         ),
         ({"charts": [{"chart": "--post-renderer=x"}]}, "entry 1 of charts has the invalid chart '--post-renderer=x'"),
+        ({"charts": ["oci://canary-1:canary-2@registry.example.com/app"]}, "entry 1 of charts has credentials"),
+        ({"charts": [{"chart": "oci://canary-3@registry.example.com/app"}]}, "entry 1 of charts has credentials"),
+        ({"src": ["kustomize:https://canary-4@example.com/app"]}, "src has a URL with credentials"),
         ({"src": ["/missing"], "timeout": 0}, "timeout is 0"),
         ({"src": ["/missing"], "extra_paths": {"A": "a b"}}, "extra_paths of A has the invalid path 'a b'"),
         ({"src": ["/missing"], "lock": "/missing"}, "the lock file /missing does not exist"),
@@ -100,6 +103,8 @@ def test_find_images_rejects_invalid_options(
     assert result["failed"]
     assert message.partition(".*")[0] in result["msg"]
     assert message.rpartition(".*")[2] in result["msg"]
+    assert "canary" not in result["msg"]
+    assert "canary" not in json.dumps(find_images.redact_charts(options.get("charts", [])))
 
 
 def test_find_images_fails_with_all_problems_and_returns_images(

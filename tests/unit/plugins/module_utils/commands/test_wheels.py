@@ -149,6 +149,10 @@ def test_wheels_need_pip(tmp_path: Path, index: Path, monkeypatch: pytest.Monkey
         "-r canary.txt",
         "app; python_version > '3' @ https://canary",
         "app --hash=sha256:canary",
+        "app --index-url=canary",
+        "app -r canary",
+        "app; python_version > '3' --canary",
+        "app; python_version > '${CANARY}'",
     ],
 )
 def test_wheels_reject_requirement_with_url_path_or_option(tmp_path: Path, requirement: str) -> None:

@@ -104,6 +104,17 @@ def test_helm_has_options_of_chart(tmp_path: Path) -> None:
     ]
 
 
+def test_file_with_values_has_any_name(tmp_path: Path) -> None:
+    helm = write_program(tmp_path / "helm")
+    values_file = tmp_path / 'a,"b.yml'
+    values_file.write_text("a: 1\n")
+
+    read(helm, make_chart(tmp_path / "app", {}), values_files=(str(values_file),))
+
+    # Helm reads the option as a line of CSV.
+    assert arguments_of(helm)[1] == f'--values="{tmp_path}/a,""b.yml"'
+
+
 def test_values_are_deleted_and_not_shown_in_problem(tmp_path: Path) -> None:
     helm = write_program(tmp_path / "helm", "echo the value canary-1 of canary-2 is wrong >&2; exit 1")
     values_file = tmp_path / "prod.yml"

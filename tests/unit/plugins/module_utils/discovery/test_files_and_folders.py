@@ -181,4 +181,7 @@ def test_link_to_folder_is_not_followed(programs: Path, folder: Path) -> None:
     write(folder / "a.yml")
     (folder / "loop").symlink_to(folder)
 
-    assert names(read(programs, folder)) == ["nginx"]
+    discovery = read(programs, folder)
+
+    assert names(discovery) == ["nginx"]
+    assert [str(each.origin) for each in discovery.skipped] == [f" in {folder / 'loop'}"]

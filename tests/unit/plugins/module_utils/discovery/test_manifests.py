@@ -59,6 +59,14 @@ def test_json_list_is_searched() -> None:
     ]
 
 
+def test_byte_order_mark_of_joined_file_is_ignored() -> None:
+    second = POD.replace("IMAGE", "b:2")
+    discovery = search(f"\ufeff{POD.replace('IMAGE', 'a:1')}---\n\ufeff{second}")
+
+    assert discovery.problems == []
+    assert [image.name.path for image in discovery.found] == ["library/a", "library/b"]
+
+
 def test_invalid_name_is_problem_with_file_and_line() -> None:
     text = POD.replace("IMAGE", "a:1") + "---\n" + POD.replace("IMAGE", "'{{ .Values.image }}'")
 
@@ -158,6 +166,18 @@ HOSTILE = {
     "many words": "a: " + "a.b/c " * 300_000,
     "many names": "a:\n" + "".join(f"- a.example.com/b:{number}\n" for number in range(20_000)),
     "size": "a: " + "x" * MAXIMUM_SIZE,
+    "documents": "---\n" * 1_000_000,
+    "JSON documents": "{}" * 1_000_000,
+    "long name of service": "services: {a: {image: '" + "A" * 5_000_000 + "'}}",
+    "long name of operator": "relatedImages: [{image: '" + "a-" * 2_500_000 + "'}]",
+    "long paths": "kind: Thing\n"
+    + "".join(" " * level + "k" * 99 + ":\n" for level in range(180))
+    + "".join(" " * 180 + f"- a.example.com/b:{number}\n" for number in range(9000)),
+    "product of aliases": "kind: Workflow\napiVersion: argoproj.io/v1\nx: &a {sidecars: ["
+    + "{}," * 3000
+    + "]}\nspec: {templates: ["
+    + "*a," * 1800
+    + "]}\n",
 }
 
 

@@ -18,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 IMAGE = "registry.example.com/team/app:1"
+TEMPLATE = "spec.template.container.image"
 
 
 def search(value: Any, extra_paths: dict[str, Any] | None = None) -> Discovery:
@@ -133,6 +134,35 @@ def test_item_of_typed_list_without_kind_has_kind_of_list() -> None:
             {"templates": [{"suspend": {}}, {"script": {"image": IMAGE}}]},
             "spec.templates[1].script.image",
         ),
+        (
+            "WorkflowTemplate",
+            "argoproj.io/v1alpha1",
+            {"templateDefaults": {"container": {"image": IMAGE}}},
+            "spec.templateDefaults.container.image",
+        ),
+        (
+            "Workflow",
+            "argoproj.io/v1alpha1",
+            {"templates": [{"dag": {"tasks": [{"inline": {"container": {"image": IMAGE}}}]}}]},
+            "spec.templates[0].dag.tasks[0].inline.container.image",
+        ),
+        ("Sensor", "argoproj.io/v1alpha1", {"template": {"container": {"image": IMAGE}}}, TEMPLATE),
+        ("EventSource", "argoproj.io/v1alpha1", {"template": {"container": {"image": IMAGE}}}, TEMPLATE),
+        ("ClusterTask", "tekton.dev/v1beta1", {"steps": [{"image": IMAGE}]}, "spec.steps[0].image"),
+        ("StepAction", "tekton.dev/v1", {"image": IMAGE}, "spec.image"),
+        (
+            "PipelineRun",
+            "tekton.dev/v1",
+            {"pipelineSpec": {"finally": [{"taskSpec": {"sidecars": [{"image": IMAGE}]}}]}},
+            "spec.pipelineSpec.finally[0].taskSpec.sidecars[0].image",
+        ),
+        (
+            "InferenceService",
+            "serving.kserve.io/v1beta1",
+            {"predictor": {"model": {"image": IMAGE}}},
+            "spec.predictor.model.image",
+        ),
+        ("Image", "caching.internal.knative.dev/v1alpha1", {"image": IMAGE}, "spec.image"),
     ],
 )
 def test_known_field_of_custom_resource_is_found(kind: str, api_version: str, spec: Any, path: str) -> None:
@@ -262,6 +292,27 @@ def test_expression_of_workflow_is_skipped(group: str) -> None:
 
     assert discovery.problems == []
     assert [each.reason for each in discovery.skipped] == ["its controller computes the image when it runs"]
+
+
+@pytest.mark.parametrize("pattern", ["!*:latest", "*/app", "{{ request.object.image }}"])
+def test_pattern_of_policy_is_no_problem(pattern: str) -> None:
+    rules = [{"validate": {"pattern": {"spec": pod_spec(pattern)}}}, {"generate": {"data": {"spec": pod_spec()}}}]
+    discovery = search(item("ClusterPolicy", {"rules": rules}, "kyverno.io/v1"))
+
+    assert (discovery.problems, discovery.found) == ([], [])
+    assert [str(image.name) for image in discovery.guesses] == [IMAGE]
+
+
+def test_image_volume_is_found_beside_containers_without_image() -> None:
+    spec = {"containers": [{"name": "main"}], "volumes": [{"name": "data", "image": {"reference": IMAGE}}]}
+
+    assert paths_of(item("Thing", spec)) == ["spec.volumes[0].image.reference"]
+
+
+def test_earlier_object_in_annotation_is_no_guess() -> None:
+    annotation = {"kubectl.kubernetes.io/last-applied-configuration": f'{{"image":"{IMAGE}"}}'}
+
+    assert guessed(item("Thing", {}, annotations=annotation)) == []
 
 
 def test_image_that_istio_replaces_is_skipped() -> None:
