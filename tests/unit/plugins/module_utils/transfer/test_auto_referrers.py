@@ -574,3 +574,18 @@ def test_push_in_check_mode_predicts_mounts_of_referrers_that_share_blobs(
     planned = push(*sources, upstreams=settings(upstream), connections=4, check_mode=True)
 
     assert planned == push(*sources, upstreams=settings(upstream), connections=4)
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_push_leaves_out_list_of_referrers_that_is_too_large(
+    push: Run, server: RegistryServer, upstream: RegistryServer, image: Image, check_mode: bool
+) -> None:
+    upstream.fill("team/app", "1", image)
+    for number, registry in enumerate((upstream, server)):
+        large = make_image(subject=image.root.to_json(), annotations={"number": str(number) * 3_000_000})
+        put_referrers(registry, "team/app", image, large)
+
+    result = push_all(push, upstream, check_mode=check_mode)
+
+    assert not result.get("failed"), result["msg"]
+    assert "more than" in result["images"][0]["referrers"]["left_out"][0]
