@@ -14,7 +14,7 @@ from ..errors import RegistryError, SourceError
 from ..http.headers import media_type_of
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
-from ..oci.manifest import OCI_INDEX
+from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .client import Registry
 
@@ -23,6 +23,8 @@ _WITHOUT_API = (400, 404, 405, 406, 501)
 """Status codes of registries without the referrers API."""
 _MOST_PAGES = 100
 _MOST_ENTRIES = 1000
+_MOST_BYTES = 2 * MAXIMUM_SIZE
+"""Bytes of all pages: twice those of the largest list that clients can maintain."""
 
 
 class RegistryReferrers:
@@ -60,6 +62,7 @@ class RegistryReferrers:
         failure = f"the referrers of {digest} cannot be listed"
         path = f"/v2/{self._repository.repository}/referrers/{digest}"
         entries: list[dict[str, Any]] = []
+        size = 0
         pages = self._registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
         for number, response in enumerate(pages, 1):
             media_type = media_type_of(response.headers)
@@ -67,8 +70,9 @@ class RegistryReferrers:
                 return None
             page = read_entries(response.content, f"{failure}: the response of {self._registry.description}")
             entries += page
+            size += len(response.content)
             is_endless = response.next_page and ((number > 1 and not page) or number == _MOST_PAGES)
-            if len(entries) > _MOST_ENTRIES or is_endless:
+            if len(entries) > _MOST_ENTRIES or size > _MOST_BYTES or is_endless:
                 raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
         return entries
 
