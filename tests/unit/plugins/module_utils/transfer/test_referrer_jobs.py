@@ -238,9 +238,7 @@ def test_push_rejects_next_page_with_invalid_link(
     assert sum("/referrers/" in request for request in requests) <= 2
 
 
-def test_push_rejects_list_of_referrers_with_too_many_bytes(
-    push: Push, upstream: RegistryServer, image: Image
-) -> None:
+def test_push_rejects_list_of_referrers_with_too_many_bytes(push: Push, upstream: RegistryServer, image: Image) -> None:
     upstream.fill("team/app", "1", image)
     headers = {"Content-Type": OCI_INDEX, "Link": '<?again>; rel="next"'}
     large = make_image(subject=image.root.to_json(), annotations={"a": "a" * 4_000_000})
