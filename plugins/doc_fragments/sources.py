@@ -195,7 +195,9 @@ options:
         description:
           - Shell pattern of the full names of images at the destination, as in V(registry.example.com/team/*). A C(*)
             also matches slashes. The pattern is compared with the name with its tag and with the name without its tag;
-            a digest in the name is ignored. Names are complete, such as C(docker.io/library/busybox:1.36).
+            a digest in the name is ignored.
+          - Names are complete, such as C(docker.io/library/busybox:1.36). A pattern that can match no complete name,
+            such as V(busybox), is an error, because a later policy would decide about its images.
         type: str
         required: true
       cosign_key:

@@ -14,7 +14,7 @@ from ..errors import RegistryError, SourceError
 from ..http.headers import media_type_of
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
-from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX
+from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX, is_index
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .client import Registry
 
@@ -39,10 +39,26 @@ class RegistryReferrers:
         listed = self.listed(digest)
         return self.fallback(digest) if listed is None else listed
 
-    def fallback(self, digest: str) -> list[dict[str, Any]]:
-        """Return the entries of the index with the fallback tag, which clients maintain without the API."""
-        root = self.tagged(fallback_tag(digest))
-        return entries_of(self._repository.fetch_manifest(root)) if root else []
+    def fallback(self, digest: str, replaces: bool = False) -> list[dict[str, Any]]:
+        """Return the entries of the index with the fallback tag, which clients maintain without the API.
+
+        Args:
+            replaces: Whether the caller replaces the index.
+
+        Raises:
+            SourceError: It is invalid, or the caller would replace an image.
+        """
+        tag = fallback_tag(digest)
+        root = self.tagged(tag)
+        if root is None:
+            return []
+        index = self._repository.fetch_manifest(root)
+        if replaces and not is_index(index.descriptor.media_type):
+            raise SourceError(
+                f"the tag {tag} in {self._repository.description} has an image, not a list of referrers",
+                "Remove the tag, so that it can list the referrers",
+            )
+        return entries_of(index)
 
     def tagged(self, tag: str) -> Descriptor | None:
         with _hidden():

@@ -18,6 +18,8 @@ from ..oci.reference import Reference, parse_reference
 from .signature import Signature
 
 _WILDCARD = re.compile(r"[*?[]")
+_NEVER = re.compile("[^!-~]")
+"""Characters that names never have, such as spaces."""
 
 
 class Requirement(Protocol):
@@ -70,11 +72,11 @@ class Policy:
         literal = _WILDCARD.split(self.match, maxsplit=1)[0]
         host, slash, _path = literal.partition("/")
         is_name = literal == self.match
-        if not slash and not is_name:
+        if not slash and not is_name and not _NEVER.search(self.match):
             return
         with suppress(InputError):
             name = parse_reference(literal if is_name else f"{host}/any/any")
-            if self.matches(name) if is_name else name.host == host:
+            if not _NEVER.search(self.match) and (self.matches(name) if is_name else name.host == host):
                 return
         raise InputError(
             f"match {self.match!r:.200} matches no name, because names are complete",

@@ -90,6 +90,10 @@ def test_pattern_of_complete_names_is_accepted(pattern: str) -> None:
         "registry.example.com",
         "registry.example.com/",
         "registry.example.com/Team/app",
+        "registry.example.com/team/* ",
+        "* ",
+        "https://registry.example.com/*",
+        "docker://registry.example.com/*",
         f"registry.example.com/app@sha256:{'a' * 64}",
     ],
 )

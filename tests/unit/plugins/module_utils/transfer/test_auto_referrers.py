@@ -589,3 +589,17 @@ def test_push_leaves_out_list_of_referrers_that_is_too_large(
 
     assert not result.get("failed"), result["msg"]
     assert "more than" in result["images"][0]["referrers"]["left_out"][0]
+
+
+def test_push_leaves_out_list_of_referrers_whose_tag_has_an_image(
+    push: Run, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+    put_referrers(upstream, "team/app", image, sbom_of(image))
+    server.fill("team/app", referrers_tag(image), other_image)
+
+    result = push_all(push, upstream)
+
+    assert server.digest_of("team/app", referrers_tag(image)) == other_image.digest
+    assert not result.get("failed")
+    assert "has an image, not a list of referrers" in result["images"][0]["referrers"]["left_out"][0]
