@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
@@ -69,19 +68,28 @@ class Policy:
         Raises:
             InputError: It matches no complete name.
         """
-        literal = _WILDCARD.split(self.match, maxsplit=1)[0]
-        host, slash, _path = literal.partition("/")
-        is_name = literal == self.match
-        if not slash and not is_name and not _NEVER.search(self.match):
+        if self._can_match:
             return
-        with suppress(InputError):
-            name = parse_reference(literal if is_name else f"{host}/any/any")
-            if not _NEVER.search(self.match) and (self.matches(name) if is_name else name.host == host):
-                return
         raise InputError(
             f"match {self.match!r:.200} matches no name, because names are complete",
             "Write the registry too, as in docker.io/library/busybox and registry.example.com/team/*",
         )
+
+    @property
+    def _can_match(self) -> bool:
+        """Whether the pattern matches any complete name, as far as its beginning without wildcards tells."""
+        literal = _WILDCARD.split(self.match, maxsplit=1)[0]
+        host, slash, _path = literal.partition("/")
+        is_name = literal == self.match
+        if _NEVER.search(self.match):
+            return False
+        if not slash and not is_name:
+            return True
+        try:
+            name = parse_reference(literal if is_name else f"{host}/any/any")
+        except InputError:
+            return False
+        return self.matches(name) if is_name else name.host == host
 
 
 def find_policy(policies: Sequence[Policy], name: Reference) -> Policy:
