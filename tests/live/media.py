@@ -54,4 +54,5 @@ def _mounted(command: Sequence[str | Path], folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        _run("fusermount", "-u", folder)
+        # A file system is busy for a moment after the last process closed its files.
+        _run("fusermount", "-u", "-z", folder)

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
+from ..oci.decimal import parse_decimal
 from ..registry.cluster import RegistrySettings
 from ..stores.location import Location, parse_location
 from .bundle_extras import EXTRAS_ARGUMENT_SPEC, BundleExtras
@@ -147,5 +148,5 @@ def _volume_size(volumes: Mapping[str, Any] | None) -> int | None:
     match = _MARGIN.fullmatch(volumes["margin"])
     if match is None:
         raise InputError(f"volumes.margin is {volumes['margin']!r:.80}", "Write a percentage from 0% to 99.9%")
-    thousandths = int(match[1]) * 10 + int(match[2] or 0)
+    thousandths = (parse_decimal(match[1]) or 0) * 10 + (parse_decimal(match[2] or "") or 0)
     return size - -(-size * thousandths // 1000)

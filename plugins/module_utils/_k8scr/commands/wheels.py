@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from ..errors import InputError, SourceError
+from ..oci.decimal import parse_decimal
 from ..redaction import HIDDEN
 
 REQUIREMENTS_FILE = "requirements.txt"
@@ -172,7 +173,7 @@ def platform_tags(platform: str) -> list[str]:
         if platform.startswith(f"{name}_"):
             platform = platform.replace(name, f"manylinux_2_{version}", 1)
     match = _LIBC.fullmatch(platform)
-    return list(_libc_tags(match[1], int(match[2]), match[3])) if match else [platform]
+    return list(_libc_tags(match[1], parse_decimal(match[2]) or 0, match[3])) if match else [platform]
 
 
 def _libc_tags(libc: str, newest: int, architecture: str) -> Iterator[str]:

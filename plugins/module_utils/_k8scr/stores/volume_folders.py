@@ -22,6 +22,7 @@ from ..files.file_access import FolderFiles, file_blocks, open_regular, sync, wr
 from ..files.joined_files import JoinedFiles, Segment
 from ..files.partial_file import PartialFile
 from ..oci.content import Blocks
+from ..oci.decimal import parse_decimal
 from ..oci.digest import digest_of_blocks, split_digest
 from .bundle_format import PARTS_FOLDER, STAGING_FOLDER, Part, Volumes
 from .bundle_store import delete_in_folder, delete_leftovers
@@ -55,7 +56,8 @@ class VolumeFolders:
     def numbers(self) -> list[int]:
         """Return the numbers of the existing volumes."""
         names = [path.name for path in self.folder.iterdir()] if self.folder.is_dir() else []
-        return sorted(int(match[1]) for match in map(_VOLUME.fullmatch, names) if match)
+        numbers = (parse_decimal(match[1]) for match in map(_VOLUME.fullmatch, names) if match)
+        return sorted(number for number in numbers if number)
 
     def path(self, number: int) -> Path:
         """Return the folder of a volume."""
