@@ -39,9 +39,9 @@ from .volume_folders import VolumeFolders
 from .volume_format import part_path, read_volume, volume_content
 from .volume_plan import VolumeContent, plan_volumes
 
-_LARGEST_REFERRER = 64 << 10
+_LARGEST_REFERRER = 1 << 20
 """Bytes of the blobs of signatures and other referrers that are on every volume."""
-_REFERRERS_SHARE = 16
+_REFERRERS_SHARE = 32
 """The blobs of referrers take at most this fraction of every volume."""
 _DESCRIPTIONS = 4096
 """Bytes for the files with a fixed size that describe a volume."""
