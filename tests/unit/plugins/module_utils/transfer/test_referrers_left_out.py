@@ -10,8 +10,18 @@ from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import OCI_INDEX
 from unit.plugins.module_utils.support.engine_server import EngineServer
-from unit.plugins.module_utils.support.images import Image, layer, make_image, write_docker_archive, write_layout
+from unit.plugins.module_utils.support.images import (
+    Image,
+    encode,
+    layer,
+    make_image,
+    write_docker_archive,
+    write_layout,
+)
 from unit.plugins.module_utils.support.referrer_pushes import Run, push_all, push_one
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.upstream_servers import settings, source
@@ -211,3 +221,65 @@ def test_warning_names_few_images_of_many(
     (warning,) = result["warnings"]
     assert "of 9 of 9 images are not copied" in warning
     assert "team/app-4:1 and 4 more: 1 referrer: " in warning
+
+
+def test_warning_has_one_period_after_reasons(
+    push: Run, upstream: RegistryServer, signed: Image, other_image: Image
+) -> None:
+    del upstream.blobs["team/app"][other_image.layers[1]]
+
+    (warning,) = push_all(push, upstream)["warnings"]
+
+    assert ". images[].referrers.left_out" in warning
+    assert ".." not in warning
+
+
+@pytest.mark.parametrize("check_mode", [True, False])
+def test_push_leaves_out_list_of_referrers_that_is_too_large(
+    push: Run, server: RegistryServer, upstream: RegistryServer, image: Image, check_mode: bool
+) -> None:
+    upstream.fill("team/app", "1", image)
+    for number, registry in enumerate((upstream, server)):
+        large = make_image(subject=image.root.to_json(), annotations={"number": str(number) * 3_000_000})
+        put_referrers(registry, "team/app", image, large)
+
+    result = push_all(push, upstream, check_mode=check_mode)
+
+    assert not result.get("failed"), result["msg"]
+    assert "more than" in result["images"][0]["referrers"]["left_out"][0]
+
+
+def test_push_leaves_out_list_of_referrers_whose_tag_has_an_image(
+    push: Run, server: RegistryServer, upstream: RegistryServer, image: Image, other_image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+    put_referrers(upstream, "team/app", image, sbom_of(image))
+    server.fill("team/app", referrers_tag(image), other_image)
+
+    result = push_all(push, upstream)
+
+    assert server.digest_of("team/app", referrers_tag(image)) == other_image.digest
+    assert not result.get("failed")
+    assert "has an image, not a list of referrers" in result["images"][0]["referrers"]["left_out"][0]
+
+
+def test_push_keeps_existing_entries_with_unknown_media_types(
+    push: Run, server: RegistryServer, upstream: RegistryServer, image: Image
+) -> None:
+    existing = {"mediaType": "text/plain", "digest": digest_of(b"notes"), "size": 5}
+    index = encode({"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": [existing]})
+    upstream.fill("team/app", "1", image)
+    put_referrers(upstream, "team/app", image, sbom_of(image))
+    server.fill(
+        "team/app",
+        referrers_tag(image),
+        Image(Descriptor(OCI_INDEX, digest_of(index), len(index)), {digest_of(index): index}),
+    )
+    server.blobs["team/app"] = {digest_of(b"notes"): b"notes"}
+
+    result = push_all(push, upstream)
+
+    # The registry accepts no such list again.
+    assert entries(server, image) == [existing]
+    assert not result.get("failed"), result["msg"]
+    assert result["images"][0]["referrers"]["copied"] == 0
