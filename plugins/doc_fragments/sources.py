@@ -123,7 +123,7 @@ options:
           match:
             description: Regular expression of Python that a whole tag must match, as in V(v?[0-9.]+). By default, all
               tags match. Avoid nested repetitions, which can take very long.
-            type: str
+            type: raw
           exclude:
             description: Regular expressions of Python that no part of a tag may match, as in V(-debug$), as a string or
               a list. By default, no tag is excluded.
@@ -195,7 +195,9 @@ options:
         description:
           - Shell pattern of the full names of images at the destination, as in V(registry.example.com/team/*). A C(*)
             also matches slashes. The pattern is compared with the name with its tag and with the name without its tag;
-            a digest in the name is ignored. Names are complete, such as C(docker.io/library/busybox:1.36).
+            a digest in the name is ignored.
+          - Names are complete, such as C(docker.io/library/busybox:1.36). A pattern that can match no complete name,
+            such as V(busybox), is an error, because a later policy would decide about its images.
         type: str
         required: true
       cosign_key:

@@ -41,7 +41,7 @@ options:
   match:
     description: Regular expression of Python that a whole tag must match, as in V(v?[0-9.]+). By default, all
       tags match. Avoid nested repetitions, which can take very long.
-    type: str
+    type: raw
   exclude:
     description: Regular expressions of Python that no part of a tag may match, as in V(-debug$), as a string or a list.
       By default, no tag is excluded.

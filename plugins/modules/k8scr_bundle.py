@@ -37,7 +37,8 @@ requirements:
 options:
   dest:
     description:
-      - Folder of the bundle, or C(oci-archive:FILE) for a tar archive. A folder is created if it is missing.
+      - Folder of the bundle, or C(oci-archive:FILE) for a tar archive. A folder is created if it is missing. A relative
+        path of a folder begins with V(./).
       - Images of an existing bundle or OCI layout stay, unless O(prune) is set. An archive is written anew with each
         change and needs twice the space.
     type: str
@@ -55,10 +56,11 @@ options:
     default: []
   charts:
     description:
-      - Helm charts to add. An entry is C(oci://REGISTRY/REPOSITORY:VERSION), the path of a chart's archive or folder,
-        or a dictionary with the chart and its name in the bundle.
+      - Helm charts to add. An entry is C(oci://REGISTRY/REPOSITORY:VERSION), the path of a chart's archive, or a
+        dictionary with the chart and its name in the bundle.
       - A chart from an archive becomes the same artifact as with C(helm push). Its default name is
-        C(localhost/charts/NAME:VERSION), with V(_) in place of V(+). A folder requires the program C(helm).
+        C(localhost/charts/NAME:VERSION), with V(_) in place of V(+). For a chart in a folder, run C(helm package)
+        first. For a chart of a repository, run C(helm pull) first.
     type: list
     elements: raw
     default: []

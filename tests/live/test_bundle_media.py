@@ -86,7 +86,7 @@ def test_push_reads_volumes_on_mounted_media(
     assert {name: digest_of(address, name) for name in named} == {name: image.digest for name, image in named.items()}
 
 
-def test_push_with_one_drive_asks_for_the_next_dvd_until_all_layers_are_uploaded(
+def test_push_with_one_drive_names_next_dvd_until_all_layers_are_uploaded(
     task: Task, address: str, tmp_path: Path, named: dict[str, images.Image]
 ) -> None:
     write_bundle(Location("", tmp_path / "out"), named, SIZE)

@@ -74,7 +74,7 @@ def test_deliver_verifies_bundle_once_and_skips_all_nodes_if_it_is_damaged(deliv
     assert done.stdout.count("failed=1") == 1
 
 
-def test_deliver_needs_archive_of_registry_that_bundle_lacks(deliver: Deliver, tmp_path: Path) -> None:
+def test_deliver_fails_without_archive_of_registry_in_bundle(deliver: Deliver, tmp_path: Path) -> None:
     make_bundle(str(tmp_path / "app"), {})
 
     done = deliver(deliver_bundle=str(tmp_path / "app"))

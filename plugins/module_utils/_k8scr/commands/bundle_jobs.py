@@ -15,7 +15,8 @@ from ..registry.upstreams import TRANSPORT
 from ..transfer.bundle_images import bundle_tag
 from ..transfer.far_side import FarSide, WantedImage
 from ..transfer.job import ImageCopy, ImageJob, reject_collisions
-from .image_sources import ImageSources, SourcedImage
+from .image_sources import ImageSources
+from .sourced_image import SourcedImage
 
 
 @dataclass(frozen=True)

@@ -113,19 +113,25 @@ class BundleSettings:
 
 
 def _charts(charts: Sequence[Any]) -> Iterator[SourceEntry]:
-    """Yield the entries of charts: in a registry, or in an archive or a folder."""
+    """Yield the entries of charts: in a registry, or in an archive."""
     for number, chart in enumerate(charts):
         entry = {"chart": chart} if isinstance(chart, str) else chart
         is_valid = isinstance(entry, Mapping) and isinstance(entry.get("chart"), str) and entry["chart"].strip()
         if not is_valid or not _CHART_KEYS.issuperset(entry):
             raise InputError(
                 f"charts[{number}] ({chart!r:.100}) cannot be used",
-                "Write oci://REGISTRY/REPOSITORY:VERSION, the path of a chart, or a dictionary with chart and name",
+                f"Write {_OCI}REGISTRY/REPOSITORY:VERSION, the path of a chart's archive, or a dictionary with chart"
+                " and name",
             )
         source, name = entry["chart"], entry.get("name")
         if source.startswith(_OCI):
             # Registries do not allow + in tags; Helm replaces it.
             source = f"docker://{source[len(_OCI) :].replace('+', '_')}"
+        elif "://" in source:
+            # The URL may have a password.
+            raise InputError(
+                f"charts[{number}] is a URL without {_OCI}", "Run helm pull first, and write the path of the archive"
+            )
         else:
             source = f"chart:{source}"
         (read,) = read_source_entries([{"source": source, "name": name}])
@@ -137,6 +143,9 @@ def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
         (entry,) = read_source_entries([given])
     except InputError as error:
         raise error.replace(error.message.replace("images[0]", "registry_image", 1)) from error
+    if not isinstance(given, Mapping) or given.get("referrers") is None:
+        # Nodes import the archive, and would list each referrer as an image.
+        entry = replace(entry, referrers=ReferrersMode.NEVER)
     if entry.tags:
         raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
     if entry.referrers is ReferrersMode.AUTO:

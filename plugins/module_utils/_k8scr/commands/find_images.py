@@ -115,6 +115,11 @@ def read_charts(entries: Sequence[Any]) -> Iterator[Chart]:
         given = {"chart": entry} if isinstance(entry, str) else entry
         if not isinstance(given, Mapping) or _is_written_dictionary(entry):
             raise InputError(f"entry {number} of charts is neither a location nor a dictionary")
+        unknown = [str(key) for key in given if key not in CHART_SPEC]
+        if unknown:
+            raise InputError(
+                f"entry {number} of charts: unknown keys: {', '.join(unknown)}; known keys: {', '.join(CHART_SPEC)}"
+            )
         # Numbers such as 1.36 are read from YAML; the validator accepts them as texts.
         validated = ArgumentSpecValidator(CHART_SPEC).validate(dict(given))
         if validated.error_messages:

@@ -133,14 +133,21 @@ def _entries(
 def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:
     if not isinstance(entry, Mapping):
         raise InputError("it is neither a string nor a dictionary")
-    unknown = [str(key) for key in entry if key not in spec]
-    if unknown:
-        raise InputError(f"unknown keys: {', '.join(unknown)}; known keys: {', '.join(spec)}")
+    _reject_unknown_keys(entry, spec)
+    for name, option in spec.items():
+        if "options" in option and isinstance(entry.get(name), Mapping):
+            _reject_unknown_keys(entry[name], option["options"], f" in {name}")
     # A key without a value is like a missing key, also for the validator's check of required ones.
     found = ArgumentSpecValidator(spec).validate({key: value for key, value in entry.items() if value is not None})
     if found.error_messages:
         raise InputError("; ".join(found.error_messages))
     return dict(found.validated_parameters)
+
+
+def _reject_unknown_keys(entry: Mapping[Any, Any], known: Mapping[str, Any], where: str = "") -> None:
+    unknown = [str(key) for key in entry if key not in known]
+    if unknown:
+        raise InputError(f"unknown keys{where}: {', '.join(unknown)}; known keys: {', '.join(known)}")
 
 
 def _require_repositories(source: str, name: str | None) -> None:

@@ -6,9 +6,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, K8scrError, SourceError
@@ -18,12 +18,12 @@ from ..registry.upstreams import TRANSPORT, Upstreams
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import BUNDLE, Location, open_source, parse_location
-from ..transfer.job import ImageJob, PinnedDigest, WantedReferrers
+from ..transfer.job import ImageJob
 from .image_entries import SourceEntry
 from .source_settings import SourceSettings
+from .sourced_image import SourcedImage
 
 if TYPE_CHECKING:
-    from ..signatures.checks import Verified
     from ..stores.bundle_source import BundleSource
     from ..stores.location import FileSource
     from ..transfer.lock import ImageLock
@@ -31,45 +31,6 @@ if TYPE_CHECKING:
 
 _MOST_NAMES = 10
 """Names in one message."""
-
-
-@dataclass(frozen=True)
-class SourcedImage:
-    """An image that an entry selects.
-
-    Attributes:
-        source: Its source, limited to the selected platforms.
-        complete_source: Its source with all platforms, for artifacts that refer to the image.
-        image: The image with the selected platforms.
-        name: Its name at the destination.
-        locked_as: Its name and its digest in the lock file, before platforms are selected.
-        complete_image: The image with all platforms.
-        verified: The verified signature of ``complete_image``, if the option ``verify`` requires one.
-    """
-
-    entry: SourceEntry
-    source: ImageSource
-    complete_source: ImageSource
-    image: SourceImage
-    name: Reference
-    locked_as: tuple[Reference, str]
-    complete_image: SourceImage
-    verified: Verified | None = None
-
-    @property
-    def pinned(self) -> PinnedDigest | None:
-        """The digest in the image's name, if any."""
-        return PinnedDigest(self.name, self.entry.source) if self.name.digest else None
-
-    def referrers(self, target_of: Callable[[str], str]) -> WantedReferrers:
-        """Return the referrers to copy with the image.
-
-        Args:
-            target_of: Returns the target, for results and messages, of a tag or digest at the destination.
-        """
-        complete = self.complete_image.root
-        replaced = complete if complete != self.image.root else None
-        return WantedReferrers(self.entry.referrers, self.complete_source, target_of, replaced)
 
 
 class ImageSources:
@@ -175,7 +136,7 @@ class ImageSources:
             return repository, [replace(image, name=entry.upstream)]
         location = parse_location(entry.source)
         if location.transport == DOCKER_DAEMON:
-            return self._daemon.open(location.name)
+            return self._open_in_engine(entry, location.name)
         source = self._open_files(replace(location, name=None))
         if location.transport in ("", BUNDLE) and location.name is None and entry.name is None:
             from ..stores.bundle_source import BundleSource
@@ -183,6 +144,17 @@ class ImageSources:
             if isinstance(source, BundleSource):
                 self.bundles[entry.source] = source
         return source, source.images(location.name)
+
+    def _open_in_engine(self, entry: SourceEntry, name: str | None) -> tuple[ImageSource, list[SourceImage]]:
+        try:
+            return self._daemon.open(name)
+        except K8scrError as error:
+            if entry.source.startswith(DOCKER_DAEMON):
+                raise
+            advice = f"{error.advice}. " if error.advice else ""
+            raise error.replace(
+                advice=f"{advice}For an image of a registry, write {TRANSPORT}{entry.source}"
+            ) from error
 
     def _open_files(self, location: Location) -> FileSource:
         """Open an archive or a layout once for all entries, because its list of images is read when it is opened."""

@@ -35,8 +35,9 @@ from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult
 from ..transfer.space import SpaceCheck
 from .image_settings import PushSettings
-from .image_sources import ImageSources, SourcedImage
+from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
+from .sourced_image import SourcedImage
 
 
 def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:

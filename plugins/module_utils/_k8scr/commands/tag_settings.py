@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 TAGS_ARGUMENT_SPEC: dict[str, Any] = {
     # Ansible would split a string at commas, which ranges and patterns may contain.
     "semver": {"type": "raw"},
-    "match": {"type": "str"},
+    # Ansible would convert the number 1.10 to the string 1.1, and a list to a pattern with brackets.
+    "match": {"type": "raw"},
     "exclude": {"type": "raw"},
     "newest": {"type": "int"},
     "at_most": {"type": "int", "default": 20},
@@ -40,7 +41,7 @@ def read_selection(options: Mapping[str, Any]) -> TagSelection:
 
     return TagSelection(
         tuple(each for text in _texts(options, "semver") for each in parse_ranges(text)),
-        None if options["match"] is None else _pattern("match", options["match"]),
+        _whole_pattern(options),
         tuple(_pattern("exclude", text) for text in _texts(options, "exclude")),
         None if options["newest"] is None else require_bounds(options["newest"], "newest", TAG_COUNTS),
         require_bounds(options["at_most"], "at_most", TAG_COUNTS),
@@ -54,6 +55,13 @@ def _texts(options: Mapping[str, Any], name: str) -> list[str]:
     if any(isinstance(text, bool) or not isinstance(text, (str, int)) for text in texts):
         raise InputError(f"{name} is {value!r:.200}", "Write a string in quotes, or a list of such strings")
     return [str(text) for text in texts]
+
+
+def _whole_pattern(options: Mapping[str, Any]) -> re.Pattern[str] | None:
+    patterns = _texts(options, "match")
+    if isinstance(options["match"], (list, tuple)):
+        raise InputError(f"match is {options['match']!r:.200}", "Write one regular expression; | joins alternatives")
+    return _pattern("match", patterns[0]) if patterns else None
 
 
 def _pattern(name: str, text: str) -> re.Pattern[str]:

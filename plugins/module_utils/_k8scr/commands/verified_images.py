@@ -16,7 +16,7 @@ from ..signatures.checks import SignatureChecks
 from ..signatures.policy import Policy
 from ..transfer.job import ImageJob
 from ..transfer.remembered_referrers import RememberedReferrers, SourceWithReferrers
-from .image_sources import SourcedImage
+from .sourced_image import SourcedImage
 
 
 def verify_images(

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -41,15 +42,26 @@ def verify_policies(options: Sequence[Mapping[str, Any]] | None) -> tuple[Policy
         return None
     if not options:
         raise InputError("verify has no policy, so that no image is allowed", "Add a policy, or remove the option")
-    return tuple(_policy(number, option) for number, option in enumerate(options))
+    policies = tuple(_policy(number, option) for number, option in enumerate(options))
+    for number, policy in enumerate(policies):
+        with _numbered(number):
+            policy.require_complete_name()
+    return policies
 
 
 def _policy(number: int, option: Mapping[str, Any]) -> Policy:
-    try:
+    with _numbered(number):
         empty = [name for name in ("match", "cosign_key", "identity", "issuer", "trusted_root") if option[name] == ""]
         if empty:
             raise InputError(f"{empty[0]} is empty")
         return Policy(option["match"], _requirement(option))
+
+
+@contextmanager
+def _numbered(number: int) -> Iterator[None]:
+    """Add the position of a policy to errors."""
+    try:
+        yield
     except InputError as error:
         raise InputError(f"verify[{number}] is not a policy: {error.message}", error.advice) from error
 

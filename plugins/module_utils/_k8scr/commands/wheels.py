@@ -44,12 +44,14 @@ whatever ``--python-version`` is, and would leave out packages that another vers
 _REQUIREMENT = re.compile(
     r"(?!.*\s-)[A-Za-z0-9][\w.-]*(?: ?\[[\w ,.-]*\])?[\w .,<>=!~*+()-]*(?:;[^\\#@/$]*)?", re.ASCII
 )
-_PYTHON = re.compile(r"3\.\d{1,3}(\.\d{1,3})?")
+_PYTHON = re.compile(r"3\.(?:[6-9]|[1-9]\d{1,2})(\.\d{1,3})?")
+"""3.6 or newer: pip supports no older versions, and YAML reads 3.10 as 3.1."""
 _PLATFORM = re.compile(r"(?:manylinux|musllinux|linux|macosx|win)\w*", re.ASCII)
 _LIBC = re.compile(r"(manylinux_2|musllinux_1)_(\d{1,3})_(\w+)")
 _LEGACY_GLIBC = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _CREDENTIALS_IN_URL = re.compile(r"(?<=//)[^\s/@]+@")
 _OFFLINE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "connection broken by")
+_TEMPORARY_FILE = re.compile(rf" \(from line \d+ of \S*{re.escape(REQUIREMENTS_FILE)}\)")
 _SHOWN = 600
 """Characters of pip's errors in messages."""
 _READ = 64 << 10
@@ -90,7 +92,7 @@ class WheelRequest:
         for version in options["python"]:
             if not _PYTHON.fullmatch(version):
                 raise InputError(
-                    f"extras.wheels.python has the entry {version!r:.50}, which is not a version of Python 3",
+                    f"extras.wheels.python has the entry {version!r:.50}, which is not a version of Python 3 from 3.6",
                     'Write it like "3.11", in quotes because YAML reads 3.10 as the number 3.1',
                 )
         for platform in platforms:
@@ -155,6 +157,7 @@ def _failure(what: str, status: int, output: str) -> SourceError:
     text = _CREDENTIALS_IN_URL.sub(f"{HIDDEN}@", output)
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.partition(":")[2].strip() for line in lines if line.startswith("ERROR:")] or lines[-3:]
+    errors = [_TEMPORARY_FILE.sub("", error) for error in errors]
     reason = "; ".join(dict.fromkeys(errors)).rstrip(".") or f"pip exited with {status}"
     if any(word in text for word in _OFFLINE):
         broken = next((line for line in lines if any(word in line for word in _OFFLINE)), "")

@@ -20,6 +20,8 @@ from .objects import Context, find_in_document
 
 MAXIMUM_SIZE = 16 << 20
 """The bytes of a file or of a rendered chart. A value needs up to 60 bytes of memory for each byte of text."""
+NO_OBJECT = "it is a text or a number, not an object"
+"""Why a document is not searched."""
 _SOURCE = "# Source: "
 """The comment with which Helm begins each document, followed by the path of the template."""
 
@@ -77,7 +79,7 @@ def _find(value: Any, origin: Origin, context: Context) -> None:
         elif isinstance(value, (Mapping, list)):
             find_in_document(value, origin, context)
         elif value is not None:
-            context.discovery.skip(origin, "it is a text or a number, not an object")
+            context.discovery.skip(origin, NO_OBJECT)
     except InputError as error:
         context.discovery.add_problem(error)
 

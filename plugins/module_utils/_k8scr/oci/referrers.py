@@ -14,7 +14,7 @@ from typing import Any
 from ..errors import InputError, SourceError
 from .descriptor import Descriptor
 from .digest import split_digest
-from .manifest import Manifest, load_json_object
+from .manifest import Manifest, is_index, load_json_object
 
 COSIGN_SUFFIXES = (".att", ".sbom", ".sig")
 """The suffixes of cosign's tags for a manifest's signatures, attestations and SBOMs."""
@@ -53,7 +53,8 @@ def entries_of(index: Manifest) -> list[dict[str, Any]]:
         SourceError: An entry is not a descriptor.
     """
     # An image manifest under this tag is a user's image, not a list.
-    return read_entries(index.content, "the list of referrers") if index.manifests else []
+    is_list = is_index(index.descriptor.media_type)
+    return read_entries(index.content, "the list of referrers") if is_list else []
 
 
 def read_entries(content: bytes, what: str) -> list[dict[str, Any]]:

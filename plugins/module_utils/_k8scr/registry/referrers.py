@@ -14,7 +14,7 @@ from ..errors import RegistryError, SourceError
 from ..http.headers import media_type_of
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination
-from ..oci.manifest import OCI_INDEX
+from ..oci.manifest import MAXIMUM_SIZE, OCI_INDEX, is_index
 from ..oci.referrers import entries_of, fallback_tag, read_entries
 from .client import Registry
 
@@ -23,6 +23,8 @@ _WITHOUT_API = (400, 404, 405, 406, 501)
 """Status codes of registries without the referrers API."""
 _MOST_PAGES = 100
 _MOST_ENTRIES = 1000
+_MOST_BYTES = 2 * MAXIMUM_SIZE
+"""Bytes of all pages: twice those of the largest list that clients can maintain."""
 
 
 class RegistryReferrers:
@@ -37,10 +39,26 @@ class RegistryReferrers:
         listed = self.listed(digest)
         return self.fallback(digest) if listed is None else listed
 
-    def fallback(self, digest: str) -> list[dict[str, Any]]:
-        """Return the entries of the index with the fallback tag, which clients maintain without the API."""
-        root = self.tagged(fallback_tag(digest))
-        return entries_of(self._repository.fetch_manifest(root)) if root else []
+    def fallback(self, digest: str, replaces: bool = False) -> list[dict[str, Any]]:
+        """Return the entries of the index with the fallback tag, which clients maintain without the API.
+
+        Args:
+            replaces: Whether the caller replaces the index.
+
+        Raises:
+            SourceError: It is invalid, or the caller would replace an image.
+        """
+        tag = fallback_tag(digest)
+        root = self.tagged(tag)
+        if root is None:
+            return []
+        index = self._repository.fetch_manifest(root)
+        if replaces and not is_index(index.descriptor.media_type):
+            raise SourceError(
+                f"the tag {tag} in {self._repository.description} has an image, not a list of referrers",
+                "Remove the tag, so that it can list the referrers",
+            )
+        return entries_of(index)
 
     def tagged(self, tag: str) -> Descriptor | None:
         with _hidden():
@@ -60,6 +78,7 @@ class RegistryReferrers:
         failure = f"the referrers of {digest} cannot be listed"
         path = f"/v2/{self._repository.repository}/referrers/{digest}"
         entries: list[dict[str, Any]] = []
+        size = 0
         pages = self._registry.request_pages(path, failure, (200, *_WITHOUT_API), headers={"Accept": OCI_INDEX})
         for number, response in enumerate(pages, 1):
             media_type = media_type_of(response.headers)
@@ -67,8 +86,9 @@ class RegistryReferrers:
                 return None
             page = read_entries(response.content, f"{failure}: the response of {self._registry.description}")
             entries += page
+            size += len(response.content)
             is_endless = response.next_page and ((number > 1 and not page) or number == _MOST_PAGES)
-            if len(entries) > _MOST_ENTRIES or is_endless:
+            if len(entries) > _MOST_ENTRIES or size > _MOST_BYTES or is_endless:
                 raise SourceError(f"{failure}: {self._registry.description} returned too many pages or entries")
         return entries
 

@@ -74,7 +74,7 @@ class Repository:
         return RegistryReferrers(self.store, self)
 
     def fallback_referrers(self, subject: str) -> list[dict[str, Any]] | None:
-        return None if self.referrers.listed(subject) is not None else self.referrers.fallback(subject)
+        return None if self.referrers.listed(subject) is not None else self.referrers.fallback(subject, replaces=True)
 
     def resolve(self, tag: str) -> Descriptor | None:
         """Return the descriptor of the manifest or index with this tag or digest, or ``None``, with one request.

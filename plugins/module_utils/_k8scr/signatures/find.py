@@ -49,7 +49,7 @@ class Signatures:
         self.notation = False
 
     def find(self) -> Iterator[Signature]:
-        """Yield the signatures, newest first; the source is asked for more only when they are needed.
+        """Yield the signatures, newest first; more are read from the source only when they are needed.
 
         Raises:
             K8scrError: The source cannot be read.

@@ -6,14 +6,19 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Protocol
 
 from ..errors import InputError
-from ..oci.reference import Reference
+from ..oci.reference import Reference, parse_reference
 from .signature import Signature
+
+_WILDCARD = re.compile(r"[*?[]")
+_NEVER = re.compile("[^!-~]")
+"""Characters that names never have, such as spaces."""
 
 
 class Requirement(Protocol):
@@ -52,8 +57,39 @@ class Policy:
 
     def matches(self, name: Reference) -> bool:
         """Whether the pattern matches a name, with or without its tag; a digest in the name is ignored."""
-        tagged = replace(name, digest=None)
-        return any(fnmatchcase(str(text), self.match) for text in (tagged, replace(tagged, tag=None)))
+        # Registries do not distinguish case in hosts.
+        hosts = dict.fromkeys((name.host, name.host.lower()))
+        texts = (replace(name, host=host, tag=tag, digest=None) for host in hosts for tag in (name.tag, None))
+        return any(fnmatchcase(str(text), self.match) for text in texts)
+
+    def require_complete_name(self) -> None:
+        """Check that the pattern can match a name: one without effect would leave its images to a later policy.
+
+        Raises:
+            InputError: It matches no complete name.
+        """
+        if self._can_match:
+            return
+        raise InputError(
+            f"match {self.match!r:.200} matches no name, because names are complete",
+            "Write the registry too, as in docker.io/library/busybox and registry.example.com/team/*",
+        )
+
+    @property
+    def _can_match(self) -> bool:
+        """Whether the pattern matches any complete name, as far as its beginning without wildcards tells."""
+        literal = _WILDCARD.split(self.match, maxsplit=1)[0]
+        host, slash, _path = literal.partition("/")
+        is_name = literal == self.match
+        if _NEVER.search(self.match):
+            return False
+        if not slash and not is_name:
+            return True
+        try:
+            name = parse_reference(literal if is_name else f"{host}/any/any")
+        except InputError:
+            return False
+        return self.matches(name) if is_name else name.host == host
 
 
 def find_policy(policies: Sequence[Policy], name: Reference) -> Policy:

@@ -94,7 +94,7 @@ class BundleArchive(OciArchiveDestination):
         for extra in sorted(bundle.extras, key=lambda each: each.path):
             self._write_extra(writer, extra)
             sums[extra.path] = extra.sha256
-        # A truncated archive is incomplete: it lacks the last file.
+        # A truncated archive is incomplete: it does not have the last file.
         files = {LOCK_FILE: lock_content(bundle), BUNDLE_FILE: bundle_content(bundle)}
         sums.update({name: sha256_of(content) for name, content in files.items()})
         writer.add(LOCK_FILE, files[LOCK_FILE])

@@ -109,7 +109,7 @@ class Volumes:
     Attributes:
         count: The number of volumes, which are counted from 1.
         size: The bytes that the files of a volume can have.
-        blobs: The volume of each blob by its digest. All manifests are on every volume.
+        blobs: The volume of each blob by its digest. Other blobs are on every volume, like all manifests.
         cut: The parts of each blob that is cut, in order, by its digest.
         files: The volume of each file beside the images by its path.
         id: Identifies this version of the bundle: each change to the content or to the distribution changes it.

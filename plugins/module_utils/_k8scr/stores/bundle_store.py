@@ -106,7 +106,7 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
             bundle: What the bundle must contain; its volumes are set by the store.
 
         Raises:
-            DestinationError: The bundle cannot be written, or lacks something that ``bundle`` lists. It stays
+            DestinationError: The bundle cannot be written, or does not have something that ``bundle`` lists. It stays
                 incomplete.
         """
 
@@ -177,7 +177,7 @@ def delete_in_folder(path: Path, folder: Path) -> None:
 def require_blobs(
     description: str, kept: Mapping[str, Descriptor], has: Container[str], omitted: Container[str]
 ) -> None:
-    """Raise an error if a bundle lacks content that its images need.
+    """Raise an error if a bundle does not have content that its images need.
 
     Args:
         kept: The needed content by digest.
@@ -193,7 +193,7 @@ def require_blobs(
     ]
     if missing:
         raise DestinationError(
-            f"{description} lacks {len(missing)} blobs of its images, such as {missing[0]}",
+            f"{description} does not have {len(missing)} blobs of its images, such as {missing[0]}",
             "Another run may have changed it at the same time; run again",
         )
 

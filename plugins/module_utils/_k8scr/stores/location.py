@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Union
 
-from ..errors import InputError, SourceError
+from ..errors import DestinationError, InputError, SourceError
 from ..files.file_access import FolderFiles, closed_on_failure, read_errors
 from ..oci.reference import parse_reference
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
@@ -181,14 +181,25 @@ def open_bundle_store(location: Location, volume_size: int | None = None) -> Bun
         InputError: The location or the size cannot be used.
         DestinationError: A file or a folder of another kind exists at the path.
     """
+    if location.transport == DOCKER_DAEMON:
+        raise InputError(
+            f"{location.name or location} is not the path of a bundle",
+            "Begin the path of a folder with / or ./, or write oci-archive:PATH",
+        )
     if location.transport not in ("", "oci", "oci-archive"):
         raise InputError(f"{location} cannot be a bundle", "Write the path of a folder, or oci-archive:PATH")
+    if location.name is not None:
+        raise InputError(
+            f"{location}:{location.name} has a name after the path of the bundle",
+            "Write the path alone, without a colon in it; the images of a bundle keep their names",
+        )
     if location.transport == "oci-archive":
         if volume_size is not None:
             raise InputError(f"{location} cannot be divided into volumes", "Write the path of a folder")
         from .bundle_archive import BundleArchive
 
         return BundleArchive(location.path)
+    _reject_volumes(location.path, volume_size is not None)
     if volume_size is not None:
         from .volume_destination import VolumesDestination
 
@@ -196,6 +207,19 @@ def open_bundle_store(location: Location, volume_size: int | None = None) -> Bun
     from .bundle_folder import BundleFolder
 
     return BundleFolder(location.path)
+
+
+def _reject_volumes(folder: Path, divided: bool) -> None:
+    """Raise an error for a volume, and for a folder with volumes if the bundle is not divided."""
+    from .bundle_format import VOLUME_FILE
+
+    with read_errors(folder):
+        if (folder / VOLUME_FILE).is_file():
+            raise DestinationError(
+                f"{folder} is a volume of a bundle", "Write the folder that contains all volumes, and set volumes"
+            )
+        if not divided and any(folder.glob(f"volume-*/{VOLUME_FILE}")):
+            raise DestinationError(f"{folder} has the volumes of a bundle", "Set volumes, or choose a new folder")
 
 
 def _reject_dir_folder(path: Path) -> None:

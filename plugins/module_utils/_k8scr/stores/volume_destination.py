@@ -32,11 +32,17 @@ from .bundle_format import (
     with_identity,
 )
 from .bundle_store import VolumeFolder, delete_temporary, reject_links, verify_bundle
+from .layout_content import reachable
 from .oci_index import BUNDLE_FILE, blob_path, layout_files
+from .oci_layout import OciLayoutSource
 from .volume_folders import VolumeFolders
 from .volume_format import part_path, read_volume, volume_content
 from .volume_plan import VolumeContent, plan_volumes
 
+_LARGEST_REFERRER = 1 << 20
+"""Bytes of the blobs of signatures and other referrers that are on every volume."""
+_REFERRERS_SHARE = 32
+"""The blobs of referrers take at most this fraction of every volume."""
 _DESCRIPTIONS = 4096
 """Bytes for the files with a fixed size that describe a volume."""
 
@@ -116,6 +122,7 @@ class VolumesDestination(BundleFolder):
         bundle = replace(bundle, volumes=None)
         roots = {entry.digest for entry in self.entries}
         manifests = {digest for digest, each in kept.items() if _is_manifest(each, roots)}
+        manifests.update(self._small_referrers(kept))
         every = {
             **{blob_path(digest): kept[digest].size for digest in manifests},
             **{name: len(content) for name, content in layout_files(self.entries).items()},
@@ -137,6 +144,26 @@ class VolumesDestination(BundleFolder):
         self._describe(final, contents, sums)
         self._files = self._joined(final.volumes)
         return final
+
+    def _small_referrers(self, kept: Mapping[str, Descriptor]) -> Iterator[str]:
+        """Yield the digests of the small blobs of referrers.
+
+        An image on several volumes is verified, and copied together with its referrers, from the volume at hand.
+        """
+        layout = OciLayoutSource(self._files)
+        found = {
+            each
+            for entry in self.entries
+            if layout.referrers.belongs(entry)
+            for each in reachable(layout, [entry], {}).values()
+            if each.digest in kept and each.size <= _LARGEST_REFERRER
+        }
+        left = self._volume_size // _REFERRERS_SHARE
+        for each in sorted(found, key=lambda each: (each.size, each.digest)):
+            left -= each.size
+            if left < 0:
+                break
+            yield each.digest
 
     def _move(self, bundle: BundleManifest, plan: Volumes, before: Volumes | None) -> None:
         """Move the files to their volumes."""

@@ -85,7 +85,7 @@ class FarSide:
     def leaves_out(self, wanted: WantedImage) -> bool:
         """Return whether the other side has an image of the task under the same name, and remember that.
 
-        Ask for all images of the task before the first lookup of a blob.
+        Call it for all images of the task before the first lookup of a blob.
         """
         if wanted.upstream:
             at = wanted.upstream.host, wanted.upstream.path

@@ -156,8 +156,18 @@ class ReferrerJobs:
             for entry in attached.entries:
                 self._add(image, _job(image, attached, source, Descriptor.from_json(entry), None), 1)
         else:
-            job = _job(image, attached, *listed.merged(), listed.tag)
-            self._add(image, job, len(attached.entries), listed)
+            try:
+                merged = listed.merged()
+            except K8scrError as error:
+                self._leave_out(image, error, len(attached.entries))
+                return
+            self._add(image, _job(image, attached, *merged, listed.tag), len(attached.entries), listed)
+
+    def _leave_out(self, image: ImageReferrers, error: K8scrError, count: int) -> None:
+        if image.is_required:
+            self._add_error(image, error)
+        else:
+            image.left_out.append(LeftOut(str(error), count))
 
     def _add(self, image: ImageReferrers, job: ImageJob, count: int, listed: ReferrerList | None = None) -> None:
         """Add a job, unless the task has it. A referrer may belong to several images."""

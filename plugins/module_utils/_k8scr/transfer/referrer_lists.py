@@ -11,7 +11,7 @@ from collections.abc import Container, Sequence
 from contextlib import AbstractContextManager, suppress
 from typing import Any
 
-from ..errors import K8scrError, MissingManifestError
+from ..errors import InputError, K8scrError, MissingManifestError, SourceError
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource
@@ -62,7 +62,11 @@ class ReferrerList:
         self.entries = [entry for entry in self.entries if entry["digest"] not in digests]
 
     def merged(self) -> tuple[ImageSource, Descriptor]:
-        """Return the list with the existing entries and those to copy, and its source."""
+        """Return the list with the existing entries and those to copy, and its source.
+
+        Raises:
+            SourceError: It has more bytes than registries accept.
+        """
         before = self.before or []
         # The entries of other clients stay.
         entries = with_entries(before, self.entries)
@@ -70,7 +74,10 @@ class ReferrerList:
             index = self._existing
         else:
             value = {"schemaVersion": 2, "mediaType": OCI_INDEX, "manifests": entries}
-            index = parse_manifest(json.dumps(value, separators=(",", ":")).encode())
+            try:
+                index = parse_manifest(json.dumps(value, separators=(",", ":")).encode())
+            except InputError as error:
+                raise SourceError(f"the referrers of {self.subject} cannot be listed: {error.message}") from error
         return _ListSource(self._sources, self.destination, index), index.descriptor
 
 

@@ -41,7 +41,7 @@ class Attached:
         return len(self.entries) + len(self.tags)
 
 
-Answer = Union[Attached, K8scrError]
+LookupResult = Union[Attached, K8scrError]
 Subject = tuple[str, str]
 """A source and the digest of one of its manifests."""
 
@@ -70,30 +70,30 @@ class ReferrerSearch:
         self._lock = threading.Lock()
         self._listed = 0
         self.subjects = self._new(subjects)
-        """The digests to ask for next."""
+        """The digests to look up next."""
 
     @property
     def is_over(self) -> bool:
         """Whether too many referrers were found."""
         return self._listed > _MOST_REFERRERS
 
-    def count(self, answer: Answer) -> None:
-        """Count the referrers of an answer before :meth:`receive`, so that the requests end early."""
-        if isinstance(answer, Attached):
+    def count(self, result: LookupResult) -> None:
+        """Count the referrers of a result before :meth:`receive`, so that the requests end early."""
+        if isinstance(result, Attached):
             # A referrer has one subject, so one that is listed several times counts each time.
             with self._lock:
-                self._listed += len(answer.entries)
+                self._listed += len(result.entries)
 
-    def receive(self, answers: Mapping[Subject, Answer]) -> None:
-        """Take over the answers for all :attr:`subjects`, and continue with the referrers that were found."""
-        asked, found = self.subjects, list[str]()
-        for subject in asked:
-            answer = answers[self.where, subject]
-            if isinstance(answer, K8scrError):
-                self.errors.append(answer)
-            elif answer.count:
-                self.attached.append(answer)
-                found += [entry["digest"] for entry in answer.entries]
+    def receive(self, results: Mapping[Subject, LookupResult]) -> None:
+        """Add the results for all :attr:`subjects`, and continue with the referrers that were found."""
+        looked_up, found = self.subjects, list[str]()
+        for subject in looked_up:
+            result = results[self.where, subject]
+            if isinstance(result, K8scrError):
+                self.errors.append(result)
+            elif result.count:
+                self.attached.append(result)
+                found += [entry["digest"] for entry in result.entries]
         self.subjects = self._new(found)
         if self.is_over:
             self.attached, self.subjects = [], []
@@ -107,19 +107,19 @@ class ReferrerSearch:
 
 def find_referrers(searches: Sequence[ReferrerSearch], connections: int) -> None:
     """Run searches, with at most ``connections`` requests at once. Each manifest of a source is looked up once."""
-    answers: dict[Subject, Answer] = {}
+    results: dict[Subject, LookupResult] = {}
     lookups: dict[str, _Lookup] = {}
     for search in searches:
         lookups.setdefault(search.where, _Lookup(search.referrers))
     with ThreadPoolExecutor(connections) as workers:
         while wanted := _subjects_of(searches):
-            for subject in wanted.keys() & answers.keys():
+            for subject in wanted.keys() & results.keys():
                 for search in wanted[subject]:
-                    search.count(answers[subject])
-            new = [subject for subject in wanted if subject not in answers]
-            answers.update(zip(new, workers.map(partial(_ask, lookups, wanted), new)))
+                    search.count(results[subject])
+            new = [subject for subject in wanted if subject not in results]
+            results.update(zip(new, workers.map(partial(_look_up, lookups, wanted), new)))
             for search in searches:
-                search.receive(answers)
+                search.receive(results)
 
 
 def _subjects_of(searches: Iterable[ReferrerSearch]) -> dict[Subject, list[ReferrerSearch]]:
@@ -130,16 +130,16 @@ def _subjects_of(searches: Iterable[ReferrerSearch]) -> dict[Subject, list[Refer
     return wanted
 
 
-def _ask(
+def _look_up(
     lookups: Mapping[str, _Lookup], wanted: Mapping[Subject, Sequence[ReferrerSearch]], subject: Subject
-) -> Answer:
+) -> LookupResult:
     where, digest = subject
     if all(search.is_over for search in wanted[subject]):
         return Attached(digest, [], {})
-    answer = lookups[where].ask(digest)
+    result = lookups[where].look_up(digest)
     for search in wanted[subject]:
-        search.count(answer)
-    return answer
+        search.count(result)
+    return result
 
 
 @dataclass
@@ -149,7 +149,7 @@ class _Lookup:
     referrers: Referrers
     failure: K8scrError | None = None
 
-    def ask(self, subject: str) -> Answer:
+    def look_up(self, subject: str) -> LookupResult:
         if self.failure:
             # Each further lookup would be retried until the timeout.
             return self.failure

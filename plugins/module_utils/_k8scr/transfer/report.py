@@ -121,7 +121,8 @@ def _warning_of(results: Sequence[ImageResult]) -> str | None:
     shown = [f"{_few(images)}: {reason}" for reason, images in list(names.items())[:_MOST_REASONS]]
     more = [f"{len(names) - _MOST_REASONS} more reasons"] if len(names) > _MOST_REASONS else []
     return (
-        f"Referrers, such as signatures, of {count} of {total} images are not copied. {'; '.join([*shown, *more])}."
+        f"Referrers, such as signatures, of {count} of {total} images are not copied."
+        f" {'; '.join([*shown, *more]).rstrip('.')}."
         " images[].referrers.left_out of the result has all reasons. Set images[].referrers to false to copy no"
         " referrers, or to true to fail."
     )

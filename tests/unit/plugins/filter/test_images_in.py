@@ -51,6 +51,10 @@ except AnsibleFilterError as error:
     ("manifests", "message"),
     [
         ("a: [", "images_in: the text is not YAML"),
+        (
+            "manifests/app.yml",
+            "images_in: a document is a text or a number, not an object. For a file, read",
+        ),
         ("spec:\n  containers:\n  - image: '{{ image }}'\n", "line 3"),
         (
             [{"spec": {"containers": [{"image": "Invalid"}]}}],

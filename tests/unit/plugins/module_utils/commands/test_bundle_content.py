@@ -89,6 +89,18 @@ def test_existing_registry_image_costs_one_request(upstream: RegistryServer, des
     assert upstream.received("GET", "HEAD") == ["HEAD /v2/library/registry/manifests/3"]
 
 
+@pytest.mark.parametrize(("referrers", "count"), [(None, 1), (True, 2)])
+def test_registry_image_has_referrers_only_on_request(
+    upstream: RegistryServer, multi: Image, image: Image, tmp_path: Path, referrers: bool | None, count: int
+) -> None:
+    upstream.fill("library/registry", f"{multi.digest.replace(':', '-')}.sig", image)
+    wanted = {"source": source(upstream, "library/registry:3"), "referrers": referrers}
+
+    bundle_to(tmp_path / "out", upstreams=settings(upstream), registry_image=wanted)
+
+    assert len(json.loads(read_tar(tmp_path / "out/registry.tar")["index.json"])["manifests"]) == count
+
+
 def test_registry_image_that_moved_replaces_the_archive(upstream: RegistryServer, image: Image, tmp_path: Path) -> None:
     options: dict[str, Any] = {
         "upstreams": settings(upstream),
@@ -142,6 +154,13 @@ def test_charts_become_sources() -> None:
         ("chart:./charts/app", None),
         ("chart:/a.tgz", "localhost/charts/a:1"),
     ]
+
+
+def test_charts_reject_url_without_its_password() -> None:
+    with pytest.raises(InputError, match=r"charts\[0\] is a URL without oci://. Run helm pull first") as caught:
+        bundle_settings("/out", charts=["https://user:canary@charts.example.com/app"])
+
+    assert "canary" not in str(caught.value)
 
 
 @pytest.mark.parametrize("chart", [1, [], {}, {"name": "a"}, {"chart": "a", "other": "b"}, "", {"chart": 1}])

@@ -2,17 +2,18 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""``k8scr_bundle``: selected tags and archives of charts."""
+"""``k8scr_bundle``: selected tags, archives of charts, and invalid locations."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError
+from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description, tree
 from unit.plugins.module_utils.support.charts import write_chart
-from unit.plugins.module_utils.support.images import Image
+from unit.plugins.module_utils.support.images import Image, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.upstream_servers import host, settings
 
@@ -55,3 +56,50 @@ def test_registry_image_selects_no_tags(tmp_path: Path) -> None:
 
     with pytest.raises(InputError, match="registry_image has tags, but it is one image"):
         bundle_to(tmp_path / "out", registry_image=image)
+
+
+def test_bundle_rejects_path_without_leading_dot(image: Image, tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", {"app:1": image})
+
+    with pytest.raises(InputError, match=r"^medium is not the path of a bundle") as caught:
+        bundle_to("medium", f"oci:{tmp_path}/layout")
+
+    assert "Begin the path of a folder with / or ./" in str(caught.value)
+
+
+@pytest.mark.parametrize(("source", "has_advice"), [("team/api:1", True), ("docker-daemon:team/api:1", False)])
+def test_bundle_without_engine_names_transport_of_registries(tmp_path: Path, source: str, has_advice: bool) -> None:
+    result = bundle_to(tmp_path / "out", source, docker_host=f"unix://{tmp_path}/missing.sock")
+
+    assert "Start the engine" in result["msg"]
+    assert ("For an image of a registry, write docker://team/api:1." in result["msg"]) is has_advice
+
+
+def test_bundle_rejects_name_after_its_path(image: Image, tmp_path: Path) -> None:
+    write_layout(tmp_path / "layout", {"app:1": image})
+
+    with pytest.raises(InputError, match="out:app has a name after the path of the bundle"):
+        bundle_to(tmp_path / "out:app", f"oci:{tmp_path}/layout")
+
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("folder", "options", "message"),
+    [
+        ("out", {}, "out has the volumes of a bundle. Set volumes"),
+        ("out/volume-1", {}, "out/volume-1 is a volume of a bundle. Write the folder that contains all volumes"),
+        ("out/volume-1", {"volumes": {"size": 1 << 20, "margin": "2%"}}, "out/volume-1 is a volume of a bundle"),
+    ],
+)
+def test_bundle_without_volumes_leaves_existing_volumes_unchanged(
+    image: Image, tmp_path: Path, folder: str, options: dict[str, Any], message: str
+) -> None:
+    write_layout(tmp_path / "layout", {"app:1": image})
+    bundle_to(tmp_path / "out", f"oci:{tmp_path}/layout", volumes={"size": 1 << 20, "margin": "2%"})
+    before = tree(tmp_path / "out")
+
+    with pytest.raises(DestinationError, match=message):
+        bundle_to(tmp_path / folder, f"oci:{tmp_path}/layout", **options)
+
+    assert tree(tmp_path / "out") == before

@@ -82,6 +82,10 @@ def test_find_images_renders_chart_with_options(tmp_path: Path, capsys: pytest.C
         ({"charts": [7]}, "entry 1 of charts is neither a location nor a dictionary"),
         ({"charts": [{"values": {}}]}, "entry 1 of charts: missing required arguments: chart"),
         ({"charts": ["app", {"chart": "app", "valuess": {}}]}, "entry 2 of charts: .*valuess"),
+        (
+            {"charts": [{"chart": "app", "version": "1", "x": 1}]},
+            "entry 1 of charts: unknown keys: x; known keys: chart, ",
+        ),
         ({"charts": [{"chart": "--post-renderer=x"}]}, "entry 1 of charts has the invalid chart '--post-renderer=x'"),
         ({"charts": ["oci://canary-1:canary-2@registry.example.com/app"]}, "entry 1 of charts has credentials"),
         ({"charts": [{"chart": "oci://canary-3@registry.example.com/app"}]}, "entry 1 of charts has credentials"),

@@ -76,6 +76,10 @@ def test_pull_entry_is_converted_as_ansible_converts_options(entry: object, expe
         ({"name": "app:1"}, "missing required arguments: source"),
         ({"source": None}, "missing required arguments: source"),
         ({"source": "oci:/x", "nam": "y"}, "unknown keys: nam; known keys: source, name, platforms, referrers"),
+        (
+            {"source": "docker://x/y", "tags": {"new": 1}},
+            r"unknown keys in tags: new; known keys: semver, match, exclude, newest, at_most\. Write",
+        ),
         ({"source": "oci:/x", "nam": "y", 7: 8}, "unknown keys: nam, 7; known keys: source, name, "),
         ({"source": "oci:/x", "platforms": "linux"}, "'linux'"),
         ({"source": "oci:/x", "platforms": {"os": "linux"}}, "'platforms' is of type .*dict"),

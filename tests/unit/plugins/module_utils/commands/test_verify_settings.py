@@ -92,6 +92,11 @@ def test_empty_value_is_error(tmp_path: Path, name: str) -> None:
         read({**identity_in(tmp_path, Deployment().trusted_root), name: ""})
 
 
+def test_policy_without_effect_is_error() -> None:
+    with pytest.raises(InputError, match=r"verify\[0\] is not a policy: match 'busybox' matches no name"):
+        read({"match": "busybox", "allow": "unsigned"}, {"match": "*", "allow": "unsigned"})
+
+
 def test_missing_key_is_error(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"verify\[1\] .*missing\.pub cannot be read: No such file or directory"):
         read({"match": "a", "allow": "unsigned"}, {"match": "*", "cosign_key": str(tmp_path / "missing.pub")})

@@ -99,6 +99,13 @@ def test_wheels_are_downloaded_for_other_request(tmp_path: Path, index: Path) ->
     assert names(again) == ["app-2.0-py3-none-any.whl", "requirements.txt"]
 
 
+def test_wheels_name_invalid_requirement_without_temporary_file(tmp_path: Path, index: Path) -> None:
+    with pytest.raises(SourceError, match=r"Invalid requirement: 'no such thing'") as caught:
+        collect(tmp_path, requirements=["no such thing"])
+
+    assert str(tmp_path) not in str(caught.value)
+
+
 def test_wheels_name_package_without_wheel_for_version(tmp_path: Path, index: Path) -> None:
     write_wheel(index, "app", "1.0", "cp312-cp312-manylinux2014_x86_64")
 
@@ -107,6 +114,7 @@ def test_wheels_name_package_without_wheel_for_version(tmp_path: Path, index: Pa
 
     assert "the wheels for Python 3.13 on manylinux2014_x86_64 cannot be downloaded:" in str(caught.value)
     assert "No matching distribution found for app" in str(caught.value)
+    assert str(tmp_path) not in str(caught.value)
     assert "change requirements, python or platforms" in str(caught.value)
 
 
@@ -168,6 +176,7 @@ def test_wheels_accept_requirement_with_extra_versions_and_marker(tmp_path: Path
             r"python has the entry '3\.1x', .* in quotes because YAML reads 3\.10 as the number 3\.1",
         ),
         ({"python": ["2.7"]}, "is not a version of Python 3"),
+        ({"python": ["3.1"]}, r"'3\.1', which is not a version of Python 3 from 3\.6\. Write it like .* in quotes"),
         ({"python": []}, "python is empty"),
         ({"platforms": ["linux/amd64"]}, "'linux/amd64', which is not the platform of a wheel"),
     ],

@@ -75,7 +75,7 @@ def test_messages_do_not_show_secrets() -> None:
     assert raised.value.message.endswith("******** is not on https://me:********@host")
 
 
-def test_missing_program_is_error_with_what_to_install(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_program_is_error_with_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(InputError) as raised:
         find_program("helm", None, "Helm 3 or newer")

@@ -194,6 +194,8 @@ def test_locked_push_fails_without_tag_in_lock_file(push: Push, upstream: Regist
         ({"tags": {"semver": 1.10}}, "semver is 1.1. Write a string in quotes"),
         ({"tags": {"match": "("}}, r"match is '\(', which is not a regular expression"),
         ({"tags": {"exclude": ["x", "a{99999999999}"]}}, r"exclude is 'a\{99999999999\}', which is not a regular"),
+        ({"tags": {"match": 1.10}}, "match is 1.1. Write a string in quotes"),
+        ({"tags": {"match": ["x"]}}, r"match is \['x'\]. Write one regular expression"),
         ({"tags": {"match": "x" * 1001}}, "match has more than 1000 characters"),
         ({"tags": {"newest": 0}}, "newest is 0"),
         ({"tags": {"at_most": 0}}, "at_most is 0"),

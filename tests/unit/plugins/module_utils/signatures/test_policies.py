@@ -29,6 +29,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.signatures.polic
         ("registry.example.com/team/app", f"registry.example.com/team/app@sha256:{'a' * 64}", True),
         ("REGISTRY.example.com/*", "registry.example.com/app", False),
         ("registry.example.com/[ab]pp", "registry.example.com/app", True),
+        ("registry.example.com/team/*", "Registry.Example.com/team/app:1", True),
+        ("registry.example.com/team/*", "docker.io/registry.example.com/team/app", False),
     ],
 )
 def test_policy_matches_full_name_with_or_without_tag(pattern: str, name: str, matches: bool) -> None:
@@ -55,3 +57,46 @@ def test_name_without_policy_is_error() -> None:
         'no policy of verify matches registry.example.com/app:1. Add a policy for it; match: "*" with allow: unsigned'
         " accepts all other images without a signature."
     )
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "*",
+        "*/team/*",
+        "registry*",
+        "registry.example.com/*",
+        "registry.example.com/team/app",
+        "registry.example.com/team/app:1.2",
+        "Registry.example.com/app",
+        "localhost/app:[0-9]*",
+        "localhost:5000/*",
+        "docker.io/library/busybox",
+        "docker.io/b*",
+    ],
+)
+def test_pattern_of_complete_names_is_accepted(pattern: str) -> None:
+    Policy(pattern, None).require_complete_name()
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [
+        "busybox",
+        "library/*",
+        "team/app:1.*",
+        "docker.io/busybox",
+        "index.docker.io/library/*",
+        "registry.example.com",
+        "registry.example.com/",
+        "registry.example.com/Team/app",
+        "registry.example.com/team/* ",
+        "* ",
+        "https://registry.example.com/*",
+        "docker://registry.example.com/*",
+        f"registry.example.com/app@sha256:{'a' * 64}",
+    ],
+)
+def test_pattern_that_matches_no_complete_name_is_error(pattern: str) -> None:
+    with pytest.raises(InputError, match=r"matches no name, because names are complete\. Write the registry too"):
+        Policy(pattern, None).require_complete_name()

@@ -194,7 +194,7 @@ def test_bundle_is_not_finished_without_a_blob(open_store: OpenStore, image: Ima
     put(store, Image(image.root, {image.digest: image.contents[image.digest]}), NAME)
     store.commit()
 
-    with pytest.raises(DestinationError, match="lacks 3 blobs of its images"):
+    with pytest.raises(DestinationError, match="does not have 3 blobs of its images"):
         store.finish(description((NAME, image)))
 
 

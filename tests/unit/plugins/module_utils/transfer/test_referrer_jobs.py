@@ -238,6 +238,18 @@ def test_push_rejects_next_page_with_invalid_link(
     assert sum("/referrers/" in request for request in requests) <= 2
 
 
+def test_push_rejects_list_of_referrers_with_too_many_bytes(push: Push, upstream: RegistryServer, image: Image) -> None:
+    upstream.fill("team/app", "1", image)
+    headers = {"Content-Type": OCI_INDEX, "Link": '<?again>; rel="next"'}
+    large = make_image(subject=image.root.to_json(), annotations={"a": "a" * 4_000_000})
+    upstream.fail("GET", "/referrers/", Response(200, headers, referrers_index(large)))
+
+    result = push(entry_with_referrers(upstream), upstreams=settings(upstream))
+
+    assert "returned too many pages or entries" in result["msg"]
+    assert sum("/referrers/" in request for request in upstream.received("GET")) == 3
+
+
 def test_push_error_names_invalid_referrers_index(push: Push, upstream: RegistryServer, image: Image) -> None:
     upstream.fill("team/app", "1", image)
     upstream.fail("GET", "/referrers/", Response(200, {"Content-Type": OCI_INDEX}, b'{"manifests": [{}]}'))
