@@ -143,9 +143,6 @@ def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
         (entry,) = read_source_entries([given])
     except InputError as error:
         raise error.replace(error.message.replace("images[0]", "registry_image", 1)) from error
-    if not isinstance(given, Mapping) or given.get("referrers") is None:
-        # Nodes import the archive, and would list each referrer as an image.
-        entry = replace(entry, referrers=ReferrersMode.NEVER)
     if entry.tags:
         raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
     if entry.referrers is ReferrersMode.AUTO:
