@@ -92,8 +92,7 @@ options:
         type: list
         elements: str
       referrers:
-        description: Whether to copy the referrers of the image. With V(auto), none are copied, because the import of
-          the archive would fail at signatures.
+        description: Whether to copy its referrers. With V(auto), none are copied; runtimes cannot import signatures.
         type: raw
         default: auto
   since:
@@ -212,6 +211,7 @@ images:
     subject:
       description: Digest of the manifest to which a referrer refers; only for referrers.
       type: str
+      sample: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
     digest:
       description: Digest in the bundle; empty if the image failed.
       type: str
