@@ -187,13 +187,12 @@ class FarSide:
 
     def _references(self, image: FarImage) -> Iterator[Reference]:
         """Yield the names under which an upstream registry of the task may have an image."""
-        repositories = list(self._repositories)
-        hosts = dict.fromkeys(host for host, _path in repositories)
+        hosts = list(dict.fromkeys(host for host, _path in self._repositories))
         if image.name:
             if image.name.host in hosts:
                 yield replace(image.name, digest=image.digest)
             return
-        for host, path in repositories:
+        for host, path in self._repositories:
             if image.is_at(Reference(host, path)):
                 yield Reference(host, path, digest=image.digest)
         for host in hosts:

@@ -147,7 +147,8 @@ class Marks:
         while pending:
             image = pending.pop()
             for follower, tags, reason in self._following(image, followers):
-                if not self._stays(follower):
+                # The referrers in a list follow the tag of the list, which an image that stays may get later.
+                if not all((follower.key, tag) in self._reasons for tag in tags):
                     pending.append(follower)
                 for tag in tags:
                     self.keep(follower, tag, reason)
@@ -200,7 +201,8 @@ class Marks:
         """Yield the images that stay because an image stays, each with these tags and the reason."""
         repository, children = image.repository, image.digests - {image.root.digest}
         self._listed[repository] |= children
-        subject = next(filter(None, (self._subjects.get((repository, tag)) for tag in image.tags)), None)
+        kept = (tag for tag in image.tags if (image.key, tag) in self._reasons)
+        subject = next(filter(None, (self._subjects.get((repository, tag)) for tag in kept)), None)
         for digest in children if subject else ():
             referrer = self.images.get((repository, digest))
             if referrer:

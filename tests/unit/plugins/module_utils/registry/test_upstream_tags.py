@@ -199,7 +199,7 @@ def test_locked_push_fails_without_tag_in_lock_file(push: Push, upstream: Regist
         ({"tags": {"match": "x" * 1001}}, "match has more than 1000 characters"),
         ({"tags": {"newest": 0}}, "newest is 0"),
         ({"tags": {"at_most": 0}}, "at_most is 0"),
-        ({"tags": {"latest": 3}}, "latest. Supported parameters include"),
+        ({"tags": {"latest": 3}}, "unknown keys in tags: latest; known keys: semver, match, exclude"),
         ({"tags": "1.x"}, "tags"),
     ],
 )

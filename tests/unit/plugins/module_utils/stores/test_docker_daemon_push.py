@@ -234,7 +234,8 @@ def test_push_of_complete_index_is_unchanged_after_an_export(
 
 def test_push_reports_missing_image(push_from: Run, engine: EngineServer) -> None:
     assert push_from()["error"] == (
-        f"the Docker engine at {engine.host} has no image {NAME}. Pull, build or load it there first."
+        f"the Docker engine at {engine.host} has no image {NAME}. Pull, build or load it there first. For an image of a"
+        " registry, write docker://app:1."
     )
 
 

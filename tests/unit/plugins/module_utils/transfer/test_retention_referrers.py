@@ -196,3 +196,18 @@ def test_referrer_stays_if_workload_uses_it_itself(image: str) -> None:
 
     assert found.verdicts[1].kept == {LIST: ("used by Deployment team/app",)}
     assert remaining(found) == {f"api:{LIST}"}
+
+
+def test_referrers_in_list_do_not_stay_with_other_tag_of_list() -> None:
+    referrer = stored("api", "referrer", "1.0")
+    found = decision(referrer, stored_index("api", "list", (referrer,), "kept", LIST))
+
+    assert remaining(found) == {"api:kept"}
+
+
+def test_referrers_in_list_stay_if_its_tag_stays_after_its_other_tag() -> None:
+    referrer = stored("api", "referrer", "1.0")
+    listed = stored_index("api", "list", (referrer,), "kept", LIST)
+    found = decision(listed, referrer, stored("api", "a", "kept-subject"), keep="*:kept*")
+
+    assert remaining(found) == {"api:kept", f"api:{LIST}", "api:kept-subject", "api:1.0"}
