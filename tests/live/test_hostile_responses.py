@@ -25,7 +25,7 @@ from ansible_collections.k8scr.core.plugins.module_utils.pod_proxy import connec
 from .conftest import Task
 from .host_registries import NAMESPACE
 from .hostile import HostileRegistry, encode, hostile_registry, respond_with
-from .image_tasks import pull, push
+from .image_tasks import pull, pull_entry, push
 
 DIGEST = digest_of(b"a missing manifest")
 UPLOAD = {"Location": "/v2/team/app/blobs/uploads/1"}
@@ -110,7 +110,10 @@ def test_pull_requests_interrupted_manifest_again(task: Task, hostile: HostileRe
     found = respond_with(f"{lookup}Content-Length: {len(manifest)}\r\n\r\n".encode())
     hostile.actions = {"HEAD": found, "GET": act}
 
-    result = pull(task, "team/app", f"oci:{tmp_path}/layout", digest=digest_of(manifest), **hostile.options)
+    # The registry finds the same manifest under all tags, also under those of signatures.
+    entry = pull_entry("team/app", f"oci:{tmp_path}/layout", digest_of(manifest), referrers=False)
+
+    result = task("k8scr_pull", images=[entry], **hostile.options)
 
     assert result["changed"], result.get("msg")
     assert len(result["retries"]) == 1
