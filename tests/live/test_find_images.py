@@ -147,24 +147,27 @@ def test_find_images_names_missing_chart_of_registry(task: Task, helm: str, host
 
 
 @pytest.mark.parametrize(
-    ("template", "reason"),
+    ("template", "timeout", "reason"),
     [
-        ("{{ required `set the value` .Values.missing }}", "set the value"),
-        ("{{ .Values.image", "unclosed action"),
-        ('{{ range until 100000 }}{{ repeat 100000 "x" }}{{ end }}', "printed more than 16 MiB|failed|signal"),
-        ("{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}", "did not finish within 5 s"),
-        ('{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}', "rendering template has a nested"),
+        ("{{ required `set the value` .Values.missing }}", 60, "set the value"),
+        ("{{ .Values.image", 60, "unclosed action"),
+        ('{{ range until 100000 }}{{ repeat 100000 "x" }}{{ end }}', 300, "memory"),
+        ("{{ range until 100000 }}{{ range until 100000 }}{{ end }}{{ end }}", 5, "did not finish within 5 s"),
+        ('{{ define "a" }}{{ include "a" . }}{{ end }}{{ include "a" . }}', 60, "rendering template has a nested"),
     ],
 )
-def test_find_images_ends_for_hostile_chart(task: Task, helm: str, chart: Path, template: str, reason: str) -> None:
+def test_find_images_ends_for_hostile_chart(
+    task: Task, helm: str, chart: Path, template: str, timeout: int, reason: str
+) -> None:
     (chart / "templates/hostile.yaml").write_text(template)
     begin = time.monotonic()
 
-    problem = problem_of(task, helm=helm, charts=[str(chart)], timeout=5)
+    problem = problem_of(task, helm=helm, charts=[str(chart)], timeout=timeout)
 
     assert problem.startswith(f"the chart {chart} cannot be rendered: helm ")
-    assert any(each in problem for each in reason.split("|"))
-    assert time.monotonic() - begin < 30
+    assert reason in problem
+    assert "goroutine" not in problem
+    assert time.monotonic() - begin < timeout + 25
     assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 3 << 20
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import resource
 import shutil
 import signal
@@ -32,6 +33,8 @@ _MAXIMUM_MEMORY = 2 << 30
 """The bytes that a program may write to; Helm uses about 100 MiB for a large chart."""
 _SHOWN = 2000
 """Characters of a program's last output in messages."""
+_CRASH = re.compile(rb"^(?:fatal error|panic): .*", re.MULTILINE)
+"""The line above the stack traces that a program in Go prints when it crashes, for example at the limit of memory."""
 _ADVICE_OF_HELM = "Use --debug flag to render out invalid YAML"
 _OFFLINE: Mapping[str, str] = {
     # A closed port: programs that load remote resources fail at once.
@@ -85,7 +88,7 @@ def run_program(arguments: Sequence[str], what: str, run: ProgramRun, online: bo
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
         reason = _run(arguments, output, messages, run, online)
-        text = _end_of(messages, run.secrets)
+        text = _end_of(messages, run)
         if reason:
             raise InputError(f"{what}: {reason}{f': {text}' if text else ''}")
         output.seek(0)
@@ -145,11 +148,13 @@ def _size(file: IO[bytes]) -> int:
     return os.fstat(file.fileno()).st_size
 
 
-def _end_of(messages: IO[bytes], secrets: Sequence[str]) -> str:
-    """Return the end of a program's error output, without secrets."""
-    messages.seek(max(_size(messages) - 4 * _SHOWN, 0))
-    text = messages.read(4 * _SHOWN).decode("utf-8", "replace")
-    for secret in sorted(secrets, key=len, reverse=True):
+def _end_of(messages: IO[bytes], run: ProgramRun) -> str:
+    """Return the end of a program's error output, without stack traces and secrets."""
+    messages.seek(0)
+    output = messages.read(run.limit)
+    crash = _CRASH.search(output)
+    text = (crash.group() if crash else output[-4 * _SHOWN :]).decode("utf-8", "replace")
+    for secret in sorted(run.secrets, key=len, reverse=True):
         if len(secret) >= SHORTEST:
             text = text.replace(secret, HIDDEN)
     text = str(without_passwords(text)).replace(_ADVICE_OF_HELM, "")

@@ -35,6 +35,12 @@ def test_program_that_fails_is_error_with_its_last_output() -> None:
         shell("echo line 1 >&2; echo line 2 >&2; exit 3")
 
 
+@pytest.mark.parametrize("line", ["fatal error: runtime: cannot allocate memory", "panic: index out of range"])
+def test_program_that_crashes_is_error_without_stack_traces(line: str) -> None:
+    with pytest.raises(InputError, match=f"^it cannot be done: sh failed: {line}$"):
+        shell(f"printf 'a warning\n{line}\n\ngoroutine 1 [running]:\nmain.main()\n' >&2; exit 2")
+
+
 def test_program_that_is_killed_is_error() -> None:
     with pytest.raises(InputError, match="sh was ended by signal 9"):
         shell("kill -9 $$")
