@@ -71,6 +71,8 @@ options:
             out, and the task succeeds. RV(images[].referrers.left_out) has the reasons, and one warning names the
             images. An example is a destination that cannot store referrers. Supported destinations are C(oci:) and
             C(oci-archive:).
+          - With V(auto), the image fails if a repeated task may pull its referrers, for example after a timeout. The
+            repeated task pulls both.
           - With V(auto), an unchanged image takes no additional requests. Therefore a referrer that was added to the
             registry later is not pulled.
           - With V(true), referrers of unchanged images are pulled too, and the task fails if a referrer cannot be

@@ -42,10 +42,13 @@ class Transfer:
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
         """Copy images and return their results, in the order of the jobs; failures are results too."""
         listener = listener or Listener()
-        images = share_blobs(plan_images(jobs, self.connections, self.check_mode))
-        referrers = self._plan_referrers(images)
+        images = plan_images(jobs, self.connections, self.check_mode)
+        plans = share_blobs(images)
+        referrers = self._plan_referrers(plans)
         dependencies = referrers.dependencies if referrers else Dependencies()
-        plans = share_blobs([*images, *referrers.plans], dependencies.parents) if referrers else images
+        if referrers:
+            images = [referrers.failed.get(number, plan) for number, plan in enumerate(images)]
+            plans = share_blobs([*images, *referrers.plans], dependencies.parents)
         for plan in plans:
             listener.image_planned(plan)
         results = [ImageResult(plan, plan.root, plan.blobs, plan.error) for plan in plans]

@@ -19,14 +19,12 @@ from ..errors import (
     ErrorResponseError,
     K8scrError,
     MissingContentError,
-    MissingVolumeError,
-    StorageFullError,
 )
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore
 from ..oci.manifest import Manifest
 from .blob_copy import copy_blob
-from .job import ImageCopy
+from .job import ImageCopy, stays_behind
 from .listener import Listener
 from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_again
 from .report import ImageResult, because_of, fail
@@ -230,8 +228,8 @@ class Execution:
         succeeded = self._succeeds(image, partial(self._store_manifests, image, tags))
         if succeeded is not None:
             self._plans[image].job.unload()
-            if (tags or not succeeded) and not self._copies[image].destination.capabilities.commits:
-                self._report(image)
+            if tags or not succeeded:
+                self._report_published(image)
         return bool(succeeded)
 
     def _set_tag(self, image: int) -> bool:
@@ -239,7 +237,7 @@ class Execution:
         result = self._results[image]
         succeeded = not result.error and self._succeeds(image, partial(self._publish, image, result))
         if succeeded is not None:
-            self._report(image)
+            self._report_published(image)
         return bool(succeeded)
 
     def _succeeds(self, image: int, store: Callable[[], None]) -> bool | None:
@@ -248,13 +246,18 @@ class Execution:
             store()
         except K8scrError as error:
             self._results[image] = replace(self._results[image], error=error)
-            if image not in self._dependencies.optional or not _stays_behind(error):
+            if image not in self._dependencies.optional or not stays_behind(error):
                 return False
             self.left_out[image] = error
         except CancelledError:
             # With fail_fast, the failure of another image cancels this one.
             return None
         return True
+
+    def _report_published(self, image: int) -> None:
+        """Report the result of an image, unless it becomes visible only when its store is committed."""
+        if not self._copies[image].destination.capabilities.commits:
+            self._report(image)
 
     def _report(self, image: int) -> None:
         self._waiting.discard(image)
@@ -374,9 +377,3 @@ def _merged(before: Iterable[BlobResult], again: Iterable[BlobResult]) -> tuple[
         if order.index(blob.action) > (order.index(known.action) if known else 0):
             merged[blob.at_source] = blob
     return tuple(merged.values())
-
-
-def _stays_behind(error: K8scrError) -> bool:
-    """Whether an image is copied without a referrer after this error. The next task could copy it after others."""
-    is_local = isinstance(error, DestinationError) and isinstance(error.__cause__, OSError)
-    return not (error.transient or is_local or isinstance(error, (StorageFullError, MissingVolumeError)))

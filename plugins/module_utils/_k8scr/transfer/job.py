@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from ..errors import InputError, K8scrError, SourceError
+from ..errors import DestinationError, InputError, K8scrError, MissingVolumeError, SourceError, StorageFullError
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource, LayerCompressor, SourceImage
 from ..oci.reference import Reference
@@ -76,13 +76,20 @@ class ReferrersMode(Enum):
     """Whether to copy the referrers of an image, such as signatures.
 
     Attributes:
-        AUTO: Copy them together with a new image, as far as possible. The result reports those that stay behind.
+        AUTO: Copy them together with a new image. The result reports those that cannot be copied. If a later task may
+            copy them, the image fails, because that task would not look for the referrers of an unchanged image.
         ALWAYS: Copy them, also those of an unchanged image. The task fails if that is impossible.
     """
 
     AUTO = "auto"
     ALWAYS = "true"
     NEVER = "false"
+
+
+def stays_behind(error: K8scrError) -> bool:
+    """Return whether an image is copied without a referrer after an error: no later task could copy the referrer."""
+    is_local = isinstance(error, DestinationError) and isinstance(error.__cause__, OSError)
+    return not (error.transient or is_local or isinstance(error, (StorageFullError, MissingVolumeError)))
 
 
 @dataclass(frozen=True, eq=False)

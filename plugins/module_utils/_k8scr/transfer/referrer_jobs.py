@@ -14,7 +14,7 @@ from ..errors import InputError, K8scrError
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource, SourceImage
 from ..oci.reference import parse_reference
-from .job import ImageCopy, ImageJob, ReferrersMode, WantedReferrers
+from .job import ImageCopy, ImageJob, ReferrersMode, WantedReferrers, stays_behind
 from .plan import ImagePlan
 from .referrer_lists import ReferrerList
 from .referrers import Attached, ReferrerSearch
@@ -78,6 +78,7 @@ class ImageReferrers:
         subjects: The digests of its manifests.
         search: The search for its referrers; ``None`` if it cannot have any.
         replaced: The search for the referrers of the index of which only a part is copied, if any.
+        error: The reason why the task fails: required referrers cannot be copied, or a later task may copy them.
         left_out: Those that stay behind.
     """
 
@@ -95,6 +96,10 @@ class ImageReferrers:
     def is_required(self) -> bool:
         """Whether the task fails if a referrer cannot be copied."""
         return self.wanted.mode is ReferrersMode.ALWAYS
+
+    def fails_after(self, error: K8scrError) -> bool:
+        """Whether the task fails after an error of a referrer."""
+        return self.is_required or not stays_behind(error)
 
 
 class ReferrerJobs:
@@ -122,8 +127,9 @@ class ReferrerJobs:
                 self._targets[plan.job.target] = None, plan.job.copy.image.root.digest
         self._look_up_lists(images, connections)
         for image in images:
-            if image.is_required and image.error:
-                self._add_error(image, image.error)
+            if image.error:
+                if image.is_required:
+                    self._add_error(image, image.error)
                 continue
             for attached in image.search.attached if image.search else ():
                 self._add_attached(image, attached)
@@ -136,8 +142,9 @@ class ReferrerJobs:
         with ThreadPoolExecutor(connections) as workers:
             list(workers.map(ReferrerList.look_up, self._lists.values()))
         for image, attached in of_images:
-            if image.is_required and attached.entries and not image.error:
-                image.error = self._list_of(image, attached).error
+            if attached.entries and not image.error:
+                error = self._list_of(image, attached).error
+                image.error = error if error and image.fails_after(error) else None
 
     def _list_of(self, image: ImageReferrers, attached: Attached) -> ReferrerList:
         key = stored_manifest(image.copy.destination, attached.subject)

@@ -14,7 +14,7 @@ from ..errors import InputError, K8scrError, MissingVolumeError
 from ..oci.descriptor import Descriptor
 from ..oci.graph import walk_digests
 from ..oci.interfaces import ImageDestination
-from .job import ImageCopy
+from .job import ImageCopy, stays_behind
 from .overlay import OverlaySource
 from .plan import ImagePlan, plan_images
 from .referrer_jobs import ImageReferrers, LeftOut, ReferrerJob, ReferrerJobs, StoredManifest, stored_manifest
@@ -29,12 +29,15 @@ class ReferrerPlans:
     """The plans for the referrers of a task's images.
 
     Attributes:
-        plans: The plans, which follow the images' plans in the task.
+        plans: The plans of the referrers, which follow the images' plans in the task.
         dependencies: The order of the copies.
+        failed: The plans of the images that fail, because only a later task may copy their referrers, by the positions
+            of the images.
     """
 
     plans: list[ImagePlan]
     dependencies: Dependencies
+    failed: Mapping[int, ImagePlan]
     _jobs: list[ReferrerJob]
     _images: dict[int, ImageReferrers]
 
@@ -102,9 +105,22 @@ def plan_referrers(plans: Sequence[ImagePlan], connections: int, check_mode: boo
     required = [each for each in jobs if each.required]
     planned = dict(zip(map(id, required), plan_images([each.job for each in required], connections, check_mode)))
     planned.update(_plan_optional([each for each in jobs if not each.required], images, connections, check_mode))
-    kept = [each for each in jobs if id(each) in planned]
-    dependencies = _dependencies(plans, wanted, kept)
-    return ReferrerPlans([planned[id(each)] for each in kept], dependencies, kept, images)
+    failed = {
+        image.number: _failed(image.plan, image.error) for image in wanted if image.error and not image.is_required
+    }
+    kept = [each for each in jobs if id(each) in planned and not each.counts.keys() <= failed.keys()]
+    dependencies = _dependencies(plans, [image for image in wanted if image.number not in failed], kept)
+    return ReferrerPlans([planned[id(each)] for each in kept], dependencies, failed, kept, images)
+
+
+def _failed(plan: ImagePlan, error: K8scrError) -> ImagePlan:
+    """Return the plan of an image that fails together with its referrers."""
+    advice = error.advice
+    if not isinstance(error, MissingVolumeError):
+        again = "Run again. If the error remains, set images[].referrers to false to copy the image without them"
+        advice = f"{advice}. {again}" if advice else again
+    reason = error.replace(f"its referrers cannot be copied: {error.message}", advice)
+    return ImagePlan(plan.job, before=plan.before, error=reason)
 
 
 def _prepare(image: ImageReferrers) -> None:
@@ -130,8 +146,8 @@ def _receive(image: ImageReferrers) -> None:
     search, destination = image.search, image.copy.destination
     errors = [image.error] if image.error else []
     errors += search.errors if search else []
-    if image.is_required:
-        image.error = errors[0] if errors else None
+    image.error = next(filter(image.fails_after, errors), None)
+    if image.error:
         return
     image.left_out += [LeftOut(str(error)) for error in errors]
     if search and not destination.capabilities.referrers:
@@ -156,7 +172,8 @@ def _plan_optional(
     """Return the plans for referrers, by the ids of their jobs, without those that stay behind.
 
     The source must have all blobs: the task does not fail without a referrer, but a copy that fails takes time. A
-    referrer on a missing volume fails together with its image, so that the task with that volume copies both.
+    referrer that a later task may copy fails together with its image, so that this task copies both. If a volume is
+    missing, the copy fails after the blobs at hand.
     """
     planned = {}
     plans = plan_images([each.job for each in jobs], connections, check_sources=True)
@@ -164,19 +181,22 @@ def _plan_optional(
         plan = first_plan
         if _is_lost(plan) and each.referrers and each.job.copy and len(each.referrers.entries) > 1:
             plan = _plan_readable(each, each.referrers, each.job.copy, images, connections) or plan
-        if plan.error and not _is_lost(plan):
-            planned[id(each)] = plan if check_mode else plan_images([each.job], connections, check_sources=False)[0]
-        elif plan.error:
-            for image, count in each.counts.items():
-                images[image].left_out.append(LeftOut(str(plan.error), count))
-        else:
+        if isinstance(plan.error, MissingVolumeError) and not check_mode:
+            (plan,) = plan_images([each.job], connections, check_sources=False)
+        if plan.error is None:
             planned[id(each)] = plan
+            continue
+        for image, count in each.counts.items():
+            if stays_behind(plan.error):
+                images[image].left_out.append(LeftOut(str(plan.error), count))
+            else:
+                images[image].error = images[image].error or plan.error
     return planned
 
 
 def _is_lost(plan: ImagePlan) -> bool:
-    """Whether a referrer cannot be copied, and a missing volume is not the reason."""
-    return plan.error is not None and not isinstance(plan.error, MissingVolumeError)
+    """Whether a referrer stays behind."""
+    return plan.error is not None and stays_behind(plan.error)
 
 
 def _plan_readable(
@@ -205,7 +225,7 @@ def _plan_readable(
 def _dependencies(
     plans: Sequence[ImagePlan], images: Sequence[ImageReferrers], jobs: Sequence[ReferrerJob]
 ) -> Dependencies:
-    """Return the order of the copies; stores that are committed need none."""
+    """Return the order of the copies. In stores that are committed, referrers may precede their subjects."""
     stored: dict[StoredManifest, set[int]] = {}
     for image in images:
         for digest in image.subjects:
@@ -216,9 +236,11 @@ def _dependencies(
     parents, owners = {}, {}
     for number, each in enumerate(jobs, len(plans)):
         copy = each.job.copy
-        if copy and each.job.subject and not copy.destination.capabilities.commits:
-            parents[number] = frozenset(stored.get(stored_manifest(copy.destination, each.job.subject), ())) - {number}
+        if copy and each.job.subject:
             owners[number] = tuple(each.counts)
+            if not copy.destination.capabilities.commits:
+                subject = stored_manifest(copy.destination, each.job.subject)
+                parents[number] = frozenset(stored.get(subject, ())) - {number}
     optional = frozenset(number for number, each in enumerate(jobs, len(plans)) if not each.required)
     return Dependencies(parents, owners, optional)
 
