@@ -80,6 +80,8 @@ class Execution:
         self._listener = listener
         self.left_out: dict[int, K8scrError] = {}
         self.dropped = set[int]()
+        self._failed_referrers: dict[int, int] = {}
+        """A failed optional referrer of each image that gets no tag because of it."""
         self._slots = Slots(connections)
         """A copy of a blob and the storing of manifests each use one. Threads that wait for other threads use none."""
         self._workers: ThreadPoolExecutor
@@ -157,7 +159,7 @@ class Execution:
             return number not in self._schedule.deferred
         if number in self._dependencies.optional and not succeeded:
             # The next task copies the referrer together with its image.
-            fail(self._results, self._dependencies.owners.get(number, ()), because_of(self._plans[number]))
+            self._failed_referrers.update(dict.fromkeys(self._dependencies.owners.get(number, ()), number))
         self._schedule.failed(number)
         return True
 
@@ -234,6 +236,8 @@ class Execution:
 
     def _set_tag(self, image: int) -> bool:
         """Set the tag of an image whose manifests were stored; return whether that succeeded."""
+        if image in self._failed_referrers:
+            fail(self._results, [image], because_of(self._plans[self._failed_referrers[image]]))
         result = self._results[image]
         succeeded = not result.error and self._succeeds(image, partial(self._publish, image, result))
         if succeeded is not None:

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -175,3 +177,29 @@ def test_bundle_has_referrers_after_next_task_completes_it(
     assert again["images"][0]["referrers"] == {"copied": 2, "left_out": []}
     if dest == "{}/out":
         assert {sbom.digest, *sbom.layers} <= blobs(tmp_path / "out")
+
+
+def test_pull_adds_no_image_to_layout_whose_referrer_fails_before_its_layers_are_copied(
+    pull: Run, server: RegistryServer, image: Image, tmp_path: Path
+) -> None:
+    sbom = sbom_of(image)
+    server.fill("team/app", "1", image)
+    put_referrers(server, "team/app", image, sbom)
+    failed = threading.Event()
+
+    def fail_now(response: Response) -> Response:
+        failed.set()
+        return error_response(429, "TOOMANYREQUESTS")
+
+    def wait(response: Response) -> Response:
+        failed.wait(10)
+        time.sleep(0.3)
+        return response
+
+    server.fail("GET", f"/blobs/{sbom.layers[0]}", fail_now)
+    server.fail("GET", f"/blobs/{image.layers[0]}", wait, times=1)
+
+    result = pull({"name": "team/app:1", "dest": f"oci:{tmp_path}/out"})
+
+    assert "error" in result["images"][0]
+    assert not (tmp_path / "out/index.json").exists()
