@@ -104,6 +104,9 @@ options:
       - Images that the other side has under the same name and digest are left out. Layers that another image of the
         other side has are left out of the other images. The module reads the manifests of that image by its digest from
         the registries of O(images). If no registry returns them, the layers are included.
+      - Referrers are not looked up for images that are left out, and are included with all blobs for the other images.
+        An image with O(images[].referrers=true) is not left out, so that signatures that were added after its delivery
+        are included.
       - C(bundle.json) lists the images that the registry on the other side must have. If one is missing there,
         M(k8scr.core.k8scr_push) fails before it sends anything.
       - The digests in a lock file are those before O(images[].platforms) reduces the images. Use a lock file only if

@@ -14,7 +14,7 @@ from ..oci.reference import Reference
 from ..registry.upstreams import TRANSPORT
 from ..transfer.bundle_images import bundle_tag
 from ..transfer.far_side import FarSide, WantedImage
-from ..transfer.job import ImageCopy, ImageJob, reject_collisions
+from ..transfer.job import ImageCopy, ImageJob, ReferrersMode, reject_collisions
 from .image_sources import ImageSources
 from .sourced_image import SourcedImage
 
@@ -58,7 +58,9 @@ class BundleJobs:
             job = ImageJob(name, None, tag or name, origin, locked_as=found.locked_as)
             self.left_out[job] = found.image.root.digest
             return job
-        copy = ImageCopy(found.source, found.image, self.destination, tag, pinned=found.pinned)
+        # Referrers have all blobs, so that signatures can be verified before anything is sent.
+        omitted = self.far_side or frozenset()
+        copy = ImageCopy(found.source, found.image, self.destination, tag, pinned=found.pinned, omitted=omitted)
         return ImageJob(
             name,
             copy,
@@ -76,4 +78,5 @@ def _target(name: Reference) -> str:
 
 def _wanted(found: SourcedImage) -> WantedImage:
     upstream = found.entry.upstream if found.entry.source.startswith(TRANSPORT) else None
-    return WantedImage(found.name, found.image, found.locked_as[1], upstream, found.entry.platforms)
+    required = found.entry.referrers is ReferrersMode.ALWAYS
+    return WantedImage(found.name, found.image, found.locked_as[1], upstream, found.entry.platforms, required)

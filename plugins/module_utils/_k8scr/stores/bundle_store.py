@@ -47,7 +47,8 @@ class BundleStore(ImageDestination, DestinationStore, Protocol):
         bundle: The description of the existing bundle; ``None`` without a complete bundle.
         previous: The last complete description, also of a bundle that is incomplete now.
         entries: The entries of ``index.json``, with the published images.
-        omitted: The digests of blobs to leave out; set it before the first image. Images are whole without them.
+        omitted: The digests of blobs that the bundle may leave out; set it before the first image. Images are whole
+            without them.
     """
 
     bundle: BundleManifest | None

@@ -163,7 +163,7 @@ class LayoutDestination:
     """The common methods of layouts as destinations: folders and archives.
 
     Attributes:
-        omitted: The digests of blobs that the layout leaves out on purpose; its images are whole without them.
+        omitted: The digests of blobs that the layout may leave out on purpose; its images are whole without them.
     """
 
     repository = ""
@@ -225,7 +225,7 @@ class LayoutDestination:
 
     def takes(self, blob: Descriptor, source: ImageSource) -> bool:
         # A layout accepts nondistributable layers that the source has.
-        return blob.digest not in self.omitted and (not is_nondistributable(blob) or source.has_blob(blob))
+        return not is_nondistributable(blob) or source.has_blob(blob)
 
 
 class OciLayoutDestination(LayoutDestination):

@@ -45,6 +45,7 @@ class WantedImage:
         identity: Its digest in a lock file.
         upstream: Its name in an upstream registry; ``None`` for other sources.
         platforms: The selected platforms; empty for all.
+        is_required: Whether the bundle must have it also if the other side has it, for its referrers.
     """
 
     name: Reference
@@ -52,6 +53,7 @@ class WantedImage:
     identity: str
     upstream: Reference | None
     platforms: tuple[Platform, ...]
+    is_required: bool = False
 
 
 @dataclass(eq=False)
@@ -83,7 +85,7 @@ class FarSide:
         return digest in self._recorded or digest in self.file.omitted or digest in self.layers
 
     def leaves_out(self, wanted: WantedImage) -> bool:
-        """Return whether the other side has an image of the task under the same name, and remember that.
+        """Return whether the bundle leaves out an image that the other side has under its name, and remember that.
 
         Call it for all images of the task before the first lookup of a blob.
         """
@@ -91,6 +93,8 @@ class FarSide:
             at = wanted.upstream.host, wanted.upstream.path
             self._repositories.setdefault(at, set()).add(wanted.platforms)
         image, name = wanted.image, wanted.name
+        if wanted.is_required:
+            return False
         if image.deferred or image.config_digest:
             # The digest of its manifest is not known before its layers are compressed.
             return False

@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -28,6 +28,7 @@ class ImageCopy:
         pinned: The digest that the image must have, and the texts for the error if it has another.
         digest_tag: The collection's tag for an image without ``tag``, which protects it from garbage collection;
             ``None`` if the image needs no protection.
+        omitted: The digests of blobs that are not copied, because the image is whole without them.
     """
 
     source: ImageSource
@@ -38,6 +39,7 @@ class ImageCopy:
     compressor: LayerCompressor | None = None
     pinned: PinnedDigest | None = None
     digest_tag: str | None = None
+    omitted: Container[str] = frozenset()
 
     @property
     def tag_to_set(self) -> str | None:

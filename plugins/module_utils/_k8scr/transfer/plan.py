@@ -288,7 +288,9 @@ def _find_content(
             continue
         manifests.append(manifest)
         for blob in manifest.blobs:
-            if (blob.digest, blob.size) not in blobs and copy.destination.takes(blob, copy.source):
+            if (blob.digest, blob.size) in blobs or blob.digest in copy.omitted:
+                continue
+            if copy.destination.takes(blob, copy.source):
                 blobs[blob.digest, blob.size] = blob
     return tuple(manifests), tuple(blobs.values())
 
