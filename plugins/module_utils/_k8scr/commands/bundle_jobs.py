@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 from ..oci.descriptor import Descriptor
@@ -59,7 +60,7 @@ class BundleJobs:
             self.left_out[job] = found.image.root.digest
             return job
         # Referrers have all blobs, so that signatures can be verified before anything is sent.
-        omitted = self.far_side or frozenset()
+        omitted: Container[str] = self.far_side or ()
         copy = ImageCopy(found.source, found.image, self.destination, tag, pinned=found.pinned, omitted=omitted)
         return ImageJob(
             name,

@@ -17,6 +17,7 @@ from ..errors import InputError, K8scrError, SourceError
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageSource, Referrers
 from ..oci.referrers import cosign_tags
+from .remembered_referrers import remember
 
 _MOST_REFERRERS = 1000
 
@@ -77,12 +78,11 @@ class ReferrerSearch:
         """Whether too many referrers were found."""
         return self._listed > _MOST_REFERRERS
 
-    def count(self, result: LookupResult) -> None:
-        """Count the referrers of a result before :meth:`receive`, so that the requests end early."""
-        if isinstance(result, Attached):
-            # A referrer has one subject, so one that is listed several times counts each time.
-            with self._lock:
-                self._listed += len(result.entries)
+    def count(self, attached: Attached) -> None:
+        """Count referrers before :meth:`receive`, so that the requests end early."""
+        # A referrer has one subject, so one that is listed several times counts each time.
+        with self._lock:
+            self._listed += len(attached.entries)
 
     def receive(self, results: Mapping[Subject, LookupResult]) -> None:
         """Add the results for all :attr:`subjects`, and continue with the referrers that were found."""
@@ -107,17 +107,12 @@ class ReferrerSearch:
 
 def find_referrers(searches: Sequence[ReferrerSearch], connections: int) -> None:
     """Run searches, with at most ``connections`` requests at once. Each manifest of a source is looked up once."""
-    results: dict[Subject, LookupResult] = {}
-    lookups: dict[str, _Lookup] = {}
+    sources: dict[str, Referrers] = {}
     for search in searches:
-        lookups.setdefault(search.where, _Lookup(search.referrers))
+        sources.setdefault(search.where, remember(search.referrers))
     with ThreadPoolExecutor(connections) as workers:
         while wanted := _subjects_of(searches):
-            for subject in wanted.keys() & results.keys():
-                for search in wanted[subject]:
-                    search.count(results[subject])
-            new = [subject for subject in wanted if subject not in results]
-            results.update(zip(new, workers.map(partial(_look_up, lookups, wanted), new)))
+            results = dict(zip(wanted, workers.map(partial(_look_up, sources, wanted), wanted)))
             for search in searches:
                 search.receive(results)
 
@@ -131,36 +126,21 @@ def _subjects_of(searches: Iterable[ReferrerSearch]) -> dict[Subject, list[Refer
 
 
 def _look_up(
-    lookups: Mapping[str, _Lookup], wanted: Mapping[Subject, Sequence[ReferrerSearch]], subject: Subject
+    sources: Mapping[str, Referrers], wanted: Mapping[Subject, Sequence[ReferrerSearch]], subject: Subject
 ) -> LookupResult:
     where, digest = subject
     if all(search.is_over for search in wanted[subject]):
         return Attached(digest, [], {})
-    result = lookups[where].look_up(digest)
+    referrers = sources[where]
+    try:
+        entries = referrers.of(digest)
+        tags = {tag: found for tag in cosign_tags(digest) if (found := referrers.tagged(tag))}
+    except K8scrError as error:
+        return error
+    attached = Attached(digest, entries, tags)
     for search in wanted[subject]:
-        search.count(result)
-    return result
-
-
-@dataclass
-class _Lookup:
-    """The lookups in one source."""
-
-    referrers: Referrers
-    failure: K8scrError | None = None
-
-    def look_up(self, subject: str) -> LookupResult:
-        if self.failure:
-            # Each further lookup would be retried until the timeout.
-            return self.failure
-        try:
-            entries = self.referrers.of(subject)
-            tags = {tag: found for tag in cosign_tags(subject) if (found := self.referrers.tagged(tag))}
-            return Attached(subject, entries, tags)
-        except K8scrError as error:
-            if error.transient:
-                self.failure = error
-            return error
+        search.count(attached)
+    return attached
 
 
 def _referrers_in(source: ImageSource) -> Referrers:

@@ -6,30 +6,51 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
+from ..errors import K8scrError
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageSource, Referrers
 from .overlay import OverlaySource
 
+_Found = TypeVar("_Found")
+
 
 class RememberedReferrers:
-    """Referrers that are looked up once; see :class:`Referrers`. Errors are not remembered."""
+    """Referrers that are looked up once; see :class:`Referrers`. After a transient error, all further lookups fail."""
 
     def __init__(self, referrers: Referrers) -> None:
         self._referrers = referrers
-        self._entries: dict[str, list[dict[str, Any]]] = {}
-        self._tagged: dict[str, Descriptor | None] = {}
+        self._entries: dict[str, list[dict[str, Any]] | K8scrError] = {}
+        self._tagged: dict[str, Descriptor | K8scrError | None] = {}
+        self._failure: K8scrError | None = None
 
     def of(self, digest: str) -> list[dict[str, Any]]:
-        if digest not in self._entries:
-            self._entries[digest] = self._referrers.of(digest)
-        return self._entries[digest]
+        return self._find(self._entries, digest, self._referrers.of)
 
     def tagged(self, tag: str) -> Descriptor | None:
-        if tag not in self._tagged:
-            self._tagged[tag] = self._referrers.tagged(tag)
-        return self._tagged[tag]
+        return self._find(self._tagged, tag, self._referrers.tagged)
+
+    def _find(self, known: dict[str, _Found | K8scrError], key: str, look_up: Callable[[str], _Found]) -> _Found:
+        if key not in known:
+            try:
+                # Each further lookup would be retried until the timeout.
+                known[key] = self._failure or look_up(key)
+            except K8scrError as error:
+                known[key] = error
+                if error.transient:
+                    self._failure = error
+        found = known[key]
+        if isinstance(found, K8scrError):
+            # Several threads may raise it.
+            raise found.replace()
+        return found
+
+
+def remember(referrers: Referrers) -> RememberedReferrers:
+    """Return the referrers with a memory, unless they have one."""
+    return referrers if isinstance(referrers, RememberedReferrers) else RememberedReferrers(referrers)
 
 
 class SourceWithReferrers(OverlaySource):

@@ -215,6 +215,19 @@ def test_push_reports_unavailable_signatures_as_error_of_source(
     assert "401" in error
 
 
+def test_push_sends_no_further_lookup_after_transient_error_of_verification(
+    verified: Push, upstream: RegistryServer, image: Image, other_image: Image
+) -> None:
+    upstream.fill("team/app", "1", image)
+    upstream.fill("team/app", "2", other_image)
+    upstream.fail("HEAD", signature_tag(image), Response(503))
+
+    result = verified(source(upstream), source(upstream, "team/app:2"), connections=1)
+
+    assert ["503" in each["error"] for each in result["images"]] == [True, True]
+    assert not any(signature_tag(other_image) in request for request in upstream.received("HEAD"))
+
+
 def test_push_leaves_out_referrers_of_rejected_image(
     verified: Push, server: RegistryServer, upstream: RegistryServer, image: Image, tmp_path: Path
 ) -> None:
