@@ -82,9 +82,9 @@ options:
           - With V(auto), they are copied together with a new or changed image. Referrers that cannot be copied are
             left out, and the task succeeds. RV(images[].referrers.left_out) has the reasons, and one warning names the
             images. Examples are a missing blob of a signature at the source, and a registry that rejects it.
-          - With V(auto), the image fails if a repeated task may copy its referrers, for example after a timeout, too
-            many requests, or a response with a status of V(500) or higher. The image does not get its tag, so that the
-            repeated task copies both.
+          - With V(auto), the image fails if a repeated task may copy its referrers, for example after a timeout, an
+            interrupted connection, or a response with the status 429 or 503. The image does not get its tag, so that
+            the repeated task copies both.
           - With V(auto), an unchanged image takes no additional requests. Therefore a referrer that was added to the
             source later is not copied.
           - With V(true), referrers of unchanged images are copied too, and the task fails if a referrer cannot be
