@@ -101,14 +101,11 @@ options:
       - It is the path of the result of M(k8scr.core.k8scr_info) from the other side in JSON or YAML, of an earlier
         bundle that was delivered, or of a lock file. The result of C(k8scr_info) is the most reliable, because it
         states what the registry has now.
-      - Images that the other side has under the same name and digest are left out. Layers that another image of the
-        other side has are left out of the other images. The module reads the manifests of that image by its digest from
-        the registries of O(images). If no registry returns them, the layers are included.
-      - Referrers are not looked up for images that are left out, and are included with all blobs for the other images.
-        An image with O(images[].referrers=true) is not left out, so that signatures that were added after its delivery
-        are included.
-      - C(bundle.json) lists the images that the registry on the other side must have. If one is missing there,
-        M(k8scr.core.k8scr_push) fails before it sends anything.
+      - Images that the other side has under the same name and digest are left out with their referrers, unless
+        O(images[].referrers=true). Layers that another image of the other side has are left out of the other images.
+        The module reads the manifests of that image by its digest from the registries of O(images), and includes the
+        layers if none returns them. C(bundle.json) lists the images that the registry on the other side must have. If
+        one is missing there, M(k8scr.core.k8scr_push) fails before it sends anything.
       - The digests in a lock file are those before O(images[].platforms) reduces the images. Use a lock file only if
         the images were delivered with the same platforms as in this task.
     type: path
