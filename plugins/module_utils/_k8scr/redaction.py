@@ -14,7 +14,11 @@ HIDDEN = "********"
 SHORTEST = 4
 """Characters of the shortest value that is masked in messages; shorter ones occur in many words and numbers."""
 
-_PASSWORD_IN_URL = re.compile(r"(?<=//)([^\s/@:]*):[^\s/@]*@")
+# The digest of an image follows an @ too. A password may have characters that a URL must not contain.
+_HOST_FOLLOWS = r"@(?!sha(?:256|512):)"
+_CREDENTIALS_IN_URL = re.compile(rf"(?:(?<=//)[^\s/@:]*:(\S*)|(?<=://)(?<!ssh://)([^\s/]+)){_HOST_FOLLOWS}")
+_PATH_FOLLOWS = r"(?:oci|oci-archive|docker-archive|bundle|chart):"
+_CREDENTIALS_BEFORE_HOST = re.compile(rf"(?!{_PATH_FOLLOWS})[^\s/@:]+:(?!//)(\S+){_HOST_FOLLOWS}[^\s/@]*[.:/]")
 
 
 def redacted(
@@ -32,14 +36,22 @@ def redacted(
 
 
 def without_passwords(value: Any) -> Any:
-    """Return a value without the passwords in URLs."""
+    """Return a value without the credentials in URLs. Some services take a token as the user."""
     if isinstance(value, str):
-        return _PASSWORD_IN_URL.sub(rf"\1:{HIDDEN}@", value)
+        return _CREDENTIALS_IN_URL.sub(f"{HIDDEN}@", value)
     if isinstance(value, Mapping):
         return {key: without_passwords(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [without_passwords(item) for item in value]
     return value
+
+
+def passwords_in(value: Any) -> Iterator[str]:
+    """Yield the passwords and tokens in names and locations of images, as in ``user:password@host/repository``."""
+    for text in texts_of(value):
+        urls = [match[1] or match[2] for match in _CREDENTIALS_IN_URL.finditer(text)]
+        name = _CREDENTIALS_BEFORE_HOST.match(text)
+        yield from filter(None, urls or [name[1] if name else ""])
 
 
 def texts_of(value: Any) -> Iterator[str]:

@@ -14,11 +14,12 @@ from typing import Any
 
 from ..errors import InputError
 from ..oci.decimal import parse_decimal
+from ..redaction import without_passwords
 from ..registry.cluster import RegistrySettings
 from ..stores.location import Location, parse_location
 from ..transfer.job import ReferrersMode
 from .bundle_extras import EXTRAS_ARGUMENT_SPEC, BundleExtras
-from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entries
+from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entry
 from .numbers import VOLUME_SIZES, read_number, require_bounds
 from .source_settings import SOURCES_ARGUMENT_SPEC, SourceSettings
 
@@ -119,7 +120,7 @@ def _charts(charts: Sequence[Any]) -> Iterator[SourceEntry]:
         is_valid = isinstance(entry, Mapping) and isinstance(entry.get("chart"), str) and entry["chart"].strip()
         if not is_valid or not _CHART_KEYS.issuperset(entry):
             raise InputError(
-                f"charts[{number}] ({chart!r:.100}) cannot be used",
+                f"charts[{number}] ({without_passwords(chart)!r:.100}) cannot be used",
                 f"Write {_OCI}REGISTRY/REPOSITORY:VERSION, the path of a chart's archive, or a dictionary with chart"
                 " and name",
             )
@@ -134,15 +135,11 @@ def _charts(charts: Sequence[Any]) -> Iterator[SourceEntry]:
             )
         else:
             source = f"chart:{source}"
-        (read,) = read_source_entries([{"source": source, "name": name}])
-        yield read
+        yield read_source_entry({"source": source, "name": name}, f"charts[{number}]")
 
 
 def _registry_image(given: Any) -> tuple[SourceEntry, ...]:
-    try:
-        (entry,) = read_source_entries([given])
-    except InputError as error:
-        raise error.replace(error.message.replace("images[0]", "registry_image", 1)) from error
+    entry = read_source_entry(given, "registry_image")
     if entry.tags:
         raise InputError("registry_image has tags, but it is one image", "Write the tag in its source")
     if entry.referrers is ReferrersMode.AUTO:

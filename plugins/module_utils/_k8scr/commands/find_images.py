@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -25,7 +24,7 @@ from ..errors import InputError
 from ..http.retry import Retries
 from ..objects.workloads import Unseen, find_image_uses
 from ..oci.reference import Reference
-from ..redaction import HIDDEN
+from ..redaction import HIDDEN, passwords_in, without_passwords
 from ..transfer.lock import read_lock
 from ..transport.cluster import connect
 from ..transport.settings import ClusterSettings
@@ -55,7 +54,6 @@ FIND_IMAGES_ARGUMENT_SPEC: dict[str, Any] = {
     "kubectl": {"type": "path"},
     "timeout": {"type": "int", "default": 60},
 }
-_CREDENTIALS = re.compile(r"(?<=://)[^\s/@]+@")
 _LIBRARIES = ("requests", "kubernetes")
 
 
@@ -88,7 +86,7 @@ class FindSettings:
         """
         if not (options["charts"] or options["src"] or options["cluster"]):
             raise InputError("there is nothing to search", "Set charts, src or cluster")
-        if any(_CREDENTIALS.search(src) for src in options["src"]):
+        if any(passwords_in(options["src"])):
             raise InputError("src has a URL with credentials", "Write paths of files and folders")
         names = [name for name, _digest in read_lock(Path(options["lock"]))] if options["lock"] else []
         return cls(
@@ -127,7 +125,7 @@ def read_charts(entries: Sequence[Any]) -> Iterator[Chart]:
         found: Mapping[str, Any] = validated.validated_parameters
         if not found["chart"] or found["chart"].startswith("-"):
             raise InputError(f"entry {number} of charts has the invalid chart {found['chart']!r:.100}")
-        if _CREDENTIALS.search(found["chart"]):
+        if any(passwords_in(found["chart"])):
             raise InputError(f"entry {number} of charts has credentials", "Log in with helm registry login")
         yield Chart(
             found["chart"],
@@ -245,12 +243,10 @@ def redact_charts(charts: Any) -> Any:
 
 def _redact_chart(entry: Any) -> Any:
     if isinstance(entry, Mapping):
-        return {key: HIDDEN if key == "values" or key not in CHART_SPEC else _printable(entry[key]) for key in entry}
-    return _printable(entry) if isinstance(entry, str) and not _is_written_dictionary(entry) else HIDDEN
-
-
-def _printable(value: Any) -> Any:
-    return _CREDENTIALS.sub(f"{HIDDEN}@", value) if isinstance(value, str) else value
+        return {
+            key: HIDDEN if key == "values" or key not in CHART_SPEC else without_passwords(entry[key]) for key in entry
+        }
+    return without_passwords(entry) if isinstance(entry, str) and not _is_written_dictionary(entry) else HIDDEN
 
 
 def _is_written_dictionary(entry: Any) -> bool:

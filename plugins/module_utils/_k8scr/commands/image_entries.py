@@ -15,7 +15,8 @@ from ansible.module_utils.parsing.convert_bool import boolean
 
 from ..errors import InputError
 from ..oci.platform import Platform, parse_platform
-from ..oci.reference import Reference, parse_reference, parse_repository
+from ..oci.reference import CREDENTIALS_ADVICE, Reference, parse_reference, parse_repository
+from ..redaction import passwords_in, without_passwords
 from ..registry.upstreams import TRANSPORT as UPSTREAM
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..transfer.job import ReferrersMode
@@ -88,6 +89,15 @@ def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
     Raises:
         InputError: An entry is invalid.
     """
+    return tuple(read_source_entry(image, f"images[{number}]") for number, image in enumerate(images))
+
+
+def read_source_entry(image: Any, where: str) -> SourceEntry:
+    """Return one entry; ``where`` names it in messages.
+
+    Raises:
+        InputError: The entry is invalid.
+    """
 
     def read(entry: Mapping[str, Any]) -> SourceEntry:
         source, name = entry["source"], entry["name"]
@@ -96,7 +106,7 @@ def read_source_entries(images: Iterable[Any]) -> tuple[SourceEntry, ...]:
             _require_repositories(source, name)
         return SourceEntry(source, name, _platforms(entry), _referrers(entry), tags)
 
-    return tuple(_entries(images, "source", SOURCE_ENTRY_SPEC, read))
+    return _read_entry(image, where, "source", SOURCE_ENTRY_SPEC, read)
 
 
 def read_pull_entries(images: Iterable[Any]) -> tuple[PullEntry, ...]:
@@ -110,24 +120,25 @@ def read_pull_entries(images: Iterable[Any]) -> tuple[PullEntry, ...]:
         dest = entry["dest"] or f"{DOCKER_DAEMON}:"
         return PullEntry(parse_reference(entry["name"]), dest, _platforms(entry), _referrers(entry))
 
-    return tuple(_entries(images, "name", PULL_ENTRY_SPEC, read))
+    return tuple(
+        _read_entry(image, f"images[{number}]", "name", PULL_ENTRY_SPEC, read) for number, image in enumerate(images)
+    )
 
 
-def _entries(
-    images: Iterable[Any],
-    main_key: str,
-    spec: Mapping[str, Any],
-    read: Callable[[Mapping[str, Any]], _Entry],
-) -> Iterable[_Entry]:
-    advice = f"Write a {main_key}, or a dictionary with {', '.join(spec)}"
-    for number, image in enumerate(images):
-        try:
-            yield read(_validated({main_key: image} if isinstance(image, str) else image, spec))
-        except InputError as error:
-            raise InputError(
-                f"images[{number}] ({image!r:.100}) cannot be used: {error.message}",
-                error.advice or advice,
-            ) from error
+def _read_entry(
+    image: Any, where: str, main_key: str, spec: Mapping[str, Any], read: Callable[[Mapping[str, Any]], _Entry]
+) -> _Entry:
+    entry = {main_key: image} if isinstance(image, str) else image
+    if any(passwords_in(entry)):
+        keys = [str(key) for key, value in entry.items() if any(passwords_in(value))] if isinstance(entry, dict) else ()
+        raise InputError(f"{where} has credentials{' in ' if keys else ''}{', '.join(keys)}", CREDENTIALS_ADVICE)
+    try:
+        return read(_validated(entry, spec))
+    except InputError as error:
+        raise InputError(
+            f"{where} ({without_passwords(image)!r:.100}) cannot be used: {error.message}",
+            error.advice or f"Write a {main_key}, or a dictionary with {', '.join(spec)}",
+        ) from error
 
 
 def _validated(entry: Any, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -13,9 +13,11 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 
 from ..errors import K8scrError
-from ..redaction import HIDDEN, SHORTEST, hidden_values, redacted
+from ..redaction import HIDDEN, SHORTEST, hidden_values, passwords_in, redacted, without_passwords
 
 _NUMBERS_END = 1 << 64
+_LOCATIONS = ("charts", "dest", "docker_host", "endpoint", "images", "registry_image", "since", "src", "upstreams")
+"""The options that name images, registries and files. A user may write credentials before the host of a registry."""
 
 
 class RedactingModule(AnsibleModule):
@@ -23,7 +25,8 @@ class RedactingModule(AnsibleModule):
 
     Ansible masks the values of ``no_log`` options only after it has validated all options, and does not find secrets
     inside structured options. This class hides them in ``invocation`` and in the log, even if the options are invalid.
-    It hides unknown options too: an unknown name may be a misspelled secret option.
+    It hides unknown options too: an unknown name may be a misspelled secret option. It masks the
+    passwords in names and locations of images wherever a result repeats them.
 
     Args:
         redact: For each structured option with secrets, a function that returns the printable value.
@@ -53,8 +56,13 @@ class RedactingModule(AnsibleModule):
             if find_spec(library) is None:
                 self.fail_json(msg=missing_required_lib(library))
 
+    def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the result as it is. Ansible adds the owner, mode and size of a file to a result with ``dest``."""
+        return kwargs
+
     def exit_json(self, **result: Any) -> None:
         """Return the result with the redacted options; see :meth:`AnsibleModule.exit_json`."""
+        self._mask_passwords()
         super().exit_json(**{"invocation": self._invocation(), **result})
 
     def fail_json(self, msg: str, **result: Any) -> None:
@@ -64,7 +72,8 @@ class RedactingModule(AnsibleModule):
             # Ansible's messages about invalid options quote values.
             hidden = hidden_values(self.params, invocation["module_args"])
             self.no_log_values.update(text for text in hidden if len(text) >= SHORTEST)
-        super().fail_json(msg, **{"invocation": invocation, **result})
+        self._mask_passwords()
+        super().fail_json(without_passwords(msg), **{"invocation": invocation, **result})
 
     def _log_invocation(self) -> None:
         self._valid = True
@@ -75,6 +84,11 @@ class RedactingModule(AnsibleModule):
             super()._log_invocation()
         finally:
             self.params = given
+
+    def _mask_passwords(self) -> None:
+        locations = (self.params.get(name) for name in _LOCATIONS if name not in self._redact)
+        found = (text for value in locations for text in passwords_in(value))
+        self.no_log_values.update(text for text in found if len(text) >= SHORTEST)
 
     def _reject_unusable(self) -> None:
         """Fail if an option has a value that neither a file name nor a request nor Ansible's log can contain."""

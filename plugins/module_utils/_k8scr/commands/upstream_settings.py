@@ -44,6 +44,8 @@ def upstream_settings(options: Sequence[Mapping[str, Any]]) -> dict[str, Upstrea
     """
     settings: dict[str, UpstreamSettings] = {}
     for option in options:
+        if any("@" in text for text in (option["host"], *(option["mirrors"] or ()))):
+            raise InputError("upstreams has a host with credentials", "Set them with username and password")
         host, path = _read_host(option["host"])
         if path:
             raise InputError(f"the upstream {option['host']!r:.200} has a path", "Write HOST or HOST:PORT")

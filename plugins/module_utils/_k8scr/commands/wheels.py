@@ -19,7 +19,7 @@ from typing import IO, Any
 
 from ..errors import InputError, SourceError
 from ..oci.decimal import parse_decimal
-from ..redaction import HIDDEN
+from ..redaction import without_passwords
 
 REQUIREMENTS_FILE = "requirements.txt"
 DEFAULT_REQUIREMENTS = ("requests>=2.28.0", "kubernetes>=24.2.0,!=36.0.0,!=36.0.1")
@@ -49,7 +49,6 @@ _PYTHON = re.compile(r"3\.(?:[6-9]|[1-9]\d{1,2})(\.\d{1,3})?")
 _PLATFORM = re.compile(r"(?:manylinux|musllinux|linux|macosx|win)\w*", re.ASCII)
 _LIBC = re.compile(r"(manylinux_2|musllinux_1)_(\d{1,3})_(\w+)")
 _LEGACY_GLIBC = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
-_CREDENTIALS_IN_URL = re.compile(r"(?<=//)[^\s/@]+@")
 _OFFLINE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "connection broken by")
 _TEMPORARY_FILE = re.compile(rf" \(from line \d+ of \S*{re.escape(REQUIREMENTS_FILE)}\)")
 _SHOWN = 600
@@ -154,7 +153,7 @@ def _failure(what: str, status: int, output: str) -> SourceError:
             f"{what} cannot be downloaded: {sys.executable} has no pip",
             "Install it on the host that runs the module, for example as the package python3-pip",
         )
-    text = _CREDENTIALS_IN_URL.sub(f"{HIDDEN}@", output)
+    text = str(without_passwords(output))
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     errors = [line.partition(":")[2].strip() for line in lines if line.startswith("ERROR:")] or lines[-3:]
     errors = [_TEMPORARY_FILE.sub("", error) for error in errors]

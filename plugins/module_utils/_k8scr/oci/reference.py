@@ -29,6 +29,7 @@ _PATH = re.compile(rf"{_PATH_COMPONENT}(?:/{_PATH_COMPONENT})*")
 _TAG = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 _MAXIMUM_NAME = 255
 _LARGEST_PORT = 65535
+CREDENTIALS_ADVICE = "Write the name alone; the credentials of a registry belong in username and password in upstreams"
 DOCKER_HUB = "docker.io"
 DOCKER_HUB_ALIASES = ("index.docker.io", "registry-1.docker.io")
 
@@ -93,6 +94,7 @@ def parse_repository(text: str) -> Reference:
     Raises:
         InputError: The text is not a valid name, or it has a tag or a digest.
     """
+    _reject_credentials(text)
     # A text with a tag or digest is not valid with a second tag.
     try:
         return replace(parse_reference(f"{text}:any"), tag=None)
@@ -113,13 +115,18 @@ def parse_workload_reference(text: str) -> Reference:
 
 
 def _parse(text: str, host_pattern: re.Pattern[str]) -> Reference:
+    _reject_credentials(text)
     name, at, digest = text.partition("@")
     tag: str | None = None
     colon = name.rfind(":")
     if colon > name.rfind("/"):
         name, tag = name[:colon], name[colon + 1 :]
         if not _TAG.fullmatch(tag):
-            raise _invalid(text, f"{tag!r} is not a valid tag")
+            raise _invalid(
+                text,
+                f"{tag!r:.200} is not a valid tag",
+                "A tag has up to 128 letters, digits, and _ . - after the first character",
+            )
     host, slash, path = name.partition("/")
     if not slash or not ("." in host or ":" in host or host == "localhost" or host != host.lower()):
         host, path = DOCKER_HUB, name
@@ -128,12 +135,21 @@ def _parse(text: str, host_pattern: re.Pattern[str]) -> Reference:
     if host == DOCKER_HUB and "/" not in path:
         path = f"library/{path}"
     if not host_pattern.fullmatch(host) or not is_host(host):
-        raise _invalid(text, f"{host!r:.100} is not a valid registry host")
+        reason = f"{host!r:.100} is not a valid registry host"
+        if _HOST_IN_WORKLOAD.fullmatch(host) and is_host(host):
+            # Docker and skopeo reject such a name with a port, and take the host as a part of the path without one.
+            advice = "Write another name of this host or its address; host names have letters, digits, hyphens and dots"
+            raise _invalid(text, f"{reason}: it has an underscore", advice)
+        raise _invalid(text, reason, "Write HOST or HOST:PORT before the first slash, without a scheme")
     if not _PATH.fullmatch(path):
         lower = " (upper case is not allowed)" if path != path.lower() else ""
-        raise _invalid(text, f"{path!r} is not a valid repository path{lower}")
+        raise _invalid(
+            text,
+            f"{path!r:.300} is not a valid repository path{lower}",
+            "Its components have lower-case letters and digits, separated by a period, hyphens or underscores",
+        )
     if len(path) > _MAXIMUM_NAME:
-        raise _invalid(text, f"its path is longer than {_MAXIMUM_NAME} characters")
+        raise _invalid(text, f"its path is longer than {_MAXIMUM_NAME} characters", "Choose a shorter path")
     if at:
         digest = parse_digest(digest)
     return Reference(host, path, tag if tag or at else "latest", digest or None)
@@ -154,5 +170,20 @@ def target_name(repository: str, reference: str) -> str:
     return f"{repository}@{reference}" if ":" in reference else f"{repository}:{reference}"
 
 
-def _invalid(text: str, why: str) -> InputError:
-    return InputError(f"{text!r:.300} is not a valid image name: {why}")
+def _reject_credentials(text: str) -> None:
+    """Raise an error for a name such as ``user:password@host/path``. Its message does not quote the password."""
+    if _has_credentials(text):
+        raise InputError("the name of an image has credentials before its registry", CREDENTIALS_ADVICE)
+
+
+def _has_credentials(text: str) -> bool:
+    """Return whether a name has something before its registry, as in ``user:password@host/path``.
+
+    A digest, which also follows ``@``, has no slash.
+    """
+    before, _at, after = text.partition("@")
+    return "/" in after or (":" in before and "/" not in before and "." in after)
+
+
+def _invalid(text: str, why: str, advice: str) -> InputError:
+    return InputError(f"{text!r:.300} is not a valid image name: {why}", advice)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Union
 
 from ..errors import DestinationError, InputError, SourceError
 from ..files.file_access import FolderFiles, closed_on_failure, read_errors
-from ..oci.reference import parse_reference
+from ..oci.reference import CREDENTIALS_ADVICE, parse_reference
+from ..redaction import passwords_in
 from .docker_daemon import TRANSPORT as DOCKER_DAEMON
 from .oci_index import BUNDLE_FILE, INDEX_FILE
 
@@ -69,6 +70,8 @@ def parse_location(text: str) -> Location:
     Raises:
         InputError: The text is neither a location nor a reference.
     """
+    if any(passwords_in(text)):
+        raise InputError("the location of an image has credentials", CREDENTIALS_ADVICE)
     transport, colon, rest = text.partition(":")
     if text.startswith(("/", "./", "../", "~")):
         transport, rest = "", text

@@ -254,6 +254,105 @@ def test_find_images_hides_values_of_charts(run: Run, charts: Any, misspelt: dic
     assert result["failed"]
 
 
+ACCESS = "me:canary-password"
+IMAGE = f"{ACCESS}@registry.example.com/team/api:1"
+LONG_IMAGE = f"AWS:{'canary-' * 100}@registry.example.com/team/api:1"
+
+
+@pytest.mark.parametrize(
+    "images",
+    [
+        [f"docker://{IMAGE}"],
+        [IMAGE],
+        [f"docker://{LONG_IMAGE}"],
+        [LONG_IMAGE],
+        ["docker://canary-token@registry.example.com/team/api:1"],
+        ["docker://me:canary/pass@word@registry.example.com/team/api:1"],
+        [f"docker://{ACCESS}@registry.example.com:5000/team/api@sha256:{'0' * 64}"],
+        [f"docker://{ACCESS}@registry.example.com"],
+        [f"https://{IMAGE}"],
+        [f"https://{LONG_IMAGE}"],
+        [f"oci://{IMAGE}"],
+        [f"docker:{IMAGE}"],
+        [{"source": "oci:/x", "name": IMAGE}],
+        [{"source": f"docker://{IMAGE}", "tags": {}}],
+        [{"source": f"docker://{LONG_IMAGE}", "nam": "x"}],
+        [{"sauce": f"docker://{LONG_IMAGE}"}],
+        [[f"docker://{IMAGE}"]],
+        f"docker://{IMAGE}",
+    ],
+)
+@pytest.mark.parametrize("module", ["k8scr_push", "k8scr_bundle"])
+def test_module_hides_credentials_in_sources(run: Run, module: str, images: Any) -> None:
+    result = run(module, images=images, dest="/x") if module == "k8scr_bundle" else run(module, images=images)
+
+    assert result["failed"]
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("k8scr_bundle", {"dest": "/x", "charts": [f"oci://{IMAGE}"]}),
+        ("k8scr_bundle", {"dest": "/x", "charts": [{"chart": f"oci://{LONG_IMAGE}", "nam": "x"}]}),
+        ("k8scr_bundle", {"dest": "/x", "charts": [f"https://{IMAGE}.tgz"]}),
+        ("k8scr_bundle", {"dest": "/x", "charts": [{"chart": "/missing", "name": IMAGE}]}),
+        ("k8scr_bundle", {"dest": "/x", "registry_image": f"docker://{IMAGE}"}),
+        ("k8scr_bundle", {"dest": "/x", "registry_image": {"source": "oci:/x", "name": IMAGE}}),
+        ("k8scr_bundle", {"dest": f"https://{IMAGE}", "images": ["oci:/x"]}),
+        ("k8scr_bundle", {"dest": f"bundle://{LONG_IMAGE}", "images": ["oci:/x"]}),
+        ("k8scr_push", {"images": ["oci:/x"], "upstreams": [{"host": f"https://{ACCESS}@h.example.com"}]}),
+        ("k8scr_push", {"images": ["oci:/x"], "upstreams": [{"host": f"{ACCESS}@h.example.com"}]}),
+        ("k8scr_push", {"images": ["oci:/x"], "upstreams": [{"host": "h", "mirrors": [f"{ACCESS}@h.example.com/x"]}]}),
+        ("k8scr_push", {"images": ["x"], "docker_host": f"tcp://{ACCESS}@engine.example.com", "kubeconfig": "/x"}),
+        ("k8scr_pull", {"images": [IMAGE]}),
+        ("k8scr_pull", {"images": [{"name": "x", "dest": f"https://{IMAGE}"}]}),
+        ("k8scr_find_images", {"src": [f"https://{IMAGE}"]}),
+        ("k8scr_find_images", {"charts": [f"oci://{IMAGE}"]}),
+        ("k8scr_mirror", {"runtime": "containerd", "endpoint": f"http://{ACCESS}@h", "upstreams": ["*"]}),
+        ("k8scr_mirror", {"runtime": "containerd", "endpoint": "http://h", "upstreams": [f"{ACCESS}@h.example.com"]}),
+    ],
+)
+def test_module_hides_credentials_in_locations(run: Run, module: str, options: dict[str, Any]) -> None:
+    result = run(module, **options)
+
+    assert result["failed"]
+
+
+def test_source_with_credentials_fails_with_advice(run: Run) -> None:
+    result = run("k8scr_push", images=["oci:/x", f"docker://{IMAGE}"])
+
+    assert result["msg"].startswith("images[1] has credentials in source. ")
+    assert "username and password in upstreams" in result["msg"]
+
+
+def test_invocation_shows_names_with_digests(run: Run) -> None:
+    images = [
+        f"docker://busybox:1@sha256:{'0' * 64}",
+        f"docker://busybox@sha256:{'0' * 64}",
+        "docker-archive:/x.tar:@0",
+    ]
+
+    result = run("k8scr_push", images=images, kubeconfig="/missing")
+
+    assert result["invocation"]["module_args"]["images"] == images
+
+
+def test_user_of_ssh_address_is_no_secret(run: Run) -> None:
+    result = run("k8scr_push", images=["app"], docker_host="ssh://kubeconfig@192.0.2.1", kubeconfig="/missing")
+
+    assert result["invocation"]["module_args"]["docker_host"] == "ssh://kubeconfig@192.0.2.1"
+    assert "kubeconfig" in result["msg"]
+
+
+def test_result_has_no_state_of_file_that_dest_names(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "extra").write_bytes(b"extra")
+
+    result = run("k8scr_bundle", dest=str(tmp_path / "out"), extras={"files": [str(tmp_path / "extra")]})
+
+    documented = {"dest", "images", "removed", "volumes", "bytes", "extras", "selections", "retries"}
+    assert set(result) - documented == {"changed", "diff", "invocation"}
+
+
 def test_module_shows_options_without_secrets(run: Run) -> None:
     result = run("k8scr_push", images=["oci:/x"], kubeconfig="/missing", timeout=7, connections="many")
 

@@ -78,7 +78,7 @@ def test_messages_do_not_show_secrets() -> None:
     run = ProgramRun(timeout=20, limit=1 << 20, secrets=("pass", "password-1", "on"))
     with pytest.raises(InputError) as raised:
         shell("echo password-1 is not on https://me:word@host >&2; exit 1", run)
-    assert raised.value.message.endswith("******** is not on https://me:********@host")
+    assert raised.value.message.endswith("******** is not on https://********@host")
 
 
 def test_missing_program_is_error_with_advice(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

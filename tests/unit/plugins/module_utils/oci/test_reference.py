@@ -110,8 +110,28 @@ def test_reference_keeps_tag_and_digest() -> None:
         "example.com/" + "a" * 256,
     ],
 )
-def test_invalid_reference_is_rejected(text: str) -> None:
-    with pytest.raises(InputError):
+def test_invalid_reference_is_rejected_with_advice(text: str) -> None:
+    with pytest.raises(InputError) as caught:
+        parse_reference(text)
+
+    assert caught.value.advice
+
+
+def test_host_with_underscore_is_rejected_with_reason() -> None:
+    with pytest.raises(InputError, match="'my_host:5000' is not a valid registry host: it has an underscore") as caught:
+        parse_reference("my_host:5000/x")
+
+    assert caught.value.advice
+    assert "another name of this host or its address" in caught.value.advice
+
+
+@pytest.mark.parametrize(
+    "text", ["me:pw@example.com/app", "me:p/w@example.com/app", "me:p@w@example.com:5000/app", "me:pw@example.com"]
+)
+def test_reference_with_credentials_is_rejected_without_them(text: str) -> None:
+    with pytest.raises(
+        InputError, match=r"^the name of an image has credentials before its registry\. .* upstreams\.$"
+    ):
         parse_reference(text)
 
 

@@ -129,3 +129,12 @@ def test_lookup_error_has_no_password(upstreams: Any) -> None:
         find_tags(["team/api"], {"upstreams": upstreams})
 
     assert "s3cret" not in json.dumps([str(caught.value), repr(caught.value), caught.value.message])
+
+
+@pytest.mark.parametrize("prefix", ["", "docker://", "docker:"])
+def test_lookup_error_has_no_credentials_of_repository(prefix: str) -> None:
+    with pytest.raises(InputError, match="has credentials before its registry") as caught:
+        find_tags([f"{prefix}me:s3cret-word@registry.example.com/team/api"], {})
+
+    assert "s3cret" not in f"{caught.value} {caught.value!r} {caught.value.__cause__!r}"
+    assert "username and password in upstreams" in str(caught.value)

@@ -125,7 +125,7 @@ def test_error_shows_end_of_long_output(login: Login) -> None:
         ("the token eyJhbGciOi.eyJzdWIi.c2ln expired", "the token ******** expired"),
         ("Authorization: Bearer opaque-1234", "Authorization: Bearer ********"),
         ("GET https://x.example.com/?id_token=abc&state=1", "GET https://x.example.com/?id_token=********&state=1"),
-        ("via http://me:hidden@proxy.example.com", "via http://me:********@proxy.example.com"),
+        ("via http://me:hidden@proxy.example.com", "via http://********@proxy.example.com"),
         ("canary-env", "********"),
     ],
 )
