@@ -52,7 +52,8 @@ options:
           - Python packages to download for the host on the other side, with everything they require. They are stored in
             C(extras/wheels), with the file C(requirements.txt), for C(pip install --no-index --find-links).
           - The pip of the module's Python interpreter downloads them, with its configuration, index and credentials.
-            Only wheels are used, so that no code of the packages runs.
+            Only wheels are used, so that no code of the packages runs. For each Python version and platform, pip may
+            run for one hour.
           - The module downloads them again only if this option changes, or with an incomplete or new bundle. To update
             them, raise a version in O(extras.wheels.requirements).
         type: dict

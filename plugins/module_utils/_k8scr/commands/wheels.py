@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from ..discovery.programs import ProgramRun, run_limited
 from ..errors import InputError, SourceError
 from ..oci.decimal import parse_decimal
 from ..redaction import without_passwords
@@ -51,6 +51,8 @@ _LIBC = re.compile(r"(manylinux_2|musllinux_1)_(\d{1,3})_(\w+)")
 _LEGACY_GLIBC = {17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}
 _OFFLINE = ("NewConnectionError", "NameResolutionError", "ConnectTimeoutError", "ProxyError", "connection broken by")
 _TEMPORARY_FILE = re.compile(rf" \(from line \d+ of \S*{re.escape(REQUIREMENTS_FILE)}\)")
+_RUN = ProgramRun(timeout=3600, limit=1 << 20, memory=None)
+"""An hour for each Python version and platform; pip's cache keeps the wheels that it has downloaded completely."""
 _SHOWN = 600
 """Characters of pip's errors in messages."""
 _READ = 64 << 10
@@ -131,12 +133,12 @@ def _download(version: str, platform: str, requirements: Path) -> None:
     command += [f"--dest={requirements.parent}", f"--requirement={requirements}"]
     what = f"the wheels for Python {version} on {platform}"
     with tempfile.TemporaryFile() as output:
-        try:
-            status = subprocess.run(  # pylint: disable=ansible-bad-function
-                command, cwd=requirements.parent, stdin=subprocess.DEVNULL, stdout=output, stderr=output, check=False
-            ).returncode
-        except OSError as error:
-            raise SourceError(f"{what} cannot be downloaded: {sys.executable}: {error.strerror}") from error
+        status, reason = run_limited(command, output, output, _RUN, {}, requirements.parent)
+        if reason:
+            raise SourceError(
+                f"{what} cannot be downloaded: pip {reason}",
+                f"Check the network and pip's configuration with {sys.executable} -m pip config list, and run again",
+            )
         if status:
             raise _failure(what, status, _end_of(output))
 

@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Run the programs ``helm`` and ``kubectl`` with limits for time, memory and output.
+"""Run programs such as ``helm``, ``kubectl`` and ``pip`` with limits for time, memory and output.
 
 A chart may be hostile: its templates may loop, or print without end.
 """
@@ -53,11 +53,13 @@ class ProgramRun:
         timeout: Seconds until a program is killed.
         limit: The bytes of the output.
         secrets: Texts that messages do not show.
+        memory: The bytes that a program may write to; ``None`` for no limit.
     """
 
     timeout: int
     limit: int
     secrets: tuple[str, ...] = ()
+    memory: int | None = _MAXIMUM_MEMORY
 
 
 def find_program(name: str, path: str | None, install: str) -> str:
@@ -87,40 +89,61 @@ def run_program(arguments: Sequence[str], what: str, run: ProgramRun, online: bo
         InputError: The program failed, or exceeded a limit. The message has the end of its error output.
     """
     with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as messages:
-        reason = _run(arguments, output, messages, run, online)
+        environment = {} if online else _OFFLINE
+        status, reason = run_limited(arguments, output, messages, run, environment)
         text = _end_of(messages, run)
-        if reason:
-            raise InputError(f"{what}: {reason}{f': {text}' if text else ''}")
+        if reason or status:
+            name = Path(arguments[0]).name
+            raise InputError(f"{what}: {name} {reason or 'failed'}{f': {text}' if text else ''}")
         output.seek(0)
         return output.read(run.limit)
 
 
-def _run(arguments: Sequence[str], output: IO[bytes], messages: IO[bytes], run: ProgramRun, online: bool) -> str:
-    """Run a program; return why it failed, and an empty text if it did not."""
-    name = Path(arguments[0]).name
+def run_limited(
+    arguments: Sequence[str],
+    output: IO[bytes],
+    messages: IO[bytes],
+    run: ProgramRun,
+    environment: Mapping[str, str],
+    folder: Path | None = None,
+) -> tuple[int, str]:
+    """Run a program in a process group of its own, which ends with the limits.
+
+    Args:
+        output: The file for its output.
+        messages: The file for its error output.
+        environment: The variables to add to those of this process.
+        folder: Its working folder; ``None`` for that of this process.
+
+    Returns:
+        The exit status and an empty text, or any status and the reason why it could not run to its end.
+    """
     deadline = time.monotonic() + run.timeout
-    environment = {**os.environ, **({} if online else _OFFLINE)}
+    too_much = f"printed more than {run.limit >> 20} MiB"
     try:
-        with _started(arguments, output, messages, environment) as process:
+        with _started(arguments, output, messages, run.memory, {**os.environ, **environment}, folder) as process:
             while process.poll() is None:
                 if time.monotonic() > deadline:
-                    return f"{name} did not finish within {run.timeout} s"
+                    return 1, f"did not finish within {run.timeout} s"
                 if max(_size(output), _size(messages)) > run.limit:
-                    return f"{name} printed more than {run.limit >> 20} MiB"
+                    return 1, too_much
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_INTERVAL)
     except OSError as error:
-        return f"{name} cannot be started: {error.strerror}"
+        return 1, f"cannot be started: {error.strerror}"
     if process.returncode < 0:
-        return f"{name} was ended by signal {-process.returncode}"
-    if process.returncode:
-        return f"{name} failed"
-    return f"{name} printed more than {run.limit >> 20} MiB" if _size(output) > run.limit else ""
+        return 1, f"was ended by signal {-process.returncode}"
+    return process.returncode, too_much if not process.returncode and _size(output) > run.limit else ""
 
 
 @contextlib.contextmanager
 def _started(
-    arguments: Sequence[str], output: IO[bytes], messages: IO[bytes], environment: Mapping[str, str]
+    arguments: Sequence[str],
+    output: IO[bytes],
+    messages: IO[bytes],
+    memory: int | None,
+    environment: Mapping[str, str],
+    folder: Path | None,
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start a program in a process group of its own, and end the group if the block ends before the program."""
     process = subprocess.Popen(  # pylint: disable=ansible-bad-function
@@ -128,12 +151,14 @@ def _started(
         stdin=subprocess.DEVNULL,
         stdout=output,
         stderr=messages,
-        env=dict(environment),
+        env=environment,
+        cwd=folder,
         start_new_session=True,
     )
     try:
-        with contextlib.suppress(ProcessLookupError, AttributeError):
-            resource.prlimit(process.pid, resource.RLIMIT_DATA, (_MAXIMUM_MEMORY, _MAXIMUM_MEMORY))
+        if memory is not None:
+            with contextlib.suppress(ProcessLookupError, AttributeError):
+                resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
         yield process
     finally:
         if process.returncode is None:

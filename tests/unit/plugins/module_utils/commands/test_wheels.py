@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import wheels
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_extras import BundleExtras, ExtraFile
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from unit.plugins.module_utils.support.processes import has_ended
 from unit.plugins.module_utils.support.wheels import write_wheel
 
 
@@ -130,6 +132,26 @@ def test_wheels_need_index_whose_credentials_are_hidden(tmp_path: Path, monkeypa
     assert "HTTPS_PROXY" in str(caught.value)
     assert "canary" not in str(caught.value)
     assert "canary" not in "".join(path.read_text() for path in tmp_path.glob("downloads-*/*"))
+
+
+@pytest.mark.parametrize(
+    ("script", "run", "reason"),
+    [
+        ("sleep 100 & echo $! > ../child; wait", {"timeout": 1}, r"pip did not finish within 1 s\. Check"),
+        ("echo $$ > ../child; exec cat /dev/zero", {"limit": 1 << 20}, r"pip printed more than 1 MiB\. Check"),
+        ("echo $$ > ../child; kill -9 $$", {}, r"pip was ended by signal 9\. Check"),
+    ],
+)
+def test_wheels_end_pip_that_exceeds_limit_with_its_children(
+    tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch, script: str, run: dict[str, Any], reason: str
+) -> None:
+    monkeypatch.setattr(wheels, "_PROGRAM", f"import os; os.execv('/bin/sh', ['sh', '-c', {script!r}])")
+    monkeypatch.setattr(wheels, "_RUN", replace(wheels._RUN, **run))
+
+    with pytest.raises(SourceError, match=rf"on manylinux2014_x86_64 cannot be downloaded: {reason}"):
+        collect(tmp_path)
+
+    assert has_ended(tmp_path / "child")
 
 
 def test_wheels_need_pip(tmp_path: Path, index: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -18,6 +18,7 @@ import yaml
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import credential_plugin
 from unit.plugins.module_utils.support.credential_plugins import VERSION, credential, plugin
+from unit.plugins.module_utils.support.processes import has_ended
 from unit.plugins.module_utils.transport.servers import Server
 
 if TYPE_CHECKING:
@@ -44,19 +45,6 @@ def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A time limit of a second."""
     monkeypatch.setattr(credential_plugin, "TIMEOUT", 1.0)
     monkeypatch.setattr(credential_plugin, "_SECONDS_TO_EXIT", 0.2)
-
-
-def has_ended(pid: Path) -> bool:
-    """Return whether the process with the ID in a file ended, or is a zombie that its parent has not waited for."""
-    status = Path(f"/proc/{int(pid.read_text())}/stat")
-    for _attempt in range(100):
-        try:
-            if status.read_text().rpartition(")")[2].split()[0] == "Z":
-                return True
-        except OSError:
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.usefixtures("short_limit")
