@@ -125,8 +125,8 @@ def _finish(
     store, before = writer.store, writer.extras
     collected = settings.extras.collect(folder, before)
     files = {each.path: each for each in before if not settings.prune}
-    files.update({each.path: each.file for each in collected})
-    contents = {each.path: each.local for each in collected if each.local}
+    files.update({each.path: each for each in collected})
+    contents = {each.path: local for each, local in collected.items() if local}
     if archive.file:
         files[REGISTRY_FILE] = archive.file
         contents.update({REGISTRY_FILE: archive.local} if archive.local else {})

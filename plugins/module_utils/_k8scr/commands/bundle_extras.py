@@ -43,26 +43,6 @@ EXTRAS_ARGUMENT_SPEC: dict[str, Any] = {
 
 
 @dataclass(frozen=True)
-class ExtraFile:
-    """A file of a bundle beside the images.
-
-    Attributes:
-        path: Its path in the bundle.
-        local: The file to copy; ``None`` if the bundle has the same file already.
-    """
-
-    path: str
-    local: Path | None
-    size: int
-    sha256: str
-
-    @property
-    def file(self) -> BundleFile:
-        """Its entry in the description of the bundle."""
-        return BundleFile(self.path, self.size, self.sha256)
-
-
-@dataclass(frozen=True)
 class BundleExtras:
     """The option ``extras``.
 
@@ -93,31 +73,34 @@ class BundleExtras:
             tuple(map(Path, extras.get("files") or ())),
         )
 
-    def collect(self, folder: Path, existing: Sequence[BundleFile] = ()) -> list[ExtraFile]:
-        """Return the files, sorted by their paths in the bundle.
+    def collect(self, folder: Path, existing: Sequence[BundleFile] = ()) -> dict[BundleFile, Path | None]:
+        """Return the files, sorted by their paths in the bundle, each with the local file to copy.
 
         Wheels are downloaded only if the existing ones are for other requirements, Python versions or platforms.
 
         Args:
             folder: An existing, empty folder for downloads. The files in it must stay until they are copied.
-            existing: The files of the existing, complete bundle.
+            existing: The files of the existing, complete bundle. They have no local file.
 
         Raises:
             InputError: Two files have the same path in the bundle, or a path cannot be stored on all media.
             SourceError: A file cannot be read, or a wheel cannot be downloaded.
         """
-        known = {each.path: each for each in existing}
-        found: dict[str, ExtraFile] = {}
-        for extra in (*self._wheels(folder, existing), *self._local_files(known)):
-            # Some file systems do not distinguish upper and lower case.
-            other = found.setdefault(extra.path.lower(), extra)
-            if other != extra:
-                raise InputError(f"extras has two files {extra.path}", "Rename one of them")
-        return sorted(found.values(), key=lambda extra: extra.path)
+        known, wheels = set(existing), self._existing_wheels(existing)
+        # Some file systems do not distinguish upper and lower case.
+        found: dict[str, tuple[BundleFile, Path | None]] = {file.path.lower(): (file, None) for file in wheels}
+        downloads = () if wheels else self._download_wheels(folder)
+        for path, local in (*downloads, *self._local_files()):
+            file = _described(path, local)
+            other, _local = found.setdefault(path.lower(), (file, None if file in known else local))
+            if other != file:
+                raise InputError(f"extras has two files {path}", "Rename one of them")
+        return dict(sorted(found.values(), key=lambda each: each[0].path))
 
-    def _local_files(self, known: Mapping[str, BundleFile]) -> Iterator[ExtraFile]:
+    def _local_files(self) -> Iterator[tuple[str, Path]]:
+        """Yield the path in the bundle and the local path of collections and other files."""
         for path in self.collections:
-            yield _extra(f"{_COLLECTIONS}/{path.name}", path, known)
+            yield f"{_COLLECTIONS}/{path.name}", path
             _require_tarball(path)
         count = 0
         for path in self.files:
@@ -125,24 +108,24 @@ class BundleExtras:
                 count += 1
                 if count > _MAXIMUM_FILES:
                     raise InputError(f"extras.files has more than {_MAXIMUM_FILES} files", "Pack them in an archive")
-                yield _extra(f"{_FILES}/{name}", file, known)
+                yield f"{_FILES}/{name}", file
 
-    def _wheels(self, folder: Path, existing: Sequence[BundleFile]) -> Iterator[ExtraFile]:
+    def _existing_wheels(self, existing: Sequence[BundleFile]) -> list[BundleFile]:
+        """Return the wheels of the existing bundle; none if they are for another request."""
         if self.wheels is None:
-            return
+            return []
         content = self.wheels.content
         request = BundleFile(f"{_WHEELS}/{REQUIREMENTS_FILE}", len(content), hashlib.sha256(content).hexdigest())
-        if request in existing:
-            for each in existing:
-                if each.path.startswith(f"{_WHEELS}/"):
-                    yield ExtraFile(each.path, None, each.size, each.sha256)
-            return
-        known = {each.path: each for each in existing}
-        for path in (*self.wheels.download(folder), folder / REQUIREMENTS_FILE):
-            yield _extra(f"{_WHEELS}/{path.name}", path, known)
+        return [each for each in existing if each.path.startswith(f"{_WHEELS}/")] if request in existing else []
+
+    def _download_wheels(self, folder: Path) -> Iterator[tuple[str, Path]]:
+        if self.wheels is not None:
+            for path in (*self.wheels.download(folder), folder / REQUIREMENTS_FILE):
+                yield f"{_WHEELS}/{path.name}", path
 
 
-def _extra(path: str, local: Path, known: Mapping[str, BundleFile]) -> ExtraFile:
+def _described(path: str, local: Path) -> BundleFile:
+    """Return the entry of a local file in the description of the bundle."""
     digest = hashlib.sha256()
     with read_errors(local):
         descriptor = open_regular(local)
@@ -150,8 +133,7 @@ def _extra(path: str, local: Path, known: Mapping[str, BundleFile]) -> ExtraFile
         size = os.fstat(descriptor).st_size
         for block in file_blocks(descriptor, 0, size, str(local)):
             digest.update(block)
-    extra = ExtraFile(extra_path(path), local, size, digest.hexdigest())
-    return ExtraFile(path, None, size, extra.sha256) if known.get(path) == extra.file else extra
+    return BundleFile(extra_path(path), size, digest.hexdigest())
 
 
 def _require_tarball(path: Path) -> None:

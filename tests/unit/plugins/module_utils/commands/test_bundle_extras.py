@@ -9,19 +9,21 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_extras import BundleExtras, ExtraFile
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_extras import BundleExtras
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import BundleFile
 
 
-def collect(tmp_path: Path, existing: list[ExtraFile] | None = None, **extras: Any) -> list[ExtraFile]:
+def collect(tmp_path: Path, existing: Iterable[BundleFile] = (), **extras: Any) -> dict[BundleFile, Path | None]:
     """Return the files of an option ``extras``, for a bundle that may have some of them already."""
     folder = tmp_path / "downloads"
     folder.mkdir(exist_ok=True)
-    return BundleExtras.from_options({"extras": extras}).collect(folder, [extra.file for extra in existing or ()])
+    return BundleExtras.from_options({"extras": extras}).collect(folder, list(existing))
 
 
 def write_collection(folder: Path, name: str = "k8scr-core-1.0.0.tar.gz") -> str:
@@ -32,18 +34,18 @@ def write_collection(folder: Path, name: str = "k8scr-core-1.0.0.tar.gz") -> str
 
 
 def test_extras_are_empty_without_option(tmp_path: Path) -> None:
-    assert BundleExtras.from_options({"extras": None}).collect(tmp_path) == []
+    assert BundleExtras.from_options({"extras": None}).collect(tmp_path) == {}
 
 
 def test_extras_have_path_size_and_sum_of_collection(tmp_path: Path) -> None:
     collection = write_collection(tmp_path)
 
-    (extra,) = collect(tmp_path, collections=[collection])
+    ((extra, local),) = collect(tmp_path, collections=[collection]).items()
 
     content = Path(collection).read_bytes()
     assert extra.path == "extras/collections/k8scr-core-1.0.0.tar.gz"
     assert (extra.size, extra.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    assert extra.local == Path(collection)
+    assert local == Path(collection)
 
 
 def test_extras_reject_collection_that_is_no_tarball(tmp_path: Path) -> None:
@@ -119,8 +121,7 @@ def test_extras_copy_only_changed_files(tmp_path: Path) -> None:
     before = collect(tmp_path, files=files)
     (tmp_path / "two.yml").write_text("changed")
 
-    one, two = collect(tmp_path, before, files=files)
+    after = collect(tmp_path, before, files=files)
 
-    assert one.local is None
-    assert one.file == before[0].file
-    assert two.local == tmp_path / "two.yml"
+    assert list(after.values()) == [None, tmp_path / "two.yml"]
+    assert next(iter(after)) == next(iter(before))

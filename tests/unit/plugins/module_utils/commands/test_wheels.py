@@ -7,14 +7,16 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import wheels
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_extras import BundleExtras, ExtraFile
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_extras import BundleExtras
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_format import BundleFile
 from unit.plugins.module_utils.support.processes import has_ended
 from unit.plugins.module_utils.support.wheels import write_wheel
 
@@ -29,16 +31,16 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def collect(tmp_path: Path, existing: list[ExtraFile] | None = None, **options: Any) -> list[ExtraFile]:
+def collect(tmp_path: Path, existing: Iterable[BundleFile] = (), **options: Any) -> dict[BundleFile, Path | None]:
     """Return the files of an option ``extras.wheels``, for a bundle that may have some of them already."""
     folder = tmp_path / f"downloads-{len(list(tmp_path.iterdir()))}"
     folder.mkdir()
     chosen = {"requirements": ["app"], "python": ["3.11"], "platforms": None, **options}
     extras = BundleExtras.from_options({"extras": {"wheels": chosen}})
-    return extras.collect(folder, [extra.file for extra in existing or ()])
+    return extras.collect(folder, list(existing))
 
 
-def names(extras: list[ExtraFile]) -> list[str]:
+def names(extras: Iterable[BundleFile]) -> list[str]:
     """Return the names of the files, all of which are in the folder of wheels."""
     assert {extra.path.rpartition("/")[0] for extra in extras} == {"extras/wheels"}
     return [extra.path.rpartition("/")[2] for extra in extras]
@@ -51,8 +53,9 @@ def test_wheels_include_dependencies_and_request(tmp_path: Path, index: Path) ->
     extras = collect(tmp_path)
 
     assert names(extras) == ["app-1.0-py3-none-any.whl", "library-2.1-py3-none-any.whl", "requirements.txt"]
-    assert extras[2].local is not None
-    assert extras[2].local.read_text() == "# Wheels for Python 3.11 on manylinux2014_x86_64\napp\n"
+    request = list(extras.values())[2]
+    assert request is not None
+    assert request.read_text() == "# Wheels for Python 3.11 on manylinux2014_x86_64\napp\n"
 
 
 def test_wheels_are_for_each_version_and_platform(tmp_path: Path, index: Path) -> None:
@@ -87,8 +90,8 @@ def test_wheels_of_existing_bundle_are_not_downloaded_again(tmp_path: Path, inde
 
     again = collect(tmp_path, before, requirements=["app>=1", "app"], python=["3.12", "3.11"])
 
-    assert [extra.file for extra in again] == [extra.file for extra in before]
-    assert {extra.local for extra in again} == {None}
+    assert list(again) == list(before)
+    assert set(again.values()) == {None}
 
 
 def test_wheels_are_downloaded_for_other_request(tmp_path: Path, index: Path) -> None:
