@@ -34,7 +34,7 @@ from .bundle_jobs import BundleJobs
 from .bundle_settings import BundleSettings
 from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
-from .registry_archive import RegistryArchive, make_registry_archive
+from .registry_archive import RegistryArchive, RegistryImage
 
 
 def run_bundle(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
@@ -64,20 +64,25 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
         listed = jobs.read(sources)
         writer = BundleWriter(store, settings.volume_size, far_side, check_mode)
-        results = Transfer(connections, check_mode, settings.fail_fast, writer.prepare).run(listed, listener)
+        # An option that cannot be used fails before anything is copied.
         folder = _scratch_folder(settings, exit_stack)
+        extras = settings.extras.collect(folder, writer.extras)
+        registry_image = (
+            RegistryImage.read(settings.registry_image, folder, upstreams, lock, exit_stack)
+            if settings.registry_image
+            else None
+        )
+        results = Transfer(connections, check_mode, settings.fail_fast, writer.prepare).run(listed, listener)
         archive = RegistryArchive()
-        if settings.registry_image:
+        if registry_image:
             existing = next((each for each in writer.extras if each.path == REGISTRY_FILE), None)
-            archive = make_registry_archive(
-                settings.registry_image, existing, folder, upstreams, lock, listener, check_mode
-            )
+            archive = registry_image.write(existing, listener, check_mode)
         done = [*results, *archive.results]
         finished, failures, diffs = dict[str, Any](), list[str](), list[dict[str, str]]()
         if not any(result.error for result in done):
             images = BundleImages(store, results, writer.before is not None, settings.prune, check_mode)
             try:
-                finished, diffs = _finish(settings, writer, images, archive, folder)
+                finished, diffs = _finish(settings.prune, writer, images, archive, extras)
             except K8scrError as error:
                 failures = [str(error)]
     report = report_with_lock(done, lock, check_mode, failures, diffs)
@@ -119,14 +124,17 @@ def _scratch_folder(settings: BundleSettings, exit_stack: ExitStack) -> Path:
 
 
 def _finish(
-    settings: BundleSettings, writer: BundleWriter, images: BundleImages, archive: RegistryArchive, folder: Path
+    prune: bool,
+    writer: BundleWriter,
+    images: BundleImages,
+    archive: RegistryArchive,
+    extras: Mapping[BundleFile, Path | None],
 ) -> tuple[dict[str, Any], list[dict[str, str]]]:
     """Finish the bundle; return the part of the module's result about it, and the changes for ``--diff``."""
     store, before = writer.store, writer.extras
-    collected = settings.extras.collect(folder, before)
-    files = {each.path: each for each in before if not settings.prune}
-    files.update({each.path: each for each in collected})
-    contents = {each.path: local for each, local in collected.items() if local}
+    files = {each.path: each for each in before if not prune}
+    files.update({each.path: each for each in extras})
+    contents = {each.path: local for each, local in extras.items() if local}
     if archive.file:
         files[REGISTRY_FILE] = archive.file
         contents.update({REGISTRY_FILE: archive.local} if archive.local else {})

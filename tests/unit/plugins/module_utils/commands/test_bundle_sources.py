@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import DestinationError, InputError, K8scrError
 from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description, tree
 from unit.plugins.module_utils.support.charts import write_chart
-from unit.plugins.module_utils.support.images import Image, write_layout
+from unit.plugins.module_utils.support.images import Image, layer, make_image, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer
 from unit.plugins.module_utils.support.upstream_servers import host, settings
 
@@ -49,6 +49,33 @@ def test_bundle_has_chart_as_artifact(tmp_path: Path) -> None:
     ]
     assert archive.read_bytes() in contents
     check_sums(tmp_path / "out")
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"registry_image": "oci:two"}, r"^registry_image selects 2 images from oci:two\. Write the name of one"),
+        ({"extras": {"files": ["missing"]}}, r"missing .*No such file or directory"),
+        ({"extras": {"collections": ["two/index.json"]}}, r"two/index\.json is not the tarball of a collection"),
+    ],
+)
+def test_bundle_rejects_option_before_it_downloads_or_writes(
+    upstream: RegistryServer,
+    image: Image,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    reason: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_layout(Path("two"), {"app:1": image, "app:2": make_image(layer("other", b"other"))})
+    upstream.fill("team/app", "1", image)
+
+    with pytest.raises(K8scrError, match=reason):
+        bundle_to("./out", f"docker://{host(upstream)}/team/app:1", upstreams=settings(upstream), **options)
+
+    assert not list(tmp_path.glob("out/*"))
+    assert not any("/blobs/" in request for request in upstream.received("GET"))
 
 
 def test_registry_image_selects_no_tags(tmp_path: Path) -> None:
