@@ -193,11 +193,12 @@ images:
       type: str
       sample: rendered
     count:
-      description: Number of fields that name it.
+      description: Number of fields that name it, with those that are missing in RV(images[].found_in).
       type: int
       sample: 2
     found_in: &found_in
-      description: The fields that name it, at most 20. A property that does not apply is V(null).
+      description: The fields that name it, at most 20, and at most 16777216 characters for all images together. Other
+        fields are only counted. A property that does not apply is V(null).
       type: list
       elements: dict
       contains:
@@ -246,7 +247,7 @@ guesses:
       type: str
       sample: quay.io/team/agent:1.2
     count:
-      description: Number of fields that contain it.
+      description: Number of fields that contain it, with those that are missing in RV(guesses[].found_in).
       type: int
       sample: 1
     found_in: *found_in

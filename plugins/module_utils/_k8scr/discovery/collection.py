@@ -17,6 +17,8 @@ MOST_IMAGES = 10_000
 """The largest number of different names; large clusters use about a thousand."""
 _MOST_ORIGINS = 20
 """The origins of a name that are kept; the others are counted."""
+_MOST_CHARACTERS = 16 << 20
+"""Characters of the origins of all names together; a large cluster has about two million."""
 _LONGEST = 500
 """Characters of each text of an origin; names in Kubernetes have at most 253."""
 LONGEST_NAME = 1000
@@ -67,6 +69,11 @@ class Origin:
         joined = f"{self.path}.{path}" if self.path and path else self.path or path
         return replace(self, path=_shortened(joined))
 
+    @property
+    def size(self) -> int:
+        """The characters of all texts."""
+        return sum(map(len, (self.file, self.chart, self.kind, self.namespace, self.name, self.path)))
+
     def __str__(self) -> str:
         """Return the origin in messages."""
         name = f"{self.namespace}/{self.name}" if self.namespace else self.name
@@ -90,15 +97,24 @@ class Image:
     origins: dict[Origin, None] = field(default_factory=dict)
     count: int = 0
 
-    def add(self, origin: Origin, how: How | None) -> None:
-        """Add an origin."""
+    def add(self, origin: Origin, how: How | None, room: int) -> int:
+        """Add an origin, and keep it if there is room.
+
+        Args:
+            room: The characters that it can have.
+
+        Returns:
+            The characters that it has; 0 if it is not kept.
+        """
         if origin in self.origins:
-            return
+            return 0
         self.count += 1
         if how and self.how and _ORDER.index(how) < _ORDER.index(self.how):
             self.how = how
-        if len(self.origins) < _MOST_ORIGINS:
-            self.origins[origin] = None
+        if len(self.origins) >= _MOST_ORIGINS or origin.size > room:
+            return 0
+        self.origins[origin] = None
+        return origin.size
 
 
 @dataclass(frozen=True)
@@ -123,6 +139,7 @@ class Discovery:
         self._skipped: dict[Skipped, None] = {}
         self._found: dict[str, Image] = {}
         self._guesses: dict[str, Image] = {}
+        self._room = _MOST_CHARACTERS
 
     def add(self, text: str, origin: Origin, how: How, line_of: Callable[[str], int] | None = None) -> None:
         """Add an image that an object uses. A name that is not valid is a problem.
@@ -173,14 +190,16 @@ class Discovery:
         """What was not searched on purpose."""
         yield from self._skipped
 
-    @staticmethod
-    def _add(images: dict[str, Image], name: Reference, origin: Origin, how: How | None) -> None:
+    def _add(self, images: dict[str, Image], name: Reference, origin: Origin, how: How | None) -> None:
         key = str(name)
         if key not in images:
             if len(images) >= MOST_IMAGES:
-                raise InputError(f"{origin.file or 'the input'} has more than {MOST_IMAGES} names of images")
+                raise InputError(
+                    f"{origin.file or 'the input'} has more than {MOST_IMAGES} names of images",
+                    "Search a part of it in each of several tasks",
+                )
             images[key] = Image(name, how)
-        images[key].add(origin, how)
+        self._room -= images[key].add(origin, how, self._room)
 
 
 def _shortened(text: str, longest: int = _LONGEST) -> str:

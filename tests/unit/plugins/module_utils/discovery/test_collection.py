@@ -34,6 +34,24 @@ def test_image_has_each_origin_once() -> None:
     assert ([origin.path for origin in image.origins], image.count) == (["a", "b"], 2)
 
 
+def test_origins_of_all_names_are_bounded_together_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collection, "_MOST_CHARACTERS", 12)
+    discovery = Discovery()
+
+    for name in ("a:1", "b:1"):
+        for path in ("one", "two"):
+            discovery.add(name, Origin(file="app", path=path), How.MANIFEST)
+        discovery.add_guess(f"{name}-guess", Origin(file="app", path="three"))
+
+    kept = [(str(image.name), len(image.origins), image.count) for image in (*discovery.found, *discovery.guesses)]
+    assert kept == [
+        ("docker.io/library/a:1", 2, 2),
+        ("docker.io/library/b:1", 0, 2),
+        ("docker.io/library/a:1-guess", 0, 1),
+        ("docker.io/library/b:1-guess", 0, 1),
+    ]
+
+
 def test_number_of_names_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(collection, "MOST_IMAGES", 2)
     discovery = Discovery()
