@@ -112,7 +112,10 @@ def read_charts(entries: Sequence[Any]) -> Iterator[Chart]:
     for number, entry in enumerate(entries, 1):
         given = {"chart": entry} if isinstance(entry, str) else entry
         if not isinstance(given, Mapping) or _is_written_dictionary(entry):
-            raise InputError(f"entry {number} of charts is neither a location nor a dictionary")
+            raise InputError(
+                f"entry {number} of charts is neither a location nor a dictionary",
+                f"Write the location of a chart, or a dictionary with {', '.join(CHART_SPEC)}",
+            )
         unknown = [str(key) for key in given if key not in CHART_SPEC]
         if unknown:
             raise InputError(
@@ -124,7 +127,10 @@ def read_charts(entries: Sequence[Any]) -> Iterator[Chart]:
             raise InputError(f"entry {number} of charts: {'; '.join(validated.error_messages)}")
         found: Mapping[str, Any] = validated.validated_parameters
         if not found["chart"] or found["chart"].startswith("-"):
-            raise InputError(f"entry {number} of charts has the invalid chart {found['chart']!r:.100}")
+            raise InputError(
+                f"entry {number} of charts has the invalid chart {found['chart']!r:.100}",
+                "Write the path of a folder or an archive, or oci://REGISTRY/REPOSITORY",
+            )
         if any(passwords_in(found["chart"])):
             raise InputError(f"entry {number} of charts has credentials", "Log in with helm registry login")
         yield Chart(

@@ -181,4 +181,6 @@ def _referrers(entry: Mapping[str, Any]) -> ReferrersMode:
     try:
         return ReferrersMode.ALWAYS if boolean(value) else ReferrersMode.NEVER
     except TypeError as error:
-        raise InputError(f"referrers is {value!r:.50}, which is not auto, true or false") from error
+        raise InputError(
+            f"referrers is {value!r:.50}, which is not auto, true or false", "Omit referrers for the default, auto"
+        ) from error

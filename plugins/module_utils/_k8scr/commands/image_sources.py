@@ -182,7 +182,7 @@ class ImageSources:
 def _only(images: Sequence[SourceImage], where: str) -> SourceImage:
     """Return the only image, which may have several names."""
     if not images:
-        raise SourceError(f"{where} has no image")
+        raise SourceError(f"{where} has no image", "Check its path, or create it again with an image")
     if not all(image.is_same(images[0]) for image in images):
         names = list(dict.fromkeys(str(image.name) for image in images if image.name))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""

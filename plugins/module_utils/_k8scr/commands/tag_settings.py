@@ -70,4 +70,7 @@ def _pattern(name: str, text: str) -> re.Pattern[str]:
     try:
         return re.compile(text)
     except (re.error, OverflowError, RecursionError) as error:
-        raise InputError(f"{name} is {text!r:.200}, which is not a regular expression: {error}") from error
+        raise InputError(
+            f"{name} is {text!r:.200}, which is not a regular expression: {error}",
+            r"Write it in the syntax of Python, as in ^v[0-9]+\.[0-9]+$",
+        ) from error

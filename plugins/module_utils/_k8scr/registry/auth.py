@@ -158,7 +158,7 @@ class RegistryAuth:
         if scheme != "https" and not (scheme == "http" and self.plain_http):
             raise RegistryError(
                 f"{self.registry} requires sending credentials to {host:.200} without TLS",
-                "Configure the registry's token server with https, or set plain_http",
+                "Configure the registry's token server with https, or set plain_http for the registry in upstreams",
             )
         began = time.monotonic()
         response = self._request(grant, credentials)

@@ -224,7 +224,8 @@ class UpstreamAdapter(_TlsAdapter):
             raise RegistryError(f"{self._registry} redirects to an address that is not a URL", "Check the registry")
         if parts.scheme == "http" and not self._plain_http:
             raise RegistryError(
-                f"{self._registry} redirects to {host} without TLS", "Configure it with https, or set plain_http"
+                f"{self._registry} redirects to {host} without TLS",
+                "Configure it with https, or set plain_http for the registry in upstreams",
             )
         return target
 
@@ -331,5 +332,6 @@ def _tls(failure: NetworkError, server: str) -> SourceError | None:
             "Set client_cert in upstreams, or add a certificate to certs.d",
         )
     return SourceError(
-        f"TLS handshake with {server} failed: {reason}", "If the registry does not use TLS, set plain_http"
+        f"TLS handshake with {server} failed: {reason}",
+        "If the registry does not use TLS, set plain_http for it in upstreams",
     )

@@ -200,7 +200,10 @@ def complete_bundle(files: Files) -> BundleManifest:
     """
     found = read_bundle(files)
     if found is None:
-        raise SourceError(f"{files.description} is not a bundle: it has no {BUNDLE_FILE}")
+        raise SourceError(
+            f"{files.description} is not a bundle: it has no {BUNDLE_FILE}",
+            "Check the path; for an OCI layout or archive without this file, write oci: or oci-archive: before the path",
+        )
     bundle, complete = found
     if not complete:
         raise SourceError(
@@ -293,7 +296,9 @@ def read_sums(files: Files) -> dict[str, str]:
     for line in content.decode("utf-8", "replace").removesuffix("\n").split("\n"):
         match = _SUM.fullmatch(line)
         if match is None or not is_path(match[2]):
-            raise SourceError(f"{SUMS_FILE} in {files.description} is damaged: invalid line {line!r:.200}")
+            raise SourceError(
+                f"{SUMS_FILE} in {files.description} is damaged: invalid line {line!r:.200}", "Copy the bundle again"
+            )
         found[match[2]] = match[1]
     return found
 

@@ -272,7 +272,7 @@ def _open_volumes(path: Path, folders: Sequence[Path]) -> BundleSource:
             )
         found.append(FoundVolume(number, files))
     if first is None:
-        raise SourceError(f"{path} has no volumes")
+        raise SourceError(f"{path} has no volumes", "Check the path, and that the medium is mounted")
     cut = {
         blob_path(digest): [Segment(part_path(digest, number), part.size) for number, part in enumerate(parts, 1)]
         for digest, parts in first[2].cut.items()

@@ -249,4 +249,7 @@ def _detect(files: TarFiles) -> str:
         return "docker-archive" if uncompressed else "oci-archive"
     if is_docker:
         return "docker-archive"
-    raise SourceError(f"{files.path} is not an image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}")
+    raise SourceError(
+        f"{files.path} is not an image archive: it has neither {INDEX_FILE} nor {MANIFEST_FILE}",
+        f"Create it with docker save or skopeo copy; for the archive of a chart, write {_CHART}: before its path",
+    )

@@ -158,7 +158,9 @@ def _read(path: Path) -> dict[str, str] | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise InputError(f"the lock file {path} cannot be read: {error.strerror}") from error
+        raise InputError(
+            f"the lock file {path} cannot be read: {error.strerror}", "Check the path and its permissions"
+        ) from error
     reject_vault(content, f"the lock file {path}")
     try:
         if len(content) > MAXIMUM_SIZE:
@@ -168,9 +170,12 @@ def _read(path: Path) -> dict[str, str] | None:
             raise InputError("it is not a JSON object")
         return {_key(parse_workload_reference(name)): parse_digest(digest) for name, digest in entries.items()}
     except (ValueError, RecursionError) as error:
-        raise InputError(f"the lock file {path} is damaged: it is not JSON") from error
+        raise InputError(f"the lock file {path} is damaged: it is not JSON", _RESTORE) from error
     except InputError as error:
-        raise InputError(f"the lock file {path} is damaged: {error.message}", error.advice) from error
+        raise InputError(f"the lock file {path} is damaged: {error.message}", error.advice or _RESTORE) from error
+
+
+_RESTORE = "Restore the file, or remove it and run the task without locked to write it again"
 
 
 def _key(name: Reference) -> str:

@@ -85,7 +85,7 @@ def test_plain_http_requires_option(upstream: RegistryServer) -> None:
     with pytest.raises(K8scrError, match=r"TLS handshake with .* failed") as caught:
         find_upstream(upstream)
 
-    assert caught.value.advice == "If the registry does not use TLS, set plain_http"
+    assert caught.value.advice == "If the registry does not use TLS, set plain_http for it in upstreams"
 
 
 @pytest.mark.parametrize(
