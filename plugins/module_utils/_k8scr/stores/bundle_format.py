@@ -202,7 +202,7 @@ def complete_bundle(files: Files) -> BundleManifest:
     if found is None:
         raise SourceError(
             f"{files.description} is not a bundle: it has no {BUNDLE_FILE}",
-            "Check the path; for an OCI layout or archive without this file, write oci: or oci-archive: before the path",
+            "Check the path; for an OCI layout or archive without this file, write oci: or oci-archive: before it",
         )
     bundle, complete = found
     if not complete:

@@ -117,21 +117,24 @@ class _Plan:
                 f"the file {path} has {size} bytes; a file on a volume can have {self._largest}",
                 "Set a larger size for the volumes, or leave the file out",
             )
-        self._files[path] = self._first_with_room([(path, size)])
+        self._files[path] = self._first_with_room(path, size, self._numbers())
 
     def place_blobs(self, blobs: Mapping[str, int]) -> None:
-        """Place the blobs of an image: on one volume if there is room, otherwise each on the first volume with room."""
+        """Place the blobs of an image: on one volume if there is room, otherwise each on the first volume with room.
+
+        The volumes that have a part of the image come first. Large blobs are placed before small ones, so that a config
+        is on a volume with layers.
+        """
         new = {digest: size for digest, size in blobs.items() if digest not in self._blobs and digest not in self._cut}
-        whole = [(digest, blob_path(digest), size) for digest, size in new.items() if size <= self._largest]
-        costs = [(path, size) for _digest, path, size in whole]
-        together = next((number for number in range(1, len(self._used) + 1) if self._fits(number, costs)), None)
-        for digest, path, size in whole:
-            if together:
-                self._take(together, path, size)
-            self._blobs[digest] = together or self._first_with_room([(path, size)])
-        for digest in new:
-            if digest not in self._blobs:
+        for digest, size in new.items():
+            if size > self._largest:
                 self._place_parts(digest)
+        whole = {digest: size for digest, size in new.items() if size <= self._largest}
+        costs = [(blob_path(digest), size) for digest, size in whole.items()]
+        together = next((number for number in self._numbers(blobs) if self._fits(number, costs)), None)
+        for digest in sorted(whole, key=lambda digest: -whole[digest]):
+            numbers = [together] if together else self._numbers(blobs)
+            self._blobs[digest] = self._first_with_room(blob_path(digest), whole[digest], numbers)
 
     def result(self) -> Volumes:
         """Return the volumes, counted without those that have nothing."""
@@ -154,7 +157,7 @@ class _Plan:
         left = self._sizes[digest]
         while left:
             size = min(left, self._largest)
-            number = self._first_with_room([(part_path(digest, len(parts) + 1), size)])
+            number = self._first_with_room(part_path(digest, len(parts) + 1), size, self._numbers())
             parts.append(Part(number, size, UNKNOWN_SUM))
             left -= size
         self._cut[digest] = tuple(parts)
@@ -175,19 +178,24 @@ class _Plan:
         needed.update(number for digest in self._sizes for number in previous.of(digest))
         return {number: position for position, number in enumerate(sorted(needed), 1)}
 
-    def _first_with_room(self, files: Sequence[tuple[str, int]]) -> int:
-        for number in range(1, len(self._used) + 1):
-            if self._fits(number, files):
-                break
-        else:
-            self._used.append(0)
-            number = len(self._used)
-            if number > MAXIMUM_VOLUMES:
-                raise DestinationError(
-                    f"the bundle needs more than {MAXIMUM_VOLUMES} volumes of {self._size} bytes", "Set a larger size"
-                )
-        for path, size in files:
-            self._take(number, path, size)
+    def _numbers(self, blobs: Iterable[str] = ()) -> list[int]:
+        """Return the numbers of all volumes, first of those that have one of these blobs or a part of it."""
+        parts = (part.volume for digest in blobs for part in self._cut.get(digest, ()))
+        first = {*parts, *(self._blobs[digest] for digest in blobs if digest in self._blobs)}
+        return sorted(range(1, len(self._used) + 1), key=lambda number: (number not in first, number))
+
+    def _first_with_room(self, path: str, size: int, numbers: Iterable[int]) -> int:
+        """Use the room for a file on the first of these volumes that has room, or on a new one."""
+        for number in numbers:
+            if self._take(number, path, size):
+                return number
+        self._used.append(0)
+        number = len(self._used)
+        if number > MAXIMUM_VOLUMES:
+            raise DestinationError(
+                f"the bundle needs more than {MAXIMUM_VOLUMES} volumes of {self._size} bytes", "Set a larger size"
+            )
+        self._take(number, path, size)
         return number
 
     def _fits(self, number: int, files: Iterable[tuple[str, int]]) -> bool:

@@ -70,13 +70,23 @@ def test_blobs_of_an_image_are_on_one_volume() -> None:
 
     volumes = plan_volumes(content(first, second, {"e": MIB}), DVD)
 
-    assert [volumes.blobs[digest(name)] for name in "abcde"] == [1, 1, 2, 2, 1]
+    assert [volumes.blobs[digest(name)] for name in "abcde"] == [1, 2, 2, 2, 1]
 
 
 def test_image_that_fits_on_one_volume_is_not_divided() -> None:
     volumes = plan_volumes(content({"a": 3900 * MIB}, {"b": 2 * GIB}, {"c": GIB, "d": GIB}), DVD)
 
     assert [volumes.blobs[digest(name)] for name in "abcd"] == [1, 2, 2, 2]
+
+
+@pytest.mark.parametrize(
+    "image", [{"config": 5000, "b": 3 * GIB, "c": 3 * GIB}, {"config": 5000, "b": 9 * GIB}], ids=["layers", "cut"]
+)
+def test_small_blobs_are_on_a_volume_of_their_divided_image(image: Mapping[str, int]) -> None:
+    volumes = plan_volumes(content({"a": 3900 * MIB}, image), DVD)
+
+    assert volumes.blobs[digest("a")] == 1
+    assert volumes.blobs[digest("config")] in {*volumes.of(digest("b")), *volumes.of(digest("c"))} - {1}
 
 
 def test_files_are_on_the_first_volume() -> None:
