@@ -247,6 +247,8 @@ options:
         read as in containers-certs.d(5), from the first existing folder of C(~/.config/containers/certs.d/HOST:PORT),
         C(/etc/containers/certs.d/HOST:PORT) and C(/etc/docker/certs.d/HOST:PORT).
       - A registry's credentials and client certificates are used only for that registry and its token server.
+      - Credentials in the name of an image, a host or a mirror, as in C(docker://user:password@registry.example.com/app),
+        are an error.
       - Proxies are read from the environment variables E(HTTPS_PROXY), E(HTTP_PROXY) and E(NO_PROXY).
         E(NO_PROXY) has the notation of O(k8scr.core.k8scr_push#module:no_proxy).
     type: list

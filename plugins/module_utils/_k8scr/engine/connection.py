@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 import socket
 import ssl
 import subprocess
@@ -18,6 +17,7 @@ from ..errors import EngineError, InputError
 from ..http.slow_peer import MINIMUM_RATE
 from ..http.streaming_connection import limited
 from ..http.tls import client_context, load_client_certificate
+from ..redaction import HIDDEN
 from .context import EngineEndpoint, EngineTls
 
 try:
@@ -170,8 +170,8 @@ def ssh_command(parts: SplitResult) -> list[str]:
 
 
 def _no_address(host: str) -> InputError:
-    # Messages do not show a password in the address.
-    shown = re.sub(r":[^:@/]*@", ":***@", host)
+    # A user may have written a password there.
+    shown = f"{HIDDEN}@{host.rpartition('@')[2]}" if "@" in host else host
     return InputError(f"{shown!r:.200} is not the address of an engine", _KNOWN)
 
 

@@ -151,10 +151,20 @@ def test_invalid_address_is_rejected_with_valid_forms(host: str) -> None:
         Engine(EngineEndpoint(host))
 
 
-@pytest.mark.parametrize("scheme", ["ssh", "tcp"])
-def test_address_with_password_is_rejected_and_redacted(scheme: str) -> None:
-    with pytest.raises(InputError) as failure:
-        Engine(EngineEndpoint(f"{scheme}://admin:secret@engine"))
+@pytest.mark.parametrize(
+    "host",
+    [
+        "ssh://admin:secret@engine",
+        "tcp://admin:secret@engine",
+        "tcp://admin:se/secret@engine",
+        "tcp://admin:se@secret@engine",
+        "tcp://secret@engine",
+        "admin:secret@engine",
+    ],
+)
+def test_address_with_password_is_rejected_and_redacted(host: str) -> None:
+    with pytest.raises(InputError, match=r"'.*\*{8}@engine' is not the address of an engine") as failure:
+        Engine(EngineEndpoint(host))
 
     assert "secret" not in str(failure.value)
 
