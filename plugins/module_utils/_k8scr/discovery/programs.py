@@ -14,21 +14,19 @@ import os
 import re
 import resource
 import shutil
-import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 from ..errors import InputError
+from ..files.process_group import process_group
 from ..redaction import HIDDEN, SHORTEST, without_passwords
 
 _INTERVAL = 0.02
-_SECONDS_TO_EXIT = 2.0
-"""Seconds between SIGTERM and SIGKILL."""
 _MAXIMUM_MEMORY = 2 << 30
 """The bytes that a program may write to; Helm uses about 100 MiB for a large chart."""
 _SHOWN = 2000
@@ -121,7 +119,10 @@ def run_limited(
     deadline = time.monotonic() + run.timeout
     too_much = f"printed more than {run.limit >> 20} MiB"
     try:
-        with _started(arguments, output, messages, run.memory, {**os.environ, **environment}, folder) as process:
+        with process_group(arguments, output, messages, {**os.environ, **environment}, folder) as process:
+            if run.memory is not None:
+                with contextlib.suppress(ProcessLookupError, AttributeError):
+                    resource.prlimit(process.pid, resource.RLIMIT_DATA, (run.memory, run.memory))
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     return 1, f"did not finish within {run.timeout} s"
@@ -134,39 +135,6 @@ def run_limited(
     if process.returncode < 0:
         return 1, f"was ended by signal {-process.returncode}"
     return process.returncode, too_much if not process.returncode and _size(output) > run.limit else ""
-
-
-@contextlib.contextmanager
-def _started(
-    arguments: Sequence[str],
-    output: IO[bytes],
-    messages: IO[bytes],
-    memory: int | None,
-    environment: Mapping[str, str],
-    folder: Path | None,
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a program in a process group of its own, and end the group if the block ends before the program."""
-    process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=output,
-        stderr=messages,
-        env=environment,
-        cwd=folder,
-        start_new_session=True,
-    )
-    try:
-        if memory is not None:
-            with contextlib.suppress(ProcessLookupError, AttributeError):
-                resource.prlimit(process.pid, resource.RLIMIT_DATA, (memory, memory))
-        yield process
-    finally:
-        if process.returncode is None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_SECONDS_TO_EXIT)
 
 
 def _size(file: IO[bytes]) -> int:

@@ -11,27 +11,24 @@ last output is part of the error.
 from __future__ import annotations
 
 import base64
-import contextlib
 import json
 import os
 import re
 import selectors
-import signal
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, NoReturn
 
 from ..errors import ClusterError
 from ..files.file_access import read_small
+from ..files.process_group import process_group
 from ..oci.timestamp import parse_timestamp
 from ..redaction import HIDDEN, without_passwords
 
 TIMEOUT = 60.0
 """Seconds until a plugin is killed. Getting a token without a login takes a few seconds, on slow networks up to 30."""
-_SECONDS_TO_EXIT = 2.0
-"""Seconds between SIGTERM and SIGKILL."""
 _INTERVAL = 0.05
 """Seconds between checks whether a plugin exited while a child process keeps its output open."""
 _MAXIMUM_OUTPUT = 1 << 20
@@ -131,7 +128,8 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> tuple[bytes, b
     """
     begin = time.monotonic()
     output, messages = bytearray(), bytearray()
-    with _started(arguments, environment) as process, selectors.DefaultSelector() as selector:
+    started = process_group(arguments, subprocess.PIPE, subprocess.PIPE, environment)
+    with started as process, selectors.DefaultSelector() as selector:
         for stream, content in ((process.stdout, output), (process.stderr, messages)):
             if stream is not None:  # always, but the type does not say so
                 os.set_blocking(stream.fileno(), False)
@@ -153,32 +151,6 @@ def _run(arguments: list[str], environment: Mapping[str, str]) -> tuple[bytes, b
         ended = f"it exited with {status}" if status > 0 else f"it was ended by signal {-status}"
         _fail(f"{ended}{_quoted(messages)}")
     return bytes(output), bytes(messages)
-
-
-@contextlib.contextmanager
-def _started(arguments: list[str], environment: Mapping[str, str]) -> Iterator[subprocess.Popen[bytes]]:
-    """Start a command in a process group of its own, and kill the group if the block ends before the command."""
-    process = subprocess.Popen(  # pylint: disable=ansible-bad-function
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=dict(environment),
-        # Without a terminal, prompts fail instead of waiting for input.
-        start_new_session=True,
-    )
-    try:
-        yield process
-    finally:
-        if process.returncode is None:
-            for number in (signal.SIGTERM, signal.SIGKILL):
-                with contextlib.suppress(ProcessLookupError, PermissionError):
-                    os.killpg(process.pid, number)
-                with contextlib.suppress(subprocess.TimeoutExpired):
-                    process.wait(_SECONDS_TO_EXIT)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
 
 
 def _read(descriptor: int, content: bytearray) -> bool:

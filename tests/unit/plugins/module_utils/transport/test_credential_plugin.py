@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files import process_group
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import credential_plugin
 from unit.plugins.module_utils.support.credential_plugins import VERSION, credential, plugin
 from unit.plugins.module_utils.support.processes import has_ended
@@ -44,7 +45,7 @@ def login(ask: Ask, kubeconfig: Kubeconfig, home: Path) -> Login:
 def short_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A time limit of a second."""
     monkeypatch.setattr(credential_plugin, "TIMEOUT", 1.0)
-    monkeypatch.setattr(credential_plugin, "_SECONDS_TO_EXIT", 0.2)
+    monkeypatch.setattr(process_group, "SECONDS_TO_EXIT", 0.2)
 
 
 @pytest.mark.usefixtures("short_limit")
