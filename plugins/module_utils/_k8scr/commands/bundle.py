@@ -150,7 +150,11 @@ def _finish(
     diffs = [
         _diff("images", [f"{each.name} {each.digest}" for each in removed], []),
         _diff(
-            "extras", *([f"{each.path} {each.sha256}" for each in _sorted(some)] for some in (before, files.values()))
+            "extras",
+            *(
+                [f"{each.path} {each.sha256 or '(known after the copy)'}" for each in _sorted(some)]
+                for some in (before, files.values())
+            ),
         ),
     ]
     return finished, [each for each in diffs if each["before"] != each["after"]]

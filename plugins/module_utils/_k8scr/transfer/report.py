@@ -163,9 +163,15 @@ def _blob_entry(blob: BlobResult) -> dict[str, Any]:
 
 
 def _diff(changes: Sequence[ImageResult]) -> dict[str, str]:
-    before = [f"{result.plan.job.target} {result.plan.before.digest}\n" for result in changes if result.plan.before]
-    after = [f"{result.plan.job.target} {_after(result)}\n" for result in changes]
+    before = [f"{_shown_name(result)} {result.plan.before.digest}\n" for result in changes if result.plan.before]
+    after = [f"{_shown_name(result)} {_after(result)}\n" for result in changes]
     return {"before": "".join(before), "after": "".join(after)}
+
+
+def _shown_name(result: ImageResult) -> str:
+    """Return the target of an image; its name if the target is only a digest, as of a referrer in a layout."""
+    job = result.plan.job
+    return job.name if job.target == result.root else job.target
 
 
 def _after(result: ImageResult) -> str:

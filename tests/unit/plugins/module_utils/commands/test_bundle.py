@@ -19,6 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.bundle_so
 from unit.plugins.module_utils.support.bundle_tasks import blobs, bundle_to, check_sums, description, tree
 from unit.plugins.module_utils.support.images import Image, make_image, write_docker_archive, write_layout
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response
+from unit.plugins.module_utils.support.signed_images import attach
 from unit.plugins.module_utils.support.upstream_servers import host, settings, source
 
 pytestmark = pytest.mark.usefixtures("no_credentials", "clock")
@@ -299,3 +300,23 @@ def test_tasks_that_write_one_bundle_at_once_wait_for_each_other(
     with closing(open_bundle(tmp_path / "out")) as bundle:
         assert [each.name for each in bundle.bundle.images] == list(images)
         assert not list(check_bundle(bundle))
+
+
+def test_diff_names_image_of_referrer(upstream: RegistryServer, image: Image, tmp_path: Path) -> None:
+    signature = make_image(subject=image.root.to_json())
+    attach(upstream, "team/app", image, signature)
+
+    result = bundle_to(tmp_path / "out", source(upstream), upstreams=settings(upstream))
+
+    name = f"{host(upstream)}/team/app"
+    assert result["diff"]["after"] == f"{name}:1 {image.digest}\n{name}@{signature.digest} {signature.digest}\n"
+
+
+def test_check_mode_lists_archive_of_registry_image_without_its_digest(
+    upstream: RegistryServer, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"upstreams": settings(upstream), "registry_image": source(upstream)}
+
+    planned = bundle_to(tmp_path / "out", source(upstream), check_mode=True, **options)
+
+    assert planned["diff"][1]["after"] == "registry.tar (known after the copy)\n"
