@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import closing
 from itertools import islice
 from pathlib import Path
@@ -38,9 +39,19 @@ def verify_bundle_at(path: Path, tmp_dest: str | None) -> dict[str, Any]:
     }
     if faults:
         more = len(faults) - _MOST_LINES
-        lines = [f"the bundle {path} is damaged. Copy or create it again.", *map(_line, faults[:_MOST_LINES])]
+        lines = [_summary(path, faults), *map(_line, faults[:_MOST_LINES])]
         result.update(failed=True, msg="\n".join([*lines, f"and {more} further faults"] if more > 0 else lines))
     return result
+
+
+def _summary(path: Path, faults: Sequence[BundleFault]) -> str:
+    # Missing volumes come first. With the most faults, those of the other volumes may be cut off.
+    if len(faults) < _MOST_FAULTS and not any(each.path for each in faults):
+        return (
+            f"volumes of the bundle {path} are missing. All files of the other volumes are undamaged. Add the missing"
+            " volumes. With one drive, verify each volume in turn."
+        )
+    return f"the bundle {path} is damaged. Copy or create it again."
 
 
 def _line(fault: BundleFault) -> str:

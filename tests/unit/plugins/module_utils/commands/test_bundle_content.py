@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 from typing import Any
 
@@ -223,6 +224,32 @@ def test_verification_names_damaged_file_and_its_images(upstream: RegistryServer
     assert blob.name in result["msg"]
     assert f"{host(upstream)}/team/app:1" in result["msg"]
     assert [each["path"] for each in result["faults"]] == [f"blobs/sha256/{blob.name}"]
+
+
+def make_volumes(folder: Path) -> list[Path]:
+    """Write a bundle with one image on several volumes, and return their folders."""
+    image = make_image(*(layer(name, random.Random(name).randbytes(1 << 19)) for name in ("one", "two", "three")))
+    write_layout(folder / "layout", {"example.com/app:1": image})
+    made = bundle_to(folder / "out", f"oci:{folder}/layout", volumes={"size": 1 << 20})
+    return [Path(each["path"]) for each in made["volumes"]]
+
+
+def test_verification_of_one_volume_says_that_its_files_are_undamaged(tmp_path: Path) -> None:
+    first, *others = make_volumes(tmp_path)
+
+    result = verify(first)
+
+    assert result["failed"]
+    assert [(each["volume"], each["path"]) for each in result["faults"]] == [(n + 2, "") for n in range(len(others))]
+    assert f"volumes of the bundle {first} are missing. All files of the other volumes are undamaged" in result["msg"]
+    assert "is damaged" not in result["msg"]
+
+
+def test_verification_of_one_volume_names_its_damaged_file(tmp_path: Path) -> None:
+    first = make_volumes(tmp_path)[0]
+    (first / "index.json").write_bytes((first / "index.json").read_bytes() + b" ")
+
+    assert f"the bundle {first} is damaged" in verify(first)["msg"]
 
 
 def test_verification_rejects_incomplete_bundle(upstream: RegistryServer, tmp_path: Path) -> None:
