@@ -122,6 +122,10 @@ class DigestMismatchError(K8scrError):
     """Content does not have the expected digest."""
 
 
+class DamagedPartError(DigestMismatchError):
+    """A part of a blob on a volume is damaged, so a later run must not resume the upload of the blob."""
+
+
 class ClusterError(K8scrError):
     """The API server cannot be used: configuration, credentials, TLS, network."""
 

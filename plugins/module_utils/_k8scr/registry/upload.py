@@ -14,6 +14,7 @@ from urllib.parse import urlencode, urlsplit
 
 from ..errors import (
     ConnectionLostError,
+    DamagedPartError,
     DigestMismatchError,
     FrontProxyError,
     K8scrError,
@@ -90,7 +91,7 @@ class BlobUpload:
                     self._interruptions = 0
                 try:
                     self.attempts.wait_or_raise(error)
-                except StorageFullError:
+                except (StorageFullError, DamagedPartError):
                     self._discard()
                     raise
                 # This stays set until the registry has returned the offset, because that request may fail too.

@@ -22,6 +22,7 @@ from ..oci.reference import Reference, parse_reference
 from .bundle_format import STAGING_FOLDER, VOLUME_FILE, BundleManifest, Part, Volumes, complete_bundle, with_identity
 from .oci_index import BUNDLE_FILE, INDEX_FILE, blob_path, entry_names, full_name
 from .oci_layout import OciLayoutSource
+from .part_check import PartCheck
 from .volume_format import part_path, read_volume
 
 _MOST_NAMES = 10
@@ -58,6 +59,8 @@ class BundleSource(OciLayoutSource):
         at_hand = {volume.number for volume in volumes}
         count = bundle.volumes.count if bundle.volumes else 0
         self.missing_volumes = tuple(number for number in range(1, count + 1) if number not in at_hand)
+        self._cut = bundle.volumes.cut if bundle.volumes else {}
+        self._part_check = PartCheck(files, self._cut)
         super().__init__(files)
         self._check_names()
 
@@ -117,13 +120,16 @@ class BundleSource(OciLayoutSource):
     def open_blob(self, descriptor: Descriptor, offset: int = 0) -> Iterator[Blocks]:
         if self.absence(descriptor) is None:
             with super().open_blob(descriptor, offset) as blocks:
-                yield blocks
+                is_cut = descriptor.digest in self._cut
+                yield self._part_check.watch(descriptor.digest, blocks, offset) if is_cut else blocks
             return
         absence, end = self.absence(descriptor, offset), self.end(descriptor, offset)
         if absence and end == offset:
+            self._part_check.check_parts_before(descriptor.digest, offset, self.missing_volumes)
             raise absence
         with self.files.open(blob_path(descriptor.digest), offset) as blocks:
-            yield _until(blocks, end - offset, absence) if absence else blocks
+            watched = self._part_check.watch(descriptor.digest, blocks, offset)
+            yield _until(watched, end - offset, absence) if absence else watched
 
     def _parts(self, blob: Descriptor) -> tuple[Part, ...]:
         """Return the parts of a blob; a blob that is not cut has one part."""

@@ -92,7 +92,7 @@ def _find_fault(copy: ImageCopy, blob: Descriptor, mismatch: DigestMismatchError
             for _block in verified(blocks, blob.digest, blob.size, what):
                 pass
     except DigestMismatchError as error:
-        return SourceError(error.message, "Create or copy it again")
+        return SourceError(error.message, error.advice or "Create or copy it again")
     return RegistryError(
         f"{mismatch.message}, although {copy.source.description} has it undamaged",
         "The registry or a proxy before it changed the content: run again, and check both if the error persists",

@@ -19,6 +19,7 @@ from ..errors import (
     ErrorResponseError,
     K8scrError,
     MissingContentError,
+    MissingVolumeError,
 )
 from ..oci.descriptor import Descriptor
 from ..oci.interfaces import DestinationStore
@@ -270,9 +271,7 @@ class Execution:
     def _store_manifests(self, image: int, tags: bool) -> None:
         plan, copy = self._plans[image], self._copies[image]
         steps = self._steps_of(image)
-        for step in steps:
-            if step in self._futures:
-                self._futures[step].result()
+        self._wait_for_steps(steps)
         blobs = tuple(self._done[step] for step in steps)
 
         def store(plan: ImagePlan, root: Manifest) -> None:
@@ -287,6 +286,17 @@ class Execution:
         for step in steps:
             # A future takes more memory than the result.
             self._futures.pop(step, None)
+
+    def _wait_for_steps(self, steps: Sequence[StepId]) -> None:
+        """Wait for the steps of an image. A missing volume is raised last: another error needs more than a volume."""
+        missing: K8scrError | None = None
+        for step in filter(self._futures.__contains__, steps):
+            try:
+                self._futures[step].result()
+            except MissingVolumeError as error:
+                missing = missing or error
+        if missing:
+            raise missing
 
     def _publish(self, image: int, stored: ImageResult) -> None:
         copy = self._copies[image]

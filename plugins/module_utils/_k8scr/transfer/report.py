@@ -171,7 +171,7 @@ def _diff(changes: Sequence[ImageResult]) -> dict[str, str]:
 def _shown_name(result: ImageResult) -> str:
     """Return the target of an image; its name if the target is only a digest, as of a referrer in a layout."""
     job = result.plan.job
-    return job.name if job.target == result.root else job.target
+    return job.name if job.target is None or job.target == result.root else job.target
 
 
 def _after(result: ImageResult) -> str:

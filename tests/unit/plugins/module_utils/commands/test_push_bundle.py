@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -133,6 +134,47 @@ def test_push_with_one_drive_uploads_cut_layer_part_by_part(
     assert [re.findall(r"Insert volume (\d) of 3", message)[:1] for message in messages] == [["1"], ["2"], ["3"], []]
     assert server.digest_of("team/app", "1") == cut.digest
     assert sum(len(data) for data in server.blobs["team/app"].values()) == sum(map(len, cut.blobs.values()))
+
+
+def damage(file: Path) -> None:
+    """Change one byte in the middle of a file."""
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+@pytest.mark.parametrize("chunk", [None, 300_000])
+def test_push_with_one_drive_names_damaged_part_of_layer(
+    push: Push, registry: ClusterRegistry, server: RegistryServer, tmp_path: Path, chunk: int | None
+) -> None:
+    registry.records = UploadRecords(tmp_path / "uploads", "cluster")
+    registry.chunks.size = chunk
+    cut = make_image(layer("cut", hashlib.shake_256(b"cut").digest(5 << 20)))
+    write_bundle(VolumesDestination(tmp_path / "bundle", 2 << 20), (NAME, cut))
+    shutil.copytree(tmp_path / "bundle/volume-1", tmp_path / "damaged")
+    (part,) = (tmp_path / "damaged/parts").iterdir()
+    damage(part)
+
+    volumes = ("damaged", "bundle/volume-1", "bundle/volume-2", "bundle/volume-3")
+    first, *others = [push(f"bundle:{tmp_path}/{volume}").get("msg", "") for volume in volumes]
+
+    assert f"parts/{part.name} on volume 1 of the bundle in {tmp_path}/damaged is damaged" in first
+    assert "Copy volume 1 again" in first
+    assert [re.findall(r"Insert volume (\d) of 3", message)[:1] for message in others] == [["2"], ["3"], []]
+    assert server.digest_of("team/app", "1") == cut.digest
+
+
+def test_push_names_damaged_layer_before_missing_volume(push: Push, tmp_path: Path, medium: Image) -> None:
+    made = VolumesDestination(tmp_path / "bundle", SIZE)
+    write_bundle(made, (NAME, medium))
+    volumes = {layer: path for layer in medium.layers for path in (tmp_path / "bundle").rglob(layer[7:])}
+    assert not list((tmp_path / "bundle/volume-2").rglob(medium.layers[0][7:]))
+    damage(volumes[medium.layers[-1]])
+
+    result = push(f"bundle:{tmp_path}/bundle/volume-2")
+
+    assert f"blob {medium.layers[-1]} in the bundle in {tmp_path}/bundle/volume-2 is damaged" in result["msg"]
+    assert "Insert volume" not in result["msg"]
 
 
 def test_check_of_push_names_the_missing_volume(push: Push, tmp_path: Path, image: Image, medium: Image) -> None:
