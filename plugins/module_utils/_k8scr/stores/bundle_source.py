@@ -95,9 +95,10 @@ class BundleSource(OciLayoutSource):
         for part in self._parts(blob):
             end += part.size
             if volumes and end > offset and part.volume in self.missing_volumes:
-                parts = f"the part at byte {end - part.size} of " if blob.digest in volumes.cut else ""
+                # Without the digest, images that need the same volume share a line of the message.
+                what = "a part of a blob" if blob.digest in volumes.cut else "a blob"
                 return MissingVolumeError(
-                    f"{parts}the blob {blob.digest} is on volume {part.volume}, which {self.description} does not have",
+                    f"{what} is on volume {part.volume}, which {self.description} does not have",
                     f"Insert volume {part.volume} of {volumes.count} (bundle {short_id(volumes)}) and run again",
                 )
         return None
