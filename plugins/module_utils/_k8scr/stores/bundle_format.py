@@ -202,7 +202,8 @@ def complete_bundle(files: Files) -> BundleManifest:
     if found is None:
         raise SourceError(
             f"{files.description} is not a bundle: it has no {BUNDLE_FILE}",
-            "Check the path; for an OCI layout or archive without this file, write oci: or oci-archive: before it",
+            "Check the path, and that the medium is mounted and was copied completely. For an OCI layout or archive"
+            " without this file, write oci: or oci-archive: before it",
         )
     bundle, complete = found
     if not complete:

@@ -60,6 +60,12 @@ def write_delta(path: Path, name: str, image: Image, omitted: Sequence[str], rep
         store.finish(bundle)
 
 
+def test_push_from_empty_drive_says_what_to_check(push: Push, tmp_path: Path) -> None:
+    message = push(f"bundle:{tmp_path}")["msg"]
+
+    assert f"the folder {tmp_path} is not a bundle: it has no bundle.json. Check the path, and that" in message
+
+
 @pytest.mark.parametrize("prefix", ["", "bundle:"])
 @pytest.mark.parametrize("kind", [BundleFolder, BundleArchive, lambda path: VolumesDestination(path, SIZE)])
 def test_push_uploads_images_of_every_kind_of_bundle(
