@@ -227,7 +227,8 @@ def test_air_gap_guide_delivers_and_removes_images(
     medium = tmp_path_factory.mktemp("media") / "app"
     python = f"{sys.version_info.major}.{sys.version_info.minor}"
     replaced = {MEDIUM: str(medium), '"3.13"': f'"{python}"'}
-    fill, venv, activate, install, galaxy, plan, deliver, remove = machine.read("guide_air_gap.rst", replaced)
+    commands = machine.read("guide_air_gap.rst", replaced)
+    fill, venv, activate, install, galaxy, plan, deliver, apply, remove = commands
     shutil.copy(tarball, machine.folder)
     assert machine.run(fill) == {"localhost": 1}
     assert machine.run(fill) == {"localhost": 0}, machine.output
@@ -251,6 +252,12 @@ def test_air_gap_guide_delivers_and_removes_images(
             assert "io.cri-containerd.pinned=pinned" in image_on(node, machine.image("registry"))
             assert originals["multi"].digest in image_on(node, machine.image("multi"))
             assert image_on(node, machine.image("busybox"))
+
+        try:
+            machine.run(apply)
+            assert "Running" in kubectl("get", "pod", "waiter")
+        finally:
+            kubectl("delete", "pod", "waiter", "--now", "--ignore-not-found")
 
         # The volume is deleted with the Pod; the same command restores the images.
         kubectl("delete", "pod", "k8scr-0", f"--namespace={namespace}", "--now")
