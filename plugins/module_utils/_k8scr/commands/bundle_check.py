@@ -39,7 +39,9 @@ def verify_bundle_at(path: Path, tmp_dest: str | None) -> dict[str, Any]:
     }
     if faults:
         more = len(faults) - _MOST_LINES
-        lines = [_summary(path, faults), *map(_line, faults[:_MOST_LINES])]
+        # With one drive, most volumes are missing, and only damaged files matter.
+        files_first = sorted(faults, key=lambda fault: not fault.path)
+        lines = [_summary(path, faults), *map(_line, files_first[:_MOST_LINES])]
         result.update(failed=True, msg="\n".join([*lines, f"and {more} further faults"] if more > 0 else lines))
     return result
 

@@ -252,6 +252,20 @@ def test_verification_of_one_volume_names_its_damaged_file(tmp_path: Path) -> No
     assert f"the bundle {first} is damaged" in verify(first)["msg"]
 
 
+def test_verification_names_damaged_file_before_missing_volumes(tmp_path: Path) -> None:
+    images = {f"example.com/app:{n}": make_image(layer("file", random.Random(n).randbytes(900_000))) for n in range(25)}
+    write_layout(tmp_path / "layout", images)
+    made = bundle_to(tmp_path / "out", f"oci:{tmp_path}/layout", volumes={"size": 1 << 20})
+    assert len(made["volumes"]) >= 25
+    last = Path(made["volumes"][-1]["path"])
+    (last / "index.json").write_bytes((last / "index.json").read_bytes() + b" ")
+
+    lines = verify(last)["msg"].splitlines()
+
+    assert lines[1].startswith(f"index.json on volume {len(made['volumes'])} is damaged")
+    assert "is missing" in lines[2]
+
+
 def test_verification_rejects_incomplete_bundle(upstream: RegistryServer, tmp_path: Path) -> None:
     bundle_to(tmp_path / "out", source(upstream), upstreams=settings(upstream))
     stated = description(tmp_path / "out")
