@@ -47,7 +47,8 @@ options:
     description:
       - V(present), the default, makes the bundle.
       - V(verified) reads the whole bundle, compares it with C(SHA256SUMS) and all digests, and fails if anything is
-        missing or damaged. It changes nothing. All other options except O(dest) and O(tmp_dest) are ignored.
+        missing or damaged. It changes nothing. If volumes are missing, the message says whether the files of the other
+        volumes are undamaged. All other options except O(dest) and O(tmp_dest) are ignored.
     type: str
     choices: [present, verified]
     default: present
@@ -276,7 +277,7 @@ removed:
   elements: str
   sample: ["registry.example.com/team/api:1.1"]
 volumes:
-  description: The volumes; empty without O(volumes).
+  description: The volumes; empty without O(volumes), and in check mode before the bundle exists.
   returned: success, with O(state=present)
   type: list
   elements: dict

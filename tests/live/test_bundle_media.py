@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 from collections.abc import Mapping
 from contextlib import ExitStack, closing
@@ -86,30 +87,65 @@ def test_push_reads_volumes_on_mounted_media(
     assert {name: digest_of(address, name) for name in named} == {name: image.digest for name, image in named.items()}
 
 
+def insert_dvds(task: Task, folder: Path, wanted: str) -> list[str]:
+    """Push volumes of one drive, the given one and then those that the messages name. Return their numbers.
+
+    Args:
+        folder: The folder with the bundle in ``out``.
+    """
+    count = len(list((folder / "out").iterdir()))
+    inserted = list[str]()
+    while wanted and len(inserted) <= 2 * count:
+        inserted.append(wanted)
+        with dvd(folder / f"out/volume-{wanted}", folder / f"drive-{len(inserted)}") as drive:
+            result = task("k8scr_push", images=[f"bundle:{drive}"])
+        found = re.search(rf"Insert volume (\d) of {count}", result.get("msg", ""))
+        wanted = found[1] if found else ""
+    assert not result.get("failed"), result["msg"]
+    return inserted
+
+
 def test_push_with_one_drive_names_next_dvd_until_all_layers_are_uploaded(
     task: Task, address: str, tmp_path: Path, named: dict[str, images.Image]
 ) -> None:
     write_bundle(Location("", tmp_path / "out"), named, SIZE)
     count = len(list((tmp_path / "out").iterdir()))
-    wanted, inserted = "1", list[str]()
 
-    while wanted and len(inserted) <= 2 * count:
-        inserted.append(wanted)
-        with dvd(tmp_path / f"out/volume-{wanted}", tmp_path / f"drive-{len(inserted)}") as drive:
-            result = task("k8scr_push", images=[f"bundle:{drive}"])
-        found = re.search(rf"Insert volume (\d) of {count}", result.get("msg", ""))
-        wanted = found[1] if found else ""
+    inserted = insert_dvds(task, tmp_path, "1")
 
-    assert not result.get("failed"), result["msg"]
     assert {name: digest_of(address, name) for name in named} == {name: image.digest for name, image in named.items()}
     assert set(inserted) == set(map(str, range(1, count + 1)))
+
+
+def test_push_with_one_drive_names_damaged_part_and_completes_with_new_copy_of_dvd(
+    task: Task, address: str, tmp_path: Path, repository: str
+) -> None:
+    name, image = f"docker.io/{repository}/c:1", images.ensure_random(20 * MIB, 1)
+    write_bundle(Location("", tmp_path / "out"), {name: image}, SIZE)
+    (part,) = (tmp_path / "out").glob("volume-*/parts/*.1")
+    shutil.copytree(part.parents[1], tmp_path / "damaged")
+    damage(tmp_path / "damaged/parts" / part.name)
+
+    with dvd(tmp_path / "damaged", tmp_path / "media") as drive:
+        result = task("k8scr_push", images=[f"bundle:{drive}"])
+
+    assert f"parts/{part.name} on volume {part.parents[1].name[-1]}" in result["msg"]
+    assert "is damaged" in result["msg"]
+    inserted = insert_dvds(task, tmp_path, part.parents[1].name[-1])
+    assert digest_of(address, name) == image.digest
+    assert len(inserted) <= 3
+
+
+def damage(file: Path) -> None:
+    """Change the last byte of a file."""
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
 
 
 def test_push_names_damaged_layer_on_dvd(task: Task, tmp_path: Path, named: dict[str, images.Image]) -> None:
     write_bundle(Location("", tmp_path / "out"), named, SIZE)
     damaged = max((tmp_path / "out/volume-1/blobs/sha256").iterdir(), key=lambda path: path.stat().st_size)
-    content = damaged.read_bytes()
-    damaged.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    damage(damaged)
 
     with dvd(tmp_path / "out/volume-1", tmp_path / "media/1"), dvd(tmp_path / "out/volume-2", tmp_path / "media/2"):
         result = task("k8scr_push", images=[f"{tmp_path}/media"])
