@@ -62,6 +62,9 @@ class SparseContent(Protocol):
     def absence(self, blob: Descriptor) -> K8scrError | None:
         """Return the error for a blob on a medium that is not at hand, so that a later run may copy it."""
 
+    def location(self, blob: Descriptor) -> str:
+        """Return a blob's volume and source for messages: ``on volume 2 of the bundle in the folder /media``."""
+
     def has_part(self, blob: Descriptor) -> bool:
         """Whether at least a part of a blob is at hand."""
 

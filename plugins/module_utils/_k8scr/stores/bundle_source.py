@@ -103,6 +103,11 @@ class BundleSource(OciLayoutSource):
                 )
         return None
 
+    def location(self, blob: Descriptor) -> str:
+        """See :class:`SparseContent`."""
+        numbers = {part.volume for part in self._parts(blob)}
+        return f"on volume {numbers.pop()} of {self.description}" if len(numbers) == 1 else f"in {self.description}"
+
     def has_part(self, blob: Descriptor) -> bool:
         """See :class:`SparseContent`."""
         parts = self._parts(blob)

@@ -13,6 +13,7 @@ from ..errors import DigestMismatchError, K8scrError, RegistryError, SourceError
 from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import verified
+from ..oci.interfaces import SparseContent
 from .job import ImageCopy
 from .listener import Listener
 from .plan import Action, BlobResult, BlobStep, ImagePlan
@@ -52,7 +53,7 @@ def copy_blob(
                 descriptor, mounted = copy.compressor.put(step.layer, descriptor, content, mount_from)
     except DigestMismatchError as error:
         if copy.destination.capabilities.verifies_digests:
-            raise _find_fault(copy, step.at_source, error) from error
+            raise _find_fault(copy, step.at_source, sparse, error) from error
         raise
     return BlobResult(descriptor, descriptor.size, Action.MOUNTED if mounted else Action.SENT, step.layer)
 
@@ -84,9 +85,12 @@ class _SourceContent:
             yield block
 
 
-def _find_fault(copy: ImageCopy, blob: Descriptor, mismatch: DigestMismatchError) -> K8scrError:
+def _find_fault(
+    copy: ImageCopy, blob: Descriptor, sparse: SparseContent | None, mismatch: DigestMismatchError
+) -> K8scrError:
     """Return the error that names the damaged side, after a destination received content with another digest."""
-    what = f"blob {blob.digest} in {copy.source.description}"
+    where = sparse.location(blob) if sparse else f"in {copy.source.description}"
+    what = f"blob {blob.digest} {where}"
     try:
         with copy.source.open_blob(blob) as blocks:
             for _block in verified(blocks, blob.digest, blob.size, what):

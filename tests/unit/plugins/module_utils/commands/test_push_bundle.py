@@ -191,7 +191,9 @@ def test_push_names_damaged_layer_before_missing_volume(push: Push, tmp_path: Pa
 
     result = push(f"bundle:{tmp_path}/bundle/volume-2")
 
-    assert f"blob {medium.layers[-1]} in the bundle in {tmp_path}/bundle/volume-2 is damaged" in result["msg"]
+    assert (
+        f"blob {medium.layers[-1]} on volume 2 of the bundle in {tmp_path}/bundle/volume-2 is damaged" in result["msg"]
+    )
     assert "Insert volume" not in result["msg"]
 
 
