@@ -14,11 +14,14 @@ HIDDEN = "********"
 SHORTEST = 4
 """Characters of the shortest value that is masked in messages; shorter ones occur in many words and numbers."""
 
+_WORD = re.compile(r"\S+")
 # The digest of an image follows an @ too. A password may have characters that a URL must not contain.
 _HOST_FOLLOWS = r"@(?!sha(?:256|512):)"
-_CREDENTIALS_IN_URL = re.compile(rf"(?:(?<=//)[^\s/@:]*:(\S*)|(?<=://)(?<!ssh://)([^\s/]+)){_HOST_FOLLOWS}")
+_AT = re.compile(_HOST_FOLLOWS)
+_USER_IN_URL = re.compile(r"(?<=//)[^/@:]*:")
+_TOKEN_IN_URL = re.compile(rf"(?<=://)(?<!(?i:ssh)://)([^/]+){_HOST_FOLLOWS}")
 _PATH_FOLLOWS = r"(?:oci|oci-archive|docker-archive|bundle|chart):"
-_CREDENTIALS_BEFORE_HOST = re.compile(rf"(?!{_PATH_FOLLOWS})[^\s/@:]+:(?!//)(\S+){_HOST_FOLLOWS}[^\s/@]*[.:/]")
+_CREDENTIALS_BEFORE_HOST = re.compile(rf"(?!{_PATH_FOLLOWS})[^/@:]+:(?!//)(.+){_HOST_FOLLOWS}[^/@]*[.:/]", re.DOTALL)
 
 
 def redacted(
@@ -38,7 +41,7 @@ def redacted(
 def without_passwords(value: Any) -> Any:
     """Return a value without the credentials in URLs. Some services take a token as the user."""
     if isinstance(value, str):
-        return _CREDENTIALS_IN_URL.sub(f"{HIDDEN}@", value)
+        return _WORD.sub(lambda word: _masked(word[0]), value)
     if isinstance(value, Mapping):
         return {key: without_passwords(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
@@ -49,9 +52,32 @@ def without_passwords(value: Any) -> Any:
 def passwords_in(value: Any) -> Iterator[str]:
     """Yield the passwords and tokens in names and locations of images, as in ``user:password@host/repository``."""
     for text in texts_of(value):
-        urls = [match[1] or match[2] for match in _CREDENTIALS_IN_URL.finditer(text)]
-        name = _CREDENTIALS_BEFORE_HOST.match(text)
-        yield from filter(None, urls or [name[1] if name else ""])
+        tokens, password, _host = _split_url(text)
+        found = [match[1] for match in _TOKEN_IN_URL.finditer(tokens)]
+        found += [] if password is None else [password]
+        name = None if found else _CREDENTIALS_BEFORE_HOST.match(text)
+        yield from filter(None, [name[1]] if name else found)
+
+
+def _masked(url: str) -> str:
+    tokens, password, host = _split_url(url)
+    shown = _TOKEN_IN_URL.sub(f"{HIDDEN}@", tokens)
+    return shown if password is None else f"{shown}{HIDDEN}@{host}"
+
+
+def _split_url(text: str) -> tuple[str, str | None, str]:
+    """Return the text before a user with a password, the password, and the text from the host on.
+
+    Its time is linear in the length: a hostile text may repeat the beginning of a URL.
+
+    Returns:
+        The whole text, ``None`` and an empty text if there is no password.
+    """
+    ends = [match.start() for match in _AT.finditer(text)]
+    user = _USER_IN_URL.search(text, 0, ends[-1]) if ends else None
+    if user is None:
+        return text, None, ""
+    return text[: user.start()], text[user.end() : ends[-1]], text[ends[-1] + 1 :]
 
 
 def texts_of(value: Any) -> Iterator[str]:

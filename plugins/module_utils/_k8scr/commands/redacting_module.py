@@ -86,8 +86,12 @@ class RedactingModule(AnsibleModule):
             self.params = given
 
     def _mask_passwords(self) -> None:
-        locations = (self.params.get(name) for name in _LOCATIONS if name not in self._redact)
-        found = (text for value in locations for text in passwords_in(value))
+        # Other values of structured options, such as those of charts, are hidden or are no locations.
+        given = {name: self.params.get(name) for name in _LOCATIONS}
+        locations = {
+            name: self._redact[name](value) if name in self._redact else value for name, value in given.items()
+        }
+        found = passwords_in(locations)
         self.no_log_values.update(text for text in found if len(text) >= SHORTEST)
 
     def _reject_unusable(self) -> None:

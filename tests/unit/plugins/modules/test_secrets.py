@@ -267,6 +267,8 @@ LONG_IMAGE = f"AWS:{'canary-' * 100}@registry.example.com/team/api:1"
         [f"docker://{LONG_IMAGE}"],
         [LONG_IMAGE],
         ["docker://canary-token@registry.example.com/team/api:1"],
+        ["docker://me:canary password@registry.example.com/team/api:1"],
+        ["me:canary\npassword@registry.example.com/team/api:1"],
         ["docker://me:canary/pass@word@registry.example.com/team/api:1"],
         [f"docker://{ACCESS}@registry.example.com:5000/team/api@sha256:{'0' * 64}"],
         [f"docker://{ACCESS}@registry.example.com"],
@@ -308,6 +310,9 @@ def test_module_hides_credentials_in_sources(run: Run, module: str, images: Any)
         ("k8scr_pull", {"images": [{"name": "x", "dest": f"https://{IMAGE}"}]}),
         ("k8scr_find_images", {"src": [f"https://{IMAGE}"]}),
         ("k8scr_find_images", {"charts": [f"oci://{IMAGE}"]}),
+        ("k8scr_find_images", {"charts": [IMAGE]}),
+        ("k8scr_find_images", {"charts": [{"chart": IMAGE, "valuess": {}}]}),
+        ("k8scr_find_images", {"charts": [{"chart": "/missing", "version": IMAGE}]}),
         ("k8scr_mirror", {"runtime": "containerd", "endpoint": f"http://{ACCESS}@h", "upstreams": ["*"]}),
         ("k8scr_mirror", {"runtime": "containerd", "endpoint": "http://h", "upstreams": [f"{ACCESS}@h.example.com"]}),
     ],
@@ -341,6 +346,12 @@ def test_user_of_ssh_address_is_no_secret(run: Run) -> None:
     result = run("k8scr_push", images=["app"], docker_host="ssh://kubeconfig@192.0.2.1", kubeconfig="/missing")
 
     assert result["invocation"]["module_args"]["docker_host"] == "ssh://kubeconfig@192.0.2.1"
+    assert "kubeconfig" in result["msg"]
+
+
+def test_user_of_upper_case_ssh_address_is_no_secret(run: Run) -> None:
+    result = run("k8scr_push", images=["app"], docker_host="SSH://kubeconfig@192.0.2.1", kubeconfig="/missing")
+
     assert "kubeconfig" in result["msg"]
 
 
