@@ -18,7 +18,11 @@ _Found = TypeVar("_Found")
 
 
 class RememberedReferrers:
-    """Referrers that are looked up once; see :class:`Referrers`. After a transient error, all further lookups fail."""
+    """Referrers that are looked up once; see :class:`Referrers`.
+
+    After an error that was retried until the timeout, all further lookups fail. An error with a limited number of
+    attempts, such as the status 500, may be that of one damaged manifest.
+    """
 
     def __init__(self, referrers: Referrers) -> None:
         self._referrers = referrers
@@ -39,7 +43,7 @@ class RememberedReferrers:
                 known[key] = self._failure or look_up(key)
             except K8scrError as error:
                 known[key] = error
-                if error.transient:
+                if error.retry and error.retry.attempts is None:
                     self._failure = error
         found = known[key]
         if isinstance(found, K8scrError):

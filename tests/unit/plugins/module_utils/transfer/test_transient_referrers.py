@@ -107,6 +107,18 @@ def test_push_copies_other_images_after_transient_error(
     assert server.digest_of("team/web", "1") == multi.digest
 
 
+def test_push_copies_other_images_of_repository_with_one_damaged_referrer(
+    push: Run, server: RegistryServer, upstream: RegistryServer, signed: Image, other_image: Image
+) -> None:
+    upstream.fill("team/app", "2", other_image)
+    upstream.fail("HEAD", referrers_tag(signed, ".sig"), Response(500))
+
+    result = push_all(push, upstream, "1", "2", connections=1)
+
+    assert ["error" in each for each in result["images"]] == [True, False]
+    assert server.digest_of("team/app", "2") == other_image.digest
+
+
 def test_push_in_check_mode_predicts_layers_that_failed_image_does_not_copy(
     push: Run, upstream: RegistryServer, signed: Image, sbom: Image, other_image: Image
 ) -> None:
