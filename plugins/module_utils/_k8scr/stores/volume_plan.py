@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from ..errors import DestinationError
@@ -131,10 +131,13 @@ class _Plan:
                 self._place_parts(digest)
         whole = {digest: size for digest, size in new.items() if size <= self._largest}
         costs = [(blob_path(digest), size) for digest, size in whole.items()]
-        together = next((number for number in self._numbers(blobs) if self._fits(number, costs)), None)
+        first = {part.volume for digest in blobs for part in self._cut.get(digest, ())}
+        first.update(self._blobs[digest] for digest in blobs if digest in self._blobs)
+        together = next((number for number in self._numbers(first) if self._fits(number, costs)), None)
         for digest in sorted(whole, key=lambda digest: -whole[digest]):
-            numbers = [together] if together else self._numbers(blobs)
+            numbers = [together] if together else self._numbers(first)
             self._blobs[digest] = self._first_with_room(blob_path(digest), whole[digest], numbers)
+            first.add(self._blobs[digest])
 
     def result(self) -> Volumes:
         """Return the volumes, counted without those that have nothing."""
@@ -178,11 +181,11 @@ class _Plan:
         needed.update(number for digest in self._sizes for number in previous.of(digest))
         return {number: position for position, number in enumerate(sorted(needed), 1)}
 
-    def _numbers(self, blobs: Iterable[str] = ()) -> list[int]:
-        """Return the numbers of all volumes, first of those that have one of these blobs or a part of it."""
-        parts = (part.volume for digest in blobs for part in self._cut.get(digest, ()))
-        first = {*parts, *(self._blobs[digest] for digest in blobs if digest in self._blobs)}
-        return sorted(range(1, len(self._used) + 1), key=lambda number: (number not in first, number))
+    def _numbers(self, first: Iterable[int] = ()) -> Iterator[int]:
+        """Yield the numbers of all volumes, the given ones first."""
+        preferred = set(first)
+        yield from sorted(preferred)
+        yield from (number for number in range(1, len(self._used) + 1) if number not in preferred)
 
     def _first_with_room(self, path: str, size: int, numbers: Iterable[int]) -> int:
         """Use the room for a file on the first of these volumes that has room, or on a new one."""

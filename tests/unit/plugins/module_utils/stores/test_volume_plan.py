@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Mapping
 from dataclasses import replace
 
@@ -103,6 +104,25 @@ def test_added_manifests_do_not_move_parts_or_blobs() -> None:
 
     assert after.cut == before.cut
     assert after.blobs == {**before.blobs, digest("new"): after.blobs[digest("new")]}
+
+
+def test_existing_blobs_stay_where_another_version_placed_them() -> None:
+    planned = content({"a": 3900 * MIB}, {"config": 5000, "b": 3 * GIB, "c": 3 * GIB})
+    placed = plan_volumes(planned, DVD)
+    before = replace(placed, blobs={**placed.blobs, digest("config"): 1})
+
+    assert placed.blobs[digest("config")] != 1
+    assert plan_volumes(planned, DVD, before) == before
+
+
+def test_plan_of_image_with_thousands_of_blobs_takes_seconds() -> None:
+    image = {str(number): 30 * MIB for number in range(12_000)}
+    begin = time.process_time()
+
+    volumes = plan_volumes(content(image), 64 * GIB)
+
+    assert volumes.count == 6
+    assert time.process_time() - begin < 5
 
 
 def test_manifests_that_fill_a_volume_are_an_error() -> None:
