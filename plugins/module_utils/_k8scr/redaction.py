@@ -22,6 +22,8 @@ _USER_IN_URL = re.compile(r"(?<=//)[^/@:]*:")
 _TOKEN_IN_URL = re.compile(rf"(?<=://)(?<!(?i:ssh)://)([^/]+){_HOST_FOLLOWS}")
 _PATH_FOLLOWS = r"(?:oci|oci-archive|docker-archive|bundle|chart):"
 _CREDENTIALS_BEFORE_HOST = re.compile(rf"(?!{_PATH_FOLLOWS})[^/@:]+:(?!//)(.+){_HOST_FOLLOWS}[^/@]*[.:/]", re.DOTALL)
+# A relative path may look the same, but an image has none without its transport, ./ or ~ before it.
+_TOKEN_BEFORE_HOST = re.compile(rf"(?![~.])([^/@:]+){_HOST_FOLLOWS}[^/@]+/")
 
 
 def redacted(
@@ -49,13 +51,19 @@ def without_passwords(value: Any) -> Any:
     return value
 
 
-def passwords_in(value: Any) -> Iterator[str]:
-    """Yield the passwords and tokens in names and locations of images, as in ``user:password@host/repository``."""
+def passwords_in(value: Any, of_images: bool = False) -> Iterator[str]:
+    """Yield the passwords and tokens in names and locations of images, as in ``user:password@host/repository``.
+
+    Args:
+        of_images: Whether no text is a relative path, so that ``token@host/repository`` has a token.
+    """
     for text in texts_of(value):
         tokens, password, _host = _split_url(text)
         found = [match[1] for match in _TOKEN_IN_URL.finditer(tokens)]
         found += [] if password is None else [password]
         name = None if found else _CREDENTIALS_BEFORE_HOST.match(text)
+        if of_images and not found and not name:
+            name = _TOKEN_BEFORE_HOST.match(text)
         yield from filter(None, [name[1]] if name else found)
 
 

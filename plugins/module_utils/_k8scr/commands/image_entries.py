@@ -129,8 +129,9 @@ def _read_entry(
     image: Any, where: str, main_key: str, spec: Mapping[str, Any], read: Callable[[Mapping[str, Any]], _Entry]
 ) -> _Entry:
     entry = {main_key: image} if isinstance(image, str) else image
-    if any(passwords_in(entry)):
-        keys = [str(key) for key, value in entry.items() if any(passwords_in(value))] if isinstance(entry, dict) else ()
+    if any(passwords_in(entry, of_images=True)):
+        items = entry.items() if isinstance(entry, dict) else ()
+        keys = [str(key) for key, value in items if any(passwords_in(value, of_images=True))]
         raise InputError(f"{where} has credentials{' in ' if keys else ''}{', '.join(keys)}", CREDENTIALS_ADVICE)
     try:
         return read(_validated(entry, spec))

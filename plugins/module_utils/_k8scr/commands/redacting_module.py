@@ -19,6 +19,9 @@ _NUMBERS_END = 1 << 64
 _LOCATIONS = ("charts", "dest", "docker_host", "endpoint", "images", "registry_image", "since", "src", "upstreams")
 """The options that name images, registries and files. A user may write credentials before the host of a registry."""
 
+_IMAGES = ("images", "registry_image")
+"""The options whose texts are no relative paths."""
+
 
 class RedactingModule(AnsibleModule):
     """A module that shows only options in its argument spec.
@@ -91,7 +94,7 @@ class RedactingModule(AnsibleModule):
         locations = {
             name: self._redact[name](value) if name in self._redact else value for name, value in given.items()
         }
-        found = passwords_in(locations)
+        found = [text for name, value in locations.items() for text in passwords_in(value, name in _IMAGES)]
         self.no_log_values.update(text for text in found if len(text) >= SHORTEST)
 
     def _reject_unusable(self) -> None:

@@ -21,6 +21,7 @@ def test_redaction_of_hostile_text_takes_linear_time(repeated: str) -> None:
 
     without_passwords(text)
     list(passwords_in(f"a:{text}"))
+    list(passwords_in(text, of_images=True))
 
     assert time.process_time() - begin < 10
 
@@ -56,3 +57,21 @@ def test_text_is_shown_without_credentials_in_urls(text: str, shown: str) -> Non
 )
 def test_passwords_in_location_are_found(location: str, passwords: list[str]) -> None:
     assert list(passwords_in(location)) == passwords
+
+
+@pytest.mark.parametrize(
+    ("location", "passwords"),
+    [
+        ("token@h.example.com/app", ["token"]),
+        ("token@h/app", ["token"]),
+        (f"app@{DIGEST}", []),
+        ("~me@site/a.tar", []),
+        ("./me@site/a.tar", []),
+        ("oci:me@site/layout", []),
+        ("docker-archive:me@site/a.tar:app", []),
+        ("node_modules/@site/app", []),
+    ],
+)
+def test_token_before_host_of_image_is_found(location: str, passwords: list[str]) -> None:
+    assert list(passwords_in(location, of_images=True)) == passwords
+    assert list(passwords_in(location)) == []

@@ -272,6 +272,8 @@ LONG_IMAGE = f"AWS:{'canary-' * 100}@registry.example.com/team/api:1"
         ["docker://me:canary/pass@word@registry.example.com/team/api:1"],
         [f"docker://{ACCESS}@registry.example.com:5000/team/api@sha256:{'0' * 64}"],
         [f"docker://{ACCESS}@registry.example.com"],
+        ["canary-token@registry.example.com/team/api:1"],
+        [{"source": "oci:/x", "name": "canary-token@registry.example.com/team/api:1"}],
         [f"https://{IMAGE}"],
         [f"https://{LONG_IMAGE}"],
         [f"oci://{IMAGE}"],
