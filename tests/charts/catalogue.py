@@ -133,9 +133,9 @@ MANY = (
     Input("prometheus-node-exporter", _PROMETHEUS, "charts/prometheus-node-exporter"),
     Input("prometheus-pushgateway", _PROMETHEUS, "charts/prometheus-pushgateway"),
     _github(
-        "prometheus-operator/prometheus-operator",
-        "6adcebc5076c34f4f55f8f5f7b1e528929373ac7",
-        "bundle.yaml",
+        "prometheus-operator/kube-prometheus",
+        "4d719f1dea8853540b3823ab1fbe6be74a9953b3",
+        "manifests",
         is_chart=False,
     ),
     _github("stakater/Reloader", "655a2b3814baadb69d3d1e105242d6cc8875d7cb", "deployments/kubernetes/chart/reloader"),

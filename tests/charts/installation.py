@@ -33,6 +33,13 @@ _SECONDS = 60
 _LABEL = "k8scr.example/charts"
 
 
+class _Loader(yaml.CSafeLoader):
+    """Reads a plain ``=``, which a definition of the Prometheus operator has, as text. PyYAML rejects it."""
+
+
+_Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: str(node.value))
+
+
 def chart_options(wanted: Input, path: Path, namespace: str = "charts") -> dict[str, Any]:
     """Return the options of k8scr_find_images for an input."""
     if not wanted.is_chart:
@@ -72,7 +79,7 @@ def wait_until_deleted() -> None:
 def _objects(wanted: Input, path: Path, namespace: str) -> Iterator[dict[str, Any]]:
     """Yield the objects of an input, without those of Helm's tests."""
     for text in _texts(wanted, path, namespace):
-        for document in yaml.load_all(text, Loader=yaml.CSafeLoader):
+        for document in yaml.load_all(text, Loader=_Loader):
             items = document.get("items", [document]) if isinstance(document, dict) else []
             for each in items:
                 annotations = each["metadata"].get("annotations") or {}
