@@ -17,6 +17,7 @@ from ..errors import InputError
 from ..oci.reference import DOCKER_HUB, parse_workload_reference
 
 _WORD = re.compile(r"[\w./:@+-]+")
+_SEPARATORS = ".:+-/"
 _LONGEST = 1000
 """Characters of a word that may be a name."""
 _IMAGE_KEY = re.compile(r"[iI]mage(Name|Ref|Reference)?$|IMAGE$")
@@ -25,30 +26,42 @@ _REPOSITORIES = ("repository", "baseImage")
 _NAMES = ("image", "imageName")
 _TAGS = ("tag", "imageTag")
 _DIGESTS = ("digest", "sha")
-NAME_PARTS = frozenset((*_HOSTS, *_REPOSITORIES, *_NAMES))
-"""The fields of an object that are parts of one name, next to its tag or digest."""
+_PARTS = frozenset((*_HOSTS, *_REPOSITORIES, *_NAMES, *_TAGS, *_DIGESTS, "version"))
+_PREFIXED_PARTS = ("registry", "repository", "tag", "digest")
+"""The fields that may have a prefix, as in ``trivy.repository``, ``imageTag`` and ``DB_TAG``."""
 
 
 def names_in(text: str, hint: str = "") -> Iterator[str]:
     """Yield the words of a text that may be names of images.
 
     A word must have a host with a tag or a digest. After a word with ``image``, such as a flag, and in a field or
-    variable with such a name, a host or a tag is enough.
+    variable with such a name, a host or a tag is enough. A word without a slash is one only after a field or a flag
+    with such a name, and with a tag.
 
     Args:
         hint: The name of the field or the variable.
     """
-    if "/" not in text:
+    if "/" not in text and ":" not in text:
         return
-    is_hinted, before = "image" in hint.lower(), ""
-    seen: set[str] = set()
+    in_field, before, end = "image" in hint.lower(), "", 0
+    seen: set[tuple[str, bool]] = set()
     for match in _WORD.finditer(text):
         word = match[0]
-        if "/" in word and len(word) <= _LONGEST and word not in seen:
-            seen.add(word)
-            if _may_be_image(word.rstrip(".:"), is_hinted or "image" in before):
-                yield word.rstrip(".:")
-        before = word.lower() if len(word) <= _LONGEST else ""
+        if not word.strip(_SEPARATORS):
+            continue  # In JSON, the colon after a key is a word of its own.
+        name, is_hinted = word.rstrip(".:"), in_field or "image" in before.lower()
+        may_be_name = "/" in word or (":" in name and _is_field(before, text[end : match.start()]))
+        if may_be_name and len(word) <= _LONGEST and (word, is_hinted) not in seen:
+            seen.add((word, is_hinted))
+            if _may_be_image(name, is_hinted):
+                yield name
+        before, end = (word if len(word) <= _LONGEST else ""), match.end()
+
+
+def _is_field(word: str, after: str) -> bool:
+    """Return whether a word in a text is the name of a field of an image, or such a flag, with a value after it."""
+    has_value = word.endswith(":") or word.startswith("-") or ":" in after or "=" in after
+    return has_value and is_image_key(word.rstrip(":"))
 
 
 def is_image_key(key: str) -> bool:
@@ -61,10 +74,35 @@ def is_image_name(text: str) -> bool:
     return ("/" in text or ":" in text) and len(text) <= _LONGEST and _parsed(text) is not None
 
 
-def joined_name(item: Mapping[str, Any]) -> str | None:
-    """Return the name whose host, repository and tag are separate fields of an object; None if they are not."""
-    host, repository = _text(item, _HOSTS), _text(item, _REPOSITORIES)
+def joined_names(item: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[tuple[str, frozenset[str]]]:
+    """Yield the names whose host, repository and tag are separate fields of an object, each with these fields.
+
+    Args:
+        shared: The host and the tag that an outer object has for an image without both.
+    """
+    groups: dict[str, dict[str, str]] = {"": {key: key for key in item if key in _PARTS}}
+    for key in item:
+        part = next((part for part in _PREFIXED_PARTS if key[-len(part) :].lower() == part), "")
+        prefix = key[: -len(part)].rstrip("._-") if part else ""
+        if prefix:
+            groups.setdefault(prefix, {})[part] = key
+    for fields in groups.values():
+        name = _joined({part: item[field] for part, field in fields.items()}, shared)
+        if name:
+            yield name, frozenset(field for field in fields.values() if not isinstance(item[field], (dict, list)))
+
+
+def shared_parts(item: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the host and the tag that an object has for the images below it, as the values of Istio do."""
+    parts = {key: item[key] for key in ("hub", "tag") if _text(item, (key,))}
+    return parts if len(parts) == 2 else {}
+
+
+def _joined(item: Mapping[str, Any], shared: Mapping[str, Any]) -> str | None:
     image = _text(item, _NAMES)
+    if image and "/" not in image and ":" not in image and not _text(item, _REPOSITORIES):
+        item = {**shared, **item}
+    host, repository = _text(item, _HOSTS), _text(item, _REPOSITORIES)
     tag, digest = _text(item, _TAGS) or (_text(item, ("version",)) if image else None), _text(item, _DIGESTS)
     if not (tag or digest) or not (repository or (host and image)):
         return None

@@ -15,12 +15,17 @@ from ..objects.pod_images import CONTAINERS, images_of
 from ..oci.json_object import json_object, json_objects
 from .collection import Discovery, How, Origin
 from .custom_resources import PATTERNS, RUNTIME_EXPRESSIONS, ResourcePaths, group_of
-from .guessed_names import NAME_PARTS, is_image_key, is_image_name, joined_name, names_in
+from .embedded import embedded_documents
+from .guessed_names import is_image_key, is_image_name, joined_names, names_in, shared_parts
 
 _MOST_VALUES = 1_000_000
 """The values of a document that are searched; the API server accepts about 100,000 in one object."""
 _RELATED_IMAGE = "RELATED_IMAGE_"
 """The prefix of the variables with which the Operator Lifecycle Manager gives images to operators."""
+_CHARACTERS = 100
+"""The characters of a text that count as one value."""
+_MOST_LEVELS = 2
+"""The levels of texts in texts that are read."""
 _LONGEST_KEY = 100
 """Characters of each key in a path."""
 _INJECTED = "inject.istio.io/templates"
@@ -106,13 +111,29 @@ def _objects(value: Any, path: str, kind: str, budget: _Budget) -> Iterator[tupl
 
 
 class _Search:
-    """The search of one object."""
+    """The search of one object, or of a document in one of its texts.
 
-    def __init__(self, item: Mapping[str, Any], origin: Origin, context: Context, budget: _Budget) -> None:
+    Args:
+        level: The number of texts around the document; 0 for an object.
+        known: The guesses of the texts around it.
+    """
+
+    def __init__(
+        self,
+        item: Mapping[str, Any],
+        origin: Origin,
+        context: Context,
+        budget: _Budget,
+        level: int = 0,
+        known: frozenset[str] = frozenset(),
+    ) -> None:
         self._item = item
         self._origin = origin
         self._context = context
         self._budget = budget
+        self._level = level
+        self._known = known
+        self._shared: Mapping[str, Any] = {}
 
     def run(self) -> None:
         # The search counts the values, which bounds those at the paths.
@@ -128,10 +149,7 @@ class _Search:
             key: The name of the field or the variable.
         """
         if isinstance(value, str):
-            for name in names_in(value, key):
-                self._guess(name, path)
-            if is_image_key(key) and is_image_name(value):
-                self._guess(value, path)
+            self._search_text(value, path, key)
         elif isinstance(value, list):
             self._budget.use(len(value))
             flag = ""
@@ -142,6 +160,18 @@ class _Search:
         elif isinstance(value, dict):
             self._budget.use(len(value))
             self._search_object(value, path)
+
+    def _search_text(self, text: str, path: _Path, key: str) -> None:
+        self._budget.use(len(text) // _CHARACTERS)
+        names = list(names_in(text, key))
+        for name in names:
+            self._guess(name, path)
+        if is_image_key(key) and is_image_name(text):
+            self._guess(text, path)
+        for document in embedded_documents(text) if self._level < _MOST_LEVELS else ():
+            origin, known = self._at(_text_of(path, "")), self._known.union(names)
+            inner = _Search(self._item, origin, self._context, self._budget, self._level + 1, known)
+            inner._search(document, None, "")
 
     def _search_object(self, value: Mapping[str, Any], path: _Path) -> None:
         related = value.get("relatedImages")
@@ -157,14 +187,18 @@ class _Search:
         if sections or _has_image_volumes(value.get("volumes")):
             for image in images_of(value, {}):
                 self._found(image.image, _text_of(path, image.path))
-        joined = joined_name(value)
-        if joined:
+        skipped = set(_COPIES)
+        for joined, fields in joined_names(value, self._shared):
             self._guess(joined, path)
+            skipped |= fields
+        outer = self._shared
+        self._shared = shared_parts(value) or outer
         for key, item in value.items():
             if key in sections:
                 self._search_containers(item, (path, key))
-            elif key not in _COPIES and not (joined and key in NAME_PARTS):
+            elif key not in skipped:
                 self._search(item, (path, key), variable if key == "value" and variable else key)
+        self._shared = outer
 
     def _search_containers(self, containers: Any, path: _Path) -> None:
         """Search the other fields of containers, such as arguments and variables."""
@@ -179,9 +213,11 @@ class _Search:
         annotations = json_object(json_object(self._item.get("metadata")).get("annotations"))
         template = json_object(json_object(self._item.get("spec")).get("template"))
         of_pods = json_object(json_object(template.get("metadata")).get("annotations"))
+        if text in self._known:
+            return
         if text == "auto" and _INJECTED in (*annotations, *of_pods):
             self._context.discovery.skip(origin, "Istio replaces the image auto when it creates the Pod")
-        elif group_of(self._item) in PATTERNS:
+        elif self._level or group_of(self._item) in PATTERNS:
             self._context.discovery.add_guess(text, origin)
         elif ("{{" in text or "$(" in text) and group_of(self._item) in RUNTIME_EXPRESSIONS:
             self._context.discovery.skip(origin, "its controller computes the image when it runs")
@@ -189,7 +225,8 @@ class _Search:
             self._context.discovery.add(text, origin, self._context.how, self._context.line_of)
 
     def _guess(self, text: str, path: _Path) -> None:
-        self._context.discovery.add_guess(text, self._at(_text_of(path, "")))
+        if text not in self._known:
+            self._context.discovery.add_guess(text, self._at(_text_of(path, "")))
 
     def _at(self, path: str) -> Origin:
         """Return the origin of a path in the object."""

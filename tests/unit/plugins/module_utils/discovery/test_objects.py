@@ -266,6 +266,83 @@ def test_other_texts_are_no_guesses(spec: Any) -> None:
     assert guessed(item("Thing", spec, "example.com/v1")) == []
 
 
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ({"trivy.repository": "quay.io/team/trivy", "trivy.tag": "1.2"}, "quay.io/team/trivy:1.2"),
+        ({"imageRepository": "quay.io/team/app", "imageTag": "1.2"}, "quay.io/team/app:1.2"),
+        ({"DB_REGISTRY": "quay.io", "DB_REPOSITORY": "team/db", "DB_TAG": "4"}, "quay.io/team/db:4"),
+    ],
+)
+def test_fields_with_common_prefix_are_one_guess(data: Any, name: str) -> None:
+    assert guessed({"kind": "ConfigMap", "data": data}) == [name]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ['{"image":"team/app:1"}', '{"a": {"image" : "team/app:1"}}', "image = 'team/app:1'", "x\nimage: team/app:1\n"],
+)
+def test_name_after_image_in_text_is_guess(text: str) -> None:
+    assert guessed({"kind": "ConfigMap", "data": {"config": text}}) == ["docker.io/team/app:1"]
+
+
+@pytest.mark.parametrize("text", ["image: app:1\n", 'helper_image = "app:1"', '{"initImage":"app:1"}'])
+def test_single_word_with_tag_after_image_in_text_is_guess(text: str) -> None:
+    assert guessed({"kind": "ConfigMap", "data": {"config": text}}) == ["docker.io/library/app:1"]
+
+
+@pytest.mark.parametrize("text", ["see the image, error:1", "image:\n  note: now:1", '{"image": {"note": "now:1"}}'])
+def test_other_word_with_colon_in_text_is_no_guess(text: str) -> None:
+    assert guessed({"kind": "ConfigMap", "data": {"config": text}}) == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "web:\n  image:\n    repository: quay.io/team/app\n    tag: '1'\n",
+        '{"web": {"image": {"repository": "quay.io/team/app", "tag": "1"}}}',
+        "values: |\n  image:\n    repository: quay.io/team/app\n    tag: '1'\n",
+    ],
+)
+@pytest.mark.parametrize("field", ["values", "valuesContent"])
+def test_repository_and_tag_in_text_are_guess_with_path(text: str, field: str) -> None:
+    discovery = search(item("HelmChart", {field: text}, "helm.cattle.io/v1"))
+
+    (image,) = discovery.guesses
+    (origin,) = image.origins
+    assert str(image.name) == "quay.io/team/app:1"
+    assert origin.path.startswith(f"spec.{field}.")
+    assert origin.path.endswith(".image")
+    assert discovery.found == []
+
+
+def test_containers_in_text_are_guessed_once() -> None:
+    text = f"# tag: 1\nspec:\n  containers:\n  - name: a\n    image: {IMAGE}\n"
+    (image,) = search({"kind": "ConfigMap", "data": {"pod": text}}).guesses
+
+    assert [origin.path for origin in image.origins] == ["data.pod"]
+
+
+@pytest.mark.parametrize("text", ["image: {{ .Values.image }}\ntag: 1", "image: [\ntag: 1", "image: &a\ntag: *b"])
+def test_invalid_yaml_in_text_is_no_problem(text: str) -> None:
+    discovery = search({"kind": "ConfigMap", "data": {"template": text}})
+
+    assert (discovery.problems, discovery.guesses) == ([], [])
+
+
+def test_repeated_texts_of_aliases_are_bounded() -> None:
+    text = f"repository: &a {'a' * 100_000}\ntag: [{', '.join(['*a'] * 150)}]\n"
+    discovery = search({"kind": "ConfigMap", "data": {str(number): text for number in range(200)}})
+
+    assert "has more than 1000000 values" in discovery.problems[0].message
+
+
+def test_image_below_hub_and_tag_is_guess() -> None:
+    values = '{"global": {"hub": "quay.io/istio", "tag": "1.2", "proxy": {"image": "proxyv2"}}, "x": {"image": "y"}}'
+
+    assert guessed({"kind": "ConfigMap", "data": {"values": values}}) == ["quay.io/istio/proxyv2:1.2"]
+
+
 def test_config_map_has_guesses() -> None:
     assert guessed({"kind": "ConfigMap", "data": {"config": f"pod:\n  image: {IMAGE}\n"}}) == [IMAGE]
 
