@@ -42,6 +42,7 @@ class Input:
         path: The path in the source.
         values: The values of the chart.
         is_chart: Whether it is a chart.
+        started: Images that its operator starts later, so that no Pod of the test has them.
     """
 
     name: str
@@ -49,6 +50,7 @@ class Input:
     path: str
     values: Mapping[str, Any] = field(default_factory=dict)
     is_chart: bool = True
+    started: tuple[str, ...] = ()
 
 
 _KUBERNETES = GoModule("k8s.io/kubernetes", KUBERNETES, "kubernetes/kubernetes")
@@ -81,12 +83,19 @@ _PROMETHEUS = Repository("prometheus-community/helm-charts", "cf408a290aec489277
 _ZALANDO = Repository("zalando/postgres-operator", "a7aaad0a0b9517bb46077f2925eb80ae8ebe1a0c")
 
 
-def _github(name: str, commit: str, path: str, values: Mapping[str, Any] | None = None, is_chart: bool = True) -> Input:
-    return Input(name.partition("/")[2].lower(), Repository(name, commit), path, values or {}, is_chart)
+def _github(name: str, commit: str, path: str, is_chart: bool = True, started: tuple[str, ...] = ()) -> Input:
+    source = Repository(name, commit)
+    return Input(name.partition("/")[2].lower(), source, path, is_chart=is_chart, started=started)
 
 
 MANY = (
-    Input("argo-events", _ARGO, "charts/argo-events"),
+    _github(
+        "aquasecurity/trivy-operator",
+        "1006872c1463e81a40d48298145625aefef2a02f",
+        "deploy/helm",
+        started=("ghcr.io/aquasecurity/node-collector:0.3.1", "mirror.gcr.io/aquasec/trivy:0.72.0"),
+    ),
+    Input("argo-events", _ARGO, "charts/argo-events", started=("docker.io/library/nats:2.10.10",)),
     Input("argo-rollouts", _ARGO, "charts/argo-rollouts"),
     Input("argo-workflows", _ARGO, "charts/argo-workflows"),
     Input("argocd-image-updater", _ARGO, "charts/argocd-image-updater"),
@@ -106,7 +115,12 @@ MANY = (
     _github("hashicorp/vault-helm", "aa1c92e4adddbce9660e536dfe5222a88eda6d52", "."),
     Input("istio-cni", _ISTIO, "manifests/charts/istio-cni"),
     Input("istio-gateway", _ISTIO, "manifests/charts/gateway"),
-    Input("istiod", _ISTIO, "manifests/charts/istio-control/istio-discovery"),
+    Input(
+        "istiod",
+        _ISTIO,
+        "manifests/charts/istio-control/istio-discovery",
+        started=("registry.istio.io/testing/proxyv2:latest",),
+    ),
     Input("ztunnel", _ISTIO, "manifests/charts/ztunnel"),
     Input("jenkins", _JENKINS, "charts/jenkins"),
     _github("jupyterhub/zero-to-jupyterhub-k8s", "48ea50e34daddde55d76e30df6ecd47e4abd4d8e", "jupyterhub"),
@@ -119,10 +133,22 @@ MANY = (
         "deployment/helm/node-feature-discovery",
     ),
     _github("kubernetes/ingress-nginx", "dbb11b92ddb77bee9c35e462479129354c84f939", "charts/ingress-nginx"),
+    _github(
+        "longhorn/longhorn",
+        "bb2f2223a6f7b5d97a98b7e765937fe48a1b96f7",
+        "chart",
+        started=("docker.io/longhornio/longhorn-engine:master-head",),
+    ),
     _github("metallb/metallb", "7938d3f89b8bd808dae2e42d97d6ae7e18e9ed54", "charts/metallb"),
     Input("nack", _NATS, "helm/charts/nack"),
     Input("nats", _NATS, "helm/charts/nats"),
     Input("nats-operator", _NATS, "helm/charts/nats-operator"),
+    _github(
+        "NVIDIA/gpu-operator",
+        "a22dbf671f2e26f9a1e342f8eea28e196235e110",
+        "deployments/gpu-operator",
+        started=("nvcr.io/nvidia/k8s-device-plugin:v0.20.0", "nvcr.io/nvidia/k8s/container-toolkit:v1.20.0"),
+    ),
     _github("open-policy-agent/gatekeeper", "dd8507eb97f5ca24dbee34c95d8e6ffa053cb8a0", "charts/gatekeeper"),
     Input("opentelemetry-ebpf", _OPEN_TELEMETRY, "charts/opentelemetry-ebpf"),
     Input("opentelemetry-operator", _OPEN_TELEMETRY, "charts/opentelemetry-operator"),

@@ -21,6 +21,7 @@ def test_images_of_pods_are_found_or_guessed(wanted: catalogue.Input, find: Find
     if any("Istio replaces" in each["reason"] for each in result["left_out"]):
         # The webhook of Istio, which replaces this placeholder, is not installed.
         names.add("docker.io/library/auto:latest")
+    assert set(wanted.started) - names == set()
 
     with installation.installed(wanted, path) as images:
         assert images

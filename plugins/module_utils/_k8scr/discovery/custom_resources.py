@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from ..errors import InputError
+from ..oci.json_object import json_object
 from .field_paths import FieldPath, parse_field_path
 
 _TEMPLATES = ("templates[]", "templates[].dag.tasks[].inline", "templateDefaults")
@@ -81,6 +82,17 @@ KNOWN_PATHS: Mapping[str, tuple[str, ...]] = {
     "CatalogSource.operators.coreos.com": ("spec.image",),
 }
 """The paths of each kind with its group. Paths that do not exist in an object are skipped."""
+
+_ELASTIC = "docker.elastic.co"
+DEFAULT_IMAGES: Mapping[str, str] = {
+    "Agent.agent.k8s.elastic.co": f"{_ELASTIC}/elastic-agent/elastic-agent:{{version}}",
+    "ApmServer.apm.k8s.elastic.co": f"{_ELASTIC}/apm/apm-server:{{version}}",
+    "Beat.beat.k8s.elastic.co": f"{_ELASTIC}/beats/{{type}}:{{version}}",
+    "Elasticsearch.elasticsearch.k8s.elastic.co": f"{_ELASTIC}/elasticsearch/elasticsearch:{{version}}",
+    "Kibana.kibana.k8s.elastic.co": f"{_ELASTIC}/kibana/kibana:{{version}}",
+    "Logstash.logstash.k8s.elastic.co": f"{_ELASTIC}/logstash/logstash:{{version}}",
+}
+"""The image of each kind without ``spec.image``, by fields of its spec. Its operator may use another registry."""
 RUNTIME_EXPRESSIONS = ("argoproj.io", "tekton.dev")
 """Groups whose objects may have expressions in place of names, which their controllers replace at run time."""
 
@@ -117,6 +129,15 @@ class ResourcePaths:
                 for where, value in path.values(item):
                     if isinstance(value, str) and value.strip():
                         yield where, value
+
+
+def default_image(item: Mapping[str, Any], kind: str) -> str | None:
+    """Return the image that an operator runs for a resource which states only a version; None for other objects."""
+    pattern, spec = DEFAULT_IMAGES.get(f"{kind}.{group_of(item)}"), json_object(item.get("spec"))
+    if pattern is None or spec.get("image"):
+        return None
+    fields = {name: text for name, text in spec.items() if isinstance(text, str)}
+    return pattern.format_map({"type": "", "version": "", **fields})
 
 
 def group_of(item: Mapping[str, Any]) -> str:

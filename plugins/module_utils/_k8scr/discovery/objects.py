@@ -14,7 +14,7 @@ from ..errors import InputError
 from ..objects.pod_images import CONTAINERS, images_of
 from ..oci.json_object import json_object, json_objects
 from .collection import Discovery, How, Origin
-from .custom_resources import PATTERNS, RUNTIME_EXPRESSIONS, ResourcePaths, group_of
+from .custom_resources import PATTERNS, RUNTIME_EXPRESSIONS, ResourcePaths, default_image, group_of
 from .embedded import embedded_documents
 from .guessed_names import is_image_key, is_image_name, joined_names, names_in, shared_parts
 
@@ -140,6 +140,9 @@ class _Search:
         self._search(self._item, None, "")
         for path, text in self._context.paths.texts(self._item, self._origin.kind):
             self._found(text, path)
+        default = default_image(self._item, self._origin.kind)
+        if default:
+            self._guess(default, ((None, "spec"), "version"))
 
     def _search(self, value: Any, path: _Path, key: str) -> None:
         """Search a value.

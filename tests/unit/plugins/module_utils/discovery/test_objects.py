@@ -343,6 +343,24 @@ def test_image_below_hub_and_tag_is_guess() -> None:
     assert guessed({"kind": "ConfigMap", "data": {"values": values}}) == ["quay.io/istio/proxyv2:1.2"]
 
 
+@pytest.mark.parametrize(
+    ("kind", "spec", "names"),
+    [
+        ("Elasticsearch", {"version": "9.1.0"}, ["docker.elastic.co/elasticsearch/elasticsearch:9.1.0"]),
+        ("Beat.beat", {"type": "filebeat", "version": "9.1.0"}, ["docker.elastic.co/beats/filebeat:9.1.0"]),
+        ("Kibana", {"version": "9.1.0", "image": IMAGE}, []),
+        ("Kibana", {}, []),
+        ("Kibana", {"version": {}}, []),
+        ("Kibana", {"version": "not a tag"}, []),
+    ],
+)
+def test_version_of_elastic_resource_is_guess_without_image(kind: str, spec: Any, names: list[str]) -> None:
+    kind, _, group = kind.partition(".")
+    value = item(kind, spec, f"{group or kind.lower()}.k8s.elastic.co/v1")
+
+    assert guessed(value) == names
+
+
 def test_config_map_has_guesses() -> None:
     assert guessed({"kind": "ConfigMap", "data": {"config": f"pod:\n  image: {IMAGE}\n"}}) == [IMAGE]
 
