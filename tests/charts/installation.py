@@ -11,10 +11,12 @@ of the whole cluster; they are left out.
 from __future__ import annotations
 
 import json
+import re
 import secrets
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,13 +33,16 @@ _LEFT_OUT = ("APIService", "MutatingWebhookConfiguration", "Namespace", "Validat
 _TEST_HOOKS = ("test", "test-success", "test-failure")
 _SECONDS = 60
 _LABEL = "k8scr.example/charts"
+_EXPONENT = "!exponent"
 
 
 class _Loader(yaml.CSafeLoader):
-    """Reads a plain ``=``, which a definition of the Prometheus operator has, as text. PyYAML rejects it."""
+    """Reads ``1e+06``, as Helm renders a million, as a number, and a plain ``=`` as text; PyYAML does not."""
 
 
 _Loader.add_constructor("tag:yaml.org,2002:value", lambda _loader, node: str(node.value))
+_Loader.add_constructor(_EXPONENT, lambda _loader, node: round(json.loads(node.value)))
+_Loader.add_implicit_resolver(_EXPONENT, re.compile(r"[1-9](\.[0-9]+)?e\+[0-9]+"), list("123456789"))
 
 
 def chart_options(wanted: Input, path: Path, namespace: str = "charts") -> dict[str, Any]:
@@ -128,7 +133,28 @@ def _applied(objects: Sequence[dict[str, Any]]) -> Iterator[None]:
     finally:
         of_cluster = [each for each in objects if not each["metadata"].get("namespace")]
         if of_cluster:
-            kubectl("delete", "--ignore-not-found", f"--timeout={_SECONDS}s", "-f=-", stdin=_text(of_cluster))
+            _delete(of_cluster)
+
+
+def _delete(objects: Sequence[dict[str, Any]]) -> None:
+    """Delete objects, and wait until the cluster has deleted them.
+
+    The API server sometimes misses that it has to finish the deletion of a definition, until the definition changes
+    or after five minutes.
+    """
+    text = _text(objects)
+    deadline = time.monotonic() + 2 * _SECONDS
+    while True:
+        try:
+            kubectl("delete", "--ignore-not-found", "--timeout=10s", "-f=-", stdin=text)
+        except subprocess.CalledProcessError:
+            if time.monotonic() > deadline:
+                raise
+        else:
+            return
+        # Some of the objects may be deleted already.
+        with suppress(subprocess.CalledProcessError):
+            kubectl("annotate", "--overwrite", "-f=-", f"{_LABEL}={time.monotonic_ns()}", stdin=text)
 
 
 def _text(objects: Sequence[dict[str, Any]]) -> str:
