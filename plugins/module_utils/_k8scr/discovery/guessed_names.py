@@ -74,18 +74,21 @@ def is_image_name(text: str) -> bool:
     return ("/" in text or ":" in text) and len(text) <= _LONGEST and _parsed(text) is not None
 
 
-def joined_names(item: Mapping[str, Any], shared: Mapping[str, Any]) -> Iterator[tuple[str, frozenset[str]]]:
+def joined_names(item: Mapping[str, Any], key: str, shared: Mapping[str, Any]) -> Iterator[tuple[str, frozenset[str]]]:
     """Yield the names whose host, repository and tag are separate fields of an object, each with these fields.
 
     Args:
+        key: The field with the object.
         shared: The host and the tag that an outer object has for an image without both.
     """
-    groups: dict[str, dict[str, str]] = {"": {key: key for key in item if key in _PARTS}}
-    for key in item:
-        part = next((part for part in _PREFIXED_PARTS if key[-len(part) :].lower() == part), "")
-        prefix = key[: -len(part)].rstrip("._-") if part else ""
+    groups: dict[str, dict[str, str]] = {"": {field: field for field in item if field in _PARTS}}
+    if is_image_key(key) and not any(map(groups[""].get, _NAMES)) and "/" not in (_text(item, _REPOSITORIES) or ""):
+        groups[""].update({"image": "name"} if "name" in item else {})
+    for field in item:
+        part = next((part for part in _PREFIXED_PARTS if field[-len(part) :].lower() == part), "")
+        prefix = field[: -len(part)].rstrip("._-") if part else ""
         if prefix:
-            groups.setdefault(prefix, {})[part] = key
+            groups.setdefault(prefix, {})[part] = field
     for fields in groups.values():
         name = _joined({part: item[field] for part, field in fields.items()}, shared)
         if name:
@@ -99,12 +102,19 @@ def shared_parts(item: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _joined(item: Mapping[str, Any], shared: Mapping[str, Any]) -> str | None:
-    image = _text(item, _NAMES)
-    if image and "/" not in image and ":" not in image and not _text(item, _REPOSITORIES):
+    image, repository = _text(item, _NAMES), _text(item, _REPOSITORIES)
+    is_path = (
+        image is not None
+        and not image.startswith("/")
+        and "/" in image
+        and "@" not in image
+        and ":" not in image.rpartition("/")[2]
+    )
+    if image and "/" not in image and ":" not in image and not repository:
         item = {**shared, **item}
-    host, repository = _text(item, _HOSTS), _text(item, _REPOSITORIES)
+    host = _text(item, _HOSTS)
     tag, digest = _text(item, _TAGS) or (_text(item, ("version",)) if image else None), _text(item, _DIGESTS)
-    if not (tag or digest) or not (repository or (host and image)):
+    if not (tag or digest) or not (repository or is_path or (host and image)):
         return None
     # Next to a repository, a complete name is another image.
     parts = (host, repository, image if image and not (repository and ("/" in image or ":" in image)) else None)

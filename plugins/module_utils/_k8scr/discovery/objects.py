@@ -162,7 +162,7 @@ class _Search:
                 flag = item if isinstance(item, str) and item.startswith("-") else ""
         elif isinstance(value, dict):
             self._budget.use(len(value))
-            self._search_object(value, path)
+            self._search_object(value, path, key)
 
     def _search_text(self, text: str, path: _Path, key: str) -> None:
         self._budget.use(len(text) // _CHARACTERS)
@@ -176,7 +176,7 @@ class _Search:
             inner = _Search(self._item, origin, self._context, self._budget, self._level + 1, known)
             inner._search(document, None, "")
 
-    def _search_object(self, value: Mapping[str, Any], path: _Path) -> None:
+    def _search_object(self, value: Mapping[str, Any], path: _Path, key: str) -> None:
         related = value.get("relatedImages")
         for number, entry in enumerate(related if isinstance(related, list) else ()):
             text = json_object(entry).get("image")
@@ -191,16 +191,16 @@ class _Search:
             for image in images_of(value, {}):
                 self._found(image.image, _text_of(path, image.path))
         skipped = set(_COPIES)
-        for joined, fields in joined_names(value, self._shared):
+        for joined, fields in joined_names(value, key, self._shared):
             self._guess(joined, path)
             skipped |= fields
         outer = self._shared
         self._shared = shared_parts(value) or outer
-        for key, item in value.items():
-            if key in sections:
-                self._search_containers(item, (path, key))
-            elif key not in skipped:
-                self._search(item, (path, key), variable if key == "value" and variable else key)
+        for field, item in value.items():
+            if field in sections:
+                self._search_containers(item, (path, field))
+            elif field not in skipped:
+                self._search(item, (path, field), variable if field == "value" and variable else field)
         self._shared = outer
 
     def _search_containers(self, containers: Any, path: _Path) -> None:

@@ -242,6 +242,14 @@ def test_found_image_is_no_guess() -> None:
         ({"baseImage": "quay.io/team/db", "tag": "v1"}, "quay.io/team/db:v1"),
         ({"repository": "quay.io/team/db", "sha": "a" * 64}, f"quay.io/team/db@sha256:{'a' * 64}"),
         ({"sidecarImage": "quay.io/team/sidecar"}, "quay.io/team/sidecar:latest"),
+        ({"image": "quay.io/team/app", "version": "v2"}, "quay.io/team/app:v2"),
+        ({"images": [{"image": "team/cni", "digest": f"sha256:{'a' * 64}"}]}, f"docker.io/team/cni@sha256:{'a' * 64}"),
+        ({"image": "quay.io:443/team/app:1", "version": "2"}, "quay.io:443/team/app:1"),
+        ({"image": {"name": "quay.io/team/app", "tag": "3"}}, "quay.io/team/app:3"),
+        (
+            {"containerImage": {"registry": "quay.io", "repository": "team", "name": "api", "tag": "3"}},
+            "quay.io/team/api:3",
+        ),
     ],
 )
 def test_fields_of_unknown_custom_resource_are_guesses(spec: Any, name: str) -> None:
@@ -257,6 +265,9 @@ def test_fields_of_unknown_custom_resource_are_guesses(spec: Any, name: str) -> 
         {"repository": "https://charts.example.com", "version": "1.2"},
         {"repository": "team/charts", "version": "1.2"},
         {"image": "logo"},
+        {"image": {"name": "logo", "version": "3"}},
+        {"image": "/usr/share/logo.png", "version": "3"},
+        {"image": {"name": {"a": "b"}, "version": "3"}},
         {"image": "/usr/share/logo.png"},
         {"hostImage": "data:image/png;base64,AAAA"},
         {"text": "apps.example.com/v1 and 10.0.0.0/8 and registry.example.com:5000"},
