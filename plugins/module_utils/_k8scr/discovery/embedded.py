@@ -14,7 +14,7 @@ from ..files.yaml_text import read_documents
 
 _LONGEST = 1 << 20
 """Characters of a text that is read; an object in a cluster has at most about 1.5 MiB."""
-_IMAGE = re.compile(r"(?:image|repository)\w*[\"']?:", re.IGNORECASE)
+_IMAGE = re.compile(r"(?:image|repository)\w{0,50}[\"']?:", re.IGNORECASE)
 _TAG = re.compile(r"(?:tag|digest|sha|version)[\"']?:", re.IGNORECASE)
 
 

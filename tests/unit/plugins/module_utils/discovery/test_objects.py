@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
@@ -348,6 +349,13 @@ def test_repeated_texts_of_aliases_are_bounded() -> None:
     assert "has more than 1000000 values" in discovery.problems[0].message
 
 
+def test_long_word_in_text_is_searched_quickly() -> None:
+    started = time.monotonic()
+
+    assert guessed({"kind": "ConfigMap", "data": {"note": "{" + "image" * 200_000 + " tag:"}}) == []
+    assert time.monotonic() - started < 5
+
+
 def test_image_below_hub_and_tag_is_guess() -> None:
     values = '{"global": {"hub": "quay.io/istio", "tag": "1.2", "proxy": {"image": "proxyv2"}}, "x": {"image": "y"}}'
 
@@ -443,10 +451,14 @@ KEYS = (
         "name",
         "value",
     ),
-    *("env", "relatedImages", "repository", "tag", "services", "build", "apiVersion", "reference"),
+    *("env", "relatedImages", "repository", "tag", "services", "build", "apiVersion", "reference", "hub", "version"),
 )
+TEXT = '{"image": {"name": "a/b", "tag": 1}, "text": "hub: a\\ntag: 1\\nimage: b"}'
 JSON: Any = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.sampled_from(("", "List", "auto", IMAGE, "{{", "a/b:1", "@", "/")),
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.sampled_from(("", "List", "auto", IMAGE, "{{", "a/b:1", "@", "/", TEXT)),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
     max_leaves=20,
 )
