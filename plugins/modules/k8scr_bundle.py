@@ -46,9 +46,8 @@ options:
   state:
     description:
       - V(present), the default, makes the bundle.
-      - V(verified) reads the whole bundle, compares it with C(SHA256SUMS) and all digests, and fails if anything is
-        missing or damaged. It changes nothing. If volumes are missing, the message says whether the files of the other
-        volumes are undamaged. All other options except O(dest) and O(tmp_dest) are ignored.
+      - V(verified) changes nothing. It compares the bundle with C(SHA256SUMS) and all digests, and fails if a file is
+        missing or damaged. The message tells missing volumes from damaged files. Only O(dest) and O(tmp_dest) are used.
     type: str
     choices: [present, verified]
     default: present
