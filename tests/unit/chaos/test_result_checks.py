@@ -7,22 +7,20 @@
 from __future__ import annotations
 
 from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from chaos.checks import FaultOutcome, check_result
-from chaos.faults.base import Fault
-from chaos.module_process import Run
 
-INJECTED = cast("Fault", SimpleNamespace(expected_error="connection reset"))
+INJECTED: Any = SimpleNamespace(expected_error="connection reset")
 LINE = "app:1: connection reset"
 
 
 def problems_of(message: str, **result: Any) -> list[str]:
     """Return what the check says of a failed result."""
     outcome = FaultOutcome(number=0)
-    run = SimpleNamespace(hung=False, stderr="", result={"failed": True, "msg": message, **result})
-    check_result(outcome, cast("Run", run), [INJECTED])
+    run: Any = SimpleNamespace(hung=False, stderr="", result={"failed": True, "msg": message, **result})
+    check_result(outcome, run, [INJECTED])
     return outcome.problems
 
 

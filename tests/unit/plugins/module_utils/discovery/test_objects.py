@@ -374,7 +374,7 @@ def test_image_below_hub_and_tag_is_guess() -> None:
     ],
 )
 def test_version_of_elastic_resource_is_guess_without_image(kind: str, spec: Any, names: list[str]) -> None:
-    kind, _, group = kind.partition(".")
+    kind, _dot, group = kind.partition(".")
     value = item(kind, spec, f"{group or kind.lower()}.k8s.elastic.co/v1")
 
     assert guessed(value) == names
