@@ -11,6 +11,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
+from ansible.module_utils.common.parameters import remove_values
 
 from ..errors import K8scrError
 from ..redaction import HIDDEN, SHORTEST, hidden_values, passwords_in, redacted, without_passwords
@@ -66,7 +67,7 @@ class RedactingModule(AnsibleModule):
     def exit_json(self, **result: Any) -> None:
         """Return the result with the redacted options; see :meth:`AnsibleModule.exit_json`."""
         self._mask_passwords()
-        super().exit_json(**{"invocation": self._invocation(), **result})
+        super().exit_json(**self._masked({"invocation": self._invocation(), **result}))
 
     def fail_json(self, msg: str, **result: Any) -> None:
         """Return the failure with the redacted options; see :meth:`AnsibleModule.fail_json`."""
@@ -76,7 +77,7 @@ class RedactingModule(AnsibleModule):
             hidden = hidden_values(self.params, invocation["module_args"])
             self.no_log_values.update(text for text in hidden if len(text) >= SHORTEST)
         self._mask_passwords()
-        super().fail_json(without_passwords(msg), **{"invocation": invocation, **result})
+        super().fail_json(**self._masked({"msg": without_passwords(msg), "invocation": invocation, **result}))
 
     def _log_invocation(self) -> None:
         self._valid = True
@@ -96,6 +97,14 @@ class RedactingModule(AnsibleModule):
         }
         found = [text for name, value in locations.items() for text in passwords_in(value, name in _IMAGES)]
         self.no_log_values.update(text for text in found if len(text) >= SHORTEST)
+
+    def _masked(self, result: dict[str, Any]) -> dict[str, Any]:
+        """Mask the longest values first: the rest of a value that contains another one would be shown otherwise.
+
+        ansible-core 2.17 masks them in any order.
+        """
+        masked: dict[str, Any] = remove_values(result, sorted(self.no_log_values, key=len, reverse=True))
+        return masked
 
     def _reject_unusable(self) -> None:
         """Fail if an option has a value that neither a file name nor a request nor Ansible's log can contain."""

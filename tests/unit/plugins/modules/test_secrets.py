@@ -259,6 +259,14 @@ IMAGE = f"{ACCESS}@registry.example.com/team/api:1"
 LONG_IMAGE = f"AWS:{'canary-' * 100}@registry.example.com/team/api:1"
 
 
+def test_module_hides_password_that_contains_another_one(run: Run) -> None:
+    passwords = ["pass", *(f"pass-canary-{number}" for number in range(9))]
+
+    result = run("k8scr_push", images=[f"me:{password}@registry.example.com/app:1" for password in passwords])
+
+    assert set(result["invocation"]["module_args"]["images"]) == {"me:********@registry.example.com/app:1"}
+
+
 @pytest.mark.parametrize(
     "images",
     [
