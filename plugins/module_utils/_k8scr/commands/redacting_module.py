@@ -74,8 +74,7 @@ class RedactingModule(AnsibleModule):
         invocation = self._invocation()
         if not self._valid:
             # Ansible's messages about invalid options quote values.
-            hidden = hidden_values(self.params, invocation["module_args"])
-            self.no_log_values.update(text for text in hidden if len(text) >= SHORTEST)
+            self._mask(hidden_values(self.params, invocation["module_args"]))
         self._mask_passwords()
         super().fail_json(**self._masked({"msg": without_passwords(msg), "invocation": invocation, **result}))
 
@@ -95,8 +94,11 @@ class RedactingModule(AnsibleModule):
         locations = {
             name: self._redact[name](value) if name in self._redact else value for name, value in given.items()
         }
-        found = [text for name, value in locations.items() for text in passwords_in(value, name in _IMAGES)]
-        self.no_log_values.update(text for text in found if len(text) >= SHORTEST)
+        for name, value in locations.items():
+            self._mask(passwords_in(value, name in _IMAGES))
+
+    def _mask(self, texts: Iterable[str]) -> None:
+        self.no_log_values.update(text for text in texts if len(text) >= SHORTEST)
 
     def _masked(self, result: dict[str, Any]) -> dict[str, Any]:
         """Mask the longest values first: the rest of a value that contains another one would be shown otherwise.
