@@ -390,7 +390,7 @@ def main() -> None:
     """Run the module."""
     run_local_module(
         BUNDLE_ARGUMENT_SPEC,
-        lambda module: run_bundle(module.params, module.check_mode),
+        lambda module: run_bundle(module.params, module.check_mode, module.progress),
         libraries=("requests",),
         **SOURCES_RULES,
     )

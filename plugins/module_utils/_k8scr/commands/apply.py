@@ -24,6 +24,7 @@ from ..objects.definitions import (
 )
 from ..objects.diagnostics import Diagnostics
 from ..objects.readiness import readiness_of
+from ..transfer.progress import SILENT, Progress
 from ..transport.cluster import connect
 from .cluster_options import cluster_settings
 from .numbers import read_number
@@ -79,7 +80,7 @@ class ApplySettings:
         )
 
 
-def run_apply(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_apply(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Apply or delete objects and return the module's result.
 
     Returns:

@@ -29,6 +29,7 @@ from ..transfer.execute import Transfer
 from ..transfer.far_side import FarSide
 from ..transfer.far_side_files import read_far_side
 from ..transfer.listener import Listener, RetryLog
+from ..transfer.progress import SILENT, Progress
 from .bundle_check import verify_bundle_at
 from .bundle_jobs import BundleJobs
 from .bundle_settings import BundleSettings
@@ -37,7 +38,7 @@ from .lock_file import open_lock, report_with_lock
 from .registry_archive import RegistryArchive, RegistryImage
 
 
-def run_bundle(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_bundle(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Make or verify a bundle and return the module's result.
 
     Raises:

@@ -30,6 +30,7 @@ from ..stores.oci_index import INDEX_FILE, entry_names
 from ..stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob
+from ..transfer.progress import SILENT, Progress
 from ..transfer.report import report
 from .cluster_options import cluster_settings
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
@@ -53,7 +54,7 @@ class _TagKeepingRepository(Repository):
             super().publish(root, tag)
 
 
-def run_carry(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_carry(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Save or restore a registry's images and return the module's result.
 
     Raises:

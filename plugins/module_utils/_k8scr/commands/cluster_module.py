@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from ..transfer.progress import Progress
 from ..transport.kubeconfig_secrets import masked_secrets_of, redacted_kubeconfig
 from .cluster_options import CLUSTER_ARGUMENT_SPEC
 from .redacting_module import RedactingModule
@@ -29,9 +30,15 @@ class ClusterModule(RedactingModule):
 
 
 def run_module(
-    argument_spec: dict[str, Any], body: Callable[[Mapping[str, Any], bool], dict[str, Any]], **arguments: Any
+    argument_spec: dict[str, Any],
+    body: Callable[[Mapping[str, Any], bool, Progress], dict[str, Any]],
+    **arguments: Any,
 ) -> None:
-    """Run a module with the options of a cluster, and exit. ``body`` takes the options and the check mode."""
+    """Run a module with the options of a cluster, and exit.
+
+    Args:
+        body: Takes the options, the check mode and the progress, and returns the module's result.
+    """
     module = ClusterModule(argument_spec, supports_check_mode=True, **arguments)
     module.require(_LIBRARIES)
-    module.run(lambda: body(module.params, module.check_mode))
+    module.run(lambda: body(module.params, module.check_mode, module.progress))

@@ -26,6 +26,7 @@ from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, ReferrersMode, Wan
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.plan import ImagePlan
+from ..transfer.progress import SILENT, Progress
 from ..transfer.report import ImageResult, report
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
 
@@ -67,7 +68,7 @@ class ImageSettings:
         return cls(registry_settings(options), name, source, options["referrers"], options["qualify"])
 
 
-def run_image(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_image(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Copy or delete an image and return the module's result.
 
     Raises:

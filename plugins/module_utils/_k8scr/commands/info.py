@@ -27,6 +27,7 @@ from ..registry.inventory_reader import take_inventory
 from ..transfer.listener import RetryLog
 from ..transfer.lock import read_lock
 from ..transfer.presence import WantedImage, missing_images
+from ..transfer.progress import SILENT, Progress
 from ..transfer.usage import Usage, match_usage, with_used_images
 from ..transfer.usage_report import report_missing, report_unused
 from .inventory_report import image_entry, incomplete_entries, totals
@@ -107,7 +108,7 @@ class InfoSettings:
         return None if patterns is None else lambda name: any(fnmatchcase(name, pattern) for pattern in patterns)
 
 
-def run_info(options: Mapping[str, Any], _check_mode: bool) -> dict[str, Any]:
+def run_info(options: Mapping[str, Any], _check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Take an inventory of the registry and return the module's result. Check mode makes no difference.
 
     Raises:

@@ -23,6 +23,7 @@ from ..registry.cluster import connect_registry
 from ..registry.collector import Collector
 from ..transfer.listener import RetryLog
 from ..transfer.lock import read_lock
+from ..transfer.progress import SILENT, Progress
 from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
@@ -46,7 +47,7 @@ _AGE = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
-def run_prune(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_prune(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Prune the registry and return the module's result.
 
     Raises:

@@ -28,6 +28,7 @@ from ..stores.location import Location, open_destination, parse_location
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, WantedReferrers
 from ..transfer.listener import Listener, RetryLog
+from ..transfer.progress import SILENT, Progress
 from ..transfer.report import report
 from .image_entries import PullEntry
 from .image_settings import PullSettings
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from ..stores.location import FileDestination
 
 
-def run_pull(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_pull(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Pull images and return the module's result.
 
     Raises:

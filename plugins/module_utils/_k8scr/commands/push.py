@@ -31,6 +31,7 @@ from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, reject_collisions
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
+from ..transfer.progress import SILENT, Progress
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult
 from ..transfer.space import SpaceCheck
@@ -40,7 +41,7 @@ from .lock_file import open_lock, report_with_lock
 from .sourced_image import SourcedImage
 
 
-def run_push(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_push(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Push images and return the module's result.
 
     Raises:

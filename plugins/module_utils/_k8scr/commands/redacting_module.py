@@ -6,7 +6,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cached_property
 from importlib.util import find_spec
 from typing import Any
 
@@ -14,7 +16,9 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.parameters import remove_values
 
 from ..errors import K8scrError
+from ..files.progress_file import VARIABLE, Message, ProgressFile
 from ..redaction import HIDDEN, SHORTEST, hidden_values, passwords_in, redacted, without_passwords
+from ..transfer.progress import SILENT, Progress
 
 _NUMBERS_END = 1 << 64
 _LOCATIONS = ("charts", "dest", "docker_host", "endpoint", "images", "registry_image", "since", "src", "upstreams")
@@ -42,6 +46,7 @@ class RedactingModule(AnsibleModule):
         self.params: dict[str, Any] = {}
         self._redact = redact or {}
         self._valid = False
+        self._progress_file: ProgressFile | None = None
         super().__init__(argument_spec, **rest)
 
     def run(self, command: Callable[[], dict[str, Any]]) -> None:
@@ -60,6 +65,16 @@ class RedactingModule(AnsibleModule):
             if find_spec(library) is None:
                 self.fail_json(msg=missing_required_lib(library))
 
+    @cached_property
+    def progress(self) -> Progress:
+        """The progress of the module. It is shown if the action plugin set the environment variable with the file."""
+        path = os.environ.get(VARIABLE)
+        if not path:
+            return SILENT
+        self._mask_passwords()
+        self._progress_file = ProgressFile(path)
+        return Progress(self._write_progress)
+
     def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the result as it is. Ansible adds the owner, mode and size of a file to a result with ``dest``."""
         return kwargs
@@ -67,6 +82,7 @@ class RedactingModule(AnsibleModule):
     def exit_json(self, **result: Any) -> None:
         """Return the result with the redacted options; see :meth:`AnsibleModule.exit_json`."""
         self._mask_passwords()
+        self._warn_of_progress()
         super().exit_json(**self._masked({"invocation": self._invocation(), **result}))
 
     def fail_json(self, msg: str, **result: Any) -> None:
@@ -76,6 +92,7 @@ class RedactingModule(AnsibleModule):
             # Ansible's messages about invalid options quote values.
             self._mask(hidden_values(self.params, invocation["module_args"]))
         self._mask_passwords()
+        self._warn_of_progress()
         super().fail_json(**self._masked({"msg": without_passwords(msg), "invocation": invocation, **result}))
 
     def _log_invocation(self) -> None:
@@ -87,6 +104,16 @@ class RedactingModule(AnsibleModule):
             super()._log_invocation()
         finally:
             self.params = given
+
+    def _write_progress(self, message: Message) -> None:
+        if self._progress_file:
+            # Cut texts only after secrets are masked: the rest of a secret would not be masked.
+            masked = self._masked({"text": without_passwords(message.text)})
+            self._progress_file.write(Message(masked["text"], message.lasting))
+
+    def _warn_of_progress(self) -> None:
+        if self._progress_file and self._progress_file.error:
+            self.warn(f"The progress of the task cannot be shown: {self._progress_file.error}")
 
     def _mask_passwords(self) -> None:
         # Other values of structured options, such as those of charts, are hidden or are no locations.

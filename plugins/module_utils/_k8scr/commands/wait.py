@@ -21,6 +21,7 @@ from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.error_responses import error_of
 from ..registry.response import receive
 from ..registry.write_path import WritePath
+from ..transfer.progress import SILENT, Progress
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
 from .cluster_options import cluster_settings
@@ -47,7 +48,7 @@ WAIT_ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-def run_wait(options: Mapping[str, Any], check_mode: bool) -> dict[str, Any]:
+def run_wait(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
     """Request a registry's version until it responds, and return the module's result. In check mode, return at once.
 
     Returns:

@@ -1,0 +1,151 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Rate, remaining time and stalls of a transfer."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_STALL = 10.0
+"""Seconds without data after which a transfer is stalled."""
+_FIRST_ESTIMATE = 5.0
+"""Seconds until the first estimate: a rate over less is wrong too often."""
+_WINDOW = 20.0
+"""Seconds over which the rate is smoothed."""
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+@dataclass(frozen=True)
+class Stall:
+    """A stall.
+
+    Attributes:
+        since: The local time of the last data, as in ``14:03:05``.
+        seconds: The seconds since then.
+    """
+
+    since: str
+    seconds: float
+
+
+class Meter:
+    """Measures a transfer. Several threads may use it.
+
+    Args:
+        clock: Returns the seconds since any fixed time.
+        wall_clock: Returns the seconds since the epoch.
+
+    Attributes:
+        total: The bytes to transfer, never less than ``done``.
+        done: The transferred bytes; they never decrease.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
+    ) -> None:
+        self.total = self.done = 0
+        self._clock = clock
+        self._wall_clock = wall_clock
+        self._lock = threading.Lock()
+        self._moved = 0
+        """The bytes that were transferred in this run, for the rate."""
+        self._begin: float | None = None
+        self._last = 0.0
+        """The time of the last data."""
+        self._samples: deque[tuple[float, int]] = deque()
+
+    def begin(self) -> None:
+        """Begin the measurement. Time without work to do before it is no stall and does not count for the rate."""
+        with self._lock:
+            self._begin = self._last = self._clock()
+            self._samples.clear()
+            self._samples.append((self._begin, self._moved))
+
+    def expect(self, count: int) -> None:
+        """Add bytes to transfer; a negative count removes those that are no longer needed."""
+        with self._lock:
+            self.total = max(self.total + count, self.done)
+
+    def add(self, count: int) -> None:
+        """Add transferred bytes; with zero, only note that the peer sends or accepts data."""
+        with self._lock:
+            self._last = self._clock()
+            self._moved += count
+            self._finish(count)
+
+    def skip(self, count: int) -> None:
+        """Add bytes that were transferred by an earlier run."""
+        with self._lock:
+            self._finish(count)
+
+    def rate(self) -> float | None:
+        """Return bytes a second; ``None`` in the first seconds. Call it regularly: it saves a sample."""
+        with self._lock:
+            if self._begin is None:
+                return None
+            now = self._clock()
+            if now - self._samples[-1][0] >= 1:
+                self._samples.append((now, self._moved))
+            while len(self._samples) > 1 and now - self._samples[1][0] >= _WINDOW:
+                self._samples.popleft()
+            since, moved = self._samples[0]
+            return (self._moved - moved) / (now - since) if now - self._begin >= _FIRST_ESTIMATE else None
+
+    def seconds_left(self) -> float | None:
+        """Return the estimated seconds until the end; ``None`` if there is no estimate."""
+        rate = self.rate()
+        return (self.total - self.done) / rate if rate else None
+
+    def stall(self) -> Stall | None:
+        """Return since when no data has been transferred; ``None`` if some was in the last seconds."""
+        with self._lock:
+            seconds = self._clock() - self._last
+            if self._begin is None or seconds < _STALL or self.done >= self.total:
+                return None
+            since = time.localtime(self._wall_clock() - seconds)
+        return Stall(time.strftime("%H:%M:%S", since), seconds)
+
+    def _finish(self, count: int) -> None:
+        self.done += count
+        self.total = max(self.total, self.done)
+
+
+def size_text(count: float) -> str:
+    """Return a number of bytes for messages: ``41.2 MiB``."""
+    number, unit = _scaled(count, _unit_of(count))
+    return f"{number} {unit}"
+
+
+def share_text(done: float, total: float) -> str:
+    """Return transferred and all bytes for messages: ``3.1 of 18.4 GiB``."""
+    unit = _unit_of(total)
+    part = size_text(done) if done and _unit_of(done) != unit else _scaled(done, unit)[0]
+    return f"{part} of {size_text(total)}"
+
+
+def seconds_text(seconds: float) -> str:
+    """Return a duration for messages: ``3.1 s``, ``35 s``, ``4 min`` or ``2 h 5 min``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 89.5:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _unit_of(count: float) -> int:
+    for power, _unit in enumerate(_UNITS):
+        # 1023.96 KiB would be shown as 1024.0 KiB.
+        if count < 1023.95 * 1024**power:
+            return power
+    return len(_UNITS) - 1
+
+
+def _scaled(count: float, power: int) -> tuple[str, str]:
+    return (f"{count / 1024**power:.1f}" if power else f"{count:.0f}"), _UNITS[power]

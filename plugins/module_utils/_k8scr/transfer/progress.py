@@ -1,0 +1,72 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Messages of a module about its progress."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+
+from ..files.progress_file import Message
+
+_INTERVAL = 1.0
+"""Seconds between two updates of the status."""
+
+
+class Progress:
+    """Sends messages to the user while a module runs. Several threads may use it; it never raises.
+
+    Args:
+        write: Receives the messages; ``None`` shows nothing.
+
+    Attributes:
+        is_shown: Whether anybody receives the messages.
+    """
+
+    def __init__(self, write: Callable[[Message], None] | None = None) -> None:
+        self._write = write
+        self.is_shown = write is not None
+
+    def line(self, text: str) -> None:
+        """Send a lasting line."""
+        self._send(Message(text, lasting=True))
+
+    @contextmanager
+    def status(self, text_source: Callable[[], str | None]) -> Iterator[None]:
+        """Send the current status each second during a block.
+
+        Args:
+            text_source: Returns the status, in another thread; ``None`` if there is none.
+        """
+        if not self.is_shown:
+            yield
+            return
+        ended = threading.Event()
+        thread = threading.Thread(target=self._repeat, args=(text_source, ended), daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            ended.set()
+            thread.join()
+
+    def _repeat(self, text_source: Callable[[], str | None], ended: threading.Event) -> None:
+        last = None
+        while not ended.wait(_INTERVAL):
+            with suppress(Exception):
+                text = text_source()
+                if text is not None and text != last:
+                    last = text
+                    self._send(Message(text, lasting=False))
+
+    def _send(self, message: Message) -> None:
+        if self._write:
+            with suppress(Exception):
+                self._write(message)
+
+
+SILENT = Progress()
+"""Shows nothing."""
