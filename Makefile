@@ -9,7 +9,7 @@ DEV := python3 tests/dev
 CLUSTER := python3 tests/cluster
 TEST := $(DEV) test $(if $(FAIL_ON_SKIPS),--fail-on-skips) --pass-on='$(ARGS)'
 
-.PHONY: help demo packages test lint sanity unit integration live charts bench chaos chaos-prunes bundle-kills cluster-up cluster-down cluster-status env format clean
+.PHONY: help demo packages test lint sanity unit integration live charts bench captures chaos chaos-prunes bundle-kills cluster-up cluster-down cluster-status env format clean
 
 help:  ## List these targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1#\2/p' $(MAKEFILE_LIST) | column -t -s '#'
@@ -43,6 +43,9 @@ charts: packages cluster-up  ## Install real charts of GitHub on the cluster, an
 
 bench: packages cluster-up  ## Run the benchmarks on the cluster: make bench ARGS='--quick --output docs/benchmark'
 	@$(DEV) bench --pass-on='$(ARGS)'
+
+captures: packages cluster-up  ## Write the pictures of terminals in the documentation: make captures ARGS='--output docs/images'
+	@$(DEV) captures --pass-on='$(ARGS)'
 
 chaos: packages cluster-up  ## Run a thousand transfers with faults: make chaos ARGS='--seed 7 --only 417'
 	@$(DEV) chaos --pass-on='$(ARGS)'

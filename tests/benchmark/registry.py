@@ -22,6 +22,7 @@ import requests
 from cluster import images, layout
 from cluster.certificates import CA, Pair
 from cluster.kubectl import kubectl
+from cluster.pods import find_processes
 from live import host_registries
 
 from .measure import Failed
@@ -117,7 +118,7 @@ def deployed_registry() -> Iterator[Registry]:
         _role("present")
         _remove_write_path()
         address = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.status.podIP}")
-        yield Registry(f"{address}:{PORT}", _processes())
+        yield Registry(f"{address}:{PORT}", find_processes(NAMESPACE, POD, b"serve"))
     finally:
         shutil.rmtree(STORAGE)
         _role("absent")
@@ -179,17 +180,3 @@ def _remove_write_path() -> None:
     kubectl("set", "env", workload, f"--namespace={NAMESPACE}", "--containers=registry", "REGISTRY_HTTP_PREFIX-")
     kubectl("delete", "secret", f"{name}-write", f"--namespace={NAMESPACE}")
     kubectl("rollout", "status", workload, f"--namespace={NAMESPACE}", "--timeout=120s")
-
-
-def _processes() -> tuple[int, ...]:
-    """Return the host's process IDs of the registry."""
-    uid = kubectl("get", "pod", POD, f"--namespace={NAMESPACE}", "--output=jsonpath={.metadata.uid}")
-    found = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            inside = f"pod{uid}" in (folder / "cgroup").read_text()
-            if inside and b"serve" in (folder / "cmdline").read_bytes():
-                found.append(int(folder.name))
-        except (FileNotFoundError, ProcessLookupError):
-            continue
-    return tuple(found)

@@ -16,7 +16,7 @@ from cluster.errors import log
 from . import collection, demo, stages, venv
 from .commands import BUILD, CLUSTER, Failed, describe, run
 
-_PROGRAMS = {"bench": "benchmark", "chaos": "chaos", "chaos-prunes": "chaos/prunes"}
+_PROGRAMS = {"bench": "benchmark", "captures": "captures", "chaos": "chaos", "chaos-prunes": "chaos/prunes"}
 _NAMES = (*stages.STAGES, *stages.EXTRA, *stages.GROUPS)
 
 
@@ -55,6 +55,7 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("format", help="format the Python files")
     commands.add_parser("clean", help="delete the build results of this checkout")
     bench = commands.add_parser("bench", help="run the benchmarks on the cluster")
+    captures = commands.add_parser("captures", help="write the pictures of terminals in the documentation")
     chaos = commands.add_parser("chaos", help="run transfers with faults on the cluster")
     prunes = commands.add_parser("chaos-prunes", help="run prunes with faults on the cluster")
     test = commands.add_parser("test", help="run checks")
@@ -62,7 +63,7 @@ def _parser() -> argparse.ArgumentParser:
         "stages", nargs="*", type=_stage, metavar="STAGE", help=f"one of {', '.join(_NAMES)} (default: all)"
     )
     test.add_argument("--fail-on-skips", action="store_true", help="fail if a test was skipped")
-    for command in (bench, chaos, prunes, test):
+    for command in (bench, captures, chaos, prunes, test):
         command.add_argument("--pass-on", default="", metavar="ARGUMENTS", help="arguments for the tools")
     return parser
 
