@@ -22,7 +22,7 @@ from .picture import draw
 
 COLUMNS = 110
 _TIMEOUT = 300
-_GROUP = "group/k8scr.core.k8scr"
+_GROUP = "group/k8scr.core.registry"
 _INVENTORY = {"all": {"hosts": {"bastion": {"ansible_connection": "local"}}}}
 _CONFIGURATION = "[defaults]\ninventory = inventory.yml\ninterpreter_python = auto_silent\n"
 
@@ -33,7 +33,7 @@ class Studio:
     Args:
         folder: The folder.
         output: The folder of the pictures.
-        options: Options of all modules.
+        options: Options of the modules that connect to the registry.
     """
 
     def __init__(self, folder: Path, output: Path, options: Mapping[str, Any]) -> None:
