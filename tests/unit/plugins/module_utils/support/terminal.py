@@ -168,6 +168,10 @@ class Terminal:
         """The process ID of the command."""
         return self._process.pid
 
+    def elapsed(self) -> float:
+        """Return the seconds since the start of the command."""
+        return time.monotonic() - self._start
+
     def output(self) -> str:
         """Return the output with its control sequences."""
         return "".join(text for _seconds, text in self.chunks)
@@ -247,7 +251,7 @@ class Terminal:
         # Reading fails after the last process closed the terminal.
         with suppress(OSError):
             while data := os.read(self._leader, 65536):
-                self.chunks.append((time.monotonic() - self._start, decoder.decode(data)))
+                self.chunks.append((self.elapsed(), decoder.decode(data)))
 
 
 @contextmanager
