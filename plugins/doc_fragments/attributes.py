@@ -21,6 +21,18 @@ attributes:
     support: full
 """
 
+    # The first of several fragments with an attribute sets it.
+    COPIES = r"""
+options: {}
+attributes:
+  diff_mode:
+    description: Returns details on what has changed (or possibly needs changing in C(check_mode)), in diff mode.
+    details: Each changed tag has a line with its digest before and one with its digest after the task, the number of
+      layers to copy or mount, and the bytes to copy. The sizes of layers that the task compresses are uncompressed
+      sizes.
+    support: full
+"""
+
     CLUSTER = r"""
 options: {}
 requirements:
@@ -35,7 +47,6 @@ attributes:
       - k8scr.core.k8scr
 """
 
-    # The first of several fragments with an attribute sets it.
     POD = r"""
 options: {}
 attributes:

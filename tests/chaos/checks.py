@@ -83,7 +83,10 @@ def check_result(outcome: FaultOutcome, run: Run, injected: Sequence[Fault], fau
         return ""
     error = str(run.result.get("msg"))
     failed = [image for image in run.result.get("images", ()) if "error" in image]
-    if len(error.splitlines()) > 1 + len(failed) + len(run.result.get("errors", ())) or "Traceback" in error:
+    reasons = {image["error"] for image in failed}
+    # Each reason may have a line for itself, and one for its advice.
+    most = 1 + len(failed) + 2 * len(reasons) + 2 * len(run.result.get("errors", ()))
+    if len(error.splitlines()) > most or "Traceback" in error:
         outcome.problems.append(f"the error has more than one line for each failed image or step: {error}")
     patterns = [fault.expected_error for fault in injected if fault.expected_error]
     if not any(re.search(pattern, error) for pattern in patterns) and not (

@@ -11,7 +11,7 @@ the failed action; :mod:`.http.retry` performs the retries.
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -87,6 +87,36 @@ class K8scrError(Exception):
         replaced.advice = one_line(advice) if advice else self.advice
         replaced.retry = retry or self.retry
         return replaced
+
+
+def failure_lines(failures: Iterable[tuple[str, K8scrError]]) -> list[str]:
+    """Return the lines of a message about several failures, without repetitions.
+
+    A reason that several names share is followed by the names, one a line. An advice that several names share follows
+    their reasons.
+
+    Args:
+        failures: The names of images or other objects, and their errors. A name is empty if the message has it.
+    """
+    advised: dict[str | None, dict[str, list[str]]] = {}
+    for name, error in failures:
+        advised.setdefault(error.advice, {}).setdefault(error.message, []).append(name)
+    lines = []
+    for advice, reasons in advised.items():
+        texts = [text for reason, names in reasons.items() for text in _reason_lines(reason, names)]
+        if advice and len(texts) == 1:
+            texts = [f"{texts[0]}. {advice}."]
+        elif advice:
+            texts.append(f"{advice}.")
+        lines += texts
+    return lines
+
+
+def _reason_lines(reason: str, names: list[str]) -> list[str]:
+    shown = list(dict.fromkeys(filter(None, names)))
+    if len(shown) > 1:
+        return [f"{reason}:", *(f"  {name}" for name in shown)]
+    return [f"{shown[0]}: {reason}" if shown else reason]
 
 
 def one_line(text: str) -> str:

@@ -10,7 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from ..errors import DestinationError, K8scrError
+from ..errors import DestinationError, K8scrError, failure_lines
+from .blob_counts import count_blobs, counted
+from .meter import size_text
 from .plan import Action, BlobResult, ImagePlan
 
 _MOST_NAMES = 5
@@ -90,21 +92,16 @@ def report(
 
 
 def _failures(results: Sequence[ImageResult]) -> list[str]:
-    """Return the lines of the message about failed images; images with the same error share one.
+    """Return the lines of the message about failed images.
 
     Referrers count as images only if one of them failed.
     """
-    names: dict[str, list[str]] = {}
-    for result in results:
-        if result.error:
-            names.setdefault(str(result.error), []).append(result.plan.job.name)
-    if not names:
+    failures = [(result.plan.job.name, result.error) for result in results if result.error]
+    if not failures:
         return []
     has_failed_referrer = any(result.error and result.plan.job.subject for result in results)
     total = sum(has_failed_referrer or not result.plan.job.subject for result in results)
-    count = f"{sum(map(len, names.values()))} of {total} images failed."
-    reasons = [f"{', '.join(images)}: {error}" for error, images in names.items()]
-    return [count, *reasons] if len(reasons) > 1 else [f"{count} {reasons[0]}"]
+    return [f"{len(failures)} of {total} images failed.", *failure_lines(failures)]
 
 
 def _warning_of(results: Sequence[ImageResult]) -> str | None:
@@ -175,5 +172,18 @@ def _shown_name(result: ImageResult) -> str:
 
 
 def _after(result: ImageResult) -> str:
+    """Return the new digest of an image, and what the copy sends: the plan, which is the same in check mode."""
     copy, digest = result.plan.job.copy, result.root or "(known after compression)"
-    return f"{digest} (tag {copy.digest_tag})" if copy and copy.digest_tag else digest
+    tag = f"tag {copy.digest_tag}: " if copy and copy.digest_tag else ""
+    return f"{digest} ({tag}{_sent(result.plan)})"
+
+
+def _sent(plan: ImagePlan) -> str:
+    counts = count_blobs(plan, plan.blobs)
+    parts = []
+    if counts.size:
+        uncompressed = " uncompressed" if counts.is_uncompressed else ""
+        parts.append(f"{counts.sent_layers}, {size_text(counts.size)}{uncompressed} to copy")
+    if counts.mounted:
+        parts.append(f"{counts.mounted} of {counted(counts.layers, 'layer')} to mount")
+    return ", ".join(parts) or "only the manifest to copy"

@@ -7,7 +7,13 @@
 from __future__ import annotations
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError, K8scrError, RegistryError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
+    InputError,
+    K8scrError,
+    RegistryError,
+    SourceError,
+    failure_lines,
+)
 
 
 def test_error_has_message_and_advice() -> None:
@@ -35,3 +41,27 @@ def test_registry_error_keeps_status_and_codes() -> None:
     error = RegistryError("it refuses", None, 404, ("NAME_UNKNOWN",))
 
     assert (error.status, error.codes) == (404, ("NAME_UNKNOWN",))
+
+
+def test_failure_lines_group_names_by_reason_and_reasons_by_advice() -> None:
+    lost = SourceError("the blob is on volume 2", "Insert volume 2")
+    failures = [
+        ("team/app:1", lost),
+        ("team/db:1", SourceError("there is no tag 1", "Push it first")),
+        ("team/web:1", lost),
+        ("team/api:2", SourceError("there is no tag 2", "Push it first")),
+        ("", SourceError("the disk is full")),
+        ("team/x:1", SourceError("it is damaged", "Copy it again")),
+    ]
+
+    assert failure_lines(failures) == [
+        "the blob is on volume 2:",
+        "  team/app:1",
+        "  team/web:1",
+        "Insert volume 2.",
+        "team/db:1: there is no tag 1",
+        "team/api:2: there is no tag 2",
+        "Push it first.",
+        "the disk is full",
+        "team/x:1: it is damaged. Copy it again.",
+    ]

@@ -47,7 +47,7 @@ def test_tag_is_set_in_same_repository(server: RegistryServer, change: Change, m
     assert server.digest_of("team/app", "stable") == multi.digest
     entry = result["images"][0]
     assert (entry["digest"], entry["digest_before"], entry["sent"]["blobs"]) == (multi.digest, None, 0)
-    assert result["diff"] == {"before": "", "after": f"team/app:stable {multi.digest}\n"}
+    assert result["diff"] == {"before": "", "after": f"team/app:stable {multi.digest} (only the manifest to copy)\n"}
 
 
 @MODES
@@ -108,7 +108,7 @@ def test_copy_moves_tag(
 
     assert result["diff"] == {
         "before": f"team/app:stable {other_image.digest}\n",
-        "after": f"team/app:stable {image.digest}\n",
+        "after": f"team/app:stable {image.digest} (only the manifest to copy)\n",
     }
     assert server.digest_of("team/app", "stable") == (other_image if check_mode else image).digest
 

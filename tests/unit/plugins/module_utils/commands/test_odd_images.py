@@ -85,7 +85,7 @@ def test_push_fails_only_image_whose_name_is_invalid(
     result = push(source)
     renamed = push({"source": f"{source}:@1", "name": "example.com/renamed:1"})
 
-    assert result["msg"].startswith("1 of 2 images failed. ")
+    assert result["msg"].startswith("1 of 2 images failed.\n")
     assert "Select it with @1 in place of a name, and set its name with the option name" in result["msg"]
     assert re.search(NAMES[name], result["msg"])
     assert not renamed.get("failed")
@@ -196,7 +196,7 @@ def test_rejected_manifest_fails_alone_with_its_kind(
 
     result = push(f"oci:{write_entries(tmp_path, entries)}")
 
-    assert result["msg"].startswith("1 of 2 images failed. example.com/odd:1: ")
+    assert result["msg"].startswith("1 of 2 images failed.\nexample.com/odd:1: ")
     assert reason in result["msg"]
     assert set(server.manifests) == {"team/neighbor"}
 

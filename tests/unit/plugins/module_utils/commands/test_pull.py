@@ -119,7 +119,7 @@ def test_pull_writes_other_images_when_one_is_missing(
     result = pull({"name": "team/missing:1", "dest": dest}, {"name": "team/app:1", "dest": dest})
 
     assert (
-        "1 of 2 images failed. docker.io/team/missing:1: there is no image 1 in repository team/missing"
+        "1 of 2 images failed.\ndocker.io/team/missing:1: there is no image 1 in repository team/missing"
         in result["msg"]
     )
     assert "Push it first" in result["msg"]

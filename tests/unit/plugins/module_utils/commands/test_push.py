@@ -92,7 +92,7 @@ def test_push_result_has_actions_and_digests(push: Push, tmp_path: Path, image: 
                 ],
             }
         ],
-        "diff": {"before": "", "after": f"team/app:1 {image.digest}\n"},
+        "diff": {"before": "", "after": f"team/app:1 {image.digest} (2 of 2 layers, {size} bytes to copy)\n"},
         "retries": [],
         "selections": [],
     }
@@ -131,7 +131,11 @@ def test_push_moves_tag_and_reports_diff(
     result = push(f"oci:{tmp_path}")
 
     assert result["images"][0]["digest_before"] == image.digest
-    assert result["diff"] == {"before": f"team/app:1 {image.digest}\n", "after": f"team/app:1 {other_image.digest}\n"}
+    size = result["images"][0]["sent"]["bytes"]
+    assert result["diff"] == {
+        "before": f"team/app:1 {image.digest}\n",
+        "after": f"team/app:1 {other_image.digest} (1 of 2 layers, {size} bytes to copy)\n",
+    }
     assert server.digest_of("team/app", "1") == other_image.digest
 
 
@@ -303,9 +307,11 @@ def test_push_message_shows_error_of_registry_in_one_line(
 
     result = push(f"oci:{tmp_path}")
 
-    assert result["msg"].isprintable()
-    assert "docker.io/library/app:1: blob sha256:" in result["msg"]
-    assert "the registry responded with 403: not you" in result["msg"]
+    count, line = result["msg"].split("\n")
+    assert count == "1 of 1 images failed."
+    assert line.isprintable()
+    assert line.startswith("docker.io/library/app:1: blob sha256:")
+    assert "the registry responded with 403: not you" in line
 
 
 def test_push_closes_sources(push: Push, tmp_path: Path, image: Image, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -123,16 +123,18 @@ def test_push_continues_with_the_next_volume(
     assert [each["changed"] for each in second["images"]] == [False, True]
 
 
-def test_images_that_need_the_same_volume_share_a_line_of_the_message(
+def test_images_that_need_the_same_volume_share_a_reason_of_the_message(
     push: Push, tmp_path: Path, medium: Image
 ) -> None:
     other = make_image(*(layer(name, hashlib.shake_256(name.encode()).digest(24 << 10)) for name in "bcd"))
     write_bundle(VolumesDestination(tmp_path / "bundle", SIZE), (NAME, medium), (OTHER, other))
 
-    message = push(f"bundle:{tmp_path}/bundle/volume-2")["msg"]
+    count, reason, *names, advice = push(f"bundle:{tmp_path}/bundle/volume-2")["msg"].split("\n")
 
-    assert message.startswith(f"2 of 2 images failed. {NAME}, {OTHER}: a blob is on volume 1, which the bundle in")
-    assert message.count("Insert volume 1") == 1
+    assert count == "2 of 2 images failed."
+    assert reason.startswith("a blob is on volume 1, which the bundle in")
+    assert names == [f"  {NAME}", f"  {OTHER}"]
+    assert advice.startswith("Insert volume 1")
 
 
 def test_push_with_one_drive_uploads_cut_layer_part_by_part(

@@ -119,7 +119,8 @@ def test_check_mode_reports_uncompressed_sizes_of_layers_to_compress(
         ),
     ]
     assert planned["sent"] == {"blobs": 3, "bytes": len(image.config) + sum(map(len, image.files))}
-    assert result["diff"] == {"before": "", "after": "app:1 (known after compression)\n"}
+    assert result["diff"]["after"].startswith("app:1 (known after compression) (2 of 2 layers, ")
+    assert result["diff"]["after"].endswith(" KiB uncompressed to copy)\n")
     assert server.received("POST", "PATCH", "PUT") == []
 
 

@@ -95,7 +95,7 @@ def test_push_fails_before_upload_if_required_space_is_missing(
     assert result["failed"] is True
     assert result["changed"] is False
     assert result["msg"] == (
-        "1 of 1 images failed. docker.io/library/app:1: the registry has too little space: the images need"
+        "1 of 1 images failed.\ndocker.io/library/app:1: the registry has too little space: the images need"
         f" {image.size} bytes, and at most {image.size - 1} bytes are free, because its storage (memory) has"
         f" {task.capacity.bytes} bytes, and images use {unlike.size} bytes."
         " Delete images with k8scr_prune, or use a larger volume."
@@ -193,7 +193,10 @@ def test_push_counts_shared_blobs_once(task: Task, tmp_path: Path, image: Image,
     task.capacity = Capacity(needed - 1, "emptyDir")
     result = task.push(f"oci:{tmp_path}/two", required=True)
 
-    assert result["msg"].startswith("2 of 2 images failed. docker.io/library/app:1, docker.io/library/api:1: the")
+    count, reason, *names, _advice = result["msg"].split("\n")
+    assert count == "2 of 2 images failed."
+    assert reason.startswith("the registry has too little space: the images need")
+    assert names == ["  docker.io/library/app:1", "  docker.io/library/api:1"]
 
 
 def test_push_does_not_count_blobs_of_other_repositories(

@@ -153,7 +153,7 @@ def test_push_rejects_unsigned_image_and_copies_the_others(
     assert result["failed"]
     name = f"{host(upstream)}/team/app:1"
     assert result["msg"] == (
-        f"1 of 2 images failed. {name}: {image.digest} in repository team/app in {host(upstream)} is not signed: the"
+        f"1 of 2 images failed.\n{name}: {image.digest} in repository team/app in {host(upstream)} is not signed: the"
         f" policy '*' of verify requires a signature with the key {pair.public}. Sign it, for example with cosign sign."
     )
     assert "team/app" not in server.manifests

@@ -141,7 +141,7 @@ def test_export_of_failed_image_is_deleted_while_the_others_arrive(
 
     result = push_all(*({"source": name, "platforms": platforms} for name in NAMES), connections=2)
 
-    assert result["msg"].startswith("1 of 40 images failed. docker.io/library/app:7: ")
+    assert result["msg"].startswith("1 of 40 images failed.\ndocker.io/library/app:7: ")
     assert (disk.most, disk.exports) == (2, 0)
 
 

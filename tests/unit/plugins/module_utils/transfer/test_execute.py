@@ -105,7 +105,7 @@ def test_push_message_names_common_reason_once(push: Push) -> None:
     result = push(*(f"oci:/media/missing:app-{number}" for number in range(3)))
 
     assert result["msg"].count("does not exist") == 1
-    assert "oci:/media/missing:app-0, oci:/media/missing:app-1, oci:/media/missing:app-2: " in result["msg"]
+    assert result["msg"].splitlines()[2:5] == [f"  oci:/media/missing:app-{number}" for number in range(3)]
 
 
 def test_result_of_failed_image_has_error_without_blobs(
@@ -271,7 +271,7 @@ def test_report_has_source_and_facts_of_failed_job() -> None:
     assert result == {
         "changed": False,
         "failed": True,
-        "msg": "1 of 1 images failed. app: it does not exist. Check its path.",
+        "msg": "1 of 1 images failed.\napp: it does not exist. Check its path.",
         "diff": {"before": "", "after": ""},
         "images": [
             {
@@ -292,7 +292,8 @@ def test_report_has_further_failures_and_changes_of_task() -> None:
     failed = Transfer(1).run([ImageJob("app", error=SourceError("it does not exist"))])
 
     assert report(failed, ["the disk is full"])["msg"].splitlines() == [
-        "1 of 1 images failed. app: it does not exist",
+        "1 of 1 images failed.",
+        "app: it does not exist",
         "the disk is full",
     ]
     assert report([], ["the disk is full"])["failed"] is True
