@@ -30,6 +30,7 @@ from ..transfer.far_side import FarSide
 from ..transfer.far_side_files import read_far_side
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.progress import SILENT, Progress
+from ..transfer.progress_listener import shown
 from .bundle_check import verify_bundle_at
 from .bundle_jobs import BundleJobs
 from .bundle_settings import BundleSettings
@@ -38,7 +39,7 @@ from .lock_file import open_lock, report_with_lock
 from .registry_archive import RegistryArchive, RegistryImage
 
 
-def run_bundle(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_bundle(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Make or verify a bundle and return the module's result.
 
     Raises:
@@ -46,11 +47,14 @@ def run_bundle(options: Mapping[str, Any], check_mode: bool, _progress: Progress
         K8scrError: The destination, or what the other side has, cannot be read.
     """
     settings = BundleSettings.from_options(options)
-    if settings.verify:
-        return {**verify_bundle_at(settings.dest.path, settings.tmp_dest), "dest": str(settings.dest)}
     log = RetryLog()
-    with closing(Upstreams(settings.sources.upstreams, *settings.limits, on_retry=log.retried)) as upstreams:
-        return {**make_bundle(settings, check_mode, upstreams, log), "retries": log.entries}
+    with shown(progress, log) as listener:
+        if settings.verify:
+            listener.phase_started("verifying the bundle")
+            return {**verify_bundle_at(settings.dest.path, settings.tmp_dest), "dest": str(settings.dest)}
+        upstreams = Upstreams(settings.sources.upstreams, *settings.limits, listener.retried, listener.recovered)
+        with closing(upstreams):
+            return {**make_bundle(settings, check_mode, upstreams, listener), "retries": log.entries}
 
 
 def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams, listener: Listener) -> dict[str, Any]:
@@ -60,14 +64,16 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         if not check_mode:
             exit_stack.enter_context(file_lock(_lock_path(settings)))
         store = exit_stack.enter_context(closing(open_bundle_store(settings.dest, settings.volume_size)))
+        listener.phase_started("reading the bundle")
         far_side = _far_side(settings, upstreams, store)
         jobs = BundleJobs(store, far_side)
         sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
+        listener.phase_started(f"reading {len(settings.sources.images)} sources")
         listed = jobs.read(sources)
         writer = BundleWriter(store, settings.volume_size, far_side, check_mode)
         # An option that cannot be used fails before anything is copied.
         folder = _scratch_folder(settings, exit_stack)
-        extras = settings.extras.collect(folder, writer.extras)
+        extras = settings.extras.collect(folder, writer.extras, listener.phase_started)
         registry_image = (
             RegistryImage.read(settings.registry_image, folder, upstreams, lock, exit_stack)
             if settings.registry_image
@@ -82,6 +88,7 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         finished, failures, diffs = dict[str, Any](), list[str](), list[dict[str, str]]()
         if not any(result.error for result in done):
             images = BundleImages(store, results, writer.before is not None, settings.prune, check_mode)
+            listener.phase_started("writing the bundle")
             try:
                 finished, diffs = _finish(settings.prune, writer, images, archive, extras)
             except K8scrError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -73,7 +73,12 @@ class BundleExtras:
             tuple(map(Path, extras.get("files") or ())),
         )
 
-    def collect(self, folder: Path, existing: Sequence[BundleFile] = ()) -> dict[BundleFile, Path | None]:
+    def collect(
+        self,
+        folder: Path,
+        existing: Sequence[BundleFile] = (),
+        phase_started: Callable[[str], None] = lambda description: None,
+    ) -> dict[BundleFile, Path | None]:
         """Return the files, sorted by their paths in the bundle, each with the local file to copy.
 
         Wheels are downloaded only if the existing ones are for other requirements, Python versions or platforms.
@@ -81,6 +86,7 @@ class BundleExtras:
         Args:
             folder: An existing, empty folder for downloads. The files in it must stay until they are copied.
             existing: The files of the existing, complete bundle. They have no local file.
+            phase_started: Receives the description of what takes time.
 
         Raises:
             InputError: Two files have the same path in the bundle, or a path cannot be stored on all media.
@@ -89,7 +95,8 @@ class BundleExtras:
         known, wheels = set(existing), self._existing_wheels(existing)
         # Some file systems do not distinguish upper and lower case.
         found: dict[str, tuple[BundleFile, Path | None]] = {file.path.lower(): (file, None) for file in wheels}
-        downloads = () if wheels else self._download_wheels(folder)
+        downloads = [] if wheels else [*self._download_wheels(folder, phase_started)]
+        phase_started("reading the files of extras")
         for path, local in (*downloads, *self._local_files()):
             file = _described(path, local)
             other, _local = found.setdefault(path.lower(), (file, None if file in known else local))
@@ -118,9 +125,9 @@ class BundleExtras:
         request = BundleFile(f"{_WHEELS}/{REQUIREMENTS_FILE}", len(content), hashlib.sha256(content).hexdigest())
         return [each for each in existing if each.path.startswith(f"{_WHEELS}/")] if request in existing else []
 
-    def _download_wheels(self, folder: Path) -> Iterator[tuple[str, Path]]:
+    def _download_wheels(self, folder: Path, phase_started: Callable[[str], None]) -> Iterator[tuple[str, Path]]:
         if self.wheels is not None:
-            for path in (*self.wheels.download(folder), folder / REQUIREMENTS_FILE):
+            for path in (*self.wheels.download(folder, phase_started), folder / REQUIREMENTS_FILE):
                 yield f"{_WHEELS}/{path.name}", path
 
 

@@ -27,6 +27,7 @@ from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.plan import ImagePlan
 from ..transfer.progress import SILENT, Progress
+from ..transfer.progress_listener import shown
 from ..transfer.report import ImageResult, report
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
 
@@ -68,7 +69,7 @@ class ImageSettings:
         return cls(registry_settings(options), name, source, options["referrers"], options["qualify"])
 
 
-def run_image(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_image(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Copy or delete an image and return the module's result.
 
     Raises:
@@ -76,8 +77,13 @@ def run_image(options: Mapping[str, Any], check_mode: bool, _progress: Progress 
         InputError: An option is invalid.
     """
     settings, log = ImageSettings.from_options(options), RetryLog()
-    with connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry:
-        return {**change_image(settings, check_mode, registry, log), "retries": log.entries}
+    with (
+        shown(progress, log) as listener,
+        connect_registry(
+            settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered
+        ) as registry,
+    ):
+        return {**change_image(settings, check_mode, registry, listener), "retries": log.entries}
 
 
 def change_image(settings: ImageSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, WantedReferrers
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.progress import SILENT, Progress
+from ..transfer.progress_listener import shown
 from ..transfer.report import report
 from .image_entries import PullEntry
 from .image_settings import PullSettings
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from ..stores.location import FileDestination
 
 
-def run_pull(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_pull(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Pull images and return the module's result.
 
     Raises:
@@ -47,8 +48,13 @@ def run_pull(options: Mapping[str, Any], check_mode: bool, _progress: Progress =
     """
     settings = PullSettings.from_options(options)
     log = RetryLog()
-    with connect_registry(settings.registry, writes=False, on_retry=log.retried) as registry:
-        return {**pull_images(settings, check_mode, registry, log), "retries": log.entries}
+    with (
+        shown(progress, log) as listener,
+        connect_registry(
+            settings.registry, writes=False, on_retry=listener.retried, on_recovery=listener.recovered
+        ) as registry,
+    ):
+        return {**pull_images(settings, check_mode, registry, listener), "retries": log.entries}
 
 
 def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:
@@ -56,6 +62,7 @@ def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, li
     connections = settings.registry.connections
     with ExitStack() as exit_stack:
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
+        listener.phase_started(f"reading {len(settings.images)} images")
         jobs = PullJobs(registry, settings, daemon, exit_stack).read(settings.images)
         return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs, listener))
 

@@ -32,6 +32,7 @@ from ..transfer.job import ImageCopy, ImageJob, reject_collisions
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.progress import SILENT, Progress
+from ..transfer.progress_listener import shown
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult
 from ..transfer.space import SpaceCheck
@@ -41,7 +42,7 @@ from .lock_file import open_lock, report_with_lock
 from .sourced_image import SourcedImage
 
 
-def run_push(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Push images and return the module's result.
 
     Raises:
@@ -52,11 +53,14 @@ def run_push(options: Mapping[str, Any], check_mode: bool, _progress: Progress =
     given, log = settings.registry, RetryLog()
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with (
-        closing(Upstreams(settings.sources.upstreams, *limits, on_retry=log.retried)) as upstreams,
-        connect_registry(settings.registry, writes=True, on_retry=log.retried) as registry,
+        shown(progress, log) as listener,
+        closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams,
+        connect_registry(
+            settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered
+        ) as registry,
     ):
         space = space_check(settings, registry)
-        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, log, space)
+        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener, space)
         return {**result, "retries": log.entries}
 
 
@@ -82,6 +86,7 @@ def push_images(
     lock = open_lock(settings.sources)
     with ExitStack() as exit_stack:
         sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
+        listener.phase_started(f"reading {len(settings.sources.images)} sources")
         jobs = PushJobs(registry, settings, pushed, compressed).read(sources)
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast, space).run(jobs, listener)
     if not check_mode:

@@ -16,7 +16,7 @@ from ansible.module_utils.basic import AnsibleModule, missing_required_lib
 from ansible.module_utils.common.parameters import remove_values
 
 from ..errors import K8scrError
-from ..files.progress_file import VARIABLE, Message, ProgressFile
+from ..files.progress_file import VARIABLE, ProgressFile
 from ..redaction import HIDDEN, SHORTEST, hidden_values, passwords_in, redacted, without_passwords
 from ..transfer.progress import SILENT, Progress
 
@@ -73,7 +73,7 @@ class RedactingModule(AnsibleModule):
             return SILENT
         self._mask_passwords()
         self._progress_file = ProgressFile(path)
-        return Progress(self._write_progress)
+        return Progress(self._progress_file.write, self._masked_text)
 
     def add_path_info(self, kwargs: dict[str, Any]) -> dict[str, Any]:
         """Return the result as it is. Ansible adds the owner, mode and size of a file to a result with ``dest``."""
@@ -105,11 +105,8 @@ class RedactingModule(AnsibleModule):
         finally:
             self.params = given
 
-    def _write_progress(self, message: Message) -> None:
-        if self._progress_file:
-            # Cut texts only after secrets are masked: the rest of a secret would not be masked.
-            masked = self._masked({"text": without_passwords(message.text)})
-            self._progress_file.write(Message(masked["text"], message.lasting))
+    def _masked_text(self, text: str) -> str:
+        return str(self._masked({"text": without_passwords(text)})["text"])
 
     def _warn_of_progress(self) -> None:
         if self._progress_file and self._progress_file.error:

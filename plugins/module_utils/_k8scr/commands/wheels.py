@@ -11,7 +11,7 @@ import os
 import re
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -110,8 +110,11 @@ class WheelRequest:
         lines = [f"# Wheels for Python {', '.join(self.pythons)} on {', '.join(self.platforms)}", *self.requirements]
         return "".join(f"{line}\n" for line in lines).encode()
 
-    def download(self, folder: Path) -> list[Path]:
+    def download(self, folder: Path, phase_started: Callable[[str], None]) -> list[Path]:
         """Download the wheels and what they require into an empty folder, and return their paths.
+
+        Args:
+            phase_started: Receives the description of each download.
 
         Raises:
             SourceError: pip is missing, or cannot find or download a wheel.
@@ -120,6 +123,7 @@ class WheelRequest:
         requirements.write_bytes(self.content)
         for version in self.pythons:
             for platform in self.platforms:
+                phase_started(f"downloading wheels for Python {version} on {platform}")
                 _download(version, platform, requirements)
         return sorted(folder.glob("*.whl"))
 

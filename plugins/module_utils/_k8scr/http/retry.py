@@ -44,6 +44,7 @@ class Retries:
     Attributes:
         seconds: Seconds to keep retrying a failing request, until its last attempt. Progress resets the timer.
         on_retry: Called before each retry with the action that failed and the reason.
+        on_recovery: Called when an action that was retried succeeds, makes progress or fails for good.
         has_response: Whether any request got a response yet.
         longest_wait: The maximum of the growing waits, in seconds.
     """
@@ -51,6 +52,7 @@ class Retries:
     seconds: float = RETRY_TIMEOUT
     sleep: Callable[[float], None] = time.sleep
     on_retry: Callable[[str, str], None] | None = None
+    on_recovery: Callable[[str], None] | None = None
     has_response: bool = False
     longest_wait: float = _LONGEST_WAIT
 
@@ -88,6 +90,8 @@ class Attempts:
         self._failing_since = 0.0
         self._is_last = False
         """Whether the time is over after the next attempt."""
+        self._is_retried = False
+        """Whether the action was retried since its last progress."""
 
     def note_response(self) -> None:
         """Note that the peer responds."""
@@ -97,6 +101,7 @@ class Attempts:
         """Note that the action succeeded or made progress, and reset the timer."""
         self.note_response()
         self._failures = self._limited_failures = 0
+        self._end_retry()
 
     def wait_or_raise(self, error: K8scrError) -> None:
         """Wait before the next attempt. Waits grow and are randomized.
@@ -112,6 +117,7 @@ class Attempts:
             self.note_response()
         retry = error.retry
         if retry is None:
+            self._end_retry()
             raise error
         wait = min(_FIRST_WAIT * 2 ** min(self._failures - 1, _MOST_DOUBLINGS), self._retries.longest_wait)
         wait = max(wait * random.uniform(0.5, 1.5), retry.after)  # noqa: S311
@@ -125,8 +131,15 @@ class Attempts:
             or (retry.attempts is not None and counted >= retry.attempts)
             or (not self._retries.has_response and self._failures >= _ATTEMPTS_WITHOUT_RESPONSE)
         ):
+            self._end_retry()
             raise error
         self._is_last = wait >= remaining
+        self._is_retried = True
         if self._retries.on_retry:
             self._retries.on_retry(self._action, error.message)
         self._retries.sleep(min(wait, remaining))
+
+    def _end_retry(self) -> None:
+        if self._is_retried and self._retries.on_recovery:
+            self._retries.on_recovery(self._action)
+        self._is_retried = False

@@ -83,13 +83,17 @@ class ClusterRegistry(Registry):
 
 @contextmanager
 def connect_registry(
-    settings: RegistrySettings, writes: bool, on_retry: Callable[[str, str], None] | None = None
+    settings: RegistrySettings,
+    writes: bool,
+    on_retry: Callable[[str, str], None] | None = None,
+    on_recovery: Callable[[str], None] | None = None,
 ) -> Iterator[ClusterRegistry]:
     """Open a client of the cluster's registry, without sending a request.
 
     Args:
         writes: Whether the module writes to the registry.
         on_retry: Called before each retry with the action that failed and the reason.
+        on_recovery: Called when an action that was retried succeeds, makes progress or fails for good.
 
     Raises:
         ClusterError: No cluster is configured, or its configuration is not valid.
@@ -110,7 +114,7 @@ def connect_registry(
             _URL,
             description=f"the registry in Pod {pod.namespace}/{pod.name}",
             timeouts=(_CONNECT_TIMEOUT, timeout),
-            retries=Retries(settings.retry_timeout, on_retry=on_retry),
+            retries=Retries(settings.retry_timeout, on_retry=on_retry, on_recovery=on_recovery),
             chunks=ChunkSize(settings.chunk_size),
             bandwidth=Bandwidth(settings.bandwidth) if settings.bandwidth else None,
             records=records,

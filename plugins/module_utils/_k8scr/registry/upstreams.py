@@ -65,6 +65,7 @@ class Upstreams:
         minimum_rate: Bytes a second of each connection, averaged over one minute; 0 for no minimum.
         retry_timeout: Seconds to keep retrying a failing request.
         on_retry: Called before each retry with the action that failed and the reason.
+        on_recovery: Called when an action that was retried succeeds, makes progress or fails for good.
     """
 
     settings: Mapping[str, UpstreamSettings]
@@ -73,6 +74,7 @@ class Upstreams:
     minimum_rate: int = MINIMUM_RATE
     retry_timeout: float = RETRY_TIMEOUT
     on_retry: Callable[[str, str], None] | None = None
+    on_recovery: Callable[[str], None] | None = None
 
     def __post_init__(self) -> None:
         self._registries: dict[str, tuple[Registry, requests.Session]] = {}
@@ -178,7 +180,7 @@ class Upstreams:
             self.minimum_rate,
         )
         session = open_session(f"{url}/", adapter)
-        retries = Retries(self.retry_timeout, on_retry=self.on_retry)
+        retries = Retries(self.retry_timeout, on_retry=self.on_retry, on_recovery=self.on_recovery)
         return Registry(session, url, host, timeouts, retries), session
 
     def _settings_of(self, host: str) -> UpstreamSettings:

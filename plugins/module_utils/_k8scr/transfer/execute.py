@@ -42,9 +42,10 @@ class Transfer:
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
         """Copy images and return their results, in the order of the jobs; failures are results too."""
         listener = listener or Listener()
+        listener.phase_started(f"checking {len(jobs)} images")
         images = plan_images(jobs, self.connections, self.check_mode)
         plans = share_blobs(images)
-        referrers = self._plan_referrers(plans)
+        referrers = self._plan_referrers(plans, listener)
         dependencies = referrers.dependencies if referrers else Dependencies()
         if referrers:
             images = [referrers.failed.get(number, plan) for number, plan in enumerate(images)]
@@ -58,6 +59,7 @@ class Transfer:
             fail(results, changing, because_of(failed))
             changing = []
         elif changing and self.before_copy:
+            listener.phase_started("preparing the copy")
             try:
                 self.before_copy(plans)
             except K8scrError as error:
@@ -65,14 +67,18 @@ class Transfer:
                 changing = []
         execution = Execution(plans, results, dependencies, self.connections, self.fail_fast, listener)
         if not self.check_mode:
+            if changing:
+                listener.copy_started()
             execution.run(changing)
         return referrers.collect(results, execution.left_out, execution.dropped) if referrers else results
 
-    def _plan_referrers(self, images: Sequence[ImagePlan]) -> ReferrerPlans | None:
+    def _plan_referrers(self, images: Sequence[ImagePlan], listener: Listener) -> ReferrerPlans | None:
         """Find and plan the referrers of the images; ``None`` if none are wanted."""
         ends = self.fail_fast and any(plan.error for plan in images)
-        if ends or not any(plan.wants_referrers for plan in images):
+        count = sum(plan.wants_referrers for plan in images)
+        if ends or not count:
             return None
+        listener.phase_started(f"looking for referrers of {count} images")
         from .referrer_plans import plan_referrers
 
         return plan_referrers(images, self.connections, self.check_mode)

@@ -316,7 +316,7 @@ class Execution:
         store: Callable[[ImagePlan, Manifest], None],
     ) -> None:
         """Store the manifests of an image. Blobs that vanished from the destination are copied again."""
-        copy, all_blobs = self._copies[image], blobs
+        copy, all_blobs, action = self._copies[image], blobs, f"image {plan.job.name}"
         for attempt in count(1):
             root = plan.root_manifest(blobs)
             try:
@@ -326,8 +326,11 @@ class Execution:
             except MissingContentError as error:
                 if attempt > _MOST_NEW_PLANS:
                     raise
-                self._listener.retried(f"image {plan.job.name}", error.message)
-            plan, blobs = self._copy_again(plan, copy)
+                self._listener.retried(action, error.message)
+            try:
+                plan, blobs = self._copy_again(plan, copy)
+            finally:
+                self._listener.recovered(action)
             all_blobs = _merged(all_blobs, blobs)
         self._results[image] = ImageResult(plan, root.descriptor.digest, all_blobs)
 

@@ -21,11 +21,17 @@ class Listener:
     Several threads may call a method at once. A method must return quickly and must not raise.
     """
 
+    def phase_started(self, description: str) -> None:
+        """Receive the description of work before or after the copy, such as ``checking 40 images``."""
+
     def image_planned(self, plan: ImagePlan) -> None:
         """Receive the plan for an image; it may hold an error.
 
         An image has another plan if its content vanishes from the destination during the copy.
         """
+
+    def copy_started(self) -> None:
+        """Receive the begin of the copy of all planned images that change."""
 
     def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
         """Receive the blob at the source when its copy begins."""
@@ -41,6 +47,52 @@ class Listener:
 
     def retried(self, action: str, reason: str) -> None:
         """Receive an action before its retry, with the reason of its failure; the clients of registries call this."""
+
+    def recovered(self, action: str) -> None:
+        """Receive an action that was retried when it succeeds, makes progress or fails for good."""
+
+
+class Listeners(Listener):
+    """Forwards the events to several listeners, in this order."""
+
+    def __init__(self, *listeners: Listener) -> None:
+        self._listeners = listeners
+
+    def phase_started(self, description: str) -> None:
+        for each in self._listeners:
+            each.phase_started(description)
+
+    def image_planned(self, plan: ImagePlan) -> None:
+        for each in self._listeners:
+            each.image_planned(plan)
+
+    def copy_started(self) -> None:
+        for each in self._listeners:
+            each.copy_started()
+
+    def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
+        for each in self._listeners:
+            each.blob_started(plan, blob)
+
+    def bytes_moved(self, plan: ImagePlan, blob: Descriptor, offset: int, count: int) -> None:
+        for each in self._listeners:
+            each.bytes_moved(plan, blob, offset, count)
+
+    def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
+        for each in self._listeners:
+            each.blob_done(plan, result)
+
+    def image_done(self, result: ImageResult) -> None:
+        for each in self._listeners:
+            each.image_done(result)
+
+    def retried(self, action: str, reason: str) -> None:
+        for each in self._listeners:
+            each.retried(action, reason)
+
+    def recovered(self, action: str) -> None:
+        for each in self._listeners:
+            each.recovered(action)
 
 
 class RetryLog(Listener):

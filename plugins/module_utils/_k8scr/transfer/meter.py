@@ -44,26 +44,26 @@ class Meter:
     Attributes:
         total: The bytes to transfer, never less than ``done``.
         done: The transferred bytes; they never decrease.
+        last: The time of the last data, or of the begin.
     """
 
     def __init__(
         self, clock: Callable[[], float] = time.monotonic, wall_clock: Callable[[], float] = time.time
     ) -> None:
         self.total = self.done = 0
+        self.last = 0.0
         self._clock = clock
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._moved = 0
         """The bytes that were transferred in this run, for the rate."""
         self._begin: float | None = None
-        self._last = 0.0
-        """The time of the last data."""
         self._samples: deque[tuple[float, int]] = deque()
 
     def begin(self) -> None:
         """Begin the measurement. Time without work to do before it is no stall and does not count for the rate."""
         with self._lock:
-            self._begin = self._last = self._clock()
+            self._begin = self.last = self._clock()
             self._samples.clear()
             self._samples.append((self._begin, self._moved))
 
@@ -75,7 +75,7 @@ class Meter:
     def add(self, count: int) -> None:
         """Add transferred bytes; with zero, only note that the peer sends or accepts data."""
         with self._lock:
-            self._last = self._clock()
+            self.last = self._clock()
             self._moved += count
             self._finish(count)
 
@@ -105,7 +105,7 @@ class Meter:
     def stall(self) -> Stall | None:
         """Return since when no data has been transferred; ``None`` if some was in the last seconds."""
         with self._lock:
-            seconds = self._clock() - self._last
+            seconds = self._clock() - self.last
             if self._begin is None or seconds < _STALL or self.done >= self.total:
                 return None
             since = time.localtime(self._wall_clock() - seconds)
@@ -120,6 +120,12 @@ def size_text(count: float) -> str:
     """Return a number of bytes for messages: ``41.2 MiB``."""
     number, unit = _scaled(count, _unit_of(count))
     return f"{number} {unit}"
+
+
+def rate_text(rate: float) -> str:
+    """Return bytes a second for messages: ``3.1 MiB/s`` or ``61 MiB/s``."""
+    number, unit = _scaled(rate, _unit_of(rate), decimals=rate < 9.95 * 1024 ** _unit_of(rate))
+    return f"{number} {unit}/s"
 
 
 def share_text(done: float, total: float) -> str:
@@ -147,5 +153,5 @@ def _unit_of(count: float) -> int:
     return len(_UNITS) - 1
 
 
-def _scaled(count: float, power: int) -> tuple[str, str]:
-    return (f"{count / 1024**power:.1f}" if power else f"{count:.0f}"), _UNITS[power]
+def _scaled(count: float, power: int, decimals: bool = True) -> tuple[str, str]:
+    return (f"{count / 1024**power:.1f}" if power and decimals else f"{count / 1024**power:.0f}"), _UNITS[power]

@@ -21,18 +21,27 @@ class Progress:
 
     Args:
         write: Receives the messages; ``None`` shows nothing.
+        mask: Masks the secrets in a text.
 
     Attributes:
         is_shown: Whether anybody receives the messages.
     """
 
-    def __init__(self, write: Callable[[Message], None] | None = None) -> None:
+    def __init__(
+        self, write: Callable[[Message], None] | None = None, mask: Callable[[str], str] = lambda text: text
+    ) -> None:
         self._write = write
+        self._mask = mask
         self.is_shown = write is not None
 
     def line(self, text: str) -> None:
         """Send a lasting line."""
         self._send(Message(text, lasting=True))
+
+    def shortened(self, text: str, limit: int) -> str:
+        """Return a text of at most ``limit`` characters. Secrets are masked before: a part of one would not be."""
+        masked = self._mask(text)
+        return masked if len(masked) <= limit else f"{masked[: limit - 1]}…"
 
     @contextmanager
     def status(self, text_source: Callable[[], str | None]) -> Iterator[None]:
@@ -65,7 +74,7 @@ class Progress:
     def _send(self, message: Message) -> None:
         if self._write:
             with suppress(Exception):
-                self._write(message)
+                self._write(Message(self._mask(message.text), message.lasting))
 
 
 SILENT = Progress()

@@ -1,0 +1,272 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The progress of a transfer for the user: its status, and a line for each image."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from ..oci.descriptor import Descriptor
+from .job import ImageJob
+from .listener import Listener, Listeners
+from .meter import Meter, rate_text, seconds_text, share_text
+from .plan import Action, BlobResult, ImagePlan
+from .progress import Progress
+from .report import ImageResult
+
+_SHORTEST_PHASE = 5.0
+"""Seconds after which a phase without a copy is shown."""
+_LONGEST_WAIT = 10.0
+"""Seconds without data after which the end of the images is shown, if all data was copied."""
+_FLOWING = 1.0
+"""Seconds after a retry: data that flows later shows that the retry succeeds."""
+_LONGEST_REASON = 200
+"""Characters of the reason of a retry."""
+_SHOWN_DIGEST = len("sha256:") + 12
+"""Characters of a digest."""
+
+
+@contextmanager
+def shown(progress: Progress, *listeners: Listener) -> Iterator[Listener]:
+    """Yield a listener that forwards events to others, and shows them to the user during a block."""
+    if not progress.is_shown:
+        yield Listeners(*listeners)
+        return
+    transfer = TransferProgress(progress)
+    with progress.status(transfer.status):
+        yield Listeners(transfer, *listeners)
+
+
+@dataclass
+class _Image:
+    """A changing image that is not finished.
+
+    Attributes:
+        remaining: The bytes of the total that are not copied yet.
+        counted: The digests of the blobs that are part of the total; ``None`` until the first blob starts.
+        started: The time when the first blob started.
+    """
+
+    is_referrer: bool
+    remaining: int = 0
+    counted: set[str] | None = None
+    started: float | None = None
+
+
+@dataclass
+class _Blob:
+    """A blob that is being copied.
+
+    Attributes:
+        copied: The bytes from its beginning that were copied. A resume may read some of them again.
+        moved_at: The time of its last data.
+        is_counted: Whether its size is part of the total.
+    """
+
+    image: str
+    digest: str
+    size: int
+    moved_at: float
+    is_counted: bool
+    copied: int = 0
+
+
+@dataclass
+class _Retry:
+    """An action that is being retried.
+
+    Attributes:
+        since: The time of its first failure.
+        last: The time of its last failure.
+    """
+
+    reason: str
+    since: float
+    last: float
+
+
+class TransferProgress(Listener):
+    """Shows the progress of transfers. Its memory does not grow with the number of finished blobs.
+
+    Args:
+        progress: Receives the line of each image.
+        clock: Returns the seconds since any fixed time.
+        meter: Measures the data.
+    """
+
+    def __init__(
+        self, progress: Progress, clock: Callable[[], float] = time.monotonic, meter: Meter | None = None
+    ) -> None:
+        self._progress = progress
+        self._clock = clock
+        self.meter = meter or Meter(clock)
+        self._lock = threading.Lock()
+        self._phase: tuple[str, float] | None = None
+        self._is_copying = False
+        self._images: dict[ImageJob, _Image] = {}
+        self._blobs: dict[tuple[ImageJob, str], _Blob] = {}
+        self._retries: dict[str, _Retry] = {}
+        self._planned = {False: 0, True: 0}
+        """The number of changing images, and that of changing referrers under ``True``."""
+        self._failed = 0
+
+    def phase_started(self, description: str) -> None:
+        with self._lock:
+            self._phase = description, self._clock()
+
+    def image_planned(self, plan: ImagePlan) -> None:
+        if plan.error or not plan.changes:
+            return
+        size = sum(step.at_source.size for step in plan.steps if step.action is Action.SENT)
+        with self._lock:
+            image = self._images.get(plan.job)
+            if image is None:
+                image = self._images[plan.job] = _Image(plan.job.subject is not None)
+                self._planned[image.is_referrer] += 1
+            image.remaining += size
+            image.counted = None
+            self.meter.expect(size)
+
+    def copy_started(self) -> None:
+        with self._lock:
+            self._phase = None
+            self._is_copying = True
+            self.meter.begin()
+
+    def blob_started(self, plan: ImagePlan, blob: Descriptor) -> None:
+        with self._lock:
+            image, now = self._images.get(plan.job), self._clock()
+            if image is None:
+                return
+            if image.counted is None:
+                image.counted = {step.at_source.digest for step in plan.steps if step.action is Action.SENT}
+            if image.started is None:
+                image.started = now
+            is_counted = blob.digest in image.counted
+            new = _Blob(plan.job.name, blob.digest, blob.size, now, is_counted)
+            self._blobs.setdefault((plan.job, blob.digest), new)
+
+    def bytes_moved(self, plan: ImagePlan, blob: Descriptor, offset: int, count: int) -> None:
+        with self._lock:
+            each, image = self._blobs.get((plan.job, blob.digest)), self._images.get(plan.job)
+            if each is None or image is None:
+                self.meter.add(0)
+                return
+            each.moved_at = self._clock()
+            if not each.is_counted:
+                # It was planned to be mounted.
+                each.is_counted = True
+                image.remaining += each.size
+                self.meter.expect(each.size)
+            begin = min(max(offset, each.copied), each.size)
+            end = max(min(offset + count, each.size), begin)
+            if begin > each.copied:
+                self.meter.skip(begin - each.copied)
+            self.meter.add(end - begin)
+            image.remaining -= end - each.copied
+            each.copied = end
+
+    def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
+        at_source = result.at_source
+        with self._lock:
+            image = self._images.get(plan.job)
+            each = self._blobs.pop((plan.job, at_source.digest), None) if at_source else None
+            if image is None or each is None or not each.is_counted:
+                return
+            # The blob may have been mounted, or complete at the destination.
+            rest = each.size - each.copied
+            image.remaining -= rest
+            if result.action is Action.SENT:
+                self.meter.skip(rest)
+            else:
+                self.meter.expect(-rest)
+
+    def image_done(self, result: ImageResult) -> None:
+        job = result.plan.job
+        with self._lock:
+            image = self._images.pop(job, None)
+            if image:
+                self.meter.expect(-image.remaining)
+                self._failed += result.error is not None
+                for key in [key for key in self._blobs if key[0] is job]:
+                    del self._blobs[key]
+                self._is_copying = self._is_copying and bool(self._images)
+
+    def retried(self, action: str, reason: str) -> None:
+        with self._lock:
+            now = self._clock()
+            known = self._retries.get(action)
+            self._retries[action] = _Retry(reason, known.since if known else now, now)
+
+    def recovered(self, action: str) -> None:
+        with self._lock:
+            self._retries.pop(action, None)
+
+    def status(self) -> str | None:
+        """Return the current status; ``None`` if nothing is copied and no other work takes long."""
+        with self._lock:
+            now = self._clock()
+            if self._is_copying:
+                return self._copy_status(now)
+            if self._phase is None or now - self._phase[1] < _SHORTEST_PHASE:
+                return None
+            text = f"{self._phase[0]} ({seconds_text(now - self._phase[1])})"
+            return _joined(text, self._retry_status(now, [*self._retries]))
+
+    def _copy_status(self, now: float) -> str:
+        kinds = [(False, "images"), (True, "referrers")]
+        # Referrers alone are copied if the images exist.
+        is_referrer, kind = kinds[0] if self._planned[False] else kinds[1]
+        left = sum(image.is_referrer is is_referrer for image in self._images.values())
+        planned = self._planned[is_referrer]
+        parts = [f"{planned - left}/{planned} {kind}"]
+        if self._failed:
+            parts.append(f"{self._failed} failed")
+        meter = self.meter
+        if meter.total:
+            parts.append(share_text(meter.done, meter.total))
+        rate, stall, idle = meter.rate(), meter.stall(), now - meter.last
+        if stall:
+            parts.append(f"no data since {stall.since} ({seconds_text(stall.seconds)})")
+            retries = self._retry_status(now, [*self._retries])
+            return ", ".join([*parts, *filter(None, [retries or self._wait_status()])])
+        seconds = meter.seconds_left()
+        if rate and seconds:
+            parts += [rate_text(rate), f"{seconds_text(seconds)} left"]
+        elif meter.done >= meter.total and idle >= _LONGEST_WAIT:
+            parts.append(f"finishing {len(self._images)} images ({seconds_text(idle)})")
+        return _joined(", ".join(parts), self._retry_status(now, self._failing()))
+
+    def _wait_status(self) -> str | None:
+        if not self._blobs:
+            return None
+        longest = min(self._blobs.values(), key=lambda blob: blob.moved_at)
+        more = f" and {len(self._blobs) - 1} more" if len(self._blobs) > 1 else ""
+        return f"waiting for blob {longest.digest[:_SHOWN_DIGEST]} of {longest.image}{more}"
+
+    def _failing(self) -> list[str]:
+        """Return the retried actions, apart from those whose data flows again."""
+        return [
+            action
+            for action, retry in self._retries.items()
+            if not any(blob.digest in action and blob.moved_at > retry.last + _FLOWING for blob in self._blobs.values())
+        ]
+
+    def _retry_status(self, now: float, actions: list[str]) -> str | None:
+        if not actions:
+            return None
+        oldest = min((self._retries[action] for action in actions), key=lambda retry: retry.since)
+        kind = "blob" if all(action.startswith(("blob ", "layer ")) for action in actions) else "request"
+        plural = "" if len(actions) == 1 else "s"
+        reason = self._progress.shortened(oldest.reason, _LONGEST_REASON)
+        return f"retrying {len(actions)} {kind}{plural}: {reason} ({seconds_text(now - oldest.since)})"
+
+
+def _joined(text: str, more: str | None) -> str:
+    return f"{text}; {more}" if more else text

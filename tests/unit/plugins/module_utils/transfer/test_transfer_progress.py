@@ -1,0 +1,316 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""The status of a transfer for the user: its counts, retries and stalls."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import Message
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import Manifest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, Listeners
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import (
+    Action,
+    BlobResult,
+    BlobStep,
+    ImagePlan,
+    StepId,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress_listener import (
+    TransferProgress,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
+from hypothesis import given
+from hypothesis import strategies as st
+from unit.plugins.module_utils.support.moved_clock import MovedClock
+
+MIB = 1 << 20
+MANIFEST = Manifest(Descriptor("application/vnd.oci.image.manifest.v1+json", f"sha256:{'0' * 64}", 2), b"{}")
+
+
+class Run:
+    """A transfer whose events the test sends.
+
+    Attributes:
+        messages: The messages to the user.
+    """
+
+    def __init__(self) -> None:
+        self.clock = MovedClock()
+        self.messages: list[Message] = []
+        self.listener = TransferProgress(Progress(self.messages.append), self.clock)
+
+    def plan(self, name: str, *steps: BlobStep, subject: str | None = None) -> ImagePlan:
+        """Plan an image that changes."""
+        plan = ImagePlan(ImageJob(name, subject=subject), manifests=(MANIFEST,), steps=steps)
+        self.listener.image_planned(plan)
+        return plan
+
+    def copy(self, plan: ImagePlan, step: BlobStep, count: int, offset: int = 0) -> None:
+        """Start a blob and copy bytes of it."""
+        self.listener.blob_started(plan, step.at_source)
+        self.listener.bytes_moved(plan, step.at_source, offset, count)
+
+    def end(self, plan: ImagePlan, error: RegistryError | None = None) -> None:
+        """End an image."""
+        self.listener.image_done(ImageResult(plan, MANIFEST.descriptor.digest, plan.blobs, error))
+
+    def status(self, after: float = 0) -> str | None:
+        """Return the status after some seconds."""
+        self.clock.seconds += after
+        return self.listener.status()
+
+
+@pytest.fixture
+def run() -> Run:
+    """A transfer that has not begun."""
+    return Run()
+
+
+def blob(number: int, size: int = 10 * MIB, action: Action = Action.SENT, waits_for: StepId | None = None) -> BlobStep:
+    """Return the step for a layer."""
+    layer = Descriptor("application/vnd.oci.image.layer.v1.tar", f"sha256:{number:064x}", size)
+    return BlobStep(layer, action, waits_for=waits_for)
+
+
+def test_status_counts_images_and_bytes_with_rate_and_time(run: Run) -> None:
+    plans = [run.plan(f"app:{number}", blob(number)) for number in range(3)]
+    run.listener.copy_started()
+    run.copy(plans[0], plans[0].steps[0], 10 * MIB)
+    run.listener.blob_done(plans[0], plans[0].blobs[0])
+    run.end(plans[0])
+
+    assert run.status(after=1) == "1/3 images, 10.0 of 30.0 MiB"
+    assert run.status(after=7) == "1/3 images, 10.0 of 30.0 MiB, 1.2 MiB/s, 16 s left"
+
+
+def test_status_is_missing_without_copy(run: Run) -> None:
+    run.listener.image_planned(ImagePlan(ImageJob("app:1"), steps=()))
+    run.listener.image_planned(ImagePlan(ImageJob("app:2"), error=RegistryError("denied")))
+
+    assert run.status(after=60) is None
+
+
+def test_status_ends_with_last_image(run: Run) -> None:
+    plan = run.plan("app:1", blob(1))
+    run.listener.phase_started("checking 1 images")
+    run.listener.copy_started()
+    assert run.status(after=1) == "0/1 images, 0.0 of 10.0 MiB"
+
+    run.end(plan)
+
+    assert run.status(after=60) is None
+
+
+def test_status_names_long_phase_before_copy(run: Run) -> None:
+    run.listener.phase_started("checking 40 images")
+    assert run.status(after=4) is None
+
+    run.listener.retried("tag 1", "the API server restarts")
+
+    assert run.status(after=8) == "checking 40 images (12 s); retrying 1 request: the API server restarts (8.0 s)"
+
+
+def test_referrers_count_as_bytes_and_not_as_images(run: Run) -> None:
+    run.plan("app:1", blob(1))
+    run.plan("app:sig", blob(2), subject=MANIFEST.descriptor.digest)
+    run.listener.copy_started()
+
+    assert run.status() == "0/1 images, 0.0 of 20.0 MiB"
+
+
+def test_referrers_of_unchanged_images_count(run: Run) -> None:
+    run.plan("app:sig", blob(2), subject=MANIFEST.descriptor.digest)
+    run.listener.copy_started()
+
+    assert run.status() == "0/1 referrers, 0.0 of 10.0 MiB"
+
+
+def test_resumed_upload_counts_bytes_once(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+
+    for offset, count in ((4, 2), (0, 5), (3, 5), (7, 9)):
+        run.copy(plan, step, count * MIB, offset * MIB)
+        assert run.listener.meter.done == max(6, min(offset + count, 10)) * MIB or offset == 0
+
+    assert (run.listener.meter.done, run.listener.meter.total) == (10 * MIB, 10 * MIB)
+
+
+def test_mounted_blob_adds_no_bytes(run: Run) -> None:
+    plan = run.plan("app:1", sent := blob(1), blob(2, action=Action.MOUNTED), blob(3, action=Action.PRESENT))
+    run.listener.copy_started()
+    assert run.listener.meter.total == 10 * MIB
+
+    run.listener.blob_started(plan, sent.at_source)
+    run.listener.blob_done(plan, BlobResult(sent.descriptor, sent.descriptor.size, Action.MOUNTED))
+
+    assert run.listener.meter.total == 0
+
+
+def test_blob_that_cannot_be_mounted_adds_its_bytes(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1, action=Action.MOUNTED, waits_for=StepId(0, 0)))
+    run.listener.copy_started()
+
+    run.copy(plan, step, 4 * MIB)
+
+    assert (run.listener.meter.done, run.listener.meter.total) == (4 * MIB, 10 * MIB)
+
+
+def test_failed_image_removes_its_missing_bytes(run: Run) -> None:
+    plan, _other = run.plan("app:1", step := blob(1), blob(2)), run.plan("app:2", blob(3))
+    run.listener.copy_started()
+    run.copy(plan, step, 4 * MIB)
+
+    run.end(plan, RegistryError("denied"))
+    run.copy(plan, step, 8 * MIB)
+
+    assert run.status() == "1/2 images, 1 failed, 4.0 of 14.0 MiB"
+
+
+def test_new_plan_of_image_adds_bytes_and_no_image(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    run.copy(plan, step, 10 * MIB)
+    run.listener.blob_done(plan, plan.blobs[0])
+
+    run.listener.image_planned(plan)
+    run.copy(plan, step, 5 * MIB)
+
+    assert run.status() == "0/1 images, 15.0 of 20.0 MiB"
+
+
+def test_status_states_retries_until_recovery(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    run.copy(plan, step, MIB)
+    run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
+    retrying = "0/1 images, 1.0 of 10.0 MiB; retrying 1 blob: the API server restarts (3.0 s)"
+    assert run.status(after=3) == retrying
+
+    run.listener.recovered(f"blob {step.descriptor.digest} to app")
+
+    assert run.status() == "0/1 images, 1.0 of 10.0 MiB"
+
+
+def test_status_states_no_retry_while_data_flows_again(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    run.copy(plan, step, MIB)
+    run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
+    run.clock.seconds += 2
+
+    run.copy(plan, step, MIB, MIB)
+
+    assert run.status() == "0/1 images, 2.0 of 10.0 MiB"
+
+
+def test_stall_names_time_blob_and_image(run: Run) -> None:
+    plan = run.plan("team/api:1.2", step := blob(1), other := blob(2))
+    run.listener.copy_started()
+    run.copy(plan, step, MIB)
+    run.copy(plan, other, MIB)
+
+    status = run.status(after=35)
+
+    assert status is not None
+    assert status.startswith("0/1 images, 2.0 of 20.0 MiB, no data since ")
+    assert status.endswith(" (35 s), waiting for blob sha256:000000000000 of team/api:1.2 and 1 more")
+
+
+def test_stall_has_reason_of_retry(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    run.copy(plan, step, MIB)
+    run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
+
+    assert str(run.status(after=35)).endswith(" (35 s), retrying 1 blob: the API server restarts (35 s)")
+
+
+def test_status_states_end_of_images_whose_data_is_complete(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    run.copy(plan, step, 10 * MIB)
+
+    assert run.status(after=12) == "0/1 images, 10.0 of 10.0 MiB, finishing 1 images (12 s)"
+
+
+def test_listener_keeps_nothing_of_finished_images(run: Run) -> None:
+    plans = [run.plan(f"app:{number}", blob(number), blob(-number % 1000)) for number in range(1, 500)]
+    run.listener.copy_started()
+    for plan in plans:
+        for step, result in zip(plan.steps, plan.blobs):
+            run.copy(plan, step, 10 * MIB)
+            run.listener.blob_done(plan, result)
+        run.end(plan)
+
+    assert not run.listener._blobs
+    assert not run.listener._images
+
+
+EVENTS = st.lists(
+    st.tuples(
+        st.sampled_from(["start", "move", "done", "mounted", "plan", "end", "fail", "tick"]),
+        st.integers(0, 2),
+        st.integers(0, 3),
+        st.integers(0, 12),
+        st.integers(0, 12),
+    ),
+    max_size=60,
+)
+
+
+@given(events=EVENTS)
+def test_done_never_decreases_nor_exceeds_total_after_any_events(
+    events: Sequence[tuple[str, int, int, int, int]],
+) -> None:
+    run = Run()
+    actions = [Action.SENT, Action.SENT, Action.MOUNTED, Action.PRESENT]
+    steps = [blob(number, 10, action) for number, action in enumerate(actions)]
+    plans = [run.plan(f"app:{number}", *steps) for number in range(3)]
+    run.listener.copy_started()
+    before = 0
+
+    for kind, image, number, offset, count in events:
+        plan, step = plans[image], steps[number]
+        if kind == "start":
+            run.listener.blob_started(plan, step.at_source)
+        elif kind == "move":
+            run.listener.bytes_moved(plan, step.at_source, offset, count)
+        elif kind in ("done", "mounted"):
+            action = Action.SENT if kind == "done" else Action.MOUNTED
+            run.listener.blob_done(plan, BlobResult(step.descriptor, 10, action))
+        elif kind == "plan":
+            run.listener.image_planned(plan)
+        elif kind == "tick":
+            run.status(after=count)
+        else:
+            run.end(plan, RegistryError("denied") if kind == "fail" else None)
+        assert before <= run.listener.meter.done <= run.listener.meter.total
+        before = run.listener.meter.done
+
+    for plan in plans:
+        run.end(plan)
+    assert run.listener.meter.done == run.listener.meter.total
+
+
+def test_listeners_forward_all_events() -> None:
+    received: list[str] = []
+    events = [name for name in vars(Listener) if not name.startswith("_")]
+    first = Listener()
+    for name in events:
+        setattr(first, name, lambda *_arguments, name=name: received.append(name))
+    listeners = Listeners(first, Listener())
+
+    for name in events:
+        method = getattr(Listeners, name)
+        method(listeners, *[None] * (method.__code__.co_argcount - 1))
+
+    assert received == events
