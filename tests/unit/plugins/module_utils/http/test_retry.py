@@ -199,6 +199,24 @@ def test_retry_is_reported_before_it_happens() -> None:
     assert reported == [("blob", "interrupted")]
 
 
+def test_end_of_retried_action_is_reported_once() -> None:
+    recovered: list[str] = []
+    retries = Retries(60, sleep=lambda _seconds: None, on_recovery=recovered.append, has_response=True)
+    succeeding, failing = retries.begin("blob"), retries.begin("manifest")
+
+    for attempts in (succeeding, failing):
+        attempts.note_progress()
+        attempts.wait_or_raise(LOST)
+    succeeding.note_progress()
+    succeeding.note_progress()
+    with pytest.raises(RegistryError):
+        failing.wait_or_raise(RegistryError("denied", status=403))
+    with pytest.raises(RegistryError):
+        failing.wait_or_raise(RegistryError("denied", status=403))
+
+    assert recovered == ["blob", "manifest"]
+
+
 def test_progress_does_not_add_attempts_with_slow_peer() -> None:
     attempts = responding().begin("blob")
     slow = LOST.replace(retry=Retry(3, despite_progress=True))
