@@ -23,6 +23,7 @@ from ..registry.upstreams import Upstreams
 from ..stores.bundle_format import BundleFile
 from ..stores.bundle_store import REGISTRY_FILE, BundleStore
 from ..stores.location import open_bundle_store
+from ..transfer.blob_counts import counted
 from ..transfer.bundle_images import BundleImages
 from ..transfer.bundle_writer import BundleWriter
 from ..transfer.execute import Transfer
@@ -31,6 +32,7 @@ from ..transfer.far_side_files import read_far_side
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.progress import SILENT, Progress
 from ..transfer.progress_listener import shown
+from ..transfer.result_lines import Verb
 from .bundle_check import verify_bundle_at
 from .bundle_jobs import BundleJobs
 from .bundle_settings import BundleSettings
@@ -48,7 +50,7 @@ def run_bundle(options: Mapping[str, Any], check_mode: bool, progress: Progress 
     """
     settings = BundleSettings.from_options(options)
     log = RetryLog()
-    with shown(progress, log) as listener:
+    with shown(progress, Verb.WRITE, log) as listener:
         if settings.verify:
             listener.phase_started("verifying the bundle")
             return {**verify_bundle_at(settings.dest.path, settings.tmp_dest), "dest": str(settings.dest)}
@@ -68,7 +70,7 @@ def make_bundle(settings: BundleSettings, check_mode: bool, upstreams: Upstreams
         far_side = _far_side(settings, upstreams, store)
         jobs = BundleJobs(store, far_side)
         sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
-        listener.phase_started(f"reading {len(settings.sources.images)} sources")
+        listener.phase_started(f"reading {counted(len(settings.sources.images), 'source')}")
         listed = jobs.read(sources)
         writer = BundleWriter(store, settings.volume_size, far_side, check_mode)
         # An option that cannot be used fails before anything is copied.

@@ -29,6 +29,7 @@ from ..transfer.plan import ImagePlan
 from ..transfer.progress import SILENT, Progress
 from ..transfer.progress_listener import shown
 from ..transfer.report import ImageResult, report
+from ..transfer.result_lines import Verb
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
 
 IMAGE_ARGUMENT_SPEC: dict[str, Any] = {
@@ -78,7 +79,7 @@ def run_image(options: Mapping[str, Any], check_mode: bool, progress: Progress =
     """
     settings, log = ImageSettings.from_options(options), RetryLog()
     with (
-        shown(progress, log) as listener,
+        shown(progress, Verb.COPY, log) as listener,
         connect_registry(
             settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered
         ) as registry,

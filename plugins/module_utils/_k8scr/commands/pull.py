@@ -25,12 +25,14 @@ from ..registry.repository import Repository
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
+from ..transfer.blob_counts import counted
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, WantedReferrers
 from ..transfer.listener import Listener, RetryLog
 from ..transfer.progress import SILENT, Progress
 from ..transfer.progress_listener import shown
 from ..transfer.report import report
+from ..transfer.result_lines import Verb
 from .image_entries import PullEntry
 from .image_settings import PullSettings
 
@@ -49,7 +51,7 @@ def run_pull(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
     settings = PullSettings.from_options(options)
     log = RetryLog()
     with (
-        shown(progress, log) as listener,
+        shown(progress, Verb.DOWNLOAD, log) as listener,
         connect_registry(
             settings.registry, writes=False, on_retry=listener.retried, on_recovery=listener.recovered
         ) as registry,
@@ -62,7 +64,7 @@ def pull_images(settings: PullSettings, check_mode: bool, registry: Registry, li
     connections = settings.registry.connections
     with ExitStack() as exit_stack:
         daemon = exit_stack.enter_context(closing(DockerDaemon(settings.docker)))
-        listener.phase_started(f"reading {len(settings.images)} images")
+        listener.phase_started(f"reading {counted(len(settings.images), 'image')}")
         jobs = PullJobs(registry, settings, daemon, exit_stack).read(settings.images)
         return report(Transfer(connections, check_mode, settings.fail_fast).run(jobs, listener))
 

@@ -26,6 +26,7 @@ from ..registry.cluster import ClusterRegistry, cache_folder, connect_registry
 from ..registry.inventory import Inventory
 from ..registry.repository import Repository
 from ..registry.upstreams import Upstreams
+from ..transfer.blob_counts import counted
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, reject_collisions
@@ -35,6 +36,7 @@ from ..transfer.progress import SILENT, Progress
 from ..transfer.progress_listener import shown
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult
+from ..transfer.result_lines import Verb
 from ..transfer.space import SpaceCheck
 from .image_settings import PushSettings
 from .image_sources import ImageSources
@@ -53,7 +55,7 @@ def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
     given, log = settings.registry, RetryLog()
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with (
-        shown(progress, log) as listener,
+        shown(progress, Verb.UPLOAD, log) as listener,
         closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams,
         connect_registry(
             settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered
@@ -86,7 +88,7 @@ def push_images(
     lock = open_lock(settings.sources)
     with ExitStack() as exit_stack:
         sources = ImageSources(settings.sources, upstreams, lock, exit_stack)
-        listener.phase_started(f"reading {len(settings.sources.images)} sources")
+        listener.phase_started(f"reading {counted(len(settings.sources.images), 'source')}")
         jobs = PushJobs(registry, settings, pushed, compressed).read(sources)
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast, space).run(jobs, listener)
     if not check_mode:

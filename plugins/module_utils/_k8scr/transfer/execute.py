@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import K8scrError
+from .blob_counts import counted
 from .execution import Execution
 from .job import ImageJob
 from .listener import Listener
@@ -42,7 +43,7 @@ class Transfer:
     def run(self, jobs: Sequence[ImageJob], listener: Listener | None = None) -> list[ImageResult]:
         """Copy images and return their results, in the order of the jobs; failures are results too."""
         listener = listener or Listener()
-        listener.phase_started(f"checking {len(jobs)} images")
+        listener.phase_started(f"checking {counted(len(jobs), 'image')}")
         images = plan_images(jobs, self.connections, self.check_mode)
         plans = share_blobs(images)
         referrers = self._plan_referrers(plans, listener)
@@ -70,7 +71,10 @@ class Transfer:
             if changing:
                 listener.copy_started()
             execution.run(changing)
-        return referrers.collect(results, execution.left_out, execution.dropped) if referrers else results
+        if referrers:
+            results = referrers.collect(results, execution.left_out, execution.dropped)
+        listener.transfer_done(results, self.check_mode)
+        return results
 
     def _plan_referrers(self, images: Sequence[ImagePlan], listener: Listener) -> ReferrerPlans | None:
         """Find and plan the referrers of the images; ``None`` if none are wanted."""
@@ -78,7 +82,7 @@ class Transfer:
         count = sum(plan.wants_referrers for plan in images)
         if ends or not count:
             return None
-        listener.phase_started(f"looking for referrers of {count} images")
+        listener.phase_started(f"looking for referrers of {counted(count, 'image')}")
         from .referrer_plans import plan_referrers
 
         return plan_referrers(images, self.connections, self.check_mode)

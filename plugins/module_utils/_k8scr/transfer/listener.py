@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ..oci.descriptor import Descriptor
@@ -44,6 +45,9 @@ class Listener:
 
     def image_done(self, result: ImageResult) -> None:
         """Receive the final result for an image: copied, unchanged or failed."""
+
+    def transfer_done(self, results: Sequence[ImageResult], check_mode: bool) -> None:
+        """Receive the results for all images of a transfer; in check mode, the planned results."""
 
     def retried(self, action: str, reason: str) -> None:
         """Receive an action before its retry, with the reason of its failure; the clients of registries call this."""
@@ -85,6 +89,10 @@ class Listeners(Listener):
     def image_done(self, result: ImageResult) -> None:
         for each in self._listeners:
             each.image_done(result)
+
+    def transfer_done(self, results: Sequence[ImageResult], check_mode: bool) -> None:
+        for each in self._listeners:
+            each.transfer_done(results, check_mode)
 
     def retried(self, action: str, reason: str) -> None:
         for each in self._listeners:

@@ -8,17 +8,19 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..oci.descriptor import Descriptor
+from .blob_counts import counted
 from .job import ImageJob
 from .listener import Listener, Listeners
 from .meter import Meter, rate_text, seconds_text, share_text
 from .plan import Action, BlobResult, ImagePlan
 from .progress import Progress
 from .report import ImageResult
+from .result_lines import Verb, closing_lines, image_line
 
 _SHORTEST_PHASE = 5.0
 """Seconds after which a phase without a copy is shown."""
@@ -33,14 +35,19 @@ _SHOWN_DIGEST = len("sha256:") + 12
 
 
 @contextmanager
-def shown(progress: Progress, *listeners: Listener) -> Iterator[Listener]:
-    """Yield a listener that forwards events to others, and shows them to the user during a block."""
+def shown(progress: Progress, verb: Verb, *listeners: Listener) -> Iterator[Listener]:
+    """Yield a listener that forwards events to others, and shows them to the user during a block.
+
+    Args:
+        verb: What the module does with layers.
+    """
     if not progress.is_shown:
         yield Listeners(*listeners)
         return
-    transfer = TransferProgress(progress)
+    transfer = TransferProgress(progress, verb)
     with progress.status(transfer.status):
         yield Listeners(transfer, *listeners)
+    transfer.close()
 
 
 @dataclass
@@ -95,17 +102,24 @@ class TransferProgress(Listener):
     """Shows the progress of transfers. Its memory does not grow with the number of finished blobs.
 
     Args:
-        progress: Receives the line of each image.
+        progress: Receives the lines about the images.
+        verb: What the module does with layers.
         clock: Returns the seconds since any fixed time.
+
+    Attributes:
         meter: Measures the data.
     """
 
     def __init__(
-        self, progress: Progress, clock: Callable[[], float] = time.monotonic, meter: Meter | None = None
+        self, progress: Progress, verb: Verb = Verb.UPLOAD, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._progress = progress
+        self._verb = verb
         self._clock = clock
-        self.meter = meter or Meter(clock)
+        self._begin = clock()
+        self._results: list[ImageResult] = []
+        self._check_mode = False
+        self.meter = Meter(clock)
         self._lock = threading.Lock()
         self._phase: tuple[str, float] | None = None
         self._is_copying = False
@@ -190,13 +204,21 @@ class TransferProgress(Listener):
     def image_done(self, result: ImageResult) -> None:
         job = result.plan.job
         with self._lock:
+            now = self._clock()
             image = self._images.pop(job, None)
             if image:
                 self.meter.expect(-image.remaining)
-                self._failed += result.error is not None
+                self._failed += result.error is not None and not image.is_referrer
                 for key in [key for key in self._blobs if key[0] is job]:
                     del self._blobs[key]
                 self._is_copying = self._is_copying and bool(self._images)
+        if not job.subject and (result.changed or result.error):
+            seconds = now - image.started if image and image.started is not None else None
+            self._progress.line(image_line(result, seconds, verb=self._verb))
+
+    def transfer_done(self, results: Sequence[ImageResult], check_mode: bool) -> None:
+        self._results += results
+        self._check_mode = check_mode
 
     def retried(self, action: str, reason: str) -> None:
         with self._lock:
@@ -207,6 +229,11 @@ class TransferProgress(Listener):
     def recovered(self, action: str) -> None:
         with self._lock:
             self._retries.pop(action, None)
+
+    def close(self) -> None:
+        """Show the last lines of the task."""
+        for line in closing_lines(self._results, self._clock() - self._begin, self._check_mode, self._verb):
+            self._progress.line(line)
 
     def status(self) -> str | None:
         """Return the current status; ``None`` if nothing is copied and no other work takes long."""
@@ -240,7 +267,7 @@ class TransferProgress(Listener):
         if rate and seconds:
             parts += [rate_text(rate), f"{seconds_text(seconds)} left"]
         elif meter.done >= meter.total and idle >= _LONGEST_WAIT:
-            parts.append(f"finishing {len(self._images)} images ({seconds_text(idle)})")
+            parts.append(f"finishing {counted(len(self._images), 'image')} ({seconds_text(idle)})")
         return _joined(", ".join(parts), self._retry_status(now, self._failing()))
 
     def _wait_status(self) -> str | None:

@@ -58,7 +58,7 @@ def messages(file: Path) -> list[Message]:
 
 def test_progress_contains_no_secrets(module: ClusterModule, file: Path) -> None:
     clock, progress = MovedClock(), module.progress
-    transfer = TransferProgress(progress, clock)
+    transfer = TransferProgress(progress, clock=clock)
     for number, secret in enumerate((TOKEN, PASSWORD, KEY, "https://me:canary@h/", "x" * 190 + TOKEN)):
         job = ImageJob(f"docker://me:{secret}@registry.example.com/app:{number}")
         transfer.phase_started(f"checking {secret}")

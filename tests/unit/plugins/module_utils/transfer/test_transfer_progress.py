@@ -45,7 +45,7 @@ class Run:
     def __init__(self) -> None:
         self.clock = MovedClock()
         self.messages: list[Message] = []
-        self.listener = TransferProgress(Progress(self.messages.append), self.clock)
+        self.listener = TransferProgress(Progress(self.messages.append), clock=self.clock)
 
     def plan(self, name: str, *steps: BlobStep, subject: str | None = None) -> ImagePlan:
         """Plan an image that changes."""
@@ -98,9 +98,36 @@ def test_status_is_missing_without_copy(run: Run) -> None:
     assert run.status(after=60) is None
 
 
+def test_image_has_line_when_it_ends(run: Run) -> None:
+    changed, failed, referrer = run.plan("app:1", blob(1)), run.plan("app:2"), run.plan("sig", subject="sha256:0")
+    run.listener.copy_started()
+    run.copy(changed, changed.steps[0], MIB)
+    run.clock.seconds += 3.1
+
+    run.end(changed)
+    run.end(failed, RegistryError("denied"))
+    run.end(referrer)
+    run.end(ImagePlan(ImageJob("app:3")))
+
+    digest = MANIFEST.descriptor.digest[:19]
+    assert run.messages == [
+        Message(f"app:1 → {digest}  uploaded 1 of 1 layer, 10.0 MiB in 3.1 s", lasting=True),
+        Message("app:2  failed: denied", lasting=True),
+    ]
+
+
+def test_task_ends_with_totals_of_its_transfers(run: Run) -> None:
+    for name in ("app:1", "app:2"):
+        run.listener.transfer_done([ImageResult(ImagePlan(ImageJob(name)), "sha256:0")], check_mode=False)
+
+    run.listener.close()
+
+    assert run.messages == [Message("2 images unchanged", lasting=True)]
+
+
 def test_status_ends_with_last_image(run: Run) -> None:
     plan = run.plan("app:1", blob(1))
-    run.listener.phase_started("checking 1 images")
+    run.listener.phase_started("checking 1 image")
     run.listener.copy_started()
     assert run.status(after=1) == "0/1 images, 0.0 of 10.0 MiB"
 
@@ -239,7 +266,7 @@ def test_status_states_end_of_images_whose_data_is_complete(run: Run) -> None:
     run.listener.copy_started()
     run.copy(plan, step, 10 * MIB)
 
-    assert run.status(after=12) == "0/1 images, 10.0 of 10.0 MiB, finishing 1 images (12 s)"
+    assert run.status(after=12) == "0/1 images, 10.0 of 10.0 MiB, finishing 1 image (12 s)"
 
 
 def test_listener_keeps_nothing_of_finished_images(run: Run) -> None:
