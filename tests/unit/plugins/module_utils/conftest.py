@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 from ansible.module_utils.common import warnings
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import apply, wait
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import apply_wait, wait
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http import retry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
@@ -49,7 +49,7 @@ def no_system_authorities() -> Iterator[None]:
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     """The clock of retries and polls, whose waits take no time."""
     clock = Clock()
-    for module in (apply, retry, wait):
+    for module in (apply_wait, retry, wait):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(retry.Retries, "__init__", partialmethod(retry.Retries.__init__, sleep=clock.sleep))
     return clock

@@ -6,14 +6,20 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import apply_wait
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import CLUSTER_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import Message
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import SILENT, Progress
 from unit.plugins.module_utils.support.clock import Clock
 from unit.plugins.module_utils.support.object_server import Fault, ObjectServer, failure
 from unit.plugins.module_utils.support.settings import module_options
@@ -42,9 +48,9 @@ def server() -> Iterator[ObjectServer]:
 def run(server: ObjectServer) -> Apply:
     """Runs k8scr_apply with options."""
 
-    def run(check_mode: bool = False, **options: Any) -> dict[str, Any]:
+    def run(check_mode: bool = False, progress: Progress = SILENT, **options: Any) -> dict[str, Any]:
         spec = {**CLUSTER_ARGUMENT_SPEC, **APPLY_ARGUMENT_SPEC}
-        return run_apply(module_options(spec, host=server.url, api_key="token", **options), check_mode)
+        return run_apply(module_options(spec, host=server.url, api_key="token", **options), check_mode, progress)
 
     return run
 
@@ -278,3 +284,36 @@ def test_wait_reports_object_that_is_not_deleted(run: Apply, server: ObjectServe
     result = run(definition=SETTINGS, state="absent", wait_timeout=1)
 
     assert "still exists after 1 s; it waits for the finalizers example.com/hold" in result["msg"]
+
+
+def test_wait_reports_all_objects_that_are_not_ready(run: Apply) -> None:
+    other = {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "name": "other"}}
+
+    result = run(definition=[DEPLOYMENT, other], wait_timeout=1)
+
+    names = [line.partition(" did not become ready within 1 s")[0] for line in result["msg"].split("\n")]
+    assert names == ["Deployment default/app", "Deployment default/other"]
+
+
+def test_apply_shows_changed_objects_and_what_it_waits_for(
+    run: Apply, server: ObjectServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make_ready(item: dict[str, Any]) -> None:
+        if len(server.requests_for("GET", APPS)) > 4:
+            item["status"] = READY
+
+    messages: list[Message] = []
+    run(definition=SETTINGS)
+    server.on_read = make_ready
+    monkeypatch.setattr(progress, "_INTERVAL", 0.01)
+    monkeypatch.setattr(apply_wait.Poll, "pause", lambda _poll: time.sleep(0.1))
+
+    run(definition=[SETTINGS, DEPLOYMENT], progress=Progress(messages.append))
+
+    assert [message.text for message in messages if message.lasting] == [
+        "Deployment default/app created",
+        messages[-1].text,
+    ]
+    assert re.fullmatch(r"Deployment default/app is ready \([0-9.]+ s\)", messages[-1].text)
+    status = r"waiting for Deployment default/app since 12:00:00 \([0-9.]+ s\): 0 of 1 Pods are ready"
+    assert any(re.fullmatch(status, message.text) for message in messages if not message.lasting)
