@@ -160,7 +160,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacti
 
 def main() -> None:
     """Run the module."""
-    run_local_module(NODE_IMAGES_ARGUMENT_SPEC, run_node_images)
+    run_local_module(NODE_IMAGES_ARGUMENT_SPEC, lambda module: run_node_images(module, module.progress))
 
 
 if __name__ == "__main__":

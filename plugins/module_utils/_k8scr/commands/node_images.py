@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from ..files.partial_file import delete_expired_partials, partial_path
 from ..node.config_toml import configured_snapshotter
 from ..node.host import HostCommands, MissingProgramError, run_program
 from ..node.runtime_images import Containerd, NodeImage, Podman, Runtime
+from ..transfer.progress import SILENT, Progress, elapsed
 
 _IMAGE_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -111,7 +113,7 @@ class NodeImagesSettings:
         )
 
 
-def run_node_images(module: AnsibleModule) -> dict[str, Any]:
+def run_node_images(module: AnsibleModule, progress: Progress = SILENT) -> dict[str, Any]:
     """Run ``k8scr_node_images`` and return its result.
 
     Raises:
@@ -120,9 +122,12 @@ def run_node_images(module: AnsibleModule) -> dict[str, Any]:
     settings = NodeImagesSettings.from_options(module.params)
     if settings.present:
         check_names(settings.images)
-    runtime = open_runtime(settings, module)
+    runtime = open_runtime(settings, module, progress)
     run = runtime.import_images if settings.present else runtime.remove_images
     actions = run([entry.image for entry in settings.images], module.check_mode)
+    for name, action in actions.items():
+        if action != "unchanged":
+            progress.line(f"{name} {'would be ' if module.check_mode else ''}{action}")
     if settings.delete_archives and not module.check_mode:
         delete_archives(settings.folder, {entry.file for entry in settings.images})
     return {
@@ -171,12 +176,16 @@ def delete_archives(folder: Path, names: Iterable[str]) -> None:
         raise DestinationError(f"the archives in {folder} cannot be deleted: {error.strerror}") from error
 
 
-def open_runtime(settings: NodeImagesSettings, commands: HostCommands) -> Runtime:
+def open_runtime(settings: NodeImagesSettings, commands: HostCommands, progress: Progress = SILENT) -> Runtime:
     """Return the container runtime of a node, with the snapshotter that its configuration sets."""
+
+    def status(text: str) -> AbstractContextManager[None]:
+        return progress.status(elapsed(text))
+
     if settings.runtime == "containers":
-        return Podman(commands, settings.program)
+        return Podman(commands, settings.program, status)
     snapshotter = settings.snapshotter or _configured_snapshotter(settings, commands)
-    return Containerd(commands, settings.program, snapshotter, settings.pinned)
+    return Containerd(commands, settings.program, snapshotter, settings.pinned, status)
 
 
 def _configured_snapshotter(settings: NodeImagesSettings, commands: HostCommands) -> str:

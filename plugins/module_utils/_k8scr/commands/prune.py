@@ -15,14 +15,16 @@ from typing import Any
 
 from ansible.module_utils.common.warnings import warn
 
-from ..errors import InputError, LostTagsError
+from ..errors import InputError, LostTagsError, failure_lines
 from ..objects.workloads import find_image_uses
 from ..oci.decimal import parse_decimal
 from ..oci.digest_tag import digest_tag
 from ..registry.cluster import connect_registry
 from ..registry.collector import Collector
+from ..transfer.blob_counts import counted
 from ..transfer.listener import RetryLog
 from ..transfer.lock import read_lock
+from ..transfer.meter import size_text
 from ..transfer.progress import SILENT, Progress
 from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
@@ -47,7 +49,7 @@ _AGE = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
 
-def run_prune(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_prune(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Prune the registry and return the module's result.
 
     Raises:
@@ -61,8 +63,10 @@ def run_prune(options: Mapping[str, Any], check_mode: bool, _progress: Progress 
     with connect_registry(settings, writes=True, on_retry=log.retried) as registry:
         find_uses = partial(find_image_uses, registry.api_server, registry.retries) if options["keep_used"] else None
         collector = Collector(registry, settings.pod) if options["collect"] else None
-        prune = Prune(registry, settings.connections, rules, find_uses, collector, timeout, options["allow_empty"])
+        allow_empty = options["allow_empty"]
+        prune = Prune(registry, settings.connections, rules, find_uses, collector, timeout, allow_empty, progress)
         result = prune.run(check_mode)
+    progress.line(closing_line(result, check_mode))
     for pattern in result.decision.unmatched:
         warn(f"No image in the registry matches {pattern!r:.300} in the option keep.")
     return {**prune_report(result), "retries": log.entries}
@@ -122,8 +126,20 @@ def prune_report(result: PruneResult) -> dict[str, Any]:
         done = f"Tags deleted before: {count}."
         if not any(isinstance(error, LostTagsError) for error in result.errors):
             done = f"{done} All images that the rules kept at the start are unchanged."
-        value.update(failed=True, msg="\n".join([*value["errors"], done]))
+        value.update(failed=True, msg="\n".join([*failure_lines(("", error) for error in result.errors), done]))
     return value
+
+
+def closing_line(result: PruneResult, check_mode: bool) -> str:
+    """Return the last line about a prune: the deleted and kept tags, and the reclaimed bytes."""
+    decision, found = result.decision, result.collection
+    deleted = counted(len(decision.deleted), "tag")
+    kept = sum(1 for verdict in decision.verdicts for _entry in _kept_entries(verdict))
+    if check_mode:
+        return f"would delete {deleted}, {size_text(decision.reclaimed)} are only in deleted images; {kept} kept"
+    freed = found.before - found.after if found and found.before is not None and found.after is not None else None
+    reclaimed = f", {size_text(max(freed, 0))} reclaimed" if freed is not None else ""
+    return f"deleted {deleted}{reclaimed}; {kept} kept"
 
 
 def _deleted_entries(verdict: Verdict) -> Iterator[dict[str, Any]]:

@@ -21,7 +21,8 @@ from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.error_responses import error_of
 from ..registry.response import receive
 from ..registry.write_path import WritePath
-from ..transfer.progress import SILENT, Progress
+from ..transfer.meter import seconds_text
+from ..transfer.progress import SILENT, Progress, elapsed
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
 from .cluster_options import cluster_settings
@@ -48,7 +49,7 @@ WAIT_ARGUMENT_SPEC: dict[str, Any] = {
 }
 
 
-def run_wait(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_wait(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Request a registry's version until it responds, and return the module's result. In check mode, return at once.
 
     Returns:
@@ -64,12 +65,37 @@ def run_wait(options: Mapping[str, Any], check_mode: bool, _progress: Progress =
     if check_mode:
         return {"changed": False}
     begin = time.monotonic()
-    with connect(settings) as cluster:
-        _wait(cluster, registry, seconds)
+    what = f"the registry in Pod {registry.namespace}/{registry.name}"
+    status = _WaitStatus(what)
+    with connect(settings) as cluster, progress.status(status.text):
+        _wait(cluster, registry, seconds, status)
+    if status.reason:
+        progress.line(f"{what} responds ({seconds_text(time.monotonic() - begin)})")
     return {"changed": False, "elapsed": round(time.monotonic() - begin, 1)}
 
 
-def _wait(cluster: Cluster, registry: PodSettings, seconds: int) -> None:
+class _WaitStatus:
+    """What the module waits for, and the last error.
+
+    Attributes:
+        reason: The last error; ``None`` before the first.
+    """
+
+    def __init__(self, what: str) -> None:
+        self.reason: str | None = None
+        self._since = time.strftime("%H:%M:%S")
+        self._text = elapsed(f"waiting for {what} since {self._since}")
+
+    def failed(self, _action: str, reason: str) -> None:
+        """Receive the error of a request."""
+        self.reason = reason
+
+    def text(self) -> str:
+        """Return the current status."""
+        return f"{self._text()}: {self.reason}" if self.reason else self._text()
+
+
+def _wait(cluster: Cluster, registry: PodSettings, seconds: int, status: _WaitStatus) -> None:
     """Wait until a registry responds."""
     namespace, pod = registry.namespace, registry.name
     deadline = time.monotonic() + seconds
@@ -81,7 +107,7 @@ def _wait(cluster: Cluster, registry: PodSettings, seconds: int) -> None:
     transport = pod_adapter(cluster, registry, WritePath(cluster.adapter, namespace, pod, ahead=False))
     while True:
         # A wait has no wrong address: the registry and the API server may not be running yet.
-        retries = Retries(remaining(), has_response=True, longest_wait=_INTERVAL)
+        retries = Retries(remaining(), on_retry=status.failed, has_response=True, longest_wait=_INTERVAL)
         try:
             retries.run(
                 f"wait for the registry in Pod {namespace}/{pod}",
@@ -95,6 +121,7 @@ def _wait(cluster: Cluster, registry: PodSettings, seconds: int) -> None:
                 if not is_missing or not _will_exist(cluster, namespace, pod):
                     raise
                 if remaining():
+                    status.failed("", error.message)
                     continue
             reasons = _reasons(cluster, namespace, pod)
             explanation = f". The cluster reports: {reasons}" if reasons else ""

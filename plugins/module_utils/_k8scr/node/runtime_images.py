@@ -7,8 +7,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from ..errors import ClusterError, InputError
@@ -22,6 +23,12 @@ RECORD = "k8scr.core/preloaded"
 """The label that records the action of an earlier task."""
 _IMPORTED, _PINNED = "imported", "pinned"
 _PODMAN_FAILED = 125
+
+Status = Callable[[str], "AbstractContextManager[None]"]
+
+
+def _show_nothing(_text: str) -> AbstractContextManager[None]:
+    return nullcontext()
 
 
 @dataclass(frozen=True)
@@ -76,12 +83,14 @@ class Containerd:
         program: The client with the options of every command.
         snapshotter: The snapshotter that unpacks images; empty for containerd's default.
         pin: Whether to protect images from the kubelet's garbage collection.
+        status: Shows a text to the user during a block.
     """
 
     commands: HostCommands
     program: Sequence[str]
     snapshotter: str = ""
     pin: bool = True
+    status: Status = field(default=_show_nothing, compare=False)
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
         before = self._list(f'name=="{image.name}"' for image in images)
@@ -89,7 +98,8 @@ class Containerd:
         archives = dict.fromkeys(image.archive for image in missing.values())
         if not check_mode:
             for archive in archives:
-                self._import(archive)
+                with self.status(f"importing {archive}"):
+                    self._import(archive)
         actions: dict[str, str] = {}
         for image in images:
             record = before.get(image.name)
@@ -193,16 +203,19 @@ class Podman:
 
     Attributes:
         program: Podman with the options of every command.
+        status: Shows a text to the user during a block.
     """
 
     commands: HostCommands
     program: Sequence[str]
+    status: Status = field(default=_show_nothing, compare=False)
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
         missing = [image for image in images if self._config_digest(image.name) not in image.config_digests]
         if not check_mode:
             for archive in dict.fromkeys(image.archive for image in missing):
-                self._podman("load", "--quiet", "--input", archive)
+                with self.status(f"importing {archive}"):
+                    self._podman("load", "--quiet", "--input", archive)
         return {image.name: "imported" if image in missing else "unchanged" for image in images}
 
     def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:

@@ -7,10 +7,12 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..files.progress_file import Message
+from .meter import seconds_text
 
 _INTERVAL = 1.0
 """Seconds between two updates of the status."""
@@ -79,3 +81,9 @@ class Progress:
 
 SILENT = Progress()
 """Shows nothing."""
+
+
+def elapsed(text: str) -> Callable[[], str]:
+    """Return a source for :meth:`Progress.status` that adds the time since this call, as in ``importing (35 s)``."""
+    begin = time.monotonic()
+    return lambda: f"{text} ({seconds_text(time.monotonic() - begin)})"

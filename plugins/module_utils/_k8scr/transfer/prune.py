@@ -30,6 +30,7 @@ from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage
 from ..registry.inventory_reader import take_inventory
 from ..registry.repository import Repository
+from .progress import SILENT, Progress, elapsed
 from .retention import Decision, decide, tag_of
 from .retention_marks import broken_images, name_of
 from .tag_deletion import TagDeletion
@@ -110,6 +111,7 @@ class Prune:
         collector: The garbage collector, if it runs afterwards.
         collect_timeout: Seconds to wait for the garbage collection.
         allow_empty: Whether all images of the selected repositories may be deleted.
+        progress: Shows what the prune does.
     """
 
     registry: Registry
@@ -119,6 +121,7 @@ class Prune:
     collector: GarbageCollector | None = None
     collect_timeout: int = 0
     allow_empty: bool = False
+    progress: Progress = SILENT
 
     def run(self, check_mode: bool) -> PruneResult:
         """Delete tags and collect garbage; in check mode, only make the plan.
@@ -132,7 +135,8 @@ class Prune:
         """
         if self.collector:
             self.collector.require()
-        plan = self._make_plan()
+        with self.progress.status(elapsed("reading the images of the registry")):
+            plan = self._make_plan()
         if check_mode:
             images = [verdict.image for verdict in plan.unprotected]
             return PruneResult(plan.decision, images if self.collector else [])
@@ -141,7 +145,8 @@ class Prune:
             deletion.prepare()
         result = PruneResult(plan.decision)
         try:
-            deletion.run()
+            with self.progress.status(deletion.status):
+                deletion.run()
             if deletion.deleted or not deletion.errors:
                 self._restore(self._look_again(plan.inventory, plan.uses), deletion, result)
         except K8scrError as error:
@@ -150,7 +155,8 @@ class Prune:
         result.errors += deletion.errors
         if self.collector and not result.errors:
             try:
-                result.collection = self.collector.collect(self.collect_timeout)
+                with self.progress.status(elapsed("collecting garbage")):
+                    result.collection = self.collector.collect(self.collect_timeout)
             except K8scrError as error:
                 result.errors.append(error)
         return result

@@ -24,6 +24,7 @@ from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_b
 from ..registry.inventory_reader import take_inventory
 from ..registry.listing import tags as list_tags
 from ..registry.repository import Repository
+from .blob_counts import counted
 
 if TYPE_CHECKING:
     from ..registry.client import Registry
@@ -82,6 +83,11 @@ class TagDeletion:
                 for tag in verdict.deleted
                 if (tag in verdict.referrers) is is_referrer and (verdict.image.key, tag) not in skipped
             )
+
+    def status(self) -> str | None:
+        """Return the number of deleted tags for the user; ``None`` if there is nothing to delete."""
+        total = len(self.decision.deleted)
+        return f"deleted {len(self.deleted)} of {counted(total, 'tag')}" if total else None
 
     def restored(self, tag: tuple[ImageKey, str], reason: str) -> None:
         """Note that a deleted tag exists again."""

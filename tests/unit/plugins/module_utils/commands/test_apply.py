@@ -287,7 +287,7 @@ def test_wait_reports_object_that_is_not_deleted(run: Apply, server: ObjectServe
 
 
 def test_wait_reports_all_objects_that_are_not_ready(run: Apply) -> None:
-    other = {**DEPLOYMENT, "metadata": {**DEPLOYMENT["metadata"], "name": "other"}}
+    other = {**DEPLOYMENT, "metadata": {"name": "other"}}
 
     result = run(definition=[DEPLOYMENT, other], wait_timeout=1)
 

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -18,9 +19,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_im
     check_names,
     delete_archives,
     open_runtime,
+    run_node_images,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.runtime_images import Containerd, Podman
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
 from unit.plugins.module_utils.support.settings import module_options
 
 NAME = "docker.io/library/app:1"
@@ -132,3 +136,24 @@ def test_check_names_names_files_without_paths_of_archives() -> None:
 )
 def test_check_names_accepts_same_image_or_different_names(second: ImageEntry) -> None:
     check_names([entry(ONE, [ONE, TWO]), second])
+
+
+def test_node_images_shows_archive_while_it_is_imported_and_changed_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def run_command(command: list[str], **_options: object) -> tuple[int, str, str]:
+        if command[1] == "load":
+            time.sleep(0.2)
+            return 0, "", ""
+        return (125, "", "no such image") if command[-1] == NAME else (0, ONE.partition(":")[2], "")
+
+    monkeypatch.setattr(progress, "_INTERVAL", 0.05)
+    images = [{"name": NAME, "file": "app.tar", "config_digests": [ONE]}]
+    images.append({"name": "docker.io/library/api:1", "file": "api.tar", "config_digests": [ONE]})
+    options = module_options(NODE_IMAGES_ARGUMENT_SPEC, runtime="containers", images=images)
+    module = Mock(params=options, check_mode=False, run_command=run_command)
+
+    run_node_images(module, Progress(lambda message: texts.append(message.text)))
+
+    assert texts[0].startswith("importing /var/lib/k8scr/app.tar (0.")
+    assert texts[-1] == f"{NAME} imported"

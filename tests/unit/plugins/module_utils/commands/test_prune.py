@@ -7,11 +7,15 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import cosign_tags
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collection
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
 from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
@@ -213,3 +217,30 @@ def test_lock_file_keeps_its_images_with_and_without_host(
 
     assert result["kept"][0]["reasons"] == [f"in the lock file {lock}"]
     assert tags_in(server, repository) == {"new"}
+
+
+def test_prune_shows_collection_and_totals(
+    server: RegistryServer,
+    registry: Registry,
+    image: Image,
+    other_image: Image,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class SlowCollector(FakeCollector):
+        def collect(self, timeout: float) -> Collection:
+            time.sleep(0.1)
+            return super().collect(timeout)
+
+    texts: list[str] = []
+    fill(server, new=image, old=other_image)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.02)
+    shown = Progress(lambda message: texts.append(message.text))
+    collector = SlowCollector(server)
+    freed = sum(len(other_image.contents[digest]) for digest in set(other_image.contents) - set(image.contents))
+
+    prune_registry(registry, collector, check_mode=True, progress=shown, keep=["*:new"])
+    prune_registry(registry, collector, progress=shown, keep=["*:new"])
+
+    assert f"would delete 1 tag, {freed} bytes are only in deleted images; 1 kept" in texts
+    assert any(text.startswith("collecting garbage (0.") for text in texts)
+    assert texts[-1] == f"deleted 1 tag, {freed} bytes reclaimed; 1 kept"

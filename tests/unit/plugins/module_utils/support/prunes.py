@@ -11,11 +11,13 @@ from typing import Any
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.prune import (
     PRUNE_ARGUMENT_SPEC,
+    closing_line,
     prune_report,
     read_rules,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import ImageUse, Unseen
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import SILENT, Progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.prune import Prune
 
 from .garbage_collection import FakeCollector
@@ -52,13 +54,16 @@ def prune_registry(
     collector: FakeCollector | None = None,
     workloads: Workloads | None = None,
     check_mode: bool = False,
+    progress: Progress = SILENT,
     **options: Any,
 ) -> dict[str, Any]:
     """Prune as k8scr_prune does and return the result without ``retries``."""
     given = module_options(PRUNE_ARGUMENT_SPEC, **options)
     find_uses = (workloads or Workloads()).find if given["keep_used"] else None
-    prune = Prune(registry, 4, read_rules(given), find_uses, collector, 60, given["allow_empty"])
-    return prune_report(prune.run(check_mode))
+    prune = Prune(registry, 4, read_rules(given), find_uses, collector, 60, given["allow_empty"], progress)
+    result = prune.run(check_mode)
+    progress.line(closing_line(result, check_mode))
+    return prune_report(result)
 
 
 def tags_in(server: RegistryServer, repository: str = "team/api") -> set[str]:

@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import json
+import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +21,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     K8scrError,
     UnreadableResponseError,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import SILENT, Progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import cluster as transport_cluster
 from unit.plugins.module_utils.support.clock import Clock
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
@@ -145,9 +149,9 @@ def test_carry_rejects_invalid_uid(carry_options: dict[str, Any], api_server: Se
         run_carry(carry_options, check_mode=False)
 
 
-def run_wait(options: dict[str, Any], seconds: int) -> dict[str, Any]:
+def run_wait(options: dict[str, Any], seconds: int, shown: Progress = SILENT) -> dict[str, Any]:
     """Wait for the registry as k8scr_wait does."""
-    return wait.run_wait({**options, **POD, "wait_timeout": seconds}, check_mode=False)
+    return wait.run_wait({**options, **POD, "wait_timeout": seconds}, False, shown)
 
 
 @pytest.mark.usefixtures("clock")
@@ -167,6 +171,28 @@ def test_wait_outlasts_failures_that_transfers_would_not(
 
     assert not run_wait(options, 60)["changed"]
     assert len([request for request in api_server.requests if "/proxy" in request.target]) == failures + 1
+
+
+@pytest.mark.usefixtures("clock")
+def test_wait_shows_registry_and_last_error(
+    options: dict[str, Any], api_server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts: list[str] = []
+    responses = iter([REFUSED, response_bytes(200, {}, b"{}")])
+
+    def respond(request: Request) -> bytes:
+        time.sleep(0.1)
+        return next(responses) if "/proxy" in request.target else FOUND
+
+    api_server.reply(respond)
+    monkeypatch.setattr(progress, "_INTERVAL", 0.02)
+
+    run_wait(options, 60, Progress(lambda message: texts.append(message.text)))
+
+    what = r"the registry in Pod k8scr/k8scr-0"
+    assert re.fullmatch(rf"waiting for {what} since 12:00:00 \(0\.\d s\)", texts[0])
+    assert any(re.fullmatch(rf"waiting for {what} since 12:00:00 \(0\.\d s\): .*refused.*", text) for text in texts)
+    assert re.fullmatch(rf"{what} responds \([0-9.]+ s\)", texts[-1])
 
 
 def test_wait_fails_at_timeout_with_last_error(options: dict[str, Any], api_server: Server, clock: Clock) -> None:
