@@ -102,8 +102,8 @@ def _run(applier: Applier, definitions: Sequence[Definition], progress: Progress
                 act = applier.apply if settings.present else applier.delete
                 outcome = act(definition.item)
             outcomes.append(outcome)
-            if outcome.changed:
-                progress.line(outcome.line(applier.check_mode))
+            if outcome.changed and not applier.check_mode:
+                progress.line(outcome.line)
         if settings.wait and not applier.check_mode:
             errors = wait_for_objects(applier.client, outcomes, settings.wait_timeout, progress)
     except K8scrError as error:

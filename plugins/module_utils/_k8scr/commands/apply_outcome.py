@@ -63,6 +63,7 @@ class Outcome:
         """The object's name in messages."""
         return display_name(self.definition, self.namespace)
 
-    def line(self, check_mode: bool) -> str:
-        """Return the line about the object while the module runs."""
-        return f"{self.name} {'would be ' if check_mode else ''}{self.action}"
+    @property
+    def line(self) -> str:
+        """The line about the object while the module runs."""
+        return f"{self.name} {self.action}"

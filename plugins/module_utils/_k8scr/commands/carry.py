@@ -30,8 +30,11 @@ from ..stores.oci_index import INDEX_FILE, entry_names
 from ..stores.oci_layout import OciLayoutDestination, OciLayoutSource
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob
+from ..transfer.listener import Listener
 from ..transfer.progress import SILENT, Progress
+from ..transfer.progress_listener import shown
 from ..transfer.report import report
+from ..transfer.result_lines import Verb
 from .cluster_options import cluster_settings
 from .registry_settings import REGISTRY_POD_ARGUMENT_SPEC, pod_settings
 
@@ -54,7 +57,7 @@ class _TagKeepingRepository(Repository):
             super().publish(root, tag)
 
 
-def run_carry(options: Mapping[str, Any], check_mode: bool, _progress: Progress = SILENT) -> dict[str, Any]:
+def run_carry(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Save or restore a registry's images and return the module's result.
 
     Raises:
@@ -65,12 +68,17 @@ def run_carry(options: Mapping[str, Any], check_mode: bool, _progress: Progress 
     """
     settings, saves = RegistrySettings(cluster_settings(options), pod_settings(options)), options["state"] == "saved"
     transfer = Transfer(settings.connections, check_mode)
-    with connect_registry(settings, writes=not saves) as registry:
+    with (
+        shown(progress, Verb.DOWNLOAD if saves else Verb.UPLOAD) as listener,
+        connect_registry(
+            settings, writes=not saves, on_retry=listener.retried, on_recovery=listener.recovered
+        ) as registry,
+    ):
         uid = _uid_of_stateful_set(registry.api_server, settings.pod.namespace, settings.pod.name)
         if uid is None:
             return {**report([]), "path": ""}
         folder = cache_folder() / "carried" / uid
-        result = (save_images if saves else restore_images)(registry, folder, transfer)
+        result = (save_images if saves else restore_images)(registry, folder, transfer, listener)
     return {**result, "path": str(folder)}
 
 
@@ -88,7 +96,9 @@ def _uid_of_stateful_set(api_server: ApiServerAdapter, namespace: str, pod: str)
     return uid
 
 
-def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
+def save_images(
+    registry: Registry, folder: Path, transfer: Transfer, listener: Listener | None = None
+) -> dict[str, Any]:
     """Add all tagged images of a registry to an OCI layout, and return a module's result.
 
     Raises:
@@ -102,7 +112,7 @@ def save_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[st
         names = [(name, tag) for name in repositories(registry) for tag in tags(registry, name)]
         with ThreadPoolExecutor(transfer.connections) as workers:
             jobs = list(workers.map(partial(_saving, registry, layout), names))
-        return report(transfer.run(jobs))
+        return report(transfer.run(jobs, listener))
 
 
 def _saving(registry: Registry, layout: OciLayoutDestination, image: tuple[str, str]) -> ImageJob:
@@ -118,7 +128,9 @@ def _saving(registry: Registry, layout: OciLayoutDestination, image: tuple[str, 
     return ImageJob(name, ImageCopy(source, SourceImage(root), layout, name), target)
 
 
-def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict[str, Any]:
+def restore_images(
+    registry: Registry, folder: Path, transfer: Transfer, listener: Listener | None = None
+) -> dict[str, Any]:
     """Copy saved images to a registry, delete their folder and return a module's result.
 
     Existing tags stay unchanged. The folder may be missing.
@@ -132,7 +144,7 @@ def restore_images(registry: Registry, folder: Path, transfer: Transfer) -> dict
     with closing(OciLayoutSource(files)) as layout:
         named = [(entry, name) for entry in layout.entries for name in entry_names(entry)]
         jobs = [_restoring(layout, entry, name, registry) for entry, name in named]
-        results = transfer.run([job for job in jobs if job])
+        results = transfer.run([job for job in jobs if job], listener)
     if any(result.error for result in results):
         return report(results, [f"The images stay in {folder}; run again to restore them."])
     if not transfer.check_mode:

@@ -20,7 +20,7 @@ from ..discovery.charts import Chart, ChartReader
 from ..discovery.collection import Discovery, How, Image, Origin
 from ..discovery.custom_resources import ResourcePaths
 from ..discovery.files_and_folders import FileReader
-from ..errors import InputError
+from ..errors import InputError, failure_lines
 from ..http.retry import Retries
 from ..objects.workloads import Unseen, find_image_uses
 from ..oci.reference import Reference
@@ -230,14 +230,13 @@ def _lock_name(name: Reference) -> str:
 
 def _failure(settings: FindSettings, discovery: Discovery) -> dict[str, Any]:
     """Return ``failed`` and ``msg`` if there are problems; warn about them instead, if the option says so."""
-    texts = [str(problem) for problem in discovery.problems]
-    if discovery.more_problems:
-        texts.append(f"{discovery.more_problems} more problems")
+    more = [f"{discovery.more_problems} more problems"] if discovery.more_problems else []
     if settings.only_warn:
-        for text in texts:
+        for text in (*map(str, discovery.problems), *more):
             warn(text)
         return {}
-    return {"failed": True, "msg": "\n".join(texts)} if texts else {}
+    lines = [*failure_lines(("", problem) for problem in discovery.problems), *more]
+    return {"failed": True, "msg": "\n".join(lines)} if lines else {}
 
 
 def redact_charts(charts: Any) -> Any:

@@ -126,8 +126,8 @@ def run_node_images(module: AnsibleModule, progress: Progress = SILENT) -> dict[
     run = runtime.import_images if settings.present else runtime.remove_images
     actions = run([entry.image for entry in settings.images], module.check_mode)
     for name, action in actions.items():
-        if action != "unchanged":
-            progress.line(f"{name} {'would be ' if module.check_mode else ''}{action}")
+        if action != "unchanged" and not module.check_mode:
+            progress.line(f"{name} {action}")
     if settings.delete_archives and not module.check_mode:
         delete_archives(settings.folder, {entry.file for entry in settings.images})
     return {
