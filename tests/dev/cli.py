@@ -13,7 +13,7 @@ import sys
 
 from cluster.errors import log
 
-from . import collection, demo, stages, venv
+from . import collection, demo, runner, stages, venv
 from .commands import BUILD, CLUSTER, Failed, describe, run
 
 _PROGRAMS = {"bench": "benchmark", "captures": "captures", "chaos": "chaos", "chaos-prunes": "chaos/prunes"}
@@ -38,7 +38,7 @@ def main() -> int:
             shutil.rmtree(BUILD, ignore_errors=True)
         else:
             arguments = shlex.split(options.pass_on)
-            passed = stages.run_stages(options.stages or ["all"], arguments, fail_on_skips=options.fail_on_skips)
+            passed = runner.run_stages(options.stages or ["all"], arguments, fail_on_skips=options.fail_on_skips)
             return 0 if passed else 1
     except (Failed, subprocess.CalledProcessError) as error:
         log(f"error: {describe(error)}")

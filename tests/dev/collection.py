@@ -1,7 +1,7 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""A copy of the collection below ansible_collections/, where Ansible expects it, its tarball, and the installation."""
+"""Copies of the collection below ansible_collections/, where Ansible expects it, its tarball, and the installation."""
 
 from __future__ import annotations
 
@@ -11,29 +11,36 @@ from pathlib import Path
 
 from .commands import BUILD, CHECKOUT, run
 
-# Tests import the collection from SOURCE_ROOT; the tarball is installed in INSTALLED.
+# Tests without a cluster import the collection from SOURCE_ROOT, those on the cluster from CLUSTER_SOURCE_ROOT. Both
+# run at the same time, and ansible-test writes into its copy. The tarball is installed in INSTALLED.
 SOURCE_ROOT = BUILD / "source"
-COPY = SOURCE_ROOT / "ansible_collections/k8scr/core"
+CLUSTER_SOURCE_ROOT = BUILD / "source-cluster"
 INSTALLED = BUILD / "installed"
 TARBALLS = BUILD / "tarballs"
 
-# The list of copied files. Other files in the copy are caches and outputs of tools.
-COPIED = BUILD / "copied.txt"
 
+def copy(root: Path = SOURCE_ROOT) -> Path:
+    """Update a copy with all files of the checkout that git does not ignore, committed or not; return its path.
 
-def copy() -> Path:
-    """Update the copy with all files of the checkout that git does not ignore, committed or not; return its path."""
+    Args:
+        root: The folder for ansible_collections.
+    """
+    target = root / "ansible_collections/k8scr/core"
+    # The list of copied files. Other files in the copy are caches and outputs of tools.
+    copied = BUILD / f"{root.name}.txt"
+    if not copied.exists():
+        shutil.rmtree(root, ignore_errors=True)
     listing = run("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", capture=True)
     names = {name for name in listing.split("\0") if name and os.path.lexists(CHECKOUT / name)}
-    before = set(COPIED.read_text().splitlines()) if COPIED.exists() else set()
-    COPY.mkdir(parents=True, exist_ok=True)
-    COPIED.write_text("\n".join(sorted(before | names)))
+    before = set(copied.read_text().splitlines()) if copied.exists() else set()
+    target.mkdir(parents=True, exist_ok=True)
+    copied.write_text("\n".join(sorted(before | names)))
     for name in before - names:
-        _delete(COPY / name)
+        _delete(target / name, target)
     for name in names:
-        _refresh(CHECKOUT / name, COPY / name)
-    COPIED.write_text("\n".join(sorted(names)))
-    return COPY
+        _refresh(CHECKOUT / name, target / name, target)
+    copied.write_text("\n".join(sorted(names)))
+    return target
 
 
 def install(programs: Path) -> Path:
@@ -47,25 +54,25 @@ def install(programs: Path) -> Path:
     return INSTALLED
 
 
-def _refresh(source: Path, target: Path) -> None:
+def _refresh(source: Path, target: Path, root: Path) -> None:
     status = source.lstat()
     if os.path.lexists(target):
         copied = target.lstat()
         if (copied.st_mtime_ns, copied.st_size, copied.st_mode) == (status.st_mtime_ns, status.st_size, status.st_mode):
             return
-        _delete(target)
+        _delete(target, root)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy2(source, target, follow_symlinks=False)
 
 
-def _delete(path: Path) -> None:
+def _delete(path: Path, root: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
     # Python would import a folder without sources as an empty package.
     parent = path.parent
-    while parent != COPY and parent.exists():
+    while parent != root and parent.exists():
         if any(child.name != "__pycache__" for child in parent.iterdir()):
             break
         shutil.rmtree(parent)

@@ -11,7 +11,7 @@ import shlex
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from cluster.errors import log
@@ -57,8 +57,11 @@ def run(
     return done.stdout or ""
 
 
-def run_and_print(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
+def run_and_print(*command: str | Path, cwd: Path, env: dict[str, str], write: Callable[[str], None] = log) -> None:
     """Run a command and print its output while it runs.
+
+    Args:
+        write: Prints a line.
 
     Raises:
         Failed: The exit status is not 0; the message has the last lines of the output.
@@ -76,7 +79,7 @@ def run_and_print(*command: str | Path, cwd: Path, env: dict[str, str]) -> None:
     ) as process:
         assert process.stdout is not None
         for line in process.stdout:
-            log(line.rstrip("\n"))
+            write(line.rstrip("\n"))
             last.append(line.rstrip()[:_LONGEST_LINE])
     if process.returncode:
         raise Failed("\n".join([*last, f"{Path(command[0]).name} failed with status {process.returncode}"]))

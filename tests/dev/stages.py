@@ -1,14 +1,11 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Runs the stages of the checks, and prints their results and times."""
+"""The stages of the checks."""
 
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,7 +14,7 @@ from typing import Any, Callable
 from cluster.errors import log
 
 from . import ansible_test, collection, junit, pythons, venv
-from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, Failed, describe, path_with, run, run_and_print
+from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, path_with, run, run_and_print
 
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
@@ -35,21 +32,29 @@ class Context:
     programs: Path
     copy: Path
     arguments: Sequence[str]
+    write: Callable[[str], None] = log
+    """Prints a line of a stage's output."""
     skipped: list[str] = field(default_factory=list)
+
+    @property
+    def root(self) -> Path:
+        """The folder that contains ansible_collections with the copy."""
+        return self.copy.parents[2]
 
     @property
     def environment(self) -> dict[str, str]:
         """The variables with which a program finds the copy of the collection and other programs."""
         return {
             "PATH": path_with([self.programs, *(path.parent for path in pythons.targets().values())]),
-            "ANSIBLE_COLLECTIONS_PATH": str(collection.SOURCE_ROOT),
-            "PYTHONPATH": str(collection.SOURCE_ROOT),
+            "ANSIBLE_COLLECTIONS_PATH": str(self.root),
+            "PYTHONPATH": str(self.root),
         }
 
     def run(self, program: str, *arguments: str | Path, cwd: Path | None = None, kubeconfig: str = "") -> None:
         """Run a program of the virtual environment on the copy of the collection."""
         environment = {**self.environment, **({"KUBECONFIG": kubeconfig} if kubeconfig else {})}
-        run_and_print(self.programs / program, *arguments, *self.arguments, cwd=cwd or self.copy, env=environment)
+        command = (self.programs / program, *arguments, *self.arguments)
+        run_and_print(*command, cwd=cwd or self.copy, env=environment, write=self.write)
 
 
 def _lint(program: str, *arguments: str) -> Callable[[Context], None]:
@@ -61,13 +66,13 @@ def _lint(program: str, *arguments: str) -> Callable[[Context], None]:
 
 def _mypy(context: Context) -> None:
     # Run mypy in the folder above ansible_collections, so that each module has only one name.
-    folder = context.copy.relative_to(collection.SOURCE_ROOT)
+    folder = context.copy.relative_to(context.root)
     configuration = f"--config-file={folder / '.mypy.ini'}"
-    context.run("mypy", configuration, folder / "plugins", folder / "tests", cwd=collection.SOURCE_ROOT)
+    context.run("mypy", configuration, folder / "plugins", folder / "tests", cwd=context.root)
 
 
 def _imports(context: Context) -> None:
-    context.run("lint-imports", context.copy / ".importlinter", "--no-cache", cwd=collection.SOURCE_ROOT)
+    context.run("lint-imports", context.copy / ".importlinter", "--no-cache", cwd=context.root)
 
 
 def _sanity(context: Context) -> None:
@@ -95,7 +100,7 @@ def _cluster(context: Context) -> None:
 
 
 def _integration(context: Context) -> None:
-    variables = ansible_test.integration_variables(context.copy, _integration_variables())
+    variables = ansible_test.integration_variables(context.copy, _integration_variables(context.copy))
     with variables, ansible_test.results(context.copy) as results:
         context.run("ansible-test", "integration")
     if not context.arguments:
@@ -131,7 +136,7 @@ def _status() -> dict[str, Any]:
     return status
 
 
-def _integration_variables() -> dict[str, Any]:
+def _integration_variables(copy: Path) -> dict[str, Any]:
     status = _status()
     images = json.loads(run(*IMAGES, "--json", capture=True))
     return {
@@ -140,7 +145,7 @@ def _integration_variables() -> dict[str, Any]:
         "k8scr_images": images,
         "k8scr_nodes": status["nodes"],
         "k8scr_programs": status["bin"],
-        "k8scr_tests": str(collection.COPY / "tests"),
+        "k8scr_tests": str(copy / "tests"),
         "registry_image": status["registry_image"],
     }
 
@@ -158,16 +163,19 @@ LINT: dict[str, Callable[[Context], None]] = {
     "docs": _lint("antsibull-docs", "lint-collection-docs", *DOCUMENTED),
     "changelog": _lint("antsibull-changelog", "lint"),
 }
-STAGES: dict[str, Callable[[Context], None]] = {
+WITHOUT_CLUSTER: dict[str, Callable[[Context], None]] = {
     **LINT,
     "sanity": _sanity,
     "unit": _unit,
     "floor": _floor,
+}
+STAGES: dict[str, Callable[[Context], None]] = {
+    **WITHOUT_CLUSTER,
     "cluster": _cluster,
     "integration": _integration,
-    "live": _live,
     "chaos": _chaos,
     "chaos-prunes": _chaos_prunes,
+    "live": _live,
 }
 EXTRA: dict[str, Callable[[Context], None]] = {"charts": _charts}
 """Stages that run only if they are named."""
@@ -179,30 +187,3 @@ def run_program(name: str, arguments: Sequence[str]) -> None:
     context = Context(venv.ensure(), collection.copy(), arguments)
     # Relative paths in the arguments are relative to the checkout.
     run(context.programs / "python", context.copy / "tests" / name, *arguments, cwd=CHECKOUT, env=context.environment)
-
-
-def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, fail_on_skips: bool) -> bool:
-    """Run all of the stages, even after a failure; return whether all passed."""
-    context = Context(venv.ensure(), collection.copy(), arguments)
-    shutil.rmtree(RESULTS, ignore_errors=True)
-    times: dict[str, float] = {}
-    failed: dict[str, str] = {}
-    for stage in (stage for name in names for stage in GROUPS.get(name, (name,))):
-        log(f"==== {stage}")
-        start = time.monotonic()
-        try:
-            {**STAGES, **EXTRA}[stage](context)
-        except (subprocess.CalledProcessError, Failed) as error:
-            failed[stage] = describe(error)
-        times[stage] = time.monotonic() - start
-    if context.skipped:
-        log("\n".join(f"skipped: {test}" for test in context.skipped))
-        if fail_on_skips:
-            failed["no skips"] = f"{len(context.skipped)} tests were skipped"
-    # Print failures last, where users look first.
-    for stage, last_lines in failed.items():
-        log(f"==== {stage} failed:\n{last_lines}")
-    outcome = f"FAILED: {', '.join(failed)}" if failed else "all passed"
-    per_stage = ", ".join(f"{stage} {seconds:.0f}" for stage, seconds in times.items())
-    log(f"==== {outcome}; {sum(times.values()):.0f} seconds: {per_stage}")
-    return not failed

@@ -1,0 +1,86 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Stages without a cluster, which run at the same time as stages on the cluster."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+from dev import collection, runner, venv
+from dev.commands import Failed
+from dev.stages import Context
+
+SECONDS = 10
+
+
+@pytest.fixture
+def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]:
+    """The functions of the stages by name, which tests replace."""
+    monkeypatch.setattr(venv, "ensure", lambda: tmp_path)
+    monkeypatch.setattr(collection, "copy", lambda root=collection.SOURCE_ROOT: root / "copy")
+    monkeypatch.setattr(runner, "RESULTS", tmp_path / "results")
+    replaced: dict[str, object] = {}
+    monkeypatch.setattr(runner, "STAGES", replaced)
+    return replaced
+
+
+def test_stages_without_cluster_run_during_stage_on_cluster_with_own_copy(stages: dict[str, object]) -> None:
+    met = threading.Barrier(2)
+    copies: dict[str, Path] = {}
+
+    def meet(name: str, context: Context) -> None:
+        copies[name] = context.copy
+        met.wait(SECONDS)
+
+    stages["unit"] = lambda context: meet("unit", context)
+    stages["integration"] = lambda context: meet("integration", context)
+
+    assert runner.run_stages(["unit", "integration"], fail_on_skips=False)
+    assert copies["unit"] != copies["integration"]
+
+
+def test_live_stage_starts_after_end_of_stages_without_cluster(stages: dict[str, object]) -> None:
+    started, order = threading.Event(), []
+
+    def unit(_context: Context) -> None:
+        started.wait(SECONDS)
+        order.append("unit")
+
+    stages["unit"] = unit
+    stages["integration"] = lambda _context: started.set()
+    stages["live"] = lambda _context: order.append("live")
+
+    assert runner.run_stages(["unit", "integration", "live"], fail_on_skips=False)
+    assert order == ["unit", "live"]
+
+
+def test_output_of_stage_without_cluster_is_printed_as_a_whole_with_failures(
+    stages: dict[str, object], capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second = threading.Event(), threading.Event()
+
+    def unit(context: Context) -> None:
+        context.write("first line")
+        first.set()
+        second.wait(SECONDS)
+        context.write("second line")
+        context.skipped.append("unit waits: no network")
+        raise Failed("one test failed")
+
+    def integration(context: Context) -> None:
+        first.wait(SECONDS)
+        context.write("a task")
+        second.set()
+
+    stages["unit"], stages["integration"] = unit, integration
+
+    assert not runner.run_stages(["unit", "integration"], fail_on_skips=True)
+    output = capsys.readouterr().err
+    assert "first line\nsecond line\n==== end of unit" in output
+    assert "a task" in output
+    assert "==== unit failed:\none test failed" in output
+    assert "FAILED: unit, no skips" in output
