@@ -19,6 +19,7 @@ from typing import Any
 
 from ..errors import InputError, one_line
 from ..files.file_access import read_small, write_errors
+from ..files.process_group import process_group
 from ..files.vault import reject_vault
 from ..oci.json_object import json_object
 from ..oci.manifest import MAXIMUM_SIZE, load_json_object
@@ -161,21 +162,14 @@ def _run_cosign(arguments: list[str], folder: Path) -> None:
         **dict.fromkeys(("HTTPS_PROXY", "HTTP_PROXY"), _NO_PROXY),
     }
     try:
-        done = subprocess.run(  # pylint: disable=ansible-bad-function
-            [program, *arguments],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            env=environment,
-            cwd=folder,
-            timeout=_SECONDS,
-            check=False,
-        )
+        with process_group([program, *arguments], subprocess.PIPE, subprocess.PIPE, environment, folder) as process:
+            _output, messages = process.communicate(timeout=_SECONDS)
     except subprocess.TimeoutExpired as error:
         raise InputError(f"{program} did not finish within {_SECONDS:g} s") from error
     except OSError as error:
         raise InputError(f"{program} cannot be started: {error.strerror}", "Install cosign 2.5 or later") from error
-    if done.returncode:
-        reason = _reason(done.stderr)
+    if process.returncode:
+        reason = _reason(messages)
         if "unknown flag" in reason or "unknown command" in reason:
             raise InputError(f"{program} is not a supported version: {reason}", "Install cosign 2.5 or later")
         raise InvalidSignatureError(reason)

@@ -35,6 +35,7 @@ from signatures.formats import (
     statement,
 )
 from unit.plugins.module_utils.support.images import encode
+from unit.plugins.module_utils.support.processes import has_ended
 from unit.plugins.module_utils.support.signed_images import key_pair
 
 MANIFEST = b'{"schemaVersion": 2}'
@@ -206,14 +207,16 @@ def test_old_cosign_is_error(cosign: Cosign, identity: Identity, deployment: Dep
         identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
 
 
-def test_unresponsive_cosign_is_error(
+def test_unresponsive_cosign_is_killed_with_its_children(
     cosign: Cosign, identity: Identity, deployment: Deployment, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tested, "_SECONDS", 0.2)
-    cosign("exec /bin/sleep 60")
+    monkeypatch.setattr(tested, "_SECONDS", 1.0)
+    folder = cosign("/bin/sleep 60 & echo $! > $out/child; wait")
 
-    with pytest.raises(InputError, match=r"cosign did not finish within 0\.2 s"):
+    with pytest.raises(InputError, match=r"cosign did not finish within 1 s"):
         identity.verify(of_cosign_3(deployment), lambda: MANIFEST)
+
+    assert has_ended(folder / "child")
 
 
 def test_signature_with_key_has_no_identity(identity: Identity, tmp_path: Path) -> None:
