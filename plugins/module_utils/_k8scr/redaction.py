@@ -21,7 +21,7 @@ _AT = re.compile(_HOST_FOLLOWS)
 _USER_IN_URL = re.compile(r"(?<=//)[^/@:]*:")
 _TOKEN_IN_URL = re.compile(rf"(?<=://)(?<!(?i:ssh)://)([^/]+){_HOST_FOLLOWS}")
 _PATH_FOLLOWS = r"(?:oci|oci-archive|docker-archive|bundle|chart):"
-_CREDENTIALS_BEFORE_HOST = re.compile(rf"(?!{_PATH_FOLLOWS})[^/@:]+:(?!//)(.+){_HOST_FOLLOWS}[^/@]*[.:/]", re.DOTALL)
+_CREDENTIALS_BEFORE_HOST = re.compile(rf"(?!{_PATH_FOLLOWS})[^/@:]*:(?!//)(.+){_HOST_FOLLOWS}[^/@]*[.:/]", re.DOTALL)
 # A relative path may look the same, but an image has none without its transport, ./ or ~ before it.
 _TOKEN_BEFORE_HOST = re.compile(rf"(?![~.])([^/@:]+){_HOST_FOLLOWS}[^/@]+/")
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from ipaddress import AddressValueError, IPv6Address
 
 from ..errors import InputError
+from ..redaction import passwords_in
 from .decimal import parse_decimal
 from .digest import parse_digest
 
@@ -172,17 +173,9 @@ def target_name(repository: str, reference: str) -> str:
 
 def _reject_credentials(text: str) -> None:
     """Raise an error for a name such as ``user:password@host/path``. Its message does not quote the password."""
-    if _has_credentials(text):
+    # A digest, which also follows @, has no slash.
+    if "/" in text.partition("@")[2] or any(passwords_in(text, of_images=True)):
         raise InputError("the name of an image has credentials before its registry", CREDENTIALS_ADVICE)
-
-
-def _has_credentials(text: str) -> bool:
-    """Return whether a name has something before its registry, as in ``user:password@host/path``.
-
-    A digest, which also follows ``@``, has no slash.
-    """
-    before, _at, after = text.partition("@")
-    return "/" in after or (":" in before and "/" not in before and "." in after)
 
 
 def _invalid(text: str, why: str, advice: str) -> InputError:

@@ -49,6 +49,7 @@ def test_text_is_shown_without_credentials_in_urls(text: str, shown: str) -> Non
         ("docker://me:p\nw@h.example.com/app", ["p\nw"]),
         ("me:p w@h.example.com/app", ["p w"]),
         ("me:p%40w@[fd00::1]:5000/app", ["p%40w"]),
+        (":pw@h.example.com", ["pw"]),
         (f"h:5000/app:1@{DIGEST}", []),
         ("oci:/data/a:b@c.d", []),
         ("/data/me@example.com/a.tar", []),
