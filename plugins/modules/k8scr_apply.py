@@ -18,6 +18,7 @@ author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
   - k8scr.core.auth
+  - k8scr.core.progress
   - k8scr.core.attributes
   - k8scr.core.attributes.cluster
 options:

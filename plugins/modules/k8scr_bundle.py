@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - k8scr.core.docker_daemon
   - k8scr.core.bundle
   - k8scr.core.bundle.extras
+  - k8scr.core.progress
   - k8scr.core.attributes.copies
   - k8scr.core.attributes
 attributes:

@@ -38,6 +38,7 @@ extends_documentation_fragment:
   - k8scr.core.auth
   - k8scr.core.registry.pod
   - k8scr.core.registry
+  - k8scr.core.progress
   - k8scr.core.attributes
   - k8scr.core.attributes.pod
   - k8scr.core.attributes.cluster

@@ -26,6 +26,7 @@ extends_documentation_fragment:
   - k8scr.core.registry
   - k8scr.core.registry.images
   - k8scr.core.docker_daemon
+  - k8scr.core.progress
   - k8scr.core.attributes.copies
   - k8scr.core.attributes
   - k8scr.core.attributes.images

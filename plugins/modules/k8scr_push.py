@@ -28,6 +28,7 @@ extends_documentation_fragment:
   - k8scr.core.sources
   - k8scr.core.sources.upstreams
   - k8scr.core.docker_daemon
+  - k8scr.core.progress
   - k8scr.core.attributes.copies
   - k8scr.core.attributes
   - k8scr.core.attributes.images

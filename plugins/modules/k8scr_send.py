@@ -24,11 +24,9 @@ description:
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
+  - k8scr.core.progress
   - k8scr.core.attributes
 attributes:
-  action:
-    description: Has a corresponding action plugin, so some parts of the module run on the controller.
-    support: full
   diff_mode:
     support: none
 options:

@@ -25,6 +25,7 @@ from .apply_outcome import Outcome
 from .apply_wait import Poll, wait_for_objects
 from .cluster_options import cluster_settings
 from .numbers import read_number
+from .progress_options import PROGRESS_ARGUMENT_SPEC
 
 _KIND_TIMEOUT = 30.0
 """Seconds to wait until the API server serves a kind after its CustomResourceDefinition was applied."""
@@ -38,6 +39,7 @@ APPLY_ARGUMENT_SPEC: dict[str, Any] = {
     "keep_existing": {"type": "bool", "default": False},
     "wait": {"type": "bool", "default": True},
     "wait_timeout": {"type": "int", "default": 180},
+    **PROGRESS_ARGUMENT_SPEC,
 }
 APPLY_RULES: dict[str, Any] = {
     "mutually_exclusive": [("definition", "src")],

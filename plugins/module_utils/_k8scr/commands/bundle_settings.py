@@ -21,6 +21,7 @@ from ..transfer.job import ReferrersMode
 from .bundle_extras import EXTRAS_ARGUMENT_SPEC, BundleExtras
 from .image_entries import SOURCE_ENTRY_SPEC, SourceEntry, read_source_entry
 from .numbers import VOLUME_SIZES, read_number, require_bounds
+from .progress_options import PROGRESS_ARGUMENT_SPEC
 from .source_settings import SOURCES_ARGUMENT_SPEC, SourceSettings
 
 CHART_SPEC: dict[str, Any] = {"chart": {"type": "str", "required": True}, "name": {"type": "str"}}
@@ -44,6 +45,7 @@ BUNDLE_ARGUMENT_SPEC: dict[str, Any] = {
     "minimum_rate": {"type": "bytes", "default": RegistrySettings.minimum_rate},
     "retry_timeout": {"type": "int", "default": RegistrySettings.retry_timeout},
     "fail_fast": {"type": "bool", "default": False},
+    **PROGRESS_ARGUMENT_SPEC,
 }
 _MARGIN = re.compile(r"([0-9]{1,2})(?:\.([0-9]))?\s*%?")
 _OCI = "oci://"

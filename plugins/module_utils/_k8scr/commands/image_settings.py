@@ -15,10 +15,15 @@ from ..errors import InputError
 from ..oci.reference import is_repository
 from ..registry.cluster import RegistrySettings
 from .image_entries import PULL_ENTRY_SPEC, PullEntry, read_pull_entries
+from .progress_options import PROGRESS_ARGUMENT_SPEC
 from .registry_settings import READ_ONLY_PORT, REGISTRY_ARGUMENT_SPEC, registry_settings
 from .source_settings import DOCKER_ARGUMENT_SPEC, SOURCES_ARGUMENT_SPEC, SourceSettings, docker_settings
 
-_IMAGES_SPEC: dict[str, Any] = {**REGISTRY_ARGUMENT_SPEC, "fail_fast": {"type": "bool", "default": False}}
+_IMAGES_SPEC: dict[str, Any] = {
+    **REGISTRY_ARGUMENT_SPEC,
+    "fail_fast": {"type": "bool", "default": False},
+    **PROGRESS_ARGUMENT_SPEC,
+}
 """Argument spec of the fragments ``k8scr.core.registry`` with ``.pod`` and ``.images``."""
 PUSH_ARGUMENT_SPEC: dict[str, Any] = {
     "mount_from": {"type": "list", "elements": "str", "default": []},

@@ -28,6 +28,7 @@ BOUNDS = {
     # Zero means no minimum. A larger rate would fail on fast networks too.
     "minimum_rate": (0, 1 << 30),
     "offset": (0, _BYTES),
+    "progress_interval": (1, 86400),
     "registry_port": (1, 65535),
     "retry_timeout": (0, _SECONDS),
     "size": (0, _BYTES),

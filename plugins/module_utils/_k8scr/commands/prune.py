@@ -31,6 +31,7 @@ from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
 from ..transfer.usage import repositories_of
 from .numbers import read_number
+from .progress_options import PROGRESS_ARGUMENT_SPEC
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
 
 PRUNE_ARGUMENT_SPEC: dict[str, Any] = {
@@ -44,6 +45,7 @@ PRUNE_ARGUMENT_SPEC: dict[str, Any] = {
     "collect": {"type": "bool", "default": True},
     "collect_timeout": {"type": "int", "default": 1800},
     **REGISTRY_ARGUMENT_SPEC,
+    **PROGRESS_ARGUMENT_SPEC,
 }
 _AGE = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}

@@ -19,6 +19,7 @@ from ..errors import K8scrError
 from ..files.progress_file import VARIABLE, ProgressFile
 from ..redaction import HIDDEN, SHORTEST, hidden_values, passwords_in, redacted, without_passwords
 from ..transfer.progress import SILENT, Progress
+from .numbers import read_number
 
 _NUMBERS_END = 1 << 64
 _LOCATIONS = ("charts", "dest", "docker_host", "endpoint", "images", "registry_image", "since", "src", "upstreams")
@@ -52,6 +53,8 @@ class RedactingModule(AnsibleModule):
     def run(self, command: Callable[[], dict[str, Any]]) -> None:
         """Exit with the result of a command, or with its error; a result with ``failed`` is an error too."""
         try:
+            if "progress_interval" in self.params:
+                read_number(self.params, "progress_interval")
             result = command()
         except K8scrError as error:
             self.fail_json(msg=str(error))

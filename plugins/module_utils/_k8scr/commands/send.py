@@ -17,10 +17,12 @@ from ..files.file_access import exists
 from ..node.partial_transfer import FileTransfer, free_space
 from ..oci.digest import parse_digest
 from .numbers import read_number
+from .progress_options import PROGRESS_ARGUMENT_SPEC
 
 SEND_ARGUMENT_SPEC: dict[str, Any] = {
     "src": {"type": "str", "required": True},
     "dest": {"type": "str", "required": True},
+    **PROGRESS_ARGUMENT_SPEC,
 }
 SEND_PART_ARGUMENT_SPEC: dict[str, Any] = {
     "dest": {"type": "path", "required": True},
