@@ -15,8 +15,7 @@ description:
     C(bundle:PATH) pushes the images of the medium on the other side.
   - The layout is a folder or an C(oci-archive). skopeo, crane, oras and podman read it as it is. Images have their full
     names, all digests stay unchanged, and each blob is stored once.
-  - An image that the bundle has costs one request to its registry. An interrupted task is resumed by the next one, in
-    the middle of a blob.
+  - An existing image costs one request to its registry. The next task resumes an interrupted one, also within a blob.
   - The bundle is marked as incomplete before the first change, and as complete after the last one. If an image fails,
     the bundle stays incomplete until a later task succeeds. M(k8scr.core.k8scr_push) rejects an incomplete bundle.
   - The bundle contains no credentials, mirrors, local paths and times. The same content has the same bytes.

@@ -175,6 +175,7 @@ EXAMPLES = r"""
   k8scr.core.k8scr_prune:
     keep: ["*"]
     collect_timeout: 3600
+    progress: lines
 """
 
 RETURN = r"""

@@ -103,6 +103,7 @@ EXAMPLES = r"""
         dest: oci:/backup/layout
       - name: registry.example.com/team/web:2.1
         dest: oci:/backup/layout
+    progress: lines
 
 - name: Pull an image into the Docker engine, and one platform of another for docker load
   k8scr.core.k8scr_pull:

@@ -105,6 +105,13 @@ EXAMPLES = r"""
     mount_from: [team/base]
     require_space: true
 
+- name: Push many images and print a line about the transfer every 30 seconds, also on a terminal
+  k8scr.core.k8scr_push:
+    images:
+      - /media/app
+    progress: lines
+    progress_interval: 30
+
 - name: Copy images from other registries, one with its signatures and SBOMs, and record their digests
   k8scr.core.k8scr_push:
     images:

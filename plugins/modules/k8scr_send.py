@@ -48,6 +48,7 @@ EXAMPLES = r"""
   k8scr.core.k8scr_send:
     src: /media/app/app.tar
     dest: /var/tmp/app.tar
+    progress: lines
 """
 
 RETURN = r"""

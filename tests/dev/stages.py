@@ -19,6 +19,7 @@ from .commands import BUILD, CHECKOUT, CLUSTER, IMAGES, path_with, run, run_and_
 RESULTS = BUILD / "results"
 TRANSPORT_TESTS = "tests/unit/plugins/module_utils/transport"
 SECRETS_TESTS = "tests/unit/plugins/modules/test_secrets.py"
+PROGRESS_TESTS = "tests/unit/plugins/action/test_progress_action.py"
 OPTIONS_TESTS = [
     f"tests/unit/plugins/module_utils/commands/test_{name}.py"
     for name in ("cluster_options", "image_entries", "numbers", "options")
@@ -86,11 +87,11 @@ def _unit(context: Context) -> None:
 
 
 def _floor(context: Context) -> None:
-    """Test the transport and the modules' handling of secrets with the oldest supported libraries and ansible-core."""
+    """Test the transport, secrets, options and progress with the oldest supported libraries and ansible-core."""
     oldest = replace(context, programs=venv.ensure(venv.FLOOR), arguments=())
     report = RESULTS / "floor.xml"
     options = ("-W", "default", f"--junitxml={report}", f"--ignore={TRANSPORT_TESTS}/test_third_party_clients.py")
-    oldest.run("pytest", TRANSPORT_TESTS, SECRETS_TESTS, *OPTIONS_TESTS, *options)
+    oldest.run("pytest", TRANSPORT_TESTS, SECRETS_TESTS, *OPTIONS_TESTS, PROGRESS_TESTS, *options)
     context.skipped += junit.skipped(report)
 
 

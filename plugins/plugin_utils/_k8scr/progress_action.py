@@ -61,11 +61,13 @@ class ProgressAction(NormalAction):
         with folder as name:
             path = Path(name, "progress")
             followed = FollowedFile(path, lambda data: display.show(reader.feed(data)))
-            with followed, self._variable({VARIABLE: str(path)}):
-                yield
-        display.close()
-        if followed.error:
-            self._warn(followed.error)
+            try:
+                with followed, self._variable({VARIABLE: str(path)}):
+                    yield
+            finally:
+                display.close()
+        if followed.error or reader.is_damaged:
+            self._warn(followed.error or "invalid messages of the module")
 
     @contextmanager
     def _variable(self, variable: Mapping[str, str]) -> Iterator[None]:

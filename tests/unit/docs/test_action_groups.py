@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import yaml
-from ansible_collections.k8scr.core.plugins.doc_fragments import auth, docker_daemon, registry
+from ansible_collections.k8scr.core.plugins.doc_fragments import auth, docker_daemon, progress, registry
 
 COLLECTION = Path(__file__).resolve().parents[3]
 PREFIX = "k8scr.core."
@@ -23,8 +23,9 @@ _AUTH = auth.ModuleDocFragment.DOCUMENTATION
 _POD = registry.ModuleDocFragment.POD
 _TRANSFER = registry.ModuleDocFragment.DOCUMENTATION
 _ENGINE = docker_daemon.ModuleDocFragment.DOCUMENTATION
+_PROGRESS = progress.ModuleDocFragment.DOCUMENTATION
 # The documented options of each group, as the doc fragments that describe them.
-FRAGMENTS = {"k8scr": [_AUTH], "registry": [_AUTH, _POD], "images": [_AUTH, _POD, _TRANSFER, _ENGINE]}
+FRAGMENTS = {"k8scr": [_AUTH], "registry": [_AUTH, _POD], "images": [_AUTH, _POD, _TRANSFER, _ENGINE, _PROGRESS]}
 
 
 @pytest.fixture(scope="module")

@@ -86,10 +86,12 @@ class MessageReader:
 
     Attributes:
         group: The process group of the module; ``None`` until its line was read.
+        is_damaged: Whether a line was ignored because it is too long or no JSON object.
     """
 
     def __init__(self) -> None:
         self.group: int | None = None
+        self.is_damaged = False
         self._rest = b""
         self._is_first = True
         self._skips = False
@@ -101,7 +103,9 @@ class MessageReader:
         messages: list[Message] = []
         for end in complete:
             line, self._rest = self._rest + end, b""
-            if not self._skips and len(line) <= _LONGEST_LINE:
+            if self._skips or len(line) > _LONGEST_LINE:
+                self.is_damaged = True
+            else:
                 messages += self._read(line)
             self._skips = self._is_first = False
         self._rest += rest
@@ -113,8 +117,9 @@ class MessageReader:
         try:
             value = json.loads(line)
         except (ValueError, RecursionError):
-            return []
+            value = None
         if not isinstance(value, dict):
+            self.is_damaged = True
             return []
         group = value.get("group")
         if self._is_first and isinstance(group, int) and group > 1:
