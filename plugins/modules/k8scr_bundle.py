@@ -40,8 +40,7 @@ options:
     description:
       - Folder of the bundle, or C(oci-archive:FILE) for a tar archive. A folder is created if it is missing. A relative
         path of a folder begins with V(./).
-      - Images of an existing bundle or OCI layout stay, unless O(prune) is set. An archive is written anew with each
-        change and needs twice the space.
+      - Existing images stay, unless O(prune) is set. An archive is written anew with each change and needs twice the space.
     type: str
     required: true
   state:
