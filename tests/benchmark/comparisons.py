@@ -29,6 +29,7 @@ from .workloads import (
 PUSH = "k8scr_push"
 PULL = "k8scr_pull"
 PUSH_WITHOUT_ISAL = "k8scr_push without isal"
+PUSH_WITH_PROGRESS = "k8scr_push with progress"
 PUSH_IN_PLAYBOOK = "k8scr_push in a playbook"
 PULL_IN_PLAYBOOK = "k8scr_pull in a playbook"
 NO_OP = "a module that does nothing, in a playbook"
@@ -161,6 +162,13 @@ _PUSH_COMPARISONS = (
         {**_some(_CURL_PUSHES, CURL), **_some(_PUSHES, PUSH, CRANE, SKOPEO, PLUGIN_CURRENT)},
         rounds=1,
         note=_NO_PLUGIN,
+    ),
+    Comparison(
+        "push-progress",
+        "Push of 5 GiB in 8 layers, with and without progress",
+        _FIVE_GIB,
+        {**_some(_PUSHES, PUSH), PUSH_WITH_PROGRESS: modules.push(progress=True)},
+        note="The module writes its progress to a file, as for its action plugin. Compare the CPU time.",
     ),
     Comparison(
         "push-100",

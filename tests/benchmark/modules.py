@@ -28,16 +28,17 @@ UPLOAD_VERBS = ("create", "patch", "update")
 """Verbs of upload requests in the audit log."""
 
 
-def push(isal: bool = True, **options: Any) -> Client:
+def push(isal: bool = True, progress: bool = False, **options: Any) -> Client:
     """Return ``k8scr_push`` without a playbook.
 
     Args:
         isal: Whether the module can import ``isal``.
+        progress: Whether the module writes its progress to a file.
         options: More options of the module.
     """
 
     def run(registry: Registry, workload: Workload, names: Sequence[str], _folder: Path) -> Measurement:
-        return _run_module("k8scr_push", registry, {**push_options(workload, names), **options}, isal)
+        return _run_module("k8scr_push", registry, {**push_options(workload, names), **options}, isal, progress)
 
     return run
 
@@ -92,7 +93,9 @@ def _engine(workload: Workload) -> dict[str, str]:
     return {"docker_host": workload.engine} if workload.engine else {}
 
 
-def _run_module(module: str, registry: Registry, options: dict[str, Any], isal: bool = True) -> Measurement:
+def _run_module(
+    module: str, registry: Registry, options: dict[str, Any], isal: bool = True, progress: bool = False
+) -> Measurement:
     command = [sys.executable, HERE / "run_module.py", module, *(() if isal else ("--without-isal",))]
     position = audit.position()
     # An empty cache: the module must query the registry for existing blobs.
@@ -101,7 +104,10 @@ def _run_module(module: str, registry: Registry, options: dict[str, Any], isal: 
             command,
             components={"registry": registry.pids},
             stdin=json.dumps({**registry.options, **options}),
-            environment={"XDG_CACHE_HOME": cache},
+            environment={
+                "XDG_CACHE_HOME": cache,
+                **({"K8SCR_PROGRESS_FILE": f"{cache}/progress"} if progress else {}),
+            },
         )
     result, inside = filter(None, finished.output.splitlines())
     if json.loads(result).get("failed"):

@@ -56,7 +56,7 @@ class Meter:
         self._wall_clock = wall_clock
         self._lock = threading.Lock()
         self._moved = 0
-        """The bytes that were transferred in this run, for the rate."""
+        """All bytes that were transferred in this run, for the rate."""
         self._begin: float | None = None
         self._samples: deque[tuple[float, int]] = deque()
 
@@ -72,11 +72,11 @@ class Meter:
         with self._lock:
             self.total = max(self.total + count, self.done)
 
-    def add(self, count: int) -> None:
-        """Add transferred bytes; with zero, only note that the peer sends or accepts data."""
+    def add(self, count: int, repeated: int = 0) -> None:
+        """Add transferred bytes, and bytes that were transferred again after a failure."""
         with self._lock:
             self.last = self._clock()
-            self._moved += count
+            self._moved += count + repeated
             self._finish(count)
 
     def skip(self, count: int) -> None:
@@ -97,16 +97,24 @@ class Meter:
             since, moved = self._samples[0]
             return (self._moved - moved) / (now - since) if now - self._begin >= _FIRST_ESTIMATE else None
 
-    def seconds_left(self) -> float | None:
-        """Return the estimated seconds until the end; ``None`` if there is no estimate."""
-        rate = self.rate()
-        return (self.total - self.done) / rate if rate else None
+    def seconds_left(self, repeated: int = 0) -> float | None:
+        """Return the estimated seconds until the end; ``None`` if there is no estimate.
 
-    def stall(self) -> Stall | None:
-        """Return since when no data has been transferred; ``None`` if some was in the last seconds."""
+        Args:
+            repeated: The bytes to transfer again.
+        """
+        rate = self.rate()
+        return (self.total - self.done + repeated) / rate if rate else None
+
+    def stall(self, repeated: int = 0) -> Stall | None:
+        """Return since when no data has been transferred; ``None`` if some was in the last seconds.
+
+        Args:
+            repeated: The bytes to transfer again.
+        """
         with self._lock:
             seconds = self._clock() - self.last
-            if self._begin is None or seconds < _STALL or self.done >= self.total:
+            if self._begin is None or seconds < _STALL or self.done - repeated >= self.total:
                 return None
             since = time.localtime(self._wall_clock() - seconds)
         return Stall(time.strftime("%H:%M:%S", since), seconds)
@@ -135,9 +143,13 @@ def share_text(done: float, total: float) -> str:
     return f"{part} of {size_text(total)}"
 
 
-def seconds_text(seconds: float) -> str:
-    """Return a duration for messages: ``3.1 s``, ``35 s``, ``4 min`` or ``2 h 5 min``."""
-    if seconds < 9.95:
+def seconds_text(seconds: float, whole: bool = False) -> str:
+    """Return a duration for messages: ``3.1 s``, ``35 s``, ``4 min`` or ``2 h 5 min``.
+
+    Args:
+        whole: Whether few seconds have no decimals.
+    """
+    if seconds < 9.95 and not whole:
         return f"{seconds:.1f} s"
     if seconds < 89.5:
         return f"{seconds:.0f} s"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,6 +15,7 @@ from contextlib import contextmanager, suppress
 from ..files.progress_file import Message
 from .meter import seconds_text
 
+_DIGEST = re.compile(r"(sha(?:256|512):[0-9a-f]{12})[0-9a-f]+")
 _INTERVAL = 1.0
 """Seconds between two updates of the status."""
 
@@ -41,9 +43,12 @@ class Progress:
         self._send(Message(text, lasting=True))
 
     def shortened(self, text: str, limit: int) -> str:
-        """Return a text of at most ``limit`` characters. Secrets are masked before: a part of one would not be."""
-        masked = self._mask(text)
-        return masked if len(masked) <= limit else f"{masked[: limit - 1]}…"
+        """Return a text of at most ``limit`` characters with short digests.
+
+        Secrets are masked before: a part of one would not be masked.
+        """
+        short = _DIGEST.sub(r"\1", self._mask(text))
+        return short if len(short) <= limit else f"{short[: limit - 1]}…"
 
     @contextmanager
     def status(self, text_source: Callable[[], str | None]) -> Iterator[None]:

@@ -16,7 +16,7 @@ from ..oci.descriptor import Descriptor
 from .blob_counts import counted
 from .job import ImageJob
 from .listener import Listener, Listeners
-from .meter import Meter, rate_text, seconds_text, share_text
+from .meter import Meter, rate_text, seconds_text, share_text, size_text
 from .plan import Action, BlobResult, ImagePlan
 from .progress import Progress
 from .report import ImageResult
@@ -24,7 +24,7 @@ from .result_lines import Verb, closing_lines, image_line
 
 _SHORTEST_PHASE = 5.0
 """Seconds after which a phase without a copy is shown."""
-_LONGEST_WAIT = 10.0
+_LONGEST_WAIT = 5.0
 """Seconds without data after which the end of the images is shown, if all data was copied."""
 _FLOWING = 1.0
 """Seconds after a retry: data that flows later shows that the retry succeeds."""
@@ -71,7 +71,8 @@ class _Blob:
     """A blob that is being copied.
 
     Attributes:
-        copied: The bytes from its beginning that were copied. A resume may read some of them again.
+        copied: The bytes from its beginning that were copied.
+        position: The end of its last data; less than ``copied`` while bytes are copied again after a failure.
         moved_at: The time of its last data.
         is_counted: Whether its size is part of the total.
     """
@@ -82,6 +83,7 @@ class _Blob:
     moved_at: float
     is_counted: bool
     copied: int = 0
+    position: int = 0
 
 
 @dataclass
@@ -170,7 +172,7 @@ class TransferProgress(Listener):
         with self._lock:
             each, image = self._blobs.get((plan.job, blob.digest)), self._images.get(plan.job)
             if each is None or image is None:
-                self.meter.add(0)
+                self.meter.add(0, count)
                 return
             each.moved_at = self._clock()
             if not each.is_counted:
@@ -182,9 +184,9 @@ class TransferProgress(Listener):
             end = max(min(offset + count, each.size), begin)
             if begin > each.copied:
                 self.meter.skip(begin - each.copied)
-            self.meter.add(end - begin)
+            self.meter.add(end - begin, count - (end - begin))
             image.remaining -= end - each.copied
-            each.copied = end
+            each.copied, each.position = end, offset + count
 
     def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
         at_source = result.at_source
@@ -243,31 +245,35 @@ class TransferProgress(Listener):
                 return self._copy_status(now)
             if self._phase is None or now - self._phase[1] < _SHORTEST_PHASE:
                 return None
-            text = f"{self._phase[0]} ({seconds_text(now - self._phase[1])})"
+            text = f"{self._phase[0]} ({_duration(now - self._phase[1])})"
             return _joined(text, self._retry_status(now, [*self._retries]))
 
     def _copy_status(self, now: float) -> str:
         kinds = [(False, "images"), (True, "referrers")]
         # Referrers alone are copied if the images exist.
         is_referrer, kind = kinds[0] if self._planned[False] else kinds[1]
-        left = sum(image.is_referrer is is_referrer for image in self._images.values())
+        unfinished = sum(image.is_referrer is is_referrer for image in self._images.values())
         planned = self._planned[is_referrer]
-        parts = [f"{planned - left}/{planned} {kind}"]
+        parts = [f"{planned - unfinished}/{planned} {kind}"]
         if self._failed:
             parts.append(f"{self._failed} failed")
         meter = self.meter
         if meter.total:
             parts.append(share_text(meter.done, meter.total))
-        rate, stall, idle = meter.rate(), meter.stall(), now - meter.last
+        repeated = sum(max(blob.copied - blob.position, 0) for blob in self._blobs.values())
+        if repeated:
+            parts.append(f"{size_text(repeated)} again")
+        left, idle = meter.total - meter.done + repeated, now - meter.last
+        stall = meter.stall(repeated)
         if stall:
-            parts.append(f"no data since {stall.since} ({seconds_text(stall.seconds)})")
+            parts.append(f"no data since {stall.since} ({_duration(stall.seconds)})")
             retries = self._retry_status(now, [*self._retries])
             return ", ".join([*parts, *filter(None, [retries or self._wait_status()])])
-        seconds = meter.seconds_left()
-        if rate and seconds:
-            parts += [rate_text(rate), f"{seconds_text(seconds)} left"]
-        elif meter.done >= meter.total and idle >= _LONGEST_WAIT:
-            parts.append(f"finishing {counted(len(self._images), 'image')} ({seconds_text(idle)})")
+        rate, seconds = meter.rate(), meter.seconds_left(repeated)
+        if left and rate and seconds:
+            parts += [rate_text(rate), f"{_duration(seconds)} left"]
+        elif not left and idle >= _LONGEST_WAIT:
+            parts.append(f"finishing {counted(len(self._images), 'image')} ({_duration(idle)})")
         return _joined(", ".join(parts), self._retry_status(now, self._failing()))
 
     def _wait_status(self) -> str | None:
@@ -292,7 +298,11 @@ class TransferProgress(Listener):
         kind = "blob" if all(action.startswith(("blob ", "layer ")) for action in actions) else "request"
         plural = "" if len(actions) == 1 else "s"
         reason = self._progress.shortened(oldest.reason, _LONGEST_REASON)
-        return f"retrying {len(actions)} {kind}{plural}: {reason} ({seconds_text(now - oldest.since)})"
+        return f"retrying {len(actions)} {kind}{plural}: {reason} ({_duration(now - oldest.since)})"
+
+
+def _duration(seconds: float) -> str:
+    return seconds_text(max(seconds, 1), whole=True)
 
 
 def _joined(text: str, more: str | None) -> str:

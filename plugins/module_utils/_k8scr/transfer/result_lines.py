@@ -99,6 +99,6 @@ def _action(result: ImageResult, seconds: float | None, check_mode: bool, verb: 
         parts.append(f"{verb.text(check_mode)} the manifest{exist}")
     if counts.mounted:
         mount = "would mount" if check_mode else "mounted"
-        total = "" if counts.size else f" of {counts.layers}"
-        parts.append(f"{mount} {counts.mounted}{total} layers")
+        share = "" if counts.size else f"{counts.mounted} of "
+        parts.append(f"{mount} {share}{counted(counts.mounted if counts.size else counts.layers, 'layer')}")
     return ", ".join(parts)

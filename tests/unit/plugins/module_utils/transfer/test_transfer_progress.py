@@ -142,7 +142,7 @@ def test_status_names_long_phase_before_copy(run: Run) -> None:
 
     run.listener.retried("tag 1", "the API server restarts")
 
-    assert run.status(after=8) == "checking 40 images (12 s); retrying 1 request: the API server restarts (8.0 s)"
+    assert run.status(after=8) == "checking 40 images (12 s); retrying 1 request: the API server restarts (8 s)"
 
 
 def test_referrers_count_as_bytes_and_not_as_images(run: Run) -> None:
@@ -169,6 +169,29 @@ def test_resumed_upload_counts_bytes_once(run: Run) -> None:
         assert run.listener.meter.done == max(6, min(offset + count, 10)) * MIB or offset == 0
 
     assert (run.listener.meter.done, run.listener.meter.total) == (10 * MIB, 10 * MIB)
+
+
+def test_status_states_bytes_that_are_copied_again(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    for offset in range(8):
+        run.clock.seconds += 1
+        run.copy(plan, step, MIB, offset * MIB)
+
+    run.clock.seconds += 1
+    run.copy(plan, step, MIB, 0)
+
+    assert run.status() == "0/1 images, 8.0 of 10.0 MiB, 7.0 MiB again, 1.0 MiB/s, 9 s left"
+
+
+def test_reason_of_retry_has_short_digest(run: Run) -> None:
+    plan = run.plan("app:1", step := blob(1))
+    run.listener.copy_started()
+    run.copy(plan, step, MIB)
+
+    run.listener.retried(f"blob {step.descriptor.digest}", f"blob {step.descriptor.digest} cannot be uploaded: 503")
+
+    assert str(run.status()).endswith("; retrying 1 blob: blob sha256:000000000000 cannot be uploaded: 503 (1 s)")
 
 
 def test_mounted_blob_adds_no_bytes(run: Run) -> None:
@@ -219,7 +242,7 @@ def test_status_states_retries_until_recovery(run: Run) -> None:
     run.listener.copy_started()
     run.copy(plan, step, MIB)
     run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
-    retrying = "0/1 images, 1.0 of 10.0 MiB; retrying 1 blob: the API server restarts (3.0 s)"
+    retrying = "0/1 images, 1.0 of 10.0 MiB; retrying 1 blob: the API server restarts (3 s)"
     assert run.status(after=3) == retrying
 
     run.listener.recovered(f"blob {step.descriptor.digest} to app")
