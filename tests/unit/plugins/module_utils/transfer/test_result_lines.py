@@ -66,7 +66,7 @@ SENT, MOUNTED, PRESENT = Action.SENT, Action.MOUNTED, Action.PRESENT
     ("result", "line"),
     [
         (copied("app:1", SENT, SENT, PRESENT), "uploaded 1 of 2 layers, 1.0 MiB in 3.1 s"),
-        (copied("app:1", SENT, SENT, MOUNTED, PRESENT), "uploaded 1 of 3 layers, 1.0 MiB in 3.1 s, mounted 1 layers"),
+        (copied("app:1", SENT, SENT, MOUNTED, PRESENT), "uploaded 1 of 3 layers, 1.0 MiB in 3.1 s, mounted 1 layer"),
         (copied("app:1", MOUNTED, MOUNTED, MOUNTED), "mounted 2 of 2 layers"),
         (copied("app:1", PRESENT, PRESENT, PRESENT), "uploaded the manifest, 2 layers exist"),
         (replace(unchanged("app:1"), referrers=ReferrersReport(3)), "unchanged, with 3 referrers"),
