@@ -98,7 +98,7 @@ EXAMPLES = r"""
 RETURN = r"""
 objects:
   description: One entry for each object, in the order in which they were applied or deleted.
-  returned: success or failure of an object
+  returned: always
   type: list
   elements: dict
   contains:
@@ -134,6 +134,7 @@ objects:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import (
     APPLY_ARGUMENT_SPEC,
+    APPLY_EMPTY_RESULT,
     APPLY_REDACTIONS,
     APPLY_RULES,
     run_apply,
@@ -143,7 +144,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster
 
 def main() -> None:
     """Run the module."""
-    run_module(APPLY_ARGUMENT_SPEC, run_apply, redact=APPLY_REDACTIONS, **APPLY_RULES)
+    run_module(APPLY_ARGUMENT_SPEC, run_apply, redact=APPLY_REDACTIONS, empty_result=APPLY_EMPTY_RESULT, **APPLY_RULES)
 
 
 if __name__ == "__main__":

@@ -186,13 +186,13 @@ EXAMPLES = r"""
 
 RETURN = r"""
 dest:
-  description: Location of the bundle.
-  returned: success or failure of an image
+  description: Location of the bundle; empty if the task fails without images.
+  returned: always
   type: str
   sample: oci-archive:/media/out/update.tar
 images:
   description: One entry for each image, in the given order; with O(state=verified), each image in the bundle.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   contains:
@@ -318,7 +318,7 @@ extras:
       sample: 4bcff63911fcb4448bd4fdacec207030997caf25e9bea4045fa6c8c44de311d1
 selections:
   description: The selected tags of each entry with O(images[].tags).
-  returned: success or failure of an image, with O(state=present)
+  returned: always
   type: list
   elements: dict
   contains:
@@ -339,7 +339,7 @@ selections:
       sample: {unversioned: 2, prereleases: 4, out_of_range: 11, older: 7}
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: success or failure of an image, with O(state=present)
+  returned: always
   type: list
   elements: dict
   sample:
@@ -349,7 +349,7 @@ retries:
 base:
   description: The images that the registry on the other side must have, each with its name and its digest; empty for a
     bundle that leaves out nothing.
-  returned: with O(state=verified)
+  returned: success or a fault in the bundle, with O(state=verified)
   type: list
   elements: dict
   sample:
@@ -357,7 +357,7 @@ base:
       digest: sha256:8d9b2c5a3f1f0d1c5a7a5b1cf2a3f4b5c6d7e8f90123456789abcdef01234567
 faults:
   description: Differences between the bundle and its description; empty for an undamaged bundle.
-  returned: with O(state=verified)
+  returned: success or a fault in the bundle, with O(state=verified)
   type: list
   elements: dict
   contains:
@@ -380,7 +380,7 @@ faults:
       sample: is missing
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle import run_bundle
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle import BUNDLE_EMPTY_RESULT, run_bundle
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.bundle_settings import BUNDLE_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.redacting_module import run_local_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.source_settings import SOURCES_RULES
@@ -392,6 +392,7 @@ def main() -> None:
         BUNDLE_ARGUMENT_SPEC,
         lambda module: run_bundle(module.params, module.check_mode, module.progress),
         libraries=("requests",),
+        empty_result=BUNDLE_EMPTY_RESULT,
         **SOURCES_RULES,
     )
 

@@ -50,7 +50,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: The copied images, in the format of M(k8scr.core.k8scr_pull).
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   sample:
@@ -61,18 +61,22 @@ images:
       digest_before:
 path:
   description: Folder of the saved images; empty if the cluster has no registry.
-  returned: success or failure of an image
+  returned: always
   type: str
   sample: /root/.cache/k8scr/carried/0d7ef5a2-7d2c-4a8c-9c7b-6a7cde4c0a51
 """
 
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import CARRY_ARGUMENT_SPEC, run_carry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.carry import (
+    CARRY_ARGUMENT_SPEC,
+    CARRY_EMPTY_RESULT,
+    run_carry,
+)
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 
 
 def main() -> None:
     """Run the module."""
-    run_module(CARRY_ARGUMENT_SPEC, run_carry)
+    run_module(CARRY_ARGUMENT_SPEC, run_carry, empty_result=CARRY_EMPTY_RESULT)
 
 
 if __name__ == "__main__":

@@ -175,7 +175,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: Images that the objects use, sorted by name.
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: dict
   contains:
@@ -232,13 +232,13 @@ images:
           sample: spec.template.spec.containers[0].image
 sources:
   description: All images as entries of O(k8scr.core.k8scr_push#module:images).
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: str
   sample: ["docker://docker.io/library/nginx:1.29"]
 guesses:
   description: Other texts that may be names of images, sorted by name. Review them.
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: dict
   contains:
@@ -254,7 +254,7 @@ guesses:
 left_out:
   description: What was not searched on purpose, such as the Pods of C(helm test), and archives and links to folders in
     a folder, at most 1000 entries. Each has the properties of RV(images[].found_in), and the reason.
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: dict
   sample:
@@ -268,7 +268,7 @@ left_out:
       reason: only helm test creates it
 unseen:
   description: Kinds of workloads that the user may not list; empty without O(cluster).
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: dict
   sample:
@@ -276,13 +276,13 @@ unseen:
       reason: 'cronjobs.batch is forbidden: User "auditor" cannot list resource "cronjobs"'
 new:
   description: Names that were found and are not in the lock file; empty without O(lock).
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: str
   sample: ["docker.io/library/nginx:1.29"]
 removed:
   description: Names in the lock file that were not found; empty without O(lock).
-  returned: success or failure by a problem
+  returned: always
   type: list
   elements: str
   sample: ["docker.io/library/nginx:1.28"]

@@ -108,7 +108,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: The entry of the image, followed by one entry for each of its referrers.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   contains:
@@ -202,7 +202,7 @@ images:
         registry.example.com/team/api:1.2. Push it first, or check its name and the option qualify.
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   sample:
@@ -214,6 +214,7 @@ retries:
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image import (
     IMAGE_ARGUMENT_SPEC,
+    IMAGE_EMPTY_RESULT,
     IMAGE_RULES,
     run_image,
 )
@@ -221,7 +222,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image i
 
 def main() -> None:
     """Run the module."""
-    run_module(IMAGE_ARGUMENT_SPEC, run_image, **IMAGE_RULES)
+    run_module(IMAGE_ARGUMENT_SPEC, run_image, empty_result=IMAGE_EMPTY_RESULT, **IMAGE_RULES)
 
 
 if __name__ == "__main__":

@@ -181,7 +181,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: The deleted tags, or in check mode those to delete.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   contains:
@@ -204,12 +204,12 @@ images:
 images_space_reclaimed:
   description: Bytes of the manifests and blobs that only deleted images had, each counted once. With O(collect=false),
     the next garbage collection reclaims them.
-  returned: success or failure of an image
+  returned: always
   type: int
   sample: 21458733
 kept:
-  description: The images that stay.
-  returned: success or failure of an image
+  description: The images that stay; empty if the task fails before it decides.
+  returned: always
   type: list
   elements: dict
   contains:
@@ -230,13 +230,13 @@ kept:
         - one of the last 2 versions
 protected:
   description: The tags C(k8scr-DIGITS) that images got, or in check mode those to add.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: str
   sample: ["team/api:k8scr-4bcff63911fc"]
 collected:
   description: The garbage collection; empty in check mode, with O(collect=false) and after a failure.
-  returned: success or failure of an image
+  returned: always
   type: dict
   contains:
     before:
@@ -253,13 +253,13 @@ collected:
       sample: 3
 errors:
   description: The errors that ended the task after it began to delete.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: str
   sample: []
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   sample:
@@ -269,12 +269,16 @@ retries:
 """
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.prune import PRUNE_ARGUMENT_SPEC, run_prune
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.prune import (
+    PRUNE_ARGUMENT_SPEC,
+    PRUNE_EMPTY_RESULT,
+    run_prune,
+)
 
 
 def main() -> None:
     """Run the module."""
-    run_module(PRUNE_ARGUMENT_SPEC, run_prune)
+    run_module(PRUNE_ARGUMENT_SPEC, run_prune, empty_result=PRUNE_EMPTY_RESULT)
 
 
 if __name__ == "__main__":

@@ -124,7 +124,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: One entry for each image, in the given order.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   contains:
@@ -204,7 +204,7 @@ images:
       sample: there is no image 1.2 in repository team/api in the registry in Pod k8scr/k8scr-0. Push it first.
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   sample:
@@ -215,12 +215,12 @@ retries:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import PULL_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import run_pull
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.pull import PULL_EMPTY_RESULT, run_pull
 
 
 def main() -> None:
     """Run the module."""
-    run_module(PULL_ARGUMENT_SPEC, run_pull)
+    run_module(PULL_ARGUMENT_SPEC, run_pull, empty_result=PULL_EMPTY_RESULT)
 
 
 if __name__ == "__main__":

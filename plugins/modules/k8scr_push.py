@@ -199,7 +199,7 @@ EXAMPLES = r"""
 RETURN = r"""
 images:
   description: One entry for each image, in the given order.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   contains:
@@ -298,7 +298,7 @@ images:
       sample: /media/app/layout does not exist. Sources are read on the host that runs the module; check the path there.
 selections:
   description: The selected tags of each entry with O(images[].tags).
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   contains:
@@ -319,7 +319,7 @@ selections:
       sample: {unversioned: 2, prereleases: 4, out_of_range: 11, older: 7}
 retries:
   description: Retried requests, each with the reason and the number of retries.
-  returned: success or failure of an image
+  returned: always
   type: list
   elements: dict
   sample:
@@ -330,13 +330,13 @@ retries:
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_module import run_module
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.image_settings import PUSH_ARGUMENT_SPEC
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import run_push
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.push import PUSH_EMPTY_RESULT, run_push
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.source_settings import SOURCES_RULES
 
 
 def main() -> None:
     """Run the module."""
-    run_module(PUSH_ARGUMENT_SPEC, run_push, **SOURCES_RULES)
+    run_module(PUSH_ARGUMENT_SPEC, run_push, empty_result=PUSH_EMPTY_RESULT, **SOURCES_RULES)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 _FEW_ATTEMPTS = 3
 TRANSIENT_STATUS: Mapping[int, int | None] = {
@@ -63,6 +63,8 @@ class K8scrError(Exception):
     """
 
     retry: Retry | None = None
+    values: Mapping[str, Any] = {}
+    """Values of the module's result that are known when the error ends the module."""
 
     def __init__(self, message: str, advice: str | None = None, retry: Retry | None = None) -> None:
         super().__init__(message)

@@ -41,6 +41,7 @@ APPLY_ARGUMENT_SPEC: dict[str, Any] = {
     "wait_timeout": {"type": "int", "default": 180},
     **PROGRESS_ARGUMENT_SPEC,
 }
+APPLY_EMPTY_RESULT: Mapping[str, Any] = {"objects": []}
 APPLY_RULES: dict[str, Any] = {
     "mutually_exclusive": [("definition", "src")],
     "required_one_of": [("definition", "src")],

@@ -40,6 +40,8 @@ from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
 from .registry_archive import RegistryArchive, RegistryImage
 
+BUNDLE_EMPTY_RESULT: Mapping[str, Any] = {"dest": "", "images": [], "selections": [], "retries": []}
+
 
 def run_bundle(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Make or verify a bundle and return the module's result.
@@ -50,10 +52,11 @@ def run_bundle(options: Mapping[str, Any], check_mode: bool, progress: Progress 
     """
     settings = BundleSettings.from_options(options)
     log = RetryLog()
-    with shown(progress, Verb.WRITE, log) as listener:
+    with log.in_errors(), shown(progress, Verb.WRITE, log) as listener:
         if settings.verify:
             listener.phase_started("verifying the bundle")
-            return {**verify_bundle_at(settings.dest.path, settings.tmp_dest), "dest": str(settings.dest)}
+            verified = verify_bundle_at(settings.dest.path, settings.tmp_dest)
+            return {**BUNDLE_EMPTY_RESULT, **verified, "dest": str(settings.dest)}
         upstreams = Upstreams(settings.sources.upstreams, *settings.limits, listener.retried, listener.recovered)
         with closing(upstreams):
             return {**make_bundle(settings, check_mode, upstreams, listener), "retries": log.entries}

@@ -46,6 +46,7 @@ CARRY_ARGUMENT_SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["saved", "restored"], "required": True},
 }
 
+CARRY_EMPTY_RESULT: Mapping[str, Any] = {"images": [], "path": ""}
 _UID = re.compile(r"[A-Za-z0-9-]{1,64}")
 
 

@@ -54,6 +54,9 @@ FIND_IMAGES_ARGUMENT_SPEC: dict[str, Any] = {
     "kubectl": {"type": "path"},
     "timeout": {"type": "int", "default": 60},
 }
+FIND_IMAGES_EMPTY_RESULT: Mapping[str, Any] = {
+    name: [] for name in ("images", "sources", "guesses", "left_out", "unseen", "new", "removed")
+}
 _LIBRARIES = ("requests", "kubernetes")
 
 
@@ -261,7 +264,12 @@ def _is_written_dictionary(entry: Any) -> bool:
 
 def run_find_images_module() -> None:
     """Run the module, and exit. The libraries for clusters are required only to search one."""
-    module = ClusterModule(FIND_IMAGES_ARGUMENT_SPEC, {"charts": redact_charts}, supports_check_mode=True)
+    module = ClusterModule(
+        FIND_IMAGES_ARGUMENT_SPEC,
+        {"charts": redact_charts},
+        empty_result=FIND_IMAGES_EMPTY_RESULT,
+        supports_check_mode=True,
+    )
     for library in _LIBRARIES if module.params["cluster"] else ():
         if find_spec(library) is None:
             module.fail_json(msg=missing_required_lib(library))

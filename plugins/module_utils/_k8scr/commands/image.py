@@ -39,6 +39,7 @@ IMAGE_ARGUMENT_SPEC: dict[str, Any] = {
     "referrers": {"type": "bool", "default": False},
     **REGISTRY_ARGUMENT_SPEC,
 }
+IMAGE_EMPTY_RESULT: Mapping[str, Any] = {"images": [], "retries": []}
 IMAGE_RULES: dict[str, Any] = {"required_if": [("state", "present", ["from"])]}
 _BY_DIGEST = "digest"
 """The method of a deletion by digest; the others are those of :class:`..registry.deletion.Deletion`."""
@@ -79,6 +80,7 @@ def run_image(options: Mapping[str, Any], check_mode: bool, progress: Progress =
     """
     settings, log = ImageSettings.from_options(options), RetryLog()
     with (
+        log.in_errors(),
         shown(progress, Verb.COPY, log) as listener,
         connect_registry(
             settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered

@@ -47,6 +47,15 @@ PRUNE_ARGUMENT_SPEC: dict[str, Any] = {
     **REGISTRY_ARGUMENT_SPEC,
     **PROGRESS_ARGUMENT_SPEC,
 }
+PRUNE_EMPTY_RESULT: Mapping[str, Any] = {
+    "images": [],
+    "images_space_reclaimed": 0,
+    "kept": [],
+    "protected": [],
+    "collected": {},
+    "errors": [],
+    "retries": [],
+}
 _AGE = re.compile(r"(?P<number>[0-9]{1,6})(?P<unit>[smhdw])")
 _SECONDS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 7 * 86400.0}
 
@@ -62,7 +71,7 @@ def run_prune(options: Mapping[str, Any], check_mode: bool, progress: Progress =
     """
     settings, rules, log = registry_settings(options), read_rules(options), RetryLog()
     timeout = read_number(options, "collect_timeout")
-    with connect_registry(settings, writes=True, on_retry=log.retried) as registry:
+    with log.in_errors(), connect_registry(settings, writes=True, on_retry=log.retried) as registry:
         find_uses = partial(find_image_uses, registry.api_server, registry.retries) if options["keep_used"] else None
         collector = Collector(registry, settings.pod) if options["collect"] else None
         allow_empty = options["allow_empty"]

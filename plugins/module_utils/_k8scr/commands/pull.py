@@ -40,6 +40,8 @@ if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination
     from ..stores.location import FileDestination
 
+PULL_EMPTY_RESULT: Mapping[str, Any] = {"images": [], "retries": []}
+
 
 def run_pull(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Pull images and return the module's result.
@@ -51,6 +53,7 @@ def run_pull(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
     settings = PullSettings.from_options(options)
     log = RetryLog()
     with (
+        log.in_errors(),
         shown(progress, Verb.DOWNLOAD, log) as listener,
         connect_registry(
             settings.registry, writes=False, on_retry=listener.retried, on_recovery=listener.recovered

@@ -43,6 +43,8 @@ from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
 from .sourced_image import SourcedImage
 
+PUSH_EMPTY_RESULT: Mapping[str, Any] = {"images": [], "selections": [], "retries": []}
+
 
 def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = SILENT) -> dict[str, Any]:
     """Push images and return the module's result.
@@ -55,6 +57,7 @@ def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
     given, log = settings.registry, RetryLog()
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with (
+        log.in_errors(),
         shown(progress, Verb.UPLOAD, log) as listener,
         closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams,
         connect_registry(

@@ -39,11 +39,18 @@ class RedactingModule(AnsibleModule):
 
     Args:
         redact: For each structured option with secrets, a function that returns the printable value.
+        empty_result: The values that are always returned, as a failure returns them that has no others. Invalid
+            options are such a failure.
     """
 
     def __init__(
-        self, argument_spec: dict[str, Any], redact: Mapping[str, Callable[[Any], Any]] | None = None, **rest: Any
+        self,
+        argument_spec: dict[str, Any],
+        redact: Mapping[str, Callable[[Any], Any]] | None = None,
+        empty_result: Mapping[str, Any] | None = None,
+        **rest: Any,
     ) -> None:
+        self._empty_result = empty_result or {}
         self.params: dict[str, Any] = {}
         self._redact = redact or {}
         self._valid = False
@@ -57,7 +64,7 @@ class RedactingModule(AnsibleModule):
                 read_number(self.params, "progress_interval")
             result = command()
         except K8scrError as error:
-            self.fail_json(msg=str(error))
+            self.fail_json(msg=str(error), **error.values)
         if result.pop("failed", False):
             self.fail_json(**result)
         self.exit_json(**result)
@@ -96,7 +103,8 @@ class RedactingModule(AnsibleModule):
             self._mask(hidden_values(self.params, invocation["module_args"]))
         self._mask_passwords()
         self._warn_of_progress()
-        super().fail_json(**self._masked({"msg": without_passwords(msg), "invocation": invocation, **result}))
+        values = {"msg": without_passwords(msg), "invocation": invocation, **self._empty_result, **result}
+        super().fail_json(**self._masked(values))
 
     def _log_invocation(self) -> None:
         self._valid = True

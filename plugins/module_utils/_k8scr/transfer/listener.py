@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import threading
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
+from ..errors import K8scrError
 from ..oci.descriptor import Descriptor
 from .plan import BlobResult, ImagePlan
 from .report import ImageResult
@@ -113,6 +115,15 @@ class RetryLog(Listener):
     def retried(self, action: str, reason: str) -> None:
         with self._lock:
             self._counts[action, reason] += 1
+
+    @contextmanager
+    def in_errors(self) -> Iterator[None]:
+        """Add the retries to the values of an error that ends the module."""
+        try:
+            yield
+        except K8scrError as error:
+            error.values = {**error.values, "retries": self.entries}
+            raise
 
     @property
     def entries(self) -> list[dict[str, Any]]:

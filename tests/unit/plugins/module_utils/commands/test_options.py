@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from unit.plugins.module_utils.support.documented_results import differences
 from unit.plugins.module_utils.support.images import Image, write_oci_archive
 from unit.plugins.module_utils.support.module_runs import MODULES, run_module, spec_of
 
@@ -215,3 +216,36 @@ def test_location_at_edge_ends_in_result(
     result = run_module(module, capsys, images=[image], retry_timeout=0, **CLUSTER)
 
     assert result["msg"]
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_module_with_invalid_options_returns_documented_values(capsys: Capture, module: str) -> None:
+    result = run_module(module, capsys, no_such_option="x")
+
+    assert result["failed"]
+    assert differences(module, result) == []
+
+
+@pytest.mark.parametrize(
+    ("module", "options"),
+    [
+        ("k8scr_apply", CLUSTER),
+        ("k8scr_archive_info", {}),
+        ("k8scr_bundle", {"since": "/missing/list"}),
+        ("k8scr_carry", CLUSTER),
+        ("k8scr_find_images", {"src": None}),
+        ("k8scr_image", CLUSTER),
+        ("k8scr_info", CLUSTER),
+        ("k8scr_prune", {**CLUSTER, "retry_timeout": 0}),
+        ("k8scr_pull", CLUSTER),
+        ("k8scr_push", CLUSTER),
+        ("k8scr_wait", {**CLUSTER, "wait_timeout": 0}),
+    ],
+)
+def test_module_that_fails_early_returns_documented_values(
+    capsys: Capture, module: str, options: dict[str, Any]
+) -> None:
+    result = run_module(module, capsys, **options)
+
+    assert result["failed"]
+    assert differences(module, result) == []

@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 
 # Values of every module, which Ansible documents.
-COMMON = {"changed", "diff", "failed", "msg", "warnings"}
+COMMON = {"changed", "diff", "failed", "invocation", "msg", "warnings"}
 TYPES: dict[str, Any] = {
     "bool": bool,
     "dict": dict,
@@ -45,16 +45,13 @@ def differences(
 
 
 def _is_returned(condition: str, failed: bool, check_mode: bool, given: set[str]) -> bool:
-    """Return whether a condition applies. Failures of images and objects have results; other failures have none."""
+    """Return whether a condition applies. Failures of images and objects are no success."""
     known = {
         "success": not failed,
-        "success or failure of an image": True,
-        "success or failure of an object": True,
-        "success or failure by a problem": True,
+        "always": True,
         "success, not in check mode": not failed and not check_mode,
         "success, with O(state=present)": not failed and "faults" not in given,
-        "success or failure of an image, with O(state=present)": "faults" not in given,
-        "with O(state=verified)": "faults" in given,
+        "success or a fault in the bundle, with O(state=verified)": "faults" in given,
         "with O(piece_dir)": not failed and "piece_dir" in given,
         "without O(piece)": not failed and "piece" not in given,
     }

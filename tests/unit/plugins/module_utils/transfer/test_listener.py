@@ -18,7 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.reposit
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, BlobResult, ImagePlan
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from unit.plugins.module_utils.support.copies import layout_copy
@@ -148,3 +148,14 @@ def test_listener_receives_images_of_archive_after_commit(
 
     assert recorder.names("finished") == ["one", "two"]
     assert {str(result.error) for result in recorder.results} == {"the commit failed"}
+
+
+def test_retries_are_values_of_error_that_ends_module() -> None:
+    log = RetryLog()
+    log.retried("blob sha256:1", "connection reset")
+
+    with pytest.raises(SourceError) as failure, log.in_errors():
+        raise SourceError("the registry does not respond")
+
+    assert failure.value.values == {"retries": [{"what": "blob sha256:1", "why": "connection reset", "times": 1}]}
+    assert SourceError("other").values == {}
