@@ -40,7 +40,7 @@ options:
     description:
       - Folder of the bundle, or C(oci-archive:FILE) for a tar archive. A folder is created if it is missing. A relative
         path of a folder begins with V(./).
-      - Existing images stay, unless O(prune) is set. An archive is written anew with each change and needs twice the space.
+      - Existing images stay, unless O(prune) is set. Each change rewrites an archive, which needs twice the space.
     type: str
     required: true
   state:
@@ -347,8 +347,7 @@ retries:
       why: the connection to registry.example.com was interrupted
       times: 1
 base:
-  description: The images that the registry on the other side must have, each with its name and its digest; empty for a
-    bundle that leaves out nothing.
+  description: The images that the registry on the other side must have; empty for a bundle that leaves out nothing.
   returned: success or a fault in the bundle, with O(state=verified)
   type: list
   elements: dict
