@@ -54,8 +54,7 @@ def run_bundle(options: Mapping[str, Any], check_mode: bool, progress: Progress 
     log = RetryLog()
     with log.in_errors(), shown(progress, Verb.WRITE, log) as listener:
         if settings.verify:
-            listener.phase_started("verifying the bundle")
-            verified = verify_bundle_at(settings.dest.path, settings.tmp_dest)
+            verified = verify_bundle_at(settings.dest.path, settings.tmp_dest, listener)
             return {**BUNDLE_EMPTY_RESULT, **verified, "dest": str(settings.dest)}
         upstreams = Upstreams(settings.sources.upstreams, *settings.limits, listener.retried, listener.recovered)
         with closing(upstreams):

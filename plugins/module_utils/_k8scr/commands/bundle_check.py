@@ -12,9 +12,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ..stores.bundle_check import check_bundle
+from ..stores.bundle_check import BundleChecker
 from ..stores.bundle_format import BundleFault
 from ..stores.bundle_source import open_bundle
+from ..transfer.listener import Listener
 
 _MOST_FAULTS = 1000
 _MOST_LINES = 20
@@ -22,15 +23,19 @@ _MOST_IMAGES = 10
 """Names of images in a line of the message."""
 
 
-def verify_bundle_at(path: Path, tmp_dest: str | None) -> dict[str, Any]:
+def verify_bundle_at(path: Path, tmp_dest: str | None, listener: Listener | None = None) -> dict[str, Any]:
     """Read a whole bundle, and return the module's result.
 
     Raises:
         SourceError: There is no complete bundle at the path, or it cannot be read at all.
     """
+    listener = listener or Listener()
+    listener.phase_started("reading the bundle")
     with closing(open_bundle(path, tmp_dest)) as source:
         bundle = source.bundle
-        faults = list(islice(check_bundle(source), _MOST_FAULTS))
+        checker = BundleChecker(source, listener.phase_advanced)
+        listener.phase_started("verifying the bundle", checker.size)
+        faults = list(islice(checker.faults(), _MOST_FAULTS))
     result: dict[str, Any] = {
         "changed": False,
         "images": [{"name": each.name, "digest": each.digest, "changed": False} for each in bundle.images],

@@ -6,10 +6,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator
+from collections.abc import Callable, Container, Iterator
 
 from ..errors import DigestMismatchError, MissingManifestError, SourceError
 from ..files.file_access import Files
+from ..oci.content import Blocks
 from ..oci.descriptor import Descriptor
 from ..oci.digest import digest_of_blocks, is_undamaged, split_digest
 from ..oci.manifest import Manifest, is_nondistributable
@@ -27,14 +28,7 @@ def check_bundle(source: BundleSource) -> Iterator[BundleFault]:
     Raises:
         SourceError: The images cannot be listed at all.
     """
-    checker = _Checker(source)
-    for number in source.missing_volumes:
-        paths = checker.paths_on(number)
-        images = sorted({image for path in paths for image in checker.images.get(path, ())})
-        yield BundleFault(number, "", tuple(images), "is missing")
-    faults = [fault for volume in source.volumes for fault in checker.check(volume)]
-    yield from faults
-    yield from checker.check_cut_blobs({fault.path for fault in faults})
+    return BundleChecker(source).faults()
 
 
 class _DamagedLayout(OciLayoutSource):
@@ -47,13 +41,22 @@ class _DamagedLayout(OciLayoutSource):
             raise MissingManifestError(error.message) from error
 
 
-class _Checker:
-    """The expected files of a bundle, each with the images that need it."""
+class BundleChecker:
+    """The expected files of a bundle, each with the images that need it.
 
-    def __init__(self, source: BundleSource) -> None:
+    Args:
+        source: The bundle.
+        on_read: Called with the number of bytes that were read.
+
+    Raises:
+        SourceError: The images cannot be listed at all.
+    """
+
+    def __init__(self, source: BundleSource, on_read: Callable[[int], None] = lambda count: None) -> None:
         self._source = source
+        self._on_read = on_read
         self._volumes = source.bundle.volumes
-        self.images: dict[str, set[str]] = {}
+        self._images: dict[str, set[str]] = {}
         self._everywhere: dict[str, tuple[str, int]] = {}
         self._blobs: dict[str, tuple[str, int]] = {}
         """The digest and the size of each blob by path: the manifests, then the other blobs."""
@@ -66,13 +69,28 @@ class _Checker:
                 cut = self._volumes.cut.get(digest) if self._volumes else None
                 paths = [part_path(digest, number) for number, _part in enumerate(cut, 1)] if cut else []
                 for path in paths or [blob_path(digest)]:
-                    self.images.setdefault(path, set()).add(name)
+                    self._images.setdefault(path, set()).add(name)
                 if not cut:
                     on_volumes = self._volumes is not None and digest not in self._volumes.blobs
                     known = self._everywhere if on_volumes else self._blobs
                     known[blob_path(digest)] = digest, each.size
 
-    def paths_on(self, number: int) -> set[str]:
+    @property
+    def size(self) -> int:
+        """The bytes of the files of the existing volumes that the description of the bundle requires."""
+        return sum(size for volume in self._source.volumes for _digest, size in self._expected(volume).values())
+
+    def faults(self) -> Iterator[BundleFault]:
+        """Read the whole bundle and yield its faults; see :func:`check_bundle`."""
+        for number in self._source.missing_volumes:
+            paths = self._paths_on(number)
+            images = sorted({image for path in paths for image in self._images.get(path, ())})
+            yield BundleFault(number, "", tuple(images), "is missing")
+        faults = [fault for volume in self._source.volumes for fault in self._check(volume)]
+        yield from faults
+        yield from self._check_cut_blobs({fault.path for fault in faults})
+
+    def _paths_on(self, number: int) -> set[str]:
         """Return the paths of the blobs, the parts and the other files on a volume."""
         volumes = self._volumes
         if volumes is None:
@@ -83,7 +101,7 @@ class _Checker:
             found.update(part_path(digest, n) for n, part in enumerate(parts, 1) if part.volume == number)
         return found
 
-    def check(self, volume: FoundVolume) -> Iterator[BundleFault]:
+    def _check(self, volume: FoundVolume) -> Iterator[BundleFault]:
         """Yield the faults of one volume."""
         try:
             sums = read_sums(volume.files)
@@ -95,9 +113,9 @@ class _Checker:
         for path in sorted({*expected, *own, *sums}):
             problem = self._check_file(volume.files, path, expected.get(path), sums.get(path))
             if problem:
-                yield BundleFault(volume.number, path, tuple(sorted(self.images.get(path, ()))), problem)
+                yield BundleFault(volume.number, path, tuple(sorted(self._images.get(path, ()))), problem)
 
-    def check_cut_blobs(self, damaged: Container[str]) -> Iterator[BundleFault]:
+    def _check_cut_blobs(self, damaged: Container[str]) -> Iterator[BundleFault]:
         """Yield the faults of blobs that are cut, if all of their parts are undamaged."""
         for digest, parts in self._volumes.cut.items() if self._volumes else ():
             paths = [part_path(digest, number) for number, _part in enumerate(parts, 1)]
@@ -106,13 +124,13 @@ class _Checker:
                 continue
             with self._source.files.open(blob_path(digest)) as blocks:
                 if not is_undamaged(blocks, digest, size):
-                    images = tuple(sorted(self.images.get(paths[0], ())))
+                    images = tuple(sorted(self._images.get(paths[0], ())))
                     yield BundleFault(parts[0].volume, paths[0], images, "is not a part of its blob")
 
     def _expected(self, volume: FoundVolume) -> dict[str, tuple[str, int]]:
         """Return the digest and the size of each file that the description of the bundle requires, by path."""
         bundle, volumes = self._source.bundle, self._volumes
-        on_volume = self.paths_on(volume.number or 0)
+        on_volume = self._paths_on(volume.number or 0)
         expected = {path: each for path, each in self._blobs.items() if path in on_volume}
         expected.update(self._everywhere)
         for extra in bundle.extras:
@@ -137,9 +155,8 @@ class _Checker:
                 if split_digest(digest)[0] == "sha256" and stated not in (None, split_digest(digest)[1]):
                     return f"has another sum in {SUMS_FILE} than in {BUNDLE_FILE}"
                 with files.open(path) as blocks:
-                    return (
-                        None if is_undamaged(blocks, digest, length) else "is damaged: its content has another digest"
-                    )
+                    undamaged = is_undamaged(self._watch(blocks), digest, length)
+                return None if undamaged else "is damaged: its content has another digest"
             if stated is None:
                 return f"is not listed in {SUMS_FILE}"
             with files.open(path) as blocks:
@@ -147,3 +164,8 @@ class _Checker:
             return None if found == stated else f"is damaged: its content has another sum than in {SUMS_FILE}"
         except SourceError as error:
             return error.message
+
+    def _watch(self, blocks: Blocks) -> Blocks:
+        for block in blocks:
+            self._on_read(len(block))
+            yield block

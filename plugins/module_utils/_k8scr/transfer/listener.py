@@ -24,8 +24,11 @@ class Listener:
     Several threads may call a method at once. A method must return quickly and must not raise.
     """
 
-    def phase_started(self, description: str) -> None:
-        """Receive the description of work before or after the copy, such as ``checking 40 images``."""
+    def phase_started(self, description: str, size: int = 0) -> None:
+        """Receive the description of work before or after the copy, and the bytes that it reads, if they are known."""
+
+    def phase_advanced(self, count: int) -> None:
+        """Receive the bytes that the current phase read."""
 
     def image_planned(self, plan: ImagePlan) -> None:
         """Receive the plan for an image; it may hold an error.
@@ -64,9 +67,13 @@ class Listeners(Listener):
     def __init__(self, *listeners: Listener) -> None:
         self._listeners = listeners
 
-    def phase_started(self, description: str) -> None:
+    def phase_started(self, description: str, size: int = 0) -> None:
         for each in self._listeners:
-            each.phase_started(description)
+            each.phase_started(description, size)
+
+    def phase_advanced(self, count: int) -> None:
+        for each in self._listeners:
+            each.phase_advanced(count)
 
     def image_planned(self, plan: ImagePlan) -> None:
         for each in self._listeners:

@@ -119,6 +119,19 @@ class Meter:
             since = time.localtime(self._wall_clock() - seconds)
         return Stall(time.strftime("%H:%M:%S", since), seconds)
 
+    def texts(self, repeated: int = 0) -> list[str]:
+        """Return the parts of a status: ``3.1 of 18.4 GiB``, and rate and remaining time or a stall.
+
+        Args:
+            repeated: The bytes to transfer again.
+        """
+        parts = [share_text(self.done, self.total)] if self.total else []
+        parts += [f"{size_text(repeated)} again"] if repeated else []
+        rate, seconds, stall = self.rate(), self.seconds_left(repeated), self.stall(repeated)
+        if stall:
+            return [*parts, f"no data since {stall.since} ({whole_seconds_text(stall.seconds)})"]
+        return [*parts, rate_text(rate), f"{whole_seconds_text(seconds)} left"] if rate and seconds else parts
+
     def _finish(self, count: int) -> None:
         self.done += count
         self.total = max(self.total, self.done)
@@ -143,16 +156,15 @@ def share_text(done: float, total: float) -> str:
     return f"{part} of {size_text(total)}"
 
 
-def seconds_text(seconds: float, whole: bool = False) -> str:
-    """Return a duration for messages: ``3.1 s``, ``35 s``, ``4 min`` or ``2 h 5 min``.
+def seconds_text(seconds: float) -> str:
+    """Return a duration for messages: ``3.1 s``, ``35 s``, ``4 min`` or ``2 h 5 min``."""
+    return f"{seconds:.1f} s" if seconds < 9.95 else whole_seconds_text(seconds)
 
-    Args:
-        whole: Whether few seconds have no decimals.
-    """
-    if seconds < 9.95 and not whole:
-        return f"{seconds:.1f} s"
+
+def whole_seconds_text(seconds: float) -> str:
+    """Return a duration that is still running or estimated, of at least one second: ``3 s`` or ``4 min``."""
     if seconds < 89.5:
-        return f"{seconds:.0f} s"
+        return f"{max(seconds, 1):.0f} s"
     minutes = round(seconds / 60)
     return f"{minutes} min" if minutes < 100 else f"{minutes // 60} h {minutes % 60} min"
 

@@ -16,7 +16,7 @@ from ..oci.descriptor import Descriptor
 from .blob_counts import counted
 from .job import ImageJob
 from .listener import Listener, Listeners
-from .meter import Meter, rate_text, seconds_text, share_text, size_text
+from .meter import Meter, whole_seconds_text
 from .plan import Action, BlobResult, ImagePlan
 from .progress import Progress
 from .report import ImageResult
@@ -48,6 +48,15 @@ def shown(progress: Progress, verb: Verb, *listeners: Listener) -> Iterator[List
     with progress.status(transfer.status):
         yield Listeners(transfer, *listeners)
     transfer.close()
+
+
+@dataclass(frozen=True)
+class _Phase:
+    """Work before or after a copy, with its data if it reads any."""
+
+    description: str
+    started: float
+    meter: Meter
 
 
 @dataclass
@@ -123,7 +132,7 @@ class TransferProgress(Listener):
         self._check_mode = False
         self.meter = Meter(clock)
         self._lock = threading.Lock()
-        self._phase: tuple[str, float] | None = None
+        self._phase: _Phase | None = None
         self._is_copying = False
         self._images: dict[ImageJob, _Image] = {}
         self._blobs: dict[tuple[ImageJob, str], _Blob] = {}
@@ -132,9 +141,16 @@ class TransferProgress(Listener):
         """The number of changing images, and that of changing referrers under ``True``."""
         self._failed = 0
 
-    def phase_started(self, description: str) -> None:
+    def phase_started(self, description: str, size: int = 0) -> None:
         with self._lock:
-            self._phase = description, self._clock()
+            self._phase = _Phase(description, self._clock(), Meter(self._clock))
+            self._phase.meter.expect(size)
+            self._phase.meter.begin()
+
+    def phase_advanced(self, count: int) -> None:
+        with self._lock:
+            if self._phase:
+                self._phase.meter.add(count)
 
     def image_planned(self, plan: ImagePlan) -> None:
         if plan.error or not plan.changes:
@@ -243,10 +259,10 @@ class TransferProgress(Listener):
             now = self._clock()
             if self._is_copying:
                 return self._copy_status(now)
-            if self._phase is None or now - self._phase[1] < _SHORTEST_PHASE:
+            if self._phase is None or now - self._phase.started < _SHORTEST_PHASE:
                 return None
-            text = f"{self._phase[0]} ({_duration(now - self._phase[1])})"
-            return _joined(text, self._retry_status(now, [*self._retries]))
+            details = ", ".join(self._phase.meter.texts()) or whole_seconds_text(now - self._phase.started)
+            return _joined(f"{self._phase.description} ({details})", self._retry_status(now, [*self._retries]))
 
     def _copy_status(self, now: float) -> str:
         kinds = [(False, "images"), (True, "referrers")]
@@ -257,23 +273,14 @@ class TransferProgress(Listener):
         parts = [f"{planned - unfinished}/{planned} {kind}"]
         if self._failed:
             parts.append(f"{self._failed} failed")
-        meter = self.meter
-        if meter.total:
-            parts.append(share_text(meter.done, meter.total))
         repeated = sum(max(blob.copied - blob.position, 0) for blob in self._blobs.values())
-        if repeated:
-            parts.append(f"{size_text(repeated)} again")
-        left, idle = meter.total - meter.done + repeated, now - meter.last
-        stall = meter.stall(repeated)
-        if stall:
-            parts.append(f"no data since {stall.since} ({_duration(stall.seconds)})")
+        parts += self.meter.texts(repeated)
+        if self.meter.stall(repeated):
             retries = self._retry_status(now, [*self._retries])
             return ", ".join([*parts, *filter(None, [retries or self._wait_status()])])
-        rate, seconds = meter.rate(), meter.seconds_left(repeated)
-        if left and rate and seconds:
-            parts += [rate_text(rate), f"{_duration(seconds)} left"]
-        elif not left and idle >= _LONGEST_WAIT:
-            parts.append(f"finishing {counted(len(self._images), 'image')} ({_duration(idle)})")
+        idle = now - self.meter.last
+        if self.meter.done == self.meter.total and not repeated and idle >= _LONGEST_WAIT:
+            parts.append(f"finishing {counted(len(self._images), 'image')} ({whole_seconds_text(idle)})")
         return _joined(", ".join(parts), self._retry_status(now, self._failing()))
 
     def _wait_status(self) -> str | None:
@@ -298,11 +305,7 @@ class TransferProgress(Listener):
         kind = "blob" if all(action.startswith(("blob ", "layer ")) for action in actions) else "request"
         plural = "" if len(actions) == 1 else "s"
         reason = self._progress.shortened(oldest.reason, _LONGEST_REASON)
-        return f"retrying {len(actions)} {kind}{plural}: {reason} ({_duration(now - oldest.since)})"
-
-
-def _duration(seconds: float) -> str:
-    return seconds_text(max(seconds, 1), whole=True)
+        return f"retrying {len(actions)} {kind}{plural}: {reason} ({whole_seconds_text(now - oldest.since)})"
 
 
 def _joined(text: str, more: str | None) -> str:

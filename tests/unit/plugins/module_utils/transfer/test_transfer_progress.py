@@ -145,6 +145,15 @@ def test_status_names_long_phase_before_copy(run: Run) -> None:
     assert run.status(after=8) == "checking 40 images (12 s); retrying 1 request: the API server restarts (8 s)"
 
 
+def test_status_counts_bytes_of_long_phase(run: Run) -> None:
+    run.listener.phase_started("verifying the bundle", 10 * MIB)
+    for _second in range(6):
+        run.clock.seconds += 1
+        run.listener.phase_advanced(MIB)
+
+    assert run.status() == "verifying the bundle (6.0 of 10.0 MiB, 1.0 MiB/s, 4 s left)"
+
+
 def test_referrers_count_as_bytes_and_not_as_images(run: Run) -> None:
     run.plan("app:1", blob(1))
     run.plan("app:sig", blob(2), subject=MANIFEST.descriptor.digest)
