@@ -28,7 +28,7 @@ from .blob_copy import copy_blob
 from .job import ImageCopy, stays_behind
 from .listener import Listener
 from .plan import IMAGES_PER_CONNECTION, Action, BlobResult, BlobStep, ImagePlan, StepId, plan_again
-from .report import ImageResult, because_of, fail
+from .report import ImageResult, ReferrersReport, because_of, fail
 from .schedule import Dependencies, Schedule
 from .slots import Slots
 
@@ -266,7 +266,9 @@ class Execution:
 
     def _report(self, image: int) -> None:
         self._waiting.discard(image)
-        self._listener.image_done(self._results[image])
+        result, referrers = self._results[image], self._dependencies.referrers.get(image, ())
+        copied = sum(not self._results[number].error for number in referrers)
+        self._listener.image_done(replace(result, referrers=ReferrersReport(copied)) if copied else result)
 
     def _store_manifests(self, image: int, tags: bool) -> None:
         plan, copy = self._plans[image], self._copies[image]

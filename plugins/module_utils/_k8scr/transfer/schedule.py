@@ -10,9 +10,10 @@ no tag, and copies the rest. Registries may reject a referrer before its subject
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field
+from functools import cached_property
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,15 @@ class Dependencies:
     parents: Mapping[int, Set[int]] = field(default_factory=dict)
     owners: Mapping[int, Sequence[int]] = field(default_factory=dict)
     optional: Set[int] = frozenset()
+
+    @cached_property
+    def referrers(self) -> Mapping[int, Sequence[int]]:
+        """The referrers of each image that has any."""
+        found = defaultdict[int, list[int]](list)
+        for referrer, images in self.owners.items():
+            for image in images:
+                found[image].append(referrer)
+        return found
 
 
 class Schedule:

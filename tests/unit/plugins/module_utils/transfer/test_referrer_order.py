@@ -7,6 +7,8 @@
 from __future__ import annotations
 
 import pytest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult, ReferrersReport
 from unit.plugins.module_utils.support.images import Image, layer, make_image
 from unit.plugins.module_utils.support.referrer_pushes import Run, manifest_puts, push_all, push_one
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
@@ -147,3 +149,18 @@ def test_push_copies_blobs_that_vanish_before_tag_again(
     assert not result.get("failed"), result.get("msg")
     assert server.digest_of("team/app", "1") == signed.digest
     assert set(signed.layers) <= set(server.blobs["team/app"])
+
+
+def test_listener_receives_image_with_number_of_its_referrers(
+    push: Run, upstream: RegistryServer, image: Image, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sbom = sbom_of(image)
+    upstream.fill("team/app", "1", image)
+    put_referrers(upstream, "team/app", image, sbom)
+    put_referrers(upstream, "team/app", sbom, sbom_of(sbom, b"its signature"))
+    done: list[ImageResult] = []
+    monkeypatch.setattr(Listener, "image_done", lambda _listener, result: done.append(result))
+
+    push_all(push, upstream)
+
+    assert [result.referrers for result in done if not result.plan.job.subject] == [ReferrersReport(2)]
