@@ -64,15 +64,24 @@ class _Image:
     """A changing image that is not finished.
 
     Attributes:
+        commits: Whether it is finished only when its store is committed, with all other images.
+        pending: The number of its blobs that are not copied yet.
         remaining: The bytes of the total that are not copied yet.
         counted: The digests of the blobs that are part of the total; ``None`` until the first blob starts.
         started: The time when the first blob started.
     """
 
     is_referrer: bool
+    commits: bool
+    pending: int = 0
     remaining: int = 0
     counted: set[str] | None = None
     started: float | None = None
+
+    @property
+    def is_copied(self) -> bool:
+        """Whether it counts as copied; an archive of many images is committed after all of them."""
+        return self.commits and self.pending <= 0
 
 
 @dataclass
@@ -159,8 +168,10 @@ class TransferProgress(Listener):
         with self._lock:
             image = self._images.get(plan.job)
             if image is None:
-                image = self._images[plan.job] = _Image(plan.job.subject is not None)
+                commits = plan.job.copy is not None and plan.job.copy.destination.capabilities.commits
+                image = self._images[plan.job] = _Image(plan.job.subject is not None, commits)
                 self._planned[image.is_referrer] += 1
+            image.pending += sum(step.is_pending for step in plan.steps)
             image.remaining += size
             image.counted = None
             self.meter.expect(size)
@@ -209,6 +220,8 @@ class TransferProgress(Listener):
         with self._lock:
             image = self._images.get(plan.job)
             each = self._blobs.pop((plan.job, at_source.digest), None) if at_source else None
+            if image:
+                image.pending -= 1
             if image is None or each is None or not each.is_counted:
                 return
             # The blob may have been mounted, or complete at the destination.
@@ -268,7 +281,7 @@ class TransferProgress(Listener):
         kinds = [(False, "images"), (True, "referrers")]
         # Referrers alone are copied if the images exist.
         is_referrer, kind = kinds[0] if self._planned[False] else kinds[1]
-        unfinished = sum(image.is_referrer is is_referrer for image in self._images.values())
+        unfinished = sum(image.is_referrer is is_referrer and not image.is_copied for image in self._images.values())
         planned = self._planned[is_referrer]
         parts = [f"{planned - unfinished}/{planned} {kind}"]
         if self._failed:

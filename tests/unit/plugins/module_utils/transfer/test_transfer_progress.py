@@ -7,13 +7,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import Message
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import SourceImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import Manifest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, Listeners
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import (
     Action,
@@ -291,6 +295,21 @@ def test_stall_has_reason_of_retry(run: Run) -> None:
     run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
 
     assert str(run.status(after=35)).endswith(" (35 s), retrying 1 blob: the API server restarts (35 s)")
+
+
+def test_images_of_archive_count_when_their_blobs_are_copied(run: Run, tmp_path: Path) -> None:
+    archive = OciArchiveDestination(tmp_path / "archive.tar")
+    copy = ImageCopy(Mock(), SourceImage(MANIFEST.descriptor), archive, "1")
+    step = blob(1)
+    plans = [ImagePlan(ImageJob(name, copy), manifests=(MANIFEST,), steps=(step,)) for name in ("app:1", "app:2")]
+    for plan in plans:
+        run.listener.image_planned(plan)
+    run.listener.copy_started()
+
+    run.copy(plans[0], step, 10 * MIB)
+    run.listener.blob_done(plans[0], plans[0].blobs[0])
+
+    assert run.status() == "1/2 images, 10.0 of 20.0 MiB"
 
 
 def test_status_states_end_of_images_whose_data_is_complete(run: Run) -> None:
