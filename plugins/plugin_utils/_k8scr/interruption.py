@@ -1,0 +1,83 @@
+# Copyright: k8scr.core contributors
+# GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
+# SPDX-License-Identifier: GPL-3.0-or-later
+
+"""Clean up in a worker of Ansible that a signal ends.
+
+The handlers of the workers of ansible-core 2.19 and later end the process at once, without ``finally`` blocks. The main
+process kills a worker 5 seconds after the signal.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn
+
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SECONDS_TO_CLEAN_UP = 10
+
+
+class _Interrupted(BaseException):
+    """A signal arrived; not an Exception, so that no retry catches it."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+@contextlib.contextmanager
+def cleanup_if_interrupted(cleanup: Callable[[], None]) -> Iterator[None]:
+    """Call ``cleanup`` if an exception or SIGINT or SIGTERM ends the block; then the previous handler gets the signal.
+
+    The signals are handled in the main thread only. ``cleanup`` has 10 seconds.
+    """
+    previous = {}
+    if threading.current_thread() is threading.main_thread():
+        for number in _SIGNALS:
+            handler = signal.getsignal(number)
+            if handler not in (None, signal.SIG_IGN):
+                previous[number] = handler
+                signal.signal(number, _interrupt)
+    received = None
+    try:
+        yield
+    except BaseException as error:
+        if isinstance(error, _Interrupted):
+            received = error.number
+        with _limited(previous):
+            cleanup()
+        if received is None:
+            raise
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
+    if received is not None:
+        os.kill(os.getpid(), received)
+        raise KeyboardInterrupt
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    raise _Interrupted(number)
+
+
+@contextlib.contextmanager
+def _limited(signals: dict[signal.Signals, object]) -> Iterator[None]:
+    """Ignore signals in the block, which ends after 10 seconds."""
+    if not signals:
+        yield
+        return
+    for number in signals:
+        signal.signal(number, signal.SIG_IGN)
+    previous = signal.signal(signal.SIGALRM, _interrupt)
+    signal.alarm(_SECONDS_TO_CLEAN_UP)
+    try:
+        with contextlib.suppress(_Interrupted):
+            yield
+    finally:
+        signal.alarm(0)
+        signal.signal(signal.SIGALRM, previous)
