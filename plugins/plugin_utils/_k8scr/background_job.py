@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import secrets
 import time
 from collections.abc import Callable
@@ -40,57 +41,44 @@ _SECONDS_TO_START = 120
 
 
 class BackgroundJob:
-    """One run of a module on the host of an action.
+    """A context manager: the module that an action runs in the block becomes a background job.
+
+    The result of the module is the same as without it. If the host cannot run a background job, the module runs as
+    always, and the task has a warning. If the task is interrupted, the job is ended.
 
     Args:
-        action: The action plugin of the task.
-        name: The name of the module.
-        args: Its arguments.
-        task_vars: The variables of the task.
+        action: The action plugin of the task, which uses a POSIX shell on the host.
+        host: The name of the host for messages.
         show: Gets complete lines of the progress file.
+
+    Raises:
+        AnsibleConnectionFailure: In the block; the connection failed before the start, or for 10 minutes.
     """
 
-    def __init__(
-        self,
-        action: ActionBase,
-        name: str,
-        args: dict[str, Any],
-        task_vars: dict[str, Any],
-        show: Callable[[bytes], None],
-    ) -> None:
+    def __init__(self, action: ActionBase, host: str, show: Callable[[bytes], None]) -> None:
         self._action = action
-        self._name = name
-        self._args = args
-        self._task_vars = task_vars
+        self._host = host
         self._show = show
-        self._host = str(task_vars.get("inventory_hostname", "the host"))
         folder = action.get_shell_option("async_dir", default="~/.ansible_async")
         self._script = JobScript(folder, f"k8scr-{secrets.token_hex(16)}")
         self._execute: Callable[..., dict[str, Any]] = action._low_level_execute_command
+        self._parent = os.getppid()
         self._may_run = False
         """Whether the job may run on the host and must be ended if the task is interrupted."""
         self._offset = 0
         self._rest = b""
+        self._exit_stack = contextlib.ExitStack()
 
-    def run(self) -> dict[str, Any]:
-        """Return the result of the module, which is the same as that of ``_execute_module``.
-
-        If the host cannot run it in the background, it runs as always, with a warning.
-
-        Raises:
-            AnsibleConnectionFailure: The connection failed before the start, or for 10 minutes.
-        """
+    def __enter__(self) -> None:
         task = self._action._task
-        environment = task.environment
-        task.environment = [*(environment or []), {VARIABLE: self._script.name}]
+        self._exit_stack.callback(setattr, task, "environment", task.environment)
+        task.environment = [*(task.environment or []), {VARIABLE: self._script.name}]
         self._action._low_level_execute_command = self._execute_in_background
-        try:
-            with detects_dead_host(self._action._connection):
-                result: dict[str, Any] = self._action._execute_module(self._name, self._args, task_vars=self._task_vars)
-        finally:
-            del self._action._low_level_execute_command
-            task.environment = environment
-        return result
+        self._exit_stack.callback(delattr, self._action, "_low_level_execute_command")
+        self._exit_stack.enter_context(detects_dead_host(self._action._connection))
+
+    def __exit__(self, *_error: object) -> None:
+        self._exit_stack.close()
 
     def _execute_in_background(self, cmd: str, *args: Any, **options: Any) -> dict[str, Any]:
         """Execute a command of ansible-core; the one that runs the module, in the background."""
@@ -173,7 +161,7 @@ class BackgroundJob:
                 self._may_run = False
                 raise AnsibleConnectionFailure(
                     f"The connection to {self._host} was lost at {since} and did not work again for 10 minutes: "
-                    f"{reason}. The module {self._name} continues there. Repair the connection and run the task again; "
+                    f"{reason}. The module {self._action._task.action} continues there. Repair the connection and run the task again; "
                     f"it transfers only what is missing then."
                 )
             with contextlib.suppress(Exception):
@@ -181,6 +169,9 @@ class BackgroundJob:
             pause = min(pause * 2, _LONGEST_PAUSE) or 1
 
     def _request(self, may_not_run: bool = False) -> Output:
+        if os.getppid() != self._parent:
+            # The main process of Ansible was killed. That of ansible-core 2.17 does not end its workers.
+            raise KeyboardInterrupt
         script = self._script.follow(self._offset, may_not_run)
         with ends_if_dead(self._action._connection, LONGEST_WAIT + _SECONDS_FOR_REQUEST):
             result = self._execute(script)
@@ -215,10 +206,12 @@ class BackgroundJob:
         with contextlib.suppress(Exception):
             output = self._script.read(self._execute(self._script.stop())["stdout"])
         if output is None:
-            Display().warning(f"The module {self._name} could not be ended on {self._host} and may continue there.")
+            Display().warning(
+                f"The module {self._action._task.action} could not be ended on {self._host} and may continue there."
+            )
 
     def _warn(self, reason: str) -> None:
-        Display().warning(f"No progress is shown for {self._name} on {self._host}: {reason}.")
+        Display().warning(f"The progress of the task cannot be shown: {self._host}: {reason}")
 
     def _result(self, output: Output) -> dict[str, Any]:
         """Return the result of the command as ``_low_level_execute_command`` does."""
@@ -226,9 +219,15 @@ class BackgroundJob:
         if output.state != "done" or (code > 128 and not out.strip()):
             reason = f"signal {code - 128} ended it" if output.state == "done" else "its process no longer exists"
             message = (
-                f"The module {self._name} ended on {self._host} without a result: {reason}. Look for the reason on the "
+                f"The module {self._action._task.action} ended on {self._host} without a result: {reason}. Look for the reason on the "
                 f"host, such as a restart or a lack of memory, and run the task again."
             )
             out = json.dumps({"failed": True, "msg": message})
         err = output.err
-        return {"rc": code, "stdout": out, "stdout_lines": out.splitlines(), "stderr": err, "stderr_lines": err.splitlines()}
+        return {
+            "rc": code,
+            "stdout": out,
+            "stdout_lines": out.splitlines(),
+            "stderr": err,
+            "stderr_lines": err.splitlines(),
+        }

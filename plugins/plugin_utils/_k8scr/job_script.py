@@ -26,7 +26,7 @@ _DAYS_TO_KEEP = 7
 
 _FUNCTIONS = r"""
 say() { printf "\n%s %s\n" "$token" "$*"; }
-refuse() { rm -rf "$job"; say state refused "$(echo "$*" | tr "\n\r" "  ")"; exit 0; }
+refuse() { rm -rf "$job" 2>/dev/null; say state refused "$(printf %s "$*" | tr "\n\r" "  ")"; exit 0; }
 find_pid() {
   tick=0
   while [ ! -f "$job/run/pid" ] && [ -d "$job/run" ] && [ "$tick" -lt 20 ]; do sleep 0.1; tick=$((tick + 1)); done
@@ -242,7 +242,7 @@ class JobScript:
             return None
         return Output(
             state,
-            reason=detail,
+            reason=detail if state == "refused" else "",
             exit_code=parse_decimal(detail) or 0 if state == "done" else 0,
             progress=progress.replace("\r\n", "\n").encode(),
             count=parse_decimal(count) or 0,
