@@ -4,8 +4,8 @@
 
 """Clean up in a worker of Ansible that a signal ends.
 
-The handlers of the workers of ansible-core 2.19 and later end the process at once, without ``finally`` blocks. The main
-process kills a worker 5 seconds after the signal.
+The handlers in workers of ansible-core 2.19 and later end the process at once, without ``finally`` blocks. The main
+process kills a worker 5 seconds after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import NoReturn
 
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 _SECONDS_TO_CLEAN_UP = 10
 
 
@@ -32,9 +32,9 @@ class _Interrupted(BaseException):
 
 @contextlib.contextmanager
 def cleanup_if_interrupted(cleanup: Callable[[], None]) -> Iterator[None]:
-    """Call ``cleanup`` if an exception or SIGINT or SIGTERM ends the block; then the previous handler gets the signal.
+    """Call ``cleanup`` if an exception, SIGHUP, SIGINT or SIGTERM ends the block.
 
-    The signals are handled in the main thread only. ``cleanup`` has 10 seconds.
+    ``cleanup`` has 10 seconds. Then the previous handler gets the signal. Other threads handle no signals.
     """
     previous = {}
     if threading.current_thread() is threading.main_thread():
