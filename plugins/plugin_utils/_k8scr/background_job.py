@@ -57,6 +57,7 @@ class BackgroundJob:
 
     def __init__(self, action: ActionBase, host: str, show: Callable[[bytes], None]) -> None:
         self._action = action
+        self._name = action._task.action
         self._host = host
         self._show = show
         folder = action.get_shell_option("async_dir", default="~/.ansible_async")
@@ -161,8 +162,8 @@ class BackgroundJob:
                 self._may_run = False
                 raise AnsibleConnectionFailure(
                     f"The connection to {self._host} was lost at {since} and did not work again for 10 minutes: "
-                    f"{reason}. The module {self._action._task.action} continues there. Repair the connection and run the task again; "
-                    f"it transfers only what is missing then."
+                    f"{reason}. {self._name} continues there. Repair the connection and run the task again; "
+                    "it transfers only what is missing then."
                 )
             with contextlib.suppress(Exception):
                 self._action._connection.reset()
@@ -206,9 +207,7 @@ class BackgroundJob:
         with contextlib.suppress(Exception):
             output = self._script.read(self._execute(self._script.stop())["stdout"])
         if output is None:
-            Display().warning(
-                f"The module {self._action._task.action} could not be ended on {self._host} and may continue there."
-            )
+            Display().warning(f"{self._name} could not be ended on {self._host} and may continue there.")
 
     def _warn(self, reason: str) -> None:
         Display().warning(f"The progress of the task cannot be shown: {self._host}: {reason}")
@@ -219,8 +218,8 @@ class BackgroundJob:
         if output.state != "done" or (code > 128 and not out.strip()):
             reason = f"signal {code - 128} ended it" if output.state == "done" else "its process no longer exists"
             message = (
-                f"The module {self._action._task.action} ended on {self._host} without a result: {reason}. Look for the reason on the "
-                f"host, such as a restart or a lack of memory, and run the task again."
+                f"{self._name} ended on {self._host} without a result: {reason}. Look for the reason on "
+                "the host, such as a restart or a lack of memory, and run the task again."
             )
             out = json.dumps({"failed": True, "msg": message})
         err = output.err

@@ -14,7 +14,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from types import FrameType
 from typing import NoReturn
 
@@ -66,7 +66,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
 
 
 @contextlib.contextmanager
-def _limited(signals: dict[signal.Signals, object]) -> Iterator[None]:
+def _limited(signals: Collection[signal.Signals]) -> Iterator[None]:
     """Ignore signals in the block, which ends after 10 seconds."""
     if not signals:
         yield

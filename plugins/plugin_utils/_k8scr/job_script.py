@@ -110,7 +110,13 @@ _STOP = r"""
 tree() {
   { ps -A -o pid= -o ppid= 2>/dev/null || ps -o pid,ppid; } | awk -v root="$pid" '
     { parent[$1] = $2 }
-    END { for (one in parent) { up = one; while (up != root && up in parent) up = parent[up]; if (up == root) print one } }
+    END {
+      for (process in parent) {
+        up = process
+        while (up != root && up in parent) up = parent[up]
+        if (up == root) print process
+      }
+    }
   '
 }
 any_alive() {

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.job_script import JobScript, Output
 
-Run = Callable[..., "Output | None"]
+Run = Callable[..., Output]
 NAME = "k8scr-0123456789abcdef"
 
 
@@ -39,11 +39,13 @@ def run_with(request: pytest.FixtureRequest, run: Run, tmp_path: Path) -> Run:
     return partial(_run, programs / "sh", {"PATH": str(programs)})
 
 
-def _run(shell: Path, environment: dict[str, str], script: str, data: bytes = b"") -> Output | None:
+def _run(shell: Path, environment: dict[str, str], script: str, data: bytes = b"") -> Output:
     command = [str(shell), "-c", script.replace("/bin/sh", str(shell))]
     result = subprocess.run(command, input=data, capture_output=True, env=environment, timeout=30, check=False)
     assert not result.stderr
-    return JobScript("", NAME).read(result.stdout.decode())
+    output = JobScript("", NAME).read(result.stdout.decode())
+    assert output
+    return output
 
 
 @pytest.fixture
@@ -54,7 +56,7 @@ def job(tmp_path: Path) -> JobScript:
 def _started(run: Run, job: JobScript, command: str) -> Output:
     """The output of a script that starts a command, which must write progress and run longer than a second."""
     output = run(job.start(f"echo a line that is longer than the first >{job.progress_path}; {command}", 0))
-    assert output and output.state == "running"
+    assert output.state == "running"
     return output
 
 
@@ -71,8 +73,8 @@ def test_job_is_followed_until_its_end_if_it_takes_longer(run_with: Run, job: Jo
     last = run_with(job.follow(first.count))
 
     assert first.progress == b"a line that is longer than the first\n"
-    assert last and (last.state, last.progress, last.out) == ("done", b"more\n", "result\n")
-    assert run_with(job.remove())
+    assert (last.state, last.progress, last.out) == ("done", b"more\n", "result\n")
+    run_with(job.remove())
     assert not list(Path(job.folder).iterdir())
 
 
@@ -81,7 +83,7 @@ def test_job_stop_ends_all_processes(run_with: Run, job: JobScript, tmp_path: Pa
     group = int(Path(job.folder, NAME, "run", "pid").read_text("ascii"))
     child = int((tmp_path / "child").read_text("ascii"))
 
-    assert run_with(job.stop())
+    run_with(job.stop())
 
     for process in (group, child):
         assert not _is_running(process)
@@ -94,7 +96,7 @@ def test_job_is_dead_after_kill(run: Run, job: JobScript) -> None:
 
     output = run(job.follow(first.count))
 
-    assert output and output.state == "dead"
+    assert output.state == "dead"
 
 
 @pytest.mark.parametrize("end", [JobScript.stop, lambda job: job.follow(0, may_not_run=True)], ids=["stop", "follow"])
@@ -108,7 +110,7 @@ def test_job_does_not_start_late_after_lost_connection(
         output = run(end(job))
         printed, _error = start.communicate(b"input")
 
-    assert output and output.state in ("stopped", "missing")
+    assert output.state in ("stopped", "missing")
     assert b"done" not in printed
     assert not (tmp_path / "ran").exists()
 
@@ -118,7 +120,7 @@ def test_job_is_refused_if_folder_is_not_writable(run: Run, tmp_path: Path) -> N
 
     output = run(JobScript(f"{tmp_path}/file", NAME).start("exit 0", 0))
 
-    assert output and output.state == "refused"
+    assert output.state == "refused"
     assert f"{tmp_path}/file" in output.reason
 
 
