@@ -20,18 +20,18 @@ _LARGEST_READ = 64 << 10
 class FollowedFile:
     """Reads the new data of a file in a thread, until the end of a context; then it reads the rest.
 
-    An error ends it. The context raises nothing.
+    An error of the file ends it. The context raises nothing.
 
     Args:
         path: The file, which another process may create later.
-        receive: Takes the new data in pieces; it is called regularly, also without new data.
+        receive: Takes the new data in pieces, and raises nothing; it is called regularly, also without new data.
 
     Attributes:
-        error: The error that ended it; ``None`` for none.
+        error: The reason why it ended early; ``None`` for none.
     """
 
     def __init__(self, path: Path, receive: Callable[[bytes], None]) -> None:
-        self.error: Exception | None = None
+        self.error: str | None = None
         self._path = path
         self._receive = receive
         self._ended = threading.Event()
@@ -58,8 +58,8 @@ class FollowedFile:
                     if file is None and self._path.exists():
                         file = exit_stack.enter_context(self._path.open("rb", buffering=0))
                     self._read(file)
-            except Exception as error:  # noqa: BLE001 - the delivery must not fail with its progress
-                self.error = error
+            except OSError as error:
+                self.error = error.strerror or str(error)
 
     def _read(self, file: BinaryIO | None) -> None:
         while data := file.read(_LARGEST_READ) if file else b"":

@@ -17,9 +17,9 @@ from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.progress_options import ProgressOptions
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import VARIABLE, MessageReader
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import VARIABLE
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.followed_file import FollowedFile
-from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_display import TaskDisplay
+from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_messages import TaskMessages
 
 
 class ProgressAction(NormalAction):
@@ -30,44 +30,38 @@ class ProgressAction(NormalAction):
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
         """Run the module; see :meth:`ActionBase.run`, and the documentation of the module for the result."""
+        result: dict[str, Any]
         try:
             options = ProgressOptions.of_task(self._task.args, os.environ)
         except InputError as error:
             return {"failed": True, "msg": str(error)}
-        display = TaskDisplay(self._task, task_vars or {}, options)
-        result: dict[str, Any]
-        if display.is_silent or not self._is_local():
+        messages = TaskMessages(self._task, task_vars or {}, options)
+        with self._shown(messages):
             result = super().run(tmp, task_vars)
-            return result
-        with self._followed_messages(display):
-            result = super().run(tmp, task_vars)
+        if messages.error:
+            self._display.warning(f"The progress of the task cannot be shown: {messages.error}")
         return result
 
-    def _is_local(self) -> bool:
-        """Whether the module runs on this host as this user."""
-        return self._connection.transport == "local" and not self._connection.become
-
     @contextmanager
-    def _followed_messages(self, display: TaskDisplay) -> Iterator[None]:
-        """Show the messages of modules that run in the context."""
+    def _shown(self, messages: TaskMessages) -> Iterator[None]:
+        """Show the messages of the module that runs in the context."""
+        is_local = self._connection.transport == "local" and not self._connection.become
+        if messages.is_silent or not is_local:
+            yield
+            return
         try:
             # The main process of Ansible deletes this folder, also after Ctrl-C.
             folder = tempfile.TemporaryDirectory(dir=constants.DEFAULT_LOCAL_TMP, ignore_cleanup_errors=True)
         except OSError as error:
-            self._warn(error.strerror or error)
+            messages.error = error.strerror or str(error)
             yield
             return
-        reader = MessageReader()
-        with folder as name:
+        with folder as name, messages:
             path = Path(name, "progress")
-            followed = FollowedFile(path, lambda data: display.show(reader.feed(data)))
-            try:
-                with followed, self._variable({VARIABLE: str(path)}):
-                    yield
-            finally:
-                display.close()
-        if followed.error or reader.is_damaged:
-            self._warn(followed.error or "invalid messages of the module")
+            followed = FollowedFile(path, messages.receive)
+            with followed, self._variable({VARIABLE: str(path)}):
+                yield
+            messages.error = messages.error or followed.error
 
     @contextmanager
     def _variable(self, variable: Mapping[str, str]) -> Iterator[None]:
@@ -78,6 +72,3 @@ class ProgressAction(NormalAction):
             yield
         finally:
             self._task.environment = given
-
-    def _warn(self, reason: object) -> None:
-        self._display.warning(f"The progress of the task cannot be shown: {reason}")

@@ -145,6 +145,7 @@ def data(playbooks: Playbooks, tmp_path_factory: pytest.TempPathFactory) -> Data
         talk(("raw", "{no JSON"), ("raw", "[]"), ("line", "undamaged"), options=LINES, name="damaged"),
         talk(("line", "before"), ("wait", 0.5), ("delete", ""), ("line", "after"), options=LINES, name="deleted"),
         talk(("line", "lost"), options=LINES, module="talk_without_space", name="without space"),
+        talk(("line", "lost"), options=LINES, module="talk_otherwise", name="other version"),
         talk(("line", "checked"), options=LINES, check_mode=True, name="check mode"),
         talk(("line", "polled"), options=LINES, **{"async": 60, "poll": 1}, name="poll"),
         talk(("line", "started"), options=LINES, **{"async": 60, "poll": 0}, register="started", name="start"),
@@ -177,7 +178,11 @@ def test_callback_for_json_keeps_standard_output(data: Data) -> None:
 
 @pytest.mark.parametrize(
     ("task", "reason"),
-    [("damaged", "invalid messages of the module"), ("without space", "No space left on device")],
+    [
+        ("damaged", "invalid messages of the module"),
+        ("without space", "No space left on device"),
+        ("other version", "'NoneType' object has no attribute 'CLIARGS'"),
+    ],
 )
 def test_failed_progress_is_one_warning_and_not_part_of_result(data: Data, task: str, reason: str) -> None:
     # ansible-core 2.17 prints warnings of action plugins at once, in several lines.

@@ -64,6 +64,14 @@ def fail(**arguments):
     raise OSError(28, "No space left on device")
 """
 """The action of a controller without space for temporary folders."""
+OTHER_VERSION_ACTION = f"""
+from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr import task_display
+{ACTION}
+    def run(self, tmp=None, task_vars=None):
+        task_display.context = None
+        return super().run(tmp, task_vars)
+"""
+"""The action with a version of ansible-core that has other attributes."""
 JSON_CALLBACK = """
 import json
 from ansible.plugins.callback import CallbackBase
@@ -127,8 +135,10 @@ class Playbooks:
         files = {
             "library/talk.py": MODULE,
             "library/talk_without_space.py": MODULE,
+            "library/talk_otherwise.py": MODULE,
             "action_plugins/talk.py": ACTION,
             "action_plugins/talk_without_space.py": FULL_DISK_ACTION,
+            "action_plugins/talk_otherwise.py": OTHER_VERSION_ACTION,
             "json/json.py": JSON_CALLBACK,
             "awx/awx_display.py": AWX_CALLBACK,
         }
