@@ -69,6 +69,7 @@ class _Image:
         remaining: The bytes of the total that are not copied yet.
         counted: The digests of the blobs that are part of the total; ``None`` until the first blob starts.
         started: The time when the first blob started.
+        copied_at: The time when the last blob was copied.
     """
 
     is_referrer: bool
@@ -77,6 +78,7 @@ class _Image:
     remaining: int = 0
     counted: set[str] | None = None
     started: float | None = None
+    copied_at: float | None = None
 
     @property
     def is_copied(self) -> bool:
@@ -222,6 +224,7 @@ class TransferProgress(Listener):
             each = self._blobs.pop((plan.job, at_source.digest), None) if at_source else None
             if image:
                 image.pending -= 1
+                image.copied_at = self._clock()
             if image is None or each is None or not each.is_counted:
                 return
             # The blob may have been mounted, or complete at the destination.
@@ -244,7 +247,9 @@ class TransferProgress(Listener):
                     del self._blobs[key]
                 self._is_copying = self._is_copying and bool(self._images)
         if not job.subject and (result.changed or result.error):
-            seconds = now - image.started if image and image.started is not None else None
+            seconds = None
+            if image and image.started is not None:
+                seconds = (image.copied_at if image.commits and image.copied_at else now) - image.started
             self._progress.line(image_line(result, seconds, verb=self._verb))
 
     def transfer_done(self, results: Sequence[ImageResult], check_mode: bool) -> None:

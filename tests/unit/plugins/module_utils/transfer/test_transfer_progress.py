@@ -312,6 +312,22 @@ def test_images_of_archive_count_when_their_blobs_are_copied(run: Run, tmp_path:
     assert run.status() == "1/2 images, 10.0 of 20.0 MiB"
 
 
+def test_duration_of_image_excludes_wait_for_its_archive(run: Run, tmp_path: Path) -> None:
+    archive = OciArchiveDestination(tmp_path / "archive.tar")
+    copy = ImageCopy(Mock(), SourceImage(MANIFEST.descriptor), archive, "1")
+    plan = ImagePlan(ImageJob("app:1", copy), manifests=(MANIFEST,), steps=(blob(1),))
+    run.listener.image_planned(plan)
+    run.listener.copy_started()
+    run.copy(plan, plan.steps[0], 5 * MIB)
+    run.clock.seconds += 3
+    run.listener.blob_done(plan, plan.blobs[0])
+    run.clock.seconds += 60
+
+    run.end(plan)
+
+    assert run.messages[0].text.endswith(" 10.0 MiB in 3.0 s")
+
+
 def test_status_states_end_of_images_whose_data_is_complete(run: Run) -> None:
     plan = run.plan("app:1", step := blob(1))
     run.listener.copy_started()
