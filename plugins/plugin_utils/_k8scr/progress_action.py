@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.progress_options import ProgressOptions
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import VARIABLE
+from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.background_job import BackgroundJob
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.followed_file import FollowedFile
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_messages import TaskMessages
 
@@ -25,7 +26,8 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_messages im
 class ProgressAction(NormalAction):
     """Run the module of the same name as any other module, and show its messages.
 
-    If the messages cannot be shown, the module runs without them, and the task has one warning.
+    If the messages cannot be shown, the module runs without them, and the task has one warning. On another host, or as
+    another user, the module is a background job that survives a lost connection.
     """
 
     def run(self, tmp: str | None = None, task_vars: dict[str, Any] | None = None) -> dict[str, Any]:
@@ -36,19 +38,23 @@ class ProgressAction(NormalAction):
         except InputError as error:
             return {"failed": True, "msg": str(error)}
         messages = TaskMessages(self._task, task_vars or {}, options)
-        with self._shown(messages):
+        with messages, self._reported(messages, task_vars or {}):
             result = super().run(tmp, task_vars)
         if messages.error:
             self._display.warning(f"The progress of the task cannot be shown: {messages.error}")
         return result
 
+    def _reported(self, messages: TaskMessages, task_vars: Mapping[str, Any]) -> AbstractContextManager[None]:
+        """Return a context in which modules report their progress."""
+        if self._task.async_val:
+            return nullcontext()
+        if self._connection.transport == "local" and not self._connection.become:
+            return nullcontext() if messages.is_silent else self._followed(messages)
+        return BackgroundJob(self, str(task_vars.get("inventory_hostname")), messages.receive)
+
     @contextmanager
-    def _shown(self, messages: TaskMessages) -> Iterator[None]:
-        """Show the messages of the module that runs in the context."""
-        is_local = self._connection.transport == "local" and not self._connection.become
-        if messages.is_silent or not is_local:
-            yield
-            return
+    def _followed(self, messages: TaskMessages) -> Iterator[None]:
+        """Follow the progress file of a module on this host."""
         try:
             # The main process of Ansible deletes this folder, also after Ctrl-C.
             folder = tempfile.TemporaryDirectory(dir=constants.DEFAULT_LOCAL_TMP, ignore_cleanup_errors=True)
@@ -56,7 +62,7 @@ class ProgressAction(NormalAction):
             messages.error = error.strerror or str(error)
             yield
             return
-        with folder as name, messages:
+        with folder as name:
             path = Path(name, "progress")
             followed = FollowedFile(path, messages.receive)
             with followed, self._variable({VARIABLE: str(path)}):

@@ -91,6 +91,7 @@ def pipe(playbooks: Playbooks) -> str:
             "strategy": "host_pinned",
             "tasks": [talk(("line", "pinned"), name="Pinned", run_once=True)],
         },
+        {"name": "distant", "connection": "distant", "tasks": [talk(("line", "from afar"), name="Distant")]},
         {"name": "serial", "serial": 1, "tasks": [talk(("line", "in series"), name="Series")]},
     ]
     return playbooks.in_pipe(plays, hosts="a,b,").stdout
@@ -118,6 +119,13 @@ def test_strategies_free_and_host_pinned_show_whole_lines(pipe: str) -> None:
         assert f"k8scr [{host}]: freely {host}" in lines
         # These strategies ignore run_once.
         assert f"k8scr [{host}]: pinned" in lines
+
+
+def test_other_host_shows_its_lines(pipe: str) -> None:
+    lines = pipe.splitlines()
+
+    assert "k8scr [a]: from afar" in lines
+    assert "k8scr [b]: from afar" in lines
 
 
 def test_batches_of_one_host_show_lines_without_host(pipe: str) -> None:

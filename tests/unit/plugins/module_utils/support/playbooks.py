@@ -72,6 +72,18 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr import task_disp
         return super().run(tmp, task_vars)
 """
 """The action with a version of ansible-core that has other attributes."""
+DISTANT_CONNECTION = """
+from ansible.plugins.connection.local import Connection as Local
+
+DOCUMENTATION = '''
+name: distant
+short_description: This host, as another one
+extends_documentation_fragment: [connection_pipelining]
+'''
+
+class Connection(Local):
+    transport = "distant"
+"""
 JSON_CALLBACK = """
 import json
 from ansible.plugins.callback import CallbackBase
@@ -139,6 +151,7 @@ class Playbooks:
             "action_plugins/talk.py": ACTION,
             "action_plugins/talk_without_space.py": FULL_DISK_ACTION,
             "action_plugins/talk_otherwise.py": OTHER_VERSION_ACTION,
+            "connection_plugins/distant.py": DISTANT_CONNECTION,
             "json/json.py": JSON_CALLBACK,
             "awx/awx_display.py": AWX_CALLBACK,
         }
@@ -153,6 +166,7 @@ class Playbooks:
             "ANSIBLE_PYTHON_INTERPRETER": sys.executable,
             "ANSIBLE_LIBRARY": str(folder / "library"),
             "ANSIBLE_ACTION_PLUGINS": str(folder / "action_plugins"),
+            "ANSIBLE_CONNECTION_PLUGINS": str(folder / "connection_plugins"),
             "ANSIBLE_CALLBACK_PLUGINS": str(folder / "json"),
             "ANSIBLE_PIPELINING": "true",
             "PYTHONUNBUFFERED": "1",
