@@ -16,7 +16,7 @@ from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
 from ..objects.readiness import readiness_of
 from ..transfer.blob_counts import counted
-from ..transfer.meter import seconds_text
+from ..transfer.meter import seconds_text, whole_seconds_text
 from ..transfer.progress import Progress
 from .apply_outcome import Outcome
 
@@ -24,6 +24,8 @@ _POLL_INTERVAL = 1.0
 """Seconds between two requests for the state of an object."""
 _FIRST_REASONS = 5.0
 """Seconds of waiting after which the reasons of the cluster are shown. They take several requests."""
+_LONGEST_REASONS = 300
+"""Characters of the reasons in the status; the message of a failure has all of them."""
 _REASONS_INTERVAL = 10.0
 """Seconds between two requests for the reasons."""
 
@@ -92,7 +94,7 @@ class _Wait:
         more = f" and {counted(others, 'more object')}" if others else ""
         asked, reasons = self._reasons
         why = f". The cluster reports: {reasons}" if reasons and asked == name else ""
-        return f"waiting for {name}{more} since {self._begin} ({seconds_text(self.poll.elapsed)}): {state}{why}"
+        return f"waiting for {name}{more} since {self._begin} ({whole_seconds_text(self.poll.elapsed)}): {state}{why}"
 
     def _tell_end(self, outcome: Outcome) -> None:
         end = "no longer exists" if outcome.action == "deleted" else "is ready"
@@ -145,7 +147,8 @@ class _Wait:
         if not self.progress.is_shown or elapsed < _FIRST_REASONS or elapsed < self._asked + _REASONS_INTERVAL:
             return
         item = None if outcome.action == "deleted" else self._read(outcome)
-        self._reasons = outcome.name, self._reasons_of(item) if item else ""
+        reasons = self._reasons_of(item) if item else ""
+        self._reasons = outcome.name, self.progress.shortened(reasons, _LONGEST_REASONS)
         self._asked = elapsed
 
     def _reasons_of(self, item: Mapping[str, Any]) -> str:

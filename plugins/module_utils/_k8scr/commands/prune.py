@@ -22,13 +22,14 @@ from ..oci.digest_tag import digest_tag
 from ..registry.cluster import connect_registry
 from ..registry.collector import Collector
 from ..transfer.blob_counts import counted
-from ..transfer.listener import RetryLog
+from ..transfer.listener import Listeners, RetryLog
 from ..transfer.lock import read_lock
 from ..transfer.meter import size_text
 from ..transfer.progress import SILENT, Progress
 from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
+from ..transfer.retry_status import RetryStatus
 from ..transfer.usage import repositories_of
 from .numbers import read_number
 from .progress_options import PROGRESS_ARGUMENT_SPEC
@@ -71,11 +72,16 @@ def run_prune(options: Mapping[str, Any], check_mode: bool, progress: Progress =
     """
     settings, rules, log = registry_settings(options), read_rules(options), RetryLog()
     timeout = read_number(options, "collect_timeout")
-    with log.in_errors(), connect_registry(settings, writes=True, on_retry=log.retried) as registry:
+    retries = RetryStatus(progress)
+    listener = Listeners(retries, log)
+    with (
+        log.in_errors(),
+        connect_registry(settings, writes=True, on_retry=listener.retried, on_recovery=listener.recovered) as registry,
+    ):
         find_uses = partial(find_image_uses, registry.api_server, registry.retries) if options["keep_used"] else None
         collector = Collector(registry, settings.pod) if options["collect"] else None
         allow_empty = options["allow_empty"]
-        prune = Prune(registry, settings.connections, rules, find_uses, collector, timeout, allow_empty, progress)
+        prune = Prune(registry, settings.connections, rules, find_uses, collector, timeout, allow_empty, retries.status)
         result = prune.run(check_mode)
     progress.line(closing_line(result, check_mode))
     for pattern in result.decision.unmatched:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..files.progress_file import Message
-from .meter import seconds_text
+from .meter import whole_seconds_text
 
 _DIGEST = re.compile(r"(sha(?:256|512):[0-9a-f]{12})[0-9a-f]+")
 _INTERVAL = 1.0
@@ -91,4 +91,4 @@ SILENT = Progress()
 def elapsed(text: str) -> Callable[[], str]:
     """Return a source for :meth:`Progress.status` that adds the time since this call, as in ``importing (35 s)``."""
     begin = time.monotonic()
-    return lambda: f"{text} ({seconds_text(time.monotonic() - begin)})"
+    return lambda: f"{text} ({whole_seconds_text(time.monotonic() - begin)})"

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Protocol
@@ -30,7 +31,7 @@ from ..oci.reference import target_name
 from ..registry.inventory import Inventory, StoredImage
 from ..registry.inventory_reader import take_inventory
 from ..registry.repository import Repository
-from .progress import SILENT, Progress, elapsed
+from .progress import SILENT, elapsed
 from .retention import Decision, decide, tag_of
 from .retention_marks import broken_images, name_of
 from .tag_deletion import TagDeletion
@@ -111,7 +112,7 @@ class Prune:
         collector: The garbage collector, if it runs afterwards.
         collect_timeout: Seconds to wait for the garbage collection.
         allow_empty: Whether all images of the selected repositories may be deleted.
-        progress: Shows what the prune does.
+        status: Shows what the prune does during a block.
     """
 
     registry: Registry
@@ -121,7 +122,7 @@ class Prune:
     collector: GarbageCollector | None = None
     collect_timeout: int = 0
     allow_empty: bool = False
-    progress: Progress = SILENT
+    status: Callable[[Callable[[], str | None]], AbstractContextManager[None]] = SILENT.status
 
     def run(self, check_mode: bool) -> PruneResult:
         """Delete tags and collect garbage; in check mode, only make the plan.
@@ -135,7 +136,7 @@ class Prune:
         """
         if self.collector:
             self.collector.require()
-        with self.progress.status(elapsed("reading the images of the registry")):
+        with self.status(elapsed("reading the images of the registry")):
             plan = self._make_plan()
         if check_mode:
             images = [verdict.image for verdict in plan.unprotected]
@@ -145,7 +146,7 @@ class Prune:
             deletion.prepare()
         result = PruneResult(plan.decision)
         try:
-            with self.progress.status(deletion.status):
+            with self.status(deletion.status):
                 deletion.run()
             if deletion.deleted or not deletion.errors:
                 self._restore(self._look_again(plan.inventory, plan.uses), deletion, result)
@@ -155,7 +156,7 @@ class Prune:
         result.errors += deletion.errors
         if self.collector and not result.errors:
             try:
-                with self.progress.status(elapsed("collecting garbage")):
+                with self.status(elapsed("collecting garbage")):
                     result.collection = self.collector.collect(self.collect_timeout)
             except K8scrError as error:
                 result.errors.append(error)

@@ -315,5 +315,5 @@ def test_apply_shows_changed_objects_and_what_it_waits_for(
         messages[-1].text,
     ]
     assert re.fullmatch(r"Deployment default/app is ready \([0-9.]+ s\)", messages[-1].text)
-    status = r"waiting for Deployment default/app since 12:00:00 \([0-9.]+ s\): 0 of 1 Pods are ready"
+    status = r"waiting for Deployment default/app since 12:00:00 \([0-9]+ s\): 0 of 1 Pods are ready"
     assert any(re.fullmatch(status, message.text) for message in messages if not message.lasting)

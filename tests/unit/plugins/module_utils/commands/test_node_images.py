@@ -155,5 +155,5 @@ def test_node_images_shows_archive_while_it_is_imported_and_changed_images(monke
 
     run_node_images(module, Progress(lambda message: texts.append(message.text)))
 
-    assert texts[0].startswith("importing /var/lib/k8scr/app.tar (0.")
+    assert texts[0].startswith("importing /var/lib/k8scr/app.tar (1 s)")
     assert texts[-1] == f"{NAME} imported"

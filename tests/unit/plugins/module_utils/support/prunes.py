@@ -60,7 +60,7 @@ def prune_registry(
     """Prune as k8scr_prune does and return the result without ``retries``."""
     given = module_options(PRUNE_ARGUMENT_SPEC, **options)
     find_uses = (workloads or Workloads()).find if given["keep_used"] else None
-    prune = Prune(registry, 4, read_rules(given), find_uses, collector, 60, given["allow_empty"], progress)
+    prune = Prune(registry, 4, read_rules(given), find_uses, collector, 60, given["allow_empty"], progress.status)
     result = prune.run(check_mode)
     progress.line(closing_line(result, check_mode))
     return prune_report(result)
