@@ -14,6 +14,7 @@ from typing import Any
 
 from ansible import constants
 from ansible.plugins.action import ActionBase
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.progress_options import ProgressOptions
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send import SEND_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import K8scrError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.file_access import write_errors
@@ -23,6 +24,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.partial_tra
     digest_of_file,
     open_source,
 )
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
+from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.send_progress import SendProgress
+from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_messages import TaskMessages
 
 
 class _Failed(Exception):
@@ -40,15 +44,22 @@ class ActionModule(ActionBase):
         _result, options = self.validate_argument_spec(SEND_ARGUMENT_SPEC)
         path = self._find_needle("files", options["src"])
         try:
-            with open_source(path) as source:
-                result.update(self._send(source, path, options["dest"], task_vars or {}))
+            messages = TaskMessages(self._task, task_vars or {}, ProgressOptions.of_task(self._task.args, os.environ))
+            progress = Progress(None if messages.is_silent else lambda message: messages.show([message]))
+            transfer = SendProgress(path)
+            with messages, transfer.shown(progress), open_source(path) as source:
+                result.update(self._send(source, path, options["dest"], task_vars or {}, transfer))
+            if messages.error:
+                self._display.warning(f"The progress of the task cannot be shown: {messages.error}")
         except K8scrError as error:
             result.update(failed=True, msg=str(error))
         except _Failed as error:
             result.update(error.args[0])
         return result
 
-    def _send(self, source: int, path: str, dest: str, task_vars: dict[str, Any]) -> dict[str, Any]:
+    def _send(
+        self, source: int, path: str, dest: str, task_vars: dict[str, Any], transfer: SendProgress
+    ) -> dict[str, Any]:
         size = os.fstat(source).st_size
         folder = self._connection._shell.tmpdir
         digest = digest_of_file(source, size, path)
@@ -60,12 +71,14 @@ class ActionModule(ActionBase):
         part_size = state["part_size"]
         offset = part_size if state["part_digest"] == digest_of_file(source, part_size, path) else 0
         result["sent"] = size - offset
+        transfer.begin(size, offset)
         piece_size = PieceSize()
         while True:
             length = piece_size.fit(size - offset, state["piece_room"], folder)
             started = time.monotonic()
             state = self._send_piece(source, path, offset, length, file, task_vars)
             offset += length
+            transfer.add(length)
             if offset == size:
                 return result
             piece_size.sent(time.monotonic() - started)

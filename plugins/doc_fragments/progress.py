@@ -21,13 +21,16 @@ options:
         Set it for a log of the transfer.
       - V(none) shows nothing. Set it for output that is the same in every run.
       - Tasks with C(no_log) or C(async) never show their progress.
+      - If the output of Ansible is a pipe, as in many CI systems, set E(PYTHONUNBUFFERED=1) for it. Otherwise, Python
+        holds all output back until it has some kilobytes.
     type: str
     choices: [auto, lines, none]
     default: auto
   progress_interval:
     description: Seconds between two lines about running transfers, from V(1) to V(86400). By default, V(5). With
       several hosts, it is multiplied by the number of hosts that run the task at the same time. Raise it for shorter
-      logs. It does not affect lines about finished images, and a line that is updated in place.
+      logs. Lines about finished images and a line that is updated in place do not depend
+      on it.
     type: int
     default: 5
 attributes:

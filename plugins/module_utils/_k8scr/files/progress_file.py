@@ -125,10 +125,11 @@ class MessageReader:
         if self._is_first and isinstance(group, int) and group > 1:
             self.group = group
         found = [(value.get(name), name == "line") for name in ("line", "status")]
-        return [Message(_printable(text[:_LONGEST_TEXT]), lasting) for text, lasting in found if isinstance(text, str)]
+        return [Message(printable(text[:_LONGEST_TEXT]), lasting) for text, lasting in found if isinstance(text, str)]
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
+    """Replace the characters that a terminal may execute, or that reorder or hide text."""
     return "".join(_shown(character) for character in text)
 
 

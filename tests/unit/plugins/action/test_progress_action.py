@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -168,6 +169,7 @@ def data(playbooks: Playbooks, tmp_path_factory: pytest.TempPathFactory) -> Data
         talk(("line", "short"), options={"progress_interval": 0}, ignore_errors=True, name="invalid interval"),
         {"name": "bundle", "k8scr_bundle": {**bundle, **LINES}},
         {"name": "bundle silently", "k8scr.core.k8scr_bundle": {**bundle, "dest": f"{folder}/2", "progress": "none"}},
+        {"name": "send", "k8scr.core.k8scr_send": {"src": str(archive), "dest": f"{folder}/copy.tar", **LINES}},
         {"name": "push", "k8scr.core.k8scr_push": {"images": [str(archive)]}, "ignore_errors": True},
     ]
     play = {
@@ -231,6 +233,11 @@ def test_module_of_collection_has_same_result_with_progress(data: Data) -> None:
     assert outcome(data, "bundle") == outcome(data, "bundle silently") == (True, False)
     assert bundled.keys() == silent.keys()
     assert bundled["images"] == silent["images"]
+
+
+def test_sent_file_has_its_line(data: Data) -> None:
+    assert re.search(r"^k8scr: .*/image.tar: sent 10.0 KiB in [\d.]+ s$", data.errors, re.MULTILINE)
+    assert data.results["send"]["sent"] == 10240
 
 
 def test_action_group_sets_progress(data: Data) -> None:
