@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..errors import ApiServerError, InputError, K8scrError, failure_lines
+from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.definitions import (
     Definition,
@@ -19,7 +20,8 @@ from ..objects.definitions import (
     redact_definition,
     without_server_fields,
 )
-from ..transfer.progress import SILENT, Progress
+from ..transfer.progress import SILENT, Progress, elapsed
+from ..transfer.retry_status import RetryStatus
 from ..transport.cluster import connect
 from .apply_outcome import Outcome
 from .apply_wait import Poll, wait_for_objects
@@ -92,23 +94,30 @@ def run_apply(options: Mapping[str, Any], check_mode: bool, progress: Progress =
     settings = ApplySettings.from_options(options)
     definitions = read_options(options["definition"], options["src"])
     with connect(cluster_settings(options)) as cluster:
-        return _run(Applier(KubernetesClient(cluster), settings, check_mode), definitions, progress)
+        retries = RetryStatus(progress)
+        policy = Retries(on_retry=retries.retried, on_recovery=retries.recovered)
+        applier = Applier(KubernetesClient(cluster, policy), settings, check_mode)
+        return _run(applier, definitions, progress, retries)
 
 
-def _run(applier: Applier, definitions: Sequence[Definition], progress: Progress) -> dict[str, Any]:
+def _run(
+    applier: Applier, definitions: Sequence[Definition], progress: Progress, retries: RetryStatus
+) -> dict[str, Any]:
     settings = applier.settings
+    action = "checking" if applier.check_mode else "applying" if settings.present else "deleting"
     outcomes: list[Outcome] = []
     errors: list[K8scrError] = []
     try:
-        for definition in definitions if settings.present else reversed(definitions):
-            with _named(definition):
-                act = applier.apply if settings.present else applier.delete
-                outcome = act(definition.item)
-            outcomes.append(outcome)
-            if outcome.changed and not applier.check_mode:
-                progress.line(outcome.line)
+        with retries.status(elapsed(f"{action} objects", after=5.0)):
+            for definition in definitions if settings.present else reversed(definitions):
+                with _named(definition):
+                    act = applier.apply if settings.present else applier.delete
+                    outcome = act(definition.item)
+                outcomes.append(outcome)
+                if outcome.changed and not applier.check_mode:
+                    progress.line(outcome.line)
         if settings.wait and not applier.check_mode:
-            errors = wait_for_objects(applier.client, outcomes, settings.wait_timeout, progress)
+            errors = wait_for_objects(applier.client, outcomes, settings.wait_timeout, progress, retries)
     except K8scrError as error:
         errors = [error]
     failure = {"failed": True, "msg": "\n".join(failure_lines(("", error) for error in errors))} if errors else {}

@@ -18,6 +18,7 @@ from ..objects.readiness import readiness_of
 from ..transfer.blob_counts import counted
 from ..transfer.meter import seconds_text, whole_seconds_text
 from ..transfer.progress import Progress
+from ..transfer.retry_status import RetryStatus
 from .apply_outcome import Outcome
 
 _POLL_INTERVAL = 1.0
@@ -31,19 +32,20 @@ _REASONS_INTERVAL = 10.0
 
 
 def wait_for_objects(
-    client: KubernetesClient, outcomes: Sequence[Outcome], seconds: float, progress: Progress
+    client: KubernetesClient, outcomes: Sequence[Outcome], seconds: float, progress: Progress, retries: RetryStatus
 ) -> list[K8scrError]:
     """Wait until applied objects are ready, and deleted objects no longer exist.
 
     Args:
         seconds: The maximum seconds for all objects together.
+        retries: Shows what the module waits for.
 
     Returns:
         The errors of objects that do not become ready, or still exist at the end, with the reasons of the cluster.
     """
     waiting = [outcome for outcome in outcomes if outcome.after or outcome.action == "deleted"]
     wait = _Wait(client, Poll(seconds), progress, waiting)
-    with progress.status(wait.status):
+    with retries.status(wait.status):
         wait.run()
     return wait.errors
 

@@ -83,14 +83,13 @@ class _WaitStatus:
 
     def __init__(self, what: str) -> None:
         self.reason: str | None = None
-        self._since = time.strftime("%H:%M:%S")
-        self._text = elapsed(f"waiting for {what} since {self._since}")
+        self._text = elapsed(f"waiting for {what} since {time.strftime('%H:%M:%S')}")
 
     def failed(self, _action: str, reason: str) -> None:
         """Receive the error of a request."""
         self.reason = reason
 
-    def text(self) -> str:
+    def text(self) -> str | None:
         """Return the current status."""
         return f"{self._text()}: {self.reason}" if self.reason else self._text()
 

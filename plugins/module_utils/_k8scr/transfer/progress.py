@@ -88,7 +88,16 @@ SILENT = Progress()
 """Shows nothing."""
 
 
-def elapsed(text: str) -> Callable[[], str]:
-    """Return a source for :meth:`Progress.status` that adds the time since this call, as in ``importing (35 s)``."""
+def elapsed(text: str, after: float = 0.0) -> Callable[[], str | None]:
+    """Return a source for :meth:`Progress.status` that adds the time since this call, as in ``importing (35 s)``.
+
+    Args:
+        after: Seconds until the status is shown.
+    """
     begin = time.monotonic()
-    return lambda: f"{text} ({whole_seconds_text(time.monotonic() - begin)})"
+
+    def status() -> str | None:
+        seconds = time.monotonic() - begin
+        return f"{text} ({whole_seconds_text(seconds)})" if seconds >= after else None
+
+    return status

@@ -136,7 +136,7 @@ class Prune:
         """
         if self.collector:
             self.collector.require()
-        with self.status(elapsed("reading the images of the registry")):
+        with self.status(elapsed("reading the images of the registry", after=5.0)):
             plan = self._make_plan()
         if check_mode:
             images = [verdict.image for verdict in plan.unprotected]

@@ -227,7 +227,7 @@ def test_apply_returns_documented_values(
     client = Mock(get=Mock(return_value=existing))
     client.apply.side_effect = client.delete.side_effect = error
     client.apply.return_value = {**DEFINITION, "data": {"a": "b"}}
-    monkeypatch.setattr(apply, "KubernetesClient", lambda _cluster: client)
+    monkeypatch.setattr(apply, "KubernetesClient", lambda *_arguments: client)
     monkeypatch.setattr(apply, "connect", Mock(return_value=Mock(__enter__=Mock(), __exit__=Mock(return_value=False))))
     options = module_options(apply.APPLY_ARGUMENT_SPEC, definition=[DEFINITION, DEFINITION], state=state, wait=False)
 
