@@ -29,8 +29,7 @@ options:
   progress_interval:
     description: Seconds between two lines about running transfers, from V(1) to V(86400). By default, V(5). With
       several hosts, it is multiplied by the number of hosts that run the task at the same time. Raise it for shorter
-      logs. Lines about finished images and a line that is updated in place do not depend
-      on it.
+      logs. Lines about finished images and a line that is updated in place do not depend on it.
     type: int
     default: 5
 attributes:

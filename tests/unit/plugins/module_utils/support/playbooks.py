@@ -110,6 +110,7 @@ import json, os
 from functools import wraps
 from ansible.plugins.callback.default import CallbackModule as Default
 from ansible.utils.display import Display
+from ansible.utils.multiprocessing import context
 
 DOCUMENTATION = '''
 name: awx_display
@@ -121,6 +122,8 @@ extends_documentation_fragment: [default_callback]
 def display_with_context(function):
     @wraps(function)
     def wrapper(*args, **kwargs):
+        if context.parent_process() is not None:
+            return function(*args, **kwargs)
         with open(os.environ["EVENTS"], "a") as events:
             events.write(json.dumps({"text": args[1], **kwargs}) + "\\n")
         return function(*args, **kwargs)
