@@ -83,9 +83,9 @@ def check_result(outcome: FaultOutcome, run: Run, injected: Sequence[Fault], fau
         return ""
     error = str(run.result.get("msg"))
     failed = [image for image in run.result.get("images", ()) if "error" in image]
-    reasons = {image["error"] for image in failed}
-    # Each reason may have a line for itself, and one for its advice.
-    most = 1 + len(failed) + 2 * len(reasons) + 2 * len(run.result.get("errors", ()))
+    steps = run.result.get("errors", ())
+    # A reason that images share has a line, and so has an advice that several reasons or images share.
+    most = 1 + len(failed) + len(failed) // 2 * 2 + len(steps) + len(steps) // 2
     if len(error.splitlines()) > most or "Traceback" in error:
         outcome.problems.append(f"the error has more than one line for each failed image or step: {error}")
     patterns = [fault.expected_error for fault in injected if fault.expected_error]

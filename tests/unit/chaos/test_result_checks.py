@@ -30,10 +30,11 @@ def problems_of(message: str, **result: Any) -> list[str]:
         (1, {}),
         (2, {"images": [{"error": LINE}, {"image": "app:2"}]}),
         (2, {"errors": [LINE]}),
-        (3, {"errors": [LINE, LINE]}),
+        (5, {"images": [{"error": LINE}, {"error": LINE}]}),
+        (4, {"errors": [LINE, LINE]}),
     ],
 )
-def test_error_has_one_line_more_than_failed_images_and_steps(lines: int, result: dict[str, Any]) -> None:
+def test_error_has_lines_for_failed_images_and_steps_and_what_they_share(lines: int, result: dict[str, Any]) -> None:
     longest, longer = "\n".join([LINE] * lines), "\n".join([LINE] * (lines + 1))
 
     assert problems_of(longest, **result) == []
