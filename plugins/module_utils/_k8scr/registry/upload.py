@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from urllib.parse import urlencode, urlsplit
@@ -284,13 +284,16 @@ class RequestBody:
         size: The known bytes.
     """
 
+    _is_chunked = True
+
     def __init__(self, blocks: Blocks) -> None:
         self.sent = 0
         self._blocks = blocks
 
-    def __iter__(self) -> Blocks:
+    def __iter__(self) -> Iterator[bytes | memoryview]:
         for block in self._blocks:
-            yield block
+            # urllib3 before version 2 accepts only bytes as chunks.
+            yield bytes(block) if self._is_chunked else block
             self.sent += len(block)
 
     @property
@@ -300,6 +303,8 @@ class RequestBody:
 
 class KnownBody(RequestBody):
     """A request body of known length: requests sets ``Content-Length``, and http.client sends the blocks one by one."""
+
+    _is_chunked = False
 
     def __init__(self, blocks: Blocks, length: int) -> None:
         super().__init__(blocks)
@@ -336,7 +341,7 @@ class _Rest:
             block = self._block[: None if limit is None else limit - size]
             self._block = self._block[len(block) :]
             size += len(block)
-            yield block
+            yield bytes(block) if self._is_chunked else block
 
 
 def _with_digest(location: str, digest: str) -> str:

@@ -19,6 +19,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster
     connect_registry,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import RequestBody
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.pod_proxy import PodProxyAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.settings import ClusterSettings
 from unit.plugins.module_utils.support.stores import read_blob
@@ -101,6 +102,13 @@ def test_body_of_known_length_is_sent_with_length(session: requests.Session, api
 
 def test_body_of_unknown_length_is_sent_in_chunks(session: requests.Session, api_server: Server) -> None:
     session.put(f"{URL}/v2/a/blobs/uploads/1", data=iter([b"ab", b"cd"]))
+
+    (request,) = api_server.requests
+    assert (request.body, request.headers["Transfer-Encoding"]) == (b"abcd", "chunked")
+
+
+def test_upload_of_unknown_length_is_sent_in_chunks(session: requests.Session, api_server: Server) -> None:
+    session.patch(f"{URL}/v2/a/blobs/uploads/1", data=RequestBody(iter([memoryview(b"ab"), memoryview(b"cd")])))
 
     (request,) = api_server.requests
     assert (request.body, request.headers["Transfer-Encoding"]) == (b"abcd", "chunked")
