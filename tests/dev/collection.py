@@ -11,8 +11,8 @@ from pathlib import Path
 
 from .commands import BUILD, CHECKOUT, run
 
-# Tests without a cluster import the collection from SOURCE_ROOT, those on the cluster from CLUSTER_SOURCE_ROOT. Both
-# run at the same time, and ansible-test writes into its copy. The tarball is installed in INSTALLED.
+# Stages in the background use the copy in SOURCE_ROOT, the others the one in CLUSTER_SOURCE_ROOT: they run at the same
+# time, and ansible-test writes into its copy. The tarball is installed in INSTALLED.
 SOURCE_ROOT = BUILD / "source"
 CLUSTER_SOURCE_ROOT = BUILD / "source-cluster"
 INSTALLED = BUILD / "installed"

@@ -9,9 +9,10 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from cluster.errors import log
 
@@ -19,8 +20,17 @@ from . import collection, venv
 from .commands import Failed, describe
 from .stages import EXTRA, GROUPS, RESULTS, STAGES, WITHOUT_CLUSTER, Context
 
-QUIET = ("live", "charts")
-"""Stages that measure times and memory: they start after the end of the stages without a cluster."""
+BACKGROUND = (*WITHOUT_CLUSTER, "live-registries")
+"""Stages that run in this order, at the same time as the others."""
+AFTER = {
+    # chaos kills components of the cluster, and the integration tests configure mirrors on the nodes, as the guides do.
+    "live-registries": ("cluster", "chaos", "chaos-prunes", "integration"),
+    # Their tests kill components of the cluster too, read the audit log, and measure times and memory.
+    "live-others": BACKGROUND,
+    "live": BACKGROUND,
+    "charts": BACKGROUND,
+}
+"""The stages that must end before a stage starts."""
 
 
 @dataclass
@@ -44,23 +54,26 @@ class Results:
 def run_stages(names: Sequence[str], arguments: Sequence[str] = (), *, fail_on_skips: bool) -> bool:
     """Run all of the stages, even after a failure; return whether all passed.
 
-    Stages without a cluster run at the same time as stages on the cluster. Both have their own copy of the collection.
+    Stages in the background run at the same time as the others, with their own copy of the collection.
     """
     start = time.monotonic()
     programs = venv.ensure()
     shutil.rmtree(RESULTS, ignore_errors=True)
-    stages = [stage for name in names for stage in GROUPS.get(name, (name,))]
-    local = [stage for stage in stages if stage in WITHOUT_CLUSTER]
-    on_cluster = [stage for stage in stages if stage not in WITHOUT_CLUSTER]
+    named = {stage for name in names for stage in GROUPS.get(name, (name,))}
+    background = [stage for stage in BACKGROUND if stage in named]
+    others = [stage for stage in {**STAGES, **EXTRA} if stage in named - set(background)]
     results = Results()
-    if not on_cluster:
-        _run(local, Context(programs, collection.copy(), arguments, skipped=results.skipped), results)
+
+    def context(root: Path) -> Context:
+        return Context(programs, collection.copy(root), arguments, skipped=results.skipped)
+
+    if not others:
+        _run(background, context(collection.SOURCE_ROOT), results)
+    elif not background:
+        _run(others, context(collection.CLUSTER_SOURCE_ROOT), results)
     else:
-        context = Context(programs, collection.copy(collection.CLUSTER_SOURCE_ROOT), arguments, skipped=results.skipped)
-        if local:
-            _run_both(local, replace(context, copy=collection.copy()), on_cluster, context, results)
-        else:
-            _run(on_cluster, context, results)
+        contexts = context(collection.SOURCE_ROOT), context(collection.CLUSTER_SOURCE_ROOT)
+        _run_both(background, others, contexts, results)
     return _report(results, time.monotonic() - start, fail_on_skips)
 
 
@@ -72,30 +85,48 @@ def _run(stages: Iterable[str], context: Context, results: Results) -> None:
 
 
 def _run_both(
-    local: Sequence[str], local_context: Context, on_cluster: Sequence[str], context: Context, results: Results
+    background: Sequence[str], others: Sequence[str], contexts: tuple[Context, Context], results: Results
 ) -> None:
-    """Run stages without a cluster in a thread, and the stages on the cluster in this one."""
+    """Run stages in a thread and the others in this one, each after those that must end before."""
+    ended = {stage: threading.Event() for stage in (*background, *others)}
     cancelled = threading.Event()
 
-    def run_local() -> None:
-        for stage in local:
-            if not cancelled.is_set():
-                _run_in_background(stage, local_context, results)
+    def await_earlier(stage: str) -> None:
+        for earlier in AFTER.get(stage, ()):
+            if earlier in ended:
+                ended[earlier].wait()
+
+    def run_background() -> None:
+        try:
+            for stage in background:
+                await_earlier(stage)
+                if not cancelled.is_set():
+                    _run_silently(stage, contexts[0], results)
+                ended[stage].set()
+        finally:
+            _set_all(ended)
 
     with ThreadPoolExecutor(1) as threads:
-        running = threads.submit(run_local)
+        running = threads.submit(run_background)
         try:
-            for stage in on_cluster:
-                if stage in QUIET:
-                    running.result()
-                _run([stage], context, results)
+            for stage in others:
+                await_earlier(stage)
+                _run([stage], contexts[1], results)
+                ended[stage].set()
             running.result()
         finally:
             cancelled.set()
+            _set_all(ended)
 
 
-def _run_in_background(stage: str, context: Context, results: Results) -> None:
-    """Run a stage, and print its output as a whole at its end, between lines of the stages on the cluster."""
+def _set_all(events: Mapping[str, threading.Event]) -> None:
+    """Let no thread wait for stages that will not run."""
+    for event in events.values():
+        event.set()
+
+
+def _run_silently(stage: str, context: Context, results: Results) -> None:
+    """Run a stage, and print its output as a whole at its end, between lines of other stages."""
     lines: list[str] = []
     results.run(stage, replace(context, write=lines.append))
     log(

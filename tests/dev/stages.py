@@ -83,7 +83,7 @@ def _sanity(context: Context) -> None:
 
 
 def _unit(context: Context) -> None:
-    _pytest(context, "unit")
+    _pytest(context, "unit", ["tests/unit"])
 
 
 def _floor(context: Context) -> None:
@@ -108,8 +108,11 @@ def _integration(context: Context) -> None:
         context.skipped += ansible_test.skipped_targets(context.copy, results)
 
 
-def _live(context: Context) -> None:
-    _pytest(context, "live", _status()["kubeconfig"])
+def _live(name: str, *arguments: str) -> Callable[[Context], None]:
+    def stage(context: Context) -> None:
+        _pytest(context, name, ["tests/live", *arguments], _status()["kubeconfig"])
+
+    return stage
 
 
 def _chaos(context: Context) -> None:
@@ -123,12 +126,12 @@ def _chaos_prunes(context: Context) -> None:
 
 
 def _charts(context: Context) -> None:
-    _pytest(context, "charts", _status()["kubeconfig"])
+    _pytest(context, "charts", ["tests/charts"], _status()["kubeconfig"])
 
 
-def _pytest(context: Context, folder: str, kubeconfig: str = "") -> None:
-    report = RESULTS / f"{folder}.xml"
-    context.run("pytest", f"tests/{folder}", f"--junitxml={report}", kubeconfig=kubeconfig)
+def _pytest(context: Context, name: str, arguments: Sequence[str], kubeconfig: str = "") -> None:
+    report = RESULTS / f"{name}.xml"
+    context.run("pytest", *arguments, f"--junitxml={report}", kubeconfig=kubeconfig)
     context.skipped += junit.skipped(report)
 
 
@@ -173,12 +176,14 @@ WITHOUT_CLUSTER: dict[str, Callable[[Context], None]] = {
 STAGES: dict[str, Callable[[Context], None]] = {
     **WITHOUT_CLUSTER,
     "cluster": _cluster,
-    "integration": _integration,
     "chaos": _chaos,
     "chaos-prunes": _chaos_prunes,
-    "live": _live,
+    "integration": _integration,
+    "live-registries": _live("live-registries", "-m", "own_registries"),
+    "live-concurrent": _live("live-concurrent", "-m", "concurrent"),
+    "live-others": _live("live-others", "-m", "not own_registries and not concurrent"),
 }
-EXTRA: dict[str, Callable[[Context], None]] = {"charts": _charts}
+EXTRA: dict[str, Callable[[Context], None]] = {"live": _live("live"), "charts": _charts}
 """Stages that run only if they are named."""
 GROUPS = {"lint": tuple(LINT), "all": tuple(STAGES)}
 

@@ -28,11 +28,18 @@ Task = Callable[..., dict[str, Any]]
 _WITHOUT_CLUSTER = ("k8scr_bundle",)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def registry() -> str:
     """The name of the Pod of the role's registry, in the namespace k8scr."""
     deploy(registry_lose_images=True)
     return "k8scr-0"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def shared_registry(request: pytest.FixtureRequest) -> None:
+    """Deploy the registry for all files of tests without registries of their own."""
+    if not request.node.get_closest_marker("own_registries"):
+        request.getfixturevalue("registry")
 
 
 @pytest.fixture(autouse=True)

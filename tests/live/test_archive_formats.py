@@ -26,6 +26,8 @@ from .engines import docker_engine, podman_engine
 from .host_registries import HostRegistry, host_registry
 from .image_tasks import push
 
+pytestmark = pytest.mark.concurrent
+
 CRANE = str(layout.BIN / "crane")
 NAME = "example.com/team/busybox:1"
 

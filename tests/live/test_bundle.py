@@ -25,6 +25,8 @@ from .host_registries import HostRegistry
 from .layout_writer import LayoutWriter
 from .upstream_registries import upstream_registry
 
+pytestmark = pytest.mark.concurrent
+
 IMAGES = ("busybox", "multi", "artifact")
 Bundle = Callable[..., dict[str, Any]]
 

@@ -37,6 +37,8 @@ from .conftest import Task
 from .guide_pages import GUIDES, read_guide, run_command
 from .upstream_registries import PASSWORD, SecuredRegistry, secured_registry
 
+pytestmark = pytest.mark.own_registries
+
 NAMES = {"registry": "library/registry:3.1.2", "busybox": "library/busybox:1.36", "multi": "team/waiter:1.2.3"}
 MEDIUM = "/media/app"
 

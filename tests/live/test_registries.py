@@ -19,6 +19,8 @@ from .host_registries import IMPLEMENTATIONS, HostRegistry, host_registry
 from .image_tasks import pull, push, push_entry
 from .layout_writer import LayoutWriter
 
+pytestmark = pytest.mark.concurrent
+
 
 @pytest.fixture(scope="module", params=IMPLEMENTATIONS)
 def host(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostRegistry]:

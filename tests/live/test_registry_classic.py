@@ -26,6 +26,8 @@ from cluster.waiting import wait_until
 from .conftest import Task
 from .registry_role import deploy, deployed, run_role
 
+pytestmark = pytest.mark.own_registries
+
 NAMESPACE = "live-classic"
 IMAGE = "registry.invalid/k8scr/distribution:1"
 POD = {"namespace": NAMESPACE, "registry": "k8scr", "registry_port": 80}

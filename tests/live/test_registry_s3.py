@@ -26,6 +26,8 @@ from .image_tasks import pull, push
 from .registry_role import deploy, deployed
 from .s3 import SECRET_KEY, s3
 
+pytestmark = pytest.mark.own_registries
+
 NAMESPACE = "live-s3"
 SIZE = 64 << 20
 LAYERS = 2

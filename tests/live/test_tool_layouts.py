@@ -25,6 +25,8 @@ from .host_registries import HostRegistry
 from .image_tasks import push, push_entry
 from .upstream_registries import upstream_registry
 
+pytestmark = pytest.mark.concurrent
+
 CRANE = str(layout.BIN / "crane")
 
 

@@ -23,6 +23,8 @@ from .conftest import Task
 from .host_registries import HostRegistry
 from .upstream_registries import upstream_registry
 
+pytestmark = pytest.mark.concurrent
+
 VERSIONS = [f"v1.{minor}.{patch}" for minor in range(15) for patch in range(10)]
 _RULES = {"semver": ">=1.2 <1.12", "exclude": r"\.[5-9]$", "newest": 3}
 _SELECTED = ["v1.11.4", "v1.11.3", "v1.11.2"]

@@ -39,6 +39,8 @@ from .offline_verification import verify_offline
 from .signers import VERSIONS, CosignSigner, cosign, sign_with_notation
 from .upstream_registries import upstream_registry
 
+pytestmark = pytest.mark.concurrent
+
 IDENTITY = "https://ci.example.com/team/app@refs/tags/v1"
 
 

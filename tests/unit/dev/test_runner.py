@@ -2,11 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Stages without a cluster, which run at the same time as stages on the cluster."""
+"""Stages in the background, which run at the same time as others."""
 
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -28,7 +30,7 @@ def stages(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> dict[str, object]
     return replaced
 
 
-def test_stages_without_cluster_run_during_stage_on_cluster_with_own_copy(stages: dict[str, object]) -> None:
+def test_stage_in_background_runs_during_stage_on_cluster_with_own_copy(stages: dict[str, object]) -> None:
     met = threading.Barrier(2)
     copies: dict[str, Path] = {}
 
@@ -43,22 +45,44 @@ def test_stages_without_cluster_run_during_stage_on_cluster_with_own_copy(stages
     assert copies["unit"] != copies["integration"]
 
 
-def test_live_stage_starts_after_end_of_stages_without_cluster(stages: dict[str, object]) -> None:
-    started, order = threading.Event(), []
+def test_stages_start_after_those_that_must_end_before(stages: dict[str, object]) -> None:
+    order: list[str] = []
+
+    def stage(name: str) -> Callable[[Context], None]:
+        def run(_context: Context) -> None:
+            time.sleep(0.05)
+            order.append(name)
+
+        return run
+
+    stages |= {name: stage(name) for name in ("unit", "live-registries", "chaos", "live-others")}
+
+    assert runner.run_stages(["live-others", "live-registries", "unit", "chaos"], fail_on_skips=False)
+    assert order.index("chaos") < order.index("live-registries")
+    assert set(order[:3]) == {"unit", "live-registries", "chaos"}
+
+
+def test_interrupted_run_starts_no_further_stage(stages: dict[str, object]) -> None:
+    started, interrupted = threading.Event(), threading.Event()
+    order: list[str] = []
 
     def unit(_context: Context) -> None:
+        started.set()
+        interrupted.wait(SECONDS)
+
+    def chaos(_context: Context) -> None:
         started.wait(SECONDS)
-        order.append("unit")
+        threading.Timer(0.2, interrupted.set).start()
+        raise KeyboardInterrupt
 
-    stages["unit"] = unit
-    stages["integration"] = lambda _context: started.set()
-    stages["live"] = lambda _context: order.append("live")
+    stages |= {"unit": unit, "chaos": chaos, "live-registries": lambda _context: order.append("live-registries")}
 
-    assert runner.run_stages(["unit", "integration", "live"], fail_on_skips=False)
-    assert order == ["unit", "live"]
+    with pytest.raises(KeyboardInterrupt):
+        runner.run_stages(["unit", "live-registries", "chaos"], fail_on_skips=False)
+    assert order == []
 
 
-def test_output_of_stage_without_cluster_is_printed_as_a_whole_with_failures(
+def test_output_of_stage_in_background_is_printed_as_a_whole_with_failures(
     stages: dict[str, object], capsys: pytest.CaptureFixture[str]
 ) -> None:
     first, second = threading.Event(), threading.Event()
