@@ -40,7 +40,8 @@ def deploy_registry(studio: Studio) -> None:
         time.sleep(8)
         until = terminal.chunks[-1][0]
         kubectl("label", "node", NODES[0].name, "disk=ssd", "--overwrite")
-    studio.save("progress-registry", "The role registry waits for a node", terminal, "registry", until)
+    first = "TASK [k8scr.core.registry : Deploy the registry]"
+    studio.save("progress-registry", "The role registry waits for a node", terminal, "registry.yml", until, first)
 
 
 def remove_registry(studio: Studio) -> None:
@@ -65,11 +66,22 @@ def push_release(studio: Studio) -> None:
     with studio.running("push", task) as terminal:
         terminal.wait_for_text(r"[78]/12 images.*left", _WAIT)
         until = terminal.chunks[-1][0]
-    studio.save("progress-push", "A push of twelve images, during the transfer", terminal, "push", until)
-    studio.save("progress-pushed", "A push of twelve images, at the end", terminal, "push")
+    studio.save("progress-push", "A push of twelve images, during the transfer", terminal, "push.yml", until)
+    studio.save("progress-pushed", "A push of twelve images, at the end", terminal, "push.yml")
     with studio.running("push", task) as terminal:
         pass
-    studio.save("progress-unchanged", "A second push of the same images changes nothing", terminal, "push")
+    studio.save("progress-unchanged", "A second push of the same images changes nothing", terminal, "push.yml")
+
+
+def plan(studio: Studio) -> None:
+    """Show the differences of a release whose tags exist with other content."""
+    names = {f"{_HOST}/team/{name}:1.{minor}": 3 * MIB + 5 * minor for name in _RELEASE[:3] for minor in (2, 3)}
+    studio.write_images("update", names, 4)
+    task = {"name": "Push the update", "k8scr.core.k8scr_push": {"images": ["./update"]}}
+    flags = ("--check", "--diff")
+    with studio.running("update", task, *flags) as terminal:
+        pass
+    studio.save("progress-diff", "The differences of a push", terminal, " ".join(["update.yml", *flags]))
 
 
 def stall(studio: Studio) -> None:
@@ -88,7 +100,7 @@ def stall(studio: Studio) -> None:
         finally:
             for process in processes:
                 os.kill(process, signal.SIGCONT)
-    studio.save("progress-stall", "A push to a registry that stopped responding", terminal, "hotfix", until)
+    studio.save("progress-stall", "A push to a registry that stopped responding", terminal, "hotfix.yml", until)
 
 
 def fail(studio: Studio) -> None:
@@ -103,7 +115,7 @@ def fail(studio: Studio) -> None:
     task = {"name": "Push the release", "k8scr.core.k8scr_push": {"images": sources}}
     with studio.running("release", task, fails=True) as terminal:
         pass
-    studio.save("progress-failures", "A push in which some images fail", terminal, "release")
+    studio.save("progress-failures", "A push in which some images fail", terminal, "release.yml")
 
 
 def prune(studio: Studio) -> None:
@@ -112,8 +124,14 @@ def prune(studio: Studio) -> None:
     task = {"name": "Delete old versions", "k8scr.core.k8scr_prune": options}
     with studio.running("prune", task) as terminal:
         pass
-    studio.save("progress-prune", "A prune that keeps the last version of each image", terminal, "prune")
+    studio.save("progress-prune", "A prune that keeps the last version of each image", terminal, "prune.yml")
 
 
-SCENES: dict[str, Callable[[Studio], None]] = {"push": push_release, "stall": stall, "fail": fail, "prune": prune}
-"""The scenes between the deployment and the removal of the registry; the prune deletes images of the push."""
+SCENES: dict[str, Callable[[Studio], None]] = {
+    "push": push_release,
+    "plan": plan,
+    "stall": stall,
+    "fail": fail,
+    "prune": prune,
+}
+"""The scenes between the deployment and the removal of the registry; some need the images of the push."""

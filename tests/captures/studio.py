@@ -59,38 +59,52 @@ class Studio:
         return writer.folder
 
     @contextmanager
-    def running(self, name: str, task: Mapping[str, Any], fails: bool = False) -> Iterator[Terminal]:
+    def running(self, name: str, task: Mapping[str, Any], *flags: str, fails: bool = False) -> Iterator[Terminal]:
         """Start a playbook with one task, and wait for its end after the block.
 
         Args:
             name: The playbook's name without suffix.
             task: The task.
+            flags: Flags of ansible-playbook.
             fails: Whether the playbook must fail.
         """
         play = {"hosts": "bastion", "gather_facts": False, "module_defaults": {_GROUP: dict(self._options)}}
         (self._folder / f"{name}.yml").write_text(yaml.safe_dump([{**play, "tasks": [dict(task)]}], sort_keys=False))
         cache = {"XDG_CACHE_HOME": str(self._folder / "cache"), "KUBECONFIG": str(layout.KUBECONFIG)}
         log(f"==== {name}.yml")
-        with open_terminal(["ansible-playbook", f"{name}.yml"], cache, COLUMNS, self._folder) as terminal:
+        with open_terminal(["ansible-playbook", f"{name}.yml", *flags], cache, COLUMNS, self._folder) as terminal:
             yield terminal
             status = terminal.wait(_TIMEOUT)
         assert (status != 0) == fails, terminal.output()
 
-    def save(self, picture: str, title: str, terminal: Terminal, playbook: str, until: float | None = None) -> None:
+    def save(
+        self,
+        picture: str,
+        title: str,
+        terminal: Terminal,
+        command: str,
+        until: float | None = None,
+        first: str = "",
+    ) -> None:
         """Save a picture of a terminal.
 
         Args:
             picture: The picture's name.
             title: The title of the picture.
             terminal: The terminal.
-            playbook: The playbook's name without suffix.
+            command: The arguments of ansible-playbook.
             until: Seconds since the start of the playbook; None for the screen at its end.
+            first: Beginning of the first line to show; empty for all lines.
 
         Raises:
             AssertionError: The picture shows a path or the name of this machine.
         """
-        prompt = [Span("$ ", Style(7)), Span(f"ansible-playbook {playbook}.yml", Style())]
-        drawn = draw(title, [prompt, *terminal.screen(until).styled_lines()], COLUMNS)
+        prompt = [Span("$ ", Style(7)), Span(f"ansible-playbook {command}", Style())]
+        lines = terminal.screen(until).styled_lines()
+        if first:
+            begin = next(row for row, line in enumerate(lines) if line and line[0].text.startswith(first))
+            lines = [[Span("…", Style(7))], [], *lines[begin:]]
+        drawn = draw(title, [prompt, *lines], COLUMNS)
         for private in (str(self._folder), str(layout.CACHE), str(Path.home()), str(Path.cwd()), socket.gethostname()):
             assert private not in drawn, f"{picture} shows {private}"
         self._output.mkdir(parents=True, exist_ok=True)
