@@ -91,7 +91,7 @@ def stall(studio: Studio) -> None:
     processes = find_processes(NAMESPACE, _POD, b"serve")
     with studio.running("hotfix", task) as terminal:
         try:
-            terminal.wait_for_text(r"MiB/s", _WAIT)
+            terminal.wait_for_text(r"of .* MiB", _WAIT)
             for process in processes:
                 os.kill(process, signal.SIGSTOP)
             terminal.wait_for_text(r"no data since", _WAIT)
