@@ -15,12 +15,12 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import kubernetes.client
 import kubernetes.config
@@ -31,6 +31,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upload import RequestBody
 from ansible_collections.k8scr.core.plugins.modules import k8scr_prune, k8scr_pull, k8scr_push
 
+_Block = TypeVar("_Block", bound=Sized)
 MODULES = {"push": k8scr_push, "pull": k8scr_pull, "prune": k8scr_prune}
 CONTEXT = multiprocessing.get_context("forkserver")
 CONTEXT.set_forkserver_preload([__name__, kubernetes.client.__name__, kubernetes.config.__name__])
@@ -248,15 +249,15 @@ class _Monitor:
 
         return receive
 
-    def logged_uploads(self, blocks_of: Callable[..., Blocks]) -> Callable[..., Blocks]:
+    def logged_uploads(self, blocks_of: Callable[..., Iterator[_Block]]) -> Callable[..., Iterator[_Block]]:
         """Wrap the method that yields the blocks of a request body."""
 
-        def send(body: RequestBody) -> Blocks:
+        def send(body: RequestBody) -> Iterator[_Block]:
             return self._counted(blocks_of(body))
 
         return send
 
-    def _counted(self, blocks: Blocks) -> Blocks:
+    def _counted(self, blocks: Iterator[_Block]) -> Iterator[_Block]:
         number = self._current.number
         for block in blocks:
             with self._lock:

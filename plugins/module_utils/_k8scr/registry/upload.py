@@ -341,7 +341,7 @@ class _Rest:
             block = self._block[: None if limit is None else limit - size]
             self._block = self._block[len(block) :]
             size += len(block)
-            yield bytes(block) if self._is_chunked else block
+            yield block
 
 
 def _with_digest(location: str, digest: str) -> str:

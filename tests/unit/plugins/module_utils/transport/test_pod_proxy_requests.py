@@ -108,7 +108,8 @@ def test_body_of_unknown_length_is_sent_in_chunks(session: requests.Session, api
 
 
 def test_upload_of_unknown_length_is_sent_in_chunks(session: requests.Session, api_server: Server) -> None:
-    session.patch(f"{URL}/v2/a/blobs/uploads/1", data=RequestBody(iter([memoryview(b"ab"), memoryview(b"cd")])))
+    body: Any = RequestBody(iter([memoryview(b"ab"), memoryview(b"cd")]))
+    session.patch(f"{URL}/v2/a/blobs/uploads/1", data=body)
 
     (request,) = api_server.requests
     assert (request.body, request.headers["Transfer-Encoding"]) == (b"abcd", "chunked")
