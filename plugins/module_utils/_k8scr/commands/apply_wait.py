@@ -2,12 +2,13 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Wait for applied and deleted objects, and tell the user what the module waits for."""
+"""Wait for applied and deleted objects, and show the user what the module waits for."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -69,7 +70,8 @@ class _Wait:
     """The name of the first object, what it waits for, and the number of the others."""
     _reasons: tuple[str, str] = ("", "")
     """The name of an object, and the reasons of the cluster why it is not ready."""
-    _asked: float = 0.0
+    _next_update: float = _FIRST_REASONS
+    """The time of the next request for reasons, in seconds since the begin."""
 
     def run(self) -> None:
         """Poll all objects until none is left, one fails for good or the time is over."""
@@ -79,13 +81,13 @@ class _Wait:
             pending = [(outcome, state) for outcome, state in states if state]
             for outcome, state in states:
                 if state is None and self._state and not self.errors:
-                    self._tell_end(outcome)
+                    self._show_end(outcome)
             self.waiting = [outcome for outcome, _state in pending]
             if not pending or self.errors or is_last:
                 return
             outcome, state = pending[0]
             self._state = outcome.name, state, len(pending) - 1
-            self._ask_for_reasons(outcome)
+            self._update_reasons(outcome)
             self.poll.pause()
 
     def status(self) -> str | None:
@@ -94,11 +96,11 @@ class _Wait:
             return None
         name, state, others = self._state
         more = f" and {counted(others, 'more object')}" if others else ""
-        asked, reasons = self._reasons
-        why = f". The cluster reports: {reasons}" if reasons and asked == name else ""
+        explained, reasons = self._reasons
+        why = f". The cluster reports: {reasons}" if reasons and explained == name else ""
         return f"waiting for {name}{more} since {self._begin} ({whole_seconds_text(self.poll.elapsed)}): {state}{why}"
 
-    def _tell_end(self, outcome: Outcome) -> None:
+    def _show_end(self, outcome: Outcome) -> None:
         end = "no longer exists" if outcome.action == "deleted" else "is ready"
         self.progress.line(f"{outcome.name} {end} ({seconds_text(self.poll.elapsed)})")
 
@@ -144,14 +146,16 @@ class _Wait:
             return None
         return client.get(kind, outcome.definition["metadata"]["name"], outcome.namespace)
 
-    def _ask_for_reasons(self, outcome: Outcome) -> None:
+    def _update_reasons(self, outcome: Outcome) -> None:
         elapsed = self.poll.elapsed
-        if not self.progress.is_shown or elapsed < _FIRST_REASONS or elapsed < self._asked + _REASONS_INTERVAL:
+        if not self.progress.is_shown or elapsed < self._next_update:
             return
-        item = None if outcome.action == "deleted" else self._read(outcome)
-        reasons = self._reasons_of(item) if item else ""
-        self._reasons = outcome.name, self.progress.shortened(reasons, _LONGEST_REASONS)
-        self._asked = elapsed
+        self._next_update = elapsed + _REASONS_INTERVAL
+        # The task does not fail because its status has no reasons.
+        with suppress(K8scrError):
+            item = None if outcome.action == "deleted" else self._read(outcome)
+            reasons = self._reasons_of(item) if item else ""
+            self._reasons = outcome.name, self.progress.shortened(reasons, _LONGEST_REASONS)
 
     def _reasons_of(self, item: Mapping[str, Any]) -> str:
         return Diagnostics(self.client.limited_to(0.0)).reasons(item)

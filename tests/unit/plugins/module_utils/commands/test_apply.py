@@ -317,3 +317,21 @@ def test_apply_shows_changed_objects_and_what_it_waits_for(
     assert re.fullmatch(r"Deployment default/app is ready \([0-9.]+ s\)", messages[-1].text)
     status = r"waiting for Deployment default/app since 12:00:00 \([0-9]+ s\): 0 of 1 Pods are ready"
     assert any(re.fullmatch(status, message.text) for message in messages if not message.lasting)
+
+
+def test_wait_succeeds_if_reasons_for_status_cannot_be_read(run: Apply, server: ObjectServer) -> None:
+    fault = Fault("GET", APPS, failure(403, "no permission"))
+
+    def make_ready(item: dict[str, Any]) -> None:
+        # After one request before the creation and those of 0 to 5 seconds, the next one is for the reasons.
+        if len(server.requests_for("GET", APPS)) == 7:
+            server.faults = [fault]
+        elif server.faults:
+            item["status"] = READY
+
+    server.on_read = make_ready
+
+    result = run(definition=DEPLOYMENT, progress=Progress(lambda message: None))
+
+    assert not result.get("failed"), result.get("msg")
+    assert not fault.times
