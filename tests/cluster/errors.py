@@ -13,5 +13,9 @@ class ClusterError(Exception):
 
 
 def log(line: str) -> None:
-    """Print a line to standard error; standard output is for results."""
-    print(line, file=sys.stderr, flush=True)
+    """Print a line to standard error; standard output is for results.
+
+    ``print`` writes the line break separately: other threads may write between.
+    """
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()

@@ -6,12 +6,15 @@
 
 from __future__ import annotations
 
+import io
+import sys
 import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from cluster.errors import log
 from dev import collection, runner, venv
 from dev.commands import Failed
 from dev.stages import Context
@@ -108,3 +111,18 @@ def test_output_of_stage_in_background_is_printed_as_a_whole_with_failures(
     assert "a task" in output
     assert "==== unit failed:\none test failed" in output
     assert "FAILED: unit, no skips" in output
+
+
+def test_lines_are_written_at_once_so_that_no_other_thread_writes_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    written: list[str] = []
+
+    class Output(io.StringIO):
+        def write(self, text: str) -> int:
+            written.append(text)
+            return len(text)
+
+    monkeypatch.setattr(sys, "stderr", Output())
+
+    log("first\nlast")
+
+    assert written == ["first\nlast\n"]
