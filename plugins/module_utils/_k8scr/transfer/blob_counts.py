@@ -35,6 +35,16 @@ class BlobCounts:
         """The number of layers to send of all, such as ``3 of 12 layers``."""
         return f"{self.sent} of {counted(self.layers, 'layer')}"
 
+    @property
+    def mounted_layers(self) -> str:
+        """The number of layers to mount of all."""
+        return f"{self.mounted} of {counted(self.layers, 'layer')}"
+
+    @property
+    def described(self) -> str:
+        """What a copy sends besides layers: ``the manifest``, with the config if that is sent."""
+        return "the manifest and the config" if self.size else "the manifest"
+
 
 def count_blobs(plan: ImagePlan, blobs: Iterable[BlobResult]) -> BlobCounts:
     """Count blobs of an image, those of the plan or of the result."""

@@ -26,12 +26,15 @@ class Stall:
     """A stall.
 
     Attributes:
-        since: The local time of the last data, as in ``14:03:05``.
+        since: The local time of its begin, as in ``14:03:05``.
         seconds: The seconds since then.
     """
 
     since: str
     seconds: float
+
+    def __str__(self) -> str:
+        return f"since {self.since} ({whole_seconds_text(self.seconds)})"
 
 
 class Meter:
@@ -113,11 +116,17 @@ class Meter:
             repeated: The bytes to transfer again.
         """
         with self._lock:
-            seconds = self._clock() - self.last
-            if self._begin is None or seconds < _STALL or self.done - repeated >= self.total:
+            if self._begin is None or self.done - repeated >= self.total:
                 return None
-            since = time.localtime(self._wall_clock() - seconds)
-        return Stall(time.strftime("%H:%M:%S", since), seconds)
+            last = self.last
+        return self.stall_since(last)
+
+    def stall_since(self, last: float) -> Stall | None:
+        """Return the stall since a time of the clock; ``None`` if it is too short."""
+        seconds = self._clock() - last
+        if seconds < _STALL:
+            return None
+        return Stall(time.strftime("%H:%M:%S", time.localtime(self._wall_clock() - seconds)), seconds)
 
     def texts(self, repeated: int = 0) -> list[str]:
         """Return the parts of a status: ``3.1 of 18.4 GiB``, and rate and remaining time or a stall.
@@ -129,7 +138,7 @@ class Meter:
         parts += [f"{size_text(repeated)} again"] if repeated else []
         rate, seconds, stall = self.rate(), self.seconds_left(repeated), self.stall(repeated)
         if stall:
-            return [*parts, f"no data since {stall.since} ({whole_seconds_text(stall.seconds)})"]
+            return [*parts, f"no data {stall}"]
         return [*parts, rate_text(rate), f"{whole_seconds_text(seconds)} left"] if rate and seconds else parts
 
     def _finish(self, count: int) -> None:

@@ -151,6 +151,10 @@ class TransferProgress(Listener):
         self._planned = {False: 0, True: 0}
         """The number of changing images, and that of changing referrers under ``True``."""
         self._failed = 0
+        self._failed_roots = set[str | None]()
+        """The digests of the manifests of failed images and referrers."""
+        self._finished_at = 0.0
+        """The time when the last blob or image was finished."""
 
     def phase_started(self, description: str, size: int = 0) -> None:
         with self._lock:
@@ -222,9 +226,10 @@ class TransferProgress(Listener):
         with self._lock:
             image = self._images.get(plan.job)
             each = self._blobs.pop((plan.job, at_source.digest), None) if at_source else None
+            self._finished_at = self._clock()
             if image:
                 image.pending -= 1
-                image.copied_at = self._clock()
+                image.copied_at = self._finished_at
             if image is None or each is None or not each.is_counted:
                 return
             # The blob may have been mounted, or complete at the destination.
@@ -238,7 +243,7 @@ class TransferProgress(Listener):
     def image_done(self, result: ImageResult) -> None:
         job = result.plan.job
         with self._lock:
-            now = self._clock()
+            self._finished_at = now = self._clock()
             image = self._images.pop(job, None)
             if image:
                 self.meter.expect(-image.remaining)
@@ -246,7 +251,13 @@ class TransferProgress(Listener):
                 for key in [key for key in self._blobs if key[0] is job]:
                     del self._blobs[key]
                 self._is_copying = self._is_copying and bool(self._images)
-        if not job.subject and (result.changed or result.error):
+            is_shown = result.changed and not job.subject
+            if result.error:
+                # A referrer of a failed image has no line of its own.
+                is_shown = job.subject not in self._failed_roots
+                manifests = (manifest.descriptor.digest for manifest in result.plan.manifests)
+                self._failed_roots.update([result.plan.root, *manifests])
+        if is_shown:
             seconds = None
             if image and image.started is not None:
                 seconds = (image.copied_at if image.commits and image.copied_at else now) - image.started
@@ -298,8 +309,21 @@ class TransferProgress(Listener):
             return ", ".join([*parts, *filter(None, [retries or self._wait_status()])])
         idle = now - self.meter.last
         if self.meter.done == self.meter.total and not repeated and idle >= _LONGEST_WAIT:
-            parts.append(f"finishing {counted(len(self._images), 'image')} ({whole_seconds_text(idle)})")
+            parts.append(self._end_status(idle))
         return _joined(", ".join(parts), self._retry_status(now, self._failing()))
+
+    def _end_status(self, idle: float) -> str:
+        """Return the status of images whose data was copied.
+
+        Args:
+            idle: The seconds since the last data.
+        """
+        stall = self.meter.stall_since(max(self.meter.last, self._finished_at))
+        if not stall or self._verb is not Verb.UPLOAD:
+            return f"finishing {counted(len(self._images), 'image')} ({whole_seconds_text(idle)})"
+        first = next(iter(self._images)).name
+        more = f" and {len(self._images) - 1} more" if len(self._images) > 1 else ""
+        return f"waiting {stall} for the registry to store {first}{more}"
 
     def _wait_status(self) -> str | None:
         if not self._blobs:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from ..errors import DestinationError, K8scrError, failure_lines
-from .blob_counts import count_blobs, counted
+from .blob_counts import count_blobs
 from .meter import size_text
 from .plan import Action, BlobResult, ImagePlan
 
@@ -181,9 +181,9 @@ def _after(result: ImageResult) -> str:
 def _sent(plan: ImagePlan) -> str:
     counts = count_blobs(plan, plan.blobs)
     parts = []
-    if counts.size:
+    if counts.sent:
         uncompressed = " uncompressed" if counts.is_uncompressed else ""
         parts.append(f"{counts.sent_layers}, {size_text(counts.size)}{uncompressed} to copy")
     if counts.mounted:
-        parts.append(f"{counts.mounted} of {counted(counts.layers, 'layer')} to mount")
-    return ", ".join(parts) or "only the manifest to copy"
+        parts.append(f"{counts.mounted_layers} to mount")
+    return ", ".join(parts) or f"only {counts.described} to copy"

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from enum import Enum
 
 from .blob_counts import count_blobs, counted
+from .job import stays_behind
 from .meter import seconds_text, size_text
 from .report import ImageResult
 
@@ -42,7 +43,9 @@ def image_line(
     """
     name = result.plan.job.name
     if result.error:
-        return f"{name}  failed: {result.error.message}"
+        # A task may copy an image without this referrer.
+        failed = "not copied" if result.plan.job.subject and stays_behind(result.error) else "failed"
+        return f"{name}  {failed}: {result.error.message}"
     digest = short_digest(result.root) if result.root else "digest known after compression"
     parts = [_action(result, seconds, check_mode, verb)] if result.changed else ["unchanged"]
     if result.referrers and result.referrers.copied:
@@ -62,25 +65,48 @@ def closing_lines(
         seconds: The duration of the task.
     """
     images = [result for result in results if not result.plan.job.subject]
+    referrers = [result for result in results if result.plan.job.subject]
     changed = [result for result in images if result.changed]
     unchanged = [result for result in images if not result.changed and not result.error]
     failed = [result for result in images if result.error]
-    lines = [image_line(each, None, True, verb) for each in (*changed, *failed)] if check_mode else []
+    failed_referrers = [result for result in referrers if result.error]
+    lines = (
+        [image_line(each, None, True, verb) for each in (*changed, *failed, *failed_referrers)] if check_mode else []
+    )
     if (changed or failed) and len(unchanged) <= _MOST_UNCHANGED:
         lines += [image_line(each, None, check_mode, verb) for each in unchanged]
-    totals = []
-    if changed:
-        size = size_text(sum(count_blobs(each.plan, each.blobs).size for each in results if each.changed))
-        duration = f" in {seconds_text(seconds)}" if seconds is not None and not check_mode else ""
-        totals.append(f"{verb.text(check_mode)} {counted(len(changed), 'image')}, {size}{duration}")
-    referrers = sum(result.changed for result in results if result.plan.job.subject)
-    if referrers:
-        totals.append(f"{verb.text(check_mode)} {counted(referrers, 'referrer')}")
+    totals = _changes(changed, check_mode, verb)
+    if totals:
+        totals[0] += _duration(seconds, check_mode)
+    copied = [result for result in referrers if result.changed]
+    if copied:
+        totals.append(f"{verb.text(check_mode)} {counted(len(copied), 'referrer')}{_size(copied)}")
     if unchanged:
         totals.append(f"{counted(len(unchanged), 'image')} unchanged")
     if failed:
         totals.append(f"{counted(len(failed), 'image')} failed")
+    if failed_referrers:
+        totals.append(f"{counted(len(failed_referrers), 'referrer')} failed")
     return [*lines, "; ".join(totals)] if totals else lines
+
+
+def _changes(changed: Sequence[ImageResult], check_mode: bool, verb: Verb) -> list[str]:
+    """Return the numbers of images whose layers are sent, of those with mounted layers only, and of the others."""
+    counts = [count_blobs(each.plan, each.blobs) for each in changed]
+    sent = [each for each, count in zip(changed, counts) if count.sent]
+    mounted = sum(count.mounted > 0 and not count.sent for count in counts)
+    rest = len(changed) - len(sent) - mounted
+    parts = [f"{verb.text(check_mode)} {counted(len(sent), 'image')}{_size(sent)}"] if sent else []
+    if mounted:
+        parts.append(f"{_mount(check_mode)} the layers of {counted(mounted, 'image')}")
+    if rest:
+        parts.append(f"{verb.text(check_mode)} the manifest{'s' * (rest > 1)} of {counted(rest, 'image')}")
+    return parts
+
+
+def _size(results: Sequence[ImageResult]) -> str:
+    size = sum(count_blobs(each.plan, each.blobs).size for each in results)
+    return f", {size_text(size)}" if size else ""
 
 
 def short_digest(digest: str) -> str:
@@ -89,16 +115,20 @@ def short_digest(digest: str) -> str:
 
 
 def _action(result: ImageResult, seconds: float | None, check_mode: bool, verb: Verb) -> str:
-    counts = count_blobs(result.plan, result.blobs)
-    parts = []
-    if counts.size:
-        duration = f" in {seconds_text(seconds)}" if seconds is not None and not check_mode else ""
-        parts.append(f"{verb.text(check_mode)} {counts.sent_layers}, {size_text(counts.size)}{duration}")
-    elif not counts.mounted:
-        exist = f", {counted(counts.layers, 'layer')} exist" if counts.layers else ""
-        parts.append(f"{verb.text(check_mode)} the manifest{exist}")
+    counts, duration = count_blobs(result.plan, result.blobs), _duration(seconds, check_mode)
+    if counts.sent:
+        mounted = f", {_mount(check_mode)} {counted(counts.mounted, 'layer')}" if counts.mounted else ""
+        return f"{verb.text(check_mode)} {counts.sent_layers}, {size_text(counts.size)}{duration}{mounted}"
     if counts.mounted:
-        mount = "would mount" if check_mode else "mounted"
-        share = "" if counts.size else f"{counts.mounted} of "
-        parts.append(f"{mount} {share}{counted(counts.mounted if counts.size else counts.layers, 'layer')}")
-    return ", ".join(parts)
+        return f"{_mount(check_mode)} {counts.mounted_layers}{duration}"
+    exist = "exists" if counts.layers == 1 else "exist"
+    existing = f", {counted(counts.layers, 'layer')} {exist}" if counts.layers else ""
+    return f"{verb.text(check_mode)} {counts.described}{duration}{existing}"
+
+
+def _mount(check_mode: bool) -> str:
+    return "would mount" if check_mode else "mounted"
+
+
+def _duration(seconds: float | None, check_mode: bool) -> str:
+    return f" in {seconds_text(seconds)}" if seconds is not None and not check_mode else ""

@@ -59,6 +59,11 @@ def failed(name: str) -> ImageResult:
     return ImageResult(ImagePlan(ImageJob(name)), error=SourceError("it is damaged", "Copy it again"))
 
 
+def failed_referrer() -> ImageResult:
+    """Return the result of a failed referrer."""
+    return ImageResult(ImagePlan(ImageJob("sig", subject=ROOT)), error=SourceError("it is damaged"))
+
+
 SENT, MOUNTED, PRESENT = Action.SENT, Action.MOUNTED, Action.PRESENT
 
 
@@ -67,8 +72,9 @@ SENT, MOUNTED, PRESENT = Action.SENT, Action.MOUNTED, Action.PRESENT
     [
         (copied("app:1", SENT, SENT, PRESENT), "uploaded 1 of 2 layers, 1.0 MiB in 3.1 s"),
         (copied("app:1", SENT, SENT, MOUNTED, PRESENT), "uploaded 1 of 3 layers, 1.0 MiB in 3.1 s, mounted 1 layer"),
-        (copied("app:1", MOUNTED, MOUNTED, MOUNTED), "mounted 2 of 2 layers"),
-        (copied("app:1", PRESENT, PRESENT, PRESENT), "uploaded the manifest, 2 layers exist"),
+        (copied("app:1", SENT, MOUNTED, MOUNTED, PRESENT), "mounted 2 of 3 layers in 3.1 s"),
+        (copied("app:1", SENT, PRESENT), "uploaded the manifest and the config in 3.1 s, 1 layer exists"),
+        (copied("app:1", PRESENT, PRESENT, PRESENT), "uploaded the manifest in 3.1 s, 2 layers exist"),
         (replace(unchanged("app:1"), referrers=ReferrersReport(3)), "unchanged, with 3 referrers"),
     ],
 )
@@ -88,36 +94,49 @@ def test_line_of_image_has_verb_of_module_and_is_planned_in_check_mode() -> None
 
 
 def test_last_lines_name_few_unchanged_images_and_have_totals() -> None:
-    results = [copied("app:1", SENT, SENT), unchanged("api:1"), failed("web:1")]
+    results = [copied("app:1", SENT, SENT), unchanged("api:1"), failed("web:1"), failed_referrer()]
 
     assert closing_lines(results, 12) == [
         "api:1 → sha256:4bcf63911fcb  unchanged",
-        "uploaded 1 image, 1.0 MiB in 12 s; 1 image unchanged; 1 image failed",
+        "uploaded 1 image, 1.0 MiB in 12 s; 1 image unchanged; 1 image failed; 1 referrer failed",
     ]
+
+
+def test_last_lines_count_images_without_uploaded_layers_apart() -> None:
+    mounted, manifest = copied("api:1", SENT, MOUNTED), copied("web:1", PRESENT, PRESENT)
+
+    assert closing_lines([copied("app:1", SENT, SENT), mounted, manifest], 12) == [
+        "uploaded 1 image, 1.0 MiB in 12 s; mounted the layers of 1 image; uploaded the manifest of 1 image",
+    ]
+    assert closing_lines([mounted], 12, check_mode=True)[-1] == "would mount the layers of 1 image"
 
 
 def test_last_lines_count_many_unchanged_images() -> None:
     many = [unchanged(f"app:{number}") for number in range(21)]
 
-    assert closing_lines([copied("api:1", SENT), *many], 12)[-1].endswith("; 21 images unchanged")
-    assert len(closing_lines([copied("api:1", SENT), *many], 12)) == 1
+    assert closing_lines([copied("api:1", SENT, SENT), *many], 12)[-1].endswith("; 21 images unchanged")
+    assert len(closing_lines([copied("api:1", SENT, SENT), *many], 12)) == 1
     assert closing_lines(many[:3], 12) == ["3 images unchanged"]
     assert closing_lines([]) == []
 
 
 def test_last_lines_have_planned_copies_in_check_mode() -> None:
-    lines = closing_lines([copied("app:1", SENT, SENT), unchanged("api:1")], 12, check_mode=True)
+    lines = closing_lines([copied("app:1", SENT, SENT), unchanged("api:1"), failed_referrer()], 12, check_mode=True)
 
-    assert [line.partition("  ")[2] for line in lines[:2]] == ["would upload 1 of 1 layer, 1.0 MiB", "unchanged"]
-    assert lines[2] == "would upload 1 image, 1.0 MiB; 1 image unchanged"
+    assert [line.partition("  ")[2] for line in lines[:3]] == [
+        "would upload 1 of 1 layer, 1.0 MiB",
+        "not copied: it is damaged",
+        "unchanged",
+    ]
+    assert lines[3] == "would upload 1 image, 1.0 MiB; 1 image unchanged; 1 referrer failed"
 
 
 def test_last_lines_count_referrers() -> None:
     signature = copied("sha256-4b.sig", SENT, SENT)
     referrer = replace(signature, plan=replace(signature.plan, job=replace(signature.plan.job, subject=ROOT)))
 
-    assert closing_lines([copied("app:1", SENT), referrer], 2) == [
-        "uploaded 1 image, 1.0 MiB in 2.0 s; uploaded 1 referrer",
+    assert closing_lines([copied("app:1", SENT, MOUNTED), referrer], 2) == [
+        "mounted the layers of 1 image in 2.0 s; uploaded 1 referrer, 1.0 MiB",
     ]
 
 
@@ -125,7 +144,9 @@ def test_last_lines_count_referrers() -> None:
     ("result", "sent"),
     [
         (copied("app:1", SENT, SENT, MOUNTED, PRESENT), "1 of 3 layers, 1.0 MiB to copy, 1 of 3 layers to mount"),
+        (copied("app:1", SENT, MOUNTED, PRESENT), "1 of 2 layers to mount"),
         (copied("app:1", PRESENT, PRESENT), "only the manifest to copy"),
+        (copied("app:1", SENT, PRESENT), "only the manifest and the config to copy"),
     ],
 )
 def test_diff_has_new_digest_and_bytes_to_copy(result: ImageResult, sent: str) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import Mock
@@ -333,7 +334,40 @@ def test_status_states_end_of_images_whose_data_is_complete(run: Run) -> None:
     run.listener.copy_started()
     run.copy(plan, step, 10 * MIB)
 
-    assert run.status(after=12) == "0/1 images, 10.0 of 10.0 MiB, finishing 1 image (12 s)"
+    assert run.status(after=8) == "0/1 images, 10.0 of 10.0 MiB, finishing 1 image (8 s)"
+
+
+def test_status_names_image_that_registry_does_not_store(run: Run) -> None:
+    plans = [run.plan("team/api:1.2", blob(1)), run.plan("team/web:1.2", blob(2))]
+    run.listener.copy_started()
+    for plan in plans:
+        run.copy(plan, plan.steps[0], 10 * MIB)
+    run.clock.seconds += 8
+    run.listener.blob_done(plans[0], plans[0].blobs[0])
+    assert str(run.status(after=8)).endswith(", finishing 2 images (16 s)")
+
+    waiting = run.status(after=51)
+
+    assert waiting is not None
+    assert re.search(
+        r"20\.0 MiB, waiting since [\d:]{8} \(59 s\) for the registry to store team/api:1\.2 and 1 more$", waiting
+    )
+
+
+def test_failed_referrer_has_line_unless_its_image_failed(run: Run) -> None:
+    digest = MANIFEST.descriptor.digest
+    failing, other = run.plan("app:1", blob(1)), run.plan("sig", subject=f"sha256:{'1' * 64}")
+    dropped = run.plan("att", subject=digest)
+    run.listener.copy_started()
+
+    run.end(other, RegistryError("denied"))
+    run.end(failing, RegistryError("the registry is full"))
+    run.end(dropped, RegistryError("not copied, because its image failed"))
+
+    assert [message.text for message in run.messages] == [
+        "sig  not copied: denied",
+        "app:1  failed: the registry is full",
+    ]
 
 
 def test_listener_keeps_nothing_of_finished_images(run: Run) -> None:
