@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,12 +16,11 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.apply import APPLY_ARGUMENT_SPEC, run_apply
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.cluster_options import CLUSTER_ARGUMENT_SPEC
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ClusterError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import Message
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import SILENT, Progress
 from unit.plugins.module_utils.support.clock import Clock
 from unit.plugins.module_utils.support.object_server import Fault, ObjectServer, failure
 from unit.plugins.module_utils.support.settings import module_options
+from unit.plugins.module_utils.support.shown_texts import ShownTexts
 from unit.plugins.module_utils.transport.servers import response_bytes
 
 CONFIG_MAPS = "/api/v1/namespaces/default/configmaps"
@@ -302,21 +300,18 @@ def test_apply_shows_changed_objects_and_what_it_waits_for(
         if len(server.requests_for("GET", APPS)) > 4:
             item["status"] = READY
 
-    messages: list[Message] = []
+    shown = ShownTexts(monkeypatch)
+    status = r"waiting for Deployment default/app since 12:00:00 \([0-9]+ s\): 0 of 1 Pods are ready"
     run(definition=SETTINGS)
     server.on_read = make_ready
-    monkeypatch.setattr(progress, "_INTERVAL", 0.01)
-    monkeypatch.setattr(apply_wait.Poll, "pause", lambda _poll: time.sleep(0.1))
+    monkeypatch.setattr(apply_wait.Poll, "pause", lambda _poll: shown.wait_for_last(status))
 
-    run(definition=[SETTINGS, DEPLOYMENT], progress=Progress(messages.append))
+    run(definition=[SETTINGS, DEPLOYMENT], progress=shown.progress)
 
-    assert [message.text for message in messages if message.lasting] == [
-        "Deployment default/app created",
-        messages[-1].text,
-    ]
-    assert re.fullmatch(r"Deployment default/app is ready \([0-9.]+ s\)", messages[-1].text)
-    status = r"waiting for Deployment default/app since 12:00:00 \([0-9]+ s\): 0 of 1 Pods are ready"
-    assert any(re.fullmatch(status, message.text) for message in messages if not message.lasting)
+    created, ready = [message.text for message in shown.messages if message.lasting]
+    assert created == "Deployment default/app created"
+    assert re.fullmatch(r"Deployment default/app is ready \([0-9.]+ s\)", ready)
+    assert shown.texts[-1] == ready
 
 
 def test_wait_succeeds_if_reasons_for_status_cannot_be_read(run: Apply, server: ObjectServer) -> None:

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
 from typing import Any
 from unittest.mock import Mock
@@ -23,9 +22,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.node_im
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.runtime_images import Containerd, Podman
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
 from unit.plugins.module_utils.support.settings import module_options
+from unit.plugins.module_utils.support.shown_texts import ShownTexts
 
 NAME = "docker.io/library/app:1"
 ONE, TWO = (f"sha256:{digit * 64}" for digit in "12")
@@ -139,21 +137,20 @@ def test_check_names_accepts_same_image_or_different_names(second: ImageEntry) -
 
 
 def test_node_images_shows_archive_while_it_is_imported_and_changed_images(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts: list[str] = []
+    shown = ShownTexts(monkeypatch)
 
     def run_command(command: list[str], **_options: object) -> tuple[int, str, str]:
         if command[1] == "load":
-            time.sleep(0.2)
+            shown.wait_for_last(r"importing /var/lib/k8scr/app\.tar \(\d s\)")
             return 0, "", ""
         return (125, "", "no such image") if command[-1] == NAME else (0, ONE.partition(":")[2], "")
 
-    monkeypatch.setattr(progress, "_INTERVAL", 0.05)
     images = [{"name": NAME, "file": "app.tar", "config_digests": [ONE]}]
     images.append({"name": "docker.io/library/api:1", "file": "api.tar", "config_digests": [ONE]})
     options = module_options(NODE_IMAGES_ARGUMENT_SPEC, runtime="containers", images=images)
     module = Mock(params=options, check_mode=False, run_command=run_command)
 
-    run_node_images(module, Progress(lambda message: texts.append(message.text)))
+    run_node_images(module, shown.progress)
 
-    assert texts[0].startswith("importing /var/lib/k8scr/app.tar (1 s)")
-    assert texts[-1] == f"{NAME} imported"
+    assert shown.texts[0] == "importing /var/lib/k8scr/app.tar (1 s)"
+    assert shown.texts[-1] == f"{NAME} imported"

@@ -7,20 +7,18 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.referrers import cosign_tags
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collection
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
 from unit.plugins.module_utils.support import registry_deletion
 from unit.plugins.module_utils.support.garbage_collection import FakeCollector
 from unit.plugins.module_utils.support.images import Image, layer, make_image, make_index
 from unit.plugins.module_utils.support.prunes import fill, prune_registry, tags_in
 from unit.plugins.module_utils.support.registry_server import RegistryServer
+from unit.plugins.module_utils.support.shown_texts import ShownTexts
 
 REGISTRIES = pytest.mark.parametrize("kind", ["distribution 3", "distribution 2.8"])
 
@@ -228,19 +226,17 @@ def test_prune_shows_collection_and_totals(
 ) -> None:
     class SlowCollector(FakeCollector):
         def collect(self, timeout: float) -> Collection:
-            time.sleep(0.1)
+            shown.wait_for_last(r"collecting garbage \(\d s\)")
             return super().collect(timeout)
 
-    texts: list[str] = []
+    shown = ShownTexts(monkeypatch)
     fill(server, new=image, old=other_image)
-    monkeypatch.setattr(progress, "_INTERVAL", 0.02)
-    shown = Progress(lambda message: texts.append(message.text))
     collector = SlowCollector(server)
     freed = sum(len(other_image.contents[digest]) for digest in set(other_image.contents) - set(image.contents))
 
-    prune_registry(registry, collector, check_mode=True, progress=shown, keep=["*:new"])
-    prune_registry(registry, collector, progress=shown, keep=["*:new"])
+    prune_registry(registry, collector, check_mode=True, progress=shown.progress, keep=["*:new"])
+    prune_registry(registry, collector, progress=shown.progress, keep=["*:new"])
 
-    assert f"would delete 1 tag, {freed} bytes are only in deleted images; 1 kept" in texts
-    assert any(text.startswith("collecting garbage (1 s)") for text in texts)
-    assert texts[-1] == f"deleted 1 tag, {freed} bytes reclaimed; 1 kept"
+    assert f"would delete 1 tag, {freed} bytes are only in deleted images; 1 kept" in shown.texts
+    assert "collecting garbage (1 s)" in shown.texts
+    assert shown.texts[-1] == f"deleted 1 tag, {freed} bytes reclaimed; 1 kept"

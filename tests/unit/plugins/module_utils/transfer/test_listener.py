@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 
@@ -17,17 +16,16 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces i
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, BlobResult, ImagePlan
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retry_status import RetryStatus
 from unit.plugins.module_utils.support.copies import layout_copy
 from unit.plugins.module_utils.support.images import Image
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
+from unit.plugins.module_utils.support.shown_texts import ShownTexts
 
 
 class Recorder(Listener):
@@ -166,14 +164,11 @@ def test_retries_are_values_of_error_that_ends_module() -> None:
 
 
 def test_status_has_retried_requests_until_they_succeed(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts: list[str] = []
-    monkeypatch.setattr(progress, "_INTERVAL", 0.01)
-    retries = RetryStatus(Progress(lambda message: texts.append(message.text)))
+    shown = ShownTexts(monkeypatch)
+    retries = RetryStatus(shown.progress)
 
     with retries.status(lambda: "deleted 1 of 2 tags"):
         retries.retried("tag 2", "the API server restarts")
-        time.sleep(0.1)
+        shown.wait_for_last("deleted 1 of 2 tags; retrying 1 request: the API server restarts")
         retries.recovered("tag 2")
-        time.sleep(0.1)
-
-    assert texts[-2:] == ["deleted 1 of 2 tags; retrying 1 request: the API server restarts", "deleted 1 of 2 tags"]
+        shown.wait_for_last("deleted 1 of 2 tags")

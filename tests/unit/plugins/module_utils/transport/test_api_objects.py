@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +20,10 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     K8scrError,
     UnreadableResponseError,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import SILENT, Progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport import cluster as transport_cluster
 from unit.plugins.module_utils.support.clock import Clock
+from unit.plugins.module_utils.support.shown_texts import ShownTexts
 from unit.plugins.module_utils.transport.servers import Request, Server, response_bytes
 
 if TYPE_CHECKING:
@@ -177,22 +176,24 @@ def test_wait_outlasts_failures_that_transfers_would_not(
 def test_wait_shows_registry_and_last_error(
     options: dict[str, Any], api_server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    texts: list[str] = []
+    shown = ShownTexts(monkeypatch)
+    what = r"the registry in Pod k8scr/k8scr-0"
+    status = rf"waiting for {what} since 12:00:00 \(\d s\)"
+    expected = iter([status, rf"{status}: .*refused.*"])
     responses = iter([REFUSED, response_bytes(200, {}, b"{}")])
 
     def respond(request: Request) -> bytes:
-        time.sleep(0.1)
-        return next(responses) if "/proxy" in request.target else FOUND
+        if "/proxy" not in request.target:
+            return FOUND
+        shown.wait_for_last(next(expected))
+        return next(responses)
 
     api_server.reply(respond)
-    monkeypatch.setattr(progress, "_INTERVAL", 0.02)
 
-    run_wait(options, 60, Progress(lambda message: texts.append(message.text)))
+    run_wait(options, 60, shown.progress)
 
-    what = r"the registry in Pod k8scr/k8scr-0"
-    assert re.fullmatch(rf"waiting for {what} since 12:00:00 \(\d s\)", texts[0])
-    assert any(re.fullmatch(rf"waiting for {what} since 12:00:00 \(\d s\): .*refused.*", text) for text in texts)
-    assert re.fullmatch(rf"{what} responds \([0-9.]+ s\)", texts[-1])
+    assert not [*expected]
+    assert re.fullmatch(rf"{what} responds \([0-9.]+ s\)", shown.texts[-1])
 
 
 def test_wait_fails_at_timeout_with_last_error(options: dict[str, Any], api_server: Server, clock: Clock) -> None:
