@@ -18,7 +18,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.reposit
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, Listeners, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import Action, BlobResult, ImagePlan
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retry_status import RetryStatus
@@ -172,3 +172,18 @@ def test_status_has_retried_requests_until_they_succeed(monkeypatch: pytest.Monk
         shown.wait_for_last("deleted 1 of 2 tags; retrying 1 request: the API server restarts")
         retries.recovered("tag 2")
         shown.wait_for_last("deleted 1 of 2 tags")
+
+
+def test_listeners_forward_all_events() -> None:
+    received: list[str] = []
+    events = [name for name in vars(Listener) if not name.startswith("_")]
+    first = Listener()
+    for name in events:
+        setattr(first, name, lambda *_arguments, name=name: received.append(name))
+    listeners = Listeners(first, Listener())
+
+    for name in events:
+        method = getattr(Listeners, name)
+        method(listeners, *[None] * (method.__code__.co_argcount - 1))
+
+    assert received == events

@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 from unittest.mock import Mock
@@ -14,75 +13,25 @@ from unittest.mock import Mock
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import Message
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import SourceImage
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest import Manifest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageCopy, ImageJob
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, Listeners
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan import (
     Action,
     BlobResult,
-    BlobStep,
     ImagePlan,
     StepId,
-)
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress_listener import (
-    TransferProgress,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.plugins.module_utils.support.moved_clock import MovedClock
-
-MIB = 1 << 20
-MANIFEST = Manifest(Descriptor("application/vnd.oci.image.manifest.v1+json", f"sha256:{'0' * 64}", 2), b"{}")
-
-
-class Run:
-    """A transfer whose events the test sends.
-
-    Attributes:
-        messages: The messages to the user.
-    """
-
-    def __init__(self) -> None:
-        self.clock = MovedClock()
-        self.messages: list[Message] = []
-        self.listener = TransferProgress(Progress(self.messages.append), clock=self.clock)
-
-    def plan(self, name: str, *steps: BlobStep, subject: str | None = None) -> ImagePlan:
-        """Plan an image that changes."""
-        plan = ImagePlan(ImageJob(name, subject=subject), manifests=(MANIFEST,), steps=steps)
-        self.listener.image_planned(plan)
-        return plan
-
-    def copy(self, plan: ImagePlan, step: BlobStep, count: int, offset: int = 0) -> None:
-        """Start a blob and copy bytes of it."""
-        self.listener.blob_started(plan, step.at_source)
-        self.listener.bytes_moved(plan, step.at_source, offset, count)
-
-    def end(self, plan: ImagePlan, error: RegistryError | None = None) -> None:
-        """End an image."""
-        self.listener.image_done(ImageResult(plan, MANIFEST.descriptor.digest, plan.blobs, error))
-
-    def status(self, after: float = 0) -> str | None:
-        """Return the status after some seconds."""
-        self.clock.seconds += after
-        return self.listener.status()
+from unit.plugins.module_utils.support.transfer_events import MANIFEST, MIB, Run, blob
 
 
 @pytest.fixture
 def run() -> Run:
     """A transfer that has not begun."""
     return Run()
-
-
-def blob(number: int, size: int = 10 * MIB, action: Action = Action.SENT, waits_for: StepId | None = None) -> BlobStep:
-    """Return the step for a layer."""
-    layer = Descriptor("application/vnd.oci.image.layer.v1.tar", f"sha256:{number:064x}", size)
-    return BlobStep(layer, action, waits_for=waits_for)
 
 
 def test_status_counts_images_and_bytes_with_rate_and_time(run: Run) -> None:
@@ -198,16 +147,6 @@ def test_status_states_bytes_that_are_copied_again(run: Run) -> None:
     assert run.status() == "0/1 images, 8.0 of 10.0 MiB, 7.0 MiB again, 1.0 MiB/s, 9 s left"
 
 
-def test_reason_of_retry_has_short_digest(run: Run) -> None:
-    plan = run.plan("app:1", step := blob(1))
-    run.listener.copy_started()
-    run.copy(plan, step, MIB)
-
-    run.listener.retried(f"blob {step.descriptor.digest}", f"blob {step.descriptor.digest} cannot be uploaded: 503")
-
-    assert str(run.status()).endswith("; retrying 1 blob: blob sha256:000000000000 cannot be uploaded: 503 (1 s)")
-
-
 def test_mounted_blob_adds_no_bytes(run: Run) -> None:
     plan = run.plan("app:1", sent := blob(1), blob(2, action=Action.MOUNTED), blob(3, action=Action.PRESENT))
     run.listener.copy_started()
@@ -251,53 +190,6 @@ def test_new_plan_of_image_adds_bytes_and_no_image(run: Run) -> None:
     assert run.status() == "0/1 images, 15.0 of 20.0 MiB"
 
 
-def test_status_states_retries_until_recovery(run: Run) -> None:
-    plan = run.plan("app:1", step := blob(1))
-    run.listener.copy_started()
-    run.copy(plan, step, MIB)
-    run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
-    retrying = "0/1 images, 1.0 of 10.0 MiB; retrying 1 blob: the API server restarts (3 s)"
-    assert run.status(after=3) == retrying
-
-    run.listener.recovered(f"blob {step.descriptor.digest} to app")
-
-    assert run.status() == "0/1 images, 1.0 of 10.0 MiB"
-
-
-def test_status_states_no_retry_while_data_flows_again(run: Run) -> None:
-    plan = run.plan("app:1", step := blob(1))
-    run.listener.copy_started()
-    run.copy(plan, step, MIB)
-    run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
-    run.clock.seconds += 2
-
-    run.copy(plan, step, MIB, MIB)
-
-    assert run.status() == "0/1 images, 2.0 of 10.0 MiB"
-
-
-def test_stall_names_time_blob_and_image(run: Run) -> None:
-    plan = run.plan("team/api:1.2", step := blob(1), other := blob(2))
-    run.listener.copy_started()
-    run.copy(plan, step, MIB)
-    run.copy(plan, other, MIB)
-
-    status = run.status(after=35)
-
-    assert status is not None
-    assert status.startswith("0/1 images, 2.0 of 20.0 MiB, no data since ")
-    assert status.endswith(" (35 s), waiting for blob sha256:000000000000 of team/api:1.2 and 1 more")
-
-
-def test_stall_has_reason_of_retry(run: Run) -> None:
-    plan = run.plan("app:1", step := blob(1))
-    run.listener.copy_started()
-    run.copy(plan, step, MIB)
-    run.listener.retried(f"blob {step.descriptor.digest} to app", "the API server restarts")
-
-    assert str(run.status(after=35)).endswith(" (35 s), retrying 1 blob: the API server restarts (35 s)")
-
-
 def test_images_of_archive_count_when_their_blobs_are_copied(run: Run, tmp_path: Path) -> None:
     archive = OciArchiveDestination(tmp_path / "archive.tar")
     copy = ImageCopy(Mock(), SourceImage(MANIFEST.descriptor), archive, "1")
@@ -327,31 +219,6 @@ def test_duration_of_image_excludes_wait_for_its_archive(run: Run, tmp_path: Pat
     run.end(plan)
 
     assert run.messages[0].text.endswith(" 10.0 MiB in 3.0 s")
-
-
-def test_status_states_end_of_images_whose_data_is_complete(run: Run) -> None:
-    plan = run.plan("app:1", step := blob(1))
-    run.listener.copy_started()
-    run.copy(plan, step, 10 * MIB)
-
-    assert run.status(after=8) == "0/1 images, 10.0 of 10.0 MiB, finishing 1 image (8 s)"
-
-
-def test_status_names_image_that_registry_does_not_store(run: Run) -> None:
-    plans = [run.plan("team/api:1.2", blob(1)), run.plan("team/web:1.2", blob(2))]
-    run.listener.copy_started()
-    for plan in plans:
-        run.copy(plan, plan.steps[0], 10 * MIB)
-    run.clock.seconds += 8
-    run.listener.blob_done(plans[0], plans[0].blobs[0])
-    assert str(run.status(after=8)).endswith(", finishing 2 images (16 s)")
-
-    waiting = run.status(after=51)
-
-    assert waiting is not None
-    assert re.search(
-        r"20\.0 MiB, waiting since [\d:]{8} \(59 s\) for the registry to store team/api:1\.2 and 1 more$", waiting
-    )
 
 
 def test_failed_referrer_has_line_unless_its_image_failed(run: Run) -> None:
@@ -427,18 +294,3 @@ def test_done_never_decreases_nor_exceeds_total_after_any_events(
     for plan in plans:
         run.end(plan)
     assert run.listener.meter.done == run.listener.meter.total
-
-
-def test_listeners_forward_all_events() -> None:
-    received: list[str] = []
-    events = [name for name in vars(Listener) if not name.startswith("_")]
-    first = Listener()
-    for name in events:
-        setattr(first, name, lambda *_arguments, name=name: received.append(name))
-    listeners = Listeners(first, Listener())
-
-    for name in events:
-        method = getattr(Listeners, name)
-        method(listeners, *[None] * (method.__code__.co_argcount - 1))
-
-    assert received == events
