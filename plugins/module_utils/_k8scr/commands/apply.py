@@ -117,7 +117,8 @@ def _run(
                 if outcome.changed and not applier.check_mode:
                     progress.line(outcome.line)
         if settings.wait and not applier.check_mode:
-            errors = wait_for_objects(applier.client, outcomes, settings.wait_timeout, progress, retries)
+            waiting = [outcome for outcome in outcomes if settings.present or outcome.changed]
+            errors = wait_for_objects(applier.client, waiting, settings.wait_timeout, progress, retries)
     except K8scrError as error:
         errors = [error]
     failure = {"failed": True, "msg": "\n".join(failure_lines(("", error) for error in errors))} if errors else {}

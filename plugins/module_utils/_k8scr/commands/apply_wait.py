@@ -44,8 +44,7 @@ def wait_for_objects(
     Returns:
         The errors of objects that do not become ready, or still exist at the end, with the reasons of the cluster.
     """
-    waiting = [outcome for outcome in outcomes if outcome.after or outcome.action == "deleted"]
-    wait = _Wait(client, Poll(seconds), progress, waiting)
+    wait = _Wait(client, Poll(seconds), progress, list(outcomes))
     with retries.status(wait.status):
         wait.run()
     return wait.errors

@@ -330,3 +330,11 @@ def test_wait_succeeds_if_reasons_for_status_cannot_be_read(run: Apply, server: 
 
     assert not result.get("failed"), result.get("msg")
     assert not fault.times
+
+
+def test_wait_reports_object_that_another_client_created_and_deleted(run: Apply, server: ObjectServer) -> None:
+    server.faults = [Fault("POST", CONFIG_MAPS, failure(409, "already exists"))]
+
+    result = run(definition=SETTINGS, keep_existing=True)
+
+    assert result["msg"] == "ConfigMap default/settings was deleted before it was ready"
