@@ -24,6 +24,10 @@ _MOST_PROGRESS = 64 << 10
 _DAYS_TO_KEEP = 7
 """Days after which the folder of a job whose controller did not return is removed."""
 
+_NEWLINE = "\036"
+"""Separates the lines of a script. csh, as the login shell of a user, runs each line of a quoted text as a command."""
+_RUN_LINES = r'eval "$(printf %s "$1" | tr "\036" "\n")"'
+
 _FUNCTIONS = r"""
 say() { printf "\n%s %s\n" "$token" "$*"; }
 refuse() { rm -rf "$job" 2>/dev/null; say state refused "$(printf %s "$*" | tr "\n\r" "  ")"; exit 0; }
@@ -68,7 +72,7 @@ command -v setsid >/dev/null || refuse "the host has no program setsid"
 (umask 077 && : >"$job/out" && : >"$job/err" && head -c 65536 /dev/zero >"$job/new/test") 2>/dev/null ||
   refuse "cannot write to $job"
 rm -f "$job/new/test"
-find "$folder" -maxdepth 1 -name "k8scr-*" -mtime "+$days" -exec rm -rf {} + 2>/dev/null
+find "$folder" -maxdepth 1 -type d -name "$names" -mtime "+$days" -exec rm -rf {} + 2>/dev/null
 input=/dev/null
 if [ "$input_size" -gt 0 ]; then
   input=$job/in
@@ -170,7 +174,7 @@ class JobScript:
 
     Args:
         folder: The folder for asynchronous jobs on the host; a leading ``~`` is the home folder of the job's user.
-        name: The unguessable name of the job; letters, digits and hyphens.
+        name: The unguessable name of the job: ``k8scr-`` and 32 hexadecimal digits.
     """
 
     folder: str
@@ -191,6 +195,8 @@ class JobScript:
         values = {
             "input_size": input_size,
             "days": _DAYS_TO_KEEP,
+            # Users may have other files there with a similar name.
+            "names": "k8scr-" + "[0-9a-f]" * 32,
             "runner": _RUNNER.format(command=command),
             # Short tasks end with this script: it looks often, waits before it returns progress, and removes the job.
             "ticks": round(LONGEST_WAIT / 0.05),
@@ -230,11 +236,13 @@ class JobScript:
         return self._script({}, 'rm -rf "$job"\nsay state stopped\n')
 
     def _script(self, values: dict[str, object], body: str) -> str:
-        home = re.fullmatch(r"(~[A-Za-z0-9._-]*)(/.*)?", self.folder, re.DOTALL)
-        folder = f"{home[1]}{shlex.quote(home[2] or '')}" if home else shlex.quote(self.folder)
+        # The shell expands the home folder only if its name and the slash after it are not quoted.
+        home = re.fullmatch(r"(~[A-Za-z0-9._-]*/?)(.*)", self.folder, re.DOTALL)
+        folder = f"{home[1]}{shlex.quote(home[2])}" if home else shlex.quote(self.folder)
         lines = [f"folder={folder}", f"token={self.name}", 'job="$folder/$token"', f"most={_MOST_PROGRESS}"]
         lines += [f"{name}={shlex.quote(str(value))}" for name, value in values.items()]
-        return f"/bin/sh -c {shlex.quote(chr(10).join(lines) + _FUNCTIONS + body)}"
+        text = ("\n".join(lines) + _FUNCTIONS + body).replace("\n", _NEWLINE)
+        return f"/bin/sh -c {shlex.quote(_RUN_LINES)} sh {shlex.quote(text)}"
 
     def read(self, text: str) -> Output | None:
         """Read the output of a script; ``None`` if it is incomplete, because the connection was lost."""

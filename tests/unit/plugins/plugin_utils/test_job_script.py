@@ -115,6 +115,32 @@ def test_job_does_not_start_late_after_lost_connection(
     assert not (tmp_path / "ran").exists()
 
 
+def test_job_uses_home_folder_with_spaces(tmp_path: Path) -> None:
+    environment = {**os.environ, "HOME": str(tmp_path)}
+
+    output = _run(Path("/bin/sh"), environment, JobScript("~/a folder", NAME).start("true", 0))
+
+    assert output.state == "done"
+    assert (tmp_path / "a folder").is_dir()
+
+
+def test_job_removes_only_folders_of_old_jobs(run: Run, job: JobScript) -> None:
+    old, other = Path(job.folder, f"k8scr-{'0a' * 16}"), Path(job.folder, "k8scr-images")
+    for folder in (old, other):
+        folder.mkdir(parents=True)
+        os.utime(folder, (0, 0))
+
+    run(job.start("true", 0))
+
+    assert list(Path(job.folder).iterdir()) == [other]
+
+
+def test_script_is_one_line_for_csh_as_login_shell(job: JobScript) -> None:
+    scripts = [job.start("exit 0", 0), job.follow(0), job.stop(), job.remove()]
+
+    assert not [script for script in scripts if "\n" in script]
+
+
 def test_job_is_refused_if_folder_is_not_writable(run: Run, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
