@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from ansible.errors import AnsibleConnectionFailure
+from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import VARIABLE
@@ -28,8 +28,11 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.job_script impor
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.ssh_connection import (
     detects_dead_host,
     ends_if_dead,
+    is_become_rejected,
+    is_become_timeout,
     is_lost,
     was_never_connected,
+    without_retries,
 )
 
 _SECONDS_WITHOUT_CONTACT = 600
@@ -71,6 +74,9 @@ class BackgroundJob:
         self._exit_stack = contextlib.ExitStack()
 
     def __enter__(self) -> None:
+        if getattr(self._action._connection._shell, "SHELL_FAMILY", None) != "sh":
+            self._warn("its shell is not a POSIX shell")
+            return
         task = self._action._task
         self._exit_stack.callback(setattr, task, "environment", task.environment)
         task.environment = [*(task.environment or []), {VARIABLE: self._script.name}]
@@ -87,9 +93,6 @@ class BackgroundJob:
         if variable not in cmd:
             return self._execute(cmd, *args, **options)
         plain = cmd.replace(f"{variable} ", "", 1)
-        if getattr(self._action._connection._shell, "SHELL_FAMILY", None) != "sh":
-            self._warn("its shell is not a POSIX shell")
-            return self._execute(plain, *args, **options)
         command = cmd.replace(variable, f"{VARIABLE}={self._script.progress_path}", 1)
         script = self._script.start(command, len(options.get("in_data") or b""))
         with cleanup_if_interrupted(self._stop):
@@ -112,17 +115,19 @@ class BackgroundJob:
         failure: AnsibleConnectionFailure | None = None
         result: dict[str, Any] = {"stdout": "", "stderr": ""}
         try:
-            with ends_if_dead(self._action._connection, LONGEST_WAIT + _SECONDS_TO_START):
-                result = self._execute(script, *args, **options)
+            result = self._send(script, args, options)
         except AnsibleConnectionFailure as error:
             failure = error
+        except AnsibleError as error:
+            self._may_run = not is_become_rejected(str(error))
+            raise
         output = self._take(result["stdout"])
         if output is not None and output.state != "unknown":
             return output
         reason = str(failure or result["stderr"])
         if was_never_connected(reason):
             output = Output("missing")
-        elif failure or is_lost(result) or output:
+        elif output or is_lost(result) or (failure and not is_become_timeout(reason)):
             output = self._follow(may_not_run=True)
         else:
             output = self._ask_once()
@@ -132,6 +137,21 @@ class BackgroundJob:
         if failure:
             raise failure
         return result
+
+    def _send(self, script: str, args: tuple[Any, ...], options: dict[str, Any]) -> dict[str, Any]:
+        """Execute the first script. The retries of ssh repeat it only if it did not arrive."""
+        connection = self._action._connection
+        with without_retries(connection) as retries:
+            for attempt in range(retries + 1):
+                try:
+                    with ends_if_dead(connection, LONGEST_WAIT + _SECONDS_TO_START):
+                        return self._execute(script, *args, **options)
+                except AnsibleConnectionFailure as error:
+                    is_final = attempt == retries or isinstance(error, AnsibleAuthenticationFailure)
+                    if is_final or not was_never_connected(str(error)):
+                        raise
+                time.sleep(min(2**attempt, _LONGEST_PAUSE))
+        raise AssertionError("the last attempt returns or raises")
 
     def _ask_once(self) -> Output:
         try:
@@ -175,11 +195,20 @@ class BackgroundJob:
             raise KeyboardInterrupt
         script = self._script.follow(self._offset, may_not_run)
         with ends_if_dead(self._action._connection, LONGEST_WAIT + _SECONDS_FOR_REQUEST):
-            result = self._execute(script)
+            result = self._execute_again(script)
         output = self._take(result["stdout"])
         if output is None:
             raise AnsibleConnectionFailure(result["stderr"].strip() or "the response is incomplete")
         return output
+
+    def _execute_again(self, script: str) -> dict[str, Any]:
+        try:
+            return self._execute(script)
+        except AnsibleError as error:
+            # ansible-core before 2.19 does not report this as a failure of the connection.
+            if not is_become_timeout(str(error)):
+                raise
+            raise AnsibleConnectionFailure(str(error)) from error
 
     def _take(self, text: str) -> Output | None:
         """Read the output of a script and show its progress."""

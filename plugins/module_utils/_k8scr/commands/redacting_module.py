@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule, missing_required_lib
@@ -78,8 +79,9 @@ class RedactingModule(AnsibleModule):
     @cached_property
     def progress(self) -> Progress:
         """The progress of the module. It is shown if the action plugin set the environment variable with the file."""
-        path = os.environ.get(VARIABLE)
-        if not path:
+        path = os.environ.get(VARIABLE, "")
+        # Plugins that start modules in other ways, such as Mitogen, leave the name of the job that the action wrote.
+        if not Path(path).is_absolute():
             return SILENT
         self._mask_passwords()
         self._progress_file = ProgressFile(path)

@@ -88,6 +88,16 @@ def test_module_without_variable_reports_no_progress(module: ClusterModule, monk
     assert not module.progress.is_shown
 
 
+def test_module_writes_no_file_for_name_of_job(
+    module: ClusterModule, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(VARIABLE, "k8scr-0123456789abcdef")
+
+    assert not module.progress.is_shown
+    assert not list(tmp_path.iterdir())
+
+
 def test_module_succeeds_with_one_warning_if_progress_cannot_be_written(
     module: ClusterModule, file: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
