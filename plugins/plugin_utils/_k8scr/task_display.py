@@ -70,6 +70,8 @@ class TaskDisplay:
     def show(self, messages: Iterable[Message] = ()) -> None:
         """Show messages: lasting lines at once, and the last status if the previous one is old enough.
 
+        An empty status deletes the previous one.
+
         Call it regularly, also without messages: a status that is too early is shown later.
         """
         if self.is_silent:
@@ -80,7 +82,9 @@ class TaskDisplay:
                     self._delete_status()
                     self._display.display(self._prefix + message.text, stderr=self._to_stderr)
                 else:
-                    self._status = message.text
+                    self._status = message.text or None
+                    if self._status is None:
+                        self._delete_status()
             if self._status is not None and self._status != self._shown and time.monotonic() >= self._next:
                 self._show_status(self._status)
 

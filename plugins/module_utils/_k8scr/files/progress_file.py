@@ -31,7 +31,7 @@ class Message:
     """One message to the user.
 
     Attributes:
-        lasting: Whether it stays visible. Another message replaces the current status.
+        lasting: Whether it stays visible. Another message replaces the current status; an empty one deletes it.
     """
 
     text: str

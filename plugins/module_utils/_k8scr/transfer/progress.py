@@ -52,7 +52,7 @@ class Progress:
 
     @contextmanager
     def status(self, text_source: Callable[[], str | None]) -> Iterator[None]:
-        """Send the current status each second during a block.
+        """Send the current status each second during a block, and an empty one when it ends.
 
         Args:
             text_source: Returns the status, in another thread; ``None`` if there is none.
@@ -70,13 +70,15 @@ class Progress:
             thread.join()
 
     def _repeat(self, text_source: Callable[[], str | None], ended: threading.Event) -> None:
-        last = None
+        last = ""
         while not ended.wait(_INTERVAL):
             with suppress(Exception):
-                text = text_source()
-                if text is not None and text != last:
+                text = text_source() or ""
+                if text != last:
                     last = text
                     self._send(Message(text, lasting=False))
+        if last:
+            self._send(Message("", lasting=False))
 
     def _send(self, message: Message) -> None:
         if self._write:

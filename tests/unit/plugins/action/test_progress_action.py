@@ -31,6 +31,7 @@ def terminal(playbooks: Playbooks) -> Terminal:
     """The terminal after a play on one host."""
     tasks = [
         talk(("status", "first"), ("wait", 0.5), ("line", "finished"), ("status", LONG), ("wait", 1.2), name="Place"),
+        talk(("status", "begun"), ("wait", 0.5), ("status", ""), ("line", "ended"), ("wait", 0.5), name="End"),
         talk(("line", "secret"), no_log=True, options=LINES, name="Hide"),
         talk(("status", "{{ item }}"), ("wait", 0.5), loop=["loop 1", "loop 2"], name="Loop"),
         talk(("status", "bad"), ("wait", 0.5), options={"fail": True}, ignore_errors=True, name="Fail"),
@@ -49,13 +50,22 @@ def test_terminal_with_one_host_updates_status_in_place(terminal: Terminal) -> N
 def test_terminal_keeps_lasting_lines_only(terminal: Terminal) -> None:
     shown = [line for line in terminal.screen_lines() if line and "****" not in line]
 
-    assert shown[:4] == [
+    assert shown[:6] == [
         "k8scr: finished",
+        "changed: [one]",
+        "k8scr: ended",
         "changed: [one]",
         "changed: [one]",
         "changed: [one] => (item=loop 1)",
     ]
     assert not [line for line in shown if "first" in line or "xxx" in line or "k8scr: loop" in line or "bad" in line]
+
+
+def test_terminal_shows_no_status_after_its_end(terminal: Terminal) -> None:
+    output = terminal.output()
+
+    assert output.count("k8scr: begun") == 1
+    assert "k8scr: \x1b[K" not in output
 
 
 def test_loop_shows_status_of_each_item(terminal: Terminal) -> None:

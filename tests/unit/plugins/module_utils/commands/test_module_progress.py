@@ -27,6 +27,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progres
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from unit.plugins.module_utils.support.arguments import patch_module_args
 from unit.plugins.module_utils.support.moved_clock import MovedClock
+from unit.plugins.module_utils.support.shown_texts import ShownTexts
 
 TOKEN, PASSWORD, KEY = "canary-token", "canary-token-of-registry", "canary-key"
 
@@ -80,6 +81,15 @@ def test_long_text_is_cut_after_secrets_are_masked(module: ClusterModule, file: 
         progress.line("x" * length + TOKEN)
 
     assert "c" not in "".join(message.text for message in messages(file))
+
+
+def test_status_is_deleted_at_end_of_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ShownTexts(monkeypatch)
+
+    with shown.progress.status(lambda: "copying"):
+        shown.wait_for_last("copying")
+
+    assert shown.texts == ["copying", ""]
 
 
 def test_module_without_variable_reports_no_progress(module: ClusterModule, monkeypatch: pytest.MonkeyPatch) -> None:
