@@ -223,7 +223,7 @@ class JobScript:
             "known": offset,
             "offset": offset,
             "soon": 0,
-            "may_not_run": int(may_not_run),
+            "may_not_run": 1 if may_not_run else 0,
         }
         return self._script(values, _FOLLOW)
 

@@ -269,8 +269,8 @@ def open_terminal(
     leader, follower = pty.openpty()
     fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, columns, 0, 0))
     process = subprocess.Popen(
-        # The terminal controls the new session, so that Ctrl-C sends SIGINT.
-        ["setsid", "--ctty", *command],
+        # The terminal controls the new session, so that Ctrl-C sends SIGINT. Background jobs of shells ignore SIGINT.
+        ["setsid", "--ctty", "env", "--default-signal=INT", *command],
         env={**os.environ, "TERM": "xterm-256color", **(env or {})},
         cwd=cwd,
         stdin=follower,
