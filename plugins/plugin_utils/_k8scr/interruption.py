@@ -62,7 +62,16 @@ def cleanup_if_interrupted(cleanup: Callable[[], None]) -> Iterator[None]:
 
 
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    # The main process sends SIGTERM immediately after SIGINT. A second exception would end the cleanup.
+    for each in _SIGNALS:
+        if signal.getsignal(each) is _interrupt:
+            # Python writes a message if a pending signal is ignored with SIG_IGN.
+            signal.signal(each, _ignore)
     raise _Interrupted(number)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    """Handle signals that follow the first one."""
 
 
 @contextlib.contextmanager
