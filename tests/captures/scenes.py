@@ -21,8 +21,10 @@ from .studio import Studio
 
 NAMESPACE = "images"
 _POD = "k8scr-0"
-_HOST = "registry.example.com"
-_RELEASE = ("api", "billing", "catalogue", "gateway", "mailer", "search", "shop", "worker")
+_HOST = "example.com"
+_RELEASE = ("api", "billing", "cart", "gateway", "mailer", "search", "shop", "worker")
+_WIDE = 156
+"""The columns for statuses with a reason or the name of a blob."""
 _WAIT = 60
 
 
@@ -31,13 +33,14 @@ def deploy_registry(studio: Studio) -> None:
     variables = {
         "registry_image": images.REGISTRY,
         "registry_namespace": NAMESPACE,
+        "registry_delete": True,
         "registry_node_selector": {"disk": "ssd"},
     }
     role = {"name": "k8scr.core.registry"}
     task = {"name": "Deploy the registry", "ansible.builtin.include_role": role, "vars": variables}
-    with studio.running("registry", task) as terminal:
-        terminal.wait_for_text(r"k8scr: ", _WAIT)
-        time.sleep(8)
+    with studio.running("registry", task, columns=_WIDE) as terminal:
+        terminal.wait_for_text(r"The cluster reports: ", _WAIT)
+        time.sleep(2)
         until = terminal.chunks[-1][0]
         kubectl("label", "node", NODES[0].name, "disk=ssd", "--overwrite")
     first = "TASK [k8scr.core.registry : Deploy the registry]"
@@ -86,10 +89,10 @@ def plan(studio: Studio) -> None:
 
 def stall(studio: Studio) -> None:
     """Show a push to a registry that does not respond."""
-    studio.write_images("hotfix", {f"{_HOST}/team/{name}:1.3": 16 * MIB + 9 for name in ("api", "shop")}, 3)
-    task = {"name": "Push the hotfix", "k8scr.core.k8scr_push": {"images": ["./hotfix"], "bandwidth": "8M"}}
+    studio.write_images("hotfix", {f"{_HOST}/team/api:1.3": 32 * MIB + 9, f"{_HOST}/team/cart:1.3": 32 * MIB + 99}, 3)
+    task = {"name": "Push the hotfix", "k8scr.core.k8scr_push": {"images": ["./hotfix"], "bandwidth": "16M"}}
     processes = find_processes(NAMESPACE, _POD, b"serve")
-    with studio.running("hotfix", task) as terminal:
+    with studio.running("hotfix", task, columns=_WIDE) as terminal:
         try:
             terminal.wait_for_text(r"of .* MiB", _WAIT)
             for process in processes:
@@ -106,16 +109,17 @@ def stall(studio: Studio) -> None:
 def fail(studio: Studio) -> None:
     """Show a push whose source lacks layers and whose second source is missing."""
     folder = studio.write_images(
-        "incomplete", {f"{_HOST}/team/{name}:1.4": (2 + number) * MIB + 11 for number, name in enumerate(_RELEASE)}, 3
+        "media", {f"{_HOST}/team/{name}:1.4": (2 + number) * MIB + 11 for number, name in enumerate(_RELEASE)}, 3
     )
     large = sorted((folder / "blobs/sha256").iterdir(), key=lambda blob: blob.stat().st_size)
     for blob in (large[-1], large[-4]):
         blob.unlink()
-    sources = ["./incomplete", "oci-archive:./tools.tar"]
+    sources = ["./media", "oci-archive:./tools.tar"]
     task = {"name": "Push the release", "k8scr.core.k8scr_push": {"images": sources}}
-    with studio.running("release", task, fails=True) as terminal:
+    with studio.running("release", task, fails=True, columns=_WIDE) as terminal:
         pass
-    studio.save("progress-failures", "A push in which some images fail", terminal, "release.yml")
+    # The result of the task follows.
+    studio.save("progress-failures", "A push in which some images fail", terminal, "release.yml", end="fatal: ")
 
 
 def prune(studio: Studio) -> None:

@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -20,10 +20,12 @@ from unit.plugins.module_utils.support.terminal import Span, Style, Terminal, op
 
 from .picture import draw
 
-COLUMNS = 110
+COLUMNS = 124
+"""The width of terminals; most statuses and lines are shorter."""
 _TIMEOUT = 300
 _GROUP = "group/k8scr.core.registry"
 _INVENTORY = {"all": {"hosts": {"bastion": {"ansible_connection": "local"}}}}
+_OMITTED = [Span("…", Style(7))]
 _CONFIGURATION = "[defaults]\ninventory = inventory.yml\ninterpreter_python = auto_silent\n"
 
 
@@ -59,7 +61,9 @@ class Studio:
         return writer.folder
 
     @contextmanager
-    def running(self, name: str, task: Mapping[str, Any], *flags: str, fails: bool = False) -> Iterator[Terminal]:
+    def running(
+        self, name: str, task: Mapping[str, Any], *flags: str, fails: bool = False, columns: int = COLUMNS
+    ) -> Iterator[Terminal]:
         """Start a playbook with one task, and wait for its end after the block.
 
         Args:
@@ -67,12 +71,13 @@ class Studio:
             task: The task.
             flags: Flags of ansible-playbook.
             fails: Whether the playbook must fail.
+            columns: The width of the terminal.
         """
         play = {"hosts": "bastion", "gather_facts": False, "module_defaults": {_GROUP: dict(self._options)}}
         (self._folder / f"{name}.yml").write_text(yaml.safe_dump([{**play, "tasks": [dict(task)]}], sort_keys=False))
         cache = {"XDG_CACHE_HOME": str(self._folder / "cache"), "KUBECONFIG": str(layout.KUBECONFIG)}
         log(f"==== {name}.yml")
-        with open_terminal(["ansible-playbook", f"{name}.yml", *flags], cache, COLUMNS, self._folder) as terminal:
+        with open_terminal(["ansible-playbook", f"{name}.yml", *flags], cache, columns, self._folder) as terminal:
             yield terminal
             status = terminal.wait(_TIMEOUT)
         assert (status != 0) == fails, terminal.output()
@@ -85,6 +90,7 @@ class Studio:
         command: str,
         until: float | None = None,
         first: str = "",
+        end: str = "",
     ) -> None:
         """Save a picture of a terminal.
 
@@ -95,6 +101,7 @@ class Studio:
             command: The arguments of ansible-playbook.
             until: Seconds since the start of the playbook; None for the screen at its end.
             first: Beginning of the first line to show; empty for all lines.
+            end: Beginning of the line after the last one to show; empty for all lines.
 
         Raises:
             AssertionError: The picture shows a path or the name of this machine.
@@ -102,10 +109,16 @@ class Studio:
         prompt = [Span("$ ", Style(7)), Span(f"ansible-playbook {command}", Style())]
         lines = terminal.screen(until).styled_lines()
         if first:
-            begin = next(row for row, line in enumerate(lines) if line and line[0].text.startswith(first))
-            lines = [[Span("…", Style(7))], [], *lines[begin:]]
-        drawn = draw(title, [prompt, *lines], COLUMNS)
+            lines = [_OMITTED, [], *lines[_find_row(lines, first) :]]
+        if end:
+            lines = [*lines[: _find_row(lines, end)], _OMITTED]
+        drawn = draw(title, [prompt, *lines], terminal.columns)
         for private in (str(self._folder), str(layout.CACHE), str(Path.home()), str(Path.cwd()), socket.gethostname()):
             assert private not in drawn, f"{picture} shows {private}"
         self._output.mkdir(parents=True, exist_ok=True)
         (self._output / f"{picture}.svg").write_text(drawn)
+
+
+def _find_row(lines: Sequence[Sequence[Span]], beginning: str) -> int:
+    """Return the number of the first line with this beginning."""
+    return next(row for row, line in enumerate(lines) if line and line[0].text.startswith(beginning))
