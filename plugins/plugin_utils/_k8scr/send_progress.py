@@ -74,7 +74,7 @@ class SendProgress:
         parts = [f"{self._source}: {share_text(self._meter.done, self._meter.total)}"]
         rate, left, stall = self._meter.rate(), self._meter.seconds_left(), self._meter.stall()
         if stall and stall.seconds >= _LONGEST_PIECE:
-            parts.append(f"no response since {stall.since} ({whole_seconds_text(stall.seconds)})")
+            parts.append(f"no response {stall}")
         elif rate and left:
             parts += [rate_text(rate), f"{whole_seconds_text(left)} left"]
         return ", ".join(parts)
