@@ -118,8 +118,8 @@ def fail(studio: Studio) -> None:
     task = {"name": "Push the release", "k8scr.core.k8scr_push": {"images": sources}}
     with studio.running("release", task, fails=True, columns=_WIDE) as terminal:
         pass
-    # The result of the task follows.
-    studio.save("progress-failures", "A push in which some images fail", terminal, "release.yml", end="fatal: ")
+    # The path of the playbook and the result of the task follow.
+    studio.save("progress-failures", "A push in which some images fail", terminal, "release.yml", end="Origin: ")
 
 
 def prune(studio: Studio) -> None:
