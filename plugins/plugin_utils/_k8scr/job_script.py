@@ -29,11 +29,12 @@ _NEWLINE = "\036"
 _RUN_LINES = r'eval "$(printf %s "$1" | tr "\036" "\n")"'
 
 _FUNCTIONS = r"""
+pause() { sleep "$1" 2>/dev/null || { sleep 1; false; }; }
 say() { printf "\n%s %s\n" "$token" "$*"; }
 refuse() { rm -rf "$job" 2>/dev/null; say state refused "$(printf %s "$*" | tr "\n\r" "  ")"; exit 0; }
 find_pid() {
   tick=0
-  while [ ! -f "$job/run/pid" ] && [ -d "$job/run" ] && [ "$tick" -lt 20 ]; do sleep 0.1; tick=$((tick + 1)); done
+  while [ ! -f "$job/run/pid" ] && [ -d "$job/run" ] && [ "$tick" -lt 20 ]; do pause 0.1; tick=$((tick + 1)); done
   pid=$(cat "$job/run/pid" 2>/dev/null)
 }
 is_alive() {
@@ -46,7 +47,7 @@ follow() {
   while [ ! -f "$job/rc" ] && [ -d "$job" ] && [ "$tick" -lt "$ticks" ]; do
     if [ "$tick" -ge "$quiet" ] && [ "$(size)" -gt "$known" ]; then break; fi
     if [ -n "$pid" ] && ! kill -0 "$pid" 2>/dev/null; then break; fi
-    sleep "$step" 2>/dev/null || sleep 1
+    pause "$step" || tick=$((tick + ticks_of_second - 1))
     tick=$((tick + 1))
   done
   if [ -f "$job/rc" ]; then state=done; else state=running; fi
@@ -134,7 +135,7 @@ if is_alive; then
   processes="-$pid $(tree 2>/dev/null)"
   kill -s TERM -- $processes 2>/dev/null
   tick=0
-  while any_alive && [ "$tick" -lt 30 ]; do sleep 0.1; tick=$((tick + 1)); done
+  while any_alive && [ "$tick" -lt 30 ]; do pause 0.1; tick=$((tick + 1)); done
   kill -s KILL -- $processes 2>/dev/null
 fi
 rm -rf "$job"
@@ -203,6 +204,7 @@ class JobScript:
             "quiet": 20,
             "soon": 40,
             "step": "0.05",
+            "ticks_of_second": 20,
             # The line with the process group alone is no progress.
             "known": 32,
             "offset": 0,
@@ -220,6 +222,7 @@ class JobScript:
             "ticks": round(LONGEST_WAIT / 0.2),
             "quiet": 5,
             "step": "0.2",
+            "ticks_of_second": 5,
             "known": offset,
             "offset": offset,
             "soon": 0,

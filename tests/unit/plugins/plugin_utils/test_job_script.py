@@ -78,6 +78,20 @@ def test_job_is_followed_until_its_end_if_it_takes_longer(run_with: Run, job: Jo
     assert not list(Path(job.folder).iterdir())
 
 
+def test_job_shows_progress_soon_if_sleep_takes_whole_seconds_only(job: JobScript, tmp_path: Path) -> None:
+    sleep = tmp_path / "sleep"
+    sleep.write_text(f'#!/bin/sh\ncase $1 in *.*) exit 1; esac\nexec {shutil.which("sleep")} "$1"\n')
+    sleep.chmod(0o755)
+    run = partial(_run, Path("/bin/sh"), {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
+
+    begin = time.monotonic()
+    _started(run, job, "sleep 987")
+    seconds = time.monotonic() - begin
+
+    run(job.stop())
+    assert seconds < 8
+
+
 def test_job_stop_ends_all_processes(run_with: Run, job: JobScript, tmp_path: Path) -> None:
     _started(run_with, job, f"setsid sleep 987 & echo $! >{tmp_path}/child; sleep 987")
     group = int(Path(job.folder, NAME, "run", "pid").read_text("ascii"))
