@@ -124,8 +124,9 @@ tree() {
     }
   '
 }
+# kill of dash and BusyBox does not take "--" after each option.
 any_alive() {
-  for process in $processes; do if kill -0 -- "$process" 2>/dev/null; then return 0; fi; done
+  for process in $processes; do if kill -0 "$process" 2>/dev/null; then return 0; fi; done
   return 1
 }
 if mkdir "$job" 2>/dev/null; then say state stopped; exit 0; fi
@@ -133,10 +134,10 @@ if mv "$job/new" "$job/old" 2>/dev/null; then rm -rf "$job"; say state stopped; 
 find_pid
 if is_alive; then
   processes="-$pid $(tree 2>/dev/null)"
-  kill -s TERM -- $processes 2>/dev/null
+  kill -TERM $processes 2>/dev/null
   tick=0
   while any_alive && [ "$tick" -lt 30 ]; do pause 0.1; tick=$((tick + 1)); done
-  kill -s KILL -- $processes 2>/dev/null
+  kill -KILL $processes 2>/dev/null
 fi
 rm -rf "$job"
 say state stopped

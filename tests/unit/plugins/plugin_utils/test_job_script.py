@@ -104,9 +104,20 @@ def test_job_stop_ends_all_processes(run_with: Run, job: JobScript, tmp_path: Pa
     assert not list(Path(job.folder).iterdir())
 
 
+def test_job_stop_lets_processes_end_by_themselves(run_with: Run, job: JobScript, tmp_path: Path) -> None:
+    _started(run_with, job, f"trap 'sleep 0.5; touch {tmp_path}/saved; exit' TERM; while true; do sleep 0.1; done")
+
+    run_with(job.stop())
+
+    assert (tmp_path / "saved").exists()
+
+
 def test_job_is_dead_after_kill(run: Run, job: JobScript) -> None:
     first = _started(run, job, "sleep 987")
-    os.killpg(int(Path(job.folder, NAME, "run", "pid").read_text("ascii")), signal.SIGKILL)
+    group = int(Path(job.folder, NAME, "run", "pid").read_text("ascii"))
+    os.killpg(group, signal.SIGKILL)
+    while _is_running(group):
+        time.sleep(0.01)
 
     output = run(job.follow(first.count))
 
