@@ -17,7 +17,7 @@ from pathlib import Path
 
 from cluster import newer_debian
 from cluster.certificates import CA, Pair, signed
-from cluster.waiting import free_port, wait_for_port, wait_until
+from cluster.waiting import wait_until
 
 DOCKER = "/usr/bin/docker"
 
@@ -91,40 +91,6 @@ def podman_engine() -> Iterator[Engine]:
         command += ["system", "service", "--time=0", f"unix://{folder}/engine.sock"]
         with _running("podman", folder, command) as engine:
             yield engine
-
-
-@contextmanager
-def ssh_server(folder: Path) -> Iterator[Path]:
-    """Run an SSH server on this machine until the end of the block.
-
-    Args:
-        folder: The folder for its keys and the client's configuration.
-
-    Yields:
-        A folder for PATH with an ``ssh`` program that connects to the server under the host name ``engine``.
-    """
-    port = free_port()
-    for key in ("host", "user"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
-    Path("/run/sshd").mkdir(exist_ok=True)
-    options = [f"Port={port}", "ListenAddress=127.0.0.1", f"HostKey={folder}/host", "PidFile=none", "UsePAM=no"]
-    options += [f"AuthorizedKeysFile={folder}/user.pub", "StrictModes=no", "PermitRootLogin=yes"]
-    command = [str(shutil.which("sshd")), "-D", "-e", "-f", "/dev/null", *(f"-o{option}" for option in options)]
-    client = folder / "client"
-    client.write_text(
-        f"Host engine\n  HostName 127.0.0.1\n  Port {port}\n  IdentityFile {folder}/user\n"
-        "  StrictHostKeyChecking no\n  UserKnownHostsFile /dev/null\n  LogLevel ERROR\n"
-    )
-    programs = folder / "bin"
-    programs.mkdir()
-    (programs / "ssh").write_text(f'#!/bin/sh\nexec /usr/bin/ssh -F {client} "$@"\n')
-    (programs / "ssh").chmod(0o755)
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL) as server:
-        try:
-            wait_for_port(port, "sshd")
-            yield programs
-        finally:
-            server.terminate()
 
 
 def certificates(folder: Path) -> list[str]:

@@ -28,10 +28,10 @@ from .engines import (
     docker_engine,
     newer_docker_engine,
     podman_engine,
-    ssh_server,
 )
 from .host_registries import host_registry
 from .separate_process import MEMORY, peak_memory
+from .ssh_server import SshServer
 
 Transfer = Callable[..., dict[str, Any]]
 
@@ -313,8 +313,8 @@ def test_push_and_pull_connect_to_engine_over_ssh(
 ) -> None:
     load(docker, name)
     host = f"ssh://engine{docker.socket}"
-    with ssh_server(tmp_path) as programs:
-        monkeypatch.setenv("PATH", f"{programs}{os.pathsep}{os.environ['PATH']}")
+    with SshServer(tmp_path) as server:
+        monkeypatch.setenv("PATH", f"{server.programs}{os.pathsep}{os.environ['PATH']}")
 
         pushed = push_from(name, docker_host=host)
         docker.docker("rmi", name)
