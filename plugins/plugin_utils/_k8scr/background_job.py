@@ -37,6 +37,8 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.ssh_connection i
 
 _SECONDS_WITHOUT_CONTACT = 600
 _LONGEST_PAUSE = 15
+_LONGEST_LINE = 64 << 10
+"""Bytes of a line of the progress file."""
 _SECONDS_FOR_REQUEST = 30
 """Seconds that a request may need in addition to its waiting on the host."""
 _SECONDS_TO_START = 120
@@ -216,7 +218,8 @@ class BackgroundJob:
         if output is not None:
             self._offset += output.count
             lines, end, rest = (self._rest + output.progress).rpartition(b"\n")
-            self._rest = rest
+            # A hostile host may send a line without an end. The reader ignores such long lines.
+            self._rest = rest[:_LONGEST_LINE]
             if end:
                 self._show(lines + end)
         return output

@@ -35,8 +35,10 @@ class ProgressAction(NormalAction):
         result: dict[str, Any]
         try:
             options = ProgressOptions.of_task(self._task.args, os.environ)
-        except InputError as error:
-            return {"failed": True, "msg": str(error)}
+        except InputError:
+            # The module rejects the options, with all values that its failures have.
+            result = super().run(tmp, task_vars)
+            return result
         messages = TaskMessages(self._task, task_vars or {}, options)
         with messages, self._reported(messages, task_vars or {}):
             result = super().run(tmp, task_vars)

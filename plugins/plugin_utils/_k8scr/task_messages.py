@@ -26,7 +26,7 @@ class TaskMessages:
     """
 
     def __init__(self, task: Any, task_vars: Mapping[str, Any], options: ProgressOptions) -> None:
-        self.error: str | None = None
+        self.error: str | None = options.fault or None
         self._reader = MessageReader()
         self._display: TaskDisplay | None = None
         try:

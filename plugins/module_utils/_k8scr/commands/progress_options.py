@@ -31,10 +31,12 @@ class ProgressOptions:
     Attributes:
         mode: One of :data:`MODES`.
         interval: Seconds between two statuses on one host.
+        fault: The fault of the environment variable, which is ignored; empty for none.
     """
 
     mode: str
     interval: int
+    fault: str = ""
 
     @classmethod
     def of_task(cls, arguments: Mapping[str, Any], environment: Mapping[str, str]) -> ProgressOptions:
@@ -45,16 +47,17 @@ class ProgressOptions:
             environment: The environment of the controller, whose variable sets the mode of tasks without the option.
 
         Raises:
-            InputError: An option or the variable is invalid.
+            InputError: An option is invalid.
         """
         given = {name: arguments[name] for name in PROGRESS_ARGUMENT_SPEC if arguments.get(name) is not None}
         validation = ArgumentSpecValidator(PROGRESS_ARGUMENT_SPEC).validate(given)
         if validation.error_messages:
             raise InputError(validation.error_messages[0])
         options = validation.validated_parameters
-        mode = options["progress"]
-        if "progress" not in given and environment.get(_VARIABLE):
-            mode = environment[_VARIABLE]
-            if mode not in MODES:
-                raise InputError(f"{_VARIABLE} is {mode!r:.80}", f"The allowed values are {', '.join(MODES)}")
-        return cls(mode, read_number(options, "progress_interval"))
+        mode, fault = options["progress"], ""
+        variable = environment.get(_VARIABLE)
+        if variable in MODES and "progress" not in given:
+            mode = variable
+        elif variable and "progress" not in given:
+            fault = f"{_VARIABLE} is {variable!r:.80}. The allowed values are {', '.join(MODES)}."
+        return cls(mode, read_number(options, "progress_interval"), fault)

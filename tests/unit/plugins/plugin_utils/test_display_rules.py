@@ -97,16 +97,22 @@ def test_option_precedes_environment_variable(
     assert ProgressOptions.of_task(arguments, environment).mode == mode
 
 
+def test_invalid_environment_variable_is_ignored_with_a_reason() -> None:
+    options = ProgressOptions.of_task({}, {"K8SCR_PROGRESS": "loud"})
+
+    assert options.mode == "auto"
+    assert options.fault == "K8SCR_PROGRESS is 'loud'. The allowed values are auto, lines, none."
+
+
 @pytest.mark.parametrize(
-    ("arguments", "environment", "message"),
+    ("arguments", "message"),
     [
-        ({}, {"K8SCR_PROGRESS": "loud"}, "K8SCR_PROGRESS is 'loud'. The allowed values are auto, lines, none."),
-        ({"progress": "loud"}, {}, "value of progress must be one of: auto, lines, none, got: loud"),
-        ({"progress_interval": 0}, {}, "progress_interval is 0. The allowed range is 1 to 86400."),
+        ({"progress": "loud"}, "value of progress must be one of: auto, lines, none, got: loud"),
+        ({"progress_interval": 0}, "progress_interval is 0. The allowed range is 1 to 86400."),
     ],
 )
-def test_error_names_invalid_option(arguments: dict[str, Any], environment: dict[str, str], message: str) -> None:
+def test_error_names_invalid_option(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(InputError) as raised:
-        ProgressOptions.of_task(arguments, environment)
+        ProgressOptions.of_task(arguments, {})
 
     assert str(raised.value) == message
