@@ -176,7 +176,7 @@ def data(playbooks: Playbooks, tmp_path_factory: pytest.TempPathFactory) -> Data
             "retries": 50,
             "delay": 0.1,
         },
-        talk(("line", "short"), options={"progress_interval": 0}, ignore_errors=True, name="invalid interval"),
+        {"name": "invalid", "k8scr_bundle": {**bundle, "progress_interval": 0}, "ignore_errors": True},
         {"name": "bundle", "k8scr_bundle": {**bundle, **LINES}},
         {"name": "bundle silently", "k8scr.core.k8scr_bundle": {**bundle, "dest": f"{folder}/2", "progress": "none"}},
         {"name": "send", "k8scr.core.k8scr_send": {"src": str(archive), "dest": f"{folder}/copy.tar", **LINES}},
@@ -233,8 +233,11 @@ def test_async_tasks_run_as_usual_without_progress(data: Data) -> None:
     assert "started" not in data.errors
 
 
-def test_invalid_option_fails(data: Data) -> None:
-    assert data.results["invalid interval"]["msg"] == "progress_interval is 0. The allowed range is 1 to 86400."
+def test_module_rejects_invalid_option_with_values_that_are_always_returned(data: Data) -> None:
+    failed = data.results["invalid"]
+
+    assert failed["msg"] == "progress_interval is 0. The allowed range is 1 to 86400."
+    assert failed["images"] == failed["retries"] == []
 
 
 def test_module_of_collection_has_same_result_with_progress(data: Data) -> None:
