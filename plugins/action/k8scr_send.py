@@ -49,8 +49,6 @@ class ActionModule(ActionBase):
             transfer = SendProgress(path)
             with messages, transfer.shown(progress), open_source(path) as source:
                 result.update(self._send(source, path, options["dest"], task_vars or {}, transfer))
-            if messages.error:
-                self._display.warning(f"The progress of the task cannot be shown: {messages.error}")
         except K8scrError as error:
             result.update(failed=True, msg=str(error))
         except _Failed as error:

@@ -42,8 +42,6 @@ class ProgressAction(NormalAction):
         messages = TaskMessages(self._task, task_vars or {}, options)
         with messages, self._reported(messages, task_vars or {}):
             result = super().run(tmp, task_vars)
-        if messages.error:
-            self._display.warning(f"The progress of the task cannot be shown: {messages.error}")
         return result
 
     def _reported(self, messages: TaskMessages, task_vars: Mapping[str, Any]) -> AbstractContextManager[None]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from ansible.utils.display import Display
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.progress_options import ProgressOptions
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import Message, MessageReader
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_display import TaskDisplay
@@ -16,6 +17,8 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.task_display imp
 
 class TaskMessages:
     """Shows messages on the display of a task, until the end of a context. Errors end it, and it raises nothing.
+
+    At the end, the task has a warning if messages are missing.
 
     Args:
         task: The task, with its final values.
@@ -42,9 +45,11 @@ class TaskMessages:
     def __enter__(self) -> TaskMessages:
         return self
 
-    def __exit__(self, *_error: object) -> None:
+    def __exit__(self, error: object, *_rest: object) -> None:
         if self._display:
             self._display.close()
+        if self.error and error is None:
+            Display().warning(f"The progress of the task cannot be shown: {self.error}")
 
     def receive(self, data: bytes) -> None:
         """Show the messages in the next data of a progress file. Call it regularly, also without data."""
