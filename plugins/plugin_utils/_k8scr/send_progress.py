@@ -11,15 +11,15 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import printable
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.meter import (
-    Meter,
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.meter import Meter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.texts import (
     rate_text,
     seconds_text,
     share_text,
     size_text,
     whole_seconds_text,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import Progress
 
 _SHORTEST_CHECK = 5.0
 """Seconds after which the check of the file is shown."""

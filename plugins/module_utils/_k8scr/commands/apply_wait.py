@@ -16,10 +16,9 @@ from ..errors import ApiServerError, ClusterError, K8scrError
 from ..objects.client import KubernetesClient
 from ..objects.diagnostics import Diagnostics
 from ..objects.readiness import readiness_of
-from ..transfer.blob_counts import counted
-from ..transfer.meter import seconds_text, whole_seconds_text
 from ..transfer.progress import Progress
 from ..transfer.retry_status import RetryStatus
+from ..transfer.texts import counted, seconds_text, whole_seconds_text
 from .apply_outcome import Outcome
 
 _POLL_INTERVAL = 1.0

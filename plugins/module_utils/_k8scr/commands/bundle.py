@@ -23,7 +23,6 @@ from ..registry.upstreams import Upstreams
 from ..stores.bundle_format import BundleFile
 from ..stores.bundle_store import REGISTRY_FILE, BundleStore
 from ..stores.location import open_bundle_store
-from ..transfer.blob_counts import counted
 from ..transfer.bundle_images import BundleImages
 from ..transfer.bundle_writer import BundleWriter
 from ..transfer.execute import Transfer
@@ -33,6 +32,7 @@ from ..transfer.listener import Listener, RetryLog
 from ..transfer.progress import SILENT, Progress
 from ..transfer.progress_listener import shown
 from ..transfer.result_lines import Verb
+from ..transfer.texts import counted
 from .bundle_check import verify_bundle_at
 from .bundle_jobs import BundleJobs
 from .bundle_settings import BundleSettings

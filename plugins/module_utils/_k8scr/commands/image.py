@@ -17,20 +17,20 @@ from ..oci.digest_tag import digest_tag
 from ..oci.interfaces import SourceImage
 from ..oci.reference import Reference, parse_reference, target_name
 from ..registry.client import Registry
-from ..registry.cluster import RegistrySettings, connect_registry
+from ..registry.cluster import RegistrySettings
 from ..registry.deletion import Deletion, delete_manifest, delete_tag
 from ..registry.references import find_references
 from ..registry.repository import Repository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, ReferrersMode, WantedReferrers
-from ..transfer.listener import Listener, RetryLog
+from ..transfer.listener import Listener
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.plan import ImagePlan
 from ..transfer.progress import SILENT, Progress
-from ..transfer.progress_listener import shown
 from ..transfer.report import ImageResult, report
 from ..transfer.result_lines import Verb
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
+from .registry_transfer import registry_transfer
 
 IMAGE_ARGUMENT_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -78,14 +78,8 @@ def run_image(options: Mapping[str, Any], check_mode: bool, progress: Progress =
         ClusterError: No cluster is configured, or its configuration cannot be used.
         InputError: An option is invalid.
     """
-    settings, log = ImageSettings.from_options(options), RetryLog()
-    with (
-        log.in_errors(),
-        shown(progress, Verb.COPY, log) as listener,
-        connect_registry(
-            settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered
-        ) as registry,
-    ):
+    settings = ImageSettings.from_options(options)
+    with registry_transfer(settings.registry, True, progress, Verb.COPY) as (registry, listener, log):
         return {**change_image(settings, check_mode, registry, listener), "retries": log.entries}
 
 

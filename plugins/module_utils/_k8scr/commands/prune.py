@@ -21,15 +21,14 @@ from ..oci.decimal import parse_decimal
 from ..oci.digest_tag import digest_tag
 from ..registry.cluster import connect_registry
 from ..registry.collector import Collector
-from ..transfer.blob_counts import counted
 from ..transfer.listener import Listeners, RetryLog
 from ..transfer.lock import read_lock
-from ..transfer.meter import size_text
 from ..transfer.progress import SILENT, Progress
 from ..transfer.prune import Prune, PruneResult
 from ..transfer.retention import LockedImage, Rules
 from ..transfer.retention_marks import Verdict, name_of
 from ..transfer.retry_status import RetryStatus
+from ..transfer.texts import counted, size_text
 from ..transfer.usage import repositories_of
 from .numbers import read_number
 from .progress_options import PROGRESS_ARGUMENT_SPEC

@@ -20,21 +20,20 @@ from ..oci.descriptor import Descriptor
 from ..oci.interfaces import ImageDestination, ImageSource, SourceImage
 from ..oci.reference import Reference, parse_reference
 from ..registry.client import Registry
-from ..registry.cluster import connect_registry
 from ..registry.repository import Repository
 from ..stores.docker_daemon import TRANSPORT as DOCKER_DAEMON
 from ..stores.docker_daemon import DockerDaemon
 from ..stores.location import Location, open_destination, parse_location
-from ..transfer.blob_counts import counted
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, WantedReferrers
-from ..transfer.listener import Listener, RetryLog
+from ..transfer.listener import Listener
 from ..transfer.progress import SILENT, Progress
-from ..transfer.progress_listener import shown
 from ..transfer.report import report
 from ..transfer.result_lines import Verb
+from ..transfer.texts import counted
 from .image_entries import PullEntry
 from .image_settings import PullSettings
+from .registry_transfer import registry_transfer
 
 if TYPE_CHECKING:
     from ..stores.docker_daemon_image import DockerDaemonDestination
@@ -51,14 +50,7 @@ def run_pull(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
         InputError: An option is invalid, or two entries write different images to one target.
     """
     settings = PullSettings.from_options(options)
-    log = RetryLog()
-    with (
-        log.in_errors(),
-        shown(progress, Verb.DOWNLOAD, log) as listener,
-        connect_registry(
-            settings.registry, writes=False, on_retry=listener.retried, on_recovery=listener.recovered
-        ) as registry,
-    ):
+    with registry_transfer(settings.registry, False, progress, Verb.DOWNLOAD) as (registry, listener, log):
         return {**pull_images(settings, check_mode, registry, listener), "retries": log.entries}
 
 

@@ -22,25 +22,25 @@ from ..oci.digest_tag import digest_tag
 from ..oci.reference import Reference, target_name
 from ..registry.capacity import Capacity, capacity
 from ..registry.client import Registry
-from ..registry.cluster import ClusterRegistry, cache_folder, connect_registry
+from ..registry.cluster import ClusterRegistry, cache_folder
 from ..registry.inventory import Inventory
 from ..registry.repository import Repository
 from ..registry.upstreams import Upstreams
-from ..transfer.blob_counts import counted
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, reject_collisions
-from ..transfer.listener import Listener, RetryLog
+from ..transfer.listener import Listener
 from ..transfer.overlay import with_canonical_digest
 from ..transfer.progress import SILENT, Progress
-from ..transfer.progress_listener import shown
 from ..transfer.pushed_images import PushedImages
 from ..transfer.report import ImageResult
 from ..transfer.result_lines import Verb
 from ..transfer.space import SpaceCheck
+from ..transfer.texts import counted
 from .image_settings import PushSettings
 from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
+from .registry_transfer import registry_transfer
 from .sourced_image import SourcedImage
 
 PUSH_EMPTY_RESULT: Mapping[str, Any] = {"images": [], "selections": [], "retries": []}
@@ -54,15 +54,11 @@ def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
         InputError: An option is invalid, or two jobs write different images to one target.
     """
     settings = PushSettings.from_options(options)
-    given, log = settings.registry, RetryLog()
+    given = settings.registry
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with (
-        log.in_errors(),
-        shown(progress, Verb.UPLOAD, log) as listener,
+        registry_transfer(given, True, progress, Verb.UPLOAD) as (registry, listener, log),
         closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams,
-        connect_registry(
-            settings.registry, writes=True, on_retry=listener.retried, on_recovery=listener.recovered
-        ) as registry,
     ):
         space = space_check(settings, registry)
         result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener, space)

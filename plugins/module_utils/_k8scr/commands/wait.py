@@ -21,8 +21,8 @@ from ..registry.cluster import PodSettings, pod_adapter
 from ..registry.error_responses import error_of
 from ..registry.response import receive
 from ..registry.write_path import WritePath
-from ..transfer.meter import seconds_text
 from ..transfer.progress import SILENT, Progress, elapsed
+from ..transfer.texts import seconds_text
 from ..transport.cluster import Cluster, connect
 from ..transport.pod_proxy import PodProxyAdapter
 from .cluster_options import cluster_settings

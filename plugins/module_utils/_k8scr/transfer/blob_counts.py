@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from .plan import Action, BlobResult, ImagePlan
+from .texts import counted
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,3 @@ def count_blobs(plan: ImagePlan, blobs: Iterable[BlobResult]) -> BlobCounts:
         size += blob.size if blob.action is Action.SENT else 0
         is_uncompressed = is_uncompressed or blob.descriptor is None
     return BlobCounts(layers, sent, mounted, size, is_uncompressed)
-
-
-def counted(number: int, noun: str) -> str:
-    """Return a number with its noun, such as ``1 image`` or ``12 images``."""
-    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import K8scrError
-from .blob_counts import counted
 from .execution import Execution
 from .job import ImageJob
 from .listener import Listener
@@ -19,6 +18,7 @@ from .plan import ImagePlan, plan_images
 from .report import ImageResult, because_of, fail
 from .schedule import Dependencies
 from .shared_blobs import share_blobs
+from .texts import counted
 
 if TYPE_CHECKING:
     from .referrer_plans import ReferrerPlans

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 
 from ..files.progress_file import Message
-from .meter import whole_seconds_text
+from .texts import whole_seconds_text
 
 _DIGEST = re.compile(r"(sha(?:256|512):[0-9a-f]{12})[0-9a-f]+")
 _INTERVAL = 1.0

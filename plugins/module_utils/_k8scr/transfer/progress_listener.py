@@ -13,14 +13,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..oci.descriptor import Descriptor
-from .blob_counts import counted
 from .job import ImageJob
 from .listener import Listener, Listeners
-from .meter import Meter, whole_seconds_text
+from .meter import Meter
 from .plan import Action, BlobResult, ImagePlan
 from .progress import Progress
 from .report import ImageResult
 from .result_lines import Verb, closing_lines, image_line
+from .texts import counted, whole_seconds_text
 
 _SHORTEST_PHASE = 5.0
 """Seconds after which a phase without a copy is shown."""
@@ -345,9 +345,8 @@ class TransferProgress(Listener):
             return None
         oldest = min((self._retries[action] for action in actions), key=lambda retry: retry.since)
         kind = "blob" if all(action.startswith(("blob ", "layer ")) for action in actions) else "request"
-        plural = "" if len(actions) == 1 else "s"
         reason = self._progress.shortened(oldest.reason, _LONGEST_REASON)
-        return f"retrying {len(actions)} {kind}{plural}: {reason} ({whole_seconds_text(now - oldest.since)})"
+        return f"retrying {counted(len(actions), kind)}: {reason} ({whole_seconds_text(now - oldest.since)})"
 
 
 def _joined(text: str, more: str | None) -> str:

@@ -22,6 +22,7 @@ from .referrer_lists import ReferrerList
 from .referrers import ReferrerSearch, find_referrers
 from .report import ImageResult, ReferrersReport
 from .schedule import Dependencies
+from .texts import counted
 
 
 @dataclass
@@ -252,7 +253,7 @@ def _lines(left_out: Sequence[LeftOut]) -> tuple[str, ...]:
         counts[each.reason] = counts.get(each.reason, 0) + (each.count or 0)
     known = {each.reason for each in left_out if each.count is not None}
     return tuple(
-        f"{count} referrer{'s' if count > 1 else ''}: {reason}" if count else reason
+        f"{counted(count, 'referrer')}: {reason}" if count else reason
         for reason, count in counts.items()
         if count or reason not in known
     )

@@ -12,8 +12,8 @@ from typing import Any
 
 from ..errors import DestinationError, K8scrError, failure_lines
 from .blob_counts import count_blobs
-from .meter import size_text
 from .plan import Action, BlobResult, ImagePlan
+from .texts import size_text
 
 _MOST_NAMES = 5
 """Images in one warning with the same reason."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
-from .blob_counts import count_blobs, counted
+from .blob_counts import count_blobs
 from .job import stays_behind
-from .meter import seconds_text, size_text
 from .report import ImageResult
+from .texts import counted, seconds_text, size_text
 
 _MOST_UNCHANGED = 20
 """Unchanged images that the last lines of a task name; more are counted."""

@@ -10,9 +10,9 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from .blob_counts import counted
 from .listener import Listener
 from .progress import Progress
+from .texts import counted
 
 _LONGEST_REASON = 200
 """Characters of the reason of a retry."""

@@ -24,7 +24,7 @@ from ..registry.deletion import Deletion, delete_manifest, delete_tag, deletes_b
 from ..registry.inventory_reader import take_inventory
 from ..registry.listing import tags as list_tags
 from ..registry.repository import Repository
-from .blob_counts import counted
+from .texts import counted
 
 if TYPE_CHECKING:
     from ..registry.client import Registry

@@ -25,6 +25,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
     prune,
     pull,
     push,
+    registry_transfer,
     wait,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import (
@@ -75,7 +76,7 @@ def connected(registry: ClusterRegistry, monkeypatch: pytest.MonkeyPatch, tmp_pa
         yield registry
 
     registry.api_server = Mock(**{"read_object.return_value": {}})
-    for command in (carry, image_command, info, prune, pull, push):
+    for command in (carry, info, prune, registry_transfer):
         monkeypatch.setattr(command, "connect_registry", connect)
     monkeypatch.setattr(carry, "_uid_of_stateful_set", lambda *_arguments: "uid")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -9,8 +9,8 @@ from __future__ import annotations
 import time
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.meter import (
-    Meter,
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.meter import Meter
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.texts import (
     rate_text,
     seconds_text,
     share_text,
