@@ -43,7 +43,10 @@ class Listener:
         """Receive the blob at the source when its copy begins."""
 
     def bytes_moved(self, plan: ImagePlan, blob: Descriptor, offset: int, count: int) -> None:
-        """Receive the ``count`` of bytes that the source returned at ``offset``; a resume may read bytes again."""
+        """Receive the ``count`` of bytes that the source returned at ``offset``, a few times a second.
+
+        A resume may read bytes again.
+        """
 
     def blob_done(self, plan: ImagePlan, result: BlobResult) -> None:
         """Receive the result for a blob that was copied or mounted."""

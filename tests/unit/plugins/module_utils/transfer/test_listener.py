@@ -6,16 +6,20 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import SourceError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.content import BLOCK_SIZE
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.descriptor import Descriptor
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.interfaces import ImageDestination
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.repository import Repository
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.stores.oci_archive import OciArchiveDestination
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer import blob_copy
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.execute import Transfer
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.job import ImageJob
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, Listeners, RetryLog
@@ -23,7 +27,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.plan im
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.report import ImageResult
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.retry_status import RetryStatus
 from unit.plugins.module_utils.support.copies import layout_copy
-from unit.plugins.module_utils.support.images import Image
+from unit.plugins.module_utils.support.images import Image, layer, make_image
 from unit.plugins.module_utils.support.registry_server import RegistryServer, Response, error_response
 from unit.plugins.module_utils.support.shown_texts import ShownTexts
 
@@ -88,6 +92,22 @@ def test_listener_receives_start_bytes_and_end_of_each_blob(
     assert recorder.names("planned") == recorder.names("finished") == ["app"]
     assert set(recorder.names("started")) == set(recorder.names("done")) == set(image.blobs)
     assert recorder.moved == {("app", digest): len(content) for digest, content in image.blobs.items()}
+
+
+def test_listener_receives_bytes_of_many_blocks_at_once(
+    registry: Registry, tmp_path: Path, recorder: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(blob_copy, "time", Mock(**{"monotonic.return_value": 1.0}))
+    events = Mock(wraps=recorder.bytes_moved)
+    monkeypatch.setattr(recorder, "bytes_moved", events)
+    image = make_image(layer("data", os.urandom(3 * BLOCK_SIZE)))
+    (digest,) = image.layers
+
+    Transfer(1).run([job(tmp_path, image, Repository(registry, "app"), "app")], recorder)
+
+    calls = [call.args for call in events.call_args_list]
+    counts = [count for _plan, blob, _offset, count in calls if blob.digest == digest]
+    assert counts == [BLOCK_SIZE, len(image.blobs[digest]) - BLOCK_SIZE]
 
 
 def test_listener_receives_retries_with_other_events(
