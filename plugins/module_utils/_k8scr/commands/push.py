@@ -56,13 +56,11 @@ def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
     settings = PushSettings.from_options(options)
     given = settings.registry
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
-    with (
-        registry_transfer(given, True, progress, Verb.UPLOAD) as (registry, listener, log),
-        closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams,
-    ):
+    with registry_transfer(given, True, progress, Verb.UPLOAD) as (registry, listener, log):
         space = space_check(settings, registry)
-        result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener, space)
-        return {**result, "retries": log.entries}
+        with closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams:
+            result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener, space)
+    return {**result, "retries": log.entries}
 
 
 def push_images(
