@@ -21,11 +21,18 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collector
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.settings import ClusterSettings
+from cluster import layout, users
 from cluster.kubectl import kubectl
 
+from .conftest import Task
+from .layout_writer import LayoutWriter
+from .registry_role import deployed
 from .s3 import s3
 
 REGISTRY_USER = 65532
+PRUNER, PUSHER = "collecting-pruner", "collecting-pusher"
+COLLECTION_TIMEOUT = 180
+"""Seconds."""
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 
@@ -95,3 +102,41 @@ def blob_bytes(registry: Registry, repository: str) -> int:
     )
     manifest = json.loads(response.content)
     return len(response.content) + sum(int(blob["size"]) for blob in (manifest["config"], *manifest["layers"]))
+
+
+def subject(name: str) -> dict[str, str]:
+    """Return a user as a subject of a RoleBinding."""
+    return {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}
+
+
+def role_variables(namespace: str, **variables: Any) -> dict[str, Any]:
+    """Return the variables of the role for a registry with a collector and its users."""
+    return {
+        "registry_namespace": namespace,
+        "registry_delete": True,
+        "registry_prune_subjects": [subject(PRUNER)],
+        "registry_push_subjects": [subject(PUSHER)],
+        **variables,
+    }
+
+
+@contextmanager
+def registry_with_collector(namespace: str, **variables: Any) -> Iterator[None]:
+    """Deploy a registry with a collector, remove it at the end of the block, and create its users."""
+    with deployed(**role_variables(namespace, **variables)):
+        for user in (PRUNER, PUSHER):
+            users.make(user)
+            users.wait_for_permission(user, namespace)
+        yield
+
+
+def kubeconfig_of(user: str) -> Path:
+    """Return the kubeconfig of a user of :func:`registry_with_collector`."""
+    return layout.USERS / f"{user}.kubeconfig"
+
+
+def push_random(task: Task, folder: Path, repository: str, size: int, namespace: str, **options: Any) -> dict[str, Any]:
+    """Push a new image with random content and return the result."""
+    writer = LayoutWriter(folder / repository.replace("/", "-"))
+    writer.add(f"docker.io/{repository}:1", layers=2, size=size)
+    return task("k8scr_push", images=[writer.finish()], namespace=namespace, **options)

@@ -9,60 +9,43 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
-    ApiServerError,
-    InputError,
     K8scrError,
     RegistryError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.collector import Collection
-from cluster import audit, layout, users
+from cluster import layout
 from cluster.images import ctr
 from cluster.kubectl import kubectl
 from cluster.waiting import wait_until
 from images.sizes import MIB
 
-from .collecting import blob_bytes, delete, registry_client, storage
+from .collecting import (
+    COLLECTION_TIMEOUT,
+    PRUNER,
+    blob_bytes,
+    delete,
+    kubeconfig_of,
+    push_random,
+    registry_client,
+    registry_with_collector,
+    role_variables,
+    storage,
+    subject,
+)
 from .conftest import Task
 from .image_tasks import push
-from .layout_writer import LayoutWriter
 from .pulling import pulling
 from .registry_role import deploy, deployed
 
-TIMEOUT = 180
-PRUNER, PUSHER = "collecting-pruner", "collecting-pusher"
+pytestmark = pytest.mark.own_registries
 KINDS = ("emptyDir", "memory", "hostPath", "persistentVolumeClaim", "s3")
 NAMESPACE = "live-collector"
-
-
-def subject(name: str) -> dict[str, str]:
-    return {"kind": "User", "apiGroup": "rbac.authorization.k8s.io", "name": name}
-
-
-def role_variables(namespace: str, **variables: Any) -> dict[str, Any]:
-    return {
-        "registry_namespace": namespace,
-        "registry_delete": True,
-        "registry_prune_subjects": [subject(PRUNER)],
-        "registry_push_subjects": [subject(PUSHER)],
-        **variables,
-    }
-
-
-@contextmanager
-def registry_with_collector(namespace: str, **variables: Any) -> Iterator[None]:
-    """Deploy a registry with a collector, remove it at the end of the block, and create its users."""
-    with deployed(**role_variables(namespace, **variables)):
-        for user in (PRUNER, PUSHER):
-            users.make(user)
-            users.wait_for_permission(user, namespace)
-        yield
 
 
 @pytest.fixture(scope="module")
@@ -72,21 +55,10 @@ def namespace() -> Iterator[str]:
         yield NAMESPACE
 
 
-def kubeconfig_of(user: str) -> Path:
-    return layout.USERS / f"{user}.kubeconfig"
-
-
-def push_random(task: Task, folder: Path, repository: str, size: int, namespace: str, **options: Any) -> dict[str, Any]:
-    """Push a new image with random content and return the result."""
-    writer = LayoutWriter(folder / repository.replace("/", "-"))
-    writer.add(f"docker.io/{repository}:1", layers=2, size=size)
-    return task("k8scr_push", images=[writer.finish()], namespace=namespace, **options)
-
-
 def collect(namespace: str) -> Collection:
     with registry_client(namespace, kubeconfig_of(PRUNER)) as (_registry, collector):
         collector.require()
-        return collector.collect(TIMEOUT)
+        return collector.collect(COLLECTION_TIMEOUT)
 
 
 def header(registry: Registry) -> str:
@@ -124,7 +96,7 @@ def test_collection_frees_space_while_nodes_pull(
             kept = blob_bytes(registry, repository)
             delete(registry, f"{repository}-old", pushed["images"][0]["digest"])
 
-            collection = collector.collect(TIMEOUT)
+            collection = collector.collect(COLLECTION_TIMEOUT)
 
         if kind == "s3":
             assert collection.before is collection.after is None
@@ -146,7 +118,7 @@ def test_nodes_pull_during_kills_of_collecting_container(
 
     def kill_twice() -> None:
         for _time in range(2):
-            wait_until(lambda: header(observer) == "running", "the collection runs", TIMEOUT)
+            wait_until(lambda: header(observer) == "running", "the collection runs", COLLECTION_TIMEOUT)
             kill_writing_container(namespace)
 
     with (
@@ -156,7 +128,7 @@ def test_nodes_pull_during_kills_of_collecting_container(
         ThreadPoolExecutor() as threads,
     ):
         kills = threads.submit(kill_twice)
-        collection = collector.collect(TIMEOUT)
+        collection = collector.collect(COLLECTION_TIMEOUT)
         kills.result()
 
     with registry_client(namespace, layout.KUBECONFIG) as (registry, _collector):
@@ -171,67 +143,17 @@ def test_concurrent_requests_are_all_carried_out(namespace: str) -> None:
         collectors = [
             clients.enter_context(registry_client(namespace, kubeconfig_of(PRUNER)))[1] for _number in range(3)
         ]
-        collections = list(threads.map(lambda collector: collector.collect(TIMEOUT), collectors))
+        collections = list(threads.map(lambda collector: collector.collect(COLLECTION_TIMEOUT), collectors))
 
     assert all(collection.after is not None for collection in collections)
 
 
 def test_collection_is_requested_again_if_pod_was_replaced(namespace: str) -> None:
     with registry_client(namespace, kubeconfig_of(PRUNER)) as (_registry, collector), ThreadPoolExecutor() as threads:
-        collecting = threads.submit(collector.collect, TIMEOUT)
+        collecting = threads.submit(collector.collect, COLLECTION_TIMEOUT)
         kubectl("delete", "pod", "k8scr-0", f"--namespace={namespace}", "--grace-period=0", "--force")
 
         assert collecting.result().seconds >= 0
-
-
-def test_push_role_allows_no_deletion_and_no_collection(
-    task: Task, namespace: str, repository: str, tmp_path: Path
-) -> None:
-    pushed = push_random(task, tmp_path, repository, MIB, namespace, kubeconfig=str(kubeconfig_of(PUSHER)))
-    digest = pushed["images"][0]["digest"]
-    position = audit.position()
-
-    with registry_client(namespace, kubeconfig_of(PUSHER)) as (registry, collector):
-        with pytest.raises(ApiServerError, match='cannot delete resource "pods/proxy"'):
-            delete(registry, repository, digest)
-        with pytest.raises(ApiServerError, match=r'cannot patch resource "configmaps"[\s\S]*Allow patch'):
-            collector.collect(10)
-    with registry_client(namespace, kubeconfig_of(PRUNER)) as (registry, collector):
-        delete(registry, repository, digest)
-        collector.collect(TIMEOUT)
-
-    requests = requests_since(position)
-    assert ("delete", "pods/proxy", 403) in requests[PUSHER]
-    assert ("patch", "configmaps", 403) in requests[PUSHER]
-    assert {code for verb, _resource, code in requests[PUSHER] if verb != "get"} == {403}
-    assert {("delete", "pods/proxy", 202), ("patch", "configmaps", 200)} <= requests[PRUNER]
-    assert {(verb, resource) for verb, resource, _code in requests[PRUNER]} <= {
-        ("get", "secrets"),
-        ("get", "pods"),
-        ("get", "pods/proxy"),
-        ("delete", "pods/proxy"),
-        ("patch", "configmaps"),
-    }
-
-
-def requests_since(position: int) -> dict[str, set[tuple[str, str, int]]]:
-    """Return the verb, the resource and the status code of each request of the two users."""
-    audit.settle()
-    found: dict[str, set[tuple[str, str, int]]] = {PRUNER: set(), PUSHER: set()}
-    for event in audit.events(position):
-        if event["user"]["username"] in found:
-            reference = event["objectRef"]
-            resource = "/".join(filter(None, (reference["resource"], reference.get("subresource"))))
-            found[event["user"]["username"]].add((event["verb"], resource, event["responseStatus"]["code"]))
-    return found
-
-
-def test_registry_without_deletion_has_no_collector() -> None:
-    with (
-        registry_client("k8scr", layout.KUBECONFIG) as (_registry, collector),
-        pytest.raises(InputError, match="registry_delete: true"),
-    ):
-        collector.require()
 
 
 def test_collection_names_unreadable_manifest(task: Task, namespace: str, repository: str, tmp_path: Path) -> None:
