@@ -57,6 +57,26 @@ options:
     type: list
     elements: str
     default: []
+  exclude:
+    description: Hosts of the registries that are never pulled from the mirror although O(upstreams) has V(*), as in
+      V(registry.k8s.io). By default, there are none. Set it for images that nodes need before they can reach the
+      mirror. Entries of administrators for these registries stay in effect. An entry with the path of an image is an
+      error, because runtimes configure mirrors for whole registries.
+    type: list
+    elements: str
+    default: []
+  dial_timeout:
+    description: How long containerd waits for a connection to the mirror, as in V(2s), with the unit V(ms), V(s) or
+      V(m). The default is an empty string, with which containerd waits 30 seconds for each request of a pull. Set it
+      to a few seconds so that a mirror that is down delays pulls less. containerd supports it since version 2.1.0. With
+      an older or unknown version, the task omits it with a warning. Other runtimes do not support it.
+    type: str
+    default: ""
+  program:
+    description: Command of containerd, whose version decides whether O(dial_timeout) is set. The default is
+      V(containerd).
+    type: str
+    default: containerd
   qualify:
     description: Whether an image's repository in the mirror begins with the host of the image's name. By default, it
       does not. Set it to the value of O(k8scr.core.k8scr_push#module:qualify) for the pushes to the mirror.
@@ -96,6 +116,14 @@ EXAMPLES = r"""
     ca_cert: /etc/ssl/certs/example-ca.pem
     upstreams: ["*"]
     fallback: false
+
+- name: Pull all images from the mirror except those that nodes need to reach it, and skip it quickly if it is down
+  k8scr.core.k8scr_mirror:
+    runtime: containerd
+    endpoint: http://10.96.10.20:5001
+    upstreams: ["*"]
+    exclude: [registry.k8s.io]
+    dial_timeout: 2s
 
 - name: Remove the mirror from the configuration
   k8scr.core.k8scr_mirror:

@@ -13,8 +13,10 @@ from typing import Any
 
 from ansible.module_utils.basic import AnsibleModule
 
+from ..errors import InputError
 from ..node.config_files import apply_changes
-from ..node.mirror import Mirror, validated_upstreams
+from ..node.containerd_version import print_version, supported_mirror
+from ..node.mirror import Mirror, validated_exclude, validated_upstreams
 from ..node.mirror_plan import DEFAULT_PATHS, plan_mirror
 
 MIRROR_ARGUMENT_SPEC: dict[str, Any] = {
@@ -25,6 +27,9 @@ MIRROR_ARGUMENT_SPEC: dict[str, Any] = {
     "upstreams": {"type": "list", "elements": "str", "default": []},
     "qualify": {"type": "bool", "default": False},
     "fallback": {"type": "bool", "default": True},
+    "exclude": {"type": "list", "elements": "str", "default": []},
+    "dial_timeout": {"type": "str", "default": ""},
+    "program": {"type": "str", "default": "containerd"},
     "backup": {"type": "bool", "default": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
 }
@@ -40,6 +45,8 @@ class MirrorSettings:
     upstreams: tuple[str, ...]
     mirror: Mirror | None
     backup: bool
+    exclude: tuple[str, ...] = ()
+    program: str = "containerd"
 
     @classmethod
     def from_options(cls, options: Mapping[str, Any]) -> MirrorSettings:
@@ -55,9 +62,20 @@ class MirrorSettings:
                 qualify=options["qualify"],
                 fallback=options["fallback"],
                 ca_cert=options["ca_cert"] or "",
+                dial_timeout=options["dial_timeout"],
             )
         runtime = options["runtime"]
-        return cls(runtime, Path(options["path"] or DEFAULT_PATHS[runtime]), upstreams, mirror, options["backup"])
+        if options["dial_timeout"] and runtime != "containerd":
+            raise InputError(f"{runtime} does not support dial_timeout", "Omit it")
+        return cls(
+            runtime,
+            Path(options["path"] or DEFAULT_PATHS[runtime]),
+            upstreams,
+            mirror,
+            options["backup"],
+            validated_exclude(options["exclude"], upstreams),
+            options["program"],
+        )
 
 
 def run_mirror(module: AnsibleModule) -> dict[str, Any]:
@@ -67,9 +85,13 @@ def run_mirror(module: AnsibleModule) -> dict[str, Any]:
         K8scrError: An option is invalid, or the configuration cannot be read or changed.
     """
     settings = MirrorSettings.from_options(module.params)
-    changes, warnings = plan_mirror(settings.runtime, settings.path, settings.upstreams, settings.mirror)
+    mirror = settings.mirror
+    warnings: list[str] = []
+    if mirror is not None and mirror.dial_timeout:
+        mirror, warnings = supported_mirror(mirror, print_version(module, settings.program))
+    changes, more = plan_mirror(settings.runtime, settings.path, settings.upstreams, mirror, settings.exclude)
     backups = [] if module.check_mode else apply_changes(changes, module, settings.backup)
-    for warning in warnings:
+    for warning in [*warnings, *more]:
         module.warn(warning)
     return {
         "changed": any(change.changed for change in changes),

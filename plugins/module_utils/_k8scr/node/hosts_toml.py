@@ -12,7 +12,7 @@ from .managed_block import insert_block, remove_block, split_lines
 from .mirror import ALL_REGISTRIES, Mirror
 from .toml_statements import inline_table_error, quote, read_statements
 
-_SERVER_KEYS = (("server",), ("override_path",), ("capabilities",), ("ca",))
+_SERVER_KEYS = (("server",), ("override_path",), ("capabilities",), ("ca",), ("dial_timeout",))
 """The settings of the upstream, which a mirror without fallback replaces."""
 
 
@@ -39,14 +39,15 @@ def add_mirror(text: str, upstream: str, mirror: Mirror) -> str:
     prefix = mirror.repository_prefix(upstream)
     url = f"{mirror.url}/v2/{prefix}" if prefix else mirror.url
     headers = [statement for statement in statements if statement.header]
-    trusted = [f"ca = {quote(mirror.ca_cert)}"] if mirror.ca_cert else []
+    optional = {"ca": mirror.ca_cert, "dial_timeout": mirror.dial_timeout}
+    settings = [f"{key} = {quote(value)}" for key, value in optional.items() if value]
     block: list[str] = []
     disabled: list[int] = []
     if not mirror.fallback:
         # containerd requests the server last. By default, the server is the upstream.
         block.append(f"server = {quote(url)}")
         block += ["override_path = true"] if prefix else []
-        block += ['capabilities = ["pull", "resolve"]', *trusted]
+        block += ['capabilities = ["pull", "resolve"]', *settings]
         disabled = [
             line
             for statement in statements
@@ -59,7 +60,7 @@ def add_mirror(text: str, upstream: str, mirror: Mirror) -> str:
             raise inline_table_error(inline)
         block += [f"[host.{quote(url)}]", '  capabilities = ["pull", "resolve"]']
         block += ["  override_path = true"] if prefix else []
-        block += [f"  {line}" for line in trusted]
+        block += [f"  {line}" for line in settings]
     # Keys of the server precede all tables. containerd requests the hosts in the order of their tables.
     index = headers[0].start if headers else len(lines)
     # The comment before a table stays with it. A line of the value before it may look like a comment.
@@ -67,3 +68,12 @@ def add_mirror(text: str, upstream: str, mirror: Mirror) -> str:
     while headers and index > end_of_keys and lines[index - 1].lstrip().startswith("#"):
         index -= 1
     return insert_block(lines, index, block, disabled)
+
+
+def excluded_text() -> str:
+    """Return the ``hosts.toml`` of a registry to which the hosts for all registries do not apply.
+
+    Without hosts and a server, containerd pulls from the registry itself. Before 1.7.32, it logs an error for each pull
+    if the table is missing.
+    """
+    return insert_block([], 0, ["# Images of this registry are not pulled from the mirror.", "[host]"])

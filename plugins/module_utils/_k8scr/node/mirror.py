@@ -15,6 +15,7 @@ from ..oci.reference import host_component, is_host
 
 ALL_REGISTRIES = "*"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9.-]*[A-Za-z0-9])?(?::[0-9]+)?|\[[0-9A-Fa-f:]+\](?::[0-9]+)?")
+_DURATION = re.compile(r"0*[1-9][0-9]{0,5}(?:ms|s|m)")
 _ENDPOINT = re.compile(r"(https?)://([A-Za-z0-9\[][^/\s\"'\\@]*)")
 
 
@@ -29,6 +30,7 @@ class Mirror:
         fallback: Whether nodes pull missing images from the upstream.
         ca_cert: Path on the node of the certificate authorities to trust for the mirror; empty for those that the node
             trusts already.
+        dial_timeout: How long the runtime waits for a connection to the mirror, as in ``2s``; empty for its default.
     """
 
     scheme: str
@@ -36,13 +38,17 @@ class Mirror:
     qualify: bool
     fallback: bool
     ca_cert: str = ""
+    dial_timeout: str = ""
 
     @classmethod
-    def from_endpoint(cls, endpoint: str, *, qualify: bool, fallback: bool, ca_cert: str = "") -> Mirror:
+    def from_endpoint(
+        cls, endpoint: str, *, qualify: bool, fallback: bool, ca_cert: str = "", dial_timeout: str = ""
+    ) -> Mirror:
         """Return the mirror at a URL.
 
         Raises:
-            InputError: The endpoint is not the URL of a registry, or ``ca_cert`` is set for ``http``.
+            InputError: The endpoint is not the URL of a registry, ``ca_cert`` is set for ``http``, or ``dial_timeout``
+                is not a duration.
         """
         match = _ENDPOINT.fullmatch(endpoint.rstrip("/"))
         if not match or not is_host(match[2]):
@@ -54,7 +60,12 @@ class Mirror:
         scheme, address = match.groups()
         if ca_cert and scheme == "http":
             raise InputError(f"ca_cert is set for the endpoint {endpoint!r} without TLS", "Omit ca_cert, or use https")
-        return cls(scheme, address, qualify, fallback, ca_cert)
+        if dial_timeout and not _DURATION.fullmatch(dial_timeout):
+            raise InputError(
+                f"dial_timeout {dial_timeout!r} is not a duration",
+                "Write a number greater than 0 with the unit ms, s or m, as in 2s",
+            )
+        return cls(scheme, address, qualify, fallback, ca_cert, dial_timeout)
 
     @property
     def url(self) -> str:
@@ -90,3 +101,22 @@ def validated_upstreams(upstreams: Iterable[str]) -> tuple[str, ...]:
                 "Write a host with an optional port, or '*' for all registries",
             )
     return tuple(dict.fromkeys(upstreams))
+
+
+def validated_exclude(exclude: Iterable[str], upstreams: Iterable[str]) -> tuple[str, ...]:
+    """Return the hosts of the registries that are not pulled from the mirror, without duplicates.
+
+    Raises:
+        InputError: An entry is not the name of a registry, or is one of the upstreams.
+    """
+    for registry in exclude:
+        if not (_HOST.fullmatch(registry) and is_host(registry)):
+            raise InputError(
+                f"{registry!r} in exclude is not the name of a registry. Runtimes configure mirrors for whole"
+                " registries, not for single images",
+                "Write a host with an optional port. To make single images independent of the mirror, preload them"
+                " with preload_node_critical of the role preload",
+            )
+        if registry in upstreams:
+            raise InputError(f"{registry} is in upstreams and in exclude", "Remove it from one of them")
+    return tuple(dict.fromkeys(exclude))

@@ -30,7 +30,7 @@ _CA_FILE = "k8scr-core.crt"
 
 
 def plan_mirror(
-    runtime: str, path: Path, upstreams: Sequence[str], mirror: Mirror | None
+    runtime: str, path: Path, upstreams: Sequence[str], mirror: Mirror | None, exclude: Sequence[str] = ()
 ) -> tuple[list[FileChange], list[str]]:
     """Plan the changes that make a runtime use a mirror, or none (None); also return warnings for the user.
 
@@ -38,31 +38,38 @@ def plan_mirror(
         runtime: A key of :data:`DEFAULT_PATHS`.
         path: The file or folder of the runtime's configuration; see :data:`DEFAULT_PATHS`.
         upstreams: The hosts of the registries to mirror, or ``*`` for all.
+        exclude: The hosts of the registries to which ``*`` does not apply.
 
     Raises:
         InputError: The settings conflict with each other or with entries of administrators.
         SourceError: A file cannot be read.
     """
     if runtime == "containerd":
-        return _plan_containerd(path, upstreams, mirror)
+        return _plan_containerd(path, upstreams, mirror, exclude)
     if runtime == "containers":
         change, warnings = _plan_containers(path, upstreams, mirror)
         return [change, *_plan_containers_certificates(path, mirror)], warnings
-    return [_plan_k3s(path, upstreams, mirror)], []
+    return [_plan_k3s(path, upstreams, mirror, exclude)], []
 
 
 def _plan_containerd(
-    certs_d: Path, upstreams: Sequence[str], mirror: Mirror | None
+    certs_d: Path, upstreams: Sequence[str], mirror: Mirror | None, exclude: Sequence[str]
 ) -> tuple[list[FileChange], list[str]]:
     changes, warnings = [], []
     configured: dict[Path, str] = {}
+    excluded: list[Path] = []
     if mirror is not None:
         configured = {hosts_toml.host_folder(certs_d, upstream): upstream for upstream in upstreams}
+        if ALL_REGISTRIES in upstreams:
+            excluded = [hosts_toml.host_folder(certs_d, registry) for registry in exclude]
     existing = {file.parent for file in certs_d.glob(f"*/{_HOSTS_TOML}")}
-    for folder in [*configured, *sorted(existing - set(configured))]:
+    for folder in [*configured, *excluded, *sorted(existing - {*configured, *excluded})]:
         file = folder / _HOSTS_TOML
         before = read_managed_file(file)
         after = checked_removal(file, before, TOML)
+        # Hosts for all registries do not apply to a registry with a folder.
+        if folder in excluded and after is None and (not folder.is_dir() or [*folder.iterdir()] == [file]):
+            after = hosts_toml.excluded_text()
         if mirror is not None and folder in configured:
             with edit_errors(file):
                 after = hosts_toml.add_mirror(before or "", configured[folder], mirror)
@@ -72,12 +79,12 @@ def _plan_containerd(
                     f"{folder} has certificates, which containerd ignores in folders with a {_HOSTS_TOML};"
                     f" set ca and client in {file}"
                 )
-        if folder in configured or before != after:
+        if folder in configured or before != after or (folder in excluded and before is not None):
             changes.append(FileChange(file, before, after, folder=True))
     if mirror is not None:
         warnings += _warn_of_overridden_default(certs_d, changes)
     if ALL_REGISTRIES in configured.values():
-        warnings += _warn_of_other_folders(certs_d, configured)
+        warnings += _warn_of_other_folders(certs_d, [*configured, *excluded])
     return changes, warnings
 
 
@@ -127,13 +134,13 @@ def _plan_containers_certificates(folder: Path, mirror: Mirror | None) -> list[F
     return changes
 
 
-def _plan_k3s(path: Path, upstreams: Sequence[str], mirror: Mirror | None) -> FileChange:
+def _plan_k3s(path: Path, upstreams: Sequence[str], mirror: Mirror | None, exclude: Sequence[str]) -> FileChange:
     before = read_managed_file(path)
     if mirror is None:
         after = checked_removal(path, before, YAML)
     else:
         with edit_errors(path):
-            after = registries_yaml.add_mirrors(before or "", upstreams, mirror)
+            after = registries_yaml.add_mirrors(before or "", upstreams, mirror, exclude)
         after = checked_edit(path, before or "", after, YAML)
     # The file may have passwords (k3s, "Private Registry Configuration").
     return FileChange(path, before, after, mode=0o600)

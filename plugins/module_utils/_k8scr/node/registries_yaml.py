@@ -28,13 +28,16 @@ else:
 
 _ENTRY = re.compile(r"""\s*("(?:[^"\\]|\\.)*"): (\{.*\}),?\s*""")
 """A mirror in the managed block."""
+_DEFAULT_HOSTS = {"docker.io": "registry-1.docker.io"}
+"""The hosts of registries with another name (containerd, core/remotes/docker/config/hosts.go)."""
 _CONFIGS = re.compile(r"""\s*,?\s*"?configs"?: (\{.*\}),?\s*""")
 
 
-def add_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
+def add_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror, exclude: Sequence[str] = ()) -> str:
     """Return a ``registries.yaml`` with the mirror as the first endpoint, and other entries unchanged.
 
-    The managed block repeats the mirrors of administrators, and disables the original lines.
+    The managed block repeats the mirrors of administrators, and disables the original lines. ``exclude`` has the hosts
+    of the registries to which ``*`` does not apply.
 
     Raises:
         InputError: The file is not valid, or its entries conflict with the mirror; see
@@ -47,6 +50,9 @@ def add_mirrors(text: str, upstreams: Sequence[str], mirror: Mirror) -> str:
     for upstream in upstreams:
         # k3s applies the entry for all registries only to registries without an entry.
         mirrors[upstream] = _add_endpoint(upstream, mirrors.get(upstream, default), mirror)
+    if ALL_REGISTRIES in upstreams:
+        for registry in exclude:
+            mirrors.setdefault(registry, default or {"endpoint": [_own_endpoint(registry)]})
     return _with_sections(unmanaged, mirrors, _new_configs(_section(existing, "configs"), mirror))
 
 
@@ -77,6 +83,15 @@ def managed_keys(file: ManagedFile) -> Iterator[KeyPath]:
 
 
 YAML = FileFormat(parse, managed_keys)
+
+
+def _own_endpoint(registry: str) -> str:
+    """Return the URL of a registry itself in a form that k3s keeps as an endpoint.
+
+    k3s omits an entry whose only endpoint is the URL that it requests by default, ``https://HOST/v2``. Then the entry
+    for all registries applies (k3s, pkg/agent/containerd/config.go). The final slash is the difference.
+    """
+    return f"https://{_DEFAULT_HOSTS.get(registry, registry)}/v2/"
 
 
 def _new_configs(configs: dict[str, Any], mirror: Mirror) -> dict[str, Any]:

@@ -42,7 +42,16 @@ def test_settings_have_no_mirror_if_absent() -> None:
     assert (found.mirror, found.path) == (None, Path("/etc/certs.d"))
 
 
-@pytest.mark.parametrize("options", [{"upstreams": ["https://docker.io"]}, {"endpoint": "10.0.0.1:5001"}])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"upstreams": ["https://docker.io"]},
+        {"endpoint": "10.0.0.1:5001"},
+        {"exclude": ["registry.k8s.io/pause"]},
+        {"dial_timeout": "soon"},
+        {"dial_timeout": "2s", "runtime": "k3s"},
+    ],
+)
 def test_settings_reject_invalid_option(options: dict[str, Any]) -> None:
     with pytest.raises(InputError):
         settings(**{"runtime": "containerd", "endpoint": "http://10.0.0.1:5001", **options})

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 
@@ -79,14 +80,17 @@ class Node(RuleBasedStateMachine):
         address = random.choice(["10.0.0.1:5001", "[fd00:10:96::abcd]:5001", "mirror.example.com"])
         qualify = self.runtime != "k3s" and random.random() < 0.3
         mirror = Mirror("http", address, qualify, fallback=random.random() < 0.7)
-        return self._plan_for(random.sample(UPSTREAMS, random.randrange(1, 4)), mirror)
+        upstreams = random.sample(UPSTREAMS, random.randrange(1, 4))
+        if self.runtime == "containers" or qualify or random.random() < 0.5:
+            return self._plan_for(upstreams, mirror)
+        return self._plan_for(["*"], mirror, exclude=upstreams)
 
-    def _plan_for(self, upstreams: list[str], mirror: Mirror | None) -> list[FileChange]:
-        changes, _warnings = plan_mirror(self.runtime, self.path, upstreams, mirror)
-        again, _warnings = plan_mirror(self.runtime, self.path, upstreams, mirror)
+    def _plan_for(self, upstreams: list[str], mirror: Mirror | None, exclude: Sequence[str] = ()) -> list[FileChange]:
+        changes, _warnings = plan_mirror(self.runtime, self.path, upstreams, mirror, exclude)
+        again, _warnings = plan_mirror(self.runtime, self.path, upstreams, mirror, exclude)
         assert changes == again
         apply_changes(changes, FakeFiles(), backup=False)
-        unchanged, _warnings = plan_mirror(self.runtime, self.path, upstreams, mirror)
+        unchanged, _warnings = plan_mirror(self.runtime, self.path, upstreams, mirror, exclude)
         assert [change.path for change in unchanged if change.changed] == []
         return changes
 

@@ -98,12 +98,13 @@ def _load_yaml(text: str) -> Parsed:
 def _expect_hosts(parsed: Parsed, wish: Wish) -> None:
     mirror = wish.mirror
     url = f"{mirror.url}/v2/docker.io" if mirror.qualify else mirror.url
-    host: Parsed = {"capabilities": ["pull", "resolve"], **({"ca": mirror.ca_cert} if mirror.ca_cert else {})}
+    optional = {"ca": mirror.ca_cert, "dial_timeout": mirror.dial_timeout}
+    host: Parsed = {"capabilities": ["pull", "resolve"], **{key: value for key, value in optional.items() if value}}
     if mirror.qualify:
         host["override_path"] = True
     parsed.setdefault("host", {})[url] = host
     if not mirror.fallback:
-        for key in ("server", "override_path", "capabilities", "ca"):
+        for key in ("server", "override_path", "capabilities", "ca", "dial_timeout"):
             parsed.pop(key, None)
         parsed.update(server=url, **host)
 
@@ -153,7 +154,8 @@ def _wish(random: Random, kind: Kind) -> Wish:
     address = random.choice(["10.0.0.1:5001", "[fd00:10:96::abcd]:5001", "mirror.example.com"])
     qualify = kind.add is KINDS["hosts.toml"].add and random.random() < 0.3
     certificate = "/etc/ca.pem" if kind.add is KINDS["hosts.toml"].add and random.random() < 0.3 else ""
-    mirror = Mirror("https" if certificate else "http", address, qualify, random.random() < 0.5, certificate)
+    timeout = random.choice(["", "2s"])
+    mirror = Mirror("https" if certificate else "http", address, qualify, random.random() < 0.5, certificate, timeout)
     return Wish(mirror, random.sample(HOSTS, random.randrange(1, 4)))
 
 

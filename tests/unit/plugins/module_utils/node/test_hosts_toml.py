@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,20 @@ def test_add_mirror_sets_private_certificate_authority() -> None:
     assert after["server"] == private.url
     assert after["ca"] == "/etc/ssl/ca.pem"
     assert after["host"][private.url]["ca"] == "/etc/ssl/ca.pem"
+
+
+def test_add_mirror_sets_dial_timeout_of_mirror_only() -> None:
+    after = tomllib.loads(add_mirror(ADMINISTRATORS, "docker.io", replace(MIRROR, dial_timeout="2s")))
+    assert after["host"][URL]["dial_timeout"] == "2s"
+    assert "dial_timeout" not in after
+    assert "dial_timeout" not in after["host"]["https://mirror.example.com"]
+
+
+def test_add_mirror_replaces_dial_timeout_of_upstream_without_fallback() -> None:
+    text = 'server = "https://quay.io"\ndial_timeout = "9s"\n'
+    after = tomllib.loads(add_mirror(text, "quay.io", replace(ALONE, dial_timeout="2s")))
+    assert (after["dial_timeout"], after["host"][URL]["dial_timeout"]) == ("2s", "2s")
+    assert "dial_timeout" not in tomllib.loads(add_mirror(text, "quay.io", ALONE))
 
 
 def test_add_mirror_keeps_settings_of_upstream_with_fallback() -> None:

@@ -8,7 +8,11 @@ from __future__ import annotations
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import Mirror, validated_upstreams
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.mirror import (
+    Mirror,
+    validated_exclude,
+    validated_upstreams,
+)
 
 
 @pytest.mark.parametrize(
@@ -48,3 +52,33 @@ def test_upstreams_that_are_not_hosts_are_rejected(upstream: str) -> None:
 
 def test_upstreams_have_no_duplicates() -> None:
     assert validated_upstreams(["docker.io", "*", "docker.io"]) == ("docker.io", "*")
+
+
+@pytest.mark.parametrize("timeout", ["2s", "200ms", "1m", "010s"])
+def test_mirror_has_dial_timeout(timeout: str) -> None:
+    mirror = Mirror.from_endpoint("http://10.0.0.1:5001", qualify=False, fallback=True, dial_timeout=timeout)
+
+    assert mirror.dial_timeout == timeout
+
+
+@pytest.mark.parametrize("timeout", ["2", "s", "0s", "-1s", "2h", "1m30s", "2s\n", "2 s", '2s"', "9999999s"])
+def test_mirror_rejects_dial_timeout_that_is_not_duration(timeout: str) -> None:
+    with pytest.raises(InputError, match="is not a duration"):
+        Mirror.from_endpoint("http://10.0.0.1:5001", qualify=False, fallback=True, dial_timeout=timeout)
+
+
+def test_exclude_has_no_duplicates() -> None:
+    assert validated_exclude(["registry.k8s.io", "quay.io", "registry.k8s.io"], ["*"]) == ("registry.k8s.io", "quay.io")
+
+
+@pytest.mark.parametrize("entry", ["registry.k8s.io/pause", "*", "", "..", "https://quay.io"])
+def test_exclude_rejects_entry_that_is_not_host(entry: str) -> None:
+    with pytest.raises(InputError, match="not the name of a registry") as error:
+        validated_exclude([entry], ["*"])
+
+    assert "preload_node_critical" in str(error.value)
+
+
+def test_exclude_rejects_registry_of_upstreams() -> None:
+    with pytest.raises(InputError, match=r"quay\.io is in upstreams and in exclude"):
+        validated_exclude(["quay.io"], ["*", "quay.io"])

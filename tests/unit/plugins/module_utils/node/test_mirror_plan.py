@@ -24,9 +24,13 @@ UPSTREAMS = ("docker.io",)
 
 
 def _apply(
-    runtime: str, path: Path, upstreams: Sequence[str] = UPSTREAMS, mirror: Mirror | None = MIRROR
+    runtime: str,
+    path: Path,
+    upstreams: Sequence[str] = UPSTREAMS,
+    mirror: Mirror | None = MIRROR,
+    exclude: Sequence[str] = (),
 ) -> list[FileChange]:
-    changes, _warnings = plan_mirror(runtime, path, upstreams, mirror)
+    changes, _warnings = plan_mirror(runtime, path, upstreams, mirror, exclude)
     apply_changes(changes, FakeFiles(), backup=True)
     return changes
 
@@ -244,3 +248,63 @@ def test_plan_mirror_writes_ipv6_address_once_in_brackets(
     assert address in text
     assert set(_actions(_apply(runtime, tmp_path / name, mirror=mirror))) == {"unchanged"}
     assert set(_actions(_apply(runtime, tmp_path / name, mirror=None))) == {"deleted"}
+
+
+def test_plan_mirror_writes_hosts_without_mirror_for_excluded_registry(tmp_path: Path) -> None:
+    excluded = tmp_path / "registry.k8s.io/hosts.toml"
+
+    assert _actions(_apply("containerd", tmp_path, ["*"], exclude=["registry.k8s.io"])) == ["created", "created"]
+    assert TOML.parse(excluded.read_text()) == {"host": {}}
+    assert _actions(_apply("containerd", tmp_path, ["*"], exclude=["registry.k8s.io"])) == ["unchanged", "unchanged"]
+    assert plan_mirror("containerd", tmp_path, ["*"], MIRROR, ["registry.k8s.io"])[1] == []
+    assert _actions(_apply("containerd", tmp_path, ["*"])) == ["unchanged", "deleted"]
+    assert not excluded.parent.exists()
+
+
+def test_plan_mirror_removes_mirror_of_registry_that_is_excluded_later(tmp_path: Path) -> None:
+    _apply("containerd", tmp_path, ["*", "quay.io"])
+    assert _actions(_apply("containerd", tmp_path, ["*"], exclude=["quay.io"])) == ["unchanged", "updated"]
+    assert URL not in (tmp_path / "quay.io/hosts.toml").read_text()
+    assert _actions(_apply("containerd", tmp_path, ["*", "quay.io"])) == ["unchanged", "updated"]
+    assert URL in (tmp_path / "quay.io/hosts.toml").read_text()
+
+
+@pytest.mark.parametrize("text", ['[host."https://cache.example.com"]\n', "# mine\n"])
+def test_plan_mirror_keeps_administrators_file_of_excluded_registry(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "quay.io/hosts.toml"
+    file.parent.mkdir()
+    file.write_text(text)
+
+    assert _actions(_apply("containerd", tmp_path, ["*"], exclude=["quay.io"])) == ["created", "unchanged"]
+    assert file.read_text() == text
+    _apply("containerd", tmp_path, ["*", "quay.io"])
+    _apply("containerd", tmp_path, ["*"], exclude=["quay.io"])
+    assert file.read_text() == text
+
+
+def test_plan_mirror_writes_no_hosts_for_excluded_registry_with_certificates(tmp_path: Path) -> None:
+    certificate = tmp_path / "quay.io/ca.crt"
+    certificate.parent.mkdir()
+    certificate.touch()
+    _apply("containerd", tmp_path, ["*", "quay.io"])
+
+    assert _actions(_apply("containerd", tmp_path, ["*"], exclude=["quay.io"])) == ["unchanged", "deleted"]
+    assert [file.name for file in certificate.parent.iterdir()] == ["ca.crt"]
+    assert _actions(_apply("containerd", tmp_path, ["*"], exclude=["quay.io"])) == ["unchanged"]
+
+
+def test_plan_mirror_warns_of_default_that_does_not_apply_to_excluded_registry(tmp_path: Path) -> None:
+    default = tmp_path / "_default/hosts.toml"
+    default.parent.mkdir()
+    default.write_text('[host."https://cache.example.com"]\n')
+
+    _changes, warnings = plan_mirror("containerd", tmp_path, ["*"], MIRROR, ["quay.io"])
+
+    assert warnings == [f"{default} no longer applies to quay.io; copy its hosts to their hosts.toml"]
+
+
+@pytest.mark.parametrize(("runtime", "name"), [("containerd", "certs.d"), ("k3s", "registries.yaml")])
+def test_plan_mirror_ignores_excluded_registries_without_default(tmp_path: Path, runtime: str, name: str) -> None:
+    changes, warnings = plan_mirror(runtime, tmp_path / name, UPSTREAMS, MIRROR, ["quay.io"])
+
+    assert (changes, warnings) == plan_mirror(runtime, tmp_path / name, UPSTREAMS, MIRROR)

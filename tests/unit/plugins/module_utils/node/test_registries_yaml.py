@@ -231,3 +231,28 @@ def test_checked_edit_rejects_removal_of_block_that_entries_of_administrators_co
     before = add_mirrors("configs: {}\n", ["docker.io"], MIRROR) + "  ghcr.io: {}\n"
     with pytest.raises(InputError, match=r"registries\.yaml is not changed"):
         checked_edit("registries.yaml", before, remove_block(before), YAML)
+
+
+@pytest.mark.parametrize(
+    ("registry", "endpoint"),
+    [("docker.io", "https://registry-1.docker.io/v2/"), ("registry.example.com:5000", None), ("registry.k8s.io", None)],
+)
+def test_add_mirrors_adds_entry_without_mirror_for_excluded_registry(registry: str, endpoint: str | None) -> None:
+    after = add_mirrors("", ["*"], MIRROR, [registry])
+    # k3s omits an entry with the address that it requests by default.
+    assert _mirrors(after)[registry] == {"endpoint": [endpoint or f"https://{registry}/v2/"]}
+    assert _mirrors(after)["*"] == {"endpoint": [URL]}
+    assert add_mirrors(after, ["*"], MIRROR, [registry]) == after
+    assert remove_block(after) == ""
+
+
+def test_add_mirrors_keeps_administrators_entry_of_excluded_registry() -> None:
+    after = add_mirrors(ADMINISTRATORS, ["*"], MIRROR, ["quay.io"])
+    assert _mirrors(after)["quay.io"] == {"endpoint": ["https://quay.example.com"]}
+
+
+def test_add_mirrors_keeps_administrators_default_for_excluded_registry() -> None:
+    text = 'mirrors: {"*": {endpoint: [https://cache.example.com]}}\n'
+    after = add_mirrors(text, ["*"], MIRROR, ["quay.io"])
+    assert _mirrors(after)["quay.io"] == {"endpoint": ["https://cache.example.com"]}
+    assert _mirrors(after)["*"] == {"endpoint": [URL, "https://cache.example.com"]}

@@ -173,7 +173,13 @@ def _random_value(random: Random, depth: int) -> Any:
 
 def _host(random: Random) -> Table:
     client = [["/a.pem", "/a.key"], ["/b.pem", ""]]
-    host = {"capabilities": ["pull", "push"], "ca": "/ca.pem", "client": client, "skip_verify": True}
+    host = {
+        "capabilities": ["pull", "push"],
+        "ca": "/ca.pem",
+        "client": client,
+        "skip_verify": True,
+        "dial_timeout": "9s",
+    }
     return _some(random, {**host, "header": {"x-custom": "va[l]ue", "authorization": ["Basic secret"]}})
 
 
