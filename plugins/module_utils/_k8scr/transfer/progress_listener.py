@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ..oci.descriptor import Descriptor
+from .current_retries import CurrentRetries
 from .job import ImageJob
 from .listener import Listener, Listeners
 from .meter import Meter
@@ -28,8 +29,6 @@ _LONGEST_WAIT = 5.0
 """Seconds without data after which the end of the images is shown, if all data was copied."""
 _FLOWING = 1.0
 """Seconds after a retry: data that flows later shows that the retry succeeds."""
-_LONGEST_REASON = 200
-"""Characters of the reason of a retry."""
 _SHOWN_DIGEST = len("sha256:") + 12
 """Characters of a digest."""
 
@@ -106,20 +105,6 @@ class _Blob:
     position: int = 0
 
 
-@dataclass
-class _Retry:
-    """An action that is being retried.
-
-    Attributes:
-        since: The time of its first failure.
-        last: The time of its last failure.
-    """
-
-    reason: str
-    since: float
-    last: float
-
-
 class TransferProgress(Listener):
     """Shows the progress of transfers. Its memory does not grow with the number of finished blobs.
 
@@ -147,7 +132,7 @@ class TransferProgress(Listener):
         self._is_copying = False
         self._images: dict[ImageJob, _Image] = {}
         self._blobs: dict[tuple[ImageJob, str], _Blob] = {}
-        self._retries: dict[str, _Retry] = {}
+        self._retries = CurrentRetries(progress.shortened)
         self._planned = {False: 0, True: 0}
         """The number of changing images, and that of changing referrers under ``True``."""
         self._failed = 0
@@ -269,13 +254,11 @@ class TransferProgress(Listener):
 
     def retried(self, action: str, reason: str) -> None:
         with self._lock:
-            now = self._clock()
-            known = self._retries.get(action)
-            self._retries[action] = _Retry(reason, known.since if known else now, now)
+            self._retries.add(action, reason, self._clock())
 
     def recovered(self, action: str) -> None:
         with self._lock:
-            self._retries.pop(action, None)
+            self._retries.remove(action)
 
     def close(self) -> None:
         """Show the last lines of the task."""
@@ -291,7 +274,7 @@ class TransferProgress(Listener):
             if self._phase is None or now - self._phase.started < _SHORTEST_PHASE:
                 return None
             details = ", ".join(self._phase.meter.texts()) or whole_seconds_text(now - self._phase.started)
-            return _joined(f"{self._phase.description} ({details})", self._retry_status(now, [*self._retries]))
+            return _joined(f"{self._phase.description} ({details})", self._retries.text(now))
 
     def _copy_status(self, now: float) -> str:
         kinds = [(False, "images"), (True, "referrers")]
@@ -305,12 +288,12 @@ class TransferProgress(Listener):
         repeated = sum(max(blob.copied - blob.position, 0) for blob in self._blobs.values())
         parts += self.meter.texts(repeated)
         if self.meter.stall(repeated):
-            retries = self._retry_status(now, [*self._retries])
+            retries = self._retries.text(now)
             return ", ".join([*parts, *filter(None, [retries or self._wait_status()])])
         idle = now - self.meter.last
         if self.meter.done == self.meter.total and not repeated and idle >= _LONGEST_WAIT:
             parts.append(self._end_status(idle))
-        return _joined(", ".join(parts), self._retry_status(now, self._failing()))
+        return _joined(", ".join(parts), self._retries.text(now, self._is_failing))
 
     def _end_status(self, idle: float) -> str:
         """Return the status of images whose data was copied.
@@ -332,21 +315,9 @@ class TransferProgress(Listener):
         more = f" and {len(self._blobs) - 1} more" if len(self._blobs) > 1 else ""
         return f"waiting for blob {longest.digest[:_SHOWN_DIGEST]} of {longest.image}{more}"
 
-    def _failing(self) -> list[str]:
-        """Return the retried actions, apart from those whose data flows again."""
-        return [
-            action
-            for action, retry in self._retries.items()
-            if not any(blob.digest in action and blob.moved_at > retry.last + _FLOWING for blob in self._blobs.values())
-        ]
-
-    def _retry_status(self, now: float, actions: list[str]) -> str | None:
-        if not actions:
-            return None
-        oldest = min((self._retries[action] for action in actions), key=lambda retry: retry.since)
-        kind = "blob" if all(action.startswith(("blob ", "layer ")) for action in actions) else "request"
-        reason = self._progress.shortened(oldest.reason, _LONGEST_REASON)
-        return f"retrying {counted(len(actions), kind)}: {reason} ({whole_seconds_text(now - oldest.since)})"
+    def _is_failing(self, action: str, failed_at: float) -> bool:
+        """Return whether no data of a retried action flows again since its last failure."""
+        return not any(blob.digest in action and blob.moved_at > failed_at + _FLOWING for blob in self._blobs.values())
 
 
 def _joined(text: str, more: str | None) -> str:

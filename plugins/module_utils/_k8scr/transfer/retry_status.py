@@ -7,15 +7,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
+from .current_retries import CurrentRetries
 from .listener import Listener
 from .progress import Progress
-from .texts import counted
-
-_LONGEST_REASON = 200
-"""Characters of the reason of a retry."""
 
 
 class RetryStatus(Listener):
@@ -28,15 +26,15 @@ class RetryStatus(Listener):
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
         self._lock = threading.Lock()
-        self._reasons: dict[str, str] = {}
+        self._retries = CurrentRetries(progress.shortened)
 
     def retried(self, action: str, reason: str) -> None:
         with self._lock:
-            self._reasons[action] = reason
+            self._retries.add(action, reason, time.monotonic())
 
     def recovered(self, action: str) -> None:
         with self._lock:
-            self._reasons.pop(action, None)
+            self._retries.remove(action)
 
     def status(self, text_source: Callable[[], str | None]) -> AbstractContextManager[None]:
         """Send the current status during a block, as :meth:`.progress.Progress.status`."""
@@ -44,8 +42,5 @@ class RetryStatus(Listener):
 
     def _with_retries(self, text: str | None) -> str | None:
         with self._lock:
-            reasons = list(self._reasons.values())
-        if not text or not reasons:
-            return text
-        reason = self._progress.shortened(reasons[0], _LONGEST_REASON)
-        return f"{text}; retrying {counted(len(reasons), 'request')}: {reason}"
+            retries = self._retries.text(time.monotonic())
+        return f"{text}; {retries}" if text and retries else text

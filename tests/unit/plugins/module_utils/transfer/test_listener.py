@@ -189,7 +189,7 @@ def test_status_has_retried_requests_until_they_succeed(monkeypatch: pytest.Monk
 
     with retries.status(lambda: "deleted 1 of 2 tags"):
         retries.retried("tag 2", "the API server restarts")
-        shown.wait_for_last("deleted 1 of 2 tags; retrying 1 request: the API server restarts")
+        shown.wait_for_last(r"deleted 1 of 2 tags; retrying 1 request: the API server restarts \(\d s\)")
         retries.recovered("tag 2")
         shown.wait_for_last("deleted 1 of 2 tags")
 
