@@ -65,7 +65,8 @@ def host_component(host: str) -> str:
     """
     address, bracket, port = host.lower().lstrip("[").partition("]")
     if bracket:
-        address = IPv6Address(address).exploded.replace(":", "-")
+        # Python 3.13 writes the end of an IPv4-mapped address in decimal.
+        address = IPv6Address(address).packed.hex("-", 2)
     return f"{address}{port}".replace(":", "_")
 
 

@@ -54,6 +54,7 @@ def test_reference_starts_with_host_if_the_first_part_looks_like_one(text: str, 
         ("[fd00::1]", "fd00-0000-0000-0000-0000-0000-0000-0001"),
         ("[::1]:5000", "0000-0000-0000-0000-0000-0000-0000-0001_5000"),
         ("[FD00::]:5000", "fd00-0000-0000-0000-0000-0000-0000-0000_5000"),
+        ("[::ffff:102:304]", "0000-0000-0000-0000-0000-ffff-0102-0304"),
     ],
 )
 def test_qualified_repository_starts_with_valid_component_for_host(host: str, component: str) -> None:
