@@ -22,8 +22,8 @@ from typing import Any
 from ansible.errors import AnsibleAuthenticationFailure, AnsibleConnectionFailure, AnsibleError
 from ansible.plugins.action import ActionBase
 from ansible.utils.display import Display
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.interruption import cleanup_if_interrupted
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import VARIABLE
-from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.interruption import cleanup_if_interrupted
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.job_script import LONGEST_WAIT, JobScript, Output
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.ssh_connection import (
     detects_dead_host,

@@ -2,10 +2,10 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Clean up in a worker of Ansible that a signal ends.
+"""Clean up in a process that a signal ends: a worker of Ansible, or a module.
 
 The handlers in workers of ansible-core 2.19 and later end the process at once, without ``finally`` blocks. The main
-process kills a worker 5 seconds after Ctrl-C.
+process kills a worker 5 seconds after Ctrl-C. SIGTERM and SIGHUP end a module without ``finally`` blocks.
 """
 
 from __future__ import annotations

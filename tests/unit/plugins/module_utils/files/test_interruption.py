@@ -9,7 +9,7 @@ import signal
 from collections.abc import Iterator
 
 import pytest
-from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.interruption import cleanup_if_interrupted
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.interruption import cleanup_if_interrupted
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
