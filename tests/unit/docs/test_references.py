@@ -19,7 +19,7 @@ from ansible_collections.k8scr.core.plugins import doc_fragments
 COLLECTION = Path(__file__).resolve().parents[3]
 GUIDES = sorted((COLLECTION / "docs/docsite/rst").glob("*.rst"))
 REFERENCE = re.compile(r"\b(M|O|RV)\(k8scr\.core\.(\w+)#module(?::([\w.\[\]]+))?(?:=[^)]*)?\)")
-VARIABLE = re.compile(r"\b(?:registry|node_mirror|preload)_[a-z0-9_]+\b")
+VARIABLE = re.compile(r"\b(?:registry|node_mirror|preheat|preload)_[a-z0-9_]+\b")
 # What the keys of options and return values contain.
 NESTED = {"O": "suboptions", "RV": "contains"}
 

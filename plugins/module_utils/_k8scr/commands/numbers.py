@@ -28,6 +28,10 @@ BOUNDS = {
     # Zero means no minimum. A larger rate would fail on fast networks too.
     "minimum_rate": (0, 1 << 30),
     "offset": (0, _BYTES),
+    # A kubelet runs 110 Pods by default.
+    "parallel": (1, 100),
+    # Kubernetes supports 5,000 nodes.
+    "parallel_nodes": (1, 5000),
     "progress_interval": (1, 86400),
     "registry_port": (1, 65535),
     "retry_timeout": (0, _SECONDS),

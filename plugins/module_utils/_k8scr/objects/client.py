@@ -142,6 +142,13 @@ class KubernetesClient:
                 lambda: self._dynamic.delete(kind, name=name, namespace=namespace, body=body),
             )
 
+    def delete_all(self, kind: Any, namespace: str, label_selector: str) -> None:
+        """Delete the objects in a namespace that match a selector, in one request."""
+        self._send(
+            f"delete {kind.kind} in namespace {namespace}",
+            lambda: self._dynamic.delete(kind, namespace=namespace, label_selector=label_selector),
+        )
+
     def last_log_line(self, namespace: str, pod: str, container: str, previous: bool) -> str:
         """Return the last line in the log of a container, or of its ``previous`` instance; empty for an empty log."""
         path = f"/api/v1/namespaces/{namespace}/pods/{pod}/log"
