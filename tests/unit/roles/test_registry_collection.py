@@ -100,7 +100,7 @@ def test_only_role_for_pruning_may_request_collections(render: Render, delete: b
         for role in roles
     }
     added = [("pods/proxy", "update"), ("configmaps", "patch")] if delete else []
-    shared = [("secrets", "get"), ("pods", "get")]
+    shared = [("secrets", "get"), ("pods", "get"), ("configmaps", "get"), ("configmaps", "patch")]
     assert sorted(rights["k8scr-prune"]) == sorted([("pods/proxy", "get"), ("pods/proxy", "delete"), *added, *shared])
     push = [("pods/proxy", verb) for verb in ("get", "create", "update", "patch")]
     assert sorted(rights["k8scr-push"]) == sorted([*push, *shared])

@@ -134,3 +134,21 @@ def test_network_policy_has_blocks_of_addresses_of_both_families(render: Render,
     ]
 
     assert [peer["ipBlock"]["cidr"] for peer in policy["spec"]["ingress"][0]["from"]] == blocks
+
+
+def test_roles_for_writing_may_change_list_of_delivered_names(render: Render) -> None:
+    roles = render("registry", "access.yaml.j2", registry_name="store")
+
+    rules = {
+        role["metadata"]["name"]: [(rule["resourceNames"], rule["verbs"])]
+        for role in roles
+        for rule in role["rules"]
+        if rule["resources"] == ["configmaps"]
+    }
+    assert rules == {name: [(["store-delivered"], ["get", "patch"])] for name in ("store-push", "store-prune")}
+
+
+def test_classic_pod_has_no_list_of_delivered_names(render: Render) -> None:
+    roles = render("registry", "access.yaml.j2", registry_kind="Pod")
+
+    assert not [rule for role in roles for rule in role["rules"] if rule["resources"] == ["configmaps"]]

@@ -6,7 +6,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -21,6 +22,7 @@ from ..registry.cluster import RegistrySettings
 from ..registry.deletion import Deletion, delete_manifest, delete_tag
 from ..registry.references import find_references
 from ..registry.repository import Repository
+from ..transfer.delivered_images import DeliveredImages, Listing
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, PinnedDigest, ReferrersMode, WantedReferrers
 from ..transfer.listener import Listener
@@ -29,6 +31,7 @@ from ..transfer.plan import ImagePlan
 from ..transfer.progress import SILENT, Progress
 from ..transfer.report import ImageResult, report
 from ..transfer.result_lines import Verb
+from .delivered_names import delivered_images
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
 from .registry_transfer import registry_transfer
 
@@ -80,23 +83,33 @@ def run_image(options: Mapping[str, Any], check_mode: bool, progress: Progress =
     """
     settings = ImageSettings.from_options(options)
     with registry_transfer(settings.registry, True, progress, Verb.COPY) as (registry, listener, log):
-        return {**change_image(settings, check_mode, registry, listener), "retries": log.entries}
+        delivered = delivered_images(registry, settings.registry.pod, settings.registry.connections)
+        return {**change_image(settings, check_mode, registry, listener, delivered), "retries": log.entries}
 
 
-def change_image(settings: ImageSettings, check_mode: bool, registry: Registry, listener: Listener) -> dict[str, Any]:
+def change_image(
+    settings: ImageSettings,
+    check_mode: bool,
+    registry: Registry,
+    listener: Listener,
+    delivered: DeliveredImages | None = None,
+) -> dict[str, Any]:
     """Copy or delete an image and return the module's result without ``retries``.
 
     Args:
         listener: Receives the events of the transfer.
+        delivered: The list of the registry's images.
     """
     repository = Repository(registry, settings.name.repository(settings.qualify))
     if settings.source is None:
-        return _Removal(repository, settings.name, settings.registry.connections, check_mode).run()
+        return _Removal(repository, settings.name, settings.registry.connections, check_mode, delivered).run()
     try:
         job = _copy_job(settings, settings.source, repository)
     except K8scrError as error:
         job = ImageJob(str(settings.name), source=str(settings.source), error=error)
-    return report(Transfer(settings.registry.connections, check_mode).run([job], listener))
+    results = Transfer(settings.registry.connections, check_mode).run([job], listener)
+    listing = delivered.add(results, check_mode) if delivered else Listing()
+    return report(results, listing.failures, listing.diffs)
 
 
 def _copy_job(settings: ImageSettings, name: Reference, destination: Repository) -> ImageJob:
@@ -130,6 +143,7 @@ class _Removal:
     name: Reference
     connections: int
     check_mode: bool
+    delivered: DeliveredImages | None = None
 
     def run(self) -> dict[str, Any]:
         """Delete the image if it exists, and return the module's result."""
@@ -168,7 +182,8 @@ class _Removal:
             PinnedDigest(self.name, f"tag {tag}").require(SourceImage(found))
         if self.check_mode:
             return self._report(found, (tag,))
-        deletion = delete_tag(self.repository, tag, found.digest or None, unreadable=not found.digest)
+        with self._withdrawn((tag,)):
+            deletion = delete_tag(self.repository, tag, found.digest or None, unreadable=not found.digest)
         if deletion is Deletion.MOVED:
             raise DestinationError(
                 f"tag {tag} of {self.repository.description} was moved by another client and is not deleted",
@@ -186,8 +201,29 @@ class _Removal:
             )
         if self.check_mode:
             return self._report(found, references.tags)
-        delete_manifest(self.repository, found.digest, references.tags)
+        with self._withdrawn((found.digest, *references.tags)):
+            delete_manifest(self.repository, found.digest, references.tags)
         return self._report(found, references.tags, _BY_DIGEST)
+
+    @contextmanager
+    def _withdrawn(self, references: Sequence[str]) -> Iterator[None]:
+        """Remove tags and digests from the list of the registry's images, and delete them in the block."""
+        if self.delivered is None:
+            yield
+            return
+        names = {(self.repository.repository, each) for each in references}
+        withdrawn = self.delivered.withdraw(names.__contains__)
+        try:
+            yield
+        except K8scrError:
+            with suppress(K8scrError):
+                self.delivered.settle(withdrawn)
+            raise
+        try:
+            self.delivered.settle(withdrawn)
+        except K8scrError as error:
+            message = f"the image was deleted, but the list of delivered names was not checked: {error.message}"
+            raise error.replace(message, "Run k8scr_delivered_names") from error
 
     def _report(
         self, before: Descriptor | None, tags: tuple[str, ...] = (), method: str | None = None

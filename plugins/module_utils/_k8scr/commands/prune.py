@@ -30,6 +30,7 @@ from ..transfer.retention_marks import Verdict, name_of
 from ..transfer.retry_status import RetryStatus
 from ..transfer.texts import counted, size_text
 from ..transfer.usage import repositories_of
+from .delivered_names import delivered_images
 from .numbers import read_number
 from .progress_options import PROGRESS_ARGUMENT_SPEC
 from .registry_settings import REGISTRY_ARGUMENT_SPEC, registry_settings
@@ -80,7 +81,17 @@ def run_prune(options: Mapping[str, Any], check_mode: bool, progress: Progress =
         find_uses = partial(find_image_uses, registry.api_server, registry.retries) if options["keep_used"] else None
         collector = Collector(registry, settings.pod) if options["collect"] else None
         allow_empty = options["allow_empty"]
-        prune = Prune(registry, settings.connections, rules, find_uses, collector, timeout, allow_empty, retries.status)
+        prune = Prune(
+            registry,
+            settings.connections,
+            rules,
+            find_uses,
+            collector,
+            timeout,
+            allow_empty,
+            retries.status,
+            delivered_images(registry, settings.pod, settings.connections),
+        )
         result = prune.run(check_mode)
     progress.line(closing_line(result, check_mode))
     for pattern in result.decision.unmatched:

@@ -27,6 +27,7 @@ from ..registry.inventory import Inventory
 from ..registry.repository import Repository
 from ..registry.upstreams import Upstreams
 from ..transfer.compressed_layers import CompressedLayers, CompressingRepository
+from ..transfer.delivered_images import DeliveredImages, Listing
 from ..transfer.execute import Transfer
 from ..transfer.job import ImageCopy, ImageJob, reject_collisions
 from ..transfer.listener import Listener
@@ -37,6 +38,7 @@ from ..transfer.report import ImageResult
 from ..transfer.result_lines import Verb
 from ..transfer.space import SpaceCheck
 from ..transfer.texts import counted
+from .delivered_names import delivered_images
 from .image_settings import PushSettings
 from .image_sources import ImageSources
 from .lock_file import open_lock, report_with_lock
@@ -58,8 +60,9 @@ def run_push(options: Mapping[str, Any], check_mode: bool, progress: Progress = 
     limits = given.connections, given.timeout, given.minimum_rate, given.retry_timeout
     with registry_transfer(given, True, progress, Verb.UPLOAD) as (registry, listener, log):
         space = space_check(settings, registry)
+        delivered = delivered_images(registry, given.pod, given.connections)
         with closing(Upstreams(settings.sources.upstreams, *limits, listener.retried, listener.recovered)) as upstreams:
-            result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener, space)
+            result = push_images(settings, check_mode, registry, cache_folder(), upstreams, listener, space, delivered)
     return {**result, "retries": log.entries}
 
 
@@ -71,6 +74,7 @@ def push_images(
     upstreams: Upstreams,
     listener: Listener,
     space: SpaceCheck | None = None,
+    delivered: DeliveredImages | None = None,
 ) -> dict[str, Any]:
     """Push images to a registry and return the module's result.
 
@@ -78,6 +82,7 @@ def push_images(
         cache: The folder of this user's caches.
         listener: Receives the events of the transfer.
         space: Checks the free space before the first upload.
+        delivered: The list of the registry's images, to which the pushed and unchanged images are added.
     """
     pushed = PushedImages(cache / "pushed", registry.identity)
     compression = find_compression(settings.compression)
@@ -90,7 +95,8 @@ def push_images(
         results = Transfer(settings.registry.connections, check_mode, settings.fail_fast, space).run(jobs, listener)
     if not check_mode:
         _remember(pushed, results)
-    return {**report_with_lock(results, lock, check_mode), **sources.result}
+    listing = delivered.add(results, check_mode) if delivered else Listing()
+    return {**report_with_lock(results, lock, check_mode, listing.failures, listing.diffs), **sources.result}
 
 
 def space_check(settings: PushSettings, registry: ClusterRegistry) -> SpaceCheck:

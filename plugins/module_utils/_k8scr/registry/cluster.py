@@ -72,13 +72,31 @@ class ClusterRegistry(Registry):
     Args:
         options: The other attributes of :class:`..registry.client.Registry`.
 
+        base_path: The base path of the registry's port; None for the root.
+
     Attributes:
         api_server: The adapter of the cluster's API server, through which the session reaches the registry.
     """
 
-    def __init__(self, api_server: ApiServerAdapter, session: requests.Session, url: str, **options: Any) -> None:
+    def __init__(
+        self,
+        api_server: ApiServerAdapter,
+        session: requests.Session,
+        url: str,
+        base_path: BasePath | None = None,
+        **options: Any,
+    ) -> None:
         super().__init__(session, url, **options)
         self.api_server = api_server
+        self._base_path = base_path
+
+    def is_of_role(self) -> bool:
+        """Return whether this is the write port of a registry of the role ``registry``: it has a write path.
+
+        Raises:
+            ApiServerError: The API server does not return the write path.
+        """
+        return bool(self._base_path and self._base_path.current())
 
 
 @contextmanager
@@ -112,6 +130,7 @@ def connect_registry(
             cluster.adapter,
             session,
             _URL,
+            base_path,
             description=f"the registry in Pod {pod.namespace}/{pod.name}",
             timeouts=(_CONNECT_TIMEOUT, timeout),
             retries=Retries(settings.retry_timeout, on_retry=on_retry, on_recovery=on_recovery),

@@ -17,7 +17,6 @@ collector of CNCF distribution, and reports in the header ``K8scr-Collection`` o
 
 from __future__ import annotations
 
-import json
 import re
 import secrets
 import time
@@ -26,9 +25,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ..errors import ApiServerError, InputError, K8scrError, RegistryError
-from ..http.headers import retry_after
 from ..oci.decimal import parse_decimal
-from ..transport.failures import unauthorized
 from .error_responses import COLLECTION_HEADER, COLLECTION_RUNNING
 from .write_path import stateful_set_of
 
@@ -38,8 +35,6 @@ if TYPE_CHECKING:
 _READER = "reader"
 _INTERVAL = 2.0
 """Seconds between two requests for the state of a collection."""
-_OBJECT_TIMEOUT = (15.0, 60.0)
-_MAXIMUM_OBJECT = 4 << 20
 _WORD = re.compile(r"([a-z]+)=(\S*)")
 _LONGEST_ERROR = 300
 _SYNC = "The kubelet passes on a request at its next sync of the Pod, after up to 90 seconds by default"
@@ -173,33 +168,14 @@ class Collector:
 
     def _patch(self, request: str) -> None:
         path = f"/api/v1/namespaces/{self._namespace}/configmaps/{self._config_map}?fieldManager=k8scr-prune"
-        api_server = self._registry.api_server
-        raw = api_server.open(
-            "PATCH",
-            f"{api_server.base_url}{path}",
-            {"Content-Type": "application/merge-patch+json", "Accept": "application/json"},
-            json.dumps({"data": {"request": request}}).encode(),
-            _OBJECT_TIMEOUT,
-        )
-        response = api_server.loaded(raw, _MAXIMUM_OBJECT)
-        if response.status < 300:
-            return
         try:
-            status = json.loads(response.data)
-            reason = str(status.get("message") or status.get("reason") or response.status)
-        except (ValueError, AttributeError, RecursionError):
-            reason = str(response.status)
-        if response.status == 401:
-            raise unauthorized(reason)
-        raise ApiServerError(
-            f"the API server does not change {self._description}: {reason:.500}",
-            {
+            self._registry.api_server.write_object("PATCH", path, self._description, {"data": {"request": request}})
+        except ApiServerError as error:
+            advice = {
                 403: f"Allow patch on {self._description}, as in the Role for pruning of the role registry",
                 404: "Run the role registry with registry_delete: true",
-            }.get(response.status),
-            response.status,
-            after=retry_after(response.headers),
-        )
+            }
+            raise error.replace(advice=advice.get(error.status)) from error
 
 
 def _words(state: str) -> Mapping[str, str]:

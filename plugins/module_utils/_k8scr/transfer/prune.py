@@ -10,8 +10,7 @@ afterwards, while the manifests still exist. Tags that are in use by then are re
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,7 +20,6 @@ from ..errors import (
     InputError,
     K8scrError,
     MissingContentError,
-    MissingManifestError,
     RegistryError,
     SourceError,
     StorageFullError,
@@ -32,8 +30,9 @@ from ..registry.inventory import Inventory, StoredImage
 from ..registry.inventory_reader import take_inventory
 from ..registry.repository import Repository
 from .progress import SILENT, elapsed
+from .prune_checks import require_collectable, require_known
 from .retention import Decision, decide, tag_of
-from .retention_marks import broken_images, name_of
+from .retention_marks import broken_images
 from .tag_deletion import TagDeletion
 from .usage import match_usage, with_used_images
 
@@ -41,12 +40,11 @@ if TYPE_CHECKING:
     from ..objects.workloads import ImageUse, Unseen
     from ..registry.client import Registry
     from ..registry.collector import Collection
+    from .delivered_images import DeliveredImages
     from .retention import Rules
     from .retention_marks import Verdict
 
 FindUses = Callable[[], "tuple[tuple[ImageUse, ...], tuple[Unseen, ...]]"]
-_MOST_NAMES = 10
-"""Images in one message."""
 
 
 class GarbageCollector(Protocol):
@@ -85,20 +83,22 @@ class PruneResult:
         decision: The decisions with the tags that were deleted.
         protected: The images that got a tag of the collection.
         collection: The garbage collection, if there was one.
+        unlisted: The names that were removed from the list of the registry's images.
         errors: The errors that ended the prune.
     """
 
     decision: Decision
     protected: list[StoredImage] = field(default_factory=list)
     collection: Collection | None = None
+    unlisted: frozenset[tuple[str, str]] = frozenset()
     errors: list[K8scrError] = field(default_factory=list)
 
     @property
     def changed(self) -> bool:
-        """Whether tags were deleted or added, or a garbage collection freed space."""
+        """Whether tags were deleted or added, names were removed, or a garbage collection freed space."""
         found = self.collection
         freed = found and found.before is not None and found.after is not None and found.after < found.before
-        return bool(self.decision.deleted or self.protected or freed)
+        return bool(self.decision.deleted or self.protected or self.unlisted or freed)
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ class Prune:
         collect_timeout: Seconds to wait for the garbage collection.
         allow_empty: Whether all images of the selected repositories may be deleted.
         status: Shows what the prune does during a block.
+        delivered: The list of the registry's images.
     """
 
     registry: Registry
@@ -123,6 +124,7 @@ class Prune:
     collect_timeout: int = 0
     allow_empty: bool = False
     status: Callable[[Callable[[], str | None]], AbstractContextManager[None]] = SILENT.status
+    delivered: DeliveredImages | None = None
 
     def run(self, check_mode: bool) -> PruneResult:
         """Delete tags and collect garbage; in check mode, only make the plan.
@@ -144,6 +146,9 @@ class Prune:
         deletion = TagDeletion(self.registry, self.connections, plan.decision)
         if plan.decision.deleted:
             deletion.prepare()
+        # Nodes must not get the names of images that are about to vanish.
+        select = _going_names(plan.decision, collects=self.collector is not None)
+        withdrawn = self.delivered.withdraw(select) if self.delivered else frozenset()
         result = PruneResult(plan.decision)
         try:
             with self.status(deletion.status):
@@ -160,6 +165,11 @@ class Prune:
                     result.collection = self.collector.collect(self.collect_timeout)
             except K8scrError as error:
                 result.errors.append(error)
+        if self.delivered:
+            try:
+                result.unlisted = self.delivered.settle(withdrawn)
+            except K8scrError as error:
+                result.errors.append(error)
         return result
 
     def _make_plan(self) -> PrunePlan:
@@ -170,9 +180,9 @@ class Prune:
                 raise item.error.replace(advice=item.error.advice or "Nothing was deleted; correct the repository")
         plan = self._look_again(inventory, ())
         self._require_rest(plan.decision)
-        _require_known(plan.decision)
+        require_known(plan.decision)
         if self.collector:
-            _require_collectable(plan)
+            require_collectable(plan)
         return plan
 
     def _inventory(self, references: Sequence[tuple[str, str]], repositories: Sequence[str] | None = None) -> Inventory:
@@ -264,7 +274,7 @@ class Prune:
         if deletion.errors:
             return
         if self.collector:
-            _require_collectable(plan, "Garbage was not collected")
+            require_collectable(plan, "Garbage was not collected")
         self._protect(plan, result)
 
     def _restore_tag(self, image: StoredImage, tag: str, reason: str) -> None:
@@ -282,115 +292,19 @@ class Prune:
             ) from error
 
 
-def _require_known(decision: Decision) -> None:
-    """Check that the registry knows the digest of each tag to delete, because the fault of a storage may pass.
+def _going_names(decision: Decision, collects: bool) -> Callable[[tuple[str, str]], bool]:
+    """Return a function that returns whether a prune deletes a repository's tag or digest.
 
-    Raises:
-        SourceError: The registry has a tag to delete, and cannot read its manifest.
+    A garbage collection deletes each image without a tag that no image that stays lists.
     """
-    faults = {
-        name_of(verdict.image): verdict.image.error.message
-        for verdict in decision.verdicts
-        if verdict.deleted and verdict.image.error and not verdict.digest
-        if not isinstance(verdict.image.error, MissingManifestError)
-    }
-    if faults:
-        raise SourceError(
-            f"tags to delete cannot be read: {_listed(faults)}",
-            "Nothing was deleted. Check the registry's log. If the manifests are damaged, delete the tags with"
-            " k8scr_image first",
-        )
+    tags = {(image[0], tag) for image, tag in decision.deleted}
+    roots = {verdict.image.key for verdict in decision.verdicts if verdict.deleted and not verdict.stays}
+    images = [verdict.image for verdict in decision.verdicts if verdict.stays]
+    staying = {(image.repository, digest) for image in images for digest in image.digests}
 
+    def is_going(name: tuple[str, str]) -> bool:
+        if ":" not in name[1]:
+            return name in tags
+        return name not in staying and (collects or name in roots)
 
-def _require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> None:
-    """Check that a garbage collection keeps the content of all images that stay.
-
-    distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
-    It finds stored blobs by their sha256 digests only, so it deletes those that manifests list by another digest. If
-    these images are deleted, it fails, because the registry keeps links to their blobs.
-
-    Args:
-        done: What was done so far, for the error message.
-
-    Raises:
-        SourceError: A collection would fail or delete content.
-    """
-    staying = [verdict for verdict in plan.decision.verdicts if verdict.stays]
-    unreadable = {name_of(verdict.image): fault for verdict in staying if (fault := _fault(verdict))}
-    for item in plan.inventory.unreadable:
-        if item.tag and ":" in item.tag:
-            unreadable[target_name(item.repository, item.tag)] = item.error.message
-    if unreadable:
-        raise SourceError(
-            "images that stay cannot be read, and a garbage collection would fail or delete their content:"
-            f" {_listed(unreadable)}",
-            f"{done}. Push these images again, delete them with k8scr_image, or set collect to false",
-        )
-    images = [verdict.image for verdict in plan.decision.verdicts]
-    unmarked = _unmarked_images(plan.decision.verdicts)
-    if unmarked:
-        raise SourceError(
-            "images of other repositories list manifests of these images without having them, so a garbage collection"
-            f" would delete blobs in use: {_listed(unmarked)}",
-            f"{done}. Push the other images again, delete them with k8scr_image, or set collect to false",
-        )
-    unsupported = {name_of(image): found for image in images if (found := _unsupported_digest(image))}
-    if unsupported:
-        raise SourceError(
-            "images have content with digests that the registry's garbage collector does not support, so it would fail"
-            f" or delete content in use: {_listed(unsupported)}",
-            f"{done}. Push these images with sha256 digests to a new registry, or set collect to false",
-        )
-
-
-def _listed(faults: Mapping[str, str]) -> str:
-    """Return the names of images, each with its fault."""
-    more = f" and {len(faults) - _MOST_NAMES} more" if len(faults) > _MOST_NAMES else ""
-    return ", ".join(f"{name} ({fault})" for name, fault in list(faults.items())[:_MOST_NAMES]) + more
-
-
-def _fault(verdict: Verdict) -> str | None:
-    """Return the reason why the manifests of an image cannot be used; damaged configs and layers are no fault here.
-
-    Registries accept no tag for an index with missing manifests, so it must have one.
-    """
-    image = verdict.image
-    if image.error:
-        return image.error.message
-    if image.missing and verdict.needs_tag and not verdict.kept:
-        return f"its content {image.missing[0]} is missing"
-    blobs = {blob.digest for manifest in image.manifests for blob in manifest.blobs}
-    damaged = [digest for digest in image.damaged if digest not in blobs]
-    return f"manifest {damaged[0]} is damaged" if damaged else None
-
-
-def _unmarked_images(verdicts: Iterable[Verdict]) -> dict[str, str]:
-    """Return the images with a manifest whose blobs distribution 3 would delete, each with the reason.
-
-    Its collector follows each listed digest once, in the first repository that lists it. If that repository does not
-    have the manifest, such as for an incomplete index or for an artifact with the manifest as a layer, the collector
-    does not find the blobs of the manifest in other repositories, unless the manifest has a tag there.
-    """
-    existing: dict[str, set[str]] = defaultdict(set)
-    holders: dict[str, StoredImage] = {}
-    staying = []
-    for verdict in verdicts:
-        image = verdict.image
-        existing[image.repository] |= image.digests
-        if verdict.stays:
-            staying.append(image)
-            is_tagged = verdict.kept or verdict.needs_tag
-            holders.update(dict.fromkeys(image.digests - ({image.root.digest} if is_tagged else set()), image))
-    found = {}
-    for image in staying:
-        blobs = (blob.digest for manifest in image.manifests for blob in manifest.blobs)
-        for digest in (*image.missing, *blobs):
-            if digest in holders and digest not in existing[image.repository]:
-                found[name_of(holders[digest])] = f"{name_of(image)} lists its manifest {digest}"
-    return found
-
-
-def _unsupported_digest(image: StoredImage) -> str | None:
-    """Return a digest of an image's content with another algorithm than sha256."""
-    digests = (blob.digest for manifest in image.manifests for blob in manifest.stored_blobs)
-    return next((digest for digest in (*image.digests, *digests) if not digest.startswith("sha256:")), None)
+    return is_going

@@ -46,6 +46,8 @@ POOL_SIZE = 8
 _MAXIMUM_OBJECT = 4 << 20
 """Bytes of the largest object; etcd stores at most 1.5 MiB by default."""
 
+_WRITES = {"POST": "create", "PATCH": "change", "DELETE": "delete"}
+"""The methods that write objects, in messages."""
 _REPLACED_HEADERS = frozenset(("authorization", "proxy-authorization", "transfer-encoding"))
 """Headers of a request that are not forwarded; requests sets the last one even in addition to Content-Length."""
 
@@ -206,23 +208,37 @@ class ApiServerAdapter(HTTPAdapter):
         """
         raw = self.open("GET", f"{self.base_url}{path}", timeout=(min(timeout, CONNECT_TIMEOUT), timeout))
         response = self.loaded(raw, limit)
-        try:
-            value = json.loads(response.data)
-        except (ValueError, RecursionError):
-            value = None
-        found = value if isinstance(value, dict) else {}
-        code = response.status
-        if code in (200, 404):
-            return found if code == 200 else None
-        reason = str(found.get("message") or found.get("reason") or code)
-        if code == 401:
-            raise unauthorized(reason)
-        raise ApiServerError(
-            f"the API server does not return {name}: {reason:.500}",
-            f"Allow {verb} on {name}" if code == 403 else None,
-            code,
-            after=retry_after(response.headers),
+        found = _object_in(response)
+        if response.status in (200, 404):
+            return found if response.status == 200 else None
+        error = _error_in(response, found, f"the API server does not return {name}")
+        raise error.replace(advice=f"Allow {verb} on {name}") if error.status == 403 else error
+
+    def write_object(self, method: str, path: str, name: str, value: Mapping[str, Any] | None = None) -> None:
+        """Create, patch or delete a Kubernetes object.
+
+        Args:
+            method: ``POST`` to create ``value``, ``PATCH`` to change the object by the JSON merge patch ``value``, or
+                ``DELETE``.
+            path: The path below :attr:`base_url`, with its query.
+            name: The object in messages, as for :meth:`read_object`.
+
+        Raises:
+            ClusterError: The API server cannot be reached.
+            ApiServerError: The API server returned an error response.
+        """
+        content_type = "application/merge-patch+json" if method == "PATCH" else "application/json"
+        raw = self.open(
+            method,
+            f"{self.base_url}{path}",
+            {"Content-Type": content_type, "Accept": "application/json"},
+            None if value is None else json.dumps(value).encode(),
+            (CONNECT_TIMEOUT, OBJECT_TIMEOUT),
         )
+        response = self.loaded(raw, _MAXIMUM_OBJECT)
+        if response.status >= 300:
+            failure = f"the API server does not {_WRITES[method]} {name}"
+            raise _error_in(response, _object_in(response), failure)
 
     def open(
         self,
@@ -338,3 +354,20 @@ class ApiServerAdapter(HTTPAdapter):
             connect=self._connect_timeout if connect is None else connect,
             read=self._idle_timeout if read is None else read,
         )
+
+
+def _object_in(response: urllib3.HTTPResponse) -> dict[str, Any]:
+    """Return the JSON object in a response; empty if there is none."""
+    try:
+        value = json.loads(response.data)
+    except (ValueError, RecursionError):
+        value = None
+    return value if isinstance(value, dict) else {}
+
+
+def _error_in(response: urllib3.HTTPResponse, status: Mapping[str, Any], failure: str) -> ApiServerError:
+    """Return the error of an error response with an object of the kind Status."""
+    reason = str(status.get("message") or status.get("reason") or response.status)
+    if response.status == 401:
+        return unauthorized(reason)
+    return ApiServerError(f"{failure}: {reason:.500}", None, response.status, after=retry_after(response.headers))

@@ -17,6 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.prune i
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import ImageUse, Unseen
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.delivered_images import DeliveredImages
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.progress import SILENT, Progress
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.prune import Prune
 
@@ -55,12 +56,14 @@ def prune_registry(
     workloads: Workloads | None = None,
     check_mode: bool = False,
     progress: Progress = SILENT,
+    delivered: DeliveredImages | None = None,
     **options: Any,
 ) -> dict[str, Any]:
     """Prune as k8scr_prune does and return the result without ``retries``."""
     given = module_options(PRUNE_ARGUMENT_SPEC, **options)
     find_uses = (workloads or Workloads()).find if given["keep_used"] else None
-    prune = Prune(registry, 4, read_rules(given), find_uses, collector, 60, given["allow_empty"], progress.status)
+    rules, allow_empty = read_rules(given), given["allow_empty"]
+    prune = Prune(registry, 4, rules, find_uses, collector, 60, allow_empty, progress.status, delivered)
     result = prune.run(check_mode)
     progress.line(closing_line(result, check_mode))
     return prune_report(result)

@@ -24,6 +24,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.session imp
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.client import Registry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.upstreams import Upstreams
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.delivered_images import DeliveredImages
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.listener import Listener, RetryLog
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.api_server import Access, ApiServerAdapter
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transport.connection import Endpoint
@@ -45,8 +46,15 @@ def connected(url: str) -> Iterator[ClusterRegistry]:
         )
 
 
-def push_to(registry: Registry, cache: Path, *images: Any, check_mode: bool = False, **options: Any) -> dict[str, Any]:
-    """Push images as k8scr_push does. Return the result."""
+def push_to(
+    registry: Registry,
+    cache: Path,
+    *images: Any,
+    check_mode: bool = False,
+    delivered: DeliveredImages | None = None,
+    **options: Any,
+) -> dict[str, Any]:
+    """Push images as k8scr_push does, with the list of the registry's images. Return the result."""
     settings = push_settings(*images, **options)
     connections = settings.registry.connections
     log = RetryLog()
@@ -54,7 +62,7 @@ def push_to(registry: Registry, cache: Path, *images: Any, check_mode: bool = Fa
         settings.sources.upstreams, connections, timeout=10.0, retry_timeout=8.0, on_retry=log.retried
     )
     with closing(upstreams):
-        result = push_images(settings, check_mode, registry, cache, upstreams, log)
+        result = push_images(settings, check_mode, registry, cache, upstreams, log, None, delivered)
     return {**result, "retries": log.entries}
 
 
@@ -63,10 +71,16 @@ def pull_from(registry: Registry, *images: Any, check_mode: bool = False, **opti
     return pull_images(pull_settings(*images, **options), check_mode, registry, Listener())
 
 
-def change_in(registry: Registry, name: str, check_mode: bool = False, **options: Any) -> dict[str, Any]:
+def change_in(
+    registry: Registry,
+    name: str,
+    check_mode: bool = False,
+    delivered: DeliveredImages | None = None,
+    **options: Any,
+) -> dict[str, Any]:
     """Copy or delete an image as k8scr_image does. Return the result; ``source`` is the option ``from``."""
     settings = image_settings(name, **{key.replace("source", "from"): value for key, value in options.items()})
-    return change_image(settings, check_mode, registry, Listener())
+    return change_image(settings, check_mode, registry, Listener(), delivered)
 
 
 def run_with_few_files(limit: int, kind: str, url: str, cache: Path, images: list[Any]) -> dict[str, Any]:
