@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""Modules in separate processes, to measure their memory or to kill them."""
+"""Modules in separate processes, to measure their memory, to kill them or to run several at once."""
 
 from __future__ import annotations
 
@@ -43,6 +43,13 @@ def peak_memory(module: str, **options: Any) -> float:
     result = json.loads(done.stdout)
     assert result.get("changed"), result.get("msg")
     return int(done.stderr.splitlines()[-1]) / 1024
+
+
+def result_of(module: str, **options: Any) -> dict[str, Any]:
+    """Return the result of a task."""
+    done = subprocess.run(_command(module), input=_arguments(options), capture_output=True, text=True, check=False)
+    result: dict[str, Any] = json.loads(done.stdout)
+    return result
 
 
 def kill_when(condition: Callable[[], bool], what: str, module: str, **options: Any) -> None:

@@ -153,7 +153,7 @@ def test_push_of_existing_image_sends_one_request_after_that_for_write_path(
     audit.settle()
     assert not result["changed"]
     requests = [event for event in audit.events(position) if event["user"]["username"] == "pusher"]
-    assert [event["objectRef"]["resource"] for event in requests] == ["secrets", "pods"]
+    assert [event["objectRef"]["resource"] for event in requests] == ["secrets", "pods", "configmaps"]
 
 
 def test_push_names_missing_permission_of_user_with_pull_role(task: Task, puller: Path, repository: str) -> None:
