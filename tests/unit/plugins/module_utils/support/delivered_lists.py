@@ -37,9 +37,13 @@ class NamesServer(ObjectServer):
         super().__init__()
         self.before_patch: Callable[[], None] = lambda: None
 
-    def store(self, data: Mapping[str, str] | None = None, labels: Mapping[str, str] = LABELS) -> None:
-        """Store the list."""
-        metadata = {"name": "k8scr-delivered", "labels": dict(labels), "resourceVersion": "1"}
+    def store(self, data: Mapping[str, str] | None = None, labels: Mapping[str, str] | None = None) -> None:
+        """Store the list, by default with the labels of the registry."""
+        metadata = {
+            "name": "k8scr-delivered",
+            "labels": dict(LABELS if labels is None else labels),
+            "resourceVersion": "1",
+        }
         self.objects[PATH] = {"metadata": metadata, **({"data": dict(data)} if data is not None else {})}
 
     @property
