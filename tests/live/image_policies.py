@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,8 @@ from typing import Any
 from cluster import layout
 from cluster.kubectl import kubectl
 
-ADDRESS = "localhost:30591"
+NODE_PORT = 30591
+ADDRESS = f"localhost:{NODE_PORT}"
 LABEL = "k8scr-test/image-policy"
 _CONTAINERS = 100
 Object = dict[str, Any]
@@ -38,23 +40,24 @@ def policy_variables(policy: str, **variables: Any) -> dict[str, Any]:
     }
 
 
-def run_roles(folder: Path, policies: Iterable[Mapping[str, Any]], *options: str) -> subprocess.CompletedProcess[str]:
-    """Run the role with the variables of each policy, and return the ended process."""
-    tasks = [
-        {"ansible.builtin.include_role": {"name": "k8scr.core.image_policy"}, "vars": variables}
-        for variables in policies
-    ]
-    playbook = folder / "policies.yml"
-    playbook.write_text(json.dumps([{"hosts": "localhost", "gather_facts": False, "tasks": tasks}]))
+def run_roles(
+    folder: Path, policies: Mapping[str, Mapping[str, Any]], *options: str
+) -> subprocess.CompletedProcess[str]:
+    """Run the role for several policies at once, each with its variables, and return the ended process."""
+    inventory, playbook = folder / "inventory.yml", folder / "policies.yml"
+    connection = {"ansible_connection": "local", "ansible_python_interpreter": sys.executable}
+    inventory.write_text(json.dumps({"all": {"vars": connection, "hosts": policies}}))
+    roles = [{"role": "k8scr.core.image_policy"}]
+    playbook.write_text(json.dumps([{"hosts": "all", "gather_facts": False, "roles": roles}]))
     environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(layout.KUBECONFIG)}
-    command = ["ansible-playbook", str(playbook), *options]
+    command = ["ansible-playbook", f"--inventory={inventory}", str(playbook), *options]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
 @contextmanager
 def applied(folder: Path, policies: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
     """Create a namespace for each policy and apply the policies; remove both at the end of the block."""
-    variables = [policy_variables(name, **policy) for name, policy in policies.items()]
+    variables = {name: policy_variables(name, **policy) for name, policy in policies.items()}
     namespaces = [
         {
             "apiVersion": "v1",
@@ -70,7 +73,8 @@ def applied(folder: Path, policies: Mapping[str, Mapping[str, Any]]) -> Iterator
         assert done.returncode == 0, done.stdout + done.stderr
         yield
     finally:
-        removed = run_roles(folder, [{**policy, "image_policy_state": "absent"} for policy in variables])
+        absent = {name: {**policy, "image_policy_state": "absent"} for name, policy in variables.items()}
+        removed = run_roles(folder, absent)
         kubectl("delete", "--filename=-", "--ignore-not-found", "--wait=false", stdin=objects)
     assert removed.returncode == 0, removed.stdout + removed.stderr
 
@@ -82,15 +86,15 @@ def pod(policy: str, images: Sequence[str], **spec: Any) -> Object:
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {"name": "pod", "namespace": namespace_of(policy)},
-        "spec": {"containers": containers, "nodeSelector": {LABEL: "none"}, **spec},
+        "spec": {"containers": containers, "schedulerName": "none", **spec},
     }
 
 
-def admitted(*pods: Object, dry_run: bool = True, command: str = "create") -> list[Object]:
-    """Return Pods as the API server admits them."""
+def admitted(*pods: Object, dry_run: bool = True) -> list[Object]:
+    """Return new Pods as the API server admits them, in a dry run by default."""
     options = ["--filename=-", "--output=json", *(["--dry-run=server"] if dry_run else [])]
     objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": pods})
-    output = kubectl(command, *options, stdin=objects).strip()
+    output = kubectl("create", *options, stdin=objects).strip()
     items: list[Object] = []
     while output:
         # kubectl prints one JSON document for each object.
@@ -98,6 +102,19 @@ def admitted(*pods: Object, dry_run: bool = True, command: str = "create") -> li
         items.append(item)
         output = output[end:].lstrip()
     return items
+
+
+def created(item: Object) -> Object:
+    """Create a Pod and return it as the API server admitted it."""
+    return admitted(item, dry_run=False)[0]
+
+
+def current(item: Object, *options: str) -> Object:
+    """Return the current state of a Pod."""
+    metadata = item["metadata"]
+    command = ["get", "pod", metadata["name"], f"--namespace={metadata['namespace']}", "--output=json", *options]
+    state: Object = json.loads(kubectl(*command))
+    return state
 
 
 def images_of(admitted_pod: Object) -> list[str]:
@@ -117,7 +134,10 @@ def originals_of(admitted_pod: Object) -> dict[str, str]:
 def rewritten(policy: str, names: Sequence[str]) -> dict[str, str]:
     """Return the image of a new container for each name."""
     groups = [names[start : start + _CONTAINERS] for start in range(0, len(names), _CONTAINERS)]
-    pods = admitted(*(pod(policy, group) for group in groups))
+    items = [pod(policy, group) for group in groups]
+    for number, item in enumerate(items):
+        item["metadata"]["name"] = f"names-{number}"
+    pods = admitted(*items)
     images: dict[str, str] = {}
     for group, item in zip(groups, pods, strict=True):
         images.update(zip(group, images_of(item), strict=True))
