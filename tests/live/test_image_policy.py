@@ -111,16 +111,16 @@ def _matches(reference: Reference, excluded: str) -> bool:
 
 def _list_delivered(names: Mapping[str, str]) -> None:
     """Replace the list of delivered images, and wait until the API server has read it."""
-    namespace = REGISTRY["registry_namespace"]
-    definition = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {"name": "k8scr-delivered", "namespace": namespace},
-        "data": {**names, "end": "1"},
-    }
-    kubectl("delete", "configmap", "k8scr-delivered", f"--namespace={namespace}", "--ignore-not-found")
+    labels = {"app.kubernetes.io/name": "registry", "app.kubernetes.io/instance": "k8scr"}
+    metadata = {"name": "k8scr-delivered", "namespace": REGISTRY["registry_namespace"], "labels": labels}
+    definition = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {**names, "end": "1"}}
+    kubectl("delete", "--filename=-", "--ignore-not-found", stdin=json.dumps(definition))
     kubectl("create", "--filename=-", stdin=json.dumps(definition))
-    wait_until(lambda: rewritten("delivered", ["quay.io/end:1"])["quay.io/end:1"] != "quay.io/end:1", "list is read")
+    _wait_until_rewritten("quay.io/end:1")
+
+
+def _wait_until_rewritten(name: str) -> None:
+    wait_until(lambda: rewritten("delivered", [name])[name] != name, "the API server has read the list")
 
 
 @pytest.mark.parametrize("policy", ["plain", "qualified", "named"])
@@ -326,21 +326,23 @@ def test_role_removes_policy_and_keeps_images_of_existing_pods(
     assert images_of(current(item)) == [f"{ADDRESS}/library/busybox:1"]
 
 
-def test_pods_run_on_every_node_with_image_from_node_port(
+def test_pods_run_pushed_image_from_node_port_on_every_node(
     create: Callable[[Object], Object], task: Task, repository: str, tmp_path: Path
 ) -> None:
     name, archive = f"registry.example.com/{repository}:1", tmp_path / "image.tar"
     image_archive.write(image_archive.Image(name, Path("/bin/busybox"), command=["sleep", "infinity"]), archive)
+    _list_delivered({})
     pushed = task("k8scr_push", images=[str(archive)], namespace=REGISTRY["registry_namespace"])
     assert pushed["changed"], pushed.get("msg")
-    items = [pod("plain", [name], nodeName=node.name) for node in layout.NODES]
+    _wait_until_rewritten(name)
+    items = [pod("delivered", [name], nodeName=node.name) for node in layout.NODES]
     for item, node in zip(items, layout.NODES, strict=True):
         item["metadata"]["name"] = node.name
     try:
         results = [create(item) for item in items]
 
         selected = [f"pod/{node.name}" for node in layout.NODES]
-        namespace = f"--namespace={namespace_of('plain')}"
+        namespace = f"--namespace={namespace_of('delivered')}"
         kubectl("wait", *selected, namespace, "--for=condition=Ready", "--timeout=60s")
     finally:
         for node in layout.NODES:
