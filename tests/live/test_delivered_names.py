@@ -7,7 +7,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -149,6 +149,55 @@ def test_push_with_outdated_role_warns(
     assert 'User \\"delivered-outdated\\" cannot get resource \\"configmaps\\"' in warning
     assert "Run the role registry again" in warning
     assert listed(repository) == set()
+
+
+@pytest.fixture
+def create_pod(repository: str) -> Iterator[Callable[..., str]]:
+    """Creates a Pod that no node runs, with an image and an annotation as the role image_policy writes them."""
+    label = f"delivered={repository.rpartition('/')[2]}"
+
+    def create(name: str, image: str, original: str) -> str:
+        labels, annotations = dict([label.split("=")]), {"original-image.k8scr.core/main": original}
+        metadata = {"name": name, "labels": labels, "annotations": annotations}
+        spec = {"containers": [{"name": "main", "image": image}], "nodeSelector": {"k8scr.core/none": "true"}}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
+        kubectl("create", "--namespace=default", "--filename=-", stdin=json.dumps(pod))
+        return name
+
+    yield create
+    kubectl("delete", "pods", "--namespace=default", f"--selector={label}", "--now")
+
+
+def test_forged_annotation_does_not_hide_used_image(
+    run: partial[dict[str, Any]], repository: str, tmp_path: Path, create_pod: Callable[..., str]
+) -> None:
+    push_two(run, repository, tmp_path)
+    name = f"forged-{repository.rpartition('/')[2]}"
+    create_pod(name, f"localhost:30501/{repository}:old", "quay.io/other/image:1")
+    create_pod(f"{name}-same", f"localhost:30501/{repository}:new", f"quay.io/{repository}:new")
+
+    found = run("k8scr_info", repositories=[repository], usage=True)
+    pruned = run("k8scr_prune", repositories=[repository], collect=False)
+
+    users = {image["name"]: [user["name"] for user in image["used_by"]] for image in found["images"]}
+    assert users == {f"{repository}:old": [name], f"{repository}:new": [f"{name}-same"]}
+    assert found["unused"] == []
+    assert found["missing"] == []
+    assert pruned["images"] == []
+
+
+def test_missing_image_of_rewritten_pod_has_original_name(
+    run: partial[dict[str, Any]], repository: str, create_pod: Callable[..., str]
+) -> None:
+    name = f"missing-{repository.rpartition('/')[2]}"
+    create_pod(name, f"localhost:30501/{repository}:1", f"quay.io/{repository}:1")
+
+    found = run("k8scr_info", repositories=[repository], usage=True)
+
+    (missing,) = found["missing"]
+    assert missing["name"] == f"quay.io/{repository}:1"
+    assert missing["reason"] == f"the registry does not have {repository}:1"
+    assert [user["name"] for user in missing["used_by"]] == [name]
 
 
 def test_role_removes_list_with_its_registry(run: partial[dict[str, Any]]) -> None:

@@ -141,7 +141,7 @@ def test_info_as_puller_uses_only_get(task: Task, puller: Path, repository: str)
     assert verbs_since(position, "puller") == {"get"}
 
 
-def test_push_of_existing_image_sends_one_request_after_that_for_write_path(
+def test_push_of_existing_image_reads_write_path_image_and_list_of_names(
     task: Task, pusher: Path, repository: str
 ) -> None:
     push_busybox(task, pusher, repository)

@@ -177,7 +177,7 @@ def _search_cluster(settings: ClusterSettings, discovery: Discovery) -> tuple[Un
         uses, unseen = find_image_uses(cluster.adapter, Retries())
     for use in uses:
         origin = Origin(kind=use.kind, namespace=use.namespace, name=use.name)
-        discovery.add(use.image, origin, How.CLUSTER)
+        discovery.add(use.original or use.image, origin, How.CLUSTER)
     for each in unseen:
         warn(f"The images of {each.kind}s are not found: {each.reason}")
     return unseen

@@ -212,15 +212,15 @@ class _Removal:
             yield
             return
         names = {(self.repository.repository, each) for each in references}
-        withdrawn = self.delivered.withdraw(names.__contains__)
+        withdrawal = self.delivered.withdraw(names.__contains__)
         try:
             yield
         except K8scrError:
             with suppress(K8scrError):
-                self.delivered.settle(withdrawn)
+                self.delivered.settle(withdrawal)
             raise
         try:
-            self.delivered.settle(withdrawn)
+            self.delivered.settle(withdrawal)
         except K8scrError as error:
             message = f"the image was deleted, but the list of delivered names was not checked: {error.message}"
             raise error.replace(message, "Run k8scr_delivered_names") from error

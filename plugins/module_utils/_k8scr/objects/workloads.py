@@ -54,6 +54,7 @@ class ImageUse:
             of the config. None in templates, and before the image is pulled.
         kind: The kind of the workload. Pods of a Deployment, for example, are uses by their ReplicaSet.
         rollback: Whether the workload is a ReplicaSet without Pods, which its Deployment uses after a rollback.
+        original: The name of the image before an admission policy rewrote it, for users; nodes pull ``image``.
     """
 
     image: str
@@ -62,6 +63,7 @@ class ImageUse:
     namespace: str
     name: str
     rollback: bool = False
+    original: str | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ def find_image_uses(adapter: ApiServerAdapter, retries: Retries) -> tuple[tuple[
 
 
 def _order(use: ImageUse) -> tuple[str, ...]:
-    return use.image, use.kind, use.namespace, use.name, use.digest or ""
+    return use.image, use.kind, use.namespace, use.name, use.digest or "", use.original or ""
 
 
 def _items(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[Mapping[str, Any]]:
@@ -157,7 +159,8 @@ def _uses_of(kind: str, item: Mapping[str, Any]) -> Iterator[ImageUse]:
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
     owner = _controller(metadata)
     if kind == "Pod":
-        for found in images_of(spec, json_object(item.get("status"))):
+        annotations = json_object(metadata.get("annotations"))
+        for found in images_of(spec, json_object(item.get("status")), annotations):
             yield _use(found, *(owner if owner and not found.is_ephemeral else (kind, name)), namespace)
         return
     if kind == "CronJob":
@@ -168,7 +171,7 @@ def _uses_of(kind: str, item: Mapping[str, Any]) -> Iterator[ImageUse]:
 
 
 def _use(found: PodImage, kind: str, name: str, namespace: str, rollback: bool = False) -> ImageUse:
-    return ImageUse(found.image, found.digest, kind, namespace, name, rollback)
+    return ImageUse(found.image, found.digest, kind, namespace, name, rollback, found.original)
 
 
 def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:

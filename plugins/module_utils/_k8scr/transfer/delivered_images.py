@@ -5,8 +5,10 @@
 """Keep a registry's list of delivered names true while images are pushed, copied and deleted.
 
 Clients do not lock the list. A push publishes images before it adds their names. A client that deletes images removes
-the names first and then, after the deletion, looks up in the registry which of them exist: another client may have
-pushed such an image meanwhile. So the list never lacks an image that exists after all clients are done.
+the names first. After the deletion, it looks up in the registry which of them exist, and which of the names that were
+added meanwhile, because another client may have pushed such an image. So the list agrees with the registry after all
+clients are done, with one exception: a digest whose tag a push moved during a garbage collection. The next prune
+removes it.
 """
 
 from __future__ import annotations
@@ -42,6 +44,19 @@ class Listing:
 
 
 @dataclass(frozen=True)
+class Withdrawal:
+    """The list when names were removed from it.
+
+    Attributes:
+        names: The removed names.
+        kept: The other names; ``None`` if the list does not exist.
+    """
+
+    names: frozenset[Name] = frozenset()
+    kept: frozenset[Name] | None = None
+
+
+@dataclass(frozen=True)
 class DeliveredImages:
     """The images of a registry, and their list.
 
@@ -72,8 +87,8 @@ class DeliveredImages:
             listing.diffs += [change.diff] if change.changed else []
         return listing
 
-    def withdraw(self, select: Callable[[Name], bool]) -> frozenset[Name]:
-        """Remove names before their images are deleted, and return them.
+    def withdraw(self, select: Callable[[Name], bool]) -> Withdrawal:
+        """Remove names before their images are deleted.
 
         Args:
             select: Whether to remove a name of the list.
@@ -82,14 +97,17 @@ class DeliveredImages:
             K8scrError: The list cannot be changed, so no image should be deleted.
         """
         change = self._change(lambda listed: ((), list(filter(select, listed))))
-        return change.before - change.after if change else frozenset()
+        return Withdrawal(change.before - change.after, change.after) if change else Withdrawal()
 
-    def settle(self, names: frozenset[Name]) -> frozenset[Name]:
-        """Add each name whose image exists, remove the others, and return these.
+    def settle(self, withdrawal: Withdrawal) -> frozenset[Name]:
+        """Add each removed name whose image exists, and return the others. Check names that were added meanwhile too.
 
         Raises:
             K8scrError: The list cannot be changed, or the registry cannot be reached.
         """
+        if withdrawal.kept is None:
+            return frozenset()
+        names = withdrawal.names | ((self.names.read() or frozenset()) - withdrawal.kept)
         if not names:
             return names
         missing = self._missing(names)
@@ -98,7 +116,7 @@ class DeliveredImages:
         pushed = missing - self._missing(missing) if missing else missing
         if pushed:
             self._change(lambda _listed: (pushed, ()))
-        return missing - pushed
+        return (missing - pushed) & withdrawal.names
 
     def list_all(self, check_mode: bool) -> NamesChange:
         """Make the list agree with the registry, and return the change. In check mode, the list may not exist yet.
@@ -124,7 +142,7 @@ class DeliveredImages:
         missing = self._missing(others) if others else others
         change = self.names.change(lambda listed: (found, missing & listed), check_mode)
         if not check_mode:
-            self.settle(missing)
+            self.settle(Withdrawal(missing, others | found))
         return change or NamesChange(self.names.name, frozenset(), frozenset(filter(_is_short, found)))
 
     def _missing(self, names: frozenset[Name]) -> frozenset[Name]:

@@ -148,7 +148,7 @@ class Prune:
             deletion.prepare()
         # Nodes must not get the names of images that are about to vanish.
         select = _going_names(plan.decision, collects=self.collector is not None)
-        withdrawn = self.delivered.withdraw(select) if self.delivered else frozenset()
+        withdrawal = self.delivered.withdraw(select) if self.delivered else None
         result = PruneResult(plan.decision)
         try:
             with self.status(deletion.status):
@@ -165,9 +165,9 @@ class Prune:
                     result.collection = self.collector.collect(self.collect_timeout)
             except K8scrError as error:
                 result.errors.append(error)
-        if self.delivered:
+        if self.delivered and withdrawal:
             try:
-                result.unlisted = self.delivered.settle(withdrawn)
+                result.unlisted = self.delivered.settle(withdrawal)
             except K8scrError as error:
                 result.errors.append(error)
         return result

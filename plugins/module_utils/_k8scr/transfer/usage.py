@@ -30,7 +30,7 @@ class MissingUse:
     """An image that workloads use and that nodes cannot pull from the registry.
 
     Attributes:
-        image: Its name as the workloads have it, which may be invalid.
+        image: Its name as the workloads have it, which may be invalid; the original name of a rewritten image.
         reason: Why it cannot be pulled: it does not exist, it cannot be read, or its name is invalid.
         uses: The workloads, sorted.
         references: Each repository that may have it, with the tag or digest; empty if its name is invalid.
@@ -125,11 +125,11 @@ def match_usage(uses: Iterable[ImageUse], inventory: Inventory, unseen: tuple[Un
     lookup = _Lookup(inventory)
     used: dict[ImageKey, set[ImageUse]] = defaultdict(set)
     named: dict[tuple[str, str], set[ImageUse]] = defaultdict(set)
-    missing = []
+    missing: dict[str, MissingUse] = {}
     for image, group in groupby(sorted(uses, key=_name), key=_name):
         name, users = parsed_name(image), _sorted(group)
         if isinstance(name, InputError):
-            missing.append(MissingUse(image, name.message, users))
+            missing[image] = MissingUse(image, name.message, users)
         else:
             references, keys = _references(name), lookup.named(name)
             for reference in references:
@@ -137,12 +137,31 @@ def match_usage(uses: Iterable[ImageUse], inventory: Inventory, unseen: tuple[Un
             for key in keys:
                 used[key].update(users)
             if not keys:
-                missing.append(MissingUse(image, lookup.reason(references), users, references))
+                _add_missing(missing, image, name, lookup, users)
         for use in users:
             for key in lookup.running(name, use.digest) if use.digest else ():
                 used[key].add(use)
     lookup.add_referrers(used)
-    return Usage(_all_sorted(used), tuple(missing), unseen, _all_sorted(named))
+    return Usage(_all_sorted(used), tuple(each for _name, each in sorted(missing.items())), unseen, _all_sorted(named))
+
+
+def _add_missing(
+    missing: dict[str, MissingUse], image: str, name: Reference, lookup: _Lookup, users: Iterable[ImageUse]
+) -> None:
+    """Add a missing image under each name that its users know: its own, or the original one of rewritten Pods."""
+    by_name: dict[str, list[ImageUse]] = defaultdict(list)
+    for use in users:
+        by_name[use.original or image].append(use)
+    for shown, uses in by_name.items():
+        known = missing.get(shown)
+        if shown == image:
+            references = _references(name)
+            reason = lookup.reason(references)
+        else:
+            # Nodes pull the rewritten name, whose path has no second repository.
+            references = _references(parse_workload_reference(shown))
+            reason = known.reason if known else lookup.reason(_references(name)[:1])
+        missing[shown] = MissingUse(shown, reason, _sorted([*(known.uses if known else ()), *uses]), references)
 
 
 class _Lookup:
@@ -227,7 +246,7 @@ def _name(use: ImageUse) -> str:
 
 
 def _order(use: ImageUse) -> tuple[str, ...]:
-    return use.kind, use.namespace, use.name, use.image, use.digest or ""
+    return use.kind, use.namespace, use.name, use.image, use.digest or "", use.original or ""
 
 
 def _sorted(uses: Iterable[ImageUse]) -> tuple[ImageUse, ...]:

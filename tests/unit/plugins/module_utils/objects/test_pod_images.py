@@ -99,8 +99,60 @@ def test_long_name_is_shortened_to_invalid_name() -> None:
         parse_reference(found.image)
 
 
-@given(spec=st.dictionaries(st.sampled_from(SECTIONS), JSON), status=st.dictionaries(st.sampled_from(SECTIONS), JSON))
-def test_pod_with_any_values_is_no_error(spec: dict[str, Any], status: dict[str, Any]) -> None:
-    for found in images_of(spec, status):
+ANNOTATIONS = ("original-image.k8scr.core/c0", "original-volume.k8scr.core/c0")
+MIRROR = "localhost:30501"
+
+
+@pytest.mark.parametrize(
+    ("original", "image"),
+    [
+        ("busybox:1", f"{MIRROR}/library/busybox:1"),
+        ("busybox", f"{MIRROR}/library/busybox:latest"),
+        ("quay.io/team/api:1", f"{MIRROR}/team/api:1"),
+        ("quay.io/team/api:1", f"{MIRROR}/quay.io/team/api:1"),
+        ("localhost:5000/team/api:1", f"{MIRROR}/localhost_5000/team/api:1"),
+        (f"quay.io/team/api:1@{DIGEST}", f"{MIRROR}/team/api@{DIGEST}"),
+    ],
+)
+def test_original_name_of_rewritten_image_is_in_annotation(original: str, image: str) -> None:
+    spec = {"containers": [{"name": "c0", "image": image}], "volumes": [{"name": "c0", "image": {"reference": image}}]}
+
+    found = images_of(spec, {}, dict.fromkeys(ANNOTATIONS, original))
+
+    assert [(each.image, each.original) for each in found] == [(image, original)] * 2
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    [
+        "quay.io/team/web:1",
+        "quay.io/team/api:2",
+        f"quay.io/team/api@{DIGEST}",
+        "quay.io/mirror/team/api:1",
+        f"quay.io/team/api:1{' ' * 2000}",
+        "A",
+        "",
+        7,
+        None,
+        ["quay.io/team/api:1"],
+    ],
+)
+def test_annotation_that_policy_cannot_have_written_is_ignored(annotation: Any) -> None:
+    spec = {"containers": [{"name": "c0", "image": f"{MIRROR}/team/api:1"}]}
+
+    (found,) = images_of(spec, {}, {ANNOTATIONS[0]: annotation})
+
+    assert found.original is None
+
+
+@given(
+    spec=st.dictionaries(st.sampled_from(SECTIONS), JSON),
+    status=st.dictionaries(st.sampled_from(SECTIONS), JSON),
+    annotations=st.dictionaries(st.sampled_from(ANNOTATIONS), JSON),
+)
+def test_pod_with_any_values_is_no_error(
+    spec: dict[str, Any], status: dict[str, Any], annotations: dict[str, Any]
+) -> None:
+    for found in images_of(spec, status, annotations):
         assert found.image.strip()
         assert found.digest is None or found.digest.startswith("sha256:")

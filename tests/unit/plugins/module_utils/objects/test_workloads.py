@@ -263,3 +263,22 @@ def test_owners_are_listed_before_workloads_they_create(server: ListServer) -> N
     order = [request.target.partition("?")[0].rpartition("/")[2] for request in server.requests]
     assert order.index("cronjobs") < order.index("jobs") < order.index("pods") == len(order) - 1
     assert order.index("deployments") < order.index("replicasets")
+
+
+def test_use_of_rewritten_pod_has_original_name(server: ListServer) -> None:
+    pod = workload("web", pod_spec("localhost:30501/library/web:1"), owner=("ReplicaSet", "web-1"))
+    pod["metadata"]["annotations"] = {"original-image.k8scr.core/c0": "web:1"}
+    server.lists["Pod"] = [pod]
+
+    ((found,), _unseen) = find(server)
+
+    assert (found.image, found.original, found.name) == ("localhost:30501/library/web:1", "web:1", "web-1")
+
+
+@pytest.mark.parametrize("annotations", [7, [], {"original-image.k8scr.core/c0": {}}])
+def test_invalid_annotations_of_pod_are_ignored(server: ListServer, annotations: Any) -> None:
+    pod = workload("web", pod_spec("web:1"))
+    pod["metadata"]["annotations"] = annotations
+    server.lists["Pod"] = [pod]
+
+    assert uses(server) == [("web:1", "Pod", "web")]

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.delivered_names import Name
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.delivered_images import DeliveredImages
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -357,6 +358,13 @@ class Histories(RuleBasedStateMachine):
         """List all images while an image is pushed."""
         with self._pushing(position, repository, tag, image):
             self.delivered.list_all(check_mode=False)
+        assert self._stale_names() == set()
+
+    @rule()
+    def prune_alone(self) -> None:
+        """Keep all tags, and collect garbage."""
+        prune_registry(self.registry, self.collector, keep=["*"], delivered=self.delivered)
+        assert self._stale_names() == set()
 
     def _pushing(self, position: int, repository: str, tag: str, image: Image) -> ExitStack:
         """Push an image before a request to the registry with this position."""
@@ -371,14 +379,21 @@ class Histories(RuleBasedStateMachine):
         stack.callback(setattr, self.server, "guard", lambda _path, _headers: None)
         return stack
 
+    def _stale_names(self) -> set[Name]:
+        """Return the names in the list that do not exist."""
+        return self.api_server.names - self._manifests()
+
+    def _manifests(self) -> set[Name]:
+        manifests = self.server.manifests
+        return {(repository, name) for repository in list(manifests) for name in list(manifests[repository])}
+
     @invariant()
     def list_has_all_images_of_registry(self) -> None:
-        """Check that no image is missing in the list, and that each name in it exists."""
-        manifests = {(repository, name) for repository, names in self.server.manifests.items() for name in list(names)}
-        tags = {name for name in manifests if ":" not in name[1] and not name[1].startswith("k8scr-")}
+        """Check that no image is missing in the list, and that each tag in it exists."""
+        tags = {name for name in self._manifests() if ":" not in name[1] and not name[1].startswith("k8scr-")}
         roots = {(repository, self.server.digest_of(repository, tag) or "") for repository, tag in tags}
         assert tags | roots <= self.api_server.names
-        assert self.api_server.names <= manifests
+        assert all(":" in reference for _repository, reference in self._stale_names())
 
 
 def test_list_has_images_of_registry_after_any_history() -> None:

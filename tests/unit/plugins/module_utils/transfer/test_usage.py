@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
@@ -359,3 +360,51 @@ def test_each_use_is_of_an_image_or_missing_and_more_uses_never_free_an_image(
     assert all(set(before.users_of(image)) <= set(after.users_of(image)) for image in images)
     matched = {found for uses in before.used.values() for found in uses}
     assert set(users) == matched | {found for missing in before.missing for found in missing.uses}
+
+
+REWRITTEN = "localhost:30501/team/api:1"
+
+
+def rewritten(original: str | None, name: str = "app") -> ImageUse:
+    """Return the use by a Pod that an admission policy rewrote."""
+    return replace(use(REWRITTEN, name=name), original=original)
+
+
+def test_missing_image_of_rewritten_pod_has_original_name() -> None:
+    usage = match_usage([rewritten("quay.io/team/api:1")], Inventory())
+
+    (missing,) = usage.missing
+    assert missing.image == "quay.io/team/api:1"
+    assert missing.reason == "the registry does not have team/api:1"
+    assert missing.references == (("team/api", "1"), ("quay.io/team/api", "1"))
+
+
+def test_template_and_its_rewritten_pods_are_one_missing_image() -> None:
+    uses = [use("quay.io/team/api:1"), rewritten("quay.io/team/api:1", "pod"), use("docker.io/team/api:1")]
+
+    usage = match_usage(uses, Inventory())
+
+    assert [(each.image, [user.name for user in each.uses]) for each in usage.missing] == [
+        ("docker.io/team/api:1", ["app"]),
+        ("quay.io/team/api:1", ["app", "pod"]),
+    ]
+    assert usage.missing[1].reason == "the registry does not have team/api:1 or quay.io/team/api:1"
+
+
+def test_rewritten_pod_misses_image_that_registry_has_under_other_repository() -> None:
+    inventory = Inventory(images=(stored("quay.io/team/api", "1"),))
+
+    usage = match_usage([use("quay.io/team/api:1"), rewritten("quay.io/team/api:1")], inventory)
+
+    assert [each.reason for each in usage.missing] == ["the registry does not have team/api:1"]
+
+
+@given(st.lists(st.sampled_from([None, "team/api:1", "quay.io/team/api:1", "evil.example/team/api:1"]), max_size=4))
+def test_annotations_do_not_change_which_images_are_used(originals: list[str | None]) -> None:
+    images = (stored("team/api", "1"), stored("quay.io/team/api", "1"), stored("team/web", "1"))
+    uses = [rewritten(original) for original in originals]
+
+    usage = match_usage(uses, Inventory(images=images))
+
+    assert used_tags(usage, Inventory(images=images)) == ({"team/api:1"} if originals else set())
+    assert usage.missing == ()
