@@ -11,7 +11,7 @@ short_description: List the images of a cluster's registry in a ConfigMap
 version_added: 0.1.0
 description:
   - Creates the list of delivered names, a ConfigMap with the tags and digests that a registry in a Pod has. The
-    admission policy of the role C(image_policy) reads it with C(image_policy_only_delivered), because a
+    admission policy of the role P(k8scr.core.image_policy#role) reads it with C(image_policy_only_delivered), because a
     policy cannot send requests to the registry. The role runs this module.
   - The name of the ConfigMap is C(NAME-delivered) for the Pod C(NAME-0). While it exists,
     M(k8scr.core.k8scr_push), M(k8scr.core.k8scr_image) and M(k8scr.core.k8scr_prune) update it.

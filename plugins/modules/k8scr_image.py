@@ -21,6 +21,8 @@ description:
     and, for another repository, C(create). O(state=absent) requires C(get) and C(delete), and C(update) for a tag in
     distribution 2.8. The Roles C(NAME-push) and C(NAME-prune) of the role P(k8scr.core.registry#role) allow them, and
     C(get) on the Secret with the write path.
+  - If M(k8scr.core.k8scr_delivered_names) listed the images of the registry, a new name is added to the list, and a
+    name is removed before it is deleted. A digest is removed with the image of that digest.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:

@@ -32,6 +32,8 @@ description:
     fault may pass. M(k8scr.core.k8scr_image) deletes a tag whose manifest is damaged.
   - The workloads are listed before the deletion and again afterwards. If a workload that was created meanwhile uses a
     deleted image, its tag is restored before the garbage collection.
+  - If M(k8scr.core.k8scr_delivered_names) listed the images of the registry, the names to delete are removed from the
+    list first. If that fails, nothing is deleted. Afterwards, names that still exist are added again.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:

@@ -18,6 +18,9 @@ description:
   - Artifacts such as Helm charts are pushed like images. Nondistributable layers with download URLs are not pushed.
   - The tag is set last, so clients never see an incomplete image. If a garbage collection of the registry deletes
     content of an image during the push, only that content is uploaded again.
+  - If M(k8scr.core.k8scr_delivered_names) listed the images of the registry, the images of the task are added to the
+    list at its end, also those that existed before. If the user may not change the list, the module warns. After
+    another failure the task fails, and the images stay in the registry.
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
