@@ -16,7 +16,8 @@ description:
   - The name of the ConfigMap is C(NAME-delivered) for the Pod C(NAME-0). While it exists,
     M(k8scr.core.k8scr_push), M(k8scr.core.k8scr_image) and M(k8scr.core.k8scr_prune) update it.
   - If the list exists, the module adds the images that are missing in it, and removes those that the registry does not
-    have. Run it after other clients changed the registry, or after the registry lost its images.
+    have. Run it after other clients changed the registry, after the registry lost its images, or after a prune was
+    interrupted.
   - Users need C(get), C(create), C(patch) and C(delete) on C(configmaps) in the registry's namespace, and C(get) on
     C(pods/proxy) for the registry's read-only port.
 author:
