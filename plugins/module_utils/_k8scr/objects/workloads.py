@@ -8,12 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlencode
 
-from ..errors import ApiServerError, OversizedResponseError, Retry, UnreadableResponseError
+from ..errors import ApiServerError
 from ..oci.json_object import json_object, json_objects
+from .paged_list import paged_objects
 from .pod_images import PodImage, images_of
 
 if TYPE_CHECKING:
@@ -31,17 +30,6 @@ WORKLOAD_KINDS: Mapping[str, str] = {
 }
 """The kinds of workloads and the paths of their lists. An object precedes the objects that it creates, so that each
 workload that starts meanwhile is in the list of the kind that it creates."""
-_PAGE = 500
-"""Objects in one response, as in kubectl."""
-_MAXIMUM_PAGE = 8 << 20
-"""Bytes of one response; 500 Pods of 10 KiB have 5 MiB. If a response is larger, fewer objects are requested."""
-_SMALLER_PAGE = 4
-"""Divides the number of objects of a response that was too large."""
-_MOST_OBJECTS = 1_000_000
-"""The largest number of objects of a kind; Kubernetes supports 150,000 Pods."""
-_EXPIRED = 410
-_ATTEMPTS = 5
-"""Attempts at a list whose snapshot expires; etcd keeps one for five minutes by default."""
 
 
 @dataclass(frozen=True)
@@ -89,9 +77,9 @@ def find_image_uses(adapter: ApiServerAdapter, retries: Retries) -> tuple[tuple[
     """
     uses: set[ImageUse] = set()
     unseen = []
-    for kind in WORKLOAD_KINDS:
+    for kind, path in WORKLOAD_KINDS.items():
         try:
-            for item in _items(adapter, retries, kind):
+            for item in paged_objects(adapter, retries, kind, path):
                 uses.update(_uses_of(kind, item))
         except ApiServerError as error:
             if error.status != 403:
@@ -104,60 +92,10 @@ def _order(use: ImageUse) -> tuple[str, ...]:
     return use.image, use.kind, use.namespace, use.name, use.digest or "", use.original or ""
 
 
-def _items(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[Mapping[str, Any]]:
-    """Yield the objects of a kind; if the snapshot expires between two pages, all objects are yielded again."""
-    attempts = retries.begin(f"list the {kind}s of the cluster")
-    while True:
-        try:
-            yield from _pages(adapter, retries, kind)
-        except ApiServerError as error:
-            if error.status != _EXPIRED:
-                raise
-            attempts.note_progress()
-            attempts.wait_or_raise(error.replace(retry=Retry(_ATTEMPTS, despite_progress=True)))
-        else:
-            return
-
-
-def _pages(adapter: ApiServerAdapter, retries: Retries, kind: str) -> Iterator[Mapping[str, Any]]:
-    name, limit, position, count = f"the {kind}s of all namespaces", _PAGE, "", 0
-    while True:
-        query = urlencode({"limit": limit, **({"continue": position} if position else {})})
-        path = f"{WORKLOAD_KINDS[kind]}?{query}"
-        try:
-            request = partial(adapter.read_object, path, name, limit=_MAXIMUM_PAGE, verb="list")
-            found = retries.run(f"list {name}", request)
-        except OversizedResponseError:
-            if limit == 1:
-                raise
-            limit = max(1, limit // _SMALLER_PAGE)
-            continue
-        if found is None:
-            if position or kind == "Pod":
-                # A list that ends early would hide workloads. All API servers have Pods.
-                raise UnreadableResponseError(
-                    f"{adapter.server_name} responded with 404 to the list of {name}",
-                    "Check the address: a proxy may have responded in place of the API server",
-                )
-            return
-        items = found.get("items") or []
-        position = json_object(found.get("metadata")).get("continue") or ""
-        is_list = found.get("kind") == f"{kind}List" and isinstance(items, list) and isinstance(position, str)
-        count += len(items) if is_list else 0
-        if not is_list or count > _MOST_OBJECTS or (position and not items):
-            raise UnreadableResponseError(
-                f"{adapter.server_name} did not return a valid list of {name}",
-                "Check the address: a proxy may have responded in place of the API server",
-            )
-        yield from map(json_object, items)
-        if not position:
-            return
-
-
 def _uses_of(kind: str, item: Mapping[str, Any]) -> Iterator[ImageUse]:
     metadata, spec = json_object(item.get("metadata")), json_object(item.get("spec"))
     namespace, name = str(metadata.get("namespace") or ""), str(metadata.get("name") or "")
-    owner = _controller(metadata)
+    owner = controller_of(metadata)
     if kind == "Pod":
         annotations = json_object(metadata.get("annotations"))
         for found in images_of(spec, json_object(item.get("status")), annotations):
@@ -174,8 +112,8 @@ def _use(found: PodImage, kind: str, name: str, namespace: str, rollback: bool =
     return ImageUse(found.image, found.digest, kind, namespace, name, rollback, found.original)
 
 
-def _controller(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
-    """Return the kind and the name of the workload that controls an object."""
+def controller_of(metadata: Mapping[str, Any]) -> tuple[str, str] | None:
+    """Return the kind and the name of the workload that controls an object; None without one."""
     for reference in json_objects(metadata.get("ownerReferences")):
         kind = str(reference.get("kind"))
         if reference.get("controller") is True and kind in WORKLOAD_KINDS:

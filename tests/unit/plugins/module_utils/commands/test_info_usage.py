@@ -171,14 +171,14 @@ def test_info_reports_unreadable_tag_once(
 def test_info_fails_if_a_list_fails(api_server: ListServer, run: Info) -> None:
     api_server.faults = [Fault("GET", "/jobs", failure(400, "bad request"))]
 
-    with pytest.raises(ApiServerError, match="the Jobs of all namespaces: bad request"):
+    with pytest.raises(ApiServerError, match="the Jobs of the cluster: bad request"):
         run()
 
 
 def test_info_reports_retried_lists(api_server: ListServer, run: Info) -> None:
     api_server.faults = [Fault("GET", "/jobs", failure(503))]
 
-    assert [entry["what"] for entry in run()["retries"]] == ["list the Jobs of all namespaces"]
+    assert [entry["what"] for entry in run()["retries"]] == ["list the Jobs of the cluster"]
 
 
 def test_info_without_usage_lists_no_workloads(

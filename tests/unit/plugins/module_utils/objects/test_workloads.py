@@ -17,7 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import (
     UnreadableResponseError,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.http.retry import Retries
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects import workloads
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects import paged_list
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workloads import (
     ImageUse,
     Unseen,
@@ -152,14 +152,14 @@ def test_list_that_always_expires_is_error(server: ListServer) -> None:
     server.lists["Pod"] = [workload(f"p{number}", pod_spec("app:1")) for number in range(501)]
     server.expirations = 1000
 
-    with pytest.raises(ApiServerError, match="the Pods of all namespaces: The provided continue parameter is too old"):
+    with pytest.raises(ApiServerError, match="the Pods of the cluster: The provided continue parameter is too old"):
         find(server)
 
     assert len(server.requests_for("GET", "continue=")) == 5
 
 
 def test_large_list_is_read_in_smaller_pages(server: ListServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "_MAXIMUM_PAGE", 20_000)
+    monkeypatch.setattr(paged_list, "_MAXIMUM_PAGE", 20_000)
     server.lists["Pod"] = [workload(f"p{number}", pod_spec(f"app:{number}")) for number in range(600)]
 
     assert len(uses(server)) == 600
@@ -167,7 +167,7 @@ def test_large_list_is_read_in_smaller_pages(server: ListServer, monkeypatch: py
 
 
 def test_object_larger_than_limit_is_error(server: ListServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "_MAXIMUM_PAGE", 20_000)
+    monkeypatch.setattr(paged_list, "_MAXIMUM_PAGE", 20_000)
     server.lists["Pod"] = [workload("large", pod_spec("app:1" * 10_000))]
 
     with pytest.raises(ClusterError, match="exceeds 20000 bytes"):
@@ -217,7 +217,7 @@ def test_interrupted_request_is_retried(server: ListServer) -> None:
 def test_error_response_is_no_missing_permission(server: ListServer) -> None:
     server.faults = [Fault("GET", "/jobs", failure(400, "bad request"))]
 
-    with pytest.raises(ApiServerError, match="does not return the Jobs of all namespaces: bad request"):
+    with pytest.raises(ApiServerError, match="does not return the Jobs of the cluster: bad request"):
         find(server)
 
 
@@ -236,12 +236,12 @@ def test_error_response_is_no_missing_permission(server: ListServer) -> None:
 def test_response_that_is_no_list_is_error(server: ListServer, body: dict[str, Any]) -> None:
     server.faults = [Fault("GET", "/pods", json_response(body))]
 
-    with pytest.raises(K8scrError, match="did not return a valid list of the Pods of all namespaces"):
+    with pytest.raises(K8scrError, match="did not return a valid list of the Pods of the cluster"):
         find(server)
 
 
 def test_endless_list_is_error(server: ListServer, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workloads, "_MOST_OBJECTS", 20)
+    monkeypatch.setattr(paged_list, "_MOST_OBJECTS", 20)
     page = {"kind": "PodList", "metadata": {"continue": "1"}, "items": [workload("web", pod_spec("web:1"))]}
     server.faults = [Fault("GET", "/pods", json_response(page), times=1000)]
 

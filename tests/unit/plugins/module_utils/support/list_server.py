@@ -2,7 +2,7 @@
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
 
-"""A small API server with lists of workloads, and functions that build workloads."""
+"""A small API server with lists of workloads and nodes, and functions that build workloads."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.workload
 from unit.plugins.module_utils.support.object_server import ObjectServer, failure, json_response
 from unit.plugins.module_utils.transport.servers import Request
 
-_KINDS = {path: kind for kind, path in WORKLOAD_KINDS.items()}
+_KINDS = {**{path: kind for kind, path in WORKLOAD_KINDS.items()}, "/api/v1/nodes": "Node"}
 
 
 def workload(name: str, spec: Any, owner: tuple[str, str] | None = None, **sections: Any) -> dict[str, Any]:
@@ -44,7 +44,7 @@ class ListServer(ObjectServer):
 
     def __init__(self) -> None:
         super().__init__()
-        self.lists: dict[str, list[Any]] = {kind: [] for kind in WORKLOAD_KINDS}
+        self.lists: dict[str, list[Any]] = {kind: [] for kind in _KINDS.values()}
         self.expirations = 0
 
     def _respond(self, request: Request) -> bytes:
