@@ -18,6 +18,7 @@ description:
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
+  - k8scr.core.containerd
   - k8scr.core.attributes
 options:
   images:
@@ -65,27 +66,11 @@ options:
   program:
     description: Command of the runtime's client. The default is C(ctr) or C(podman).
     type: str
-  socket:
-    description: Path of containerd's socket. The default is V(/run/containerd/containerd.sock).
-    type: path
-    default: /run/containerd/containerd.sock
-  containerd_namespace:
-    description: Namespace in containerd. The default is V(k8s.io), which Kubernetes uses.
-    type: str
-    default: k8s.io
   snapshotter:
     description: Snapshotter that unpacks the images in containerd. The default is the one in containerd's configuration
       for Kubernetes, or containerd's default if the configuration cannot be read.
     type: str
     default: ""
-  containerd:
-    description: Command of containerd, which prints its effective configuration. The default is V(containerd).
-    type: str
-    default: containerd
-  config:
-    description: Path of containerd's configuration. The default is V(/etc/containerd/config.toml).
-    type: path
-    default: /etc/containerd/config.toml
   pinned:
     description: Whether to exempt images in containerd from the kubelet's garbage collection. The default is V(true).
     type: bool
@@ -97,6 +82,7 @@ options:
     default: present
 seealso:
   - module: k8scr.core.k8scr_archive_info
+  - module: k8scr.core.k8scr_node_export
 """
 
 EXAMPLES = r"""

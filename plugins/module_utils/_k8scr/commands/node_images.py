@@ -21,6 +21,7 @@ from ..node.config_toml import configured_snapshotter
 from ..node.host import HostCommands, MissingProgramError, run_program
 from ..node.runtime_images import Containerd, NodeImage, Podman, Runtime
 from ..transfer.progress import SILENT, Progress, elapsed
+from .containerd_client import CONTAINERD_CLIENT_ARGUMENT_SPEC, containerd_client
 
 _IMAGE_SPEC: dict[str, Any] = {
     "name": {"type": "str", "required": True},
@@ -34,14 +35,10 @@ NODE_IMAGES_ARGUMENT_SPEC: dict[str, Any] = {
     "folder": {"type": "path", "default": "/var/lib/k8scr"},
     "delete_archives": {"type": "bool", "default": False},
     "runtime": {"type": "str", "choices": ["containerd", "containers"], "default": "containerd"},
-    "program": {"type": "str"},
-    "socket": {"type": "path", "default": "/run/containerd/containerd.sock"},
-    "containerd_namespace": {"type": "str", "default": "k8s.io"},
     "snapshotter": {"type": "str", "default": ""},
-    "containerd": {"type": "str", "default": "containerd"},
-    "config": {"type": "path", "default": "/etc/containerd/config.toml"},
     "pinned": {"type": "bool", "default": True},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
+    **CONTAINERD_CLIENT_ARGUMENT_SPEC,
 }
 _DIFF = {
     "imported": ("", "present"),
@@ -97,8 +94,7 @@ class NodeImagesSettings:
         """Read the module's parameters."""
         program: tuple[str, ...] = (options["program"] or "podman",)
         if options["runtime"] == "containerd":
-            program = (options["program"] or "ctr", "--address", options["socket"])
-            program += ("--namespace", options["containerd_namespace"])
+            program = containerd_client(options)
         return cls(
             tuple(ImageEntry.from_options(entry, options["folder"]) for entry in options["images"]),
             Path(options["folder"]),

@@ -23,6 +23,11 @@ _IMAGES = (
     ("plugins", "io.containerd.cri.v1.images"),
 )
 """The table of the snapshotter in the same two versions."""
+_SANDBOX = (
+    ("plugins", "io.containerd.grpc.v1.cri", "sandbox_image"),
+    ("plugins", "io.containerd.cri.v1.images", "pinned_images", "sandbox"),
+)
+"""The setting of the sandbox image in the same two versions."""
 _KEY = "config_path"
 
 
@@ -51,6 +56,14 @@ def configured_snapshotter(dump: str) -> str:
     """Return Kubernetes' snapshotter in the output of ``containerd config dump``; empty if it is not set."""
     for statement in read_statements(split_lines(dump)):
         if statement.table in _IMAGES and statement.key == ("snapshotter",) and statement.string:
+            return statement.string
+    return ""
+
+
+def configured_sandbox(dump: str) -> str:
+    """Return the name of the sandbox image in the output of ``containerd config dump``; empty if it is not set."""
+    for statement in read_statements(split_lines(dump)):
+        if statement.path in _SANDBOX and not statement.header and statement.string:
             return statement.string
     return ""
 

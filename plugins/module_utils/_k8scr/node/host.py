@@ -6,10 +6,12 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from typing import Protocol
 
 from ..errors import SourceError
+from ..oci.platform import parse_platform
 
 
 class HostCommands(Protocol):
@@ -49,3 +51,9 @@ def run_program(commands: HostCommands, command: Sequence[str]) -> tuple[int, st
         raise MissingProgramError(
             f"{command[0]} cannot be run: {error.strerror}", "Install it, or set the path of the program"
         ) from error
+
+
+def host_platform() -> str:
+    """Return the platform of this host, without a variant, as Kubernetes names the platform of a node."""
+    machine = os.uname().machine
+    return str(parse_platform(f"linux/{'arm' if machine.startswith('armv') else machine}"))

@@ -68,7 +68,7 @@ class Runtime(Protocol):
 
 
 @dataclass(frozen=True)
-class _Record:
+class Record:
     """An image in containerd."""
 
     digest: str
@@ -93,7 +93,7 @@ class Containerd:
     status: Status = field(default=_show_nothing, compare=False)
 
     def import_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
-        before = self._list(f'name=="{image.name}"' for image in images)
+        before = self.records(f'name=="{image.name}"' for image in images)
         missing = {image.name: image for image in images if not self._has(image, before.get(image.name))}
         archives = dict.fromkeys(image.archive for image in missing.values())
         if not check_mode:
@@ -114,7 +114,7 @@ class Containerd:
     def remove_images(self, images: Sequence[NodeImage], check_mode: bool) -> dict[str, str]:
         names = [image.name for image in images]
         actions = dict.fromkeys(names, "unchanged")
-        for name, record in self._list(()).items():
+        for name, record in self.records(()).items():
             recorded = record.labels.get(RECORD)
             if not recorded or (names and name not in names):
                 continue
@@ -127,6 +127,32 @@ class Containerd:
                 self._label(name, {key: text for key, text in record.labels.items() if key not in (RECORD, PINNED)})
         return actions
 
+    def records(self, filters: Iterable[str]) -> dict[str, Record]:
+        """Return the images that match any of the filters, or all without filters, by their names.
+
+        Raises:
+            ClusterError: containerd rejects the command.
+        """
+        records = {}
+        for line in self.ctr("images", "list", *filters).splitlines()[1:]:
+            words = line.split()
+            digest = next((word for word in words[1:] if word.startswith("sha256:")), None)
+            if digest:
+                pairs = (label.partition("=") for label in words[-1].split(",") if "=" in label)
+                records[words[0]] = Record(digest, {key: text for key, _equals, text in pairs})
+        return records
+
+    def ctr(self, *arguments: str) -> str:
+        """Run a command of the client, and return its output.
+
+        Raises:
+            ClusterError: The command fails.
+        """
+        status, printed, errors = run_program(self.commands, [*self.program, *arguments])
+        if status:
+            raise _command_failed(f"ctr {' '.join(arguments[:2])}", errors)
+        return printed
+
     def _new_labels(self, before: Mapping[str, str], imported: bool) -> dict[str, str]:
         labels = dict(before)
         if imported:
@@ -136,7 +162,7 @@ class Containerd:
             labels.setdefault(RECORD, _PINNED)
         return labels
 
-    def _has(self, image: NodeImage, record: _Record | None) -> bool:
+    def _has(self, image: NodeImage, record: Record | None) -> bool:
         if record is None:
             return False
         if image.digest:
@@ -156,21 +182,11 @@ class Containerd:
         children = [child["digest"] for child in manifest.get("manifests") or []]
         return {config for child in children for config in self._config_digests(child, depth + 1)}
 
-    def _list(self, filters: Iterable[str]) -> dict[str, _Record]:
-        records = {}
-        for line in self._ctr("images", "list", *filters).splitlines()[1:]:
-            words = line.split()
-            digest = next((word for word in words[1:] if word.startswith("sha256:")), None)
-            if digest:
-                pairs = (label.partition("=") for label in words[-1].split(",") if "=" in label)
-                records[words[0]] = _Record(digest, {key: text for key, _equals, text in pairs})
-        return records
-
     def _import(self, archive: str) -> None:
         options = ["--snapshotter", self.snapshotter] if self.snapshotter else []
         options += ["--label", f"{PINNED}=pinned"] if self.pin else []
         try:
-            self._ctr("images", "import", *options, archive)
+            self.ctr("images", "import", *options, archive)
         except ClusterError as error:
             if archive.endswith(_COMPRESSED_SUFFIXES):
                 raise ClusterError(error.message, _DECOMPRESS) from error
@@ -178,23 +194,17 @@ class Containerd:
 
     def _label(self, name: str, labels: Mapping[str, str]) -> None:
         # An import replaces the labels of an image. An empty value removes a label.
-        current = self._list([f'name=="{name}"'])
+        current = self.records([f'name=="{name}"'])
         if name not in current:
             raise ClusterError(f"containerd has no image {name} after the import", "Check the log of containerd")
         pairs = {**dict.fromkeys(current[name].labels, ""), **labels}
-        self._ctr("images", "label", name, *(f"{key}={text}" for key, text in pairs.items()))
+        self.ctr("images", "label", name, *(f"{key}={text}" for key, text in pairs.items()))
 
     def _remove(self, name: str, digest: str) -> None:
-        others = [other for other, record in self._list(()).items() if record.digest == digest and other != name]
+        others = [other for other, record in self.records(()).items() if record.digest == digest and other != name]
         # containerd's CRI plugin also lists each image under the digest of its config, which keeps the content.
         bare = [other for other in others if other.startswith("sha256:")]
-        self._ctr("images", "remove", name, *(bare if len(bare) == len(others) else ()))
-
-    def _ctr(self, *arguments: str) -> str:
-        status, printed, errors = run_program(self.commands, [*self.program, *arguments])
-        if status:
-            raise _command_failed(f"ctr {' '.join(arguments[:2])}", errors)
-        return printed
+        self.ctr("images", "remove", name, *(bare if len(bare) == len(others) else ()))
 
 
 @dataclass(frozen=True)
