@@ -81,8 +81,8 @@ platform:
   type: str
   sample: linux/amd64
 sandbox:
-  description: The sandbox image in containerd's configuration, in the format of O(images). Each Pod has a container with
-    this image.
+  description: The sandbox image in containerd's configuration, in the format of O(images). Each Pod has a container
+    with this image.
   returned: success
   type: dict
   contains:

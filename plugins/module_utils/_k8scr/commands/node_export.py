@@ -78,7 +78,7 @@ def archive_name(name: str, platform: str) -> str:
 
 def _entry(image: FoundImage, platform: str, users: Sequence[str]) -> dict[str, Any]:
     file = archive_name(image.name, platform)
-    used = f", which {' and '.join(users)} use" if users else ""
+    used = f", used by {' and '.join(users)}" if users else ""
     return {
         "image": {"name": image.name, "digest": image.digest, "file": file},
         "state": image.state.value,

@@ -11,6 +11,7 @@ import tomllib
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import (
     configured_folders,
+    configured_sandbox,
     configured_snapshotter,
     parse_dump,
     set_config_path,
@@ -115,3 +116,15 @@ def test_configured_snapshotter_returns_snapshotter_of_kubernetes(table: str) ->
 
 def test_configured_snapshotter_is_empty_without_kubernetes() -> None:
     assert configured_snapshotter("version = 3\n") == ""
+
+
+@pytest.mark.parametrize(
+    ("table", "key"), [(f"plugins.'{CRI_1}'", "sandbox_image"), (f"plugins.'{CRI_2}'.pinned_images", "sandbox")]
+)
+def test_configured_sandbox_returns_sandbox_image_of_kubernetes(table: str, key: str) -> None:
+    dump = f"version = 3\n[plugins.other]\n{key} = 'other'\n[{table}]\n{key} = 'registry.k8s.io/pause:3.10'\n"
+    assert configured_sandbox(dump) == "registry.k8s.io/pause:3.10"
+
+
+def test_configured_sandbox_is_empty_without_kubernetes() -> None:
+    assert configured_sandbox("version = 3\n") == ""
