@@ -46,7 +46,7 @@ def run(*images: dict[str, Any], check_mode: bool = True, **options: Any) -> dic
 
 
 def test_node_export_skips_images_for_other_platforms() -> None:
-    images = [
+    images: list[dict[str, Any]] = [
         {"name": "example.com/a:1", "platforms": ["linux/amd64", "linux/arm64"]},
         {"name": "example.com/b:1", "platforms": ["linux/amd64"]},
         {"name": "example.com/c:1"},

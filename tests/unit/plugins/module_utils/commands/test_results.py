@@ -20,7 +20,9 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import 
     apply,
     carry,
     containerd,
+    critical_images,
     info,
+    node_export,
     node_images,
     prune,
     pull,
@@ -49,6 +51,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.send im
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import ApiServerError, RegistryError
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.image_export import FoundImage, State
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.node_critical import CriticalImage
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.digest import digest_of
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.cluster import ClusterRegistry
 from unit.plugins.module_utils.support.documented_results import differences
@@ -304,3 +308,28 @@ def test_node_images_returns_documented_values(monkeypatch: pytest.MonkeyPatch, 
     module = FakeModule(node_images.NODE_IMAGES_ARGUMENT_SPEC, check_mode, images=[image], state=state)
 
     assert differences("k8scr_node_images", node_images.run_node_images(module)) == []
+
+
+@MODES
+def test_node_export_returns_documented_values(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, check_mode: bool
+) -> None:
+    image = FoundImage("docker.io/team/app:1", digest_of(b""), State.COMPLETE)
+    dump = "[plugins.'io.containerd.grpc.v1.cri']\nsandbox_image = 'registry.k8s.io/pause:3.10'\n"
+    monkeypatch.setattr(node_export, "find_images", lambda *_arguments: [image])
+    monkeypatch.setattr(node_export, "export_image", lambda *_arguments: None)
+    monkeypatch.setattr(node_export, "effective_config", lambda *_arguments: dump)
+    module = FakeModule(
+        node_export.NODE_EXPORT_ARGUMENT_SPEC, check_mode, images=[{"name": image.name}], folder=str(tmp_path)
+    )
+
+    assert differences("k8scr_node_export", node_export.run_node_export(module)) == []
+
+
+def test_critical_images_returns_documented_values(monkeypatch: pytest.MonkeyPatch) -> None:
+    image = CriticalImage("registry.k8s.io/kube-proxy:v1", ("linux/amd64",), ("DaemonSet kube-system/kube-proxy",))
+    monkeypatch.setattr(critical_images, "find_critical_images", lambda *_arguments: (image,))
+    options = {"host": "https://127.0.0.1:1", "username": "me", "password": "mine", "verify_ssl": True}
+    options |= {"namespace": "k8scr", "registry": "k8scr-0"}
+
+    assert differences("k8scr_critical_images", critical_images.run_critical_images(options)) == []

@@ -33,10 +33,12 @@ class Ctr:
     Attributes:
         statuses: The status of each image in the output of ``ctr images check``.
         export_error: The error output of an export that fails after it has created the archive.
+        has_local: Whether ctr has the option ``--local``.
     """
 
     statuses: dict[str, str] = field(default_factory=dict)
     export_error: str = ""
+    has_local: bool = True
     commands: list[list[str]] = field(default_factory=list)
     tmpdir: str = ""
 
@@ -46,7 +48,9 @@ class Ctr:
         self.commands.append(args)
         _kind, verb, *rest = args[1:]
         if verb == "export":
-            Path(rest[0]).write_text("archive")
+            if rest[0] == "--local" and not self.has_local:
+                return 1, "", "ctr: flag provided but not defined: -local"
+            Path(rest[-2]).write_text("archive")
             return (1, "", self.export_error) if self.export_error else (0, "", "")
         named = {name: status for name, status in self.statuses.items() if f'name=="{name}"' in rest}
         if verb == "list":
@@ -87,8 +91,14 @@ def test_find_images_runs_no_command_without_names() -> None:
 def test_export_image_creates_archive(tmp_path: Path) -> None:
     ctr = Ctr()
     export_image(Containerd(ctr, ["ctr"]), COMPLETE, tmp_path / "proxy.tar")
-    assert ctr.commands == [["ctr", "images", "export", str(tmp_path / "proxy.tar"), NAME]]
+    assert ctr.commands == [["ctr", "images", "export", "--local", str(tmp_path / "proxy.tar"), NAME]]
     assert (tmp_path / "proxy.tar").exists()
+
+
+def test_export_image_creates_archive_with_client_without_option(tmp_path: Path) -> None:
+    ctr = Ctr(has_local=False)
+    export_image(Containerd(ctr, ["ctr"]), COMPLETE, tmp_path / "proxy.tar")
+    assert ctr.commands[1:] == [["ctr", "images", "export", str(tmp_path / "proxy.tar"), NAME]]
 
 
 def test_export_image_deletes_archive_of_failed_export(tmp_path: Path) -> None:
