@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import shutil
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -90,6 +91,8 @@ def image(tmp_path_factory: pytest.TempPathFactory) -> Iterator[CriticalImage]:
         kubectl("delete", "--ignore-not-found", "--wait=false", f"namespace/{NAMESPACE}")
         for node in layout.NODES:
             remove(node, names)
+            # A failed import leaves its archives.
+            shutil.rmtree(node.folder / "preload", ignore_errors=True)
 
 
 @pytest.fixture(scope="module")
