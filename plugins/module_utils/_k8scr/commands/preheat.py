@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +31,7 @@ from .apply import Applier, ApplySettings
 from .apply_outcome import Outcome
 from .cluster_options import cluster_settings
 from .numbers import read_number
-from .preheat_report import FAILED, PRESENT, PULLED, PreheatRow, report
+from .preheat_report import PRESENT, PULLED, PreheatRow, report
 from .preheat_run import PreheatRun, PullSettings, delete_pods
 from .progress_options import PROGRESS_ARGUMENT_SPEC
 
@@ -144,11 +145,7 @@ class _Preheat:
         """Pull the images and return the module's result."""
         nodes = self._nodes()
         unready = [node for node in nodes if node.unready]
-        rows = [
-            PreheatRow(node.name, image, FAILED, reason=f"the node is not ready: {node.unready}").on(node)
-            for node in unready
-            for image in self._settings.images
-        ]
+        rows = [PreheatRow.of_unready(node, image) for node in unready for image in self._settings.images]
         has_image_volumes = self._has_image_volumes(nodes[0])
         if self._settings.keep and not has_image_volumes:
             raise InputError(
@@ -195,18 +192,16 @@ class _Preheat:
 
     def _has_image_volumes(self, node: Node) -> bool:
         """Return whether the API server has image volumes, which a dry run shows."""
-        settings = self._settings
-        pod = pull_pod("k8scr-preheat", "dry-run", node.name, settings.own_image, settings.own_image, (), 1)
+        settings, name = self._settings, f"k8scr-preheat-{secrets.token_hex(4)}"
+        pod = pull_pod(name, "dry-run", node.name, settings.own_image, settings.own_image, settings.tolerations, 1)
         try:
             created = self._client.create(self._client.find_kind("v1", "Pod"), pod, settings.namespace, dry_run=True)
         except ApiServerError as error:
-            if error.status == 422:
-                # Without the field "image", the volume has no type.
-                return False
-            if error.status == 400:
-                # An admission webhook does not support dry runs. The kubelets' versions decide.
-                return True
-            raise
+            if error.status != 400:
+                raise
+            # An admission webhook does not support dry runs. The versions of the kubelets decide.
+            return True
+        # An API server that does not know the field makes the volume an empty one.
         return created is None or "image" in created["spec"]["volumes"][0]
 
     def _pull_on(self, nodes: Sequence[Node], images: Sequence[str], has_image_volumes: bool) -> list[PreheatRow]:

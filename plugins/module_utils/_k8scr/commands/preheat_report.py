@@ -35,6 +35,11 @@ class PreheatRow:
     seconds: float = 0.0
     reason: str = ""
 
+    @classmethod
+    def of_unready(cls, node: Node, image: str, seconds: float = 0.0) -> PreheatRow:
+        """Return the row of an image that a node does not pull because it is not ready."""
+        return cls(node.name, image, FAILED, seconds, f"the node is not ready: {node.unready}").on(node)
+
     def on(self, node: Node) -> PreheatRow:
         """Return the row with the properties of its node that matter."""
         if not node.is_cordoned:

@@ -31,6 +31,8 @@ _FAILING_SECONDS = 35.0
 """Seconds for which a kubelet may retry a failed pull; it makes three attempts, after 0, 10 and 30 seconds."""
 _SCHEDULING_SECONDS = 30.0
 """Seconds to wait for resources of a node."""
+_NODES_SECONDS = 30.0
+"""Seconds between two lists of the nodes. A node is not ready 50 seconds after its last status by default."""
 _POD_SECONDS = 60
 """Seconds that a Pod exists longer than the timeout of its pull, if nothing deletes it."""
 _CLEANUP_SECONDS = 5.0
@@ -115,6 +117,8 @@ class PreheatRun:
         self._total = len(images) * len(nodes)
         self._pulls: list[_Pull] = []
         self._pods, self._events = client.find_kind("v1", "Pod"), client.find_kind("v1", "Event")
+        self._nodes = client.find_kind("v1", "Node")
+        self._next_nodes = time.monotonic() + _NODES_SECONDS
         self._count = 0
         self.rows: list[PreheatRow] = []
 
@@ -128,6 +132,7 @@ class PreheatRun:
             while self._pending or self._pulls:
                 self._start_pulls()
                 self._poll()
+                self._end_unready_nodes()
                 if self._pulls:
                     time.sleep(_INTERVAL)
 
@@ -205,6 +210,20 @@ class PreheatRun:
         for pull in list(self._pulls):
             self._end_if_known(pull, pull_event(pull.pod, events, pull.is_volume), now)
 
+    def _end_unready_nodes(self) -> None:
+        """End the pulls of nodes that are no longer ready, each of which would reach its timeout."""
+        now = time.monotonic()
+        if not self._pulls or now < self._next_nodes:
+            return
+        self._next_nodes = now + _NODES_SECONDS
+        found = map(Node.from_object, self._client.list_objects(self._nodes, None))
+        unready = {node.name: node for node in found if node.unready}
+        for pull in [pull for pull in self._pulls if pull.node.name in unready]:
+            row = PreheatRow.of_unready(unready[pull.node.name], pull.image, pull.seconds(now))
+            self._add(row, pull)
+        for node in [node for node in self._pending if node.name in unready]:
+            self.rows += [PreheatRow.of_unready(unready[node.name], image) for image in self._pending.pop(node)]
+
     def _end_if_known(self, pull: _Pull, event: PullEvent | None, now: float) -> None:
         step, message, elapsed = pull.state.step, pull.state.message, now - pull.since
         if event is not None:
@@ -238,9 +257,12 @@ class PreheatRun:
         return str(events[-1].get("message")) if events else ""
 
     def _end(self, pull: _Pull, result: str, seconds: float, reason: str = "") -> None:
-        row = PreheatRow(pull.node.name, pull.image, result, seconds, reason).on(pull.node)
+        self._add(PreheatRow(pull.node.name, pull.image, result, seconds, reason).on(pull.node), pull)
+
+    def _add(self, row: PreheatRow, pull: _Pull) -> None:
+        """Add the row of a pull, and delete its Pod."""
         self.rows.append(row)
-        if result != PRESENT:
+        if row.result != PRESENT:
             self._progress.line(row.line)
         if pull.pod:
             self._client.delete(self._pods, pull.name, self._settings.namespace, dry_run=False)

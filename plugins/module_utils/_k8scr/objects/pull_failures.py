@@ -25,7 +25,11 @@ _CAUSES = (
         "the image has no manifest for {platform}, the platform of the node",
         True,
     ),
-    (r"no space left on device|disk quota exceeded", "the disk of the node is full", False),
+    (
+        r"no space left on device|disk quota exceeded|DiskPressure|ephemeral-storage",
+        "the disk of the node is full",
+        False,
+    ),
     (
         r"server gave HTTP response to HTTPS client",
         "the registry{host} serves HTTP, and the node uses HTTPS for it",

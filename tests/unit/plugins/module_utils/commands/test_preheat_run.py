@@ -34,6 +34,7 @@ class Cluster:
         self.errors: dict[str, ApiServerError] = {}
         self.commands: list[list[str]] = []
         self.lost: set[str] = set()
+        self.unready: set[str] = set()
 
     def sleep(self, seconds: float) -> None:
         self.now += seconds
@@ -60,7 +61,9 @@ class Cluster:
         self.most[""] = max(self.most.get("", 0), len(set(nodes)))
         return body
 
-    def list_objects(self, kind: str, _namespace: str, **_selectors: str) -> list[dict[str, Any]]:
+    def list_objects(self, kind: str, _namespace: str | None, **_selectors: str) -> list[dict[str, Any]]:
+        if kind == "Node":
+            return [{"metadata": {"name": name}} for name in self.unready]
         if kind == "Pod":
             return [{**pod, "status": self.status(pod)} for pod in self.pods.values()]
         return [
@@ -211,6 +214,20 @@ def test_run_fails_pull_that_does_not_end_in_time(cluster: Cluster) -> None:
     reason = pull(cluster, "b")[0][4]
 
     assert reason == "the pull did not end within 100 s; the last message of the kubelet: none"
+
+
+def test_run_fails_all_images_of_node_that_is_no_longer_ready(cluster: Cluster) -> None:
+    cluster.statuses.update(dict.fromkeys("bcd", waiting("ContainerCreating", "")))
+    cluster.unready.add("node-1")
+    reason = "the node is not ready: its kubelet has not reported yet"
+
+    rows = pull(cluster, "b", "c", "d")
+
+    assert rows == [
+        ("node-1", "b", "failed", 30.0, reason),
+        ("node-1", "c", "failed", 30.0, reason),
+        ("node-1", "d", "failed", 0.0, reason),
+    ]
 
 
 def test_run_fails_pod_that_another_client_deleted(cluster: Cluster) -> None:

@@ -81,7 +81,13 @@ CONTAINERD = 'failed to pull and unpack image "registry.example.com/a:1": failed
             False,
             id="registry error",
         ),
-        pytest.param("Evicted: The node was low", "Evicted: The node was low", False, id="other"),
+        pytest.param(
+            "Evicted: The node had condition: [DiskPressure].",
+            "the disk of the node is full: Evicted: The node had condition: [DiskPressure]",
+            False,
+            id="eviction",
+        ),
+        pytest.param("OutOfcpu: Node didn't have", "OutOfcpu: Node didn't have", False, id="other"),
         pytest.param("", "the kubelet gives no reason", False, id="none"),
     ],
 )
