@@ -55,20 +55,16 @@ def namespace(repository: str) -> Iterator[str]:
 
 
 @pytest.fixture
-def push(task: Task, repository: str, host: str) -> Iterator[Callable[..., str]]:
-    """Pushes an image and returns its name for nodes, which do not have it after the test."""
-    names = []
+def push(task: Task, repository: str, host: str) -> Callable[..., str]:
+    """Pushes an image to the repository of the test and returns its name for nodes, which have no such image."""
 
     def run(source: images.Image | str, tag: str = "1") -> str:
         name = f"{host}/{repository}:{tag}"
         result = task("k8scr_push", images=[push_entry(source, repository, name=name)])
         assert not result.get("failed"), result["msg"]
-        names.append(name)
         return name
 
-    yield run
-    for node in layout.NODES:
-        node_images.ctr(node, "images", "remove", *names)
+    return run
 
 
 @pytest.fixture
@@ -186,16 +182,11 @@ def test_preheat_keeps_images_for_new_node_until_it_is_absent(
 ) -> None:
     image, node = push(images.ensure("busybox")), layout.NODES[1]
     assert preheat_on(image, keep=True)["changed"]
-    # A node that joins has no Pod and no image.
-    pod = kubectl(
-        "get",
-        "pods",
-        f"--namespace={namespace}",
-        f"--field-selector=spec.nodeName={node.name}",
-        "--output=jsonpath={.items[*].metadata.name}",
-    )
-    kubectl("delete", "pod", pod, f"--namespace={namespace}", "--now")
+    selectors = [f"--namespace={namespace}", f"--field-selector=spec.nodeName={node.name}"]
+    # A node that joins has neither the Pod nor the image.
     node_images.ctr(node, "images", "remove", "--sync", image)
+    kubectl("delete", "pods", *selectors, "--now")
+    wait_until(lambda: image in node_images.ctr(node, "images", "list", f"name=={image}"), "the node pulls the image")
     kubectl("rollout", "status", "daemonset/k8scr-preheat", f"--namespace={namespace}", "--timeout=60s")
 
     again = preheat_on(image, keep=True)
@@ -204,7 +195,7 @@ def test_preheat_keeps_images_for_new_node_until_it_is_absent(
     assert not again["changed"]
     assert again["diff"] == []
     assert absent["changed"]
-    assert "NotFound" not in kubectl("get", "daemonsets", f"--namespace={namespace}", "--output=name")
+    assert not kubectl("get", "daemonsets", f"--namespace={namespace}", "--output=name")
     assert not preheat_on(state="absent")["changed"]
 
 
