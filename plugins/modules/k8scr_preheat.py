@@ -149,7 +149,7 @@ report:
     - node: node-1
       image: docker.io/library/busybox:1.36
       result: pulled
-      seconds: 0.7
+      seconds: 0.683
       reason: ""
     - node: node-2
       image: docker.io/library/busybox:1.36

@@ -22,8 +22,8 @@ import images
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands import preheat
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.nodes import Node
+from cluster import image_archive, layout, users
 from cluster import images as node_images
-from cluster import layout, users
 from cluster.kubectl import kubectl
 from cluster.media_types import INDEX
 from cluster.waiting import wait_until
@@ -39,9 +39,14 @@ Preheat = Callable[..., dict[str, Any]]
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[str]:
-    """A host whose images the nodes pull from the registry."""
-    with mirrored("preheat.example.net"):
-        yield "preheat.example.net"
+    """A host whose images the nodes pull from the registry, and from nowhere else."""
+    name = "preheat.example.net"
+    with mirrored(name):
+        for node in layout.NODES:
+            path = node.certs_d / name / "hosts.toml"
+            text = path.read_text()
+            path.write_text(f'server = "{text.split(chr(34))[1]}"\n{text}')
+        yield name
 
 
 @pytest.fixture
@@ -89,6 +94,16 @@ def results(result: dict[str, Any]) -> list[tuple[str, str]]:
     return [(row["node"], row["result"]) for row in result["report"]]
 
 
+def scratch_image(path: Path, name: str) -> str:
+    """Write an image that has only a program, and return it as a source.
+
+    Its content differs from the image of the nodes' sandboxes: a kubelet that pulled the same content under another
+    name would not use that image in a container.
+    """
+    image_archive.write(image_archive.Image(name, layout.BIN / "pause", command=[name]), path)
+    return f"oci-archive:{path}"
+
+
 def arm64_only(folder: Path) -> str:
     """Write a layout with an index that has only linux/arm64, and return it as a source."""
     shutil.copytree(images.ensure("multi").layout, folder)
@@ -109,12 +124,17 @@ def arm64_only(folder: Path) -> str:
 
 @pytest.mark.parametrize("has_image_volumes", [True, False])
 def test_preheat_pulls_image_without_shell_once_on_each_node(
-    push: Callable[..., str], preheat_on: Preheat, monkeypatch: pytest.MonkeyPatch, has_image_volumes: bool
+    push: Callable[..., str],
+    preheat_on: Preheat,
+    host: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    has_image_volumes: bool,
 ) -> None:
     if not has_image_volumes:
         from_object = Node.from_object
         monkeypatch.setattr(Node, "from_object", lambda item: replace(from_object(item), has_image_volumes=False))
-    image = push(f"oci-archive:{node_images.archive_of('pause')}")
+    image = push(scratch_image(tmp_path / "scratch.tar", f"{host}/scratch:{has_image_volumes}"))
 
     first, second = preheat_on(image), preheat_on(image)
 
@@ -228,8 +248,9 @@ def test_preheat_deletes_pods_of_killed_run(
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce-")
     kubectl("create", f"--namespace={namespace}", "--filename=-", stdin=json.dumps(leftover))
 
-    preheat_on(node_images.PAUSE)
+    result = preheat_on(node_images.REGISTRY)
 
+    assert not result["changed"]
     assert not pods(namespace, RUN_LABEL)
 
 

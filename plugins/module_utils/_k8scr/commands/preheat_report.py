@@ -59,7 +59,7 @@ class PreheatRow:
             "node": self.node,
             "image": self.image,
             "result": self.result,
-            "seconds": round(self.seconds, 1),
+            "seconds": round(self.seconds, 3),
             "reason": self.reason,
         }
 

@@ -18,7 +18,7 @@ def test_report_is_sorted_by_node_and_image() -> None:
         "node": "node-2",
         "image": "a:1",
         "result": "failed",
-        "seconds": 2.1,
+        "seconds": 2.14,
         "reason": "not found",
     }
 
