@@ -81,6 +81,8 @@ class PreheatSettings:
         Raises:
             InputError: An option is invalid, or the lock file cannot be read.
         """
+        parallel, parallel_nodes = read_number(options, "parallel"), read_number(options, "parallel_nodes")
+        timeout = read_number(options, "timeout")
         names = [*options["images"]]
         if options["lock"]:
             names += [str(name) for name, _digest in read_lock(Path(options["lock"]))]
@@ -94,9 +96,9 @@ class PreheatSettings:
             options["namespace"],
             {str(key): str(value) for key, value in options["node_selector"].items()},
             options["tolerations"],
-            read_number(options, "parallel"),
-            read_number(options, "parallel_nodes"),
-            read_number(options, "timeout"),
+            parallel,
+            parallel_nodes,
+            timeout,
             options["keep"],
         )
 
