@@ -21,8 +21,6 @@ from .runtime_images import Containerd
 _CHECK_STATUS = 3
 """The index of the status among the words in a line of ``ctr images check``: name, type, digest, status."""
 _COMPLETE = "complete"
-_UNKNOWN_OPTION = "flag provided but not defined: -local"
-"""The error of ctr 1.6, which has no other method of export."""
 
 
 class State(Enum):
@@ -95,7 +93,9 @@ def export_image(containerd: Containerd, image: FoundImage, archive: Path) -> No
     if image.state is not State.COMPLETE:
         raise SourceError(image.reason, "Preload an archive of the image, or pull it again")
     try:
-        _export(containerd, str(archive), image.name)
+        # By default, ctr 2 receives the archive from containerd, and may exit before it has written all of it. ctr 1.6
+        # has no such option.
+        containerd.ctr("images", "export", str(archive), image.name, optional=["--local"])
     except ClusterError:
         with suppress(OSError):
             archive.unlink()
@@ -103,16 +103,6 @@ def export_image(containerd: Containerd, image: FoundImage, archive: Path) -> No
     with write_errors(archive):
         owner = archive.parent.stat()
         os.chown(archive, owner.st_uid, owner.st_gid)
-
-
-def _export(containerd: Containerd, archive: str, name: str) -> None:
-    # By default, ctr 2 receives the archive from containerd, and may exit before it has written all of it.
-    try:
-        containerd.ctr("images", "export", "--local", archive, name)
-    except ClusterError as error:
-        if _UNKNOWN_OPTION not in error.message:
-            raise
-        containerd.ctr("images", "export", archive, name)
 
 
 def effective_config(commands: HostCommands, program: str, path: Path) -> str:

@@ -23,6 +23,8 @@ RECORD = "k8scr.core/preloaded"
 """The label that records the action of an earlier task."""
 _IMPORTED, _PINNED = "imported", "pinned"
 _PODMAN_FAILED = 125
+_UNKNOWN_OPTION = "flag provided but not defined"
+"""The error of ctr for an option that its version does not have."""
 
 Status = Callable[[str], "AbstractContextManager[None]"]
 
@@ -142,15 +144,20 @@ class Containerd:
                 records[words[0]] = Record(digest, {key: text for key, _equals, text in pairs})
         return records
 
-    def ctr(self, *arguments: str) -> str:
+    def ctr(self, kind: str, verb: str, *arguments: str, optional: Sequence[str] = ()) -> str:
         """Run a command of the client, and return its output.
+
+        Args:
+            optional: Options that are omitted if the version of the client does not have them.
 
         Raises:
             ClusterError: The command fails.
         """
-        status, printed, errors = run_program(self.commands, [*self.program, *arguments])
+        status, printed, errors = run_program(self.commands, [*self.program, kind, verb, *optional, *arguments])
+        if status and optional and _UNKNOWN_OPTION in errors:
+            return self.ctr(kind, verb, *arguments)
         if status:
-            raise _command_failed(f"ctr {' '.join(arguments[:2])}", errors)
+            raise _command_failed(f"ctr {kind} {verb}", errors)
         return printed
 
     def _new_labels(self, before: Mapping[str, str], imported: bool) -> dict[str, str]:
@@ -184,9 +191,10 @@ class Containerd:
 
     def _import(self, archive: str) -> None:
         options = ["--snapshotter", self.snapshotter] if self.snapshotter else []
-        options += ["--label", f"{PINNED}=pinned"] if self.pin else []
+        # The label protects the images until all labels are set after the import; ctr 1 does not have the option.
+        label = ("--label", f"{PINNED}=pinned") if self.pin else ()
         try:
-            self.ctr("images", "import", *options, archive)
+            self.ctr("images", "import", *options, archive, optional=label)
         except ClusterError as error:
             if archive.endswith(_COMPRESSED_SUFFIXES):
                 raise ClusterError(error.message, _DECOMPRESS) from error

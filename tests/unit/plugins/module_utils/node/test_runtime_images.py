@@ -29,12 +29,17 @@ NO_MANIFEST = NodeImage("example.com/a:1", "", frozenset([CONFIG]), "/archives/d
 
 @dataclass
 class Ctr:
-    """A containerd with the output of ctr. An import adds the images A and B."""
+    """A containerd with the output of ctr. An import adds the images A and B.
+
+    Attributes:
+        has_label: Whether the import has the option ``--label``, which ctr 1 does not have.
+    """
 
     images: dict[str, str] = field(default_factory=dict)
     labels: dict[str, dict[str, str]] = field(default_factory=dict)
     content: dict[str, object] = field(default_factory=dict)
     imports: list[str] = field(default_factory=list)
+    has_label: bool = True
     tmpdir: str = ""
 
     def run_command(
@@ -43,6 +48,8 @@ class Ctr:
         kind, verb, *rest = args[1:]
         if (kind, verb) == ("content", "get"):
             return (0, json.dumps(self.content[rest[0]]), "") if rest[0] in self.content else (1, "", "not found")
+        if verb == "import" and "--label" in rest and not self.has_label:
+            return 1, "", "ctr: flag provided but not defined: -label"
         output = {"list": self._list, "import": self._import, "label": self._label, "remove": self._remove}[verb](rest)
         return 0, output, ""
 
@@ -101,6 +108,12 @@ def test_import_images_pins_existing_image_and_keeps_its_labels() -> None:
     assert Containerd(ctr, ["ctr"]).import_images([A, B], check_mode=False) == {A.name: "pinned", B.name: "imported"}
     assert ctr.labels[A.name] == {"mine": "1", PINNED: "pinned", RECORD: "pinned"}
     assert ctr.labels[B.name] == {PINNED: "pinned", RECORD: "imported"}
+
+
+def test_import_images_pins_image_with_client_of_containerd_1() -> None:
+    ctr = Ctr(has_label=False)
+    assert Containerd(ctr, ["ctr"]).import_images([A], check_mode=False) == {A.name: "imported"}
+    assert ctr.labels[A.name] == {PINNED: "pinned", RECORD: "imported"}
 
 
 def test_import_images_replaces_image_with_same_name_and_different_digest() -> None:
