@@ -20,6 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_file
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_toml import configured_folders, parse_dump
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.containerd_config import (
     ContainerdConfig,
+    LocalContainerd,
     plan_config_path,
     plan_config_path_removal,
 )
@@ -68,7 +69,7 @@ def test_containerd_reads_random_configuration_with_only_config_path_changed(
     text = _configuration(seed, program)
     file = tmp_path / "config.toml"
     file.write_bytes(text.encode())
-    config = ContainerdConfig(file, str(program), Commands(tmp_path))
+    config = ContainerdConfig(file, LocalContainerd(str(program), file, Commands(tmp_path)))
     before = config.dump(text)
 
     change, folder = plan_config_path(config, FOLDER)

@@ -12,7 +12,7 @@ from typing import Any
 from ansible.module_utils.basic import AnsibleModule
 
 from ..node.config_files import apply_changes
-from ..node.containerd_config import ContainerdConfig, plan_config_path, plan_config_path_removal
+from ..node.containerd_config import ContainerdConfig, LocalContainerd, plan_config_path, plan_config_path_removal
 
 CONTAINERD_ARGUMENT_SPEC: dict[str, Any] = {
     "config": {"type": "path", "default": "/etc/containerd/config.toml"},
@@ -29,7 +29,8 @@ def run_containerd(module: AnsibleModule) -> dict[str, Any]:
         K8scrError: The configuration cannot be read or changed.
     """
     options = module.params
-    config = ContainerdConfig(Path(options["config"]), options["program"], module)
+    path = Path(options["config"])
+    config = ContainerdConfig(path, LocalContainerd(options["program"], path, module))
     plan = plan_config_path if options["state"] == "present" else plan_config_path_removal
     change, folder = plan(config, options["certs_d"])
     backups = [] if module.check_mode else apply_changes([change], module, backup=True)

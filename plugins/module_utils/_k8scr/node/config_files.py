@@ -23,7 +23,7 @@ from .managed_block import managed_lines, parse_markers, remove_block
 
 _MAX_LINKS = 40
 """The limit of Linux."""
-_MAX_SIZE = 4 << 20
+MAX_SIZE = 4 << 20
 """The size of a configuration file that is read, in bytes; a larger one is something else."""
 
 
@@ -104,10 +104,10 @@ def read_text(path: Path) -> str | None:
             with open(descriptor, "rb") as file:
                 if not stat.S_ISREG(os.fstat(descriptor).st_mode):
                     raise SourceError(f"{path} is not a regular file", "Delete it, or set another path")
-                content = file.read(_MAX_SIZE + 1)
-                if len(content) > _MAX_SIZE:
+                content = file.read(MAX_SIZE + 1)
+                if len(content) > MAX_SIZE:
                     raise SourceError(
-                        f"{path} has more than {_MAX_SIZE >> 20} MiB, so that it is not a configuration file",
+                        f"{path} has more than {MAX_SIZE >> 20} MiB, so that it is not a configuration file",
                         "Set another path",
                     )
                 return content.decode("utf-8-sig")
@@ -182,10 +182,15 @@ def _check_owner(link: Path) -> None:
     folder = link.parent.stat()
     owners = {link.lstat().st_uid, folder.st_uid}
     if owners - {0, os.geteuid()} or folder.st_mode & stat.S_IWOTH:
-        raise SourceError(
-            f"{link} is not followed: other users may have created this symbolic link",
-            f"Allow only root to write to {link.parent}",
-        )
+        raise not_followed(link)
+
+
+def not_followed(link: Path) -> SourceError:
+    """Return the error for a symbolic link that another user may have created."""
+    return SourceError(
+        f"{link} is not followed: other users may have created this symbolic link",
+        f"Allow only root to write to {link.parent}",
+    )
 
 
 @contextmanager

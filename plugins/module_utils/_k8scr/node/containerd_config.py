@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Protocol
 
 from ..errors import InputError, K8scrError, SourceError
 from ..files.file_access import write_errors
@@ -17,14 +18,65 @@ from .host import HostCommands, MissingProgramError, run_program
 from .managed_block import remove_block
 
 
-class ContainerdConfig:
-    """containerd's configuration file; ``program`` is the command of containerd."""
+class Containerd(Protocol):
+    """The program containerd of a node, which prints effective configurations."""
 
-    def __init__(self, path: Path, program: str, commands: HostCommands) -> None:
+    def default(self) -> str:
+        """Return its configuration without a file; see :meth:`dump`."""
+
+    def dump(self, text: str) -> str:
+        """Return the effective configuration for a text of the configuration file.
+
+        Raises:
+            MissingProgramError: containerd is not installed.
+            UnparsableError: containerd cannot read the text.
+        """
+
+
+class LocalContainerd:
+    """The containerd of this host.
+
+    Args:
+        program: The command.
+        path: The configuration file.
+    """
+
+    def __init__(self, program: str, path: Path, commands: HostCommands) -> None:
+        self._program = program
+        self._path = path
+        self._commands = commands
+
+    def default(self) -> str:
+        return self._run("config", "default")
+
+    def dump(self, text: str) -> str:
+        # Relative imports work only in the folder of the file.
+        folder = resolve_symlinks(self._path).parent
+        folder = folder if folder.is_dir() else Path(self._commands.tmpdir)
+        with write_errors(folder), temporary_file(folder, text, ".toml") as copy:
+            printed = self._run("--config", str(copy), "config", "dump")
+        # containerd 1 prints the name of the file.
+        return printed.replace(str(copy), str(self._path))
+
+    def _run(self, *arguments: str) -> str:
+        status, printed, errors = run_program(self._commands, [self._program, *arguments])
+        if status:
+            raise unparsable(errors)
+        return printed
+
+
+def unparsable(errors: str) -> UnparsableError:
+    """Return the error for a configuration that containerd cannot read, with its error output."""
+    return UnparsableError(f"containerd cannot read it: {errors.strip()[-500:]}")
+
+
+class ContainerdConfig:
+    """containerd's configuration file."""
+
+    def __init__(self, path: Path, containerd: Containerd) -> None:
         self.path = path
         self.format = FileFormat(self.parse, config_toml.managed_keys)
-        self._program = program
-        self._commands = commands
+        self._containerd = containerd
         self._dumps: dict[str, str] = {}
 
     def dump(self, text: str | None) -> str:
@@ -35,15 +87,9 @@ class ContainerdConfig:
             UnparsableError: containerd cannot read the file.
         """
         if text is None:
-            return self._run("config", "default")
+            return self._containerd.default()
         if text not in self._dumps:
-            # Relative imports work only in the folder of the file.
-            folder = resolve_symlinks(self.path).parent
-            folder = folder if folder.is_dir() else Path(self._commands.tmpdir)
-            with write_errors(folder), temporary_file(folder, text, ".toml") as copy:
-                printed = self._run("--config", str(copy), "config", "dump")
-            # containerd 1 prints the name of the file.
-            self._dumps[text] = printed.replace(str(copy), str(self.path))
+            self._dumps[text] = self._containerd.dump(text)
         return self._dumps[text]
 
     def checked_dump(self, text: str | None) -> str:
@@ -75,12 +121,6 @@ class ContainerdConfig:
             return next(iter(config_toml.configured_folders(dump)), "")
         except InputError:
             return ""
-
-    def _run(self, *arguments: str) -> str:
-        status, printed, errors = run_program(self._commands, [self._program, *arguments])
-        if status:
-            raise UnparsableError(f"containerd cannot read it: {errors.strip()[-500:]}")
-        return printed
 
 
 def plan_config_path(config: ContainerdConfig, folder: str) -> tuple[FileChange, str]:

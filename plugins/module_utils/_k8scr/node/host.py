@@ -48,9 +48,12 @@ def run_program(commands: HostCommands, command: Sequence[str]) -> tuple[int, st
     try:
         return commands.run_command(list(command), environ_update={"LC_ALL": "C"}, handle_exceptions=False)
     except OSError as error:
-        raise MissingProgramError(
-            f"{command[0]} cannot be run: {error.strerror}", "Install it, or set the path of the program"
-        ) from error
+        raise missing_program(command[0], error.strerror or "") from error
+
+
+def missing_program(program: str, reason: str) -> MissingProgramError:
+    """Return the error for a program that cannot be run."""
+    return MissingProgramError(f"{program} cannot be run: {reason}", "Install it, or set the path of the program")
 
 
 def host_platform() -> str:

@@ -70,6 +70,10 @@ class Access:
     impersonation: Sequence[tuple[str, str]] = ()
     forget: Callable[[], None] = lambda: None
 
+    def headers(self, authorization: str | None) -> list[tuple[str, str]]:
+        """Return the headers with the credentials."""
+        return [*([("Authorization", authorization)] if authorization else []), *self.impersonation]
+
 
 class ApiServerAdapter(HTTPAdapter):
     """Sends requests to one API server, as the user of its kubeconfig.
@@ -272,6 +276,27 @@ class ApiServerAdapter(HTTPAdapter):
             raw = self._send_once(method, url, headers or {}, body, timeout, behind)[2]
         return self._front_proxy.check(raw)
 
+    def dial(self, timeout: float) -> tuple[Any, list[tuple[str, str]]]:
+        """Open a connection for another protocol, and return its socket and the headers with the credentials.
+
+        Raises:
+            ClusterError: No connection can be opened.
+        """
+        with self._lock:
+            access, pool = self._access, self._pool
+        # urllib3 has no public function for a connection outside its pool.
+        connection: Any = pool._new_conn()  # pylint: disable=protected-access
+        connection.timeout = timeout
+        try:
+            if pool.proxy is not None:
+                pool._prepare_proxy(connection)  # pylint: disable=protected-access
+            if connection.sock is None:
+                connection.connect()
+        except NETWORK_ERRORS as error:
+            connection.close()
+            raise translate(error, access.endpoint.name) from error
+        return connection.sock, access.headers(access.authorization())
+
     def close(self) -> None:
         """Close the connections that are not in use."""
         super().close()
@@ -291,9 +316,7 @@ class ApiServerAdapter(HTTPAdapter):
         for name, value in headers.items():
             if name.lower() not in _REPLACED_HEADERS and not name.lower().startswith("impersonate-"):
                 sent.add(name, value)
-        if authorization:
-            sent.add("Authorization", authorization)
-        for name, value in access.impersonation:
+        for name, value in access.headers(authorization):
             sent.add(name, value)
         options: dict[str, Any] = {
             "retries": False,

@@ -17,6 +17,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node import toml
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.config_files import FileChange
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.node.containerd_config import (
     ContainerdConfig,
+    LocalContainerd,
     plan_config_path,
     plan_config_path_removal,
 )
@@ -74,7 +75,7 @@ def _plan(containerd: FakeContainerd, text: str | None, state: str = "present") 
     if text is not None:
         config.write_text(text)
     plan = plan_config_path if state == "present" else plan_config_path_removal
-    return plan(ContainerdConfig(config, "containerd", containerd), "/etc/certs.d")
+    return plan(ContainerdConfig(config, LocalContainerd("containerd", config, containerd)), "/etc/certs.d")
 
 
 def test_plan_config_path_sets_folder_in_configuration_with_dotted_key(containerd: FakeContainerd) -> None:
