@@ -69,6 +69,17 @@ options:
       runtime does.
     type: bool
     default: true
+  exclude:
+    description: Hosts of the registries that are never pulled from the mirror although O(upstreams) has V(*), as
+      O(k8scr.core.k8scr_mirror#module:exclude). By default, none.
+    type: list
+    elements: str
+    default: []
+  dial_timeout:
+    description: How long containerd waits for a connection to the mirror, as
+      O(k8scr.core.k8scr_mirror#module:dial_timeout). By default, 30 seconds for each request of a pull.
+    type: str
+    default: ""
   backup:
     description: Whether to back up each file with entries of administrators before a change. By default, files are
       backed up, next to the original and with the same owner and mode.
@@ -78,8 +89,9 @@ options:
     description: Path of containerd's configuration file on the nodes. The default is V(/etc/containerd/config.toml).
     type: str
     default: /etc/containerd/config.toml
-  containerd:
-    description: Program on the nodes that prints containerd's effective configuration. The default is V(containerd).
+  program:
+    description: Program on the nodes that prints containerd's effective configuration and version. The default is
+      V(containerd).
     type: str
     default: containerd
   image:

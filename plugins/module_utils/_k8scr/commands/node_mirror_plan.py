@@ -16,6 +16,7 @@ from typing import Any
 from ..errors import InputError, K8scrError
 from ..node.config_files import FileChange, apply_changes, read_text
 from ..node.containerd_config import ContainerdConfig, plan_config_path, plan_config_path_removal
+from ..node.containerd_version import supported_mirror
 from ..node.mirror import Mirror
 from ..node.mirror_plan import DEFAULT_PATHS, plan_mirror
 from ..node.pod_containerd import PodContainerd, Script
@@ -28,7 +29,6 @@ NODE_FILES_ARGUMENT_SPEC: dict[str, Any] = {
     "path": {"type": "str"},
     "ca_cert": {"type": "str"},
     "config": {"type": "str", "default": "/etc/containerd/config.toml"},
-    "containerd": {"type": "str", "default": "containerd"},
 }
 _K3S_OPTIONS = "# Written by k8scr.core.\ndisable-default-registry-endpoint: true\n"
 """The same text as in the task of the role ``node_mirror``."""
@@ -41,13 +41,11 @@ class NodeSettings:
     Attributes:
         mirror: The options of ``k8scr_mirror``.
         reads_config: Whether containerd's configuration names the folder of ``hosts.toml`` files.
-        containerd: The command of containerd.
         config: containerd's configuration file.
     """
 
     mirror: MirrorSettings
     reads_config: bool
-    containerd: str
     config: str
 
     @classmethod
@@ -58,22 +56,24 @@ class NodeSettings:
             InputError: An option is invalid.
         """
         mirror = MirrorSettings.from_options(options)
-        config, program = require_safe(options["config"], "config"), options["containerd"]
+        config, program = require_safe(options["config"], "config"), options["program"]
         require_safe(str(mirror.path), "path")
         if mirror.mirror and mirror.mirror.ca_cert:
             require_safe(mirror.mirror.ca_cert, "ca_cert")
         if program.startswith("-") or not program.isprintable():
-            raise InputError(f"containerd {program!r} is not the name of a program")
-        return cls(mirror, mirror.runtime == "containerd" and not options["path"], program, config)
+            raise InputError(f"program {program!r} is not the name of a program")
+        return cls(mirror, mirror.runtime == "containerd" and not options["path"], config)
 
     @property
     def first_observations(self) -> list[Observation]:
         """What to observe on a node before the folder of ``hosts.toml`` files is known."""
         path, mirror = self.mirror.path, self.mirror.mirror
+        program = self.mirror.program
+        version: list[Observation] = [("version", program)] if mirror and mirror.dial_timeout else []
         if self.reads_config:
-            return [("content", self.config), ("program", self.containerd, self.config)]
+            return [*version, ("content", self.config), ("program", program, self.config)]
         if self.mirror.runtime == "containerd":
-            return observed_folder(str(path))
+            return [*version, *observed_folder(str(path))]
         if self.mirror.runtime == "k3s":
             return [("content", str(path)), ("content", str(_k3s_options(path)))]
         names = [f"{path}/*.conf", f"{path.parent}/registries.conf", f"{path.parent}/certs.d/*/k8scr-core.crt"]
@@ -147,8 +147,7 @@ def observe(script: Script, observations: Sequence[Observation]) -> list[Record]
 
 def observed_folder(certs_d: str) -> list[Observation]:
     """Return what to observe in a folder of ``hosts.toml`` files; the script for new nodes has the same list."""
-    names: list[Observation] = [("name", f"{certs_d}/{name}") for name in ("*", "*/*.crt", "*/*.cert", "*/*.key")]
-    return [*names, ("content", f"{certs_d}/*/hosts.toml")]
+    return [("name", f"{certs_d}/*"), ("name", f"{certs_d}/*/*"), ("content", f"{certs_d}/*/hosts.toml")]
 
 
 @dataclass(frozen=True)
@@ -179,11 +178,12 @@ class _State:
         folder.mkdir(mode=0o700)
         self._settings = settings
         self._copy = NodeCopy(folder, records)
+        self._versions = [record for record in records if record.kind == "version"]
         self._containerd: PodContainerd | None = None
         self._config: ContainerdConfig | None = None
         if settings.reads_config:
             text = self._config_text()
-            self._containerd = PodContainerd(script, settings.containerd, settings.config, records, text)
+            self._containerd = PodContainerd(script, settings.mirror.program, settings.config, records, text)
             self._config = ContainerdConfig(self._copy.path(settings.config), self._containerd)
 
     def folder(self, mirror: Mirror | None) -> str:
@@ -196,9 +196,14 @@ class _State:
         settings, copy = self._settings.mirror, self._copy
         if mirror is not None and settings.runtime == "containers" and mirror.ca_cert:
             mirror = replace(mirror, ca_cert=str(copy.path(mirror.ca_cert)))
+        unsupported: list[str] = []
+        if mirror is not None and mirror.dial_timeout:
+            version = b"".join(record.content for record in self._versions).decode("utf-8", "replace")
+            mirror, unsupported = supported_mirror(mirror, version)
         with copy.errors_on_node():
             config = _plan_config(self._config, mirror)[0] if self._config else None
-            changes, warnings = plan_mirror(settings.runtime, copy.path(certs_d), settings.upstreams, mirror)
+            path = copy.path(certs_d)
+            changes, warnings = plan_mirror(settings.runtime, path, settings.upstreams, mirror, settings.exclude)
             if settings.runtime == "k3s":
                 options = copy.path(_k3s_options(settings.path))
                 text = _K3S_OPTIONS if mirror is not None and not mirror.fallback else None
@@ -206,7 +211,7 @@ class _State:
         immediate = settings.runtime == "containerd"
         restarting = [config] if immediate else changes
         needs_restart = any(change is not None and change.changed for change in restarting)
-        return _Changes(config, changes, [copy.on_node(warning) for warning in warnings], needs_restart)
+        return _Changes(config, changes, [copy.on_node(text) for text in (*unsupported, *warnings)], needs_restart)
 
     def results(self, changes: _Changes) -> tuple[list[dict[str, Any]], list[dict[str, str]]]:
         """Return the entries for the module's result and for ``--diff``."""
@@ -228,7 +233,8 @@ class _State:
 
     def key(self, observations: Sequence[Observation]) -> str:
         """Return the key of the files."""
-        return self._copy.key(observations, self._containerd.records(self._config_text()) if self._containerd else [])
+        dumps = [self._containerd.record(self._config_text())] if self._containerd else []
+        return self._copy.key(observations, [*self._versions, *dumps])
 
     def folder_answer(self, certs_d: str) -> dict[str, str]:
         """Return the folder of ``hosts.toml`` files by the key of containerd's configuration, if it is read."""

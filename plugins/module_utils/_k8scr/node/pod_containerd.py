@@ -33,7 +33,6 @@ class PodContainerd:
         self._script = script
         self._program = program
         self._config = config
-        self._version = next((record for record in observed if record.kind == "version"), None)
         self._dumps: dict[str | None, Record] = {text: _only_dump(observed)}
 
     def default(self) -> str:
@@ -42,22 +41,19 @@ class PodContainerd:
     def dump(self, text: str) -> str:
         return self._printed(text)
 
-    def records(self, text: str | None) -> list[Record]:
-        """Return the records that the script prints if the configuration file has a text, or is missing (None)."""
-        return [*([self._version] if self._version else []), self._record(text)]
+    def record(self, text: str | None) -> Record:
+        """Return the record that the script prints if the configuration file has a text, or is missing (None)."""
+        if text not in self._dumps:
+            self._dumps[text] = self._default() if text is None else self._dump(text.encode())
+        return self._dumps[text]
 
     def _printed(self, text: str | None) -> str:
-        record = self._record(text)
+        record = self.record(text)
         if record.kind == "missing":
             raise missing_program(self._program, "No such file or directory")
         if record.kind == "invalid":
             raise unparsable(record.content.decode("utf-8", "replace"))
         return record.content.decode("utf-8", "replace")
-
-    def _record(self, text: str | None) -> Record:
-        if text not in self._dumps:
-            self._dumps[text] = self._default() if text is None else self._dump(text.encode())
-        return self._dumps[text]
 
     def _default(self) -> Record:
         return _only_dump(parse_records(self._script(["observe", "program", self._program, ""], b"")))

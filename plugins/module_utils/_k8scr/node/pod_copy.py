@@ -21,7 +21,8 @@ from .config_files import MAX_SIZE, FileChange, not_followed
 from .managed_block import remove_block
 
 Observation = tuple[str, ...]
-"""What to observe: ``content`` or ``name`` and a pattern of paths, or ``program``, its name and its configuration."""
+"""What to observe: ``content`` or ``name`` with a pattern of paths, ``version`` with a program, or ``program`` with
+containerd and its configuration file."""
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:,=~% ")
 _LINKED = ".linked"
 """The folder of a copy with the targets of its symbolic links."""
@@ -103,7 +104,8 @@ class NodeCopy:
 
     def __init__(self, root: Path, records: Iterable[Record]) -> None:
         self._root = root
-        for record in records:
+        # The names include those of files with content.
+        for record in sorted(records, key=lambda record: record.kind in ("folder", "name")):
             try:
                 self._add(record)
             except OSError as error:
@@ -135,10 +137,12 @@ class NodeCopy:
         """Return the key of the files, see :func:`records_key`."""
         records = list(programs)
         for kind, *arguments in observations:
-            if kind != "program":
+            if kind in ("content", "name"):
                 # Like a shell, and unlike Path.glob, this ignores hidden files.
                 found = glob.glob(f"{glob.escape(str(self._root))}{arguments[0]}")  # noqa: PTH207
-                records += [self._record(kind, Path(path)) for path in found]
+                # A name with a tilde is a backup.
+                kept = [path for path in found if kind == "content" or not path.endswith("~")]
+                records += [self._record(kind, Path(path)) for path in kept]
         return records_key(records)
 
     def answer(self, changes: Iterable[FileChange], backup: bool) -> str:
@@ -168,8 +172,11 @@ class NodeCopy:
             return
         path = self.path(record.name)
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if record.kind in ("folder", "other"):
-            path.mkdir(exist_ok=True)
+        if record.kind in ("folder", "name"):
+            if not os.path.lexists(path):
+                (path.mkdir if record.kind == "folder" else path.touch)()
+        elif record.kind == "other":
+            os.mkfifo(path)
         elif record.kind == "link":
             folder = self._root / _LINKED
             folder.mkdir(exist_ok=True)
@@ -180,7 +187,7 @@ class NodeCopy:
             path.symlink_to(self.path(posixpath.normpath(record.content.decode("utf-8", "replace"))))
         elif record.kind == "untrusted":
             raise not_followed(Path(record.name))
-        elif not path.exists():
+        else:
             path.write_bytes(record.content)
             if record.kind == "large":
                 os.truncate(path, MAX_SIZE + 1)

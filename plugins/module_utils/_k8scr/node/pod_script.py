@@ -42,6 +42,9 @@ observe() {
         if [ "$1" = program ]; then
             observe_program "$2" "$3"
             shift 3
+        elif [ "$1" = version ]; then
+            observe_version "$2"
+            shift 2
         else
             IFS=
             for path in $2; do
@@ -54,6 +57,7 @@ observe() {
 }
 
 observe_name() {
+    case $1 in *~) return ;; esac # a backup
     if [ -d "$1" ]; then record folder - "$1" -; else record name - "$1" -; fi
 }
 
@@ -74,14 +78,19 @@ observe_content() {
     fi
 }
 
+observe_version() {
+    version=$("$1" --version 2>/dev/null) || version=
+    record version "$(printf '%s\n' "$version" | digest)" "$1" "$(printf '%s\n' "$version" | encode)"
+}
+
 observe_program() {
     if ! command -v "$1" >/dev/null; then
         record missing - "$1" -
-        return
+    elif [ -e "$2" ]; then
+        print_dump "$1" --config "$2" config dump
+    else
+        print_dump "$1" config default
     fi
-    version=$("$1" --version 2>/dev/null)
-    record version "$(printf '%s\n' "$version" | digest)" "$1" "$(printf '%s\n' "$version" | encode)"
-    if [ -e "$2" ]; then print_dump "$1" --config "$2" config dump; else print_dump "$1" config default; fi
 }
 
 print_dump() {
@@ -173,8 +182,7 @@ key() {
 key "$@"
 if [ -f "/answers/folder.$key" ]; then
     folder=$(cat "/answers/folder.$key")
-    key "$@" name "$folder/*" name "$folder/*/*.crt" name "$folder/*/*.cert" name "$folder/*/*.key" \
-        content "$folder/*/hosts.toml"
+    key "$@" name "$folder/*" name "$folder/*/*" content "$folder/*/hosts.toml"
 fi
 if [ ! -f "/answers/$key" ]; then
     echo "This node has configuration files that no configured node has. Run the role node_mirror again."
