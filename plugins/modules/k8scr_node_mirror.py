@@ -35,10 +35,11 @@ extends_documentation_fragment:
   - k8scr.core.attributes.cluster
 options:
   runtime:
-    description: Container runtime of the nodes. V(containers) stands for Podman and CRI-O, and V(k3s) for k3s and RKE2.
+    description: Container runtime of the nodes. The default is V(containerd). V(containers) stands for Podman and
+      CRI-O, and V(k3s) for k3s and RKE2.
     type: str
     choices: [containerd, containers, k3s]
-    required: true
+    default: containerd
   path:
     description: Path on the nodes of the folder of C(hosts.toml) folders, of the folder of drop-ins, or of the
       C(registries.yaml). By default, the module reads the folder from containerd's configuration, and sets it there if
@@ -81,8 +82,9 @@ options:
     type: str
     default: ""
   backup:
-    description: Whether to back up each file with entries of administrators before a change. By default, files are
-      backed up, next to the original and with the same owner and mode.
+    description: Whether to back up C(hosts.toml) and C(registries.yaml) before a change, if administrators have entries
+      in them. By default, they are backed up, next to the original and with the same owner and mode. The configuration
+      of containerd is always backed up.
     type: bool
     default: true
   config:
@@ -129,7 +131,6 @@ seealso:
 EXAMPLES = r"""
 - name: Pull the images of two registries from the cluster's registry on all nodes
   k8scr.core.k8scr_node_mirror:
-    runtime: containerd
     endpoint: http://10.96.10.20:5001
     upstreams: [docker.io, quay.io]
     image: docker.io/library/registry:3.1.2
@@ -146,7 +147,6 @@ EXAMPLES = r"""
 
 - name: Remove the mirror from all nodes
   k8scr.core.k8scr_node_mirror:
-    runtime: containerd
     image: docker.io/library/registry:3.1.2
     state: absent
 """

@@ -25,6 +25,7 @@ from .mirror import MIRROR_ARGUMENT_SPEC, MirrorSettings
 
 NODE_FILES_ARGUMENT_SPEC: dict[str, Any] = {
     **MIRROR_ARGUMENT_SPEC,
+    "runtime": {"type": "str", "choices": list(DEFAULT_PATHS), "default": "containerd"},
     # These paths are on the nodes.
     "path": {"type": "str"},
     "ca_cert": {"type": "str"},
@@ -223,8 +224,9 @@ class _State:
         return files, [{**diff, **{name: on_node(diff[name]) for name in headers}} for diff in diffs]
 
     def answer(self, changes: _Changes) -> str:
-        """Return the changes as the script takes them."""
-        return self._copy.answer(changes.all, self._settings.mirror.backup)
+        """Return the changes as the script takes them. The configuration of containerd is always backed up."""
+        first = self._copy.answer([changes.config] if changes.config else [], backup=True)
+        return first + self._copy.answer(changes.mirror, self._settings.mirror.backup)
 
     def apply(self, changes: _Changes) -> None:
         """Make the changes in the copy."""

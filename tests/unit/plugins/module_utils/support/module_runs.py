@@ -28,6 +28,7 @@ REQUIRED: dict[str, dict[str, Any]] = {
     "k8scr_find_images": {"src": ["/missing"]},
     "k8scr_image": {"name": "app:2", "from": "app:1"},
     "k8scr_mirror": {"runtime": "containerd", "path": "/missing", "endpoint": "http://10.0.0.1", "upstreams": ["*"]},
+    "k8scr_node_mirror": {"image": "registry:3", "endpoint": "http://10.0.0.1", "upstreams": ["*"]},
     "k8scr_pull": {"images": ["app:1"]},
     "k8scr_push": {"images": ["oci:/missing"]},
     "k8scr_send_part": {"dest": "/missing/file", "size": 1, "digest": "sha256:0"},
