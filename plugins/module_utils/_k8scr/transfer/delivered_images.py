@@ -13,7 +13,7 @@ removes it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -96,8 +96,15 @@ class DeliveredImages:
         Raises:
             K8scrError: The list cannot be changed, so no image should be deleted.
         """
-        change = self._change(lambda listed: ((), list(filter(select, listed))))
-        return Withdrawal(change.before - change.after, change.after) if change else Withdrawal()
+        names: set[Name] = set()
+
+        def remove(listed: frozenset[Name]) -> tuple[Sequence[Name], set[Name]]:
+            # An attempt whose response was lost may have removed the names, so that the next one does not find them.
+            names.update(filter(select, listed))
+            return (), names
+
+        change = self._change(remove)
+        return Withdrawal(frozenset(names), change.after) if change else Withdrawal()
 
     def settle(self, withdrawal: Withdrawal) -> frozenset[Name]:
         """Add each removed name whose image exists, and return the others. Check names that were added meanwhile too.
@@ -153,13 +160,23 @@ class DeliveredImages:
         return frozenset(inventory.absent)
 
     def _change(self, select: Callable[[frozenset[Name]], Any], check_mode: bool = False) -> NamesChange | None:
-        """Change the list if the user may change it; warn if the role ``registry`` should allow it."""
+        """Change the list if the user may change it.
+
+        If not, warn if the list exists, or if it may exist, because the role ``registry`` deployed the registry.
+        """
+        exists = False
+
+        def note(listed: frozenset[Name]) -> Any:
+            nonlocal exists
+            exists = True
+            return select(listed)
+
         try:
-            return self.names.change(select, check_mode)
+            return self.names.change(note, check_mode)
         except ApiServerError as error:
             if error.status != _FORBIDDEN:
                 raise
-            if self.is_of_role():
+            if exists or self.is_of_role():
                 self.warn(
                     f"The list of delivered names is not updated: {error.message}. Run the role registry again: its"
                     f" Roles for pushing and pruning allow get and patch on {self.names.description}. Without the role"

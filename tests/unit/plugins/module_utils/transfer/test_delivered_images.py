@@ -145,6 +145,18 @@ def test_push_of_forbidden_user_warns_if_registry_is_of_role(
     assert all(FORBIDDEN in text and "Run the role registry again" in text for text in warnings)
 
 
+def test_push_of_user_who_may_only_read_list_warns(
+    registry: ClusterRegistry, api_server: NamesServer, push_listed: Run
+) -> None:
+    warnings: list[str] = []
+    api_server.faults.append(Fault("PATCH", PATH, failure(403, "forbidden")))
+
+    result = push_listed(delivered=images_of(api_server, registry, warn=warnings.append))
+
+    assert "failed" not in result
+    assert len(warnings) == 1
+
+
 def test_copy_adds_new_tag(server: RegistryServer, api_server: NamesServer, change: Run, image: Image) -> None:
     server.fill("team/app", "1", image)
 
@@ -201,6 +213,19 @@ def test_failed_deletion_restores_name(
     result = change("team/app:1", state="absent")
 
     assert result["failed"]
+    assert api_server.data == {"team._app": "1"}
+
+
+def test_failed_deletion_restores_name_after_lost_response(
+    server: RegistryServer, api_server: NamesServer, change: Run, image: Image
+) -> None:
+    server.fill("team/app", "1", image)
+    api_server.store({"team._app": "1"})
+    api_server.faults.append(Fault("PATCH", PATH, carried_out=True))
+    server.fail("DELETE", "/manifests/", error_response(403, "DENIED"))
+
+    change("team/app:1", state="absent")
+
     assert api_server.data == {"team._app": "1"}
 
 
