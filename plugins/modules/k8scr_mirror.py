@@ -68,7 +68,7 @@ options:
   dial_timeout:
     description: How long containerd waits for a connection to the mirror, as in V(2s), with the unit V(ms), V(s) or
       V(m). The default is an empty string, with which containerd waits 30 seconds for each request of a pull. Set it
-      to a few seconds so that a mirror that is down delays pulls less. containerd supports it since version 2.1.0. With
+      to a few seconds so that a mirror that is down delays pulls less. containerd supports it since version 2.0.7. With
       an older or unknown version, the task omits it with a warning. Other runtimes do not support it.
     type: str
     default: ""

@@ -15,8 +15,8 @@ from .host import HostCommands, run_program
 from .mirror import Mirror
 
 _VERSION = re.compile(r"containerd \S+ v?(([0-9]+)\.([0-9]+)\.([0-9]+)\S*)")
-_DIAL_TIMEOUT = (2, 1, 0)
-"""The first version with ``dial_timeout``. 2.0.7 has it too, but requests ``http`` hosts with it by HTTPS first."""
+_DIAL_TIMEOUT = (2, 0, 7)
+"""The first version with ``dial_timeout``. Before 2.1.0, it requests ``http`` hosts with it by HTTPS first."""
 
 
 def print_version(commands: HostCommands, program: str) -> str:

@@ -37,7 +37,7 @@ class FakeCommands:
 @pytest.mark.parametrize(
     "version",
     [
-        "containerd github.com/containerd/containerd/v2 v2.1.0 061792f0ecf3684fb30a3a0eb006799b8c6638a7\n",
+        "containerd github.com/containerd/containerd/v2 v2.0.7 4ac6c20c7bbf8177f29e46bbdc658fec02ffb8ad\n",
         "containerd github.com/containerd/containerd/v2 v2.4.2 \n",
         "containerd containerd.io v2.1.5 fcd43222d6b07379a4be9786bda52438f0dd16a1",
         "containerd github.com/containerd/containerd/v2 2.2.0+unknown ",
@@ -56,7 +56,7 @@ def test_supported_mirror_keeps_dial_timeout_for_new_containerd(version: str) ->
             "containerd github.com/k3s-io/containerd v1.7.23-k3s2 57f17b0a6295a39009d861b89e3b3b87b005ca27",
             "1.7.23-k3s2",
         ),
-        ("containerd github.com/containerd/containerd/v2 v2.0.7 4ac6c20c7bbf8177f29e46bbdc658fec02ffb8ad", "2.0.7"),
+        ("containerd github.com/containerd/containerd/v2 v2.0.6 abc", "2.0.6"),
     ],
 )
 def test_supported_mirror_omits_dial_timeout_with_warning_for_old_containerd(version: str, number: str) -> None:
@@ -64,7 +64,7 @@ def test_supported_mirror_omits_dial_timeout_with_warning_for_old_containerd(ver
 
     assert mirror == replace(MIRROR, dial_timeout="")
     assert f"because containerd {number} does not support it" in warning
-    assert "Upgrade containerd to 2.1.0" in warning
+    assert "Upgrade containerd to 2.0.7" in warning
 
 
 @pytest.mark.parametrize(
