@@ -61,7 +61,7 @@ options:
     description: Hosts of the registries that are never pulled from the mirror although O(upstreams) has V(*), as in
       V(registry.k8s.io). By default, there are none. Set it for images that nodes need before they can reach the
       mirror. Entries of administrators for these registries stay in effect. An entry with the path of an image is an
-      error, because runtimes configure mirrors for whole registries.
+      error, because a mirror applies to whole registries.
     type: list
     elements: str
     default: []

@@ -62,13 +62,23 @@ def _mirror(node: layout.Node, upstreams: Sequence[str], mirror: Mirror, exclude
             file.write_bytes(content)
 
 
+def _run(name: str, image: str, node: layout.Node) -> None:
+    overrides = json.dumps({"spec": {"nodeName": node.name}})
+    command = ("--command", "--", "true")
+    kubectl("run", name, f"--image={image}", "--restart=Never", f"--overrides={overrides}", *command)
+
+
+def _events(pod: str, reason: str) -> str:
+    """Return the messages of a Pod's events with a reason."""
+    selector = f"--field-selector=involvedObject.name={pod},reason={reason}"
+    return kubectl("get", "events", selector, "--output=jsonpath={.items[*].message}")
+
+
 @contextmanager
 def _running(name: str, image: str, node: layout.Node) -> Iterator[None]:
     """Run a Pod with an image on a node and wait for its end; delete it at the end of the block."""
-    overrides = json.dumps({"spec": {"nodeName": node.name}})
-    run = ("run", name, f"--image={image}", "--restart=Never", f"--overrides={overrides}", "--command", "--", "true")
     try:
-        kubectl(*run)
+        _run(name, image, node)
         kubectl("wait", f"pod/{name}", "--for=jsonpath={.status.phase}=Succeeded", "--timeout=60s")
         yield
     finally:
@@ -77,9 +87,9 @@ def _running(name: str, image: str, node: layout.Node) -> Iterator[None]:
 
 def _pull_seconds(pod: str) -> float:
     """Return how long the pull of a Pod's image took, as the kubelet reports it."""
-    selector = f"involvedObject.name={pod},reason=Pulled"
-    message = kubectl("get", "events", f"--field-selector={selector}", "--output=jsonpath={.items[0].message}")
-    minutes, seconds, unit = re.search(r" in (?:(\d+)m)?([\d.]+)(ms|s) ", message).groups()  # type: ignore[union-attr]
+    found = re.search(r" in (?:(\d+)m)?([\d.]+)(ms|s) ", _events(pod, "Pulled"))
+    assert found
+    minutes, seconds, unit = found.groups()
     return 60 * float(minutes or 0) + float(seconds) / (1000 if unit == "ms" else 1)
 
 
@@ -117,6 +127,20 @@ def test_pull_waits_only_dial_timeout_for_each_request_to_black_holed_mirror(
 
     # Without dial_timeout, containerd waits 30 seconds for each request.
     assert REQUESTS * DIAL_TIMEOUT <= seconds < REQUESTS * DIAL_TIMEOUT + 15
+
+
+def test_excluded_registry_is_not_pulled_from_mirror_of_all_registries(task: Task, repository: str) -> None:
+    name = repository.rpartition("/")[2]
+    host = f"{name}.example.net"
+    _push(task, repository, f"{host}/{repository}:1")
+    mirror = Mirror("http", _registry_address(), qualify=False, fallback=False)
+
+    with _mirror(layout.NODES[0], ["*"], mirror, [host]):
+        try:
+            _run(name, f"{host}/{repository}:1", layout.NODES[0])
+            wait_until(lambda: f"lookup {host}" in _events(name, "Failed"), "the node requests the excluded registry")
+        finally:
+            kubectl("delete", "pod", name, "--now")
 
 
 def test_rebooted_node_and_registry_become_ready_although_all_images_come_from_the_registry(

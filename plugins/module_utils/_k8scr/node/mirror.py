@@ -112,10 +112,10 @@ def validated_exclude(exclude: Iterable[str], upstreams: Iterable[str]) -> tuple
     for registry in exclude:
         if not (_HOST.fullmatch(registry) and is_host(registry)):
             raise InputError(
-                f"{registry!r} in exclude is not the name of a registry. Runtimes configure mirrors for whole"
-                " registries, not for single images",
-                "Write a host with an optional port. To make single images independent of the mirror, preload them"
-                " with preload_node_critical of the role preload",
+                f"{registry!r} in exclude is not the name of a registry; a mirror applies to whole registries, not to"
+                " single images",
+                "Write a host with an optional port. To make the images of nodes independent of the mirror, set"
+                " preload_node_critical of the role preload",
             )
         if registry in upstreams:
             raise InputError(f"{registry} is in upstreams and in exclude", "Remove it from one of them")
