@@ -32,8 +32,6 @@ from .image_tasks import push_entry
 
 DIAL_TIMEOUT = 1
 """Seconds."""
-REQUESTS = 4
-"""The requests of a pull of an image with one layer: two for the manifest, and one for each blob."""
 BLACK_HOLE = "10.77.0.1:5999"
 
 
@@ -107,7 +105,7 @@ def black_hole() -> Iterator[layout.Node]:
         subprocess.run([*command, "--delete", *rule], check=True)
 
 
-def test_pull_waits_only_dial_timeout_for_each_request_to_black_holed_mirror(
+def test_pull_waits_only_dial_timeout_for_black_holed_mirror(
     task: Task, repository: str, black_hole: layout.Node
 ) -> None:
     name = repository.rpartition("/")[2]
@@ -125,8 +123,8 @@ def test_pull_waits_only_dial_timeout_for_each_request_to_black_holed_mirror(
         upstream.unlink()
         upstream.parent.rmdir()
 
-    # Without dial_timeout, containerd waits 30 seconds for each request.
-    assert REQUESTS * DIAL_TIMEOUT <= seconds < REQUESTS * DIAL_TIMEOUT + 15
+    # The pull has up to four requests, fewer if the node has the blobs. containerd waits 30 seconds by default.
+    assert DIAL_TIMEOUT <= seconds < 20
 
 
 def test_excluded_registry_is_not_pulled_from_mirror_of_all_registries(task: Task, repository: str) -> None:
