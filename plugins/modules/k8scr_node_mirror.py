@@ -49,7 +49,7 @@ options:
     description: URL of the mirror, as in V(http://10.96.10.20:5001) or V(http://[fd00:10:96::20]:5001). Required with
       O(state=present).
     type: str
-  ca_cert:
+  mirror_ca_cert:
     description: Path of a PEM file on the nodes with the CA certificates to trust for the mirror. By default, the
       certificates that the nodes trust already. Set it for a private CA.
     type: str

@@ -24,11 +24,12 @@ from ..node.pod_copy import CopyFiles, NodeCopy, Observation, Record, parse_reco
 from .mirror import MIRROR_ARGUMENT_SPEC, MirrorSettings
 
 NODE_FILES_ARGUMENT_SPEC: dict[str, Any] = {
-    **MIRROR_ARGUMENT_SPEC,
+    **{name: option for name, option in MIRROR_ARGUMENT_SPEC.items() if name != "ca_cert"},
     "runtime": {"type": "str", "choices": list(DEFAULT_PATHS), "default": "containerd"},
     # These paths are on the nodes.
     "path": {"type": "str"},
-    "ca_cert": {"type": "str"},
+    # The options of the cluster have another ca_cert.
+    "mirror_ca_cert": {"type": "str"},
     "config": {"type": "str", "default": "/etc/containerd/config.toml"},
 }
 _K3S_OPTIONS = "# Written by k8scr.core.\ndisable-default-registry-endpoint: true\n"
@@ -56,11 +57,11 @@ class NodeSettings:
         Raises:
             InputError: An option is invalid.
         """
-        mirror = MirrorSettings.from_options(options)
+        mirror = MirrorSettings.from_options({**options, "ca_cert": options["mirror_ca_cert"]})
         config, program = require_safe(options["config"], "config"), options["program"]
         require_safe(str(mirror.path), "path")
         if mirror.mirror and mirror.mirror.ca_cert:
-            require_safe(mirror.mirror.ca_cert, "ca_cert")
+            require_safe(mirror.mirror.ca_cert, "mirror_ca_cert")
         if program.startswith("-") or not program.isprintable():
             raise InputError(f"program {program!r} is not the name of a program")
         return cls(mirror, mirror.runtime == "containerd" and not options["path"], config)

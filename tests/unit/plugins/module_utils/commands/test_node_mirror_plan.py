@@ -266,7 +266,7 @@ def test_plan_of_containers_copies_certificates(node: ScriptedNode, tmp_path: Pa
     folder = node.folder / "containers/registries.conf.d"
     options = {"runtime": "containers", "path": str(folder), "endpoint": "https://r.example.com"}
 
-    plan = node.plan(tmp_path / "copies", ca_cert=str(certificate), **options)
+    plan = node.plan(tmp_path / "copies", mirror_ca_cert=str(certificate), **options)
     node.apply(plan.answer)
 
     assert (folder.parent / "certs.d/r.example.com/k8scr-core.crt").read_text() == "certificates\n"
