@@ -26,6 +26,7 @@ from ..oci.timestamp import parse_timestamp
 from ..transfer.lock import read_lock
 from ..transfer.progress import SILENT, Progress
 from ..transfer.retry_status import RetryStatus
+from ..transfer.texts import counted
 from ..transport.cluster import connect
 from .apply import Applier, ApplySettings
 from .apply_outcome import Outcome
@@ -185,9 +186,9 @@ class _Preheat:
             )
         selected = [node for node in nodes if node.name not in windows and not node.rejects(self._settings.tolerations)]
         if not selected:
+            labels = f" with the labels {selector}" if selector else ""
             raise InputError(
-                f"none of {len(nodes)} nodes with the labels {selector or '(any)'} runs Linux and has only taints "
-                "that the Pods tolerate",
+                f"none of {counted(len(nodes), 'node')}{labels} runs Linux and has only taints that the Pods tolerate",
                 "Check node_selector and tolerations",
             )
         return sorted(selected, key=lambda node: node.name)
