@@ -242,7 +242,11 @@ def test_preheat_deletes_pods_of_killed_run(
     preheat_on: Preheat, namespace: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(preheat, "_LEFTOVER_SECONDS", -3600.0)
-    spec = {"activeDeadlineSeconds": 1, "containers": [{"name": "pull", "image": node_images.PAUSE}]}
+    spec = {
+        "activeDeadlineSeconds": 1,
+        "terminationGracePeriodSeconds": 0,
+        "containers": [{"name": "pull", "image": node_images.PAUSE}],
+    }
     metadata = {"name": "leftover", "labels": {RUN_LABEL: "killed"}}
     leftover = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": spec}
     kubectl("label", "namespace", namespace, "pod-security.kubernetes.io/enforce-")
