@@ -300,6 +300,16 @@ def test_policy_does_not_block_pod_whose_images_exceed_limit_of_evaluation() -> 
     assert images_of(result) == images
 
 
+def test_policy_adds_no_annotation_beyond_limit_of_annotations() -> None:
+    item = pod("plain", ["busybox:1"])
+    item["metadata"]["annotations"] = {"a": "é" * (128 * 1024 - 10)}
+
+    (result,) = admitted(item)
+
+    assert images_of(result) == [f"{ADDRESS}/library/busybox:1"]
+    assert originals_of(result) == {}
+
+
 def test_role_changes_nothing_in_check_mode_and_in_second_run(tmp_path: Path) -> None:
     registry = {"image_policy_registry_namespace": REGISTRY["registry_namespace"]}
     variables = policy_variables("plain", **registry)
