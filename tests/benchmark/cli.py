@@ -24,6 +24,7 @@ from . import report, targets
 from .api_latency import measure_api_latency
 from .comparisons import COMPARISONS
 from .measure import Failed
+from .pod_creation import PODS, measure_pod_creation
 from .registry import deployed_registry
 from .results import Results
 from .runner import Runner, UpstreamRunner
@@ -32,7 +33,9 @@ from .workloads import Workloads
 
 API_LATENCY = "neighbour"
 """Name of the API latency measurement on the command line."""
-_NAMES = (*COMPARISONS, API_LATENCY)
+POD_CREATION = "pod-creation"
+"""Name of the measurement of the creation of Pods on the command line."""
+_NAMES = (*COMPARISONS, API_LATENCY, POD_CREATION)
 
 
 def main() -> int:
@@ -42,6 +45,7 @@ def main() -> int:
         for comparison in COMPARISONS.values():
             print(f"{comparison.name:20} {comparison.title}")
         print(f"{API_LATENCY:20} {report.API_LATENCY_TITLE}")
+        print(f"{POD_CREATION:20} {report.POD_CREATION_TITLE}")
         return 0
     # Clean up after SIGTERM as after an exception.
     signal.signal(signal.SIGTERM, lambda number, _frame: sys.exit(128 + number))
@@ -111,6 +115,9 @@ def _measure(selected: Mapping[str, set[str]], rounds: int, scale: float, result
             try:
                 if name == API_LATENCY:
                     results.save_api_latency(measure_api_latency(registry, workloads, 15 * scale))
+                    continue
+                if name == POD_CREATION:
+                    results.save_pod_creation(measure_pod_creation(max(2, int(PODS * scale)), rounds))
                     continue
                 comparison = COMPARISONS[name]
                 figures = runners[comparison.upstream].run(comparison, clients, rounds)

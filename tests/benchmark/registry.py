@@ -155,22 +155,31 @@ def _crane(*arguments: str) -> bool:
     return done.returncode == 0
 
 
-def _role(state: str) -> None:
-    variables = {
-        "registry_state": state,
-        "registry_image": images.REGISTRY,
-        "registry_namespace": NAMESPACE,
-        "registry_name": POD.rpartition("-")[0],
-        "registry_storage": "hostPath",
-        "registry_storage_path": str(STORAGE),
-    }
-    role = ["-m", "ansible.builtin.include_role", "-a", "name=k8scr.core.registry"]
+def run_role(name: str, **variables: Any) -> None:
+    """Run a role of the collection with variables.
+
+    Raises:
+        Failed: The role failed.
+    """
+    role = ["-m", "ansible.builtin.include_role", "-a", f"name=k8scr.core.{name}"]
     command = ["ansible", "localhost", *role, f"--extra-vars={json.dumps(variables)}"]
     environment = {**os.environ, "K8S_AUTH_KUBECONFIG": str(layout.KUBECONFIG)}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     if done.returncode:
         errors = re.findall(r'"msg": "(.*)"', done.stdout) or done.stderr.strip().splitlines() or ["no output"]
-        raise Failed(f"the registry role failed with registry_state {state}: {errors[-1]}")
+        raise Failed(f"the role {name} failed: {errors[-1]}")
+
+
+def _role(state: str) -> None:
+    run_role(
+        "registry",
+        registry_state=state,
+        registry_image=images.REGISTRY,
+        registry_namespace=NAMESPACE,
+        registry_name=POD.rpartition("-")[0],
+        registry_storage="hostPath",
+        registry_storage_path=str(STORAGE),
+    )
 
 
 def _remove_write_path() -> None:

@@ -28,6 +28,7 @@ from .comparisons import (
     label,
     split_latency,
 )
+from .pod_creation import CONDITIONS, WITH, WITHOUT
 from .results import Cell, Results
 from .svg import Axis
 from .targets import TARGETS
@@ -56,6 +57,7 @@ and is restarted for each measurement. *Current libraries and registry*: the sam
 - Memory is the peak resident memory. CPU time is the sum of all processes of the client.
 """
 API_LATENCY_TITLE = "Latency of other API requests during a push"
+POD_CREATION_TITLE = "Latency of the creation of Pods with the role image_policy"
 _SCALING = {
     "size": ("image size, in 4 layers", "MiB", True),
     "layers": ("number of layers, 256 MiB in total", "layers", False),
@@ -86,6 +88,7 @@ def _page(results: Results, folder: Path) -> Iterator[str]:
     for series in _SCALING:
         yield from _scaling(results, series, folder)
     yield from _api_latency(results)
+    yield from _pod_creation(results)
 
 
 def _machine(results: Results) -> str:
@@ -257,6 +260,27 @@ def _api_latency(results: Results) -> Iterator[str]:
         columns = [*times, _shown(speed, ".0f"), _shown(one["apiserver_memory"], ".0f")]
         yield f"| {label(name)} | {' | '.join(columns)} |"
     yield ""
+
+
+def _pod_creation(results: Results) -> Iterator[str]:
+    measured = results.content["pod_creation"]
+    if not measured:
+        return
+    conditions = measured["conditions"]
+    rounds, pods = len(conditions[WITH]), conditions[WITH][0]["count"]
+    yield f"## {POD_CREATION_TITLE}\n"
+    yield (
+        f"{_counted(rounds, 'round')} of {pods} Pods, created one after the other over one connection. Each Pod has an "
+        "init container and two containers, and no node runs it. Latency is in milliseconds; the table shows the "
+        "medians of the rounds.\n"
+    )
+    yield "| condition | mean | median | 99th percentile |\n|---|---:|---:|---:|"
+    for name in CONDITIONS:
+        columns = [f"{statistics.median(one[key] for one in conditions[name]):.2f}" for key in ("mean", "p50", "p99")]
+        yield f"| {name} | {' | '.join(columns)} |"
+    pairs = [(one["p50"], other["p50"]) for one, other in zip(conditions[WITH], conditions[WITHOUT])]
+    ratio, added = statistics.median(one / other for one, other in pairs), statistics.median(a - b for a, b in pairs)
+    yield f"\nThe policy adds {added:.2f} milliseconds to the median: {ratio:.2f} times the time without it.\n"
 
 
 def _plot(folder: Path, name: str, plot: str, text: str) -> str:

@@ -43,10 +43,11 @@ class Results:
     def __init__(self, file: Path, scale: float) -> None:
         self._file = file
         self.content: dict[str, Any] = {"machine": machine(), "scale": scale, "comparisons": {}, "neighbour": {}}
+        self.content["pod_creation"] = {}
         if file.exists():
             existing = json.loads(file.read_text())
             if (existing["machine"], existing["scale"]) == (machine(), scale):
-                self.content = existing
+                self.content.update(existing)
 
     def save(self, comparison: str, size: int, clients: dict[str, Any]) -> None:
         """Save the figures of a comparison, in place of earlier ones."""
@@ -56,6 +57,11 @@ class Results:
     def save_api_latency(self, conditions: dict[str, Any]) -> None:
         """Save the latency of other API requests, by condition."""
         self.content["neighbour"] = {**now(), "conditions": conditions}
+        self._write()
+
+    def save_pod_creation(self, conditions: dict[str, Any]) -> None:
+        """Save the latency of the creation of Pods, by condition."""
+        self.content["pod_creation"] = {**now(), "conditions": conditions}
         self._write()
 
     def all(self, cell: Cell) -> list[float]:

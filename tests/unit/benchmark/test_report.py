@@ -11,7 +11,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
-from benchmark import report, svg
+from benchmark import pod_creation, report, svg
 from benchmark.comparisons import COMPARISONS, CRANE, PULL, PUSH
 from benchmark.results import Cell, Results
 from benchmark.targets import TARGETS, required_measurements
@@ -94,6 +94,15 @@ def test_report_contains_every_comparison_after_full_run(results: Results, tmp_p
     assert len(plots) == 10
     for plot in plots:
         ElementTree.parse(plot)  # noqa: S314 - created above
+
+
+def test_report_shows_latency_added_to_creation_of_pods(results: Results, tmp_path: Path) -> None:
+    without, with_policy = ([{"mean": 6.0, "p50": median, "p99": 9.0, "count": 500}] for median in (4.0, 5.0))
+    results.save_pod_creation({pod_creation.WITHOUT: without, pod_creation.WITH: with_policy})
+
+    page = report.write(results, tmp_path)
+
+    assert "The policy adds 1.00 milliseconds to the median: 1.25 times the time without it." in page
 
 
 def test_line_chart_connects_points_in_order_of_x() -> None:
