@@ -57,6 +57,26 @@ def test_deliver_rejects_classic_pod_without_endpoint_for_the_nodes(deliver: Del
     assert_rejected(done, "the classic Pod has no Service from which the nodes can pull")
 
 
+def test_deliver_rejects_unknown_method(deliver: Deliver) -> None:
+    assert_rejected(deliver(deliver_nodes="agent"), "deliver_nodes is agent. Set it to ssh, policy or daemonset.")
+
+
+def test_deliver_rejects_classic_pod_without_address_for_policy(deliver: Deliver) -> None:
+    done = deliver(registry_kind="Pod", deliver_nodes="policy")
+
+    assert_rejected(done, "the classic Pod has no node port")
+
+
+def test_deliver_without_nodes_in_inventory_uses_policy_on_localhost(
+    run_plays: Callable[..., subprocess.CompletedProcess[str]],
+) -> None:
+    done = run_plays({"import_playbook": "k8scr.core.deliver"}, deliver_check=[{"image": "team/api:1"}])
+    done.stdout = " ".join(done.stdout.split())
+
+    assert "fatal: [localhost]" in done.stdout
+    assert_rejected(done, "deliver_nodes is policy")
+
+
 def test_deliver_rejects_folder_beside_bundle(deliver: Deliver) -> None:
     done = deliver(deliver_bundle="/media/app", deliver_folder="/media/app")
 
@@ -80,6 +100,16 @@ def test_deliver_fails_without_archive_of_registry_in_bundle(deliver: Deliver, t
     done = deliver(deliver_bundle=str(tmp_path / "app"))
 
     assert_rejected(done, f"The bundle {tmp_path}/app has no registry.tar")
+
+
+def test_deliver_needs_no_archive_of_registry_without_access_to_nodes(deliver: Deliver, tmp_path: Path) -> None:
+    make_bundle(str(tmp_path / "app"), {})
+
+    done = deliver(deliver_bundle=str(tmp_path / "app"), deliver_nodes="policy", deliver_kubeconfig="/none")
+
+    # The playbook fails at the cluster, which does not exist.
+    assert "Look up existing objects" in done.stdout
+    assert "has no registry.tar" not in done.stdout
 
 
 def test_deliver_needs_extracted_archive_of_registry_for_bundle_in_archive(deliver: Deliver, tmp_path: Path) -> None:
