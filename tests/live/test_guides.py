@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import re
 import secrets
 import shutil
 import subprocess
@@ -26,7 +28,7 @@ import pytest
 import yaml
 from cluster import layout, nodes
 from cluster.components import SYSTEM_PATH
-from cluster.images import ctr
+from cluster.images import REGISTRY, ctr
 from cluster.kubectl import kubectl
 from cluster.layout import NODES, Node
 from images.image import Image
@@ -41,6 +43,7 @@ pytestmark = pytest.mark.own_registries
 
 NAMES = {"registry": "library/registry:3.1.2", "busybox": "library/busybox:1.36", "multi": "team/waiter:1.2.3"}
 MEDIUM = "/media/app"
+NODE_PORT = 30504
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,7 @@ class Machine:
         self.host = f"{secrets.token_hex(6)}.example.net"
         self.namespaces: list[str] = []
         self.output = ""
+        self.variables: dict[str, Any] = {}
         self.upstreams = [{"host": self.host, "mirrors": [upstream.address]}, upstream.upstream]
         self._files: Mapping[str, str] = {}
         self._kubeconfig = layout.KUBECONFIG
@@ -140,7 +144,9 @@ class Machine:
         if command.startswith(". "):
             self._activate(self.folder / command[2:])
             return {}
-        options = ["-i", "machine.yml"] if "-i inventory.yml" in command else []
+        options = [f"--extra-vars={json.dumps(self.variables)}"] if self.variables else []
+        if "-i inventory.yml" in command:
+            options += ["-i", "machine.yml"]
         done = run_command(
             *(command, self.folder, self._kubeconfig, options, fails), inside=self._inside, variables=self._variables
         )
@@ -180,6 +186,28 @@ def machine(tmp_path: Path, upstream: SecuredRegistry) -> Iterator[Machine]:
         yield machine
     finally:
         machine.clean()
+
+
+@pytest.fixture
+def managed_cluster(machine: Machine) -> Iterator[None]:
+    """Variables of the machine for a registry with a node port, and a policy that only rewrites the test's images."""
+    namespace = machine.namespace()
+    machine.variables = {
+        "registry_image": REGISTRY,
+        "registry_namespace": namespace,
+        "registry_node_port": NODE_PORT,
+        "deliver_upstreams": machine.upstreams,
+        "image_policy_name": namespace,
+        "image_policy_upstreams": [machine.host],
+    }
+    yield
+    kubectl("delete", "pod", "waiter", "--now", "--ignore-not-found")
+    policy = ("mutatingadmissionpolicy,mutatingadmissionpolicybinding", namespace)
+    kubectl("delete", *policy, "--ignore-not-found")
+    for node in NODES:
+        pulled = [name for name in ctr(node, "images", "list", "--quiet").split() if f":{NODE_PORT}/" in name]
+        if pulled:
+            ctr(node, "images", "remove", *pulled)
 
 
 def with_label(layout: Path, folder: Path, label: str) -> str:
@@ -322,6 +350,28 @@ def test_bastion_guide_delivers_images(machine: Machine) -> None:
 
     assert all(machine.run(deliver).values())
     assert set(machine.run(deliver).values()) == {0}, machine.output
+
+
+def test_managed_clusters_guide_delivers_without_access_to_nodes(
+    machine: Machine, managed_cluster: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", f"{layout.BIN}:{os.environ['PATH']}")
+    plan, deliver, apply, describe, _daemonset, undo = machine.read("guide_managed_clusters.rst")
+    names = {name: f"localhost:{NODE_PORT}/{NAMES[name]}" for name in ("busybox", "multi")}
+
+    planned = machine.run(plan)
+    assert planned["localhost"]
+    assert machine.run(deliver)["localhost"]
+    assert machine.run(deliver) == {"localhost": 0}, machine.output
+
+    assert [name for name in names.values() for node in NODES if not image_on(node, name)] == []
+    machine.run(apply)
+    machine.run(describe)
+    assert f"original-image.k8scr.core/waiter: {machine.image('multi')}" in machine.output
+    assert re.search(rf"Image: +{names['multi']}\n", machine.output)
+
+    machine.run(undo)
+    assert machine.namespaces[0] not in kubectl("get", "namespaces,mutatingadmissionpolicies", "--output=name")
 
 
 def test_deliver_playbook_delivers_volumes_and_delta(
