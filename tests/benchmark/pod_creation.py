@@ -22,95 +22,98 @@ from cluster.waiting import wait_until
 from .registry import NAMESPACE as REGISTRY_NAMESPACE
 from .registry import administrator, run_role
 
-NAMESPACE = "k8scr-benchmark-pods"
 PODS = 500
-POLICY_NAME = "k8scr-benchmark"
-ADDRESS = "localhost:30501"
 WITHOUT, WITH = "without the policy", "with the policy"
-CONDITIONS = (WITHOUT, WITH)
+NAMESPACES = {WITHOUT: "k8scr-benchmark-without", WITH: "k8scr-benchmark-with"}
+"""The namespace of the Pods of each condition; the policy selects one of them."""
+ADDRESS = "localhost:30501"
+POLICY = {
+    "image_policy_name": "k8scr-benchmark",
+    "image_policy_address": ADDRESS,
+    "image_policy_registry_namespace": REGISTRY_NAMESPACE,
+    "image_policy_namespaces": {"matchLabels": {"kubernetes.io/metadata.name": NAMESPACES[WITH]}},
+}
 IMAGES = ("busybox:1.36", "docker.io/library/busybox:1.36", "registry.example.com:5000/team/api@sha256:" + 64 * "a")
-_PODS_URL = f"{layout.API_URL}/api/v1/namespaces/{NAMESPACE}/pods"
 
 
 def measure_pod_creation(pods: int, rounds: int) -> dict[str, list[dict[str, float]]]:
     """Create Pods one after the other, and return the latency of each round by condition.
 
-    Each round measures both conditions, and starts with another one. No node runs the Pods.
+    The conditions take turns from Pod to Pod, so that other load on the machine affects both. No node runs the Pods.
 
     Args:
         pods: The number of Pods of each condition.
         rounds: The number of rounds.
     """
     log("==== Latency of the creation of Pods")
-    figures: dict[str, list[dict[str, float]]] = {name: [] for name in CONDITIONS}
-    with _namespace(), administrator() as session:
-        for number in range(rounds):
-            for name in CONDITIONS[:: -1 if number % 2 else 1]:
-                with _condition(session, name):
-                    figures[name].append(_create(session, pods))
-                log(f"  {name}: median {figures[name][-1]['p50']:.2f} ms")
+    figures: dict[str, list[dict[str, float]]] = {name: [] for name in NAMESPACES}
+    with _namespaces(), _policy(), administrator() as session:
+        wait_until(lambda: _is_rewritten(session), "the API server applies the policy")
+        for _round in range(rounds):
+            for name, latencies in _create(session, pods).items():
+                figures[name].append(latencies)
+                log(f"  {name}: median {latencies['p50']:.2f} ms")
     return figures
 
 
 @contextmanager
-def _namespace() -> Iterator[None]:
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    kubectl("create", "namespace", NAMESPACE)
+def _namespaces() -> Iterator[None]:
+    """Create the namespaces, and delete them with their Pods at the end of the block."""
+    kubectl("delete", "namespace", *NAMESPACES.values(), "--ignore-not-found")
     try:
-        # The API server rejects Pods without it.
-        kubectl("wait", "serviceaccount/default", f"--namespace={NAMESPACE}", "--for=create", "--timeout=60s")
+        for namespace in NAMESPACES.values():
+            kubectl("create", "namespace", namespace)
+            # The API server rejects Pods without it.
+            kubectl("wait", "serviceaccount/default", f"--namespace={namespace}", "--for=create", "--timeout=60s")
         yield
     finally:
-        kubectl("delete", "namespace", NAMESPACE)
+        kubectl("delete", "namespace", *NAMESPACES.values(), "--ignore-not-found")
 
 
 @contextmanager
-def _condition(session: requests.Session, name: str) -> Iterator[None]:
-    """Apply the policy if the condition is with it, and remove it at the end of the block."""
-    if name == WITHOUT:
-        yield
-        return
+def _policy() -> Iterator[None]:
+    """Apply the policy with the role, and remove it at the end of the block."""
     try:
-        _policy("present")
-        wait_until(lambda: _is_rewritten(session), "the API server applies the policy")
+        run_role("image_policy", **POLICY)
         yield
     finally:
-        _policy("absent")
-        wait_until(lambda: not _is_rewritten(session), "the API server no longer applies the policy")
-
-
-def _policy(state: str) -> None:
-    run_role(
-        "image_policy",
-        image_policy_state=state,
-        image_policy_name=POLICY_NAME,
-        image_policy_address=ADDRESS,
-        image_policy_registry_namespace=REGISTRY_NAMESPACE,
-        image_policy_namespaces={"matchLabels": {"kubernetes.io/metadata.name": NAMESPACE}},
-    )
+        run_role("image_policy", **POLICY, image_policy_state="absent")
 
 
 def _is_rewritten(session: requests.Session) -> bool:
-    created = session.post(_PODS_URL, params={"dryRun": "All"}, json=_pod("probe"), timeout=60)
+    created = session.post(_url(WITH), params={"dryRun": "All"}, json=_pod("probe"), timeout=60)
     created.raise_for_status()
     return str(created.json()["spec"]["containers"][0]["image"]).startswith(ADDRESS)
 
 
-def _create(session: requests.Session, pods: int) -> dict[str, float]:
-    """Create Pods, delete them, and return the latency of their creation in milliseconds."""
-    bodies = [json.dumps(_pod(f"pod-{number}")) for number in range(pods)]
+def _create(session: requests.Session, pods: int) -> dict[str, dict[str, float]]:
+    """Create Pods, delete them, and return the latency of their creation in milliseconds by condition."""
+    times: dict[str, list[float]] = {name: [] for name in NAMESPACES}
     headers = {"Content-Type": "application/json"}
-    times = []
     try:
-        for body in bodies:
-            started = time.monotonic()
-            session.post(_PODS_URL, data=body, headers=headers, timeout=60).raise_for_status()
-            times.append(1000 * (time.monotonic() - started))
+        for number in range(pods):
+            body = json.dumps(_pod(f"pod-{number}"))
+            for name in sorted(NAMESPACES, reverse=bool(number % 2)):
+                started = time.monotonic()
+                session.post(_url(name), data=body, headers=headers, timeout=60).raise_for_status()
+                times[name].append(1000 * (time.monotonic() - started))
     finally:
-        session.delete(_PODS_URL, params={"gracePeriodSeconds": 0}, timeout=60).raise_for_status()
-        wait_until(lambda: not session.get(_PODS_URL, timeout=60).json()["items"], "the Pods are deleted")
-    cuts = statistics.quantiles(times, n=100)
-    return {"mean": statistics.mean(times), "p50": cuts[49], "p99": cuts[98], "count": len(times)}
+        for name in NAMESPACES:
+            session.delete(_url(name), params={"gracePeriodSeconds": 0}, timeout=60).raise_for_status()
+    wait_until(
+        lambda: not any(session.get(_url(name), timeout=60).json()["items"] for name in NAMESPACES),
+        "the API server deletes the Pods",
+    )
+    return {name: _figures(latencies) for name, latencies in times.items()}
+
+
+def _figures(latencies: list[float]) -> dict[str, float]:
+    cuts = statistics.quantiles(latencies, n=100)
+    return {"mean": statistics.mean(latencies), "p50": cuts[49], "p99": cuts[98], "count": len(latencies)}
+
+
+def _url(condition: str) -> str:
+    return f"{layout.API_URL}/api/v1/namespaces/{NAMESPACES[condition]}/pods"
 
 
 def _pod(name: str) -> dict[str, Any]:

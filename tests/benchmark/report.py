@@ -28,7 +28,7 @@ from .comparisons import (
     label,
     split_latency,
 )
-from .pod_creation import CONDITIONS, WITH, WITHOUT
+from .pod_creation import NAMESPACES, WITH, WITHOUT
 from .results import Cell, Results
 from .svg import Axis
 from .targets import TARGETS
@@ -271,11 +271,11 @@ def _pod_creation(results: Results) -> Iterator[str]:
     yield f"## {POD_CREATION_TITLE}\n"
     yield (
         f"{_counted(rounds, 'round')} of {pods} Pods, created one after the other over one connection. Each Pod has an "
-        "init container and two containers, and no node runs it. Latency is in milliseconds; the table shows the "
-        "medians of the rounds.\n"
+        "init container and two containers, and no node runs it. The Pods with and without the policy take turns. "
+        "Latency is in milliseconds; the table shows the medians of the rounds.\n"
     )
     yield "| condition | mean | median | 99th percentile |\n|---|---:|---:|---:|"
-    for name in CONDITIONS:
+    for name in NAMESPACES:
         columns = [f"{statistics.median(one[key] for one in conditions[name]):.2f}" for key in ("mean", "p50", "p99")]
         yield f"| {name} | {' | '.join(columns)} |"
     pairs = [(one["p50"], other["p50"]) for one, other in zip(conditions[WITH], conditions[WITHOUT])]
