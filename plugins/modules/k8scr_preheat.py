@@ -64,6 +64,12 @@ options:
       C(default) has the C(imagePullSecrets) for private images.
     type: str
     default: default
+  nodes:
+    description: Names of the nodes that pull the images, as in the Kubernetes API. By default, all nodes with the labels
+      in O(node_selector). The DaemonSet of O(keep) does not depend on them.
+    type: list
+    elements: str
+    default: []
   node_selector:
     description: Labels of the nodes, with their values. By default, all nodes pull the images.
     type: dict

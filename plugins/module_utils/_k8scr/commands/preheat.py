@@ -19,7 +19,7 @@ from ..errors import ApiServerError, InputError
 from ..files.interruption import cleanup_if_interrupted
 from ..http.retry import Retries
 from ..objects.client import KubernetesClient
-from ..objects.nodes import Node
+from ..objects.nodes import Node, named_nodes
 from ..objects.preheat_pods import DAEMON_SET, RUN_LABEL, keeping_daemon_set, pull_pod
 from ..oci.reference import parse_workload_reference
 from ..oci.timestamp import parse_timestamp
@@ -45,6 +45,7 @@ PREHEAT_ARGUMENT_SPEC: dict[str, Any] = {
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "image": {"type": "str", "default": "docker.io/library/registry:3.1.2"},
     "namespace": {"type": "str", "default": "default"},
+    "nodes": {"type": "list", "elements": "str", "default": []},
     "node_selector": {"type": "dict", "default": {}},
     "tolerations": {"type": "list", "elements": "dict", "default": [{"operator": "Exists"}]},
     "parallel": {"type": "int", "default": 2},
@@ -63,11 +64,13 @@ class PreheatSettings:
     Attributes:
         images: The names of all images, each once.
         own_image: The image of the Pods that pull.
+        nodes: The names of the nodes; empty for all with the labels.
     """
 
     images: Sequence[str]
     own_image: str
     namespace: str
+    nodes: Sequence[str]
     node_selector: Mapping[str, str]
     tolerations: Sequence[Mapping[str, Any]]
     parallel: int
@@ -95,6 +98,7 @@ class PreheatSettings:
             list(dict.fromkeys(names)),
             options["image"],
             options["namespace"],
+            options["nodes"],
             {str(key): str(value) for key, value in options["node_selector"].items()},
             options["tolerations"],
             parallel,
@@ -172,12 +176,12 @@ class _Preheat:
         """Return the nodes that run the Pods.
 
         Raises:
-            InputError: There are none.
+            InputError: There are none, or a named one does not exist.
         """
         selector = ",".join(f"{key}={value}" for key, value in self._settings.node_selector.items())
         kind = self._client.find_kind("v1", "Node")
         found = self._client.list_objects(kind, None, **({"label_selector": selector} if selector else {}))
-        nodes = [Node.from_object(item) for item in found]
+        nodes = named_nodes([Node.from_object(item) for item in found], self._settings.nodes)
         windows = [node.name for node in nodes if node.platform.startswith("windows/")]
         if windows:
             warn(

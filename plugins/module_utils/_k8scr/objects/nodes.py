@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..errors import InputError
 from ..oci.decimal import parse_decimal
 from ..oci.json_object import json_object, json_objects
 from .readiness import condition_of
@@ -100,3 +101,18 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     if toleration.get("operator") == "Exists":
         return True
     return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def named_nodes(nodes: Sequence[Node], names: Sequence[str]) -> Sequence[Node]:
+    """Return the nodes with these names, or all nodes without names.
+
+    Raises:
+        InputError: A node does not exist.
+    """
+    missing = sorted({*names} - {node.name for node in nodes})
+    if missing:
+        raise InputError(
+            f"the cluster has no node {', '.join(missing)} with the labels in node_selector",
+            "Name the nodes as in `kubectl get nodes`",
+        )
+    return [node for node in nodes if node.name in names] if names else nodes

@@ -7,7 +7,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.nodes import Node
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.objects.nodes import Node, named_nodes
 
 CONTROL_PLANE = {"key": "node-role.kubernetes.io/control-plane", "effect": "NoSchedule"}
 
@@ -59,3 +60,12 @@ def test_node_rejects_pods_that_do_not_tolerate_its_taint(
     taint: dict[str, str], tolerations: list[dict[str, str]], expected: bool
 ) -> None:
     assert node({"taints": [taint]}).rejects(tolerations) is expected
+
+
+def test_named_nodes_are_all_nodes_without_names() -> None:
+    assert [each.name for each in named_nodes([node()], [])] == ["node-1"]
+
+
+def test_named_nodes_reject_names_of_other_nodes() -> None:
+    with pytest.raises(InputError, match="the cluster has no node node-2, node-3 with the labels in node_selector"):
+        named_nodes([node()], ["node-3", "node-1", "node-2"])
