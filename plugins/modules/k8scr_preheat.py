@@ -65,8 +65,8 @@ options:
     type: str
     default: default
   nodes:
-    description: Names of the nodes that pull the images, as in the Kubernetes API. By default, all nodes with the labels
-      in O(node_selector). The DaemonSet of O(keep) does not depend on them.
+    description: Names of the nodes that pull the images, as in the Kubernetes API. By default, all nodes with the
+      labels in O(node_selector). The DaemonSet of O(keep) does not depend on them.
     type: list
     elements: str
     default: []
