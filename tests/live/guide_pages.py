@@ -90,7 +90,7 @@ def run_command(
         command: The command, as in the guide.
         folder: The working directory, which is also the home directory.
         kubeconfig: The kubeconfig of the user.
-        options: Additional options if the command is ansible-playbook.
+        options: Additional options if the command is ansible or ansible-playbook.
         fails: Whether the command must fail.
         inside: A command that runs the command, for example in a network namespace.
         variables: The environment variables; None for those of this process.
@@ -102,7 +102,7 @@ def run_command(
     }
     arguments = shlex.split(command)
     playbook = arguments[0] == "ansible-playbook"
-    if playbook:
+    if arguments[0] in ("ansible", "ansible-playbook"):
         arguments += options or []
     done = subprocess.run(
         [*inside, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False

@@ -77,6 +77,8 @@ def managed_cluster(machine: Machine) -> Iterator[None]:
         "deliver_upstreams": machine.upstreams,
         "image_policy_name": namespace,
         "image_policy_upstreams": [machine.host],
+        "node_mirror_upstreams": [machine.host],
+        "node_mirror_namespace": f"{namespace}-nodes",
     }
     yield
     kubectl("delete", "pod", "waiter", "--now", "--ignore-not-found")
@@ -208,7 +210,7 @@ def test_managed_clusters_guide_delivers_without_access_to_nodes(
     machine: Machine, managed_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{layout.BIN}:{os.environ['PATH']}")
-    plan, deliver, apply, describe, _daemonset, undo = machine.read("guide_managed_clusters.rst")
+    plan, deliver, apply, describe, no_policy, daemonset, undo = machine.read("guide_managed_clusters.rst")
     names = {name: f"localhost:{NODE_PORT}/{NAMES[name]}" for name in ("busybox", "multi")}
 
     planned = machine.run(plan)
@@ -222,8 +224,15 @@ def test_managed_clusters_guide_delivers_without_access_to_nodes(
     assert f"original-image.k8scr.core/waiter: {machine.image('multi')}" in machine.output
     assert re.search(rf"Image: +{names['multi']}\n", machine.output)
 
+    machine.run(no_policy)
+    namespace = machine.namespaces[0]
+    assert namespace not in kubectl("get", "mutatingadmissionpolicies", "--output=name")
+    # The tests of the role node_mirror let Pods write to the nodes.
+    machine.run(f"{daemonset} --check")
+    assert "TASK [k8scr.core.node_mirror : Configure the mirror on all nodes]" in machine.output
+
     machine.run(undo)
-    assert machine.namespaces[0] not in kubectl("get", "namespaces,mutatingadmissionpolicies", "--output=name")
+    assert namespace not in kubectl("get", "namespaces", "--output=name")
 
 
 def test_deliver_playbook_delivers_volumes_and_delta(
