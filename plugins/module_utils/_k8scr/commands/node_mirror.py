@@ -17,6 +17,7 @@ from typing import Any
 from ansible.module_utils.common.warnings import warn
 
 from ..errors import InputError, K8scrError, failure_lines
+from ..files.interruption import cleanup_if_interrupted
 from ..http.retry import Retries
 from ..node.pod_script import NEW_NODE_SCRIPT, NODE_SCRIPT
 from ..objects.client import KubernetesClient
@@ -151,11 +152,16 @@ def _visit(run: _Run) -> tuple[list[VisitedNode], list[tuple[str, K8scrError]]]:
     """Configure all nodes; return those that were configured, and the errors of the others."""
     names = _nodes(run)
     run.visitor.delete_pods()
-    try:
-        with ThreadPoolExecutor(_PARALLEL) as workers:
-            results = list(workers.map(lambda name: _visit_one(run, name), names))
-    finally:
+    workers = ThreadPoolExecutor(_PARALLEL)
+
+    def clean_up() -> None:
+        workers.shutdown(wait=False, cancel_futures=True)
+        # Without their Pods, the running visits end.
         run.visitor.delete_pods()
+
+    with cleanup_if_interrupted(clean_up):
+        results = list(workers.map(lambda name: _visit_one(run, name), names))
+    workers.shutdown()
     visited = [result for result in results if isinstance(result, VisitedNode)]
     errors = [(name, result) for name, result in zip(names, results) if isinstance(result, K8scrError)]
     for text in dict.fromkeys(f"{node.name}: {warning}" for node in visited for warning in node.plan.warnings):
