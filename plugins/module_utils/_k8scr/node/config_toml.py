@@ -113,6 +113,10 @@ def parse_dump(dump: str) -> dict[str, Any]:
             entries = entries.setdefault(key, {})
         if not statement.header:
             entries[statement.key[-1]] = "".join(lines[statement.start : statement.end]).strip()
+    if isinstance(parsed.get("imports"), str):
+        # containerd 1 prints the files in random order.
+        value = parsed["imports"].partition("=")[2].strip("[] ")
+        parsed["imports"] = sorted(name.strip() for name in value.split(","))
     return parsed
 
 

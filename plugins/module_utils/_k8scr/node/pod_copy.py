@@ -11,6 +11,7 @@ import glob
 import hashlib
 import os
 import posixpath
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ Observation = tuple[str, ...]
 """What to observe: ``content`` or ``name`` with a pattern of paths, ``version`` with a program, or ``program`` with
 containerd and its configuration file."""
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:,=~% ")
+_IMPORTS = re.compile(r"^imports = .*\n", re.MULTILINE)
 _LINKED = ".linked"
 """The folder of a copy with the targets of its symbolic links."""
 
@@ -45,9 +47,9 @@ class Record:
 
     @classmethod
     def of_program(cls, kind: str, name: str, text: str) -> Record:
-        """Return the record of an output of a program."""
-        content = text.encode()
-        return cls(kind, hashlib.sha256(content).hexdigest(), name, content)
+        """Return the record of an output of a program; the digest omits the same lines as in the script."""
+        counted = _IMPORTS.sub("", text).encode()
+        return cls(kind, hashlib.sha256(counted).hexdigest(), name, text.encode())
 
     @property
     def line(self) -> str:

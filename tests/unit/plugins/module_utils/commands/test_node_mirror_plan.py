@@ -117,6 +117,33 @@ def test_new_node_with_known_files_configures_itself(node: ScriptedNode, tmp_pat
     assert node.files() == configured
 
 
+@pytest.mark.parametrize("runtime", ["k3s", "containers"])
+def test_new_node_without_files_configures_itself(node: ScriptedNode, tmp_path: Path, runtime: str) -> None:
+    path = {"k3s": "k3s/registries.yaml", "containers": "containers/registries.conf.d"}[runtime]
+    options = {"runtime": runtime, "path": str(node.folder / path)}
+    plan = node.plan(tmp_path / "copies", **options)
+
+    done = node.start_new_node_pod(plan.answers, **options)
+
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert ENDPOINT.partition("//")[2] in "".join(content.decode() for content in node.files().values())
+
+
+def test_key_is_independent_of_order_of_imports(node: ScriptedNode, tmp_path: Path) -> None:
+    certs_d = node.folder / "hosts"
+    node.write("config.toml", f'[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = "{certs_d}"\n')
+    # Prints another line each time, as containerd 1 does.
+    count = 'echo >>"$0.count"\nprintf \'imports = ["%s"]\\n\' "$(wc -l <"$0.count")"'
+    text = node.containerd.read_text().replace('printf \'imports = ["%s"]\\n\' "$2"', count)
+    node.containerd.write_text(text)
+
+    plan = node.plan(tmp_path / "copies", path="")
+    node.apply(plan.answer)
+
+    assert count in text
+    assert records_key(observe(node.script, plan.observations)) == plan.key
+
+
 def test_configured_node_stays_unchanged_in_pod_of_daemon_set(node: ScriptedNode, tmp_path: Path) -> None:
     plan = node.plan(tmp_path / "copies")
     node.apply(plan.answer)

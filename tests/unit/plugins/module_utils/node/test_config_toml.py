@@ -78,6 +78,10 @@ def test_set_config_path_keeps_comment_with_unicode_line_break_in_one_line(line_
     assert remove_block(after) == text
 
 
+def test_parse_dump_sorts_imports() -> None:
+    assert parse_dump('imports = ["/b.toml", "/a.toml"]\n') == parse_dump('imports = ["/a.toml", "/b.toml"]\n')
+
+
 def test_parse_dump_returns_each_setting_in_its_table() -> None:
     dump = "version = 3\n[a]\n  b = [\n    'c'\n  ]\n  [a.'d.e']\n    f.g = ''\n"
     table = {"b": "b = [\n    'c'\n  ]", "d.e": {"f": {"g": "f.g = ''"}}}
