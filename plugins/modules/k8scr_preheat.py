@@ -21,7 +21,7 @@ description:
     Windows nodes are left out, with a warning.
   - The Pods comply with the Pod Security Standard C(restricted). They are deleted as soon as their results are known,
     also after Ctrl-C. If the module is killed, the Pods end after O(timeout), and a later run deletes them.
-  - It requires the permissions C(list) on C(nodes), C(list) on C(events), and C(create), C(list), C(delete) and
+  - It requires the permissions C(list) on C(nodes), C(list) on C(events), and C(create), C(get), C(list), C(delete) and
     C(deletecollection) on C(pods) in O(namespace); for O(keep) and O(state=absent) also C(get), C(create), C(patch) and
     C(delete) on C(daemonsets).
 author:

@@ -260,12 +260,11 @@ class PreheatRun:
         self._add(PreheatRow(pull.node.name, pull.image, result, seconds, reason).on(pull.node), pull)
 
     def _add(self, row: PreheatRow, pull: _Pull) -> None:
-        """Add the row of a pull, and delete its Pod."""
+        """Add the row of a pull, and delete its Pod, which may exist although its creation failed."""
         self.rows.append(row)
         if row.result != PRESENT:
             self._progress.line(row.line)
-        if pull.pod:
-            self._client.delete(self._pods, pull.name, self._settings.namespace, dry_run=False)
+        self._client.delete(self._pods, pull.name, self._settings.namespace, dry_run=False)
         self._pulls.remove(pull)
 
 

@@ -161,6 +161,13 @@ def test_run_continues_after_api_server_rejected_a_pod(cluster: Cluster) -> None
     assert [row[1:3] for row in pull(cluster, "b", "a")] == [("b", "failed"), ("a", "pulled")]
 
 
+def test_run_deletes_pod_whose_creation_failed_after_api_server_stored_it(cluster: Cluster) -> None:
+    cluster.errors["a"] = ApiServerError("the API server rejected the request to read Pod a: forbidden", status=403)
+    cluster.unanswered.add("a")
+
+    assert [row[1:3] for row in pull(cluster, "a")] == [("a", "failed")]
+
+
 def test_run_deletes_its_pods_after_interruption(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(_seconds: float) -> None:
         raise KeyboardInterrupt
