@@ -46,7 +46,10 @@ from .registry_role import deployed
 pytestmark = pytest.mark.own_registries
 
 REGISTRY = {"registry_namespace": "live-policy-registry", "registry_node_port": NODE_PORT}
-EXCLUDED = ["docker.io/library/busybox", "ghcr.io/team", "quay.io/team/api:1", "10.0.0.1", "[::1]:5000/team"]
+EXCLUDED = [
+    *("docker.io/library/busybox", "ghcr.io/team", "quay.io/team/api:1", "10.0.0.1", "[::1]:5000/team"),
+    "bastion:5000",
+]
 POLICIES: dict[str, dict[str, Any]] = {
     "plain": {},
     "qualified": {"image_policy_qualify": True, "image_policy_exclude": EXCLUDED},
@@ -106,7 +109,9 @@ def _expected(name: str, policy: Mapping[str, Any], delivered: Mapping[str, str]
 
 def _matches(reference: Reference, excluded: str) -> bool:
     name = f"{reference.host}/{reference.path}"
-    return excluded in (name, f"{name}:{reference.tag}") or name.startswith(f"{excluded}/")
+    # A name without a slash, such as bastion:5000, is an image and a host.
+    short = name.removeprefix("docker.io/library/")
+    return excluded in (name, f"{name}:{reference.tag}", f"{short}:{reference.tag}") or name.startswith(f"{excluded}/")
 
 
 def _list_delivered(names: Mapping[str, str]) -> None:
