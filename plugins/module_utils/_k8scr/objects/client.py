@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
-from ..errors import ApiServerError, ClusterError
+from ..errors import ApiServerError, ClusterError, Retry
 from ..http.headers import retry_after
 from ..http.retry import Retries
 from ..redaction import HIDDEN, SHORTEST
@@ -28,6 +28,8 @@ except ImportError:  # reported by cluster.connect()
     pass
 
 FIELD_MANAGER = "k8scr"
+_ATTEMPTS_OF_ALLOWED_REQUESTS = 6
+"""Attempts after a 403 for a request of a kind that was allowed earlier in the task: about six seconds in total."""
 
 
 class KubernetesClient:
@@ -38,6 +40,8 @@ class KubernetesClient:
 
         self._retries = retries or Retries()
         self._server = cluster.adapter.server_name
+        self._allowed: set[str] = set()
+        """The verb and the kind of requests that succeeded."""
         # The library caches its discovery in a file with a predictable name in /tmp. An impossible path prevents that.
         no_cache = os.path.join(os.devnull, "discovery")
         api_client = cluster.api_client()
@@ -167,11 +171,17 @@ class KubernetesClient:
         """Send a request; the requests of all methods can be repeated."""
         from kubernetes.client.exceptions import ApiException
 
+        permission = " ".join(action.split()[:2])
+
         def attempt() -> Any:
             try:
-                return request()
+                response = request()
             except ApiException as error:
-                raise _api_server_error(action, error, secrets or set()) from None
+                failure = _api_server_error(action, error, secrets or set())
+                # After its start, the API server forbids all requests until it has loaded the roles.
+                if permission in self._allowed and _lacks_permission(failure.status, failure.message):
+                    failure = failure.replace(retry=Retry(_ATTEMPTS_OF_ALLOWED_REQUESTS))
+                raise failure from None
             except HTTPError as error:
                 raise translate(error, self._server) from error
             except (AttributeError, KeyError, TypeError, ValueError) as error:
@@ -180,6 +190,8 @@ class KubernetesClient:
                     f"the response to the request to {action} is not a Kubernetes object",
                     f"Check its address: a proxy or a login page may have responded in place of {self._server}",
                 ) from error
+            self._allowed.add(permission)
+            return response
 
         return self._retries.run(action, attempt)
 
@@ -198,6 +210,11 @@ def _write_options(dry_run: bool) -> dict[str, Any]:
     return {"field_manager": FIELD_MANAGER, **({"dry_run": "All"} if dry_run else {})}
 
 
+def _lacks_permission(status: int | None, message: str) -> bool:
+    """Return whether an error response is that of RBAC, and not of an admission plugin such as a quota."""
+    return status == 403 and "cannot" in message
+
+
 def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerError:
     message, conflicts = _parse_status(error)
     for secret in sorted((value for value in secrets if len(value) >= SHORTEST), key=len, reverse=True):
@@ -205,7 +222,7 @@ def _api_server_error(action: str, error: Any, secrets: set[str]) -> ApiServerEr
     if error.status == 401:
         return unauthorized(message)
     advice = None
-    if error.status == 403 and "cannot" in message:
+    if _lacks_permission(error.status, message):
         advice = "Grant this user a Role with the permission"
     elif error.status == 409 and conflicts:
         message = f"conflict with other field managers: {'; '.join(conflicts)}"

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 from types import SimpleNamespace
 from typing import Any
 
@@ -31,6 +32,13 @@ def response(status: int, **headers: str) -> Exception:
     """Return the official client's exception for an error response."""
     error: Exception = ApiException(status=status, reason="reason")
     error.headers = headers  # type: ignore[attr-defined]
+    return error
+
+
+def forbidden(message: str) -> Exception:
+    """Return the official client's exception for a request that the API server forbids."""
+    error: Exception = ApiException(status=403, reason="Forbidden")
+    error.body = json.dumps({"kind": "Status", "message": message})  # type: ignore[attr-defined]
     return error
 
 
@@ -86,6 +94,33 @@ def test_apply_is_not_retried_after_permanent_error(
         objects.apply(KIND, POD, "default", dry_run=False, force=False)
 
     assert dynamic.requests == 1
+
+
+def test_request_is_retried_if_api_server_forbids_it_after_it_was_allowed(
+    objects: KubernetesClient, dynamic: Dynamic
+) -> None:
+    objects.create(KIND, POD, "default", dry_run=False)
+    dynamic.errors = [forbidden('User "dev" cannot create resource "pods"')] * 2
+
+    assert objects.create(KIND, POD, "default", dry_run=False) == POD
+
+
+def test_forbidden_request_is_not_retried_if_another_request_was_allowed(
+    objects: KubernetesClient, dynamic: Dynamic
+) -> None:
+    objects.create(KIND, POD, "default", dry_run=False)
+    dynamic.errors = [forbidden('User "dev" cannot get resource "pods"')]
+
+    with pytest.raises(ApiServerError, match="cannot get"):
+        objects.get(KIND, "app", "default")
+
+
+def test_create_is_not_retried_after_quota_is_exceeded(objects: KubernetesClient, dynamic: Dynamic) -> None:
+    objects.create(KIND, POD, "default", dry_run=False)
+    dynamic.errors = [forbidden("exceeded quota: pods")]
+
+    with pytest.raises(ApiServerError, match="exceeded quota"):
+        objects.create(KIND, POD, "default", dry_run=False)
 
 
 def test_error_explains_rejected_credentials(objects: KubernetesClient, dynamic: Dynamic) -> None:
