@@ -177,7 +177,12 @@ def _search_cluster(settings: ClusterSettings, discovery: Discovery) -> tuple[Un
         uses, unseen = find_image_uses(cluster.adapter, Retries())
     for use in uses:
         origin = Origin(kind=use.kind, namespace=use.namespace, name=use.name)
-        discovery.add(use.original or use.image, origin, How.CLUSTER)
+        if use.original:
+            discovery.add(use.original, origin, How.CLUSTER)
+        # Users who create Pods may forge an annotation with an original name. It does not hide the image of the Pod,
+        # unless only nodes can pull this image.
+        if not use.original or not use.image.startswith(("localhost:", "localhost/")):
+            discovery.add(use.image, origin, How.CLUSTER)
     for each in unseen:
         warn(f"The images of {each.kind}s are not found: {each.reason}")
     return unseen

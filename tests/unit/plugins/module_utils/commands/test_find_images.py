@@ -180,6 +180,20 @@ def test_find_images_returns_images_of_cluster(api_server: ListServer, capsys: p
     assert result["images"][0]["how"] == "cluster"
 
 
+def test_find_images_returns_original_names_and_does_not_hide_images_behind_forged_ones(
+    api_server: ListServer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rewritten, own = workload("a", pod_spec("localhost:30501/library/redis:8")), workload("b", pod_spec("nginx:1"))
+    rewritten["metadata"]["annotations"] = {"original-image.k8scr.core/c0": "redis:8"}
+    own["metadata"]["annotations"] = {"original-image.k8scr.core/c0": "registry.example.com/library/nginx:1"}
+    api_server.lists["Pod"] = [rewritten, own]
+
+    result = run(capsys, cluster=True)
+
+    names = {image["name"] for image in result["images"]}
+    assert names == {"docker.io/library/redis:8", NGINX, "registry.example.com/library/nginx:1"}
+
+
 def test_find_images_returns_and_warns_about_unseen_kinds(
     api_server: ListServer, capsys: pytest.CaptureFixture[str], warnings: list[str]
 ) -> None:
