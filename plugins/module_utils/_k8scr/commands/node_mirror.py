@@ -112,16 +112,18 @@ def _configure(run: _Run) -> dict[str, Any]:
     answers: dict[str, str] = {}
     for node in visited:
         answers.update(node.plan.answers)
-    if failures:
+    if not visited:
         return _result(outcomes, visited, failures)
+    # The DaemonSet also configures nodes that fail now because they are not ready, if their files are known.
     applier = run.applier(True)
     outcomes.append(applier.apply(run.objects.secret(_within_limit(answers))))
     outcomes.append(applier.apply(run.objects.daemon_set()))
-    errors = []
     if not run.check_mode:
         _restart_waiting_pods(run)
-        errors = wait_for_objects(run.client, outcomes[-1:], run.seconds, run.progress, run.retries)
-    return _result(outcomes, visited, [("", error) for error in errors])
+        if not failures:
+            errors = wait_for_objects(run.client, outcomes[-1:], run.seconds, run.progress, run.retries)
+            failures = [("", error) for error in errors]
+    return _result(outcomes, visited, failures)
 
 
 def _restore(run: _Run) -> dict[str, Any]:
@@ -228,11 +230,16 @@ def _result(
     outcomes: Sequence[Outcome], visited: Sequence[VisitedNode], failures: Sequence[tuple[str, K8scrError]]
 ) -> dict[str, Any]:
     diffs = [{**diff, **_headers(node.name, diff)} for node in visited for diff in node.plan.diff]
-    failure = {"failed": True, "msg": "\n".join(failure_lines(failures))} if failures else {}
+    restarts = [node.name for node in visited if node.plan.needs_restart]
+    lines = failure_lines(failures)
+    if restarts:
+        # The next run does not report them.
+        lines.append(f"the new configuration takes effect after a restart of the runtime on {', '.join(restarts)}")
+    failure = {"failed": True, "msg": "\n".join(lines)} if failures else {}
     return {
         "changed": bool(_changed(outcomes) or diffs),
         "nodes": [node.result for node in visited],
-        "restart_needed": [node.name for node in visited if node.plan.needs_restart],
+        "restart_needed": restarts,
         "diff": [*diffs, *(outcome.diff for outcome in _changed(outcomes))],
         **failure,
     }

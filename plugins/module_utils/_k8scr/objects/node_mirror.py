@@ -92,6 +92,7 @@ class NodeMirrorObjects:
         waiting = {
             "name": "configured",
             "image": self.image,
+            "imagePullPolicy": "IfNotPresent",
             "command": ["sleep", "2147483647"],
             "securityContext": {
                 "runAsUser": _NOBODY,
@@ -141,6 +142,8 @@ class NodeMirrorObjects:
         return {
             "name": CONTAINER,
             "image": self.image,
+            # For the tag latest, the default is to pull the image even if the node has it.
+            "imagePullPolicy": "IfNotPresent",
             "command": command,
             **({"args": list(arguments)} if arguments else {}),
             "env": [{"name": "K8SCR_SCRIPT", "value": _unexpanded(self.node_script)}],
