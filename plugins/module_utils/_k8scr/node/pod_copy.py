@@ -25,7 +25,7 @@ Observation = tuple[str, ...]
 """What to observe: ``content`` or ``name`` with a pattern of paths, ``version`` with a program, or ``program`` with
 containerd and its configuration file."""
 _SAFE = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+@:,=~% ")
-_IMPORTS = re.compile(r"^imports = .*\n", re.MULTILINE)
+_IMPORTS = re.compile(rb"^imports = .*\n", re.MULTILINE)
 _LINKED = ".linked"
 """The folder of a copy with the targets of its symbolic links."""
 
@@ -48,8 +48,8 @@ class Record:
     @classmethod
     def of_program(cls, kind: str, name: str, text: str) -> Record:
         """Return the record of an output of a program; the digest omits the same lines as in the script."""
-        counted = _IMPORTS.sub("", text).encode()
-        return cls(kind, hashlib.sha256(counted).hexdigest(), name, text.encode())
+        content = text.encode()
+        return cls(kind, _digest(kind, content), name, content)
 
     @property
     def line(self) -> str:
@@ -61,14 +61,18 @@ def parse_records(output: bytes) -> list[Record]:
     """Return the records in an output.
 
     Raises:
-        SourceError: The output has other lines.
+        SourceError: The output has other lines, or a digest is not that of its content. Such a digest would assign the
+            changes for this node to other nodes.
     """
     records = []
     try:
         for line in output.decode("ascii").splitlines():
             kind, digest, name, content = line.split(" ")
             decoded = b"" if content == "-" else base64.b64decode(content, validate=True)
-            records.append(Record(kind, digest, base64.b64decode(name, validate=True).decode(), decoded))
+            record = Record(kind, digest, base64.b64decode(name, validate=True).decode(), decoded)
+            if digest not in ("-", _digest(kind, decoded)):
+                raise SourceError(f"{record.name!r:.200} changed while it was read", "Run again")
+            records.append(record)
     except ValueError as error:
         raise SourceError("the script on the node printed something else than records of files") from error
     return records
@@ -210,6 +214,11 @@ class CopyFiles:
 
     def atomic_move(self, src: str, dest: str) -> None:
         Path(src).replace(dest)
+
+
+def _digest(kind: str, content: bytes) -> str:
+    counted = _IMPORTS.sub(b"", content) if kind == "dump" else content
+    return hashlib.sha256(counted).hexdigest()
 
 
 def _encoded(content: bytes) -> str:

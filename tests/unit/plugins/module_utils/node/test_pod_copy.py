@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,15 @@ def test_copy_has_dangling_link_inside_its_folder(tmp_path: Path) -> None:
     NodeCopy(tmp_path, [Record("dangling", "-", "/a/b", b"/a/../../../etc/shadow")])
 
     assert (tmp_path / "a/b").readlink() == tmp_path / "etc/shadow"
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dump", "version"])
+def test_records_reject_digest_of_other_content(kind: str) -> None:
+    # With the digest of another node's file, that node would get the changes for this one.
+    digest = hashlib.sha256(b"other").hexdigest()
+
+    with pytest.raises(SourceError, match="'/a' changed while it was read"):
+        parse_records(f"{kind} {digest} L2E= eA==\n".encode())
 
 
 @pytest.mark.parametrize("output", [b"bash: warning\n", b"file x L2E= !\n", b"\xff\n", b"file x\n"])
