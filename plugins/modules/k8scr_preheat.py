@@ -43,6 +43,18 @@ options:
     type: list
     elements: str
     default: []
+  platforms:
+    description:
+      - Platforms of the images, by their names. Each is C(OS/ARCH) or C(OS/ARCH/VARIANT), as
+        M(k8scr.core.k8scr_info) returns them. By default, they are not known. Set it if images may lack an index, as
+        those that M(k8scr.core.k8scr_push) pushes with one platform.
+      - An image that has no platform of a node fails there, and no Pod is created. Variants are not compared, because
+        nodes do not report them. As in containerd, C(amd64) includes C(386), and C(arm64) includes C(arm).
+        WebAssembly, the architecture C(wasm), matches all nodes. If the nodes emulate other platforms, do not name the
+        images for them.
+      - Names of images that are not pulled are ignored.
+    type: dict
+    default: {}
   lock:
     description: Path of a lock file, on the host that runs the module. The images that it names are pulled. See
       O(k8scr.core.k8scr_push#module:lock).
@@ -107,9 +119,10 @@ options:
     type: bool
     default: false
 notes:
-  - Container runtimes check the platform of an image only if its name refers to an index. An image without an index is
-    pulled on nodes of any platform.
+  - Container runtimes check the platform of an image only if its name refers to an index. Without O(platforms), an
+    image without an index is pulled on nodes of any platform, also on those that cannot run it.
 seealso:
+  - module: k8scr.core.k8scr_info
   - module: k8scr.core.k8scr_push
   - module: k8scr.core.k8scr_node_images
 """
@@ -127,6 +140,12 @@ EXAMPLES = r"""
     node_selector:
       example.com/gpu: "true"
     keep: true
+
+- name: Pull an image on the nodes, and fail on those that cannot run it
+  k8scr.core.k8scr_preheat:
+    images: [registry.example.com/team/api:1.4.2]
+    platforms:
+      registry.example.com/team/api:1.4.2: [linux/arm64]
 """
 
 RETURN = r"""

@@ -63,9 +63,9 @@ def namespace(repository: str) -> Iterator[str]:
 def push(task: Task, repository: str, host: str) -> Callable[..., str]:
     """Pushes an image to the repository of the test and returns its name for nodes, which have no such image."""
 
-    def run(source: images.Image | str, tag: str = "1") -> str:
+    def run(source: images.Image | str, tag: str = "1", **more: Any) -> str:
         name = f"{host}/{repository}:{tag}"
-        result = task("k8scr_push", images=[push_entry(source, repository, name=name)])
+        result = task("k8scr_push", images=[push_entry(source, repository, name=name, **more)])
         assert not result.get("failed"), result["msg"]
         return name
 
@@ -163,6 +163,22 @@ def test_preheat_names_reason_of_each_failure_and_pulls_other_images(
         )
         assert f"{missing} on {name}" in result["msg"]
     assert result["failed"]
+
+
+def test_preheat_fails_image_of_other_platform_without_index_and_creates_no_pod(
+    task: Task, push: Callable[..., str], preheat_on: Preheat, namespace: str
+) -> None:
+    image = push(images.ensure("multi"), platforms=["linux/arm64"])
+    stored = task("k8scr_info", images=[image])["images"][0]
+    assert stored["media_type"] != INDEX
+
+    result = preheat_on(image, platforms={image: [each["platform"] for each in stored["platforms"]]})
+
+    assert results(result) == [(name, "failed") for name in NODES]
+    assert {row["reason"] for row in result["report"]} == {"the image has linux/arm64, the node is linux/amd64"}
+    assert not kubectl(
+        "get", "events", f"--namespace={namespace}", "--output=name", "--field-selector=involvedObject.kind=Pod"
+    )
 
 
 def test_preheat_reports_registry_that_does_not_respond(preheat_on: Preheat) -> None:

@@ -21,6 +21,7 @@ from ..http.retry import Retries
 from ..objects.client import KubernetesClient
 from ..objects.nodes import Node, named_nodes
 from ..objects.preheat_pods import DAEMON_SET, RUN_LABEL, keeping_daemon_set, pull_pod
+from ..oci.platform import Platform
 from ..oci.reference import parse_workload_reference
 from ..oci.timestamp import parse_timestamp
 from ..transfer.lock import read_lock
@@ -32,6 +33,7 @@ from .apply import Applier, ApplySettings
 from .apply_outcome import Outcome
 from .cluster_options import cluster_settings
 from .numbers import read_number
+from .preheat_platforms import platform_mismatch, read_platforms
 from .preheat_report import PRESENT, PULLED, PreheatRow, report
 from .preheat_run import PreheatRun, PullSettings, delete_pods
 from .progress_options import PROGRESS_ARGUMENT_SPEC
@@ -41,6 +43,7 @@ _LEFTOVER_SECONDS = 300.0
 
 PREHEAT_ARGUMENT_SPEC: dict[str, Any] = {
     "images": {"type": "list", "elements": "str", "default": []},
+    "platforms": {"type": "dict", "default": {}},
     "lock": {"type": "path"},
     "state": {"type": "str", "choices": ["present", "absent"], "default": "present"},
     "image": {"type": "str", "default": "docker.io/library/registry:3.1.2"},
@@ -63,11 +66,13 @@ class PreheatSettings:
 
     Attributes:
         images: The names of all images, each once.
+        platforms: The platforms of each image; empty if they are not known.
         own_image: The image of the Pods that pull.
         nodes: The names of the nodes; empty for all with the labels.
     """
 
     images: Sequence[str]
+    platforms: Mapping[str, Sequence[Platform]]
     own_image: str
     namespace: str
     nodes: Sequence[str]
@@ -96,6 +101,7 @@ class PreheatSettings:
             raise InputError("there is no image to pull", "Set images or lock")
         return cls(
             list(dict.fromkeys(names)),
+            read_platforms(options["platforms"], names),
             options["image"],
             options["namespace"],
             options["nodes"],
@@ -161,11 +167,16 @@ class _Preheat:
             )
         ready = [node for node in nodes if not node.unready]
         images = _largest_first(self._settings.images, nodes)
+        pulls: dict[Node, list[str]] = {}
+        for node in ready:
+            reasons = {image: platform_mismatch(self._settings.platforms[image], node) for image in images}
+            rows += [PreheatRow.of_mismatch(node, image, reason) for image, reason in reasons.items() if reason]
+            pulls[node] = [image for image, reason in reasons.items() if not reason]
         if self._check_mode:
-            rows += [_expected(node, image) for node in ready for image in images]
+            rows += [_expected(node, image) for node, names in pulls.items() for image in names]
         else:
             self._delete_leftovers()
-            rows += self._pull_on(ready, images, has_image_volumes)
+            rows += self._pull_on(pulls, has_image_volumes)
         result = report(rows)
         outcome = self._keep() if self._settings.keep and not result.get("failed") else None
         if outcome is None or not outcome.changed:
@@ -211,7 +222,7 @@ class _Preheat:
         # An API server that does not know the field makes the volume an empty one.
         return created is None or "image" in created["spec"]["volumes"][0]
 
-    def _pull_on(self, nodes: Sequence[Node], images: Sequence[str], has_image_volumes: bool) -> list[PreheatRow]:
+    def _pull_on(self, pulls: Mapping[Node, Sequence[str]], has_image_volumes: bool) -> list[PreheatRow]:
         settings = self._settings
         how = PullSettings(
             settings.namespace,
@@ -221,7 +232,7 @@ class _Preheat:
             settings.parallel_nodes,
             settings.timeout,
         )
-        run = PreheatRun(self._client, how, images, nodes, self._progress)
+        run = PreheatRun(self._client, how, pulls, self._progress)
         with cleanup_if_interrupted(run.clean_up):
             run.run()
         return run.rows

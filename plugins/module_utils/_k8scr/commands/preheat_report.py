@@ -40,6 +40,11 @@ class PreheatRow:
         """Return the row of an image that a node does not pull because it is not ready."""
         return cls(node.name, image, FAILED, seconds, f"the node is not ready: {node.unready}").on(node)
 
+    @classmethod
+    def of_mismatch(cls, node: Node, image: str, reason: str) -> PreheatRow:
+        """Return the row of an image that a node does not pull because their platforms differ."""
+        return cls(node.name, image, FAILED, 0.0, reason).on(node)
+
     def on(self, node: Node) -> PreheatRow:
         """Return the row with the properties of its node that matter."""
         if not node.is_cordoned:

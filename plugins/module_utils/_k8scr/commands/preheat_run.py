@@ -97,24 +97,22 @@ class PreheatRun:
     """Pulls images on nodes.
 
     Args:
-        images: The images, the first one first.
-        nodes: The nodes, which are ready.
+        pulls: The images of each node, the first one first. The nodes are ready.
     """
 
     def __init__(
         self,
         client: KubernetesClient,
         settings: PullSettings,
-        images: Sequence[str],
-        nodes: Sequence[Node],
+        pulls: Mapping[Node, Sequence[str]],
         progress: Progress,
     ) -> None:
         self.id = secrets.token_hex(4)
         self._client = client
         self._settings = settings
         self._progress = progress
-        self._pending = {node: deque(images) for node in nodes}
-        self._total = len(images) * len(nodes)
+        self._pending = {node: deque(images) for node, images in pulls.items() if images}
+        self._total = sum(map(len, pulls.values()))
         self._pulls: list[_Pull] = []
         self._pods, self._events = client.find_kind("v1", "Pod"), client.find_kind("v1", "Event")
         self._nodes = client.find_kind("v1", "Node")

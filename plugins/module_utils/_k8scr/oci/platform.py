@@ -17,6 +17,8 @@ _WORD = re.compile(r"[a-z0-9_.-]+")
 _ARCHITECTURES = {"x86_64": "amd64", "x86-64": "amd64", "aarch64": "arm64", "i386": "386", "armhf": "arm"}
 _USUAL_VARIANTS = {"arm64": "v8", "arm": "v7", "amd64": "v1"}
 """Default variants of images that declare none, by architecture."""
+_32_BIT = {"amd64": "386", "arm64": "arm"}
+"""The architecture whose images a runtime accepts too, by the host's (containerd/platforms, ``compare.go``)."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +54,14 @@ class Platform:
             return False
         usual = _USUAL_VARIANTS.get(self.architecture, "")
         return not self.variant or self.variant == (other.variant or usual)
+
+    def may_run(self, other: Platform) -> bool:
+        """Return whether a host of this platform may run images for ``other``, with any variant and without emulation.
+
+        WebAssembly runs on each host that has a runtime for it.
+        """
+        is_32_bit = other.os == self.os and other.architecture == _32_BIT.get(self.architecture)
+        return self.includes(other) or is_32_bit or other.architecture == "wasm"
 
 
 def parse_platform(text: object) -> Platform:

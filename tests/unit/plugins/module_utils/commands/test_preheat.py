@@ -86,6 +86,46 @@ def test_preheat_fails_images_of_node_that_is_not_ready_and_pulls_on_others(clus
     assert result["report"][1]["reason"] == "the node is not ready: Kubelet stopped posting node status"
 
 
+def test_preheat_fails_image_without_platform_of_node_and_creates_no_pod_for_it(cluster: Cluster) -> None:
+    cluster.nodes[0]["status"]["nodeInfo"]["architecture"] = "arm64"
+    cluster.nodes.append(node("node-2", unschedulable=True))
+
+    result = run(images=["a", "b"], platforms={"docker.io/library/a:latest": ["linux/arm64/v8", "linux/s390x"]})
+
+    assert cluster.created == [("node-1", "a"), ("node-1", "b"), ("node-2", "b")]
+    assert rows(result)[2] == ("node-2", "a", "failed")
+    reason = "the image has linux/arm64/v8, linux/s390x, the node is linux/amd64; the node is cordoned"
+    assert result["report"][2]["reason"] == reason
+    assert reason in result["msg"]
+
+
+def test_preheat_in_check_mode_fails_image_without_platform_of_node(cluster: Cluster) -> None:
+    result = run(check_mode=True, platforms={"a": ["linux/arm64"]})
+
+    assert rows(result) == [("node-1", "a", "failed")]
+    assert result["failed"]
+
+
+@pytest.mark.parametrize("platforms", [{"a": []}, {"other": ["linux/arm64"]}, {"a": ["linux/arm64", "linux/amd64"]}])
+def test_preheat_pulls_image_whose_platform_matches_or_is_not_known(
+    cluster: Cluster, platforms: dict[str, list[str]]
+) -> None:
+    assert rows(run(platforms=platforms)) == [("node-1", "a", "pulled")]
+
+
+@pytest.mark.parametrize(
+    ("platforms", "message"),
+    [
+        ({"a": "linux/arm64"}, "the platforms of a are not a list"),
+        ({"a": ["arm64"]}, "'arm64' is not a platform"),
+        ({"team/API": ["linux/arm64"]}, "'team/API' is not a valid image name"),
+    ],
+)
+def test_preheat_rejects_invalid_platforms(cluster: Cluster, platforms: dict[str, Any], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        run(platforms=platforms)
+
+
 def test_preheat_warns_of_windows_nodes(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     warnings: list[str] = []
     monkeypatch.setattr(preheat, "warn", warnings.append)

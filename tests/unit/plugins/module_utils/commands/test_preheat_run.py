@@ -38,7 +38,7 @@ def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Cluster]:
 
 
 def run_on(client: Any, *images: str, nodes: Sequence[Node] = (), settings: PullSettings = SETTINGS) -> PreheatRun:
-    return PreheatRun(client, settings, images, nodes or [node()], SILENT)
+    return PreheatRun(client, settings, dict.fromkeys(nodes or [node()], images), SILENT)
 
 
 def pull(

@@ -47,3 +47,21 @@ def test_invalid_platform_is_rejected(text: object) -> None:
 )
 def test_platform_without_variant_includes_all_variants(wanted: str, available: str, meant: bool) -> None:
     assert parse_platform(wanted).includes(parse_platform(available)) is meant
+
+
+@pytest.mark.parametrize(
+    ("host", "image", "expected"),
+    [
+        ("linux/amd64", "linux/amd64", True),
+        ("linux/amd64", "linux/amd64/v3", True),
+        ("linux/amd64", "linux/386", True),
+        ("linux/arm64", "linux/arm/v7", True),
+        ("linux/amd64", "wasi/wasm", True),
+        ("linux/amd64", "linux/arm64", False),
+        ("linux/arm64", "linux/386", False),
+        ("linux/amd64", "windows/386", False),
+        ("linux/s390x", "linux/ppc64le", False),
+    ],
+)
+def test_platform_of_host_may_run_images_that_runtimes_accept(host: str, image: str, expected: bool) -> None:
+    assert parse_platform(host).may_run(parse_platform(image)) is expected
