@@ -215,6 +215,25 @@ def test_pod_of_node_with_unknown_files_waits_for_next_task(
     kubectl("rollout", "status", "daemonset/node-mirror", f"--namespace={namespace}", "--timeout=60s")
 
 
+def test_task_configures_other_nodes_and_new_ones_if_one_node_fails(
+    configure: Callable[..., dict[str, Any]], namespace: str, hosts: list[str]
+) -> None:
+    invalid = write_file_of_administrator(1, hosts[1])
+    invalid.write_text("invalid\n")
+
+    result = configure()
+    for host in hosts:
+        shutil.rmtree(layout.NODES[0].certs_d / host)
+    on_node = "--field-selector=spec.nodeName=node-1"
+    kubectl("delete", "pods", f"--namespace={namespace}", on_node, "--wait=false")
+
+    assert result["failed"]
+    assert f"node-2: {invalid.parent.parent}" in result["msg"]
+    assert [node["name"] for node in result["nodes"]] == ["node-1"]
+    wait_until(lambda: [len(found) for found in files(hosts)] == [2, 1], "the new node has the files")
+    assert invalid.read_text() == "invalid\n"
+
+
 def test_task_names_nodes_whose_pods_do_not_run(configure: Callable[..., dict[str, Any]], hosts: list[str]) -> None:
     result = configure(image="missing.example.net/image:1", wait_timeout=2)
 
