@@ -29,6 +29,7 @@ description:
 author:
   - k8scr.core contributors (@k8scr)
 extends_documentation_fragment:
+  - k8scr.core.mirror
   - k8scr.core.auth
   - k8scr.core.progress
   - k8scr.core.attributes
@@ -45,48 +46,10 @@ options:
       C(registries.yaml). By default, the module reads the folder from containerd's configuration, and sets it there if
       it is unset. The defaults of the other runtimes are those of O(k8scr.core.k8scr_mirror#module:path).
     type: str
-  endpoint:
-    description: URL of the mirror, as in V(http://10.96.10.20:5001) or V(http://[fd00:10:96::20]:5001). Required with
-      O(state=present).
-    type: str
   mirror_ca_cert:
     description: Path of a PEM file on the nodes with the CA certificates to trust for the mirror. By default, the
       certificates that the nodes trust already. Set it for a private CA.
     type: str
-  upstreams:
-    description: Hosts of the registries whose images are pulled from the mirror, as in V(docker.io). V(*) stands for
-      all registries, and in containerd for those without their own folder. V(containers) does not support it. The
-      list is complete. A registry that only an earlier task configured is restored to its previous configuration.
-    type: list
-    elements: str
-    default: []
-  qualify:
-    description: Whether an image's repository in the mirror begins with the host of the image's name. By default, it
-      does not. Set it to the value of O(k8scr.core.k8scr_push#module:qualify) for the pushes to the mirror.
-    type: bool
-    default: false
-  fallback:
-    description: Whether to pull from the original registry if the mirror does not have an image. By default, the
-      runtime does.
-    type: bool
-    default: true
-  exclude:
-    description: Hosts of the registries that are never pulled from the mirror although O(upstreams) has V(*), as
-      O(k8scr.core.k8scr_mirror#module:exclude). By default, none.
-    type: list
-    elements: str
-    default: []
-  dial_timeout:
-    description: How long containerd waits for a connection to the mirror, as
-      O(k8scr.core.k8scr_mirror#module:dial_timeout). By default, 30 seconds for each request of a pull.
-    type: str
-    default: ""
-  backup:
-    description: Whether to back up C(hosts.toml) and C(registries.yaml) before a change, if administrators have entries
-      in them. By default, they are backed up, next to the original and with the same owner and mode. The configuration
-      of containerd is always backed up.
-    type: bool
-    default: true
   config:
     description: Path of containerd's configuration file on the nodes. The default is V(/etc/containerd/config.toml).
     type: str
@@ -119,11 +82,6 @@ options:
       The default is V(180).
     type: int
     default: 180
-  state:
-    description: State of the mirror. With V(present), the default, it is configured. With V(absent), it is removed.
-    type: str
-    choices: [present, absent]
-    default: present
 seealso:
   - module: k8scr.core.k8scr_mirror
 """
