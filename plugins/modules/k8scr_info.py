@@ -59,10 +59,8 @@ options:
       - Whether to find the images that the workloads of all namespaces use. By default, RV(unused) is empty.
       - Workloads are Pods, Deployments, StatefulSets, DaemonSets, ReplicaSets, Jobs and CronJobs. The names of their
         images are looked up without and with the host, as with O(qualify). Names of mirrors match too. With
-        O(repositories), only images in the selected repositories are returned in RV(missing).
-      - For Pods whose images the policy of the role P(k8scr.core.image_policy#role) rewrote, RV(missing[].name) is
-        the original name, as the policy stores it in annotations. Images in use are found by the names that nodes pull,
-        so users who change annotations cannot hide them.
+        O(repositories), only images in the selected repositories are returned in RV(missing), under the original names
+        if the role P(k8scr.core.image_policy#role) rewrote them.
       - The digests that nodes report for running images match in the same repositories. If none of these has the
         digest, all repositories with it match.
       - Users need the permission C(list) on these kinds in all namespaces.

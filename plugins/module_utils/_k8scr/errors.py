@@ -73,7 +73,8 @@ class K8scrError(Exception):
         self.retry = retry or self.retry
 
     def __str__(self) -> str:
-        return f"{self.message}. {self.advice}." if self.advice else self.message
+        # A message may end with that of a registry or of the API server, with its period.
+        return f"{self.message.removesuffix('.')}. {self.advice}." if self.advice else self.message
 
     @property
     def transient(self) -> bool:

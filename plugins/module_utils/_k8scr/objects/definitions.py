@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,8 @@ _SERVER_FIELDS = ("managedFields", "resourceVersion", "generation", "uid", "crea
 _LAST_APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 _MAXIMUM_SIZE = 64 << 20
 """The bytes of a file with definitions; the API server accepts 3 MiB for one object."""
+_NAME = re.compile(r"[^/%?#\\\s\x00-\x20\x7f]*")
+"""A name that can be a segment of a path as it is."""
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,9 @@ def _require_name(item: Mapping[str, Any], source: str) -> None:
     if namespace is not None and not isinstance(namespace, str):
         raise InputError(f"{source} has {known} with a metadata.namespace that is not text", "Quote it")
     for segment in (str(name), namespace or ""):
-        # Kubernetes allows no other names in paths; a dot segment would refer to another object.
-        if segment in (".", "..") or "/" in segment or "%" in segment:
+        # Kubernetes allows no dot segments, slashes and percent signs in names. The client library does not encode the
+        # other characters: a question mark would end the path, which would then refer to another object.
+        if segment in (".", "..") or not _NAME.fullmatch(segment):
             raise InputError(f"{source} has {known} with an invalid name: {segment}")
 
 

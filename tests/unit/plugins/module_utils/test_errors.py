@@ -20,6 +20,12 @@ def test_error_has_message_and_advice() -> None:
     assert str(InputError("it is not a name", "Write a name")) == "it is not a name. Write a name."
 
 
+def test_error_has_one_period_after_message_of_registry() -> None:
+    assert str(SourceError("the registry said: unsupported.", "Use another one")) == (
+        "the registry said: unsupported. Use another one."
+    )
+
+
 def test_error_without_advice_has_only_the_message() -> None:
     assert str(InputError("it is not a name")) == "it is not a name"
 

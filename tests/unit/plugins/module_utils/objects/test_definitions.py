@@ -79,6 +79,8 @@ def test_read_definitions_is_empty_without_objects() -> None:
         ({**config_map("a"), "kind": ["List"]}, r"without apiVersion, kind or metadata.name"),
         (config_map("a", namespace=1), r"has ConfigMap a with a metadata.namespace that is not text"),
         (config_map(".."), r"has ConfigMap .. with an invalid name"),
+        (config_map("a b"), r"has ConfigMap a b with an invalid name: a b"),
+        (config_map("a?dryRun=All"), r"with an invalid name: a\?dryRun=All"),
         (config_map("a", namespace="../x"), r"has ConfigMap a with an invalid name: ../x"),
     ],
 )
