@@ -182,7 +182,7 @@ class Prune:
         self._require_rest(plan.decision)
         require_known(plan.decision)
         if self.collector:
-            require_collectable(plan)
+            require_collectable(plan.inventory, plan.decision)
         return plan
 
     def _inventory(self, references: Sequence[tuple[str, str]], repositories: Sequence[str] | None = None) -> Inventory:
@@ -274,7 +274,7 @@ class Prune:
         if deletion.errors:
             return
         if self.collector:
-            require_collectable(plan, "Garbage was not collected")
+            require_collectable(plan.inventory, plan.decision, "Garbage was not collected")
         self._protect(plan, result)
 
     def _restore_tag(self, image: StoredImage, tag: str, reason: str) -> None:

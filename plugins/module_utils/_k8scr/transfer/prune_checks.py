@@ -12,11 +12,10 @@ from typing import TYPE_CHECKING
 
 from ..errors import MissingManifestError, SourceError
 from ..oci.reference import target_name
-from ..registry.inventory import StoredImage
+from ..registry.inventory import Inventory, StoredImage
 from .retention_marks import name_of
 
 if TYPE_CHECKING:
-    from .prune import PrunePlan
     from .retention import Decision
     from .retention_marks import Verdict
 
@@ -44,7 +43,7 @@ def require_known(decision: Decision) -> None:
         )
 
 
-def require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> None:
+def require_collectable(inventory: Inventory, decision: Decision, done: str = "Nothing was deleted") -> None:
     """Check that a garbage collection keeps the content of all images that stay.
 
     distribution's collector fails at a manifest that it cannot read, and deletes what it cannot find in a damaged one.
@@ -57,9 +56,9 @@ def require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> N
     Raises:
         SourceError: A collection would fail or delete content.
     """
-    staying = [verdict for verdict in plan.decision.verdicts if verdict.stays]
+    staying = [verdict for verdict in decision.verdicts if verdict.stays]
     unreadable = {name_of(verdict.image): fault for verdict in staying if (fault := _fault(verdict))}
-    for item in plan.inventory.unreadable:
+    for item in inventory.unreadable:
         if item.tag and ":" in item.tag:
             unreadable[target_name(item.repository, item.tag)] = item.error.message
     if unreadable:
@@ -68,8 +67,8 @@ def require_collectable(plan: PrunePlan, done: str = "Nothing was deleted") -> N
             f" {_listed(unreadable)}",
             f"{done}. Push these images again, delete them with k8scr_image, or set collect to false",
         )
-    images = [verdict.image for verdict in plan.decision.verdicts]
-    unmarked = _unmarked_images(plan.decision.verdicts)
+    images = [verdict.image for verdict in decision.verdicts]
+    unmarked = _unmarked_images(decision.verdicts)
     if unmarked:
         raise SourceError(
             "images of other repositories list manifests of these images without having them, so a garbage collection"
