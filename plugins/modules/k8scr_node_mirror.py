@@ -60,9 +60,10 @@ options:
     type: str
     default: containerd
   image:
-    description: Image of the Pods, with C(sh), C(chroot) and other basic programs, such as that of the registry.
-      Required. The nodes must have it or be able to pull it.
+    description: Image of the Pods, with C(sh), C(chroot) and other basic programs, such as that of the registry. The
+      nodes must have it or be able to pull it.
     type: str
+    required: true
   namespace:
     description: Namespace of the Pods. The default is V(k8scr-nodes). If it does not exist, the module creates it, with
       the privileged level of Pod Security.

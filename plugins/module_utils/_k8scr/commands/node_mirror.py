@@ -41,7 +41,7 @@ _SECRET_SIZE = 900_000
 """The maximum size of all changes in the Secret, which an API server limits to 1 MiB."""
 NODE_MIRROR_ARGUMENT_SPEC: dict[str, Any] = {
     **NODE_FILES_ARGUMENT_SPEC,
-    "image": {"type": "str"},
+    "image": {"type": "str", "required": True},
     "namespace": {"type": "str", "default": "k8scr-nodes"},
     "name": {"type": "str", "default": "node-mirror"},
     "node_selector": {"type": "dict", "default": {}},
@@ -83,8 +83,6 @@ def run_node_mirror(options: Mapping[str, Any], check_mode: bool, progress: Prog
     """
     settings = NodeSettings.from_options(options)
     selector = {str(name): str(value) for name, value in options["node_selector"].items()}
-    if not options["image"]:
-        raise InputError("image is missing", "Set it to an image with a shell that the nodes have or can pull")
     objects = NodeMirrorObjects(
         options["namespace"],
         options["name"],
