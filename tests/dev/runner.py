@@ -20,11 +20,11 @@ from . import collection, venv
 from .commands import Failed, describe
 from .stages import EXTRA, GROUPS, RESULTS, STAGES, WITHOUT_CLUSTER, Context
 
-BACKGROUND = (*WITHOUT_CLUSTER, "live-registries")
+BACKGROUND = (*WITHOUT_CLUSTER, "live-concurrent")
 """Stages that run in this order, at the same time as the others."""
 AFTER = {
     # chaos kills components of the cluster, and the integration tests configure mirrors on the nodes, as the guides do.
-    "live-registries": ("cluster", "chaos", "chaos-prunes", "integration"),
+    "live-concurrent": ("cluster", "chaos", "chaos-prunes", "integration"),
     # Their tests kill components of the cluster too, read the audit log, and measure times and memory.
     "live-others": BACKGROUND,
     "live": BACKGROUND,

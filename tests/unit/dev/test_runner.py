@@ -58,11 +58,11 @@ def test_stages_start_after_those_that_must_end_before(stages: dict[str, object]
 
         return run
 
-    stages |= {name: stage(name) for name in ("unit", "live-registries", "chaos", "live-others")}
+    stages |= {name: stage(name) for name in ("unit", "live-concurrent", "chaos", "live-others")}
 
-    assert runner.run_stages(["live-others", "live-registries", "unit", "chaos"], fail_on_skips=False)
-    assert order.index("chaos") < order.index("live-registries")
-    assert set(order[:3]) == {"unit", "live-registries", "chaos"}
+    assert runner.run_stages(["live-others", "live-concurrent", "unit", "chaos"], fail_on_skips=False)
+    assert order.index("chaos") < order.index("live-concurrent")
+    assert set(order[:3]) == {"unit", "live-concurrent", "chaos"}
 
 
 def test_interrupted_run_starts_no_further_stage(stages: dict[str, object]) -> None:
@@ -78,10 +78,10 @@ def test_interrupted_run_starts_no_further_stage(stages: dict[str, object]) -> N
         threading.Timer(0.2, interrupted.set).start()
         raise KeyboardInterrupt
 
-    stages |= {"unit": unit, "chaos": chaos, "live-registries": lambda _context: order.append("live-registries")}
+    stages |= {"unit": unit, "chaos": chaos, "live-concurrent": lambda _context: order.append("live-concurrent")}
 
     with pytest.raises(KeyboardInterrupt):
-        runner.run_stages(["unit", "live-registries", "chaos"], fail_on_skips=False)
+        runner.run_stages(["unit", "live-concurrent", "chaos"], fail_on_skips=False)
     assert order == []
 
 
