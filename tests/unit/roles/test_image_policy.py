@@ -51,6 +51,12 @@ def test_role_completes_names_of_excluded_images(evaluate: Evaluate) -> None:
     assert names == excluded
 
 
+def test_role_excludes_both_readings_of_name_with_number(evaluate: Evaluate) -> None:
+    names = evaluate("image_policy", "image_policy_excluded", image_policy_exclude=["registry:5000"])
+
+    assert names == ["docker.io/library/registry:5000", "registry:5000"]
+
+
 def test_role_excludes_image_and_namespace_of_registry(render: Render) -> None:
     variables = {"registry_image": "quay.io/team/registry:3", "registry_namespace": "images"}
 
