@@ -31,6 +31,7 @@ from images.sizes import MIB
 
 from .air_gap import air_gap
 from .conftest import Task
+from .containerd_copies import containerd_copies
 from .guide_machine import NAMES, Machine, image_on
 from .guide_pages import GUIDES
 from .upstream_registries import PASSWORD, SecuredRegistry, secured_registry
@@ -79,8 +80,11 @@ def managed_cluster(machine: Machine) -> Iterator[None]:
         "image_policy_upstreams": [machine.host],
         "node_mirror_upstreams": [machine.host],
         "node_mirror_namespace": f"{namespace}-nodes",
+        "node_mirror_containerd": str(layout.BIN / "containerd"),
     }
-    yield
+    with containerd_copies(namespace) as path:
+        machine.variables["node_mirror_containerd_config"] = path
+        yield
     kubectl("delete", "pod", "waiter", "--now", "--ignore-not-found")
     policy = ("mutatingadmissionpolicy,mutatingadmissionpolicybinding", namespace)
     kubectl("delete", *policy, "--ignore-not-found")
@@ -210,7 +214,9 @@ def test_managed_clusters_guide_delivers_without_access_to_nodes(
     machine: Machine, managed_cluster: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", f"{layout.BIN}:{os.environ['PATH']}")
-    plan, deliver, apply, describe, no_policy, daemonset, undo = machine.read("guide_managed_clusters.rst")
+    plan, deliver, apply, describe, no_policy, daemonset, no_daemonset, undo = machine.read(
+        "guide_managed_clusters.rst"
+    )
     names = {name: f"localhost:{NODE_PORT}/{NAMES[name]}" for name in ("busybox", "multi")}
 
     planned = machine.run(plan)
@@ -227,9 +233,11 @@ def test_managed_clusters_guide_delivers_without_access_to_nodes(
     machine.run(no_policy)
     namespace = machine.namespaces[0]
     assert namespace not in kubectl("get", "mutatingadmissionpolicies", "--output=name")
-    # The tests of the role node_mirror let Pods write to the nodes.
-    machine.run(f"{daemonset} --check")
-    assert "TASK [k8scr.core.node_mirror : Configure the mirror on all nodes]" in machine.output
+    assert machine.run(daemonset)["localhost"]
+    assert [name for name in NAMES if name != "registry" and not image_on(NODES[0], machine.image(name))] == []
+    assert machine.run(daemonset) == {"localhost": 0}, machine.output
+    machine.run(no_daemonset)
+    assert [node.name for node in NODES if (node.certs_d / machine.host).exists()] == []
 
     machine.run(undo)
     assert namespace not in kubectl("get", "namespaces", "--output=name")

@@ -25,6 +25,7 @@ from cluster.waiting import wait_until
 from unit.plugins.module_utils.support.host import FakeFiles
 
 from .conftest import Task
+from .containerd_copies import containerd_copies
 
 ENDPOINT = "http://10.96.10.20:5001"
 ADMINISTRATORS = '# Do not touch.\nserver = "https://admin.example.com"\n'
@@ -47,14 +48,9 @@ def namespace(run_id: str) -> Iterator[str]:
 
 @pytest.fixture(autouse=True)
 def config(run_id: str) -> Iterator[str]:
-    """The path on each node of a copy of its containerd's configuration, in a folder that no other node has."""
-    folders = [node.root / "var/lib/cni" / run_id for node in layout.NODES]
-    for node, folder in zip(layout.NODES, folders):
-        folder.mkdir()
-        shutil.copy(node.folder / "containerd.toml", folder)
-    yield f"/var/lib/cni/{run_id}/containerd.toml"
-    for folder in folders:
-        shutil.rmtree(folder)
+    """The path on each node of a copy of its containerd's configuration."""
+    with containerd_copies(run_id) as path:
+        yield path
 
 
 @pytest.fixture
