@@ -22,6 +22,7 @@ from ..http.retry import Retries
 from ..node.pod_script import NEW_NODE_SCRIPT, NODE_SCRIPT
 from ..objects.client import KubernetesClient
 from ..objects.node_mirror import SELECTOR, NodeMirrorObjects, is_own_namespace
+from ..objects.nodes import list_nodes
 from ..transfer.progress import SILENT, Progress
 from ..transfer.retry_status import RetryStatus
 from ..transfer.texts import counted
@@ -186,13 +187,11 @@ def _nodes(run: _Run) -> list[str]:
     Raises:
         InputError: No node has the labels.
     """
-    labels = ",".join(f"{name}={value}" for name, value in run.objects.node_selector.items())
-    found = run.client.list_objects(run.client.find_kind("v1", "Node"), None, label_selector=labels)
-    systems = {item["metadata"]["name"]: item["metadata"].get("labels", {}).get("kubernetes.io/os") for item in found}
-    windows = sorted(name for name, system in systems.items() if system == "windows")
+    nodes = list_nodes(run.client, run.objects.node_selector)
+    windows = sorted(node.name for node in nodes if node.is_windows)
     if windows:
         warn(f"{', '.join(windows)} are not configured: the role image_policy supports nodes with Windows.")
-    names = sorted(set(systems) - set(windows))
+    names = sorted(node.name for node in nodes if not node.is_windows)
     if not names:
         raise InputError("no node with Linux has the labels of node_selector", "Check node_selector")
     return names

@@ -18,8 +18,8 @@ from ansible.module_utils.common.warnings import warn
 from ..errors import ApiServerError, InputError
 from ..files.interruption import cleanup_if_interrupted
 from ..http.retry import Retries
-from ..objects.client import KubernetesClient
-from ..objects.nodes import Node, named_nodes
+from ..objects.client import KubernetesClient, label_selector
+from ..objects.nodes import Node, list_nodes, named_nodes
 from ..objects.preheat_pods import DAEMON_SET, RUN_LABEL, keeping_daemon_set, pull_pod
 from ..oci.platform import Platform
 from ..oci.reference import parse_workload_reference
@@ -189,11 +189,9 @@ class _Preheat:
         Raises:
             InputError: There are none, or a named one does not exist.
         """
-        selector = ",".join(f"{key}={value}" for key, value in self._settings.node_selector.items())
-        kind = self._client.find_kind("v1", "Node")
-        found = self._client.list_objects(kind, None, **({"label_selector": selector} if selector else {}))
-        nodes = named_nodes([Node.from_object(item) for item in found], self._settings.nodes)
-        windows = [node.name for node in nodes if node.platform.startswith("windows/")]
+        selector = label_selector(self._settings.node_selector)
+        nodes = named_nodes(list_nodes(self._client, self._settings.node_selector), self._settings.nodes)
+        windows = [node.name for node in nodes if node.is_windows]
         if windows:
             warn(
                 f"Images are not pulled on the Windows nodes {', '.join(windows)}: they cannot run the Pods, "

@@ -15,7 +15,7 @@ from typing import Any
 
 from ..errors import ApiServerError
 from ..objects.client import KubernetesClient
-from ..objects.nodes import Node
+from ..objects.nodes import Node, list_nodes
 from ..objects.preheat_pods import RUN_LABEL, pull_pod
 from ..objects.pull_failures import pull_failure
 from ..objects.pull_state import PullEvent, PullState, pull_event, pull_state
@@ -115,7 +115,6 @@ class PreheatRun:
         self._total = sum(map(len, pulls.values()))
         self._pulls: list[_Pull] = []
         self._pods, self._events = client.find_kind("v1", "Pod"), client.find_kind("v1", "Event")
-        self._nodes = client.find_kind("v1", "Node")
         self._next_nodes = time.monotonic() + _NODES_SECONDS
         self._count = 0
         self.rows: list[PreheatRow] = []
@@ -214,8 +213,7 @@ class PreheatRun:
         if not self._pulls or now < self._next_nodes:
             return
         self._next_nodes = now + _NODES_SECONDS
-        found = map(Node.from_object, self._client.list_objects(self._nodes, None))
-        unready = {node.name: node for node in found if node.unready}
+        unready = {node.name: node for node in list_nodes(self._client, {}) if node.unready}
         for pull in [pull for pull in self._pulls if pull.node.name in unready]:
             row = PreheatRow.of_unready(unready[pull.node.name], pull.image, pull.seconds(now))
             self._add(row, pull)

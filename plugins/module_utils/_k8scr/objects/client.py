@@ -196,6 +196,11 @@ class KubernetesClient:
         return self._retries.run(action, attempt)
 
 
+def label_selector(labels: Mapping[str, str]) -> str:
+    """Return the selector of objects with all of these labels."""
+    return ",".join(f"{name}={value}" for name, value in labels.items())
+
+
 @contextmanager
 def _ignored_status(status: int) -> Iterator[None]:
     """Ignore error responses with a status code."""

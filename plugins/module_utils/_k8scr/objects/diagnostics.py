@@ -12,7 +12,7 @@ from typing import Any
 
 from ..errors import K8scrError
 from ..redaction import HIDDEN
-from .client import KubernetesClient
+from .client import KubernetesClient, label_selector
 from .readiness import condition_of, readiness_of
 
 _MAX_REASONS = 4
@@ -45,8 +45,7 @@ class Diagnostics:
         labels = item["spec"]["selector"].get("matchLabels") or {}
         if not labels:
             return []
-        selector = ",".join(f"{key}={value}" for key, value in labels.items())
-        pods = self._list("v1", "Pod", namespace, label_selector=selector)
+        pods = self._list("v1", "Pod", namespace, label_selector=label_selector(labels))
         # The newest Pods are those of the current rollout.
         pods.sort(key=lambda pod: pod["metadata"].get("creationTimestamp") or "", reverse=True)
         return [pod for pod in pods if not readiness_of({**pod, "kind": "Pod"}).ready]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError
 from ..oci.json_object import json_object
-from ..oci.platform import Platform
 from ..oci.reference import parse_workload_reference
+from .nodes import Node
 from .paged_list import paged_objects
 from .pod_images import images_of
 from .workloads import WORKLOAD_KINDS, controller_of
@@ -76,16 +76,10 @@ def find_critical_images(
         ClusterError: The API server cannot be reached, or did not return a list.
         ApiServerError: It returned an error response, for example because the user may not list Pods or Nodes.
     """
-    nodes = dict(map(_node, paged_objects(adapter, retries, "Node", _NODES)))
+    nodes = map(Node.from_object, paged_objects(adapter, retries, "Node", _NODES))
+    platforms = {node.name: node.platform for node in nodes}
     pods = paged_objects(adapter, retries, "Pod", WORKLOAD_KINDS["Pod"])
-    return _group(_select(pods, nodes, (namespace, registry)))
-
-
-def _node(node: Mapping[str, Any]) -> tuple[str, str]:
-    """Return the name and the platform of a node."""
-    info = json_object(json_object(node.get("status")).get("nodeInfo"))
-    platform = Platform(str(info.get("operatingSystem") or ""), str(info.get("architecture") or ""))
-    return str(json_object(node.get("metadata")).get("name")), str(platform)
+    return _group(_select(pods, platforms, (namespace, registry)))
 
 
 def _select(pods: Iterable[Mapping[str, Any]], nodes: Mapping[str, str], registry: tuple[str, str]) -> Iterator[_Use]:

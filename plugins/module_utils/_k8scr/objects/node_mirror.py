@@ -11,6 +11,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .client import label_selector
+
 CONTAINER = "configure"
 """The container with the root folder of the node."""
 _NAME_LABEL = "app.kubernetes.io/name"
@@ -167,8 +169,7 @@ class NodeMirrorObjects:
         return {"name": name, "namespace": self.namespace, "labels": labels}
 
     def _selector(self, component: str) -> str:
-        labels = self._metadata("", component)["labels"]
-        return ",".join(f"{name}={value}" for name, value in labels.items())
+        return label_selector(self._metadata("", component)["labels"])
 
 
 _RESOURCES = {"requests": {"cpu": "1m", "memory": "8Mi"}}

@@ -14,6 +14,7 @@ from typing import Any
 from ..errors import InputError
 from ..oci.decimal import parse_decimal
 from ..oci.json_object import json_object, json_objects
+from .client import KubernetesClient, label_selector
 from .readiness import condition_of
 
 _IMAGE_VOLUMES_SINCE = (1, 35)
@@ -49,6 +50,11 @@ class Node:
     has_image_volumes: bool
     taints: Sequence[Mapping[str, Any]]
     images: Mapping[str, int]
+
+    @property
+    def is_windows(self) -> bool:
+        """Whether it runs Windows."""
+        return self.platform.startswith("windows/")
 
     @classmethod
     def from_object(cls, item: Mapping[str, Any]) -> Node:
@@ -101,6 +107,17 @@ def _tolerates(toleration: Mapping[str, Any], taint: Mapping[str, Any]) -> bool:
     if toleration.get("operator") == "Exists":
         return True
     return bool(toleration.get("key")) and (toleration.get("value") or "") == (taint.get("value") or "")
+
+
+def list_nodes(client: KubernetesClient, labels: Mapping[str, str]) -> list[Node]:
+    """Return the nodes with all of these labels.
+
+    Raises:
+        ClusterError: The API server cannot be reached.
+        ApiServerError: The user may not list nodes.
+    """
+    found = client.list_objects(client.find_kind("v1", "Node"), None, label_selector=label_selector(labels))
+    return [Node.from_object(item) for item in found]
 
 
 def named_nodes(nodes: Sequence[Node], names: Sequence[str]) -> Sequence[Node]:
