@@ -13,6 +13,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.interruption import leave_signals_to_main_thread
+
 _POLL_INTERVAL = 0.2
 _LARGEST_READ = 64 << 10
 
@@ -44,10 +46,15 @@ class FollowedFile:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """Read the rest, and wait until ``receive`` returns."""
         self._ended.set()
         self._thread.join()
 
     def _follow(self) -> None:
+        leave_signals_to_main_thread()
         with ExitStack() as exit_stack:
             try:
                 file: BinaryIO | None = None

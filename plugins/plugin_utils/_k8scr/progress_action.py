@@ -17,6 +17,7 @@ from ansible import constants
 from ansible.plugins.action.normal import ActionModule as NormalAction
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.commands.progress_options import ProgressOptions
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import InputError
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.interruption import cleanup_if_interrupted
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.files.progress_file import VARIABLE
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.background_job import BackgroundJob
 from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.followed_file import FollowedFile
@@ -65,7 +66,9 @@ class ProgressAction(NormalAction):
         with folder as name:
             path = Path(name, "progress")
             followed = FollowedFile(path, messages.receive)
-            with followed, self._variable({VARIABLE: str(path)}):
+            # A process that ends while a thread displays a text keeps the lock of the display's queue. The main
+            # process then waits forever.
+            with followed, self._variable({VARIABLE: str(path)}), cleanup_if_interrupted(followed.stop):
                 yield
             messages.error = messages.error or followed.error
 

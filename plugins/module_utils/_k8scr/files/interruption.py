@@ -61,6 +61,16 @@ def cleanup_if_interrupted(cleanup: Callable[[], None]) -> Iterator[None]:
         raise KeyboardInterrupt
 
 
+def leave_signals_to_main_thread() -> None:
+    """Block all signals in the current thread, which is not the main thread.
+
+    Only the main thread runs handlers of signals. If the kernel delivers a signal to another thread, a blocking system
+    call in the main thread continues, and the handler waits for its end. The kernel does so if a second signal follows
+    before the main thread has handled the first one.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+
+
 def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
     # The main process sends SIGTERM immediately after SIGINT. A second exception would end the cleanup.
     for each in _SIGNALS:

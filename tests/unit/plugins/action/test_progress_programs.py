@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from signal import SIG_BLOCK, SIGHUP, SIGINT, SIGTERM, pthread_sigmask
 
 import pytest
+from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr.followed_file import FollowedFile
 from unit.plugins.module_utils.support.playbooks import Playbooks, talk
 from unit.plugins.module_utils.support.terminal import Terminal, open_terminal
 
@@ -90,3 +92,25 @@ def test_interrupted_task_leaves_no_files(playbooks: Playbooks) -> None:
         terminal.wait(30)
 
     assert list(playbooks.local_tmp.iterdir()) == []
+
+
+def test_interrupted_worker_ends_after_it_displayed_text(playbooks: Playbooks) -> None:
+    command = playbooks.command([{"tasks": [talk(("status", "first"), ("wait", 60), module="talk_slowly")]}])
+
+    with open_terminal(command, playbooks.environment, cwd=playbooks.folder) as terminal:
+        terminal.wait_for_text("k8scr: first", timeout=60)
+        terminal.press_control_c()
+        terminal.wait(30)
+
+    # A worker that ends earlier keeps the lock of the display's queue.
+    assert (playbooks.folder / "displayed").exists()
+
+
+def test_thread_that_follows_progress_leaves_signals_to_main_thread(tmp_path: Path) -> None:
+    blocked: list[set[int]] = []
+
+    with FollowedFile(tmp_path / "progress", lambda _data: blocked.append(pthread_sigmask(SIG_BLOCK, []))):
+        pass
+
+    # Without them, a worker under load does not notice Ctrl-C: the main process sends SIGTERM right after SIGINT.
+    assert {SIGHUP, SIGINT, SIGTERM} <= blocked[0]

@@ -72,6 +72,23 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr import task_disp
         return super().run(tmp, task_vars)
 """
 """The action with a version of ansible-core that has other attributes."""
+SLOW_ACTION = f"""
+import time
+from pathlib import Path
+{ACTION}
+    def run(self, tmp=None, task_vars=None):
+        from ansible.utils.display import Display
+        display = Display.display
+
+        def slow_display(*arguments, **keywords):
+            display(*arguments, **keywords)
+            time.sleep(1)
+            Path("displayed").touch()
+
+        Display.display = slow_display
+        return super().run(tmp, task_vars)
+"""
+"""The action of a controller that needs a second after each displayed text. Then it creates the file ``displayed``."""
 DISTANT_CONNECTION = """
 from ansible.plugins.connection.local import Connection as Local
 
@@ -151,9 +168,11 @@ class Playbooks:
             "library/talk.py": MODULE,
             "library/talk_without_space.py": MODULE,
             "library/talk_otherwise.py": MODULE,
+            "library/talk_slowly.py": MODULE,
             "action_plugins/talk.py": ACTION,
             "action_plugins/talk_without_space.py": FULL_DISK_ACTION,
             "action_plugins/talk_otherwise.py": OTHER_VERSION_ACTION,
+            "action_plugins/talk_slowly.py": SLOW_ACTION,
             "connection_plugins/distant.py": DISTANT_CONNECTION,
             "json/json.py": JSON_CALLBACK,
             "awx/awx_display.py": AWX_CALLBACK,
