@@ -20,7 +20,7 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference im
 )
 from cluster import image_archive, layout
 from cluster.images import ctr
-from cluster.kubectl import kubectl
+from cluster.kubectl import kubectl, wait_until_ready
 from cluster.waiting import wait_until
 
 from .conftest import Task
@@ -356,9 +356,7 @@ def test_pods_run_pushed_image_from_node_port_on_every_node(
     try:
         results = [create(item) for item in items]
 
-        selected = [f"pod/{node.name}" for node in layout.NODES]
-        namespace = f"--namespace={namespace_of('delivered')}"
-        kubectl("wait", *selected, namespace, "--for=condition=Ready", "--timeout=60s")
+        wait_until_ready(*(node.name for node in layout.NODES), namespace=namespace_of("delivered"))
     finally:
         for node in layout.NODES:
             ctr(node, "images", "remove", f"{ADDRESS}/{repository}:1")

@@ -14,7 +14,7 @@ from typing import Any
 import images
 import pytest
 from cluster import audit, layout, users
-from cluster.kubectl import kubectl
+from cluster.kubectl import kubectl, wait_until_ready
 from cluster.waiting import wait_until
 
 from .conftest import Task
@@ -128,7 +128,7 @@ def test_info_names_pod_with_image_volume(task: Task, repository: str, workload:
     container = {"volumeMounts": [{"name": "model", "mountPath": "/model"}]}
     spec = pod_spec(push("main"), volumes=[volume], container=container)
     kubectl("apply", "--filename=-", stdin=definition("v1", "Pod", workload, spec))
-    kubectl("wait", f"pod/{workload}", "--for=condition=Ready", "--timeout=60s")
+    wait_until_ready(workload)
 
     assert users_of(info(task, repository), workload) == {
         "main:1": {("Pod", False)},
@@ -153,7 +153,7 @@ def test_info_lists_running_image_whose_tag_was_moved(
 ) -> None:
     name = push("moved")
     kubectl("apply", "--filename=-", stdin=definition("v1", "Pod", workload, pod_spec(name)))
-    kubectl("wait", f"pod/{workload}", "--for=condition=Ready", "--timeout=60s")
+    wait_until_ready(workload)
     push("moved", source="multi")
 
     result = info(task, repository)

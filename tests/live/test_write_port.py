@@ -21,7 +21,7 @@ import images
 import pytest
 from cluster import components, image_archive, layout
 from cluster.images import ctr
-from cluster.kubectl import kubectl
+from cluster.kubectl import kubectl, wait_until_ready
 
 from .conftest import Task
 from .image_tasks import push
@@ -73,7 +73,7 @@ def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": names[node.name]}, "spec": spec}
         kubectl("apply", "--filename=-", stdin=json.dumps(pod))
     try:
-        kubectl("wait", "pod", *names.values(), "--for=condition=Ready", "--timeout=60s")
+        wait_until_ready(*names.values())
         yield names
     finally:
         kubectl("delete", "pod", *names.values(), "--now", "--ignore-not-found")
