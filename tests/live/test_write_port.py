@@ -61,7 +61,9 @@ def pod_address(registry: str) -> str:
 def pods(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A Pod with the program nc on each node: Pod names by node name."""
     archive, names = tmp_path_factory.mktemp("image") / "image.tar", {}
-    image_archive.write(image_archive.Image(IMAGE, BUSYBOX, command=["sleep", "infinity"]), archive)
+    # kubelet starts an image that it pulled under another name only after a pull under this name. This command makes
+    # the image one that no other test pulls.
+    image_archive.write(image_archive.Image(IMAGE, BUSYBOX, command=["sleep", "99999"]), archive)
     for node in layout.NODES:
         ctr(node, "images", "import", "--local", str(archive))
         names[node.name] = f"write-port-{node.name}"
