@@ -54,6 +54,33 @@ def run_roles(
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
+def keep_policies_readable() -> None:
+    """Create a policy that applies to nothing, and that no test removes.
+
+    After the last policy with a ConfigMap as its parameter is removed, an API server does not read ConfigMaps for later
+    policies until it restarts (kubernetes/kubernetes#130887).
+    """
+    group = "admissionregistration.k8s.io/v1"
+    metadata = {"name": "live-policies-readable"}
+    rule = {"apiGroups": ["k8scr.test"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["none"]}
+    policy = {
+        "failurePolicy": "Ignore",
+        "matchConstraints": {"resourceRules": [rule]},
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[]"}}],
+        "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
+        "reinvocationPolicy": "Never",
+    }
+    binding = {
+        "paramRef": {"name": "none", "namespace": "default", "parameterNotFoundAction": "Allow"},
+        "policyName": metadata["name"],
+    }
+    objects = [
+        {"apiVersion": group, "kind": "MutatingAdmissionPolicy", "metadata": metadata, "spec": policy},
+        {"apiVersion": group, "kind": "MutatingAdmissionPolicyBinding", "metadata": metadata, "spec": binding},
+    ]
+    kubectl("apply", "--filename=-", stdin=json.dumps({"apiVersion": "v1", "kind": "List", "items": objects}))
+
+
 @contextmanager
 def applied(folder: Path, policies: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
     """Create a namespace for each policy and apply the policies; remove both at the end of the block."""
@@ -67,6 +94,7 @@ def applied(folder: Path, policies: Mapping[str, Mapping[str, Any]]) -> Iterator
         for name in policies
     ]
     objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": namespaces})
+    keep_policies_readable()
     try:
         kubectl("apply", "--filename=-", stdin=objects)
         done = run_roles(folder, variables)
