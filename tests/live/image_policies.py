@@ -66,7 +66,7 @@ def keep_policies_readable() -> None:
     policy = {
         "failurePolicy": "Ignore",
         "matchConstraints": {"resourceRules": [rule]},
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: \"remove\", path: \"/none\"}]"}}],
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/none'}]"}}],
         "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
         "reinvocationPolicy": "Never",
     }
