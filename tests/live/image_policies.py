@@ -62,11 +62,12 @@ def keep_policies_readable() -> None:
     """
     group = "admissionregistration.k8s.io/v1"
     metadata = {"name": "live-policies-readable"}
+    mutation = "[JSONPatch{op: 'remove', path: '/none'}]"
     rule = {"apiGroups": ["k8scr.test"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["none"]}
     policy = {
         "failurePolicy": "Ignore",
         "matchConstraints": {"resourceRules": [rule]},
-        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": "[JSONPatch{op: 'remove', path: '/none'}]"}}],
+        "mutations": [{"patchType": "JSONPatch", "jsonPatch": {"expression": mutation}}],
         "paramKind": {"apiVersion": "v1", "kind": "ConfigMap"},
         "reinvocationPolicy": "Never",
     }
