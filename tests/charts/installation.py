@@ -24,6 +24,7 @@ import yaml
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference import parse_workload_reference
 from cluster import layout
 from cluster.catalogue import KUBERNETES
+from cluster.errors import ClusterError
 from cluster.kubectl import kubectl
 from cluster.waiting import wait_until
 
@@ -147,13 +148,13 @@ def _delete(objects: Sequence[dict[str, Any]]) -> None:
     while True:
         try:
             kubectl("delete", "--ignore-not-found", "--timeout=10s", "-f=-", stdin=text)
-        except subprocess.CalledProcessError:
+        except ClusterError:
             if time.monotonic() > deadline:
                 raise
         else:
             return
         # Some of the objects may be deleted already.
-        with suppress(subprocess.CalledProcessError):
+        with suppress(ClusterError):
             kubectl("annotate", "--overwrite", "-f=-", f"{_LABEL}={time.monotonic_ns()}", stdin=text)
 
 

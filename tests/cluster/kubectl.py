@@ -8,23 +8,17 @@ from __future__ import annotations
 import subprocess
 
 from . import layout
+from .errors import ClusterError
 
 
 def kubectl(*arguments: str, stdin: str | None = None) -> str:
-    """Run kubectl as the cluster's administrator and return its output."""
-    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
-    return subprocess.run(command, input=stdin, check=True, stdout=subprocess.PIPE, text=True).stdout
-
-
-def wait_until_ready(*pods: str, namespace: str = "default") -> None:
-    """Wait up to a minute until Pods are ready.
+    """Run kubectl as the cluster's administrator and return its output.
 
     Raises:
-        AssertionError: A Pod is not ready, with the states and events of the Pods and their nodes.
+        ClusterError: kubectl fails, with its message.
     """
-    here = f"--namespace={namespace}"
-    try:
-        kubectl("wait", "pod", *pods, here, "--for=condition=Ready", "--timeout=60s")
-    except subprocess.CalledProcessError as error:
-        states = kubectl("describe", "pod", *pods, here), kubectl("describe", "nodes")
-        raise AssertionError("\n".join(("these Pods are not ready:", *states))) from error
+    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
+    result = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False)
+    if result.returncode:
+        raise ClusterError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
+    return result.stdout

@@ -1,13 +1,28 @@
 # Copyright: k8scr.core contributors
 # GNU General Public License v3.0+ (see COPYING or https://www.gnu.org/licenses/gpl-3.0.txt)
 # SPDX-License-Identifier: GPL-3.0-or-later
-"""Processes of Pods."""
+"""Waits for Pods, and finds their processes."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from .errors import ClusterError
 from .kubectl import kubectl
+
+
+def wait_until_ready(*pods: str, namespace: str = "default") -> None:
+    """Wait up to a minute until Pods are ready.
+
+    Raises:
+        ClusterError: A Pod is not ready, with the states and events of the Pods and of all nodes.
+    """
+    here = f"--namespace={namespace}"
+    try:
+        kubectl("wait", "pod", *pods, here, "--for=condition=Ready", "--timeout=60s")
+    except ClusterError as error:
+        states = kubectl("describe", "pod", *pods, here), kubectl("describe", "nodes")
+        raise ClusterError("\n".join((str(error), *states))) from error
 
 
 def find_processes(namespace: str, pod: str, argument: bytes) -> tuple[int, ...]:

@@ -13,10 +13,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from . import cgroups, cluster, layout, leftovers, processes, status
+from . import cgroups, cluster, leftovers, processes, status
 from .errors import ClusterError, log
 from .images import PAUSE
+from .kubectl import kubectl
 from .layout import NODES
+from .pods import wait_until_ready
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -77,20 +79,19 @@ def _check_reboot() -> None:
     cluster.stop("switch", signal.SIGKILL)
     _timed("up after a node and the switch were killed", cluster.up)
     restarted = "{.status.containerStatuses[0].restartCount}=1"
-    _kubectl("wait", "pod/on-node-2", f"--for=jsonpath={restarted}", "--timeout=60s")
+    kubectl("wait", "pod/on-node-2", f"--for=jsonpath={restarted}", "--timeout=60s")
     _await_pods()
 
 
 def _run_pods() -> None:
     for node in NODES:
         overrides = f'{{"spec": {{"nodeName": "{node.name}"}}}}'
-        _kubectl("run", f"on-{node.name}", f"--image={PAUSE}", f"--overrides={overrides}")
+        kubectl("run", f"on-{node.name}", f"--image={PAUSE}", f"--overrides={overrides}")
     _await_pods()
 
 
 def _await_pods() -> None:
-    for node in NODES:
-        _kubectl("wait", f"pod/on-{node.name}", "--for=condition=Ready", "--timeout=60s")
+    wait_until_ready(*(f"on-{node.name}" for node in NODES))
 
 
 def _kill_at_random() -> None:
@@ -124,13 +125,6 @@ def _check_down(before: set[str], when: str) -> None:
 
 def _pids() -> dict[str, int | None]:
     return {part["name"]: part["pid"] for part in status.collect()["components"]}
-
-
-def _kubectl(*arguments: str) -> None:
-    command = [str(layout.BIN / "kubectl"), f"--kubeconfig={layout.KUBECONFIG}", *arguments]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)
-    if result.returncode:
-        raise ClusterError(f"kubectl {' '.join(arguments)}: {result.stderr.strip()}")
 
 
 def _timed(step: str, function: Callable[[], object]) -> float:

@@ -20,7 +20,8 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.reference im
 )
 from cluster import image_archive, layout
 from cluster.images import ctr
-from cluster.kubectl import kubectl, wait_until_ready
+from cluster.kubectl import kubectl
+from cluster.pods import wait_until_ready
 from cluster.waiting import wait_until
 
 from .conftest import Task

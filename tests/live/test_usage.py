@@ -14,7 +14,8 @@ from typing import Any
 import images
 import pytest
 from cluster import audit, layout, users
-from cluster.kubectl import kubectl, wait_until_ready
+from cluster.kubectl import kubectl
+from cluster.pods import wait_until_ready
 from cluster.waiting import wait_until
 
 from .conftest import Task

@@ -21,7 +21,8 @@ import images
 import pytest
 from cluster import components, image_archive, layout
 from cluster.images import ctr
-from cluster.kubectl import kubectl, wait_until_ready
+from cluster.kubectl import kubectl
+from cluster.pods import wait_until_ready
 
 from .conftest import Task
 from .image_tasks import push
