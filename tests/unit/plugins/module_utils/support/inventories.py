@@ -15,7 +15,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.oci.manifest imp
     OCI_LAYER,
     OCI_MANIFEST,
 )
-from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import StoredImage, StoredManifest
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.inventory import (
+    Inventory,
+    StoredImage,
+    StoredManifest,
+)
+from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import Usage
 
 HOSTS = (
     "",
@@ -57,3 +62,9 @@ def use(
 ) -> ImageUse:
     """Return the use of an image by a workload in the namespace ``team``; ``running`` is the digest in its status."""
     return ImageUse(image, running, kind, "team", name, rollback)
+
+
+def used_tags(usage: Usage, inventory: Inventory) -> set[str]:
+    """Return the names of the used images, with their first tags or roots."""
+    images = [image for image in inventory.images if usage.users_of(image)]
+    return {f"{image.repository}:{(image.tags or (image.root.digest,))[0]}" for image in images}

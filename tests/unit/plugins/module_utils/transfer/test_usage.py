@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import pytest
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.errors import RegistryError
@@ -23,13 +22,12 @@ from ansible_collections.k8scr.core.plugins.module_utils._k8scr.registry.invento
     Unreadable,
 )
 from ansible_collections.k8scr.core.plugins.module_utils._k8scr.transfer.usage import (
-    Usage,
     match_usage,
     with_used_images,
 )
 from hypothesis import given
 from hypothesis import strategies as st
-from unit.plugins.module_utils.support.inventories import digest, use
+from unit.plugins.module_utils.support.inventories import digest, use, used_tags
 
 
 def descriptor(text: str) -> Descriptor:
@@ -43,12 +41,6 @@ def stored(repository: str, *tags: str, root: str = "", children: tuple[str, ...
     manifests = [StoredManifest(descriptor(text), None, (descriptor(f"config of {text}"),)) for text in children]
     own = () if children else (descriptor(f"config of {root}"),)
     return StoredImage(repository, descriptor(root), tags, (StoredManifest(descriptor(root), None, own), *manifests))
-
-
-def used_tags(usage: Usage, inventory: Inventory) -> set[str]:
-    """Return the names of the used images, with their first tags or roots."""
-    images = [image for image in inventory.images if usage.users_of(image)]
-    return {f"{image.repository}:{(image.tags or (image.root.digest,))[0]}" for image in images}
 
 
 def match(image: str, *images: StoredImage, running: str | None = None) -> set[str]:
@@ -360,51 +352,3 @@ def test_each_use_is_of_an_image_or_missing_and_more_uses_never_free_an_image(
     assert all(set(before.users_of(image)) <= set(after.users_of(image)) for image in images)
     matched = {found for uses in before.used.values() for found in uses}
     assert set(users) == matched | {found for missing in before.missing for found in missing.uses}
-
-
-REWRITTEN = "localhost:30501/team/api:1"
-
-
-def rewritten(original: str | None, name: str = "app") -> ImageUse:
-    """Return the use by a Pod that an admission policy rewrote."""
-    return replace(use(REWRITTEN, name=name), original=original)
-
-
-def test_missing_image_of_rewritten_pod_has_original_name() -> None:
-    usage = match_usage([rewritten("quay.io/team/api:1")], Inventory())
-
-    (missing,) = usage.missing
-    assert missing.image == "quay.io/team/api:1"
-    assert missing.reason == "the registry does not have team/api:1"
-    assert missing.references == (("team/api", "1"), ("quay.io/team/api", "1"))
-
-
-def test_template_and_its_rewritten_pods_are_one_missing_image() -> None:
-    uses = [use("quay.io/team/api:1"), rewritten("quay.io/team/api:1", "pod"), use("docker.io/team/api:1")]
-
-    usage = match_usage(uses, Inventory())
-
-    assert [(each.image, [user.name for user in each.uses]) for each in usage.missing] == [
-        ("docker.io/team/api:1", ["app"]),
-        ("quay.io/team/api:1", ["app", "pod"]),
-    ]
-    assert usage.missing[1].reason == "the registry does not have team/api:1 or quay.io/team/api:1"
-
-
-def test_rewritten_pod_misses_image_that_registry_has_under_other_repository() -> None:
-    inventory = Inventory(images=(stored("quay.io/team/api", "1"),))
-
-    usage = match_usage([use("quay.io/team/api:1"), rewritten("quay.io/team/api:1")], inventory)
-
-    assert [each.reason for each in usage.missing] == ["the registry does not have team/api:1"]
-
-
-@given(st.lists(st.sampled_from([None, "team/api:1", "quay.io/team/api:1", "evil.example/team/api:1"]), max_size=4))
-def test_annotations_do_not_change_which_images_are_used(originals: list[str | None]) -> None:
-    images = (stored("team/api", "1"), stored("quay.io/team/api", "1"), stored("team/web", "1"))
-    uses = [rewritten(original) for original in originals]
-
-    usage = match_usage(uses, Inventory(images=images))
-
-    assert used_tags(usage, Inventory(images=images)) == ({"team/api:1"} if originals else set())
-    assert usage.missing == ()
