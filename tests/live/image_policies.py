@@ -54,14 +54,14 @@ def run_roles(
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def keep_policies_readable() -> None:
-    """Create a policy that applies to nothing, and that no test removes.
+def keep_lists_readable() -> None:
+    """Create a policy that changes nothing, so that the API server reads the lists of later policies; keep it.
 
     After the last policy with a ConfigMap as its parameter is removed, an API server does not read ConfigMaps for later
     policies until it restarts (kubernetes/kubernetes#130887).
     """
     group = "admissionregistration.k8s.io/v1"
-    metadata = {"name": "live-policies-readable"}
+    metadata = {"name": "live-lists-readable"}
     mutation = "[JSONPatch{op: 'remove', path: '/none'}]"
     rule = {"apiGroups": ["k8scr.test"], "apiVersions": ["*"], "operations": ["CREATE"], "resources": ["none"]}
     policy = {
@@ -95,7 +95,7 @@ def applied(folder: Path, policies: Mapping[str, Mapping[str, Any]]) -> Iterator
         for name in policies
     ]
     objects = json.dumps({"apiVersion": "v1", "kind": "List", "items": namespaces})
-    keep_policies_readable()
+    keep_lists_readable()
     try:
         kubectl("apply", "--filename=-", stdin=objects)
         done = run_roles(folder, variables)

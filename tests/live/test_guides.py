@@ -34,7 +34,7 @@ from .conftest import Task
 from .containerd_copies import containerd_copies
 from .guide_machine import NAMES, Machine, image_on
 from .guide_pages import GUIDES
-from .image_policies import keep_policies_readable
+from .image_policies import keep_lists_readable
 from .upstream_registries import PASSWORD, SecuredRegistry, secured_registry
 
 pytestmark = pytest.mark.own_registries
@@ -71,7 +71,7 @@ def machine(tmp_path: Path, upstream: SecuredRegistry) -> Iterator[Machine]:
 @pytest.fixture
 def managed_cluster(machine: Machine) -> Iterator[None]:
     """Variables of the machine for a registry with a node port, and a policy that only rewrites the test's images."""
-    keep_policies_readable()
+    keep_lists_readable()
     namespace = machine.namespace()
     machine.variables = {
         "registry_image": REGISTRY,

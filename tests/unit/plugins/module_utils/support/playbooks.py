@@ -75,9 +75,9 @@ from ansible_collections.k8scr.core.plugins.plugin_utils._k8scr import task_disp
 SLOW_ACTION = f"""
 import time
 from pathlib import Path
+from ansible.utils.display import Display
 {ACTION}
     def run(self, tmp=None, task_vars=None):
-        from ansible.utils.display import Display
         display = Display.display
 
         def slow_display(*arguments, **keywords):
